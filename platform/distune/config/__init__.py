@@ -1,0 +1,1 @@
+"""Experiments and search spaces: schemas, loading, checking, hashing. Free of torch."""

@@ -1,0 +1,163 @@
+"""Settings of distillation: prototypes (PGM), robust filtering (RDM), the terms, their schedule, and the presets.
+
+Source of the method: Tang et al., "Distilling Object Detectors with Global Knowledge", ECCV 2022, arXiv 2210.09022.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from distune.config.base import Settings
+from distune.config.paths import merge
+
+
+class HarvestSettings(Settings):
+    """Features come from the ordinary training batches: no further forward pass."""
+
+    kind: Literal["harvest"]
+    max_instances: int = Field(512, ge=2)
+    """How many instances of a class are kept, the latest ones."""
+
+
+class SweepSettings(Settings):
+    """Features come from a sweep over training images with both models before the prototypes are made."""
+
+    kind: Literal["sweep"]
+    max_images: int = Field(800, ge=1)
+    """How many images per class at most."""
+
+
+SourceSettings = Annotated[HarvestSettings | SweepSettings, Field(discriminator="kind")]
+
+
+class PrototypeSettings(Settings):
+    """The prototype generation module (PGM)."""
+
+    per_class: int = Field(10, ge=1)
+    """Prototypes of each class, on each level."""
+    alpha: float = Field(10.0, ge=0)
+    """Ties the coefficients of the student's and the teacher's space to each other."""
+    unique: bool = True
+    """Select each instance at most once."""
+    refresh_epochs: int = Field(1, ge=0)
+    """Prototypes are made anew every so many epochs; 0 makes them once."""
+    density_bandwidth: float = Field(0.1, gt=0)
+    """Width of the density estimate, in cosine distance."""
+    density_quantile: float = Field(0.4, ge=0, lt=1)
+    """Instances below this quantile of density, in either space, cannot become prototypes."""
+    min_box_side_px: float = Field(30.0, ge=0)
+    """Boxes with a side this short or shorter cannot become prototypes, in pixels of the resized image."""
+    source: SourceSettings = HarvestSettings(kind="harvest")
+
+
+class FilterSettings(Settings):
+    """The weight of an instance, from how differently student and teacher see it (RDM)."""
+
+    discrepancy: Literal["max_cosine", "mean_cosine", "coefficient"] = "mean_cosine"
+    weight: Literal["linear", "gaussian", "threshold", "quantile", "uniform"] = "gaussian"
+    """How a discrepancy becomes a weight; ``uniform`` filters nothing."""
+    global_threshold: float = Field(0.2, gt=0)
+    """For the global knowledge term. ``linear``: the discrepancy at which the weight reaches 0. ``gaussian``: sigma.
+    ``threshold``: the largest discrepancy kept. ``quantile``: the share of a batch's instances that is dropped."""
+    local_threshold: float = Field(0.2, gt=0)
+    """The same for the local terms."""
+
+
+class GlobalKnowledgeSettings(Settings):
+    """Aligns student and teacher representations on the prototypes."""
+
+    weight: float = Field(5.0, ge=0)
+    representation: Literal["cosine", "coefficient"] = "cosine"
+    classes: Literal["all", "own"] = "all"
+    """Represent an instance on the prototypes of all classes, or of its own."""
+
+
+class LocalKnowledgeSettings(Settings):
+    """Imitation of the teacher's maps, decoupled into foreground and background."""
+
+    weight: float = Field(1.0, ge=0)
+    background_ratio: float = Field(4.0, ge=0)
+    """Weight of the background over the foreground's."""
+    adapter: Literal["identity", "conv1x1", "conv3x3"] = "conv1x1"
+    """Turns student channels into teacher channels; ``identity`` needs equal channels."""
+    base_size_px: float = Field(56.0, gt=0)
+    """A box of this side belongs to the stride-4 level, one of twice the side to the level after next of half."""
+
+
+class SoftLabelsSettings(Settings):
+    """Imitation of the teacher's class scores on the student's positive locations."""
+
+    weight: float = Field(1.0, ge=0)
+    temperature: float = Field(2.0, gt=0)
+    normaliser: Literal["batchmean", "mean"] = "batchmean"
+    """``batchmean`` divides by the locations, ``mean`` by the locations and the classes."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # What the paper describes.
+    "gkd_global": {
+        "pooling": "roi_align",
+        "prototypes": {"unique": True, "source": {"kind": "harvest"}},
+        "filter": {
+            "discrepancy": "mean_cosine",
+            "weight": "gaussian",
+            "global_threshold": 0.2,
+            "local_threshold": 0.2,
+        },
+        "global_knowledge": {"weight": 5.0},
+        "local_knowledge": {"weight": 1.0, "background_ratio": 4.0},
+        "soft_labels": {"weight": 1.0, "temperature": 2.0, "normaliser": "batchmean"},
+        "decay": "linear",
+    },
+    # What the authors' released code computes.
+    "gkd_released": {
+        "pooling": "crop",
+        "prototypes": {"unique": False, "source": {"kind": "sweep"}},
+        "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
+        "global_knowledge": {"weight": 0.0},
+        "local_knowledge": {"weight": 1.0, "background_ratio": 4.0},
+        "soft_labels": {"weight": 1.0, "temperature": 2.0, "normaliser": "mean"},
+        "decay": "linear",
+    },
+}
+
+
+class DistillationSettings(Settings):
+    """What the student learns from the teacher. Settings that are not given come from the preset."""
+
+    preset: Literal["gkd_global", "gkd_released"] = "gkd_global"
+    pooling: Literal["roi_align", "crop"] = "roi_align"
+    """How an instance's feature is averaged: RoIAlign, or the mean over whole cells as the authors' release does."""
+    prototypes: PrototypeSettings = PrototypeSettings()
+    filter: FilterSettings = FilterSettings()
+    global_knowledge: GlobalKnowledgeSettings = GlobalKnowledgeSettings()
+    local_knowledge: LocalKnowledgeSettings = LocalKnowledgeSettings()
+    soft_labels: SoftLabelsSettings = SoftLabelsSettings()
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """How the weights of all terms change from ``start_epoch`` to ``stop_epoch``."""
+    start_epoch: int = Field(0, ge=0)
+    """Epochs without distillation before it starts."""
+    stop_epoch: int | None = Field(None, ge=1)
+    """The epoch from which there is no distillation; None is the end of training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        preset = PRESETS.get(values.get("preset", "gkd_global"))
+        return values if preset is None else merge(preset, values)
+
+    @model_validator(mode="after")
+    def _epochs_in_order(self) -> DistillationSettings:
+        if self.stop_epoch is not None and self.stop_epoch <= self.start_epoch:
+            raise ValueError(f"stop_epoch = {self.stop_epoch} must be after start_epoch = {self.start_epoch}")
+        return self
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any term has a weight. Without one, training is plain and needs no teacher."""
+        weights = (self.global_knowledge.weight, self.local_knowledge.weight, self.soft_labels.weight)
+        return any(weight > 0 for weight in weights)

@@ -1,0 +1,53 @@
+"""Dotted paths into nested plain settings, such as ``distillation.prototypes.alpha``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``base`` with the values of ``over``, mapping by mapping.
+
+    Two mappings that name different kinds (the key ``kind``) are alternatives: the later replaces the earlier whole,
+    since their other keys have nothing in common.
+    """
+    merged = copy.deepcopy(dict(base))
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, Mapping) and _same_kind(below, value):
+            merged[name] = merge(below, value)
+        else:
+            merged[name] = copy.deepcopy(value)
+    return merged
+
+
+def get_path(values: Mapping[str, Any], path: str) -> Any:
+    """The value at ``path``. Raises ``KeyError`` with the path where there is none."""
+    here: Any = values
+    for name in path.split("."):
+        if not isinstance(here, Mapping) or name not in here:
+            raise KeyError(path)
+        here = here[name]
+    return here
+
+
+def with_path(values: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of ``values`` with ``value`` at ``path``; mappings on the way are made where they are missing."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return merge(values, value)
+
+
+def leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All paths that end in something other than a mapping, in order."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaf_paths(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _same_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    return "kind" not in over or "kind" not in below or below["kind"] == over["kind"]

@@ -1,0 +1,153 @@
+"""Turns what pydantic found into lines for people: path, value, what is allowed, and where in the file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_MESSAGES = {
+    "missing": "is missing",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of settings",
+    "model_attributes_type": "must be a mapping of settings",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "{tag} is not known; known are {expected_tags}",
+    "too_short": "must hold at least {min_length}",
+}
+
+
+def describe(error: ValidationError, model: type[BaseModel], values: Any, lines: Mapping[str, int]) -> list[str]:
+    """One line for each problem.
+
+    Args:
+        error: what pydantic raised.
+        model: the model that was validated, to name its settings when a key is unknown.
+        values: what was validated.
+        lines: path to line number in the file, empty when there is no file.
+    """
+    rows: list[tuple[str, str]] = []
+    for detail in error.errors(include_url=False):
+        for left, message in _rows(detail, model, values):
+            row = (left + _place(left, lines), message)
+            if row not in rows:
+                rows.append(row)
+    width = min(max(len(left) for left, _ in rows), 60)
+    return [f"{left:<{width}}  {message}" for left, message in rows]
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """What to do about an unknown name: the nearest known one, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"known are {', '.join(sorted(known))}" if known else ""
+
+
+def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tuple[str, str]]:
+    path = _plain_path(detail["loc"], values)
+    dotted = ".".join(path)
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return [(dotted, f"unknown setting; {suggest(path[-1], _known_names(model, path[:-1], values))}")]
+    if kind == "missing":
+        return [(dotted, _MESSAGES["missing"])]
+    if kind == "union_tag_not_found":
+        tag = str(detail["ctx"]["discriminator"]).strip("'")
+        return [(f"{dotted}.{tag}", "is missing")]
+    if kind == "value_error":
+        return _own_rows(dotted, str(detail["ctx"]["error"]), detail["input"])
+    message = _MESSAGES.get(kind)
+    text = detail["msg"] if message is None else message.format(**_numbers(detail.get("ctx", {})))
+    shown = _shown(detail["input"]) if kind != "union_tag_invalid" else None
+    return [(dotted if shown is None else f"{dotted} = {shown}", text)]
+
+
+def _own_rows(dotted: str, text: str, value: Any) -> list[tuple[str, str]]:
+    rows = []
+    for line in text.splitlines():
+        if "\t" in line:
+            left, message = line.split("\t", 1)
+            rows.append((left, message))
+        else:
+            shown = _shown(value)
+            rows.append((dotted if shown is None else f"{dotted} = {shown}", line))
+    return rows
+
+
+def _plain_path(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """Drops the tags of unions, which pydantic puts into the path and no file holds."""
+    path: list[str] = []
+    here = values
+    for index, name in enumerate(loc):
+        is_last = index == len(loc) - 1
+        if isinstance(here, Mapping) and name not in here and name in (here.get("kind"), here.get("family")):
+            continue
+        path.append(str(name))
+        if isinstance(here, Mapping):
+            here = here.get(name)
+        elif isinstance(here, list) and isinstance(name, int) and name < len(here):
+            here = here[name]
+        elif not is_last:
+            here = None
+    return path
+
+
+def _known_names(model: type[BaseModel], path: list[str], values: Any) -> list[str]:
+    here: Any = values
+    current: type[BaseModel] | None = model
+    for name in path:
+        here = here.get(name) if isinstance(here, Mapping) else None
+        field = current.model_fields.get(name) if current is not None else None
+        current = _model_of(field.annotation if field is not None else None, here)
+    return list(current.model_fields) if current is not None else []
+
+
+def _model_of(annotation: Any, value: Any) -> type[BaseModel] | None:
+    models = [found for found in _models_in(annotation)]
+    if len(models) > 1 and isinstance(value, Mapping):
+        for model in models:
+            for tag in ("kind", "family"):
+                field = model.model_fields.get(tag)
+                if field is not None and value.get(tag) in get_args(field.annotation):
+                    return model
+    return models[0] if models else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _numbers(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+
+
+def _shown(value: Any) -> str | None:
+    if isinstance(value, Mapping | list | BaseModel):
+        return None
+    words = {True: "true", False: "false"}
+    text = "null" if value is None else words[value] if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _place(left: str, lines: Mapping[str, int]) -> str:
+    path = left.split(" = ", 1)[0]
+    while path and path not in lines:
+        path = path.rpartition(".")[0]
+    return f" (line {lines[path]})" if path else ""

@@ -1,0 +1,79 @@
+"""Reads YAML files with the line of every key, and writes plain data back. Nothing in a file can run code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distune.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also reads ``1e-3`` as a number (YAML 1.2) and refuses a key given twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping in a file, and the line number of each dotted path.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a mapping, or a key given twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(str(path), ["there is no such file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
+    return parse_yaml(text, source=str(path))
+
+
+def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping in a text, and the line number of each dotted path. Raises ``ConfigError`` as ``read_yaml`` does."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError(source, ["must hold a mapping of settings"])
+    lines: dict[str, int] = {}
+    twice: list[str] = []
+    _collect_lines(node, "", lines, twice)
+    if twice:
+        raise ConfigError(source, twice)
+    return values, lines
+
+
+def parse_value(text: str) -> Any:
+    """A value given on the command line, read as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    except yaml.YAMLError:
+        return text
+
+
+def write_yaml(values: dict[str, Any]) -> str:
+    """Plain data as YAML, in the order given."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], twice: list[str]) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        path = f"{prefix}{key.value}"
+        line = key.start_mark.line + 1
+        if path in lines:
+            twice.append(f"{path} (line {line})  is given twice, first in line {lines[path]}")
+        lines[path] = line
+        _collect_lines(value, f"{path}.", lines, twice)

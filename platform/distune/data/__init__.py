@@ -1,0 +1,1 @@
+"""Datasets, splits, transforms and the stream of training batches."""

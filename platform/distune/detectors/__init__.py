@@ -1,0 +1,1 @@
+"""The detector zoo: torchvision detectors with taps."""

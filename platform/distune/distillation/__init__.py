@@ -1,0 +1,1 @@
+"""Distillation: prototypes (PGM), robust filtering (RDM), the terms and the objective that joins them."""

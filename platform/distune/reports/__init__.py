@@ -1,0 +1,1 @@
+"""Tables (values) and plots (figures) of a study, apart."""

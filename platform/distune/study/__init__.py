@@ -1,0 +1,1 @@
+"""The study: search with Optuna, ASHA, runners, sessions and status."""

@@ -1,0 +1,1 @@
+"""Tracking: the Tracker protocol, and MLflow behind it."""

@@ -1,0 +1,1 @@
+"""Training: the cohort loop, teachers, evaluation, checkpoints. Knows neither Ray, Optuna nor MLflow."""
