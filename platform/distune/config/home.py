@@ -45,6 +45,7 @@ class Home:
         """The folder of a study. Raises ``UsageError`` for a name that is not one file name."""
         if not NAME_PATTERN.fullmatch(name):
             raise UsageError(
-                f"study {name}: a name must start with a letter or digit and hold only letters, digits, '_', '.' and '-'"
+                f"study {name}: a name must start with a letter or digit and hold only letters, digits, "
+                "'_', '.' and '-'"
             )
         return self.studies / name

@@ -22,6 +22,8 @@ VARIABLE_SECTIONS = ("student", "distillation", "training")
 """Sections of an experiment that a space may vary within one study: all that does not change the shared stream."""
 NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed")
 
+_NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedExperiment:
@@ -74,7 +76,7 @@ def from_dict(
     """Check an experiment given as plain data, with its space given or found by name. Raises ``ConfigError``."""
     experiment = parse_experiment(values, source=source, lines=lines)
     if not check_space:
-        return LoadedExperiment(experiment=experiment, space=SearchSpace.model_construct(parameters={}), source=source)
+        return LoadedExperiment(experiment=experiment, space=_NO_SPACE, source=source)
     if space is not None:
         parsed = parse_space(space, source=f"{source}: space")
     else:

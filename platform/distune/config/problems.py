@@ -118,7 +118,7 @@ def _known_names(model: type[BaseModel], path: list[str], values: Any) -> list[s
 
 
 def _model_of(annotation: Any, value: Any) -> type[BaseModel] | None:
-    models = [found for found in _models_in(annotation)]
+    models = list(_models_in(annotation))
     if len(models) > 1 and isinstance(value, Mapping):
         for model in models:
             for tag in ("kind", "family"):

@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped_folder(kind: str) -> Path:
-    """The folder of the shipped ``experiments`` or ``search_spaces``: in the checkout, else in the installed package."""
+    """The folder of shipped ``experiments`` or ``search_spaces``: in the checkout, else in the package."""
     checkout = _PACKAGE.parents[1] / kind
     return checkout if checkout.is_dir() else _PACKAGE / "shipped" / kind
 
