@@ -1,0 +1,58 @@
+"""Sorts good boxes from bad ones. Pure functions over arrays.
+
+Shape legend: ``N`` boxes of a whole data set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROBLEMS = (
+    "",  # a good box
+    "has a coordinate that is no finite number",
+    "has no area",
+    "is outside of the image",
+    "is of a class that is not in the list of classes",
+)
+"""Why a box is bad, by its number; 0 is a good box."""
+
+NOT_FINITE, NO_AREA, OUTSIDE, UNKNOWN_CLASS = 1, 2, 3, 4
+
+
+def sort_out(
+    boxes_N4: NDArray[np.float64], labels_N: NDArray[np.int64], sizes_N2: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Clip boxes to their images and say which are bad, and why.
+
+    A box that crosses the border of its image is clipped, which is no fault.
+
+    Args:
+        boxes_N4: xyxy pixels, anything at all.
+        labels_N: 1 to C, or 0 for an unknown class.
+        sizes_N2: width and height of each box's image.
+
+    Returns:
+        The clipped boxes, meaningful where good, float32 (N, 4); and the number of each box's problem in ``PROBLEMS``,
+        0 for a good box, (N,). Of several problems the first in that list counts.
+    """
+    finite_N = np.isfinite(boxes_N4).all(axis=1)
+    safe_N4 = np.where(finite_N[:, None], boxes_N4, 0.0)
+    limits_N4 = np.concatenate([sizes_N2, sizes_N2], axis=1).astype(np.float64)
+    clipped_N4 = np.clip(safe_N4, 0.0, limits_N4).astype(np.float32)
+    problems_N = np.zeros(len(boxes_N4), dtype=np.int64)
+    problems_N[labels_N < 1] = UNKNOWN_CLASS
+    problems_N[~_has_area(clipped_N4)] = OUTSIDE
+    problems_N[~_has_area(safe_N4)] = NO_AREA
+    problems_N[~finite_N] = NOT_FINITE
+    return clipped_N4, problems_N
+
+
+def areas(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The area of xyxy boxes in square pixels, (N,)."""
+    return (boxes_N4[:, 2] - boxes_N4[:, 0]) * (boxes_N4[:, 3] - boxes_N4[:, 1])
+
+
+def _has_area(boxes_N4: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.bool_]:
+    has_area_N: NDArray[np.bool_] = (boxes_N4[:, 2] > boxes_N4[:, 0]) & (boxes_N4[:, 3] > boxes_N4[:, 1])
+    return has_area_N

@@ -1,0 +1,132 @@
+"""What every data set hands out: annotations as arrays, images as tensors.
+
+Shape legend: ``N`` boxes of an image, ``H`` ``W`` its height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distune.errors import DataError
+
+
+class ImageError(DataError):
+    """An image cannot be decoded, or is not the image that its annotations are about.
+
+    Args:
+        file: name of the image within its data set.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: {problem}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.file, self.problem))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Annotations:
+    """The boxes of one image.
+
+    Attributes:
+        image_id: COCO's id; the position in its list for other kinds of data.
+        file: name of the image, relative to the root of the data and with forward slashes.
+        width, height: of the image, in pixels.
+        boxes_N4: xyxy pixels, float32, within the image and with an area. The upper left corner of the image is (0, 0)
+            and its lower right corner is (width, height).
+        labels_N: int64, 1 to C: ``classes[label - 1]`` of the data set. 0 is background and never occurs.
+        areas_N: square pixels, float32: of the object's outline where the data knows it (COCO), else of the box.
+        crowd_N: bool, whether the box is around a group (COCO's ``iscrowd``).
+        difficult_N: bool, VOC's ``difficult``.
+        tags_N: what is known about each box besides, such as ``blurred``.
+    """
+
+    image_id: int
+    file: str
+    width: int
+    height: int
+    boxes_N4: NDArray[np.float32]
+    labels_N: NDArray[np.int64]
+    areas_N: NDArray[np.float32]
+    crowd_N: NDArray[np.bool_]
+    difficult_N: NDArray[np.bool_]
+    tags_N: tuple[frozenset[str], ...]
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def ignored_N(self) -> NDArray[np.bool_]:
+        """Crowd and difficult boxes: not trained on, and neither right nor wrong to detect."""
+        return self.crowd_N | self.difficult_N
+
+
+class DetectionDataset(Protocol):
+    """Images with boxes. Indices run from 0 to ``len(dataset) - 1``."""
+
+    @property
+    def name(self) -> str:
+        """For messages, such as ``train``."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names without background; the label of ``classes[i]`` is ``i + 1``."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What was found bad while reading the annotations, and was skipped: a line for each box or file."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of images, those without boxes included."""
+        ...
+
+    def annotations(self, index: int) -> Annotations:
+        """The boxes of an image. Cheap: nothing is decoded."""
+        ...
+
+    def image(self, index: int) -> Tensor:
+        """The pixels of an image, uint8 (3, H, W) RGB.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        ...
+
+
+class Subset:
+    """Some images of a data set, in the order given."""
+
+    def __init__(self, dataset: DetectionDataset, indices: Sequence[int], *, name: str | None = None) -> None:
+        """Args:
+        dataset: where the images come from.
+        indices: positions in ``dataset``.
+        name: of the subset; that of ``dataset`` when None.
+        """
+        self.name = dataset.name if name is None else name
+        self.classes = dataset.classes
+        self.faults = dataset.faults
+        self._dataset = dataset
+        self._indices = tuple(int(index) for index in indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def annotations(self, index: int) -> Annotations:
+        """The boxes of image ``index`` of the subset."""
+        return self._dataset.annotations(self._indices[index])
+
+    def image(self, index: int) -> Tensor:
+        """The pixels of image ``index`` of the subset. Raises ``ImageError``."""
+        return self._dataset.image(self._indices[index])

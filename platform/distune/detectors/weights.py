@@ -1,0 +1,144 @@
+"""Weights of detectors and backbones: torchvision's by name, plain state dicts and distune checkpoints from files."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_weight
+
+from distune.errors import WeightsError
+
+StateDict = dict[str, Tensor]
+_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A state dict, and the class names it was trained on where they are known."""
+
+    state: StateDict
+    classes: tuple[str, ...] | None
+
+
+def is_torchvision_name(name: str) -> bool:
+    """Whether a name means weights of torchvision's, such as ``ResNet50_Weights.IMAGENET1K_V2``, and not a file."""
+    return "_Weights." in name and "/" not in name
+
+
+def fetch_weights(name: str) -> Weights:
+    """Weights by torchvision's name (downloaded once, hash checked) or from a file.
+
+    A file is a distune checkpoint or a plain state dict. Nothing in it can run code.
+
+    Raises:
+        WeightsError: unknown name, failed download, no such file, or a file that is neither.
+    """
+    if is_torchvision_name(name):
+        return _fetch_by_name(name)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"weights {name}: there is no such file; torchvision's are written <Model>_Weights.<VERSION>"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"weights {name}: not a file of tensors: {reason}") from None
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        return Weights(_tensors(content["model"], name), _classes(content))
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"weights {name}: holds a {type(content).__name__}, not a state dict")
+    return Weights(_tensors(content, name), None)
+
+
+def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: Sequence[str] = ()) -> list[str]:
+    """Load a state dict, and refuse one that does not fit with the list of what differs.
+
+    Args:
+        model: what to load into.
+        state: parameter name to tensor.
+        source: named in the error.
+        replaceable: prefixes of parameters that may be missing or of another shape, and then keep their values: the
+            class heads when a detector is to be trained on other classes.
+
+    Returns:
+        The parameters that kept their values.
+
+    Raises:
+        WeightsError: names or shapes differ.
+    """
+    own = model.state_dict()
+    counters = {name for name in own.keys() | state.keys() if name.endswith("num_batches_tracked")}
+    missing = own.keys() - state.keys() - counters
+    surplus = state.keys() - own.keys() - counters
+    misshapen = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    kept = (
+        {name for name in missing | misshapen | surplus if name.startswith(tuple(replaceable))}
+        if replaceable
+        else set()
+    )
+    lines = [f"missing: {name} {tuple(own[name].shape)}" for name in sorted(missing - kept)]
+    lines += [f"unknown: {name} {tuple(state[name].shape)}" for name in sorted(surplus - kept)]
+    lines += [
+        f"shape: {name} is {tuple(state[name].shape)}, the detector needs {tuple(own[name].shape)}"
+        for name in sorted(misshapen - kept)
+    ]
+    if lines:
+        more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise WeightsError(
+            "\n  ".join(
+                [f"weights {source}: do not fit this detector, {len(lines)} differences", *lines[:_SHOWN], *more]
+            )
+        )
+    fitting = {name: tensor for name, tensor in state.items() if name in own and name not in kept}
+    model.load_state_dict(fitting, strict=False)
+    return sorted(kept & own.keys())
+
+
+def check_classes(weights: Weights, classes: Sequence[str], *, source: str) -> None:
+    """Raise ``WeightsError`` when the weights are known to come from other classes, or from another order of them."""
+    if weights.classes is None or weights.classes == tuple(classes):
+        return
+    lost = [name for name in weights.classes if name not in classes]
+    new = [name for name in classes if name not in weights.classes]
+    raise WeightsError(
+        f"weights {source}: trained on other classes than the data has; only in the weights: "
+        f"{', '.join(lost) or 'none'}; only in the data: {', '.join(new) or 'none'}; order in the weights: "
+        f"{', '.join(weights.classes)}"
+    )
+
+
+def _fetch_by_name(name: str) -> Weights:
+    try:
+        weights = get_weight(name)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise WeightsError(f"weights {name}: torchvision knows no such weights: {error}") from None
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"weights {name}: could not be downloaded ({error}); download them elsewhere and name the file"
+        ) from None
+    categories = weights.meta.get("categories")
+    is_detector = isinstance(categories, list) and categories[:1] == ["__background__"]
+    return Weights(dict(state), tuple(categories[1:]) if is_detector else None)
+
+
+def _tensors(content: Mapping[str, Any], source: str) -> StateDict:
+    strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if strangers or not content:
+        shown = ", ".join(strangers[:_SHOWN]) or "it is empty"
+        raise WeightsError(f"weights {source}: not a state dict: {shown}")
+    return {str(name): value for name, value in content.items()}
+
+
+def _classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    classes = content.get("classes")
+    return tuple(str(name) for name in classes) if isinstance(classes, list | tuple) else None

@@ -1,0 +1,82 @@
+"""Tracking URIs: which are possible, and how to show them without their secrets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+from distune.errors import UsageError
+
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVER_SCHEMES = ("http", "https")
+_KNOWN = (*DATABASE_SCHEMES, *SERVER_SCHEMES, "databricks")
+_PLUGIN_GROUP = "mlflow.tracking_store"
+
+_USER_INFO = re.compile(r"(?<=://)[^/\s'\"]*@")
+_SECRET_FIELD = re.compile(r"(?i)\b(password|passwd|pwd|token|secret|api_?key)=[^&;\s'\"]+")
+
+
+def redact_uri(text: str) -> str:
+    """A URI, or any text that holds some, without users, passwords and tokens."""
+    return _SECRET_FIELD.sub(r"\1=***", _USER_INFO.sub("***@", text))
+
+
+def scheme_of(uri: str) -> str:
+    """``postgresql`` for ``postgresql+psycopg://...``; empty for a path."""
+    head, separator, _ = uri.partition(":")
+    if uri == "databricks":
+        return uri
+    return head.partition("+")[0].lower() if separator and len(head) > 1 else ""
+
+
+def is_database(uri: str) -> bool:
+    """Whether MLflow opens this store by itself, without a server in between."""
+    return scheme_of(uri) in DATABASE_SCHEMES
+
+
+def is_server(uri: str) -> bool:
+    """Whether this is the address of a running MLflow server."""
+    return scheme_of(uri) in SERVER_SCHEMES
+
+
+def check_uri(uri: str) -> None:
+    """Find out at launch what would otherwise come up in the middle of the study. Opens no connection.
+
+    Raises:
+        UsageError: MLflow has no store for this URI, or the driver of its database is not installed.
+    """
+    scheme = scheme_of(uri)
+    shown = f"tracking.uri = {redact_uri(uri)}"
+    if scheme in ("", "file"):
+        raise UsageError(
+            f"{shown}: MLflow no longer keeps runs in plain files; use sqlite:///{_path_of(uri) or 'runs'}/mlflow.db"
+        )
+    plugins = {entry.name for entry in importlib.metadata.entry_points(group=_PLUGIN_GROUP)}
+    if scheme not in _KNOWN and scheme not in plugins:
+        known = ", ".join(sorted({*_KNOWN, *plugins} - {"file-plugin"}))
+        raise UsageError(f"{shown}: no tracking store is called {scheme}; known are {known}")
+    if scheme == "sqlite" and _path_of(uri) in ("", ":memory:"):
+        raise UsageError(f"{shown}: a database in memory is gone at the end; name a file, as in sqlite:///mlflow.db")
+    if scheme in DATABASE_SCHEMES:
+        _check_database(uri, shown)
+    if scheme in SERVER_SCHEMES and not re.match(r"(?i)https?://[^/?#]+", uri):
+        raise UsageError(f"{shown}: names no server; an example is http://localhost:5000")
+
+
+def _check_database(uri: str, shown: str) -> None:
+    import sqlalchemy.engine
+    import sqlalchemy.exc
+
+    try:
+        sqlalchemy.engine.make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        raise UsageError(f"{shown}: the driver of this database is not installed ({error})") from None
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise UsageError(f"{shown}: is no database URI; an example is {scheme_of(uri)}:///mlflow.db") from None
+
+
+def _path_of(uri: str) -> str:
+    """What follows the authority of a URI, or the whole text when it is a path."""
+    if "://" in uri:
+        return uri.split("://", 1)[1].partition("/")[2].partition("?")[0]
+    return uri.removeprefix("file:").removeprefix("sqlite:")

@@ -1,0 +1,39 @@
+"""Devices and precisions."""
+
+from __future__ import annotations
+
+import torch
+
+from distune.errors import ResourceError
+
+
+def pick_device(gpus_per_trial: float) -> torch.device:
+    """A GPU when a trial is given any part of one, else the CPU.
+
+    Raises:
+        ResourceError: a GPU is asked for and this process sees none.
+    """
+    if gpus_per_trial <= 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ResourceError(
+            f"resources.gpus_per_trial = {gpus_per_trial:g}: torch sees no GPU here; set it to 0 to train on the CPU, "
+            "and run `distune doctor` to see what torch sees"
+        )
+    return torch.device("cuda")
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The lower precision that forward passes run in, None for float32.
+
+    ``auto`` is bfloat16 on GPUs that support it and float32 elsewhere.
+    """
+    if precision == "auto":
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else None
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """The autocast context of a forward pass; does nothing when ``dtype`` is None."""
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

@@ -1,0 +1,124 @@
+"""A student trained epoch by epoch in a cohort of its own, with its folder: what trials and teachers have in common."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from distune.config.detector import DetectorSettings
+from distune.config.training import TrainingSettings
+from distune.detectors.taps import Detector
+from distune.errors import TrialError
+from distune.records import EpochReport
+from distune.training import checkpoint, pictures
+from distune.training.assembly import Bench
+from distune.training.folder import TrialFolder
+
+
+class SoloRun:
+    """Trains one student alone and keeps its folder: metrics, the last and the best state, pictures.
+
+    Opening it on a folder with a checkpoint goes on after the checkpoint's epoch, exactly as if it had never stopped.
+
+    Args:
+        bench: data and device.
+        detector: settings of what is trained.
+        training: its budget and the rest.
+        seed: of weights, order of images, augmentation and sampling.
+        teacher: what it learns from; None trains plainly.
+        folder: where it keeps its files.
+        metric: such as ``search/AP``; the best epoch is the one where it is highest.
+        num_pictures: how many images with detections are drawn after each best epoch.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        detector: DetectorSettings,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        teacher: Detector | None,
+        folder: TrialFolder,
+        metric: str,
+        num_pictures: int,
+    ) -> None:
+        self._bench = bench
+        self._settings = detector
+        self._folder = folder
+        self._metric = metric
+        self._num_pictures = num_pictures
+        self._stream = bench.stream(training, seed=seed)
+        self._student = bench.student(
+            "solo", detector, training, seed=seed, steps_per_epoch=len(self._stream), teacher=teacher
+        )
+        self._best: dict[str, float] = {}
+        self._resume()
+        self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._student.epochs_done)
+        self._cohort.join(self._student)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are behind it."""
+        return self._student.epochs_done
+
+    def run_epoch(self) -> EpochReport:
+        """Train and evaluate one epoch. Its checkpoint and its metrics are on disk on return.
+
+        Raises:
+            TrialError: the checkpoint could not be written.
+            Exception: whatever went wrong in training.
+        """
+        result = self._cohort.run_epoch()["solo"]
+        if result.error is not None:
+            raise result.error
+        report = EpochReport(epoch=self._student.epochs_done, metrics=result.metrics, finished_at=time.time())
+        if report.is_finite(self._metric):
+            if report.metrics[self._metric] > self._best.get(self._metric, float("-inf")):
+                self._best = report.metrics
+                self._save_best(report)
+                pictures.draw_detections(
+                    self._bench.splits.search, result.predictions, self._num_pictures, self._folder.path
+                )
+                if self._student.objective is not None:
+                    pictures.draw_prototypes(
+                        self._bench.splits.train, self._student.objective.prototypes, self._folder.path
+                    )
+            checkpoint.save(self._state(report), self._folder.last_checkpoint)
+        self._folder.append(report)
+        return report
+
+    def close(self) -> None:
+        """Give back the processes that read images."""
+        self._stream.close()
+
+    def _state(self, report: EpochReport) -> dict[str, Any]:
+        return {**self._student.state_dict(), "report": report.to_dict(), "best": self._best}
+
+    def _save_best(self, report: EpochReport) -> None:
+        """The student alone: a distune checkpoint that any detector of its settings can load."""
+        data = self._bench.experiment.data
+        state = {
+            "model": self._student.detector.model.state_dict(),
+            "classes": list(self._bench.splits.classes),
+            "detector": self._settings.model_dump(mode="json"),
+            "min_size_px": data.min_size_px,
+            "max_size_px": data.max_size_px,
+            "epoch": report.epoch,
+            "metrics": report.metrics,
+        }
+        checkpoint.save(state, self._folder.best_checkpoint)
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self._folder.last_checkpoint)
+        if state is None:
+            self._folder.truncate(0)
+            return
+        try:
+            self._student.load_state_dict(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrialError(f"{self._folder.last_checkpoint}: does not fit this trial: {error}") from error
+        self._best = dict(state["best"])
+        # The checkpoint is written before the line in the metrics: a crash between the two is mended here.
+        self._folder.truncate(self._student.epochs_done)
+        self._folder.append(EpochReport.from_dict(state["report"]))

@@ -1,0 +1,46 @@
+"""One trial: a student distilled under the values that the study chose, or a control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distune.config.load import parse_experiment
+from distune.data.build import build_splits
+from distune.records import EpochReport, TrialSpec
+from distune.training.assembly import Bench
+from distune.training.folder import TrialFolder
+from distune.training.precision import pick_device
+from distune.training.run import SoloRun
+
+
+class TrainingWork:
+    """The real ``TrialWork``: builds everything from the specification alone, so that any machine can do it."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        experiment = parse_experiment(spec.experiment, source=f"trial {spec.key}")
+        bench = Bench(
+            experiment=experiment,
+            splits=build_splits(experiment.data),
+            device=pick_device(experiment.resources.gpus_per_trial),
+        )
+        self._run = SoloRun(
+            bench,
+            experiment.student,
+            experiment.training,
+            seed=spec.seed,
+            teacher=bench.teacher(spec.teacher_weights) if experiment.distillation.is_active else None,
+            folder=TrialFolder(Path(spec.folder)),
+            metric=f"search/{experiment.search.metric}",
+            num_pictures=experiment.tracking.pictures,
+        )
+        self.epochs_done = self._run.epochs_done
+
+    def run_epoch(self) -> EpochReport:
+        """See ``TrialWork.run_epoch``."""
+        report = self._run.run_epoch()
+        self.epochs_done = report.epoch
+        return report
+
+    def close(self) -> None:
+        """See ``TrialWork.close``."""
+        self._run.close()
