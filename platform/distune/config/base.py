@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
@@ -11,3 +14,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_kinds(cls, values: Any) -> Any:
+        """A group without a ``kind`` is of the default's: ``optimizer: {learning_rate: 1e-4}`` need not repeat it."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for name, field in cls.model_fields.items():
+            kind = getattr(field.default, "kind", None)
+            given = filled.get(name)
+            if kind is not None and isinstance(given, Mapping) and "kind" not in given:
+                filled[name] = {"kind": kind, **given}
+        return filled

@@ -1,1 +1,1 @@
-"""Data sets of images with boxes: Pascal VOC, COCO and generated shapes; splits, transforms and batches."""
+"""Datasets, splits, transforms and the stream of training batches."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import posixpath
 import re
 from collections.abc import Mapping
 
@@ -36,8 +35,8 @@ def name_text(name: str) -> str:
     cleaned = _NOT_ALLOWED.sub("_", name)
     if cleaned != name:
         cleaned = re.sub(r"__+", "_", cleaned).rstrip("_")
-    parts = [part for part in cleaned.split("/") if part.strip(" .")]
-    return posixpath.join(*parts)[:MAX_NAME_LENGTH].rstrip("/") if parts else "_"
+    parts = [part for part in cleaned[:MAX_NAME_LENGTH].split("/") if part.strip(" .")]
+    return "/".join(parts).lstrip(".") or "_"
 
 
 def metric_values(metrics: Mapping[str, float]) -> dict[str, float]:

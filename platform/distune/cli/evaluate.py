@@ -1,0 +1,79 @@
+"""``distune evaluate``: score a checkpoint on a split."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from distune.cli.options import ExperimentArgument, JsonOption, SetOption
+from distune.cli.output import out, print_json
+from distune.cli.preparation import open_data
+from distune.config.detector import DetectorSettings
+from distune.config.load import load
+from distune.errors import DataError, WeightsError
+
+
+class Split(StrEnum):
+    """What to score on."""
+
+    search = "search"
+    test = "test"
+
+
+def evaluate(
+    experiment: ExperimentArgument,
+    checkpoint: Annotated[Path, typer.Argument(help="A distune checkpoint, such as a trial's best.pt.")],
+    *,
+    split: Annotated[Split, typer.Option(help="The split to score on.")] = Split.search,
+    set: SetOption = [],  # noqa: A002, B006
+    json: JsonOption = False,
+) -> None:
+    """Score a checkpoint, student or teacher, on the data of an experiment.
+
+    The test split is meant for the confirmed students alone: whoever looks at it while searching searches on it.
+
+    Example: `distune evaluate quickstart runs/studies/quickstart/trials/3/best.pt`
+    """
+    from distune.detectors.zoo import build_detector
+    from distune.training.checkpoint import load as load_checkpoint
+    from distune.training.evaluate import evaluate as score
+    from distune.training.precision import autocast_dtype, pick_device
+
+    loaded = load(experiment, set, check_space=False).experiment
+    content = load_checkpoint(checkpoint)
+    if content is None or "detector" not in content:
+        raise WeightsError(f"{checkpoint}: not a distune checkpoint, or not there; a trial's is called best.pt")
+    try:
+        settings = TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
+    except ValidationError as error:
+        raise WeightsError(f"{checkpoint}: made by another version of distune: {error}") from None
+    splits = open_data(loaded)
+    dataset = splits.search if split is Split.search else splits.test
+    if dataset is None:
+        raise DataError(f"{experiment}: the experiment names no test split")
+    device = pick_device(loaded.resources.gpus_per_trial)
+    detector = build_detector(
+        settings.model_copy(update={"weights": str(checkpoint), "backbone_weights": None}),
+        classes=splits.classes,
+        min_size_px=loaded.data.min_size_px,
+        max_size_px=loaded.data.max_size_px,
+        seed=0,
+        for_training=False,
+    )
+    detector.model.to(device)
+    figures = score(
+        detector.model,
+        dataset,
+        device=device,
+        batch_size=loaded.training.batch_size,
+        autocast_dtype=autocast_dtype(loaded.training.precision, device),
+    )
+    if json:
+        print_json({f"{split}/{name}": value for name, value in figures.items()})
+        return
+    for name, value in figures.items():
+        out.print(f"{split}/{name:<24} {value:.1f}")

@@ -1,0 +1,35 @@
+"""What the verbs print with: results on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from distune.reports.tables import TrialRow
+
+out = Console(soft_wrap=True, highlight=False)
+progress = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def print_json(values: Any) -> None:
+    """Print JSON and nothing else."""
+    out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
+
+
+def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None) -> Table:
+    """The table of trials for a terminal."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("trial")
+    table.add_column("outcome")
+    table.add_column("epochs", justify="right")
+    table.add_column(metric, justify="right")
+    table.add_column("gain", justify="right")
+    table.add_column("parameters", overflow="fold")
+    for row in rows:
+        style = {"finished": "", "running": "cyan", "stopped": "dim"}.get(row.outcome, "red")
+        table.add_row(row.trial, row.outcome, row.epochs, row.score, row.gain, row.params, style=style)
+    return table

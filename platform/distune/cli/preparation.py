@@ -1,0 +1,49 @@
+"""What several verbs do before training: open and check the data, get the teacher ready, and say so."""
+
+from __future__ import annotations
+
+from distune.cli.output import progress
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.data.build import Splits, build_splits
+from distune.data.check import check_splits
+from distune.records import EpochReport
+from distune.training.precision import pick_device
+from distune.training.teacher import Teacher, prepare_teacher
+
+_SHOWN = 5
+
+
+def open_data(experiment: Experiment) -> Splits:
+    """The splits of an experiment, checked; faults that were skipped are named. Raises ``DataError``."""
+    splits = build_splits(experiment.data)
+    faults = [*splits.faults, *check_splits(splits)]
+    for fault in faults[:_SHOWN]:
+        progress.print(f"data: skipped {fault}")
+    if len(faults) > _SHOWN:
+        progress.print(f"data: ... and {len(faults) - _SHOWN} more skipped")
+    return splits
+
+
+def describe_data(splits: Splits) -> str:
+    """One line on the sizes of the splits and the classes."""
+    sizes = f"{len(splits.train)} training, {len(splits.search)} search"
+    test = f", {len(splits.test)} test" if splits.test is not None else ""
+    return f"{sizes}{test} images; classes: {', '.join(splits.classes)}"
+
+
+def ready_teacher(experiment: Experiment, splits: Splits, home: Home) -> Teacher:
+    """The teacher, trained if need be, with a line per epoch."""
+    device = pick_device(experiment.resources.gpus_per_trial)
+    metric = f"search/{experiment.search.metric}"
+
+    def say(report: EpochReport, num_epochs: int) -> None:
+        progress.print(
+            f"teacher: epoch {report.epoch}/{num_epochs}  {metric} {report.metrics[metric]:.1f}  "
+            f"loss {report.metrics['loss/task']:.3f}  {report.metrics['time/epoch_s']:.1f} s"
+        )
+
+    found = prepare_teacher(experiment, splits, home=home, device=device, progress=say)
+    state = "found" if found.was_ready else "ready"
+    progress.print(f"teacher: {state}, {metric} {found.metrics[metric]:.1f}, {found.weights}")
+    return found

@@ -1,0 +1,47 @@
+"""Adapters: turn student channels into teacher channels, one adapter per level. They are thrown away after training."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from distune.errors import ConfigError
+
+_KERNEL_SIZES = {"conv1x1": 1, "conv3x3": 3}
+
+
+def build_adapters(
+    adapter: str, *, num_levels: int, student_channels: int, teacher_channels: int, generator: torch.Generator
+) -> nn.ModuleList:
+    """One adapter per level: levels differ in what they hold, and the weights cost little.
+
+    Args:
+        adapter: ``identity``, ``conv1x1`` or ``conv3x3``.
+        num_levels: how many.
+        student_channels: what goes in.
+        teacher_channels: what comes out.
+        generator: where initial weights come from: normal with variance 1 / fan-in, no bias at first.
+
+    Raises:
+        ConfigError: ``identity`` between different numbers of channels.
+    """
+    if adapter == "identity":
+        if student_channels != teacher_channels:
+            problem = (
+                f"local_knowledge.adapter = identity  needs equal channels, but the student's neck has "
+                f"{student_channels} and the teacher's {teacher_channels}; use conv1x1"
+            )
+            raise ConfigError("distillation", [problem])
+        return nn.ModuleList(nn.Identity() for _ in range(num_levels))
+    kernel_size = _KERNEL_SIZES[adapter]
+    return nn.ModuleList(
+        _convolution(student_channels, teacher_channels, kernel_size, generator) for _ in range(num_levels)
+    )
+
+
+def _convolution(channels_in: int, channels_out: int, kernel_size: int, generator: torch.Generator) -> nn.Module:
+    # skip_init: the layer's own initialisation would draw from the global random numbers.
+    layer = nn.utils.skip_init(nn.Conv2d, channels_in, channels_out, kernel_size, padding=kernel_size // 2)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,53 @@
+"""The experiment's own values, as the first trial of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from distune.config.experiment import Experiment
+from distune.config.paths import get_path
+from distune.config.space import Choice, FloatRange, IntRange, Parameter
+from distune.records import ParameterValue
+from distune.study.samplers import last_on_grid
+
+
+def default_values(
+    experiment: Experiment, varied: Mapping[str, Parameter]
+) -> tuple[dict[str, ParameterValue], list[str]]:
+    """The experiment's value of each varied path, as near as the space allows.
+
+    A number outside its range is moved to the nearest value in it. A value that is no number, or not one of the
+    choices, is left out, and the sampler chooses for it.
+
+    Returns:
+        Path to value, and a line for each path whose value is not the experiment's own.
+    """
+    values = experiment.to_dict()
+    chosen: dict[str, ParameterValue] = {}
+    messages: list[str] = []
+    for path, parameter in varied.items():
+        own = get_path(values, path)
+        if isinstance(parameter, Choice):
+            fits = parameter.contains(own)
+            nearest = own
+        else:
+            fits = isinstance(own, int | float) and not isinstance(own, bool)
+            nearest = _nearest(parameter, own) if fits else None
+        if not fits:
+            messages.append(f"{path} = {own} is not in the search space; the sampler chooses its first value")
+            continue
+        chosen[path] = nearest
+        if nearest != own:
+            messages.append(f"{path} = {own} is not in the search space; its first trial has {nearest}")
+    return chosen, messages
+
+
+def _nearest(parameter: FloatRange | IntRange, value: float) -> float | int:
+    high = last_on_grid(parameter)
+    inside = min(max(value, parameter.low), high)
+    if parameter.step is not None:
+        low, step = Decimal(str(parameter.low)), Decimal(str(parameter.step))
+        steps = ((Decimal(str(inside)) - low) / step).to_integral_value()
+        inside = float(low + steps * step)
+    return round(inside) if isinstance(parameter, IntRange) else float(inside)

@@ -1,0 +1,52 @@
+"""Opens the Optuna storage of a study: the searched study and, beside it, the study of its controls."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+
+_LOCKED_TIMEOUT_S = 60.0
+"""How long a write waits for another process that holds the database."""
+
+
+def controls_name(study: str) -> str:
+    """Name of the Optuna study that holds the controls of ``study``. Study names hold no spaces, so it is free.
+
+    Controls have no parameters. Within the searched study they would empty the search space that its trials have in
+    common, which multivariate TPE, GP, CMA-ES and the importances are computed on: docs/decisions/controls-apart.md.
+    """
+    return f"{study} controls"
+
+
+@contextlib.contextmanager
+def open_database(path: Path) -> Iterator[optuna.storages.BaseStorage]:
+    """An SQLite storage, made with its tables when the file is new. Connections are closed on exit.
+
+    Only the driver opens it: a new file that is opened by several processes at once breaks in its migration.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not path.is_file():
+        # With a write-ahead log, readers such as `distune status` and optuna-dashboard never block the study.
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _LOCKED_TIMEOUT_S}}
+    )
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def open_studies(storage: optuna.storages.BaseStorage, name: str) -> tuple[optuna.Study, optuna.Study]:
+    """The searched study and the study of its controls, made when they are new. Both are maximised."""
+    searched, controls = (
+        optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
+        for study_name in (name, controls_name(name))
+    )
+    return searched, controls

@@ -1,0 +1,79 @@
+"""From the tracking settings to a tracker, with the mistakes that can be seen at launch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import filelock
+
+from distune.config.home import Home
+from distune.config.search import TrackingSettings
+from distune.errors import UsageError
+from distune.tracking.mlflow_sink import MlflowSink, open_client
+from distune.tracking.sink import SinkUnavailableError
+from distune.tracking.spool_tracker import SpoolTracker
+from distune.tracking.tracker import NullTracker, Tracker
+from distune.tracking.uris import check_uri, is_database, redact_uri, scheme_of
+
+_STUDY_KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+
+
+def build_tracker(
+    settings: TrackingSettings, *, home: Home, study_folder: Path, study: str, study_key: str, experiment: str
+) -> Tracker:
+    """The tracker that an experiment asks for. A server is not called: it may be away when the study begins.
+
+    Args:
+        settings: the experiment's ``tracking``.
+        home: gives the default store, and the place of artifacts for databases.
+        study_folder: keeps the spool.
+        study: name of the study.
+        study_key: tells this study from every other, also from an earlier one under the same name.
+        experiment: name of the MLflow experiment when the settings name none.
+
+    Raises:
+        UsageError: the URI cannot work, or the database cannot be made.
+    """
+    if not settings.enabled:
+        return NullTracker()
+    assert _STUDY_KEY_PATTERN.fullmatch(study_key), f"{study_key} cannot be searched for"
+    uri = settings.uri or home.tracking_uri
+    name = settings.experiment or experiment
+    check_uri(uri)
+    if scheme_of(uri) == "databricks" and not name.startswith("/"):
+        raise UsageError(f"tracking.experiment = {name}: Databricks wants a path, such as /Users/you/{name}")
+    if scheme_of(uri) == "sqlite":
+        initialise_sqlite(uri)
+    artifact_location = home.artifacts.as_uri() if is_database(uri) else None
+
+    def make_sink() -> MlflowSink:
+        return MlflowSink(uri, study=study, study_key=study_key, experiment=name, artifact_location=artifact_location)
+
+    return SpoolTracker(study_folder, make_sink=make_sink)
+
+
+def initialise_sqlite(uri: str) -> None:
+    """Make a new SQLite store, once: two processes that do it at the same time break it, and so does a kill halfway.
+
+    Raises:
+        UsageError: it cannot be made there.
+    """
+    path = _sqlite_path(uri)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+            if path.is_file() and path.stat().st_size > 0:
+                return
+            unfinished = path.with_name(f".{path.name}.new")
+            unfinished.unlink(missing_ok=True)
+            open_client(f"sqlite:///{unfinished}")
+            unfinished.replace(path)
+    except (OSError, SinkUnavailableError) as error:
+        raise UsageError(f"tracking.uri = {redact_uri(uri)}: the store cannot be made: {error}") from None
+
+
+def _sqlite_path(uri: str) -> Path:
+    import sqlalchemy.engine
+
+    return Path(sqlalchemy.engine.make_url(uri).database or "mlflow.db").absolute()

@@ -1,0 +1,235 @@
+"""Loading experiments and spaces: everything that ships loads, and every mistake is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distune.config.experiment import Experiment, without_distillation
+from distune.config.load import load, may_vary, parse_experiment, trial_experiment
+from distune.config.paths import get_path, leaf_paths, merge, with_path
+from distune.config.shipped import shipped_names
+from distune.config.yaml import parse_value, write_yaml
+from distune.errors import ConfigError, UsageError
+
+EXPERIMENT: dict[str, Any] = {
+    "name": "mine",
+    "data": {"kind": "shapes"},
+    "teacher": {"family": "retinanet", "backbone": "resnet18"},
+    "teacher_training": {"epochs": 2},
+    "student": {"family": "retinanet", "backbone": "resnet10"},
+    "search": {"space": "space.yaml"},
+}
+SPACE: dict[str, Any] = {
+    "name": "small",
+    "parameters": {
+        "distillation.global_knowledge.weight": {"kind": "float", "low": 0.5, "high": 50.0, "log": True},
+        "distillation.decay": {"kind": "choice", "values": ["linear", "constant"]},
+    },
+}
+
+
+def write(folder: Path, experiment: dict[str, Any] = EXPERIMENT, space: dict[str, Any] = SPACE) -> Path:
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    (folder / "space.yaml").write_text(yaml.safe_dump(space))
+    return folder / "experiment.yaml"
+
+
+def problems(folder: Path, experiment: dict[str, Any], space: dict[str, Any] = SPACE, *sets: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(write(folder, experiment, space), sets)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_names("experiments"))
+def test_every_shipped_experiment_loads_with_its_space(name: str) -> None:
+    loaded = load(name)
+    assert loaded.experiment.name == name
+    assert loaded.varied
+    assert loaded.experiment.description
+    assert loaded.experiment.expects, "an experiment states what it is expected to reach"
+
+
+@pytest.mark.parametrize("name", shipped_names("search_spaces"))
+def test_every_shipped_space_fits_every_shipped_experiment(name: str) -> None:
+    for experiment in shipped_names("experiments"):
+        load(experiment, [f"search.space={name}"])
+
+
+def test_a_resolved_experiment_loads_to_itself(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path)).experiment
+    text = write_yaml(experiment.to_dict())
+    assert parse_experiment(yaml.safe_load(text), source="again") == experiment
+
+
+def test_all_mistakes_of_a_file_at_once_with_line_value_and_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        """name: bad
+data: {kind: shapes, num_train: 0}
+teacher: {family: retinanet, backbone: resnet18}
+student: {family: retinanett, backbone: resnet10}
+training:
+  epochs: 1.5
+distillation:
+  prototypes:
+    per_clas: 3
+search:
+  scheduler: {kind: asha, grace_epochs: 0}
+"""
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{path}: 5 problems"
+    text = " ".join(" ".join(lines).split())
+    assert "data.num_train = 0 (line 2) must be at least 1" in text
+    assert "student (line 4) retinanett is not known; known are 'fasterrcnn', 'retinanet'" in text
+    assert "training.epochs = 1.5 (line 6) must be a whole number" in text
+    assert 'distillation.prototypes.per_clas (line 9) unknown setting; did you mean "per_class"?' in text
+    assert "search.scheduler.grace_epochs = 0 (line 11) must be at least 1" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"teacher_training": None}, "is missing: the teacher has no weights"),
+        ({"data": {"kind": "shapes", "min_size_px": 128, "max_size_px": 96}}, "must not be more than data.max_size_px"),
+        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 1  must be 0 here"),
+        (
+            {"student": {"family": "retinanet", "backbone": "resnet10", "norm": "frozen"}},
+            "needs student.weights or student.backbone_weights",
+        ),
+        ({"name": "../escape"}, "name = ../escape"),
+        ({"data": {"root": "somewhere"}}, "data.kind"),
+        ({"training": {"epochs": 3}, "distillation": {"start_epoch": 3}}, "must be before training.epochs"),
+        ({"distillation": {"stop_epoch": 2, "start_epoch": 2}}, "stop_epoch = 2 must be after start_epoch = 2"),
+        ({"search": {"space": "space.yaml", "metric": "mAP"}}, "must be one of"),
+        ({"data": None}, "data = null"),
+        ({"training": {"optimizer": {"kind": "adam"}}}, "adam is not known"),
+    ],
+)
+def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    text = " ".join(problems(tmp_path, {**EXPERIMENT, **change}).split())
+    assert " ".join(expected.split()) in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}, "the range is upside down"),
+        ({"distillation.global_knowlege.weight": {"kind": "float", "low": 0.0, "high": 1.0}}, "did you mean"),
+        ({"distillation.global_knowledge": {"kind": "float", "low": 0.0, "high": 1.0}}, "is a group of settings"),
+        ({"training.batch_size": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
+        ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
+        (
+            {"distillation.prototypes.per_class": {"kind": "int", "low": 0, "high": 4}},
+            "per_class = 0  must be at least 1",
+        ),
+        (
+            {"distillation.decay": {"kind": "choice", "values": ["linear", "quadratic"]}},
+            "decay = quadratic  must be one of",
+        ),
+        (
+            {"distillation.prototypes.alpha": {"kind": "float", "low": 0.0, "high": 1.0, "log": True}},
+            "more than 0 when log",
+        ),
+        ({"distillation.decay": {"kind": "choice", "values": ["linear", "linear"]}}, "names a value twice"),
+        ({}, "must hold at least 1"),
+        ({"distillation.prototypes.source.max_images": {"kind": "int", "low": 1, "high": 4}}, "is not a setting"),
+    ],
+)
+def test_a_space_that_does_not_fit(tmp_path: Path, parameters: dict[str, Any], expected: str) -> None:
+    text = " ".join(problems(tmp_path, EXPERIMENT, {"name": "bad", "parameters": parameters}).split())
+    assert " ".join(expected.split()) in text
+
+
+def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
+    assert list(loaded.varied) == ["distillation.global_knowledge.weight"]
+    values = trial_experiment(loaded.experiment, {"distillation.global_knowledge.weight": 2.0})
+    assert get_path(values, "distillation.decay") == "constant"
+    assert get_path(values, "distillation.global_knowledge.weight") == 2.0
+    with pytest.raises(ConfigError, match="is not in the space"):
+        load(write(tmp_path), ["search.fixed={distillation.pooling: crop}"])
+    with pytest.raises(ConfigError, match="nothing to search"):
+        load(
+            write(tmp_path),
+            ["search.fixed={distillation.decay: constant, distillation.global_knowledge.weight: 1.0}"],
+        )
+
+
+def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    loaded = load(path, ["training.epochs=3", "training.optimizer.learning_rate=1e-3", "data.seed=7"])
+    assert loaded.experiment.training.epochs == 3
+    assert loaded.experiment.training.optimizer.learning_rate == 1e-3
+    with pytest.raises(UsageError, match="path=value"):
+        load(path, ["training.epochs"])
+    with pytest.raises(ConfigError, match=r"training\.epoch "):
+        load(path, ["training.epoch=3"])
+    with pytest.raises(UsageError, match="did you mean"):
+        load("quickstar")
+    with pytest.raises(UsageError, match="no such file"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_files_that_are_no_settings(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text("name: [1")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load(path)
+    path.write_text("- 1")
+    with pytest.raises(ConfigError, match="must hold a mapping"):
+        load(path)
+    path.write_text("name: a\nname: b\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        load(path)
+    path.write_text("name: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load(path)
+
+
+def test_presets_are_starting_points() -> None:
+    released = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_released"}}).distillation
+    assert released.global_knowledge.weight == 0.0
+    assert released.prototypes.source.kind == "sweep"
+    assert released.soft_labels.normaliser == "mean"
+    changed = Experiment.model_validate(
+        {**EXPERIMENT, "distillation": {"preset": "gkd_released", "soft_labels": {"weight": 3.0}}}
+    ).distillation
+    assert changed.soft_labels.weight == 3.0
+    assert changed.soft_labels.normaliser == "mean"
+    default = Experiment.model_validate(EXPERIMENT).distillation
+    assert default.preset == "gkd_global"
+    assert default.global_knowledge.weight == 5.0
+    assert default.prototypes.source.kind == "harvest"
+
+
+def test_the_control_differs_in_the_distillation_weights_alone() -> None:
+    values = Experiment.model_validate(EXPERIMENT).to_dict()
+    control = without_distillation(values)
+    differing = [path for path in leaf_paths(values) if get_path(values, path) != get_path(control, path)]
+    assert differing == [
+        "distillation.global_knowledge.weight",
+        "distillation.local_knowledge.weight",
+        "distillation.soft_labels.weight",
+    ]
+    assert not Experiment.model_validate(control).distillation.is_active
+
+
+def test_paths() -> None:
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}) == {"a": {"b": 3, "c": 2}}
+    assert merge({"a": {"kind": "x", "b": 1}}, {"a": {"kind": "y"}}) == {"a": {"kind": "y"}}
+    assert with_path({}, "a.b", 1) == {"a": {"b": 1}}
+    assert list(leaf_paths({"a": {"b": 1, "c": {}}, "d": 2})) == ["a.b", "a.c", "d"]
+    with pytest.raises(KeyError, match=r"a\.x"):
+        get_path({"a": {"b": 1}}, "a.x")
+    assert may_vary("distillation.decay")
+    assert not may_vary("training.epochs")
+    assert parse_value("1e-3") == 1e-3
+    assert parse_value("[a, 1]") == ["a", 1]
+    assert parse_value("resnet18") == "resnet18"
