@@ -6,7 +6,7 @@ from distune.cli.output import progress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.data.build import Splits, build_splits
-from distune.data.check import check_splits
+from distune.data.check import check_images, stop_if_corrupt
 from distune.records import EpochReport
 from distune.training.precision import pick_device
 from distune.training.teacher import Teacher, prepare_teacher
@@ -17,7 +17,12 @@ _SHOWN = 5
 def open_data(experiment: Experiment) -> Splits:
     """The splits of an experiment, checked; faults that were skipped are named. Raises ``DataError``."""
     splits = build_splits(experiment.data)
-    faults = [*splits.faults, *check_splits(splits)]
+    faults = list(splits.faults)
+    for split in (splits.train, splits.search, splits.test):
+        if split is not None and experiment.data.kind != "shapes":
+            corrupt = check_images(split)
+            stop_if_corrupt(split.name, corrupt, len(split))
+            faults += [f"{file}: {problem}" for file, problem in corrupt.items()]
     for fault in faults[:_SHOWN]:
         progress.print(f"data: skipped {fault}")
     if len(faults) > _SHOWN:

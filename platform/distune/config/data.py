@@ -46,6 +46,8 @@ class ShapesData(ImageSettings):
     num_classes: int = Field(4, ge=1, le=6)
     max_objects: int = Field(5, ge=1, le=20)
     """An image holds 1 to this many objects."""
+    clutter: Share = 1.0
+    """How busy the background is, and how little objects stand out from it."""
     blurred_share: Share = 0.2
     """Share of the objects that are blurred, and tagged so."""
     occluded_share: Share = 0.2

@@ -46,7 +46,7 @@ class PrototypeSettings(Settings):
     density_bandwidth: float = Field(0.1, gt=0)
     """Width of the density estimate, in cosine distance."""
     density_quantile: float = Field(0.4, ge=0, lt=1)
-    """Instances below this quantile of density, in either space, cannot become prototypes."""
+    """Instances at or below this quantile of density, in either space, cannot become prototypes; 0 filters none."""
     min_box_side_px: float = Field(30.0, ge=0)
     """Boxes with a side this short or shorter cannot become prototypes, in pixels of the resized image."""
     source: SourceSettings = HarvestSettings(kind="harvest")
@@ -63,6 +63,19 @@ class FilterSettings(Settings):
     ``threshold``: the largest discrepancy kept. ``quantile``: the share of a batch's instances that is dropped."""
     local_threshold: float = Field(0.2, gt=0)
     """The same for the local terms."""
+
+    @model_validator(mode="after")
+    def _quantile_drops_a_share(self) -> FilterSettings:
+        thresholds = {"global_threshold": self.global_threshold, "local_threshold": self.local_threshold}
+        problems = [
+            f"distillation.filter.{name} = {value:g}\tmust be less than 1 when filter.weight is quantile: "
+            "it is the share of a batch's instances that is dropped"
+            for name, value in thresholds.items()
+            if self.weight == "quantile" and value >= 1
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class GlobalKnowledgeSettings(Settings):
@@ -83,7 +96,8 @@ class LocalKnowledgeSettings(Settings):
     adapter: Literal["identity", "conv1x1", "conv3x3"] = "conv1x1"
     """Turns student channels into teacher channels; ``identity`` needs equal channels."""
     base_size_px: float = Field(56.0, gt=0)
-    """A box of this side belongs to the stride-4 level, one of twice the side to the level after next of half."""
+    """Boxes from this side to twice of it belong to the stride-4 level, those of the next doubling to stride 8, and so
+    on. What falls below the finest level or above the coarsest belongs to that one."""
 
 
 class SoftLabelsSettings(Settings):

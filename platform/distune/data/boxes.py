@@ -36,7 +36,7 @@ def sort_out(
         The clipped boxes, meaningful where good, float32 (N, 4); and the number of each box's problem in ``PROBLEMS``,
         0 for a good box, (N,). Of several problems the first in that list counts.
     """
-    finite_N = np.isfinite(boxes_N4).all(axis=1)
+    finite_N: NDArray[np.bool_] = np.all(np.isfinite(boxes_N4), axis=1)
     safe_N4 = np.where(finite_N[:, None], boxes_N4, 0.0)
     limits_N4 = np.concatenate([sizes_N2, sizes_N2], axis=1).astype(np.float64)
     clipped_N4 = np.clip(safe_N4, 0.0, limits_N4).astype(np.float32)
@@ -54,5 +54,4 @@ def areas(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _has_area(boxes_N4: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.bool_]:
-    has_area_N: NDArray[np.bool_] = (boxes_N4[:, 2] > boxes_N4[:, 0]) & (boxes_N4[:, 3] > boxes_N4[:, 1])
-    return has_area_N
+    return np.asarray((boxes_N4[:, 2] > boxes_N4[:, 0]) & (boxes_N4[:, 3] > boxes_N4[:, 1]), dtype=np.bool_)

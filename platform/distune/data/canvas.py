@@ -17,26 +17,26 @@ _CONTRAST = (40.0, 110.0)  # distance of an object's colour from the background 
 _BLUR_SHARE = 0.14  # sigma of the blur over the side of the object
 
 
-def paint_background(generator: np.random.Generator, *, size_px: int) -> Picture:
-    """A cloudy, striped background with strokes in other colours, (S, S, 3)."""
-    picture_SS3 = _clouds(generator, size_px, cells=int(generator.integers(2, 5)), strength=60.0, channels=3)
+def paint_background(generator: np.random.Generator, *, size_px: int, clutter: float) -> Picture:
+    """A cloudy, striped background with strokes in other colours, (S, S, 3); plain grey noise-free when ``clutter`` is 0."""
+    picture_SS3 = _clouds(generator, size_px, cells=int(generator.integers(2, 5)), strength=60.0 * clutter, channels=3)
     picture_SS3 += generator.uniform(70.0, 185.0, size=3).astype(np.float32)
-    picture_SS3 += _clouds(generator, size_px, cells=int(generator.integers(8, 25)), strength=30.0, channels=1)
-    picture_SS3 += _stripes(generator, size_px)
+    picture_SS3 += _clouds(generator, size_px, cells=int(generator.integers(8, 25)), strength=30.0 * clutter, channels=1)
+    picture_SS3 += clutter * _stripes(generator, size_px)
     strokes = Image.new("L", (size_px, size_px))
     draw = ImageDraw.Draw(strokes)
     for _ in range(int(generator.integers(2, 7))):
         ends = generator.uniform(-0.1, 1.1, size=(3, 2)) * size_px
         draw.line([(float(x), float(y)) for x, y in ends], fill=255, width=int(generator.integers(1, 4)), joint="curve")
     stroke_SS1 = np.asarray(strokes, dtype=np.float32)[..., None] / 255.0
-    picture_SS3 += stroke_SS1 * _colour_step(generator)
+    picture_SS3 += clutter * stroke_SS1 * _colour_step(generator)
     return picture_SS3.clip(0, 255)
 
 
 def paint_object(
-    generator: np.random.Generator, picture_SS3: Picture, outline: Outline, *, blurred: bool, min_blur_px: float
+    generator: np.random.Generator, picture_SS3: Picture, outline: Outline, *, blurred: bool, min_blur_px: float, clutter: float
 ) -> None:
-    """Paint one object in a random colour near that of what is under it, with a texture of its own."""
+    """Paint one object with a texture of its own, in a random colour: the nearer to what is under it the more clutter."""
     side_px = float((outline.box_4[2:] - outline.box_4[:2]).max())
     blur_px = max(min_blur_px, _BLUR_SHARE * side_px) if blurred else 0.0
     mask_HW, left, top = draw_mask(outline, margin_px=1 + round(2.5 * blur_px))
@@ -45,7 +45,7 @@ def paint_object(
         mask_HW = np.asarray(soft, dtype=np.float32) / 255.0
     patch_HW3, mask_HW1 = _patch(picture_SS3, mask_HW, left, top)
     under_3 = (patch_HW3 * mask_HW1).sum(axis=(0, 1)) / mask_HW1.sum()
-    colour_3 = under_3 + _colour_step(generator)
+    colour_3 = under_3 + (2.0 - clutter) * _colour_step(generator)
     texture = _clouds(generator, max(mask_HW.shape), cells=5, strength=18.0, channels=1)
     paint_HW3 = colour_3 + texture[: patch_HW3.shape[0], : patch_HW3.shape[1]]
     patch_HW3 += mask_HW1 * (paint_HW3.clip(0, 255) - patch_HW3)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from distune.data.dataset import DetectionDataset, ImageError
 from distune.errors import DataError
+
+if TYPE_CHECKING:
+    from distune.data.build import Splits
 
 TOLERATED_SHARE = 0.01
 """More than this share of bad images or boxes stops."""
@@ -71,6 +75,24 @@ def listing(lines: Sequence[str]) -> str:
     """The first ten lines, indented, and how many more there are."""
     more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return "\n".join([*(f"  {line}" for line in lines[:SHOWN]), *more])
+
+
+def check_splits(splits: Splits, *, limit: int = 2000, workers: int = 4) -> list[str]:
+    """Decode images of all splits, at most ``limit`` of each, before anything is trained.
+
+    Returns:
+        A line for each corrupt image.
+
+    Raises:
+        DataError: more than 1% of the images looked at in a split, and more than one, are corrupt.
+    """
+    lines: list[str] = []
+    for dataset in (splits.train, splits.search, splits.test):
+        if dataset is not None:
+            corrupt = check_images(dataset, limit=limit, workers=workers)
+            stop_if_corrupt(f"split {dataset.name}", corrupt, min(limit, len(dataset)))
+            lines += [f"{file}: {problem}" for file, problem in corrupt.items()]
+    return lines
 
 
 def check_images(dataset: DetectionDataset, *, limit: int = 2000, workers: int = 4) -> dict[str, str]:

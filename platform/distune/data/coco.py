@@ -75,7 +75,9 @@ def _load(path: Path) -> dict[str, Any]:
     if "annotations" in bad and "annotations" not in content and "images" not in bad:
         raise DataError(f"{path}: has images but no annotations; is it the file of a test set without labels?")
     if bad:
-        raise DataError(f"{path}: {', '.join(bad)} must be a list of mappings, as in COCO's format for object detection")
+        raise DataError(
+            f"{path}: {', '.join(bad)} must be a list of mappings, as in COCO's format for object detection"
+        )
     return content
 
 
@@ -135,7 +137,7 @@ def _box(record: dict[str, Any], *, row: int, place: str, categories: Categories
     return RawBox(
         row=row,
         place=place,
-        class_name=categories.get(category, f"category {category}") if isinstance(category, int) else "no category",
+        class_name=categories.get(category, "") if isinstance(category, int) else "",
         box=_xyxy(record.get("bbox")),
         area=area if area > 0 and math.isfinite(area) else None,
         crowd=record.get("iscrowd") in (1, True),

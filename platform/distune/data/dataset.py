@@ -109,10 +109,12 @@ class Subset:
     """Some images of a data set, in the order given."""
 
     def __init__(self, dataset: DetectionDataset, indices: Sequence[int], *, name: str | None = None) -> None:
-        """Args:
-        dataset: where the images come from.
-        indices: positions in ``dataset``.
-        name: of the subset; that of ``dataset`` when None.
+        """Choose images.
+
+        Args:
+            dataset: where the images come from.
+            indices: positions in ``dataset``.
+            name: of the subset; that of ``dataset`` when None.
         """
         self.name = dataset.name if name is None else name
         self.classes = dataset.classes

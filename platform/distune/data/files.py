@@ -36,6 +36,7 @@ class RawBox:
     Attributes:
         row: position of its image among the images of the split.
         place: how messages find it, such as ``Annotations/cells_1.xml: box 3``.
+        class_name: empty where none is known.
         box: xyxy pixels.
         area: of the object's outline, None where unknown.
     """
@@ -93,10 +94,7 @@ class FileDataset:
         stated_N4 = np.array([box.box for box in raw.boxes], dtype=np.float64).reshape(-1, 4)
         sizes_I2 = np.array([(image.width, image.height) for image in raw.images], dtype=np.int64).reshape(-1, 2)
         boxes_N4, problem_N = boxes.sort_out(stated_N4, label_N, sizes_I2[row_N])
-        bad = [
-            f"{raw.boxes[position].place} ({raw.boxes[position].class_name}) {boxes.PROBLEMS[problem_N[position]]}"
-            for position in np.flatnonzero(problem_N)
-        ]
+        bad = [_fault(raw.boxes[position], int(problem_N[position])) for position in np.flatnonzero(problem_N)]
         # Boxes of an image lie together, in the order of its annotations.
         kept_K = np.flatnonzero(problem_N == 0)
         kept_K = kept_K[np.argsort(row_N[kept_K], kind="stable")]
@@ -158,6 +156,10 @@ class FileDataset:
                 image.file, f"is {width} x {height} pixels, but its annotations are for {image.width} x {image.height}"
             )
         return pixels
+
+
+def _fault(box: RawBox, problem: int) -> str:
+    return f"{box.place} ({box.class_name or 'no known class'}) {boxes.PROBLEMS[problem]}"
 
 
 def _areas(kept: list[RawBox], boxes_K4: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -48,9 +48,11 @@ class ShapesDataset:
     """One split of generated shapes. Images are generated on first use and kept, up to 512 MiB."""
 
     def __init__(self, settings: ShapesData, split: ShapesSplit) -> None:
-        """Args:
-        settings: what the images look like, and how many there are.
-        split: the same settings give other images for each split.
+        """Generate nothing yet: each image is made when it is first asked for.
+
+        Args:
+            settings: what the images look like, and how many there are.
+            split: the same settings give other images for each split.
         """
         counts = {"train": settings.num_train, "search": settings.num_search, "test": settings.num_test}
         self.name: str = split
@@ -80,7 +82,7 @@ class ShapesDataset:
             return self._images[index]
         layout, painter = self._generators(index)
         objects = plan_objects(layout, self._settings)
-        pixels = torch.from_numpy(paint(painter, objects, size_px=self._settings.image_size_px))
+        pixels = torch.from_numpy(paint(painter, objects, settings=self._settings))
         if (len(self._images) + 1) * pixels.numel() <= _CACHED_BYTES:
             self._images[index] = pixels
         return pixels
@@ -134,14 +136,19 @@ def plan_objects(generator: np.random.Generator, settings: ShapesData) -> list[S
     return objects
 
 
-def paint(generator: np.random.Generator, objects: list[ShapeObject], *, size_px: int) -> NDArray[np.uint8]:
+def paint(generator: np.random.Generator, objects: list[ShapeObject], *, settings: ShapesData) -> NDArray[np.uint8]:
     """Paint objects on a background. Later objects lie above earlier ones. Returns uint8 (3, S, S)."""
-    unit = size_px / _UNIT_PX
-    background_SS3 = canvas.paint_background(generator, size_px=size_px)
+    size_px, clutter = settings.image_size_px, settings.clutter
+    background_SS3 = canvas.paint_background(generator, size_px=size_px, clutter=clutter)
     picture_SS3 = background_SS3.copy()
     for item in objects:
         canvas.paint_object(
-            generator, picture_SS3, item.outline, blurred="blurred" in item.tags, min_blur_px=1.2 * unit
+            generator,
+            picture_SS3,
+            item.outline,
+            blurred="blurred" in item.tags,
+            min_blur_px=1.2 * size_px / _UNIT_PX,
+            clutter=clutter,
         )
         if "occluded" in item.tags:
             canvas.cover_half(generator, picture_SS3, background_SS3, item.outline)

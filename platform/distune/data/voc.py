@@ -12,7 +12,7 @@ import math
 import os
 from collections import defaultdict
 from pathlib import Path
-from xml.etree import ElementTree  # noqa: S405 - document types are refused below, and with them all entities
+from xml.etree import ElementTree
 
 from distune.config.problems import suggest
 from distune.data.dataset import ImageError
@@ -110,8 +110,8 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit) -
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314 - see above
-    return ElementTree.parse(path, parser=parser).getroot()  # noqa: S314
+    parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314 - no document types, so no entities
+    return ElementTree.parse(path, parser=parser).getroot()  # noqa: S314 - as above
 
 
 def _box(item: ElementTree.Element, *, row: int, place: str) -> RawBox:

@@ -41,7 +41,10 @@ def build_adapters(
 
 def _convolution(channels_in: int, channels_out: int, kernel_size: int, generator: torch.Generator) -> nn.Module:
     # skip_init: the layer's own initialisation would draw from the global random numbers.
-    layer = nn.utils.skip_init(nn.Conv2d, channels_in, channels_out, kernel_size, padding=kernel_size // 2)
+    layer: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, channels_in, channels_out, kernel_size, padding=kernel_size // 2
+    )
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

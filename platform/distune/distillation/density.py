@@ -42,7 +42,7 @@ def density(unit_ND: Tensor, *, bandwidth: float) -> Tensor:
     rows_per_block = max(1, _LARGEST_BLOCK // max(1, unit_ND.shape[0]))
     blocks = [
         torch.exp(-(((1 - block_bD @ unit_ND.T) / bandwidth) ** 2)).sum(dim=1)
-        for block_bD in unit_ND.split(rows_per_block)
+        for block_bD in torch.split(unit_ND, rows_per_block)
     ]
     return torch.cat(blocks)
 
@@ -81,7 +81,5 @@ def dense_candidates(
 
 
 def _joint_rank(rho_student_N: Tensor, rho_teacher_N: Tensor) -> Tensor:
-    ranks_2N = torch.stack(
-        [torch.searchsorted(rho_N.sort().values, rho_N) for rho_N in (rho_student_N, rho_teacher_N)]
-    )
+    ranks_2N = torch.stack([torch.searchsorted(rho_N.sort().values, rho_N) for rho_N in (rho_student_N, rho_teacher_N)])
     return ranks_2N.amin(dim=0) * (2 * rho_student_N.shape[0]) + ranks_2N.sum(dim=0)

@@ -53,12 +53,14 @@ def max_cosine(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> T
 def mean_cosine(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> Tensor:
     """``mean_p |cos^s_p - cos^t_p|``."""
     difference_LNM = (student_LNM - teacher_LNM).abs() * valid_LNM
-    return difference_LNM.sum(dim=2) / valid_LNM.sum(dim=2).clamp(min=1)
+    mean_LN: Tensor = difference_LNM.sum(dim=2) / valid_LNM.sum(dim=2).clamp(min=1)
+    return mean_LN
 
 
 def coefficient(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> Tensor:
     """``|w^s - w^t|``, the distance between the coefficients on the common basis."""
-    return torch.linalg.vector_norm((student_LNM - teacher_LNM) * valid_LNM, dim=2)
+    distance_LN: Tensor = torch.linalg.vector_norm((student_LNM - teacher_LNM) * valid_LNM, dim=2)
+    return distance_LN
 
 
 def linear(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
@@ -127,9 +129,7 @@ class RobustFilter:
         class_N = representations.class_N
         valid_LNM = own_class(representations.valid_LNCM, class_N)
         known_LN = valid_LNM.any(dim=2)
-        discrepancy_LN = compare(
-            own_class(student_LNCM.detach(), class_N), own_class(teacher_LNCM, class_N), valid_LNM
-        )
+        discrepancy_LN = compare(own_class(student_LNCM.detach(), class_N), own_class(teacher_LNCM, class_N), valid_LNM)
         weigh = WEIGHTS[self.weight]
         return InstanceWeights(
             global_LN=torch.where(known_LN, weigh(discrepancy_LN, known_LN, self.global_threshold), 1.0),
@@ -147,7 +147,7 @@ def build_filter(settings: FilterSettings) -> RobustFilter:
     """
     thresholds = {"global_threshold": settings.global_threshold, "local_threshold": settings.local_threshold}
     problems = [
-        f"filter.{name} = {value:g}  must be below 1 when filter.weight is quantile: it is the share of instances dropped"
+        f"filter.{name} = {value:g}  must be less than 1 when filter.weight is quantile: it is the share dropped"
         for name, value in thresholds.items()
         if settings.weight == "quantile" and value >= 1
     ]

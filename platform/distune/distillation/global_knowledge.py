@@ -16,9 +16,7 @@ from distune.distillation.representation import Representation, own_class
 from distune.distillation.term import Step, TermContext
 
 
-def global_knowledge_loss(
-    student_LNP: Tensor, teacher_LNP: Tensor, weights_LN: Tensor, valid_LNP: Tensor
-) -> Tensor:
+def global_knowledge_loss(student_LNP: Tensor, teacher_LNP: Tensor, weights_LN: Tensor, valid_LNP: Tensor) -> Tensor:
     """Smooth L1 between weighted representations, the mean over boxes and prototypes, then over levels.
 
     ``mean_l mean_{b,p} smooth_l1(w_lb r^s_lbp, w_lb r^t_lbp)`` with ``smooth_l1(x, y) = (x-y)^2/2`` where

@@ -60,9 +60,7 @@ def weight_mask(values_N: Tensor, instances: Instances, *, stride: int, size: tu
     return mask_BP.reshape(-1, *size)
 
 
-def decoupled_imitation(
-    adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Tensor
-) -> tuple[Tensor, Tensor]:
+def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Tensor) -> tuple[Tensor, Tensor]:
     """Foreground and background loss of one level.
 
     ``fg = sum M (A(s) - t)^2 / max(1, 2 sum M)``, where the mask M holds the weight of the box that covers a cell and

@@ -99,10 +99,6 @@ def _crop_mean(map_BDHW: Tensor, instances: Instances, stride: int) -> Tensor:
     columns_NW = cropped_cells(x1_N, x2_N, stride=stride, num_cells=width).float()
     rows_NH = rows_NH / rows_NH.sum(dim=1, keepdim=True)
     columns_NW = columns_NW / columns_NW.sum(dim=1, keepdim=True)
-    means = [
-        torch.einsum("nh,nw,dhw->nd", rows_nH, columns_nW, map_DHW)
-        for rows_nH, columns_nW, map_DHW in zip(
-            rows_NH.split(instances.counts), columns_NW.split(instances.counts), map_BDHW, strict=True
-        )
-    ]
-    return torch.cat(means)
+    counts = list(instances.counts)
+    parts = zip(torch.split(rows_NH, counts), torch.split(columns_NW, counts), map_BDHW, strict=True)
+    return torch.cat([torch.einsum("nh,nw,dhw->nd", rows, columns, map_DHW) for rows, columns, map_DHW in parts])

@@ -80,9 +80,7 @@ def _without(moment_FF: Tensor, plus_1F: Tensor, minus_1F: Tensor, tie: float) -
     return half_FF - ((half_FF @ plus_1F.T) @ plus_1F + tie * ((half_FF @ minus_1F.T) @ minus_1F)) / 2
 
 
-def _check(
-    student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_prototypes: int, alpha: float
-) -> None:
+def _check(student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_prototypes: int, alpha: float) -> None:
     if student_ND.shape[0] != teacher_NE.shape[0]:
         raise ValueError(
             f"the student has {student_ND.shape[0]} instances and the teacher {teacher_NE.shape[0]}; "

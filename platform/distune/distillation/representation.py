@@ -71,8 +71,8 @@ class Representations:
                 "cosine": (stored.student, stored.teacher),
                 "coefficient": (stored.student_dual, stored.teacher_dual),
             }[representation]
-            self._known[representation] = (
-                represent(self._student_LND, bases[0]),
-                represent(self._teacher_LND, bases[1]).detach(),
-            )
+            # Whoever asks first, perhaps without gradient, must not decide for the others.
+            with torch.set_grad_enabled(self._student_LND.requires_grad):
+                student_LNCM = represent(self._student_LND, bases[0])
+            self._known[representation] = (student_LNCM, represent(self._teacher_LND, bases[1]).detach())
         return self._known[representation]

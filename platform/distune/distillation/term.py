@@ -63,5 +63,5 @@ class DistillationTerm(Protocol):
         ...
 
     def __call__(self, step: Step) -> Tensor:
-        """The unweighted loss, a scalar in float32: at least 0, with gradient to the student and its own weights only."""
+        """The unweighted loss: a float32 scalar of at least 0, with gradient to the student and to its own weights."""
         ...

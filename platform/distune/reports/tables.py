@@ -62,13 +62,14 @@ def show_value(value: ParameterValue) -> str:
 
 def _row(trial: TrialRecord, metric: str, base: float | None) -> TrialRow:
     value = trial.metrics.get(metric)
-    is_known = value is not None and math.isfinite(value)
+    score = value if value is not None and math.isfinite(value) else None
+    gain = score - base if score is not None and base is not None and not trial.control else None
     outcome = str(trial.outcome) if trial.reason is None else f"{trial.outcome}: {trial.reason}"
     return TrialRow(
         trial=trial.key,
         outcome=outcome,
         epochs=str(trial.epochs),
-        score=f"{value:.1f}" if is_known else "",
-        gain=f"{value - base:+.1f}" if is_known and value is not None and base is not None and not trial.control else "",
+        score="" if score is None else f"{score:.1f}",
+        gain="" if gain is None else f"{gain:+.1f}",
         params=show_params(trial.params),
     )

@@ -16,6 +16,7 @@ from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri, is_database, redact_uri, scheme_of
 
+_SQLITE_HEADER = b"SQLite format 3\0"
 _STUDY_KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
@@ -45,7 +46,7 @@ def build_tracker(
         raise UsageError(f"tracking.experiment = {name}: Databricks wants a path, such as /Users/you/{name}")
     if scheme_of(uri) == "sqlite":
         initialise_sqlite(uri)
-    artifact_location = home.artifacts.as_uri() if is_database(uri) else None
+    artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
     def make_sink() -> MlflowSink:
         return MlflowSink(uri, study=study, study_key=study_key, experiment=name, artifact_location=artifact_location)
@@ -64,6 +65,7 @@ def initialise_sqlite(uri: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{path.name}.lock")):
             if path.is_file() and path.stat().st_size > 0:
+                _check_is_sqlite(path, uri)
                 return
             unfinished = path.with_name(f".{path.name}.new")
             unfinished.unlink(missing_ok=True)
@@ -71,6 +73,12 @@ def initialise_sqlite(uri: str) -> None:
             unfinished.replace(path)
     except (OSError, SinkUnavailableError) as error:
         raise UsageError(f"tracking.uri = {redact_uri(uri)}: the store cannot be made: {error}") from None
+
+
+def _check_is_sqlite(path: Path, uri: str) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
+            raise UsageError(f"tracking.uri = {redact_uri(uri)}: {path} is no SQLite database; name another file")
 
 
 def _sqlite_path(uri: str) -> Path:

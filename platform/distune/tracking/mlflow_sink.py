@@ -22,9 +22,20 @@ from distune.tracking.events import (
     TrialEnded,
     TrialStarted,
 )
+from distune.tracking.links import StudyRuns
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
 from distune.tracking.uris import is_database, redact_uri
-from distune.tracking.values import metric_values, param_values, run_name, run_status, summary_metrics, tag_values
+from distune.tracking.values import (
+    end_tags,
+    metric_values,
+    name_text,
+    param_values,
+    run_name,
+    run_status,
+    start_tags,
+    summary_metrics,
+    tag_values,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,21 +69,6 @@ class _Run:
     param_names: set[str]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyRuns:
-    """Where a study lies in MLflow.
-
-    Attributes:
-        experiment_id: of the MLflow experiment.
-        study_run_id: of the parent run.
-        trial_run_ids: trial key to the id of its child run, in the order in which they started.
-    """
-
-    experiment_id: str
-    study_run_id: str | None
-    trial_run_ids: dict[str, str]
-
-
 class MlflowSink:
     """Keeps one study in MLflow, through a client of its own: neither fluent runs nor the global URI are touched.
 
@@ -101,14 +97,14 @@ class MlflowSink:
 
     def apply(self, events: Sequence[Event]) -> None:
         """See ``Sink.apply``."""
-        for knew_runs in (self._runs is not None, False):
+        for is_last in (False, True):
             try:
                 self._apply_all(events)
                 return
             except Exception as error:
                 self._experiment_id = self._runs = None
-                # What we knew may be wrong: a run was deleted, or the store is another one. Look once more.
-                if not (knew_runs and _code(error) in _REFUSALS):
+                # What we knew may be wrong: a run was deleted, another study made the experiment. Look once more.
+                if is_last or _code(error) not in _REFUSALS:
                     raise self._in_our_words(error) from None
 
     def _apply_all(self, events: Sequence[Event]) -> None:
@@ -124,14 +120,7 @@ class MlflowSink:
             case StudyStarted():
                 self._begin("", event.at_ms, event.params, {**event.tags, "state": "running"})
             case TrialStarted():
-                tags = {
-                    "outcome": "running",
-                    "state": "RUNNING",
-                    "control": str(event.control).lower(),
-                    "seed": str(event.seed),
-                    "num_epochs": str(event.num_epochs),
-                }
-                self._begin(event.key, event.at_ms, event.params, tags)
+                self._begin(event.key, event.at_ms, event.params, start_tags(event))
             case EpochLogged():
                 self._log_epochs([event])
             case FileLogged():
@@ -155,17 +144,8 @@ class MlflowSink:
 
     def _end_trial(self, event: TrialEnded) -> None:
         run = self._run(event.key, event.at_ms)
-        tags = {
-            "outcome": event.outcome,
-            "state": event.state,
-            "control": str(event.control).lower(),
-            "seed": str(event.seed),
-            "epochs": str(event.epochs),
-        }
-        if event.reason is not None:
-            tags["reason"] = event.reason
         summary = _metrics(summary_metrics(event.metrics), at_ms=event.at_ms, step=event.epochs)
-        self._log(run, summary, tags=tags)
+        self._log(run, summary, tags=end_tags(event))
         self._set_status(run, run_status(event.outcome), event.at_ms)
 
     def _log_file(self, event: FileLogged) -> None:
@@ -175,7 +155,7 @@ class MlflowSink:
             return
         run = self._run(event.key or "", event.at_ms)
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        log(run.id, str(path), event.folder or None)
+        log(run.id, str(path), name_text(event.folder) if event.folder else None)
 
     def _begin(self, key: str, at_ms: int, params: Mapping[str, ParameterValue], tags: dict[str, str]) -> None:
         """Open a run, or open it again, and add the params that it lacks: MLflow refuses to change one."""
@@ -318,7 +298,7 @@ def _try_database(uri: str) -> None:
 
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
     try:
-        engine.connect().close()
+        sqlalchemy.inspect(engine).get_table_names()
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise SinkUnavailableError(redact_uri(str(error))) from None
 

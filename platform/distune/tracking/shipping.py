@@ -19,6 +19,7 @@ from distune.tracking.uris import redact_uri
 _LOG = logging.getLogger(__name__)
 
 _ATTEMPTS_AFTER_CLOSE = 2
+_MAX_SHOWN = 300
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,26 +159,21 @@ class Shipper:
         """
         unclear_failures = 0
 
-        def is_worth_it(error: BaseException) -> bool:
+        def may_try_again(error: BaseException) -> bool:
             nonlocal unclear_failures
-            if isinstance(error, SinkUnavailableError):
-                return True
-            unclear_failures += 1
-            return isinstance(error, Exception) and unclear_failures < self._policy.attempts
+            if isinstance(error, EventRefusedError | _GivenUpError):
+                return False
+            if not isinstance(error, SinkUnavailableError):
+                unclear_failures += 1
+            return unclear_failures < self._policy.attempts
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(
-                lambda error: not isinstance(error, EventRefusedError | _GivenUpError) and is_worth_it(error)
-            ),
+            retry=tenacity.retry_if_exception(may_try_again),
             wait=tenacity.wait_exponential(multiplier=self._policy.first_wait_s, max=self._policy.longest_wait_s),
             before_sleep=self._before_wait,
             sleep=self._wait,
-            reraise=True,
         )
         retrying(self._attempt, events)
-        if self._is_away:
-            self._is_away = False
-            _LOG.info("the tracking server is back; the records kept meanwhile are being sent")
 
     def _attempt(self, events: tuple[Event, ...]) -> None:
         if self._given_up.is_set():
@@ -186,16 +182,30 @@ class Shipper:
             try:
                 self._sink = self._make_sink()
             except Exception as error:
-                raise SinkUnavailableError(redact_uri(str(error) or repr(error))) from None
-        self._sink.apply(events)
+                raise SinkUnavailableError(str(error) or repr(error)) from None
+        try:
+            self._sink.apply(events)
+        except SinkUnavailableError:
+            raise
+        except Exception:
+            self._say_back()
+            raise
+        self._say_back()
+
+    def _say_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            _LOG.info("the tracking server is back; the records kept meanwhile are being sent")
 
     def _before_wait(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
-        if isinstance(error, SinkUnavailableError) and not self._is_away:
+        if not isinstance(error, SinkUnavailableError):
+            return
+        if not self._is_away:
             self._is_away = True
             _LOG.warning(
                 "the tracking server is away (%s); the study goes on, and its records are kept in %s",
-                error,
+                _brief(str(error)),
                 self._spool.path,
             )
         if self._closing.is_set() and state.attempt_number >= _ATTEMPTS_AFTER_CLOSE:
@@ -208,11 +218,18 @@ class Shipper:
     def _set_aside(self, line: SpoolLine, error: str) -> None:
         """Keep an event that the sink will never take, and go on with the next."""
         if self._num_refused == 0:
-            _LOG.warning("the tracking server refused a record, kept in %s: %s", self._spool.refused_path, error)
+            _LOG.warning(
+                "the tracking server refused a record, kept in %s: %s", self._spool.refused_path, _brief(error)
+            )
         self._num_refused += 1
         text = {"at_ms": time.time_ns() // 1_000_000, "error": error, "line": line.text.decode(errors="replace")}
         self._spool.set_aside(json.dumps(text).encode())
         self._spool.commit(line.end)
+
+
+def _brief(text: str) -> str:
+    """The first line of an error, without secrets and not too long for a terminal."""
+    return redact_uri(text.strip().partition("\n")[0])[:_MAX_SHOWN]
 
 
 class _GivenUpError(Exception):

@@ -72,7 +72,7 @@ class SpoolTracker:
         """See ``Tracker.end_study``."""
         self._record(lambda: StudyEnded(at_ms=now_ms(), state=state))
 
-    def close(self, timeout_s: float = 30.0) -> None:
+    def close(self, timeout_s: float = 60.0) -> None:
         """See ``Tracker.close``. With a server that is known to be away it asks once more and does not wait."""
         if self._is_closed:
             return

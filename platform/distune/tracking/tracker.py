@@ -30,7 +30,8 @@ class Tracker(Protocol):
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
         """A file that belongs to a trial, or to the study when ``key`` is None, under ``folder`` of its artifacts.
 
-        The file must stay where it is until ``close`` has returned.
+        The file must stay where it is until it was sent, which may be in a later session; one that is gone by then is
+        reported and skipped.
         """
         ...
 

@@ -48,9 +48,8 @@ def check_uri(uri: str) -> None:
     scheme = scheme_of(uri)
     shown = f"tracking.uri = {redact_uri(uri)}"
     if scheme in ("", "file"):
-        raise UsageError(
-            f"{shown}: MLflow no longer keeps runs in plain files; use sqlite:///{_path_of(uri) or 'runs'}/mlflow.db"
-        )
+        folder = uri.removeprefix("file://").removeprefix("file:").rstrip("/") or "runs"
+        raise UsageError(f"{shown}: MLflow no longer keeps runs in plain files; use sqlite:///{folder}/mlflow.db")
     plugins = {entry.name for entry in importlib.metadata.entry_points(group=_PLUGIN_GROUP)}
     if scheme not in _KNOWN and scheme not in plugins:
         known = ", ".join(sorted({*_KNOWN, *plugins} - {"file-plugin"}))
@@ -76,7 +75,5 @@ def _check_database(uri: str, shown: str) -> None:
 
 
 def _path_of(uri: str) -> str:
-    """What follows the authority of a URI, or the whole text when it is a path."""
-    if "://" in uri:
-        return uri.split("://", 1)[1].partition("/")[2].partition("?")[0]
-    return uri.removeprefix("file:").removeprefix("sqlite:")
+    """What follows the authority of a URI."""
+    return uri.partition("://")[2].partition("/")[2].partition("?")[0]

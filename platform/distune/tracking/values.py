@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
-from distune.records import Outcome, ParameterValue
+from distune.records import Outcome, ParameterValue, TrialState
+from distune.tracking.events import TrialEnded, TrialStarted
 
 MAX_NAME_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
@@ -88,6 +89,29 @@ def tag_values(tags: Mapping[str, str]) -> dict[str, str]:
         name if name.startswith(("distune.", "mlflow.")) else f"distune.{name}": text for name, text in tags.items()
     }
     return {name_text(name): str(text)[:MAX_TAG_LENGTH] for name, text in named.items()}
+
+
+def start_tags(event: TrialStarted) -> dict[str, str]:
+    """The tags of a trial that runs."""
+    return {
+        "state": TrialState.RUNNING.value,
+        "outcome": Outcome.RUNNING.value,
+        "control": str(event.control).lower(),
+        "seed": str(event.seed),
+        "num_epochs": str(event.num_epochs),
+    }
+
+
+def end_tags(event: TrialEnded) -> dict[str, str]:
+    """The tags of a trial that ended or was interrupted."""
+    tags = {
+        "state": event.state,
+        "outcome": event.outcome,
+        "control": str(event.control).lower(),
+        "seed": str(event.seed),
+        "epochs": str(event.epochs),
+    }
+    return tags if event.reason is None else {**tags, "reason": event.reason}
 
 
 def run_name(key: str) -> str:

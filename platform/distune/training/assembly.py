@@ -53,7 +53,13 @@ class Bench:
         )
 
     def student(
-        self, key: str, settings: DetectorSettings, training: TrainingSettings, *, seed: int, steps_per_epoch: int,
+        self,
+        key: str,
+        settings: DetectorSettings,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        steps_per_epoch: int,
         teacher: Detector | None,
     ) -> Student:
         """A student with its initial weights; it distils when there is a teacher."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.objective import SweepSource
+from distune.distillation.sweep import SweepSource
 from distune.training.evaluate import predict, score
 from distune.training.precision import autocast
 from distune.training.student import Student, is_finite

@@ -23,9 +23,13 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if isinstance(settings, SgdSettings):
         return SGD(
-            trained, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+            trained,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
-    return AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_per_epoch: int) -> LRScheduler:

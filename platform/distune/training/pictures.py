@@ -16,11 +16,12 @@ from distune.data.dataset import DetectionDataset
 from distune.distillation.prototypes import Prototypes
 from distune.training.folder import write_atomically
 
+FOLDER = "pictures"
 DETECTIONS = "detections.png"
 PROTOTYPES = "prototypes.png"
 MIN_SHOWN_SCORE = 0.3
 
-_COLOURS = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45", "#fabed4")
+_COLOURS = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
 _PICTURE_PX = 320
 _CROP_PX = 64
 _MAX_PER_CLASS = 10
@@ -36,7 +37,7 @@ def draw_detections(
         dataset: what was predicted on.
         predictions: of each image ``boxes`` (n, 4) in its own pixels, ``labels`` (n,) and ``scores`` (n,).
         num_pictures: how many images.
-        folder: where ``detections.png`` goes.
+        folder: of the trial; the picture is ``pictures/detections.png`` in it.
 
     Returns:
         The file; None when there is nothing to draw.
@@ -46,7 +47,7 @@ def draw_detections(
         return None
     chosen = np.linspace(0, len(predictions) - 1, count).round().astype(int)
     pictures = [_with_boxes(dataset, int(index), predictions[int(index)]) for index in chosen]
-    path = folder / DETECTIONS
+    path = folder / FOLDER / DETECTIONS
     _write(_grid(pictures, columns=min(3, count)), path)
     return path
 
@@ -57,26 +58,25 @@ def draw_prototypes(dataset: DetectionDataset, prototypes: Prototypes, folder: P
     Args:
         dataset: the training split that the origins point into.
         prototypes: as made; origins that are unknown are left out.
-        folder: where ``prototypes.png`` goes.
+        folder: of the trial; the picture is ``pictures/prototypes.png`` in it.
 
     Returns:
         The file; None when there is no prototype to draw.
     """
-    stride = min(prototypes.strides)
-    origins_cm2 = prototypes.origins(stride)[:_MAX_CLASSES, :_MAX_PER_CLASS].cpu()
-    valid_cm = prototypes.valid(stride)[:_MAX_CLASSES, :_MAX_PER_CLASS].cpu() & (origins_cm2[..., 0] >= 0)
-    if not bool(valid_cm.any()):
+    origins_CM2 = prototypes.origin[0, :_MAX_CLASSES, :_MAX_PER_CLASS].cpu()
+    valid_CM = prototypes.valid[0, :_MAX_CLASSES, :_MAX_PER_CLASS].cpu() & (origins_CM2[..., 0] >= 0)
+    if not bool(valid_CM.any()):
         return None
     blank = torch.full((3, _CROP_PX, _CROP_PX), 255, dtype=torch.uint8)
     crops = [
-        _crop(dataset, int(origins_cm2[row, column, 0]), int(origins_cm2[row, column, 1]))
-        if bool(valid_cm[row, column])
+        _crop(dataset, int(origins_CM2[row, column, 0]), int(origins_CM2[row, column, 1]))
+        if bool(valid_CM[row, column])
         else blank
-        for row in range(valid_cm.shape[0])
-        for column in range(valid_cm.shape[1])
+        for row in range(valid_CM.shape[0])
+        for column in range(valid_CM.shape[1])
     ]
-    path = folder / PROTOTYPES
-    _write(make_grid(torch.stack(crops), nrow=valid_cm.shape[1], padding=2, pad_value=255), path)
+    path = folder / FOLDER / PROTOTYPES
+    _write(make_grid(torch.stack(crops), nrow=valid_CM.shape[1], padding=2, pad_value=255), path)
     return path
 
 
@@ -91,8 +91,9 @@ def _with_boxes(dataset: DetectionDataset, index: int, prediction: dict[str, Ten
     boxes, labels, scores = (prediction[name][shown] for name in ("boxes", "labels", "scores"))
     if not len(boxes):
         return image
-    names = [f"{dataset.classes[int(label) - 1]} {float(score):.2f}" for label, score in zip(labels, scores, strict=True)]
-    colours = [_COLOURS[(int(label) - 1) % len(_COLOURS)] for label in labels]
+    indices = [int(label) - 1 for label in labels]
+    names = [f"{dataset.classes[index]} {float(score):.2f}" for index, score in zip(indices, scores, strict=True)]
+    colours = [_COLOURS[index % len(_COLOURS)] for index in indices]
     drawn: Tensor = draw_bounding_boxes(image, boxes * scale, labels=names, colors=colours, width=2)
     return drawn
 

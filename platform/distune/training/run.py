@@ -80,10 +80,7 @@ class SoloRun:
                 pictures.draw_detections(
                     self._bench.splits.search, result.predictions, self._num_pictures, self._folder.path
                 )
-                if self._student.objective is not None:
-                    pictures.draw_prototypes(
-                        self._bench.splits.train, self._student.objective.prototypes, self._folder.path
-                    )
+                self._draw_prototypes()
             checkpoint.save(self._state(report), self._folder.last_checkpoint)
         self._folder.append(report)
         return report
@@ -91,6 +88,11 @@ class SoloRun:
     def close(self) -> None:
         """Give back the processes that read images."""
         self._stream.close()
+
+    def _draw_prototypes(self) -> None:
+        prototypes = None if self._student.objective is None else self._student.objective.prototypes
+        if prototypes is not None and self._num_pictures > 0:
+            pictures.draw_prototypes(self._bench.splits.train, prototypes, self._folder.path)
 
     def _state(self, report: EpochReport) -> dict[str, Any]:
         return {**self._student.state_dict(), "report": report.to_dict(), "best": self._best}

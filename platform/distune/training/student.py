@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.objective import Objective, SweepSource
+from distune.distillation.objective import Objective
+from distune.distillation.sweep import SweepSource
 from distune.errors import TrialError
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
@@ -95,7 +96,8 @@ class Student:
             self._scaler.step(self._optimizer)
             self._scaler.update()
             self._schedule.step()
-        self._add({"loss/task": task, "loss/total": total, **{f"task/{name}": loss for name, loss in taps.losses.items()}})
+        parts = {f"task/{name}": loss for name, loss in taps.losses.items()}
+        self._add({"loss/task": task, "loss/total": total, **parts})
 
     def end_epoch(self) -> dict[str, float]:
         """Close the epoch; its metrics, each the mean over its steps. The only copy to the host.

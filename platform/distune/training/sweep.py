@@ -12,7 +12,7 @@ from torch import Tensor
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import TrainingStream
 from distune.detectors.taps import Detector, Instances, NeckMaps
-from distune.distillation.objective import SweepSource
+from distune.distillation.sweep import SweepSource
 from distune.training.precision import autocast
 
 _SIZE_DIVISOR = 32

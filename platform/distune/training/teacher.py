@@ -86,10 +86,7 @@ def prepare_teacher(
         if summary_file.is_file():
             summary = json.loads(summary_file.read_text())
             return Teacher(name, folder.best_checkpoint, summary["metrics"], was_ready=True)
-        if experiment.teacher_training is not None:
-            metrics = _train(bench, folder, progress)
-        else:
-            metrics = _adopt(bench, folder)
+        metrics = _adopt(bench, folder) if experiment.teacher_training is None else _train(bench, folder, progress)
         summary = {"metrics": metrics, "classes": list(splits.classes), "detector": _settings(experiment)}
         write_atomically(summary_file, json.dumps(summary, indent=2).encode())
         folder.last_checkpoint.unlink(missing_ok=True)

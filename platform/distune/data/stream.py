@@ -1,0 +1,239 @@
+"""The stream of training batches. What epoch ``n`` holds follows from the seed and ``n`` alone.
+
+Neither the number of workers, nor earlier epochs, nor anyone else's random numbers change it: the order of an epoch has
+a generator of its own, and so has the augmentation of every image in every epoch.
+
+Shape legend: ``n`` boxes of an image, ``h`` ``w`` its size after resizing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+
+from distune.config.data import ImageSettings
+from distune.data.check import stop_if_corrupt
+from distune.data.dataset import DetectionDataset, ImageError
+from distune.data.loading import make_loader
+from distune.data.transforms import Sample, plain_transform, training_transform
+from distune.errors import DataError
+
+_ORDER, _AUGMENTATION = 1, 2  # keep the two kinds of random numbers apart
+
+_Key = tuple[int | None, int]
+"""The epoch, None without augmentation, and the index of an image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Images and their boxes.
+
+    Attributes:
+        images: float32 (3, h, w) in [0, 1], of different sizes.
+        targets: of each image ``boxes`` (n, 4) xyxy pixels float32, ``labels`` (n,) int64 from 1 to C, ``image_index``
+            () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``.
+    """
+
+    images: list[Tensor]
+    targets: list[dict[str, Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> Batch:
+        """A copy on a device. From pinned memory the copy does not wait."""
+        return Batch(
+            images=[image.to(device, non_blocking=True) for image in self.images],
+            targets=[
+                {name: value.to(device, non_blocking=True) for name, value in target.items()} for target in self.targets
+            ],
+        )
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory. torch's loader calls it."""
+        return Batch(
+            images=[image.pin_memory() for image in self.images],
+            targets=[{name: value.pin_memory() for name, value in target.items()} for target in self.targets],
+        )
+
+
+class TrainingStream:
+    """Batches of a training split, epoch by epoch.
+
+    Crowd and difficult boxes are not trained on. Images without boxes are. An image that cannot be decoded is skipped,
+    so its batch is smaller, and a batch of which nothing is left is not handed out.
+
+    Attributes:
+        dataset: the training split.
+        batch_size: images per batch.
+        corrupt: name of each image met that cannot be decoded, and why.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        *,
+        settings: ImageSettings,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        """Start no worker yet: the first epoch does.
+
+        Args:
+            dataset: the training split.
+            settings: how images are resized and augmented.
+            batch_size: images per batch, at least 1.
+            seed: of the order and the augmentation, at least 0.
+            num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
+            pin_memory: put batches into page-locked memory, for copies to a GPU that do not wait.
+
+        Raises:
+            DataError: the data set holds no image.
+        """
+        if len(dataset) == 0:
+            raise DataError(f"{dataset.name}: holds no image, so nothing can be trained on it")
+        self.corrupt: dict[str, str] = {}
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self._seed = seed
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._samples = _Samples(dataset, settings, seed)
+        self._plan = _Plan()
+        self._loader: DataLoader[_Loaded] | None = None
+
+    def __len__(self) -> int:
+        """Batches per epoch. A last incomplete one is dropped, unless it is the only one."""
+        return max(1, len(self.dataset) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch; only one epoch can be under way at a time when there are workers.
+
+        Raises:
+            DataError: more than 1% of the images, and more than one, cannot be decoded.
+        """
+        order = epoch_order(len(self.dataset), seed=self._seed, epoch=number)
+        if self._loader is None:
+            self._loader = self._make_loader(self._plan, keep_workers=True)
+        self._plan.batches = [
+            [(number, index) for index in order[start : start + self.batch_size]]
+            for start in range(0, len(self) * self.batch_size, self.batch_size)
+        ]
+        return self._sound_batches(self._loader)
+
+    def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+        """Resized images without augmentation, in the order given; the last batch may be smaller.
+
+        Raises:
+            DataError: more than 1% of the images, and more than one, cannot be decoded.
+        """
+        plan = _Plan()
+        plan.batches = [
+            [(None, int(index)) for index in indices[start : start + self.batch_size]]
+            for start in range(0, len(indices), self.batch_size)
+        ]
+        return self._sound_batches(self._make_loader(plan, keep_workers=False))
+
+    def close(self) -> None:
+        """End the worker processes. The next epoch starts new ones."""
+        self._loader = None
+
+    def _make_loader(self, plan: _Plan, *, keep_workers: bool) -> DataLoader[_Loaded]:
+        return make_loader(
+            self._samples,
+            plan,
+            collate=_collate,
+            num_workers=self._num_workers,
+            keep_workers=keep_workers,
+            pin_memory=self._pin_memory,
+        )
+
+    def _sound_batches(self, loader: DataLoader[_Loaded]) -> Iterator[Batch]:
+        for loaded in loader:
+            if loaded.corrupt:
+                self.corrupt.update(loaded.corrupt)
+                stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
+            if loaded.batch.images:
+                yield loaded.batch
+
+
+def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
+    """The order of all images in an epoch."""
+    permutation: list[int] = np.random.default_rng([_ORDER, seed, epoch]).permutation(num_images).tolist()
+    return permutation
+
+
+def sample_seed(*, seed: int, epoch: int, index: int) -> int:
+    """The seed of the augmentation of one image in one epoch."""
+    return int(np.random.SeedSequence([_AUGMENTATION, seed, epoch, index]).generate_state(1, np.uint64)[0])
+
+
+class _Plan:
+    """The keys of each batch of the coming pass: a batch sampler that can be filled anew for kept workers."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[_Key]] = []
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Samples(Dataset[Sample | ImageError]):
+    def __init__(self, dataset: DetectionDataset, settings: ImageSettings, seed: int) -> None:
+        self._dataset = dataset
+        self._training = training_transform(settings)
+        self._plain = plain_transform(settings)
+        self._seed = seed
+
+    def __getitem__(self, key: _Key) -> Sample | ImageError:
+        epoch, index = key
+        try:
+            sample = _sample(self._dataset, index)
+        except ImageError as error:
+            return error
+        if epoch is None:
+            return self._plain(sample)
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: it would seed the GPU's generator too, for everyone.
+            torch.default_generator.manual_seed(sample_seed(seed=self._seed, epoch=epoch, index=index))
+            return self._training(sample)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    batch: Batch
+    corrupt: dict[str, str]
+
+    def pin_memory(self) -> _Loaded:
+        return _Loaded(self.batch.pin_memory(), self.corrupt)
+
+
+def _sample(dataset: DetectionDataset, index: int) -> Sample:
+    annotations = dataset.annotations(index)
+    kept_n = np.flatnonzero(~annotations.ignored_N)
+    boxes_n4 = torch.from_numpy(annotations.boxes_N4[kept_n])
+    return {
+        "image": tv_tensors.Image(dataset.image(index)),
+        "boxes": tv_tensors.BoundingBoxes(boxes_n4, format="XYXY", canvas_size=(annotations.height, annotations.width)),
+        "labels": torch.from_numpy(annotations.labels_N[kept_n]),
+        "box_index": torch.from_numpy(kept_n),
+        "image_index": torch.tensor(index, dtype=torch.int64),
+    }
+
+
+def _collate(samples: list[Sample | ImageError]) -> _Loaded:
+    corrupt = {sample.file: sample.problem for sample in samples if isinstance(sample, ImageError)}
+    good = [sample for sample in samples if not isinstance(sample, ImageError)]
+    targets = [{name: value for name, value in sample.items() if name != "image"} for sample in good]
+    return _Loaded(Batch([sample["image"] for sample in good], targets), corrupt)

@@ -1,0 +1,141 @@
+"""Keeps the prototypes of a trial: gathers features for them and makes them anew when the time has come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distune.config.distillation import DistillationSettings, HarvestSettings, SweepSettings
+from distune.detectors.taps import Instances
+from distune.distillation.harvest import Harvest
+from distune.distillation.pooling import PooledFeatures
+from distune.distillation.prototypes import InstanceFeatures, Prototypes, make_prototypes
+from distune.distillation.schedule import Schedule
+from distune.distillation.sweep import SweepSource, sweep_features
+
+_NEVER = -1
+
+
+class PrototypeKeeper(nn.Module):
+    """Prototypes, when they were made, and what the next ones will be made of. All of it is in the state dict.
+
+    From a ``sweep`` prototypes are made at the start of an epoch, the first with distillation among them. From a
+    ``harvest`` they are made at the end of an epoch for the next one: the first epoch with distillation has none.
+
+    Args:
+        settings: of distillation.
+        schedule: says in which epochs there is distillation.
+        strides: the common levels, fine to coarse.
+        num_classes: without background.
+        student_channels: of the student's neck maps.
+        teacher_channels: of the teacher's neck maps.
+    """
+
+    made_for: Tensor
+
+    def __init__(
+        self,
+        settings: DistillationSettings,
+        schedule: Schedule,
+        *,
+        strides: tuple[int, ...],
+        num_classes: int,
+        student_channels: int,
+        teacher_channels: int,
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._schedule = schedule
+        self._strides = strides
+        self._num_classes = num_classes
+        self._has_prototypes = False
+        self._is_harvesting = False
+        self._report: dict[str, float] = {}
+        self.register_buffer("made_for", torch.tensor(_NEVER))
+        self.prototypes = Prototypes(
+            strides,
+            num_classes=num_classes,
+            num_prototypes=settings.prototypes.per_class,
+            student_channels=student_channels,
+            teacher_channels=teacher_channels,
+        )
+        self.register_load_state_dict_post_hook(_look_for_prototypes)  # type: ignore[no-untyped-call]
+        self.harvest: Harvest | None = None
+        if isinstance(settings.prototypes.source, HarvestSettings):
+            self.harvest = Harvest(
+                num_levels=len(strides),
+                num_classes=num_classes,
+                capacity=settings.prototypes.source.max_instances,
+                student_channels=student_channels,
+                teacher_channels=teacher_channels,
+                min_box_side_px=settings.prototypes.min_box_side_px,
+            )
+
+    @property
+    def current(self) -> Prototypes | None:
+        """The present prototypes; None before the first ones."""
+        return self.prototypes if self._has_prototypes else None
+
+    @property
+    def is_harvesting(self) -> bool:
+        """Whether features of this epoch's batches are wanted: prototypes will be made of them later."""
+        return self._is_harvesting
+
+    def begin_epoch(self, epoch: int, source: SweepSource) -> None:
+        """Makes prototypes from a sweep when they are due in this epoch."""
+        sweep = self._settings.prototypes.source
+        if isinstance(sweep, SweepSettings) and self._next_refresh(epoch) == epoch:
+            features = sweep_features(
+                source,
+                strides=self._strides,
+                pooling=self._settings.pooling,
+                min_box_side_px=self._settings.prototypes.min_box_side_px,
+                max_images=sweep.max_images,
+                num_classes=self._num_classes,
+            )
+            self._make(features, epoch)
+        self._is_harvesting = self.harvest is not None and self._next_refresh(epoch + 1) is not None
+
+    def observe(self, features: PooledFeatures, instances: Instances) -> None:
+        """Harvests the features of a batch. Waits for no device."""
+        if self.harvest is not None and self._is_harvesting:
+            self.harvest.add(features, instances)
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """Makes prototypes from the harvest when the next epoch needs them. Metrics of what was made in this epoch."""
+        if self.harvest is not None and self._next_refresh(epoch + 1) == epoch + 1:
+            self._make(self.harvest.collect(), epoch + 1)
+            self.harvest.clear()
+        report, self._report = self._report, {}
+        return report
+
+    def _next_refresh(self, epoch: int) -> int | None:
+        made_for = int(self.made_for)
+        return self._schedule.next_refresh(
+            epoch,
+            made_for=None if made_for == _NEVER else made_for,
+            refresh_epochs=self._settings.prototypes.refresh_epochs,
+        )
+
+    def _make(self, features: InstanceFeatures, epoch: int) -> None:
+        own = self._settings.prototypes
+        self.prototypes, report = make_prototypes(
+            features,
+            self._strides,
+            num_classes=self._num_classes,
+            num_prototypes=own.per_class,
+            alpha=own.alpha,
+            unique=own.unique,
+            density_bandwidth=own.density_bandwidth,
+            density_quantile=own.density_quantile,
+        )
+        self.made_for.fill_(epoch)
+        self._has_prototypes = True
+        self._report = report.metrics()
+
+
+def _look_for_prototypes(keeper: nn.Module, _mismatch: Any) -> None:
+    assert isinstance(keeper, PrototypeKeeper)
+    keeper._has_prototypes = int(keeper.made_for) != _NEVER

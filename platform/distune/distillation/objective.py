@@ -1,0 +1,197 @@
+"""The objective of distillation: everything that a student learns from its teacher, as losses by name.
+
+Shape legend: ``L`` common levels, ``N`` instances of the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distune.config.distillation import DistillationSettings
+from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.distillation.filtering import InstanceWeights, build_filter
+from distune.distillation.keeper import PrototypeKeeper
+from distune.distillation.meters import EpochMeans
+from distune.distillation.pooling import PooledFeatures, pool_both
+from distune.distillation.prototypes import Prototypes
+from distune.distillation.representation import Representations
+from distune.distillation.schedule import Schedule
+from distune.distillation.sweep import SweepSource
+from distune.distillation.term import Step, TermContext
+from distune.distillation.terms import build_terms, term_weights
+from distune.errors import ConfigError
+
+
+class Objective(nn.Module):
+    """Joins the terms, the filter and the prototypes of one student.
+
+    Its parameters are the adapters and train with the student. Its state dict holds the prototypes and the harvest as
+    well, so that a resumed trial goes on as if it had not stopped. Epochs count from 0::
+
+        objective.begin_epoch(epoch, sweep)
+        for images, targets in batches:
+            taps = student.learn(images, targets)
+            losses = {**taps.losses, **objective(taps, teacher.observe(images))}
+            ...
+        metrics = objective.end_epoch()
+
+    Args:
+        settings: of distillation.
+        num_classes: without background.
+        strides: the levels that both necks have, fine to coarse.
+        student_channels: of the student's neck maps.
+        teacher_channels: of the teacher's neck maps.
+        score_kind: ``softmax`` or ``sigmoid``, the same for both models where there are soft labels.
+        num_epochs: of the whole training.
+        seed: of the adapters' initial weights.
+
+    Raises:
+        ConfigError: there is no common level, or a setting does not fit the detectors.
+    """
+
+    def __init__(
+        self,
+        settings: DistillationSettings,
+        *,
+        num_classes: int,
+        strides: tuple[int, ...],
+        student_channels: int,
+        teacher_channels: int,
+        score_kind: str,
+        num_epochs: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if not strides:
+            raise ConfigError("distillation", ["the necks of student and teacher have no stride in common"])
+        self._pooling = settings.pooling
+        self._strides = tuple(sorted(strides))
+        self._filter = build_filter(settings.filter)
+        stop_epoch = num_epochs if settings.stop_epoch is None else settings.stop_epoch
+        self._schedule = Schedule(decay=settings.decay, start_epoch=settings.start_epoch, stop_epoch=stop_epoch)
+        context = TermContext(
+            strides=self._strides,
+            student_channels=student_channels,
+            teacher_channels=teacher_channels,
+            score_kind=score_kind,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self._weights = term_weights(settings)
+        self._terms = build_terms(settings, context)
+        self.learned = nn.ModuleDict({name: t for name, t in self._terms.items() if isinstance(t, nn.Module)})
+        self.keeper: PrototypeKeeper | None = None
+        wants_prototypes = any(term.needs_prototypes for term in self._terms.values())
+        if self._terms and (wants_prototypes or settings.filter.weight != "uniform"):
+            self.keeper = PrototypeKeeper(
+                settings,
+                self._schedule,
+                strides=self._strides,
+                num_classes=num_classes,
+                student_channels=student_channels,
+                teacher_channels=teacher_channels,
+            )
+        self._epoch = 0
+        self._factor = 0.0
+        self._means = EpochMeans()
+
+    @property
+    def prototypes(self) -> Prototypes | None:
+        """The present prototypes; None before the first ones, or when nothing needs any."""
+        return None if self.keeper is None else self.keeper.current
+
+    def is_active_in(self, epoch: int) -> bool:
+        """Whether any term acts in an epoch. Where none does, the teacher need not run."""
+        return bool(self._terms) and self._schedule.factor(epoch) > 0
+
+    def begin_epoch(self, epoch: int, sweep: SweepSource) -> None:
+        """Starts an epoch, also after loading a state dict. Makes prototypes when a sweep for them is due.
+
+        Args:
+            epoch: from 0.
+            sweep: gives both models' maps of training images; only called when it is needed.
+        """
+        self._epoch = epoch
+        self._factor = self._schedule.factor(epoch)
+        self._means.forget()
+        if self.keeper is not None:
+            self.keeper.begin_epoch(epoch, sweep)
+
+    def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
+        """The losses of a step by the names of the terms, weighted and decayed, float32, ready to be added up.
+
+        Only terms that act: none outside the schedule, and not those that need prototypes while there are none. Waits
+        for no device, and does not depend on train or eval mode.
+        """
+        if not self.is_active_in(self._epoch):
+            return {}
+        with torch.autocast(student.scores.logits_RC.device.type, enabled=False):
+            step = self._step(student, teacher)
+            losses = {
+                name: self._weights[name] * self._factor * term(step)
+                for name, term in self._terms.items()
+                if step.representations is not None or not term.needs_prototypes
+            }
+        for name, loss in losses.items():
+            self._means.add(f"loss/{name}", loss)
+        if self.keeper is not None:
+            self._measure(step.weights)
+        return losses
+
+    @torch.no_grad()
+    def weigh(self, student: NeckMaps, teacher: NeckMaps, instances: Instances) -> InstanceWeights:
+        """The weights that instances get by the present prototypes, to look at the filter at work."""
+        if self.prototypes is None:
+            return self._ones(instances)
+        features = self._pool(student, teacher, instances, with_gradient=False)
+        return self._filter(Representations(features, self.prototypes, instances.labels_N))
+
+    def end_epoch(self) -> dict[str, float]:
+        """Ends the epoch: its metrics, and prototypes from the harvest when the next epoch needs them.
+
+        Returns:
+            ``loss/<term>``, the means as they were added to the loss. ``filter/kept_global`` and ``filter/kept_local``,
+            the mean weights of instances over levels. ``filter/discrepancy``, the mean of what the weights follow from.
+            ``filter/without_prototypes``, the share of instances whose class had none. ``prototypes/...`` when
+            prototypes were made in this epoch (``PrototypeReport``).
+        """
+        metrics = self._means.read()
+        if self.keeper is not None:
+            metrics |= self.keeper.end_epoch(self._epoch)
+        return metrics
+
+    def _step(self, student: StudentTaps, teacher: TeacherTaps) -> Step:
+        instances = student.instances
+        prototypes = self.prototypes
+        features: PooledFeatures | None = None
+        if self.keeper is not None and (prototypes is not None or self.keeper.is_harvesting):
+            with_gradient = prototypes is not None and any(term.needs_prototypes for term in self._terms.values())
+            features = self._pool(student.neck, teacher.neck, instances, with_gradient=with_gradient)
+            self.keeper.observe(features, instances)
+        representations: Representations | None = None
+        if features is not None and prototypes is not None:
+            representations = Representations(features, prototypes, instances.labels_N)
+        weights = self._ones(instances) if representations is None else self._filter(representations)
+        return Step(student, teacher, self._strides, weights, representations)
+
+    def _pool(
+        self, student: NeckMaps, teacher: NeckMaps, instances: Instances, *, with_gradient: bool
+    ) -> PooledFeatures:
+        return pool_both(
+            student,
+            teacher,
+            instances,
+            strides=self._strides,
+            pooling=self._pooling,
+            with_gradient=with_gradient,
+        )
+
+    def _ones(self, instances: Instances) -> InstanceWeights:
+        return InstanceWeights.ones(len(self._strides), sum(instances.counts), instances.boxes_N4.device)
+
+    def _measure(self, weights: InstanceWeights) -> None:
+        num_weights = weights.known_LN.numel()
+        self._means.add("filter/kept_global", weights.global_LN.sum(), num_weights)
+        self._means.add("filter/kept_local", weights.local_LN.sum(), num_weights)
+        self._means.add("filter/without_prototypes", (~weights.known_LN).sum(), num_weights)
+        self._means.add("filter/discrepancy", weights.discrepancy_LN.sum(), weights.known_LN.sum())

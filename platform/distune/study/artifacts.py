@@ -1,0 +1,37 @@
+"""Which files of a trial's folder go to the tracker, and which are removed when the trial has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distune.records import Outcome
+from distune.tracking.tracker import Tracker
+from distune.training.folder import TrialFolder
+
+ERROR_FILE = "error.txt"
+"""Traceback of a trial that failed."""
+TRIAL_FILE = "trial.json"
+"""The specification of a trial, its resolved experiment included."""
+PICTURES_FOLDER = "pictures"
+"""Pictures that a trial made."""
+
+
+def trial_artifacts(folder: TrialFolder) -> list[tuple[Path, str]]:
+    """Files that belong to the record of a trial, each with the artifact folder it goes to."""
+    found = [(folder.path / name, "") for name in (TRIAL_FILE, ERROR_FILE)]
+    pictures = folder.path / PICTURES_FOLDER
+    found += [(path, PICTURES_FOLDER) for path in sorted(pictures.glob("*"))]
+    return [(path, target) for path, target in found if path.is_file()]
+
+
+def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder) -> None:
+    """Hand the files of a trial that has ended to the tracker."""
+    for path, target in trial_artifacts(folder):
+        tracker.log_file(key, path, target)
+
+
+def clean_up(folder: TrialFolder, outcome: Outcome) -> None:
+    """Remove the weights of a trial that was stopped or has diverged: nobody is going to use them."""
+    if outcome in (Outcome.STOPPED, Outcome.DIVERGED):
+        folder.last_checkpoint.unlink(missing_ok=True)
+        folder.best_checkpoint.unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""The study engine: which trial comes next, and what becomes of a trial after each epoch.
+
+It knows nothing of processes. A runner asks it for trials, works on as many at a time as it likes, and tells it what
+happened; the local and the Ray runner drive the same engine, from one thread. All that must survive a crash is on disk
+before the engine answers: in the trial's own folder first, then with the tracker, then in Optuna. What Optuna knows,
+the tracker has been told, so a later session only repeats what Optuna does not know yet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import deque
+from pathlib import Path
+
+from distune.config.load import LoadedExperiment
+from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
+from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
+from distune.study.asha import build_asha
+from distune.study.defaults import default_values
+from distune.study.failures import MAX_SAME_FAILURES, FailureStreak
+from distune.study.ledger import KnownTrial, Ledger
+from distune.study.listener import Decision, StudyListener
+from distune.study.trials import SpecMaker, TrialProgress, metric_name
+from distune.tracking.tracker import Tracker
+from distune.training.folder import TrialFolder, write_atomically
+
+Ending = tuple[Outcome, str | None]
+"""How a trial ends, and why."""
+
+
+class StudyEngine:
+    """One session of a study.
+
+    First come the trials that an earlier session left unfinished, then the controls, then new trials: the experiment's
+    own values when it asks for them, then what the sampler proposes. A trial that has done its budget is COMPLETE, with
+    the metric of its best epoch as its value: that epoch's weights are what the study delivers.
+
+    Args:
+        loaded: the experiment and its space.
+        ledger: the trials on record.
+        specs: makes trial specifications.
+        num_trials: searched trials in total, over all sessions.
+        tracker: is told everything.
+        listener: is told everything.
+
+    Attributes:
+        failure: why the study has ended itself, None as long as it has not.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedExperiment,
+        ledger: Ledger,
+        specs: SpecMaker,
+        *,
+        num_trials: int,
+        tracker: Tracker,
+        listener: StudyListener,
+    ) -> None:
+        experiment = loaded.experiment
+        self.failure: str | None = None
+        self._ledger, self._specs, self._tracker, self._listener = ledger, specs, tracker, listener
+        self._metric = metric_name(experiment)
+        self._asha = build_asha(experiment.search.scheduler, experiment.training.epochs)
+        self._streak = FailureStreak()
+        self._in_flight: dict[str, TrialProgress] = {}
+
+        known = ledger.known()
+        started = [trial for trial in known if trial.state is not TrialState.WAITING]
+        self._left_over = deque(trial for trial in started if trial.state is TrialState.RUNNING)
+        self._num_started = sum(trial.number >= 0 for trial in started)
+        self._trials_to_start = num_trials - self._num_started
+        self._controls_to_start = experiment.search.controls - sum(trial.number < 0 for trial in started)
+        for trial in started:
+            if trial.number >= 0:
+                self._asha.restore(trial_key(trial.number), trial.scores)
+        if experiment.search.defaults_first and not any(trial.number >= 0 for trial in known):
+            self._enqueue_defaults(loaded)
+
+    @property
+    def in_flight(self) -> tuple[str, ...]:
+        """Keys of the trials that have been given out and have not ended."""
+        return tuple(self._in_flight)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is in flight, and nothing is left to start or may be started."""
+        nothing_left = not self._left_over and self._controls_to_start <= 0 and self._trials_to_start <= 0
+        return not self._in_flight and (nothing_left or self.failure is not None)
+
+    def next_trial(self) -> TrialSpec | None:
+        """Give out the next trial to work on; None when there is none left, or the study has failed.
+
+        A trial of an earlier session goes on after the epochs in its folder. Where they show that it is over already,
+        or where the chosen values do not go together, the trial is ended here and the next one is given out.
+        """
+        while self.failure is None:
+            if self._left_over:
+                spec = self._go_on(self._left_over.popleft())
+            elif self._controls_to_start > 0:
+                self._controls_to_start -= 1
+                spec = self._begin(*self._specs.make(self._ledger.ask_control(), {}))
+            elif self._trials_to_start > 0:
+                self._trials_to_start -= 1
+                self._num_started += 1
+                spec = self._begin(*self._specs.make(*self._ledger.ask(self._num_started - 1)))
+            else:
+                return None
+            if spec is not None:
+                return spec
+        return None
+
+    def report(self, key: str, report: EpochReport) -> Decision:
+        """Take the report of an epoch.
+
+        Args:
+            key: of a trial that was given out.
+            report: is in the trial's folder already. An epoch that is known is not counted again.
+
+        Returns:
+            STOP when the trial is over. It has been ended then, and the runner only stops working on it.
+        """
+        progress = self._in_flight.get(key)
+        if progress is None:
+            return Decision.STOP
+        if report.epoch <= progress.epochs:
+            return Decision.CONTINUE
+        ending = self._take(progress, report)
+        if ending is None:
+            return Decision.CONTINUE
+        self._end(progress, *ending)
+        return Decision.STOP
+
+    def fail(self, key: str, reason: str) -> None:
+        """End a trial because of an error, in words of ``describe_failure``. One that is over is left as it is."""
+        progress = self._in_flight.get(key)
+        if progress is not None:
+            self._end(progress, Outcome.FAILED, reason)
+
+    def interrupt(self) -> None:
+        """End the session. What has not ended stays RUNNING in Optuna, and a later session goes on with it."""
+        for known in self._left_over:
+            self._start(self._specs.make(known.number, known.params)[0])
+        self._left_over.clear()
+        for progress in self._in_flight.values():
+            record = progress.record(Outcome.INTERRUPTED)
+            self._tracker.end_trial(record)
+            self._listener.trial_ended(record)
+        self._in_flight.clear()
+
+    def _enqueue_defaults(self, loaded: LoadedExperiment) -> None:
+        values, messages = default_values(loaded.experiment, loaded.varied)
+        if values and self._trials_to_start > 0:
+            self._ledger.enqueue(values)
+        for message in messages:
+            self._listener.message(message)
+
+    def _begin(self, spec: TrialSpec, problem: str | None) -> TrialSpec | None:
+        """Start a new trial."""
+        folder = Path(spec.folder)
+        if folder.is_dir():
+            # Left behind by a crash before Optuna had recorded the trial; its values were others.
+            shutil.rmtree(folder)
+        write_atomically(folder / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+        progress = self._start(spec)
+        if problem is None:
+            return spec
+        self._end(progress, Outcome.FAILED, problem)
+        return None
+
+    def _go_on(self, known: KnownTrial) -> TrialSpec | None:
+        """Take up a trial of an earlier session, with what its folder says and Optuna does not know yet."""
+        spec, problem = self._specs.make(known.number, self._ledger.complete_params(known))
+        reports = TrialFolder(Path(spec.folder)).reports()
+        progress = self._start(spec, [report for report in reports if report.epoch in known.scores])
+        ending: Ending | None = None if known.ending is None else (known.ending, known.reason)
+        for report in reports:
+            if report.epoch > progress.epochs and ending is None:
+                ending = self._take(progress, report)
+        if ending is None and problem is not None:
+            ending = (Outcome.FAILED, problem)
+        if ending is None and progress.is_done:
+            ending = (Outcome.FINISHED, None)
+        if ending is None:
+            return spec
+        self._end(progress, *ending)
+        return None
+
+    def _start(self, spec: TrialSpec, reports: list[EpochReport] | None = None) -> TrialProgress:
+        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric)
+        self._tracker.start_trial(spec)
+        for report in reports or []:
+            progress.take(report)
+            self._tracker.log_epoch(spec.key, report)
+        self._listener.trial_started(spec)
+        return progress
+
+    def _take(self, progress: TrialProgress, report: EpochReport) -> Ending | None:
+        """Put an epoch on record, and decide."""
+        spec = progress.spec
+        progress.take(report)
+        self._tracker.log_epoch(spec.key, report)
+        score = report.metrics.get(self._metric, math.nan)
+        ending = self._judge(progress, report, score)
+        if ending is not None and ending[0] is not Outcome.FINISHED:
+            self._ledger.announce_ending(spec.number, *ending)
+        has_diverged = ending is not None and ending[0] is Outcome.DIVERGED
+        self._ledger.report(spec.number, report.epoch, math.nan if has_diverged else score)
+        self._listener.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
+        return ending
+
+    def _judge(self, progress: TrialProgress, report: EpochReport, score: float) -> Ending | None:
+        divergence = progress.divergence(report)
+        if divergence is not None:
+            return Outcome.DIVERGED, divergence
+        if progress.is_done:
+            return Outcome.FINISHED, None
+        if progress.spec.control or self._asha.goes_on(progress.spec.key, report.epoch, score):
+            return None
+        return Outcome.STOPPED, None
+
+    def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
+        spec, record = progress.spec, progress.record(outcome, reason)
+        folder = TrialFolder(Path(spec.folder))
+        if outcome is Outcome.FAILED:
+            self._ledger.announce_ending(spec.number, outcome, reason)
+        log_artifacts(self._tracker, spec.key, folder)
+        self._tracker.end_trial(record)
+        clean_up(folder, outcome)
+        self._ledger.end(spec.number, record.state, progress.best_score if outcome is Outcome.FINISHED else None)
+        del self._in_flight[spec.key]
+        self._listener.trial_ended(record)
+        if outcome is not Outcome.FAILED:
+            self._streak.ended_well()
+        elif self._streak.failed(reason or ""):
+            self.failure = f"{MAX_SAME_FAILURES} trials in a row failed for the same reason: {reason}"

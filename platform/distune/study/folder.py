@@ -1,0 +1,168 @@
+"""The folder of a study: what lies where, and who works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from distune.config.experiment import Experiment
+from distune.config.load import LoadedExperiment, from_dict
+from distune.config.yaml import read_yaml
+from distune.errors import StudyError
+from distune.records import trial_key
+from distune.training.folder import TrialFolder, write_atomically
+
+Runner = Literal["ray", "local"]
+StudyState = Literal["running", "finished", "interrupted", "failed"]
+
+_LOCK_TIMEOUT_S = 2.0
+"""A session waits this long for its lock, since `distune status` holds it for an instant."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyIdentity:
+    """What was decided when the study was created.
+
+    Attributes:
+        name: of the study.
+        key: made up at random; tells this study from an earlier one of the same name.
+        created_at: seconds since 1970.
+        simulate: whether its learning curves are made up.
+        runner: what its trials run on.
+        metric: what is maximised, such as ``search/AP``.
+        version: of distune.
+    """
+
+    name: str
+    key: str
+    created_at: float
+    simulate: bool
+    runner: Runner
+    metric: str
+    version: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionNote:
+    """How the latest session of a study stands.
+
+    Attributes:
+        state: ``running`` until it has ended; one that was killed never says otherwise.
+        num_trials: searched trials in total that it was asked for.
+        reason: why the study has failed, None otherwise.
+    """
+
+    state: StudyState
+    num_trials: int
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.path.name
+
+    @property
+    def experiment_file(self) -> Path:
+        """The experiment with every default filled in."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def space_file(self) -> Path:
+        """The search space."""
+        return self.path / "space.yaml"
+
+    @property
+    def study_file(self) -> Path:
+        """The identity of the study. A folder that has one is a study."""
+        return self.path / "study.json"
+
+    @property
+    def session_file(self) -> Path:
+        """The note of the latest session."""
+        return self.path / "session.json"
+
+    @property
+    def database(self) -> Path:
+        """Optuna's storage, with the study and its controls."""
+        return self.path / "optuna.db"
+
+    @property
+    def trials(self) -> Path:
+        """Holds one folder per trial."""
+        return self.path / "trials"
+
+    def trial(self, number: int) -> TrialFolder:
+        """The folder of a trial."""
+        return TrialFolder(self.trials / trial_key(number))
+
+    def identity(self) -> StudyIdentity:
+        """Read what was decided at creation."""
+        return StudyIdentity(**_read_json(self.study_file))
+
+    def load(self) -> LoadedExperiment:
+        """The experiment and its space, from the folder's own files. Raises ``ConfigError`` when they were damaged."""
+        values, lines = read_yaml(self.experiment_file)
+        space, _ = read_yaml(self.space_file)
+        return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
+
+    def session(self) -> SessionNote | None:
+        """The note of the latest session, None before the first."""
+        return SessionNote(**_read_json(self.session_file)) if self.session_file.is_file() else None
+
+    def write_session(self, note: SessionNote) -> None:
+        """Replace the note of the session."""
+        write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
+
+    def num_trials(self, experiment: Experiment) -> int:
+        """Searched trials in total: what the latest session was asked for, else what the experiment says."""
+        note = self.session()
+        return experiment.search.num_trials if note is None else note.num_trials
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for one session.
+
+        Raises:
+            StudyError: another session holds it.
+        """
+        lock = FileLock(self.path / "session.lock", timeout=_LOCK_TIMEOUT_S)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StudyError(f"study {self.name} is running in another process; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a session holds the study now."""
+        try:
+            with FileLock(self.path / "session.lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            # A folder that cannot be written to cannot be worked on either.
+            return False
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    return values

@@ -1,0 +1,173 @@
+"""Runs a study with Ray Tune: many trials at a time, on this machine or on a cluster.
+
+Tune starts workers, hands out trials and carries results; all decisions and all records are the engine's. Tune's own
+folder is temporary, and neither its checkpoints nor its restore are used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+import ray
+from ray import tune
+
+from distune.config.search import ResourceSettings
+from distune.study.engine import StudyEngine
+from distune.study.listener import StudyListener
+from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
+from distune.study.ray_trainable import TrialTrainable
+from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+"""Small: nothing but specifications and reports passes through it."""
+
+_WORKER_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of an experiment mean what they mean to the driver
+}
+_ENVIRONMENT = {
+    **_WORKER_ENVIRONMENT,
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of the configuration, however quiet it is told to be
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the session handles it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(sys.maxsize),
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+}
+_LOCAL_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token into the user's home folder
+}
+
+
+def run_on_ray(
+    engine: StudyEngine,
+    settings: ResourceSettings,
+    *,
+    simulate: bool,
+    should_stop: Callable[[], bool],
+    listener: StudyListener,
+) -> None:
+    """Work on the trials of a study until there is none left, the study has failed, or it is asked to stop.
+
+    Ray is started on this machine and ended with the study, unless the settings name a cluster or this process is
+    connected to one already.
+
+    Args:
+        engine: gives out trials and decides about them.
+        settings: what a trial gets, and where.
+        simulate: make up learning curves instead of training.
+        should_stop: asked several times a second. Trials in flight stay so; an epoch at hand gets seconds to end.
+        listener: hears when nothing has happened for long.
+
+    Raises:
+        ResourceError: not one trial fits.
+    """
+    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
+    with _environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+        trial = trial_resources(settings, simulate=simulate)
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        bridge = EngineBridge(engine, should_stop=should_stop, listener=listener)
+        with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
+            tune.run(
+                tune.with_resources(TrialTrainable, {"cpu": trial[0], "gpu": trial[1]}),
+                name="study",
+                storage_path=folder,
+                search_alg=EngineSearcher(bridge, simulate=simulate),
+                scheduler=EngineScheduler(bridge),
+                stop=EngineStopper(bridge),
+                num_samples=-1,
+                max_concurrent_trials=bound,
+                reuse_actors=True,
+                max_failures=0,
+                raise_on_failed_trial=False,
+                trial_dirname_creator=_trial_folder_name,
+                verbose=0,
+            )
+        if bridge.error is not None:
+            raise bridge.error
+
+
+def _trial_folder_name(trial: tune.experiment.Trial) -> str:
+    name: str = trial.trial_id
+    return name
+
+
+@contextlib.contextmanager
+def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
+    """A connection to Ray, with this process's own signal handlers put back after Ray has replaced them."""
+    if ray.is_initialized():
+        yield
+        return
+    with _signal_handlers_kept():
+        if settings.address is not None:
+            ray.init(
+                address=settings.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+            )
+        else:
+            ray.init(
+                address="local",
+                num_cpus=available_cpus(),
+                num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    try:
+        yield
+    finally:
+        with _signal_handlers_kept():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that Ray reads, and put them back."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Silence Tune, which reports every trial that we stop or lose as an error. The engine tells what matters."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train", "ray._private.worker")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

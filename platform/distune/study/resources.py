@@ -1,0 +1,92 @@
+"""What this machine has, and whether it is enough for the trials of an experiment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from distune.config.search import ResourceSettings
+from distune.errors import ResourceError
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
+    """Make sure that one trial fits on this machine.
+
+    A cluster is not checked, since it may grow, nor are simulated trials, which take what there is.
+
+    Raises:
+        ResourceError: a GPU is asked for and not there, or more CPUs per trial than there are.
+    """
+    if simulate or settings.address is not None:
+        return
+    cpus = available_cpus()
+    if settings.cpus_per_trial > cpus:
+        raise ResourceError(
+            f"resources.cpus_per_trial = {settings.cpus_per_trial:g}: this machine has {cpus}; lower it, or name a "
+            f"cluster with resources.address"
+        )
+    if settings.gpus_per_trial > 0:
+        gpus = available_gpus()
+        if settings.gpus_per_trial > gpus:
+            raise ResourceError(
+                f"resources.gpus_per_trial = {settings.gpus_per_trial:g}: torch finds {gpus or 'no'} GPU"
+                f"{'s' if gpus > 1 else ''} here; lower it (0 trains on the CPU), or name a cluster with "
+                f"resources.address"
+            )
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: bound by its affinity and by the limit of its container."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cpus = os.cpu_count() or 1
+    limit = cgroup_cpus(_CGROUP_LIMIT)
+    return cpus if limit is None else max(1, min(cpus, int(limit)))
+
+
+def available_gpus() -> int:
+    """GPUs that torch can use, which is what a trial needs."""
+    import torch  # slow to load, and only studies that ask for GPUs need it here
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def cgroup_cpus(limit_file: Path) -> float | None:
+    """The CPU limit of the container in CPUs, None without one. The file holds a quota and a period, or ``max``."""
+    try:
+        quota, period = limit_file.read_text().split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):
+        return None
+
+
+def trial_resources(settings: ResourceSettings, *, simulate: bool) -> tuple[float, float]:
+    """CPUs and GPUs that one trial reserves. A simulated trial on this machine takes no more than there is."""
+    if simulate and settings.address is None:
+        return min(settings.cpus_per_trial, float(available_cpus())), 0.0
+    return settings.cpus_per_trial, settings.gpus_per_trial
+
+
+def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cpus: float, gpus: float) -> int:
+    """How many trials run at a time, at most: as many as there is room for, or fewer when the settings say so.
+
+    Args:
+        settings: of the experiment.
+        trial: CPUs and GPUs of one trial.
+        cpus: there are in all.
+        gpus: there are in all.
+
+    Raises:
+        ResourceError: not even one fits.
+    """
+    places = [int(total / each + 1e-6) for total, each in zip((cpus, gpus), trial, strict=True) if each > 0]
+    room = min(places)
+    if room < 1:
+        raise ResourceError(
+            f"a trial asks for {trial[0]:g} CPUs and {trial[1]:g} GPUs, but the cluster has {cpus:g} and {gpus:g}; "
+            f"lower resources.cpus_per_trial or resources.gpus_per_trial"
+        )
+    return room if settings.max_concurrent is None else min(room, settings.max_concurrent)

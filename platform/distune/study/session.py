@@ -1,0 +1,173 @@
+"""A session: one process works on a study until it is finished, has failed, or is interrupted.
+
+Launching and resuming are the same act: a session over what is left of the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import distune
+from distune.config.experiment import Experiment
+from distune.config.load import LoadedExperiment
+from distune.errors import StudyError
+from distune.records import Outcome, ParameterValue
+from distune.study.engine import StudyEngine
+from distune.study.failures import StudyFailedError
+from distune.study.folder import SessionNote, StudyFolder, StudyIdentity
+from distune.study.ledger import Ledger
+from distune.study.listener import StudyListener
+from distune.study.local_runner import run_locally
+from distune.study.resources import check_resources
+from distune.study.signals import StopRequest, stop_on_signals
+from distune.study.status import best, status_of
+from distune.study.storage import open_database, open_studies
+from distune.study.trials import SpecMaker
+from distune.tracking.tracker import Tracker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionResult:
+    """How a session has ended.
+
+    Attributes:
+        state: ``finished``, or ``interrupted`` when a signal has stopped it; it can be resumed then.
+    """
+
+    state: Literal["finished", "interrupted"]
+
+
+def run_session(
+    folder: StudyFolder,
+    *,
+    tracker: Tracker,
+    listener: StudyListener,
+    teacher_weights: Path | None,
+    num_trials: int | None = None,
+) -> SessionResult:
+    """Work on a study until all its trials have ended, or a signal asks to stop.
+
+    The first SIGINT or SIGTERM ends the session in order: trials that are running stay resumable. The second one ends
+    it at once, and loses the epochs at hand.
+
+    Args:
+        folder: of the study, see ``create_study``.
+        tracker: is told everything. The caller closes it.
+        listener: is told everything.
+        teacher_weights: file of the teacher's weights; None when the study is simulated.
+        num_trials: searched trials in total, over all sessions; what the session before was asked for when missing,
+            and what the experiment says in the first.
+
+    Raises:
+        StudyError: another session works on the study, or it needs a teacher's weights.
+        StudyFailedError: too many trials in a row failed for the same reason.
+        ResourceError: the machine does not have what a trial asks for.
+    """
+    with folder.lock():
+        identity, loaded = folder.identity(), folder.load()
+        check_resources(loaded.experiment.resources, simulate=identity.simulate)
+        if teacher_weights is None and not identity.simulate:
+            raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
+        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+        tracker.start_study(*describe_study(loaded, identity, num_trials=total))
+        tracker.log_file(None, folder.experiment_file, "")
+        tracker.log_file(None, folder.space_file, "")
+        note = SessionNote(state="running", num_trials=total)
+        folder.write_session(note)
+        ended = dataclasses.replace(note, state="interrupted")
+        try:
+            with stop_on_signals() as stop, open_database(folder.database) as storage:
+                searched, controls = open_studies(storage, folder.name)
+                sampler = loaded.experiment.search.sampler
+                ledger = Ledger(storage, searched, controls, varied=loaded.varied, sampler=sampler)
+                specs = SpecMaker(
+                    study=folder.name,
+                    experiment=loaded.experiment,
+                    trials_folder=folder.trials,
+                    teacher_weights=None if teacher_weights is None else str(teacher_weights),
+                )
+                engine = StudyEngine(loaded, ledger, specs, num_trials=total, tracker=tracker, listener=listener)
+                ended = _run(engine, loaded.experiment, identity, note, stop, listener)
+                _report_best(folder, loaded.experiment, ledger, tracker)
+        finally:
+            folder.write_session(ended)
+            tracker.end_study(ended.state)
+    if ended.state == "failed":
+        raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
+    return SessionResult(state="finished" if ended.state == "finished" else "interrupted")
+
+
+def describe_study(
+    loaded: LoadedExperiment, identity: StudyIdentity, *, num_trials: int
+) -> tuple[dict[str, ParameterValue], dict[str, str]]:
+    """The main settings and the tags of a study, for its tracker."""
+    experiment = loaded.experiment
+    params: dict[str, ParameterValue] = {
+        "data.kind": experiment.data.kind,
+        "teacher": f"{experiment.teacher.family} {experiment.teacher.backbone}",
+        "student": f"{experiment.student.family} {experiment.student.backbone}",
+        "distillation.preset": experiment.distillation.preset,
+        "training.epochs": experiment.training.epochs,
+        "training.seed": experiment.training.seed,
+        "search.space": loaded.space.name,
+        "search.metric": experiment.search.metric,
+        "search.sampler": experiment.search.sampler.kind,
+        "search.scheduler": experiment.search.scheduler.kind,
+        "search.controls": experiment.search.controls,
+    }
+    tags = {
+        "study": identity.name,
+        "study_key": identity.key,
+        "experiment": experiment.name,
+        "simulated": str(identity.simulate).lower(),
+        "runner": identity.runner,
+        "num_trials": str(num_trials),
+        "distune_version": distune.__version__,
+    }
+    return params, tags
+
+
+def _run(
+    engine: StudyEngine,
+    experiment: Experiment,
+    identity: StudyIdentity,
+    note: SessionNote,
+    stop: StopRequest,
+    listener: StudyListener,
+) -> SessionNote:
+    """Let the study's runner work, then close what is left open. Returns how the session has ended."""
+    is_finished = False
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            if identity.runner == "local":
+                run_locally(engine, simulate=identity.simulate, should_stop=stop)
+            else:
+                from distune.study.ray_runner import run_on_ray  # Ray takes a second to load
+
+                run_on_ray(
+                    engine, experiment.resources, simulate=identity.simulate, should_stop=stop, listener=listener
+                )
+        is_finished = engine.is_over
+    finally:
+        engine.interrupt()
+    if engine.failure is not None:
+        return dataclasses.replace(note, state="failed", reason=engine.failure)
+    return dataclasses.replace(note, state="finished" if is_finished else "interrupted")
+
+
+def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tracker: Tracker) -> None:
+    """Tell the tracker what the study has found so far, and give it the best student."""
+    status = status_of(folder, experiment, ledger.known(), is_running=False)
+    if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
+        return
+    winner, gain = best(status)
+    metrics = {status.metric: winner.metrics[status.metric]}
+    if gain is not None:
+        metrics[f"gain/{experiment.search.metric}"] = gain
+    tracker.log_study(metrics, {"best_trial": winner.key})
+    weights = folder.trial(winner.number).best_checkpoint
+    if weights.is_file():
+        tracker.log_file(winner.key, weights, "student")

@@ -1,0 +1,148 @@
+"""How a study stands, read from its folder and its Optuna storage without disturbing it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.errors import StudyError
+from distune.records import Outcome, TrialRecord
+from distune.study.folder import StudyFolder, StudyState
+from distune.study.ledger import KnownTrial, known_trials
+from distune.study.storage import open_database, open_studies
+from distune.study.trials import best_epoch, metric_name, trial_seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    """A study as it stands.
+
+    Attributes:
+        study: its name.
+        state: ``running``, ``finished``, ``interrupted`` (``distune resume`` goes on with it) or ``failed``.
+        metric: what is maximised, such as ``search/AP``.
+        trials: all trials, the controls first.
+        reason: why it has failed, None otherwise.
+    """
+
+    study: str
+    state: StudyState
+    metric: str
+    trials: list[TrialRecord]
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; numbers that are not finite become None."""
+        return {
+            "study": self.study,
+            "state": self.state,
+            "metric": self.metric,
+            "trials": [record_to_dict(record) for record in self.trials],
+        }
+
+
+def record_to_dict(record: TrialRecord) -> dict[str, Any]:
+    """A trial as a JSON-ready dictionary; metrics that are not finite become None, as JSON has no word for them."""
+    metrics = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
+    return {**record.to_dict(), "metrics": metrics}
+
+
+def find_study(home: Home, name: str) -> StudyFolder:
+    """The folder of a study.
+
+    Raises:
+        StudyError: there is none of that name; the message names those that exist.
+    """
+    folder = StudyFolder(home.study(name))
+    if folder.study_file.is_file():
+        return folder
+    names = study_names(home)
+    known = f"known are {', '.join(names)}" if names else "there is none yet"
+    raise StudyError(f"study {name}: there is no such study in {home.studies}; {known}")
+
+
+def study_names(home: Home) -> list[str]:
+    """The names of all studies, sorted."""
+    if not home.studies.is_dir():
+        return []
+    folders = (path for path in home.studies.iterdir() if not path.name.startswith("."))
+    return sorted(path.name for path in folders if StudyFolder(path).study_file.is_file())
+
+
+def read_study(home: Home, name: str) -> StudyStatus:
+    """How a study stands. Raises ``StudyError`` when there is none of that name."""
+    folder = find_study(home, name)
+    is_running = folder.is_locked()
+    return status_of(folder, folder.load().experiment, _known(folder), is_running=is_running)
+
+
+def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTrial], *, is_running: bool) -> StudyStatus:
+    """How a study stands, from the trials on record in Optuna and their folders."""
+    state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
+    note = folder.session()
+    has_failed = state == "interrupted" and note is not None and note.state == "failed"
+    return StudyStatus(
+        study=folder.name,
+        state="failed" if has_failed else state,
+        metric=metric_name(experiment),
+        trials=[_record(folder, experiment, trial, is_running=is_running) for trial in known],
+        reason=note.reason if has_failed and note is not None else None,
+    )
+
+
+def study_state(experiment: Experiment, known: list[KnownTrial], *, num_trials: int, is_running: bool) -> StudyState:
+    """The state that follows from the trials on record: finished when all that were asked for have ended."""
+    if is_running:
+        return "running"
+    ended = [trial for trial in known if trial.outcome not in (Outcome.WAITING, Outcome.INTERRUPTED)]
+    has_open = any(trial.outcome is Outcome.INTERRUPTED for trial in known)
+    num_controls = sum(trial.number < 0 for trial in ended)
+    is_complete = num_controls >= experiment.search.controls and len(ended) - num_controls >= num_trials
+    return "finished" if is_complete and not has_open else "interrupted"
+
+
+def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
+    """The best trial that was trained for its whole budget, and its gain.
+
+    Returns:
+        The trial, and by how much its best epoch is above the mean of the controls' best epochs; None for the gain as
+        long as no control has finished.
+
+    Raises:
+        StudyError: no trial has finished.
+    """
+    finished = [record for record in status.trials if record.outcome is Outcome.FINISHED]
+    searched = [record for record in finished if not record.control]
+    if not searched:
+        raise StudyError(f"study {status.study}: no trial has finished yet")
+    winner = max(searched, key=lambda record: record.metrics[status.metric])
+    controls = [record.metrics[status.metric] for record in finished if record.control]
+    gain = winner.metrics[status.metric] - sum(controls) / len(controls) if controls else None
+    return winner, gain
+
+
+def _known(folder: StudyFolder) -> list[KnownTrial]:
+    if not folder.database.is_file():
+        return []
+    with open_database(folder.database) as storage:
+        return known_trials(*open_studies(storage, folder.name))
+
+
+def _record(folder: StudyFolder, experiment: Experiment, trial: KnownTrial, *, is_running: bool) -> TrialRecord:
+    reports = folder.trial(trial.number).reports()
+    best_report = best_epoch(reports, metric_name(experiment))
+    outcome = Outcome.RUNNING if is_running and trial.outcome is Outcome.INTERRUPTED else trial.outcome
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state,
+        outcome=outcome,
+        control=trial.number < 0,
+        epochs=reports[-1].epoch if reports else 0,
+        params=trial.params,
+        metrics={} if best_report is None else best_report.metrics,
+        seed=trial_seed(experiment, trial.number),
+        reason=trial.reason,
+    )

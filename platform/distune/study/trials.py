@@ -1,0 +1,135 @@
+"""Makes the specification of a trial, and follows a trial through its epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from distune.config.experiment import Experiment, without_distillation
+from distune.config.load import trial_experiment
+from distune.errors import ConfigError
+from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
+
+_STATES = {
+    Outcome.WAITING: TrialState.WAITING,
+    Outcome.RUNNING: TrialState.RUNNING,
+    Outcome.INTERRUPTED: TrialState.RUNNING,
+    Outcome.FINISHED: TrialState.COMPLETE,
+    Outcome.STOPPED: TrialState.PRUNED,
+    Outcome.DIVERGED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
+}
+
+
+def metric_name(experiment: Experiment) -> str:
+    """The study's metric as it is called in reports, such as ``search/AP``. It is maximised."""
+    return f"search/{experiment.search.metric}"
+
+
+def trial_seed(experiment: Experiment, number: int) -> int:
+    """The seed of a trial. All searched trials and the first control start alike; control k has k more."""
+    return experiment.training.seed + (-1 - number if number < 0 else 0)
+
+
+def best_epoch(reports: Iterable[EpochReport], metric: str) -> EpochReport | None:
+    """The first epoch with the highest finite value of the metric. Its weights are the ones that are kept."""
+    finite = [report for report in reports if report.is_finite(metric)]
+    return max(finite, key=lambda report: report.metrics[metric], default=None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpecMaker:
+    """Makes trial specifications of one study.
+
+    Attributes:
+        study: its name.
+        experiment: as it was launched.
+        trials_folder: each trial has a folder in it, named by its key.
+        teacher_weights: file of the teacher's weights; None when the study is simulated.
+    """
+
+    study: str
+    experiment: Experiment
+    trials_folder: Path
+    teacher_weights: str | None
+
+    def make(self, number: int, params: Mapping[str, ParameterValue]) -> tuple[TrialSpec, str | None]:
+        """The specification of a trial, and what is wrong with it.
+
+        Returns:
+            The specification, and None; or, when the chosen values do not go together, a specification that only names
+            the trial, and the reason.
+        """
+        is_control = number < 0
+        problem: str | None = None
+        try:
+            experiment = trial_experiment(self.experiment, params)
+        except ConfigError as error:
+            experiment, problem = self.experiment.to_dict(), f"settings: {'; '.join(error.problems)}"
+        spec = TrialSpec(
+            study=self.study,
+            number=number,
+            control=is_control,
+            seed=trial_seed(self.experiment, number),
+            num_epochs=self.experiment.training.epochs,
+            params=dict(params),
+            experiment=without_distillation(experiment) if is_control else experiment,
+            folder=str(self.trials_folder / trial_key(number)),
+            teacher_weights=None if is_control else self.teacher_weights,
+        )
+        return spec, problem
+
+
+class TrialProgress:
+    """A trial in progress: what it has reported, and what follows from that.
+
+    Attributes:
+        spec: of the trial.
+        epochs: how many are done.
+    """
+
+    def __init__(self, spec: TrialSpec, metric: str) -> None:
+        self.spec = spec
+        self.epochs = 0
+        self._metric = metric
+        self._best: EpochReport | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the whole budget is done."""
+        return self.epochs >= self.spec.num_epochs
+
+    @property
+    def best_score(self) -> float:
+        """The best finite value of the metric, NaN without one."""
+        return math.nan if self._best is None else self._best.metrics[self._metric]
+
+    def take(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        self.epochs = report.epoch
+        self._best = best_epoch([report] if self._best is None else [self._best, report], self._metric)
+
+    def divergence(self, report: EpochReport) -> str | None:
+        """Why this epoch shows that the trial has diverged, None when it does not."""
+        watched = [self._metric, *(name for name in report.metrics if name.startswith("loss/"))]
+        for name in watched:
+            if not report.is_finite(name):
+                value = report.metrics.get(name)
+                return f"{name} was {'missing' if value is None else value} in epoch {report.epoch}"
+        return None
+
+    def record(self, outcome: Outcome, reason: str | None = None) -> TrialRecord:
+        """The trial as it stands."""
+        return TrialRecord(
+            number=self.spec.number,
+            state=_STATES[outcome],
+            outcome=outcome,
+            control=self.spec.control,
+            epochs=self.epochs,
+            params=dict(self.spec.params),
+            metrics={} if self._best is None else dict(self._best.metrics),
+            seed=self.spec.seed,
+            reason=reason,
+        )

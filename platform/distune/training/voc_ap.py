@@ -1,0 +1,91 @@
+"""Average precision as Pascal VOC defines it since 2010: the area under the interpolated precision-recall curve.
+
+Shape legend: ``N`` ground-truth boxes of an image, ``D`` its detections, ``T`` detections of a class over all images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoredImage:
+    """Ground truth and detections of one image.
+
+    Attributes:
+        boxes_N4, labels_N: the ground truth, xyxy.
+        ignored_N: bool, boxes that are neither right nor wrong to detect.
+        detected_D4, detected_labels_D, scores_D: the detections, xyxy.
+    """
+
+    boxes_N4: Floats
+    labels_N: NDArray[np.int64]
+    ignored_N: NDArray[np.bool_]
+    detected_D4: Floats
+    detected_labels_D: NDArray[np.int64]
+    scores_D: Floats
+
+
+def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshold: float = 0.5) -> float | None:
+    """The average precision of one class, 0 to 1.
+
+    A detection is compared with the ground-truth box that it overlaps most. It is right when the overlap is at least
+    the threshold and no detection of higher score has claimed that box, counts neither way when that box is ignored,
+    and is wrong otherwise. Recall and precision follow the order of the scores over all images; each precision is
+    replaced by the best one at the same or a higher recall.
+
+    Args:
+        images: all images of the split.
+        label: the class.
+        iou_threshold: least overlap of a right detection.
+
+    Returns:
+        None when no box of the class counts.
+    """
+    num_boxes = sum(int(((image.labels_N == label) & ~image.ignored_N).sum()) for image in images)
+    if num_boxes == 0:
+        return None
+    parts = [_judge(image, label, iou_threshold) for image in images]
+    scores_T = np.concatenate([scores for scores, _ in parts])
+    right_T = np.concatenate([right for _, right in parts])[np.argsort(-scores_T, kind="stable")]
+    hits_T = np.cumsum(right_T)
+    recall_T = hits_T / num_boxes
+    precision_T = hits_T / np.arange(1, len(right_T) + 1)
+    best_T = np.maximum.accumulate(precision_T[::-1])[::-1]
+    return float((np.diff(recall_T, prepend=0.0) * best_T).sum())
+
+
+def _judge(image: ScoredImage, label: int, iou_threshold: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores of an image's detections of a class, highest first, and whether each is right; ignored ones left out."""
+    of_class_D = np.flatnonzero(image.detected_labels_D == label)
+    of_class_D = of_class_D[np.argsort(-image.scores_D[of_class_D], kind="stable")]
+    scores_D = image.scores_D[of_class_D]
+    of_class_N = image.labels_N == label
+    if not of_class_N.any() or len(of_class_D) == 0:
+        return scores_D, np.zeros(len(scores_D), dtype=np.bool_)
+    overlap_DN = box_iou(image.detected_D4[of_class_D], image.boxes_N4[of_class_N])
+    best_D = overlap_DN.argmax(axis=1)
+    hit_D = overlap_DN.max(axis=1) >= iou_threshold
+    ignored_D = hit_D & image.ignored_N[of_class_N][best_D]
+    claims_D = np.flatnonzero(hit_D & ~ignored_D)
+    _, first = np.unique(best_D[claims_D], return_index=True)
+    right_D = np.zeros(len(scores_D), dtype=np.bool_)
+    right_D[claims_D[first]] = True
+    return scores_D[~ignored_D], right_D[~ignored_D]
+
+
+def box_iou(boxes_D4: Floats, others_N4: Floats) -> Floats:
+    """Overlap of each box with each other one: intersection over union, (D, N)."""
+    low_DN2 = np.maximum(boxes_D4[:, None, :2], others_N4[:, :2])
+    high_DN2 = np.minimum(boxes_D4[:, None, 2:], others_N4[:, 2:])
+    common_DN = (high_DN2 - low_DN2).clip(min=0.0).prod(axis=2)
+    area_D1 = (boxes_D4[:, 2:] - boxes_D4[:, :2]).prod(axis=1)[:, None]
+    area_N = (others_N4[:, 2:] - others_N4[:, :2]).prod(axis=1)
+    union_DN = area_D1 + area_N - common_DN
+    overlap_DN: Floats = np.divide(common_DN, union_DN, out=np.zeros_like(common_DN), where=union_DN > 0)
+    return overlap_DN

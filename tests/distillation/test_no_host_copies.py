@@ -1,0 +1,123 @@
+"""A training step waits for no device: nothing in it needs a value, or a shape that depends on one, on the host."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from distune.config.distillation import DistillationSettings
+from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.distillation.objective import Objective
+
+MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
+
+_REFUSED = {"_local_scalar_dense", "nonzero", "nonzero_static", "masked_select", "unique", "_unique2", "is_nonzero"}
+
+
+class HostCopyError(Exception):
+    """An operation that would wait for the device."""
+
+
+class Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises on operations whose result, or its shape, must be known on the host."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in _REFUSED:
+            raise HostCopyError(name)
+        if name in {"index", "index_put", "index_put_", "_index_put_impl_"}:
+            for index in args[1]:
+                if index is not None and index.dtype in (torch.bool, torch.uint8):
+                    raise HostCopyError(f"{name} with a mask")
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def refusing_host_copies() -> Iterator[None]:
+    """Raises ``HostCopyError`` on what would wait for a device. Reading memory directly passes by the dispatcher."""
+    with contextlib.ExitStack() as stack:
+        for name in ("tolist", "numpy", "cpu"):
+            stack.enter_context(mock.patch.object(torch.Tensor, name, side_effect=HostCopyError(name)))
+        stack.enter_context(Guard())  # type: ignore[no-untyped-call]
+        yield
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda values: values.sum().item(),
+        lambda values: values.tolist(),
+        lambda values: values[values > 0],
+        lambda values: torch.where(values > 0),
+        lambda values: bool(values.sum() > 0),
+        lambda values: values.masked_select(values > 0),
+        lambda values: values.__setitem__(values > 0, values[:1]),
+        lambda values: values.unique(),
+    ],
+)
+def test_the_guard_sees_host_copies(wait: Callable[[torch.Tensor], Any]) -> None:
+    values = torch.randn(5)
+    with refusing_host_copies(), pytest.raises(HostCopyError):
+        wait(values)
+
+
+@pytest.mark.parametrize("pooling", ["roi_align", "crop"])
+@pytest.mark.parametrize("kind", ["harvest", "sweep"])
+@pytest.mark.parametrize(
+    ("discrepancy", "weight", "representation", "classes", "score_kind"),
+    [
+        ("mean_cosine", "gaussian", "cosine", "all", "sigmoid"),
+        ("max_cosine", "linear", "coefficient", "own", "softmax"),
+        ("coefficient", "quantile", "cosine", "own", "sigmoid"),
+        ("mean_cosine", "threshold", "coefficient", "all", "softmax"),
+        ("mean_cosine", "uniform", "cosine", "all", "sigmoid"),
+    ],
+)
+def test_a_step_and_its_backward_pass_wait_for_no_device(
+    make_taps: MakeTaps,
+    pooling: str,
+    kind: str,
+    discrepancy: str,
+    weight: str,
+    representation: str,
+    classes: str,
+    score_kind: str,
+) -> None:
+    settings = DistillationSettings.model_validate(
+        {
+            "pooling": pooling,
+            "prototypes": {"source": {"kind": kind}, "min_box_side_px": 8.0},
+            "filter": {"discrepancy": discrepancy, "weight": weight},
+            "global_knowledge": {"representation": representation, "classes": classes},
+        }
+    )
+    objective = Objective(
+        settings,
+        num_classes=3,
+        strides=(8, 16, 32),
+        student_channels=6,
+        teacher_channels=8,
+        score_kind=score_kind,
+        num_epochs=4,
+        seed=0,
+    )
+
+    def sweep(_: int) -> Iterator[tuple[NeckMaps, NeckMaps, Instances]]:
+        student, teacher = make_taps(boxes_per_image=(9, 9))
+        yield student.neck, teacher.neck, student.instances
+
+    for epoch in range(2):
+        objective.begin_epoch(epoch, sweep)
+        for counts in ((4, 3), (0, 2), (0, 0)):
+            student, teacher = make_taps(boxes_per_image=counts, score_kind=score_kind)
+            with refusing_host_copies():
+                losses = objective(student, teacher)
+                torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        objective.end_epoch()
+    assert len(losses) == 3

@@ -1,0 +1,120 @@
+"""Rungs, the top 1/eta rule, and what a restart does to the rungs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distune.config.search import AshaSettings, NoSchedulerSettings
+from distune.study.asha import Asha, build_asha, num_kept, rungs
+
+
+@pytest.mark.parametrize(
+    ("grace", "budget", "factor", "expected"),
+    [
+        (1, 9, 3.0, (1, 3)),
+        (1, 10, 3.0, (1, 3, 9)),
+        (2, 16, 2.0, (2, 4, 8)),
+        (4, 4, 3.0, ()),
+        (1, 1, 3.0, ()),
+        (1, 6, 1.5, (1, 2, 3, 5)),
+    ],
+)
+def test_rungs(grace: int, budget: int, factor: float, expected: tuple[int, ...]) -> None:
+    assert rungs(grace, budget, factor) == expected
+
+
+@given(st.integers(1, 20), st.integers(1, 300), st.floats(1.05, 8.0))
+def test_rungs_rise_from_the_grace_and_stay_below_the_budget(grace: int, budget: int, factor: float) -> None:
+    found = rungs(grace, budget, factor)
+    assert list(found) == sorted(set(found))
+    assert all(grace <= rung < budget for rung in found)
+    assert (found[:1] == (grace,)) == (grace < budget)
+
+
+@pytest.mark.parametrize(("num_reached", "expected"), [(1, 1), (2, 1), (3, 1), (5, 1), (6, 2), (9, 3), (11, 3)])
+def test_one_in_three_is_kept_and_always_the_best(num_reached: int, expected: int) -> None:
+    assert num_kept(num_reached, 3.0) == expected
+
+
+def test_decisions_in_a_history_worked_out_by_hand() -> None:
+    asha = Asha((1, 3), reduction_factor=3.0)
+    assert asha.goes_on("0", 1, 10.0)  # the first
+    assert not asha.goes_on("1", 1, 9.0)  # one of two is kept, and it is the other
+    assert asha.goes_on("2", 1, 12.0)  # the best of three
+    assert asha.goes_on("2", 2, 1.0)  # no rung
+    assert not asha.goes_on("3", 1, 11.0)
+    assert not asha.goes_on("4", 1, 11.5)
+    assert asha.goes_on("5", 1, 11.6)  # two of six are kept: 12 and this one
+    assert asha.goes_on("0", 3, 8.0)  # the first at the second rung
+    assert not asha.goes_on("2", 3, 7.0)
+    assert asha.scores(1) == (12.0, 11.6, 11.5, 11.0, 10.0, 9.0)
+    assert asha.scores(3) == (8.0, 7.0)
+
+
+def test_equal_scores_share_the_better_rank() -> None:
+    asha = Asha((1,), reduction_factor=3.0)
+    assert asha.goes_on("0", 1, 5.0)
+    assert asha.goes_on("1", 1, 5.0)
+
+
+def test_a_late_report_counts_for_the_highest_rung_alone() -> None:
+    asha = Asha((1, 3, 9), reduction_factor=3.0)
+    asha.goes_on("late", 5, 50.0)
+    assert asha.scores(1) == ()
+    assert asha.scores(3) == (50.0,)
+    asha.goes_on("late", 6, 60.0)
+    assert asha.scores(3) == (50.0,)
+    assert asha.goes_on("healthy", 1, 1.0), "the late score must not be compared with this one"
+
+
+def test_restored_trials_do_not_stop_healthy_ones() -> None:
+    """The trap of the library: after a restart, rungs were empty and filled with the late scores of resumed trials."""
+    asha = Asha((1, 3), reduction_factor=3.0)
+    asha.restore("0", {1: 10.0, 2: 20.0, 3: 30.0, 4: 40.0})
+    asha.goes_on("0", 5, 50.0)
+    assert asha.scores(1) == (10.0,)
+    assert asha.goes_on("1", 1, 11.0)
+
+
+def test_scores_that_are_not_finite_are_not_restored() -> None:
+    asha = Asha((1, 3), reduction_factor=3.0)
+    asha.restore("0", {1: 10.0, 3: math.nan})
+    assert asha.scores(3) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_restored_state_decides_as_the_one_that_was_lost(seed: int) -> None:
+    """Trials report in any order; at some moment all is lost but the scores."""
+    random = np.random.default_rng(seed)
+    rung_epochs = rungs(1, 12, 2.0)
+    online = Asha(rung_epochs, reduction_factor=2.0)
+    scores: dict[str, dict[int, float]] = {str(index): {} for index in range(30)}
+    alive = sorted(scores)
+    moment = int(random.integers(5, 30))
+    for step in range(200):
+        if step == moment:
+            restored = Asha(rung_epochs, reduction_factor=2.0)
+            for key in random.permutation(sorted(scores)):
+                restored.restore(str(key), scores[str(key)])
+        if not alive:
+            break
+        key = str(random.choice(alive))
+        epoch, score = len(scores[key]) + 1, float(random.normal(len(scores[key])))
+        goes_on = online.goes_on(key, epoch, score)
+        if step >= moment:
+            assert restored.goes_on(key, epoch, score) == goes_on
+        scores[key][epoch] = score
+        if not goes_on or epoch == 12:
+            alive.remove(key)
+    assert all(online.scores(rung) == restored.scores(rung) for rung in rung_epochs)
+
+
+def test_without_a_scheduler_everything_goes_on() -> None:
+    asha = build_asha(NoSchedulerSettings(kind="none"), 12)
+    assert all(asha.goes_on(str(index), epoch, -index) for index in range(5) for epoch in range(1, 13))
+    assert build_asha(AshaSettings(kind="asha"), 10).rung_epochs == (1, 3, 9)

@@ -1,0 +1,103 @@
+"""What the machine has, how many trials it holds, silence, and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from distune.config.search import ResourceSettings
+from distune.errors import ResourceError
+from distune.study.resources import (
+    available_cpus,
+    cgroup_cpus,
+    check_resources,
+    num_concurrent,
+    trial_resources,
+)
+from distune.study.signals import stop_on_signals
+from distune.study.watchdog import Watchdog
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2.0), ("max 100000\n", None), ("nonsense", None)])
+def test_the_limit_of_a_container(tmp_path: Path, text: str, cpus: float | None) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert cgroup_cpus(tmp_path / "cpu.max") == cpus
+    assert cgroup_cpus(tmp_path / "missing") is None
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+def test_a_trial_must_fit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    too_many = ResourceSettings(cpus_per_trial=available_cpus() + 1.0)
+    with pytest.raises(ResourceError, match=r"resources.cpus_per_trial = \d+: this machine has \d+") as caught:
+        check_resources(too_many, simulate=False)
+    assert caught.value.exit_status == 2
+    check_resources(too_many, simulate=True)
+    check_resources(too_many.model_copy(update={"address": "cluster:6379"}), simulate=False)
+    check_resources(ResourceSettings(cpus_per_trial=float(available_cpus())), simulate=False)
+
+    cuda = SimpleNamespace(is_available=lambda: True, device_count=lambda: 1)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    check_resources(ResourceSettings(gpus_per_trial=0.5), simulate=False)
+    cuda.is_available = lambda: False
+    with pytest.raises(ResourceError, match="torch finds no GPU here"):
+        check_resources(ResourceSettings(gpus_per_trial=0.5), simulate=False)
+
+
+def test_simulated_trials_take_what_there_is() -> None:
+    settings = ResourceSettings(cpus_per_trial=512.0, gpus_per_trial=4.0)
+    assert trial_resources(settings, simulate=True) == (float(available_cpus()), 0.0)
+    assert trial_resources(settings, simulate=False) == (512.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "expected"),
+    [
+        ({"cpus_per_trial": 2.0}, 8, 0, 4),
+        ({"cpus_per_trial": 0.1}, 1, 0, 10),
+        ({"cpus_per_trial": 1.0, "gpus_per_trial": 0.25}, 64, 2, 8),
+        ({"cpus_per_trial": 1.0, "max_concurrent": 3}, 64, 0, 3),
+        ({"cpus_per_trial": 1.0, "max_concurrent": 3}, 2, 0, 2),
+    ],
+)
+def test_how_many_trials_run_at_a_time(settings: dict[str, float], cpus: float, gpus: float, expected: int) -> None:
+    resources = ResourceSettings.model_validate(settings)
+    trial = trial_resources(resources, simulate=False)
+    assert num_concurrent(resources, trial, cpus=cpus, gpus=gpus) == expected
+
+
+def test_not_one_trial_fits() -> None:
+    with pytest.raises(ResourceError, match="1 GPUs"):
+        num_concurrent(ResourceSettings(), (1.0, 1.0), cpus=8, gpus=0)
+
+
+def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:
+    now = 0.0
+    watchdog = Watchdog(quiet_s=300, clock=lambda: now)
+    spoken = []
+    for minute in range(1, 41):
+        now = minute * 60.0
+        message = watchdog.check(["3", "control-1"])
+        if message:
+            spoken.append(minute)
+            assert "3, control-1" in message
+    assert spoken == [5, 10, 20, 40]
+    watchdog.heard()
+    now += 299
+    assert watchdog.check([]) is None
+    now += 1
+    assert "no trial is running" in (watchdog.check([]) or "")
+
+
+def test_the_first_signal_asks_and_the_second_one_ends() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before

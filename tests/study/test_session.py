@@ -1,0 +1,238 @@
+"""Creating, running, resuming and reading studies on disk, with the local runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from study.conftest import Witness
+
+from distune.config.home import Home
+from distune.errors import ResourceError, StudyError, UsageError
+from distune.records import EpochReport, Outcome, TrialSpec, TrialState
+from distune.study.creation import create_study
+from distune.study.failures import StudyFailedError
+from distune.study.folder import StudyFolder
+from distune.study.listener import Decision
+from distune.study.session import run_session
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import best, find_study, read_study, study_names
+
+if TYPE_CHECKING:
+    from study.conftest import MakeLoaded
+
+METRIC = "search/AP"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def create(home: Home, make_loaded: MakeLoaded, name: str = "one", **sections: Any) -> StudyFolder:
+    replace = sections.pop("replace", False)
+    return create_study(make_loaded(**sections), home, name=name, simulate=True, runner="local", replace=replace)
+
+
+class SignalAfter(Witness):
+    """Sends this process a signal after so many epochs."""
+
+    def __init__(self, epochs: int, number: signal.Signals) -> None:
+        super().__init__()
+        self._epochs, self._number = epochs, number
+
+    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        super().epoch_done(spec, report, decision)
+        if len(self.decisions) == self._epochs:
+            os.kill(os.getpid(), self._number)
+
+
+def test_a_study_from_creation_to_the_best_trial(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded)
+    assert read_study(home, "one").state == "interrupted"
+    assert folder.load() == make_loaded().__class__(
+        experiment=make_loaded().experiment, space=make_loaded().space, source=str(folder.experiment_file)
+    )
+    witness = Witness()
+    result = run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    assert result.state == "finished"
+    assert witness.study_ends == ["finished"]
+    assert {name for key, name, _ in witness.files if key is None} == {"experiment.yaml", "space.yaml"}
+
+    status = read_study(home, "one")
+    assert (status.study, status.state, status.metric) == ("one", "finished", METRIC)
+    assert [record.key for record in status.trials] == ["control-1", *map(str, range(12))]
+    told = {record.key: record for record in witness.records}
+    for record in status.trials:
+        assert record == told[record.key], "what the tracker was told is what is on disk"
+
+    winner, gain = best(status)
+    finished = [trial for trial in status.trials if trial.outcome is Outcome.FINISHED and not trial.control]
+    assert winner.metrics[METRIC] == max(trial.metrics[METRIC] for trial in finished)
+    assert gain == pytest.approx(winner.metrics[METRIC] - status.trials[0].metrics[METRIC])
+    assert witness.figures == {METRIC: winner.metrics[METRIC], "gain/AP": gain}
+
+
+def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"mishaps": {"1": {"epoch": 1, "kind": "nan"}, "2": {"epoch": 2, "kind": "error"}}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(values))
+    folder = create(home, make_loaded, search={"num_trials": 3, "scheduler": {"kind": "none"}})
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
+    assert list(values) == ["study", "state", "metric", "trials"]
+    assert {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"} <= set(values["trials"][0])
+    control, first, diverged, failed = values["trials"]
+    assert (control["number"], control["control"], control["params"], control["seed"]) == (-1, True, {}, 5)
+    assert (first["state"], first["outcome"], first["epochs"]) == ("COMPLETE", "finished", 9)
+    assert (diverged["state"], diverged["outcome"], diverged["epochs"]) == ("PRUNED", "diverged", 1)
+    assert diverged["metrics"]["loss/task"] is None
+    assert "loss/task" in diverged["reason"]
+    assert (failed["state"], failed["outcome"], failed["epochs"]) == ("FAIL", "failed", 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
+    undisturbed = create(home, make_loaded, "undisturbed", search={"num_trials": 5})
+    run_session(undisturbed, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    folder = create(home, make_loaded, search={"num_trials": 5})
+    before = signal.getsignal(number)
+    first = SignalAfter(13, number)
+    assert run_session(folder, tracker=first, listener=first, teacher_weights=None).state == "interrupted"
+    assert signal.getsignal(number) is before
+    assert first.study_ends == ["interrupted"]
+    status = read_study(home, "one")
+    assert status.state == "interrupted"
+    assert [trial.outcome for trial in status.trials if trial.state is TrialState.RUNNING] == [Outcome.INTERRUPTED]
+
+    second = Witness()
+    assert run_session(folder, tracker=second, listener=second, teacher_weights=None).state == "finished"
+    assert [(key, epoch) for key, epoch, _ in first.decisions + second.decisions].sort() == sorted(
+        point for point in set(first.points + second.points)
+    ).sort()
+    epochs = [(key, epoch) for key, epoch, _ in first.decisions + second.decisions]
+    assert len(epochs) == len(set(epochs)), "no epoch was computed twice"
+    for mine, theirs in zip(read_study(home, "one").trials, read_study(home, "undisturbed").trials, strict=True):
+        assert (mine.params, mine.epochs, mine.outcome) == (theirs.params, theirs.epochs, theirs.outcome)
+        assert mine.metrics.get(METRIC) == theirs.metrics.get(METRIC)
+
+
+def test_more_trials_are_asked_for_and_remembered(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded, search={"num_trials": 2})
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    interrupted = SignalAfter(1, signal.SIGTERM)
+    run_session(folder, tracker=interrupted, listener=interrupted, teacher_weights=None, num_trials=4)
+    assert read_study(home, "one").state == "interrupted"
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert len(read_study(home, "one").trials) == 5
+    assert read_study(home, "one").state == "finished"
+
+
+def test_a_study_whose_trials_all_fail_has_failed(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "error"}}}')
+    folder = create(home, make_loaded, search={"num_trials": 15})
+    witness = Witness()
+    with pytest.raises(StudyFailedError, match="10 trials in a row failed for the same reason: bug: RuntimeError") as e:
+        run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    assert e.value.exit_status == 1
+    assert witness.study_ends == ["failed"]
+    status = read_study(home, "one")
+    assert status.state == "failed"
+    assert "simulated error" in (status.reason or "")
+    with pytest.raises(StudyError, match="no trial has finished"):
+        best(status)
+
+
+def test_one_session_at_a_time(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distune.study.folder._LOCK_TIMEOUT_S", 0.05)
+    folder = create(home, make_loaded)
+    with folder.lock():
+        assert read_study(home, "one").state == "running"
+        with pytest.raises(StudyError, match="is running in another process"):
+            run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+        with pytest.raises(StudyError, match="is running in another process"):
+            create(home, make_loaded, replace=True)
+    assert read_study(home, "one").state == "interrupted"
+    assert [path.name for path in home.studies.iterdir()] == ["one"]
+
+
+def test_a_name_in_use(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded)
+    key = folder.identity().key
+    with pytest.raises(StudyError, match=r"distune resume one.*--name.*--replace") as caught:
+        create(home, make_loaded)
+    assert caught.value.exit_status == 2
+    assert folder.identity().key == key
+    (folder.trials / "0").mkdir(parents=True)
+    assert create(home, make_loaded, replace=True).identity().key != key
+    assert not (folder.trials / "0").exists()
+    assert [path.name for path in home.studies.iterdir()] == ["one"]
+
+
+def test_nothing_is_written_when_something_is_wrong(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="a name must start"):
+        create(home, make_loaded, "../elsewhere")
+    with pytest.raises(ResourceError, match=r"cpus_per_trial = 4096"):
+        create_study(
+            make_loaded(resources={"cpus_per_trial": 4096.0}),
+            home,
+            name="one",
+            simulate=False,
+            runner="local",
+            replace=False,
+        )
+    assert not home.root.exists()
+    monkeypatch.setattr("distune.study.creation.open_studies", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        create(home, make_loaded)
+    assert list(home.studies.iterdir()) == []
+
+
+def test_a_study_that_is_not_simulated_needs_a_teacher(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create_study(make_loaded(), home, name="real", simulate=False, runner="local", replace=False)
+    with pytest.raises(StudyError, match="teacher"):
+        run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+
+
+def test_an_unknown_study_names_those_that_exist(home: Home, make_loaded: MakeLoaded) -> None:
+    with pytest.raises(StudyError, match="there is none yet"):
+        find_study(home, "three")
+    folder = create(home, make_loaded)
+    shutil.copytree(folder.path, home.study("two"))
+    assert study_names(home) == ["one", "two"]
+    with pytest.raises(StudyError, match="known are one, two"):
+        read_study(home, "three")
+
+
+def test_there_is_no_gain_without_a_control(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded, search={"num_trials": 1})
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    status = read_study(home, "one")
+    status.trials.pop(0)
+    assert best(status)[1] is None
+
+
+def test_the_best_student_goes_to_the_tracker(home: Home, make_loaded: MakeLoaded) -> None:
+    class Trainer(Witness):
+        """Leaves a picture and weights in the folder of each trial."""
+
+        def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+            super().epoch_done(spec, report, decision)
+            (Path(spec.folder) / "best.pt").write_bytes(b"student")
+            (Path(spec.folder) / "pictures").mkdir(exist_ok=True)
+            (Path(spec.folder) / "pictures" / "detections.png").write_bytes(b"picture")
+
+    folder = create(home, make_loaded, search={"num_trials": 2})
+    witness = Trainer()
+    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    winner, _ = best(read_study(home, "one"))
+    assert [entry for entry in witness.files if entry[2] == "student"] == [(winner.key, "best.pt", "student")]
+    assert {key for key, _, target in witness.files if target == "pictures"} == {"control-1", "0", "1"}

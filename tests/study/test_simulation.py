@@ -1,0 +1,118 @@
+"""Simulated trials: curves that rise, that depend on nothing but seed and values, and that go on where they stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from distune.errors import TrialError
+from distune.records import TrialSpec
+from distune.study.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
+from distune.study.trials import SpecMaker
+from distune.study.work import Attempt
+
+if TYPE_CHECKING:
+    from study.conftest import MakeLoaded
+
+
+@pytest.fixture
+def spec(make_loaded: MakeLoaded, tmp_path: Path) -> TrialSpec:
+    experiment = make_loaded().experiment
+    maker = SpecMaker(study="small", experiment=experiment, trials_folder=tmp_path, teacher_weights=None)
+    return maker.make(3, {"distillation.global_knowledge.weight": 7.0})[0]
+
+
+def changed(spec: TrialSpec, **changes: Any) -> TrialSpec:
+    return dataclasses.replace(spec, **changes)
+
+
+def test_curves_rise_and_losses_fall(spec: TrialSpec) -> None:
+    first, last = simulated_metrics(spec, 1), simulated_metrics(spec, 9)
+    assert 0 < first["search/AP"] < last["search/AP"] < first["search/AP50"] * 10 <= 1000
+    assert first["loss/task"] > last["loss/task"] > 0
+
+
+def test_metrics_follow_from_seed_values_and_epoch_alone(spec: TrialSpec) -> None:
+    assert simulated_metrics(spec, 4) == simulated_metrics(changed(spec, number=8, folder="elsewhere"), 4)
+    assert simulated_metrics(spec, 4) != simulated_metrics(changed(spec, seed=6), 4)
+    assert simulated_metrics(spec, 4) != simulated_metrics(changed(spec, params={"alpha": 1.0}), 4)
+
+
+def test_good_values_beat_the_control_and_poor_ones_do_not(spec: TrialSpec, make_loaded: MakeLoaded) -> None:
+    random = np.random.default_rng(0)
+    control = simulated_metrics(changed(spec, control=True, params={}), 9)["search/AP"]
+    scores = []
+    for weight, soft, local in random.uniform(0, 1, (200, 3)):
+        params: dict[str, str | float] = {
+            "distillation.global_knowledge.weight": 0.5 * 100**weight,
+            "distillation.soft_labels.weight": 0.1 * 1000**soft,
+            "distillation.local_knowledge.weight": 0.1 * 200**local,
+        }
+        assert 0 <= quality(params) <= 1
+        scores.append(simulated_metrics(changed(spec, params=params), 9)["search/AP"])
+    assert max(scores) > control + 3
+    assert min(scores) < control
+
+
+def test_values_close_to_each_other_are_worth_nearly_the_same() -> None:
+    for value in (0.0, 0.1, 1.0, 30.0):
+        assert quality({"alpha": value}) == pytest.approx(quality({"alpha": value * 1.01 + 1e-3}), abs=0.02)
+
+
+def test_work_goes_on_after_the_epochs_in_its_folder(spec: TrialSpec) -> None:
+    work = SimulatedWork(spec)
+    reports = [work.run_epoch(), work.run_epoch()]
+    again = SimulatedWork(spec)
+    assert again.epochs_done == 2
+    assert again.run_epoch().metrics["search/AP"] == simulated_metrics(spec, 3)["search/AP"]
+    assert [report.epoch for report in reports] == [1, 2]
+
+
+def test_the_metric_of_the_study_is_always_reported(spec: TrialSpec) -> None:
+    experiment = {**spec.experiment, "search": {**spec.experiment["search"], "metric": "AP_small"}}
+    assert "search/AP_small" in SimulatedWork(changed(spec, experiment=experiment)).run_epoch().metrics
+
+
+def test_an_attempt_says_what_is_on_record_before_it_trains_on(spec: TrialSpec) -> None:
+    first = Attempt(spec, simulate=True)
+    assert [report.epoch for report in first.step().reports] == [1]
+    assert [report.epoch for report in first.step().reports] == [2]
+    first.close()
+    second = Attempt(spec, simulate=True)
+    assert [report.epoch for report in second.step().reports] == [1, 2]
+    assert [report.epoch for report in second.step().reports] == [3]
+    second.close()
+
+
+def test_two_workers_cannot_have_the_same_trial(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distune.study.work._TAKEOVER_TIMEOUT_S", 0.0)
+    first, second = Attempt(spec, simulate=True), Attempt(spec, simulate=True)
+    first.step()
+    assert "another process" in (second.step().failure or "")
+    first.close()
+    assert second.step().failure is None
+    second.close()
+
+
+def test_an_error_while_closing_ends_nothing(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: SimulatedWork) -> None:
+        raise TrialError("cannot close")
+
+    monkeypatch.setattr(SimulatedWork, "close", fail)
+    attempt = Attempt(spec, simulate=True)
+    attempt.step()
+    attempt.close()
+    assert "cannot close" in (Path(spec.folder) / "error.txt").read_text()
+    attempt = Attempt(spec, simulate=True)
+    assert attempt.step().failure is None, "the folder has been let go of"
+    attempt.close()
+
+
+def test_mishaps_come_from_the_environment_alone(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"3": {"epoch": 1, "kind": "error"}}}')
+    assert "simulated error" in (Attempt(spec, simulate=True).step().failure or "")
+    assert SimulatedWork(changed(spec, number=4)).run_epoch().epoch == 1

@@ -1,0 +1,29 @@
+"""A new MLflow database in milliseconds instead of seconds."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+from distune.tracking.build import initialise_sqlite
+
+
+@pytest.fixture(scope="session")
+def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store; making one takes seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "template.db"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
+        initialise_sqlite(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(template_database: Path, tmp_path: Path) -> str:
+    """The URI of a store of this test's own."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(template_database, path)
+    return f"sqlite:///{path}"

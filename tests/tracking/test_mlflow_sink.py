@@ -1,0 +1,381 @@
+"""The sink against a real SQLite store: runs once, points once, and nothing that MLflow dislikes gets through."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.errors import UsageError
+from distune.records import Outcome, ParameterValue
+from distune.tracking.events import (
+    EpochLogged,
+    Event,
+    FileLogged,
+    StudyEnded,
+    StudyLogged,
+    StudyStarted,
+    TrialEnded,
+    TrialStarted,
+)
+from distune.tracking.mlflow_sink import MlflowSink, find_study_runs, open_client
+from distune.tracking.sink import EventRefusedError, SinkUnavailableError
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+BEGIN_MS = 1_700_000_000_000
+PARAMS: dict[str, ParameterValue] = {"distillation.prototypes.alpha": 10.0, "distillation.prototypes.unique": True}
+
+
+def start(key: str = "7", params: dict[str, ParameterValue] | None = None, at_ms: int = BEGIN_MS) -> TrialStarted:
+    chosen = PARAMS if params is None else params
+    return TrialStarted(at_ms=at_ms, key=key, control=key.startswith("c"), seed=3, num_epochs=5, params=chosen)
+
+
+def epoch(number: int, key: str = "7", **metrics: float) -> EpochLogged:
+    values = {"search/AP": number / 10, **{name.replace("__", "/"): value for name, value in metrics.items()}}
+    return EpochLogged(at_ms=BEGIN_MS + number, key=key, epoch=number, metrics=values)
+
+
+def end(key: str = "7", outcome: Outcome = Outcome.FINISHED, **changes: Any) -> TrialEnded:
+    values: dict[str, Any] = {
+        "at_ms": BEGIN_MS + 100,
+        "key": key,
+        "state": "COMPLETE",
+        "outcome": outcome.value,
+        "control": key.startswith("c"),
+        "epochs": 3,
+        "seed": 3,
+        "metrics": {"search/AP": 0.3, "gain/AP": 0.1, "loss/task": 2.0},
+        "reason": None,
+    }
+    return TrialEnded(**{**values, **changes})
+
+
+STUDY_START = StudyStarted(at_ms=BEGIN_MS, params={"search.num_trials": 8}, tags={"hash": "abc"})
+A_STUDY: list[Event] = [
+    STUDY_START,
+    start("control-1", {}),
+    start("7"),
+    epoch(1, "control-1"),
+    epoch(1),
+    epoch(2),
+    epoch(3),
+    end("control-1", state="COMPLETE"),
+    end("7", Outcome.STOPPED, state="PRUNED"),
+    StudyLogged(at_ms=BEGIN_MS + 200, metrics={"best/AP": 0.3}, tags={"best_trial": "7"}),
+    StudyEnded(at_ms=BEGIN_MS + 300, state="finished"),
+]
+
+
+class Store:
+    """A store to look into, and sinks on it."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.client = open_client(uri)
+        self._artifacts = (folder / "artifacts").as_uri()
+
+    def sink(self, study_key: str = "key-1", experiment: str = "blood") -> MlflowSink:
+        return MlflowSink(
+            self.uri, study="cells", study_key=study_key, experiment=experiment, artifact_location=self._artifacts
+        )
+
+    def runs(self, experiment: str = "blood") -> list[Any]:
+        found = self.client.get_experiment_by_name(experiment)
+        assert found is not None
+        return list(self.client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))
+
+    def run(self, name: str) -> Any:
+        (run,) = [run for run in self.runs() if run.info.run_name == name]
+        return run
+
+    def points(self, name: str, metric: str) -> list[tuple[int, float, int]]:
+        history = self.client.get_metric_history(self.run(name).info.run_id, metric)
+        return [(point.step, point.value, point.timestamp) for point in history]
+
+
+@pytest.fixture
+def store(mlflow_uri: str, tmp_path: Path) -> Store:
+    return Store(mlflow_uri, tmp_path)
+
+
+def apply_each(sink: MlflowSink, events: list[Event]) -> None:
+    for event in events:
+        sink.apply([event])
+
+
+def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    parent, control, trial = store.run("cells"), store.run("control 1"), store.run("trial 7")
+    assert len(store.runs()) == 3
+    for child in (control, trial):
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "mlflow.parentRunId" not in parent.data.tags
+    assert parent.data.params == {"search.num_trials": "8"}
+    assert trial.data.params == {"distillation.prototypes.alpha": "10.0", "distillation.prototypes.unique": "true"}
+    assert control.data.params == {}
+    assert (parent.info.start_time, parent.info.end_time) == (BEGIN_MS, BEGIN_MS + 300)
+    assert (trial.info.start_time, trial.info.end_time) == (BEGIN_MS, BEGIN_MS + 100)
+
+
+def test_points_keep_their_epoch_and_their_time(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    assert store.points("trial 7", "search/AP") == [(n, n / 10, BEGIN_MS + n) for n in (1, 2, 3)]
+    assert store.points("control 1", "search/AP") == [(1, 0.1, BEGIN_MS + 1)]
+    assert store.points("trial 7", "best/AP") == [(3, 0.3, BEGIN_MS + 100)]
+    assert store.points("trial 7", "gain/AP") == [(3, 0.1, BEGIN_MS + 100)]
+    assert "loss/task" not in store.run("trial 7").data.metrics
+    assert store.points("cells", "best/AP") == [(0, 0.3, BEGIN_MS + 200)]
+
+
+def test_tags_say_how_each_run_stands(store: Store) -> None:
+    apply_each(store.sink(), [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state="PRUNED", reason="loss is NaN")])
+    tags = store.run("trial 7").data.tags
+    expected = {
+        "distune.study": "cells",
+        "distune.trial": "7",
+        "distune.trial_key": "key-1/7",
+        "distune.state": "PRUNED",
+        "distune.outcome": "diverged",
+        "distune.control": "false",
+        "distune.seed": "3",
+        "distune.epochs": "3",
+        "distune.reason": "loss is NaN",
+    }
+    assert expected.items() <= tags.items()
+    assert store.run("control 1").data.tags["distune.control"] == "true"
+    assert store.run("control 1").data.tags["distune.outcome"] == "running"
+    assert store.run("cells").data.tags["distune.hash"] == "abc"
+
+
+def test_everything_sent_twice_is_stored_once(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    before = [(run.info.run_id, run.data.to_dictionary()) for run in store.runs()]
+    again = store.sink()
+    apply_each(again, A_STUDY)
+    apply_each(again, A_STUDY[3:])
+    assert [(run.info.run_id, run.data.to_dictionary()) for run in store.runs()] == before
+    assert len(store.points("trial 7", "search/AP")) == 3
+    assert len(store.points("trial 7", "best/AP")) == 1
+    assert len(store.points("cells", "best/AP")) == 1
+
+
+def test_a_batch_that_was_partly_stored_is_completed(store: Store) -> None:
+    sink = store.sink()
+    apply_each(sink, [STUDY_START, start(), epoch(1, loss__task=math.nan), epoch(3)])
+    sink.apply([epoch(number, loss__task=math.nan) for number in (1, 2, 3)])
+    assert sorted(step for step, _, _ in store.points("trial 7", "search/AP")) == [1, 2, 3]
+    assert sorted(step for step, _, _ in store.points("trial 7", "loss/task")) == [1, 2, 3]
+
+
+def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
+    sink = store.sink()
+    apply_each(sink, [STUDY_START, start("7"), start("8")])
+    sink.apply([epoch(1, "7"), epoch(1, "8"), epoch(2, "7"), epoch(2, "8")])
+    for name in ("trial 7", "trial 8"):
+        assert [step for step, _, _ in store.points(name, "search/AP")] == [1, 2]
+
+
+def test_more_points_than_one_call_takes(store: Store) -> None:
+    sink = store.sink()
+    metrics = {f"AP[class {number}]": 0.5 for number in range(650)}
+    sink.apply([EpochLogged(at_ms=BEGIN_MS, key="7", epoch=number, metrics=metrics) for number in (1, 2)])
+    params: dict[str, ParameterValue] = {f"p{number}": number for number in range(230)}
+    apply_each(sink, [start(params=params), end(metrics=metrics)])
+    run = store.run("trial 7")
+    assert len(run.data.metrics) == 1300
+    assert len(run.data.params) == 230
+    assert len(store.points("trial 7", "AP_class 649")) == 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.FINISHED, "FINISHED"),
+        (Outcome.STOPPED, "FINISHED"),
+        (Outcome.FAILED, "FAILED"),
+        (Outcome.DIVERGED, "FAILED"),
+        (Outcome.INTERRUPTED, "KILLED"),
+    ],
+)
+def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, outcome: Outcome, status: str) -> None:
+    apply_each(store.sink(), [STUDY_START, start(), epoch(1), end(outcome=outcome)])
+    assert store.run("trial 7").info.status == status
+    resumed = store.sink()
+    apply_each(resumed, [STUDY_START, start(at_ms=BEGIN_MS + 500), epoch(2)])
+    assert store.run("trial 7").info.status == "RUNNING"
+    assert store.run("trial 7").data.tags["distune.outcome"] == "running"
+    apply_each(resumed, [end(at_ms=BEGIN_MS + 900, epochs=5, metrics={"search/AP": 0.4})])
+    assert store.run("trial 7").info.status == "FINISHED"
+    assert store.run("trial 7").info.end_time == BEGIN_MS + 900
+    assert store.run("trial 7").data.metrics["best/AP"] == 0.4
+    assert len(store.runs()) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("finished", "FINISHED"), ("interrupted", "KILLED"), ("failed", "FAILED")]
+)
+def test_the_study_ends_with_its_status_and_runs_again_when_continued(store: Store, state: str, status: str) -> None:
+    sink = store.sink()
+    apply_each(sink, [STUDY_START, StudyEnded(at_ms=BEGIN_MS + 5, state=state)])
+    assert (store.run("cells").info.status, store.run("cells").data.tags["distune.state"]) == (status, state)
+    sink.apply([STUDY_START])
+    assert (store.run("cells").info.status, store.run("cells").data.tags["distune.state"]) == ("RUNNING", "running")
+
+
+def test_params_are_logged_once_and_missing_ones_are_added(store: Store) -> None:
+    apply_each(store.sink(), [STUDY_START, start(params={"a": 1})])
+    apply_each(store.sink(), [start(params={"a": 2, "b": 3})])
+    assert store.run("trial 7").data.params == {"a": "1", "b": "3"}
+
+
+def test_nasty_names_and_values_get_through(store: Store) -> None:
+    metrics = {"AP[person]": 0.1, "a//b": 0.2, "/../x": 0.3, "y" * 300: 0.4, "größe": 0.5, "nan": math.nan}
+    metrics |= {"inf": math.inf, "-inf": -math.inf, "": 0.6}
+    event = EpochLogged(at_ms=BEGIN_MS, key="7", epoch=1, metrics=metrics)
+    sink = store.sink()
+    sink.apply([event])
+    sink.apply([event])
+    stored = store.run("trial 7").data.metrics
+    assert len(stored) == len(metrics)
+    assert stored["AP_person"] == 0.1
+    assert stored["größe"] == 0.5
+    for name in ("nan", "inf", "-inf"):
+        assert math.isnan(stored[name])
+        assert len(store.points("trial 7", name)) == 1
+    sink.apply([start(params={"odd[key]": "v" * 9000})])
+    sink.apply([end(reason="r" * 20_000, outcome=Outcome.FAILED)])
+    assert len(store.run("trial 7").data.tags["distune.reason"]) == 5000
+
+
+def test_a_trial_that_was_never_started_here_still_gets_its_run(store: Store) -> None:
+    store.sink().apply([epoch(1)])
+    assert store.run("trial 7").data.tags["mlflow.parentRunId"] == store.run("cells").info.run_id
+
+
+def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
+    apply_each(store.sink("key-1"), [STUDY_START, start(), epoch(1)])
+    apply_each(store.sink("key-2"), [STUDY_START, start(), epoch(1)])
+    assert len(store.runs()) == 4
+    parents = {run.info.run_id for run in store.runs() if run.info.run_name == "cells"}
+    assert {run.data.tags.get("mlflow.parentRunId") for run in store.runs()} == {*parents, None}
+
+
+def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
+    sink = store.sink()
+    apply_each(sink, [STUDY_START, start(), epoch(1)])
+    store.client.delete_run(store.run("trial 7").info.run_id)
+    sink.apply([epoch(2)])
+    assert [step for step, _, _ in store.points("trial 7", "search/AP")] == [2]
+
+
+def test_an_experiment_that_was_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.sink().apply([STUDY_START])
+    experiment = store.client.get_experiment_by_name("blood")
+    assert experiment is not None
+    store.client.delete_experiment(experiment.experiment_id)
+    store.sink("key-2").apply([STUDY_START])
+    assert "restored" in caplog.text
+    assert len(store.runs()) >= 1
+
+
+def test_two_studies_may_make_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.sink("key-1").apply([STUDY_START])
+    sink = store.sink("key-2")
+    look = sink._client.get_experiment_by_name
+    answers = iter([None])
+    monkeypatch.setattr(sink._client, "get_experiment_by_name", lambda name: next(answers, look(name)))
+    sink.apply([STUDY_START])
+    assert len(store.runs()) == 2
+
+
+def test_files_and_folders_become_artifacts(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"a")
+    (tmp_path / "report.html").write_text("report")
+    sink = store.sink()
+    pictures, report = str(tmp_path / "pictures"), str(tmp_path / "report.html")
+    apply_each(
+        sink,
+        [
+            STUDY_START,
+            start(),
+            FileLogged(at_ms=BEGIN_MS, key="7", path=pictures, folder="../detections/"),
+            FileLogged(at_ms=BEGIN_MS, key=None, path=report, folder=""),
+            FileLogged(at_ms=BEGIN_MS, key=None, path=report, folder=""),
+        ],
+    )
+    trial_id, study_id = store.run("trial 7").info.run_id, store.run("cells").info.run_id
+    assert (tmp_path / "artifacts" / trial_id / "artifacts" / "detections" / "a.png").read_bytes() == b"a"
+    assert [file.path for file in store.client.list_artifacts(study_id)] == ["report.html"]
+
+
+def test_a_missing_file_is_said_and_skipped(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store.sink().apply([FileLogged(at_ms=BEGIN_MS, key="7", path=str(tmp_path / "gone.png"), folder="")])
+    assert "gone.png is missing" in caplog.text
+
+
+def test_what_mlflow_refuses_is_told_from_an_outage(store: Store) -> None:
+    sink = store.sink()
+    with pytest.raises(EventRefusedError, match="Timestamp"):
+        sink.apply([EpochLogged(at_ms=-5, key="7", epoch=1, metrics={"AP": 0.5})])
+    sink.apply([epoch(1)])
+    assert len(store.points("trial 7", "search/AP")) == 1
+
+
+def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = store.sink()
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sink._client, "log_batch", fail)
+    with pytest.raises(ZeroDivisionError):
+        sink.apply([epoch(1)])
+    monkeypatch.setattr(sink._client, "search_experiments", fail)
+    with pytest.raises(SinkUnavailableError):
+        sink.apply([epoch(1)])
+
+
+def test_a_dead_server_is_an_outage_and_its_password_is_not_told() -> None:
+    sink = MlflowSink(
+        "http://ann:secret@127.0.0.1:9", study="cells", study_key="k", experiment="e", artifact_location=None
+    )
+    with pytest.raises(SinkUnavailableError) as caught:
+        sink.apply([STUDY_START])
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'missing' / 'mlflow.db'}"
+    with pytest.raises(SinkUnavailableError, match="unable to open"):
+        MlflowSink(uri, study="cells", study_key="k", experiment="e", artifact_location=None)
+
+
+def test_the_global_state_of_mlflow_is_not_touched(store: Store) -> None:
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    apply_each(store.sink(), A_STUDY)
+    assert mlflow.get_tracking_uri() == before
+    assert mlflow.active_run() is None
+
+
+def test_a_study_is_found_for_the_ui(store: Store) -> None:
+    assert find_study_runs(store.uri, experiment="blood", study_key="key-1") is None
+    apply_each(store.sink("key-0"), A_STUDY)
+    apply_each(store.sink("key-1"), A_STUDY)
+    found = find_study_runs(store.uri, experiment="blood", study_key="key-1")
+    assert found is not None
+    assert set(found.trial_run_ids) == {"control-1", "7"}
+    assert re.fullmatch("[0-9a-f]{32}", found.study_run_id or "")
+    assert found.study_run_id not in found.trial_run_ids.values()
+    with pytest.raises(UsageError, match="does not answer") as caught:
+        find_study_runs("http://ann:secret@127.0.0.1:9", experiment="blood", study_key="key-1")
+    assert "secret" not in str(caught.value)

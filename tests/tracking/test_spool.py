@@ -1,0 +1,235 @@
+"""The spool: nothing is lost, nothing is torn, and nothing ever raises."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distune.tracking.events import EVENT_KINDS, EpochLogged, StudyEnded, StudyLogged, decode, encode
+from distune.tracking.spool import Spool
+
+
+@pytest.fixture
+def open_spool() -> Iterator[Callable[[Path], Spool]]:
+    """Opens spools and closes them after the test."""
+    opened: list[Spool] = []
+
+    def open_one(folder: Path) -> Spool:
+        opened.append(Spool(folder))
+        return opened[-1]
+
+    yield open_one
+    for spool in opened:
+        spool.close()
+
+
+OpenSpool = Callable[[Path], Spool]
+
+
+def ended(text: str) -> StudyEnded:
+    return StudyEnded(at_ms=1, state=text)
+
+
+def states(spool: Spool, offset: int = 0) -> list[str]:
+    events = [decode(line.text) for line in spool.read_from(offset)]
+    return [event.state for event in events if isinstance(event, StudyEnded)]
+
+
+@given(
+    st.text(),
+    st.dictionaries(st.text(), st.floats(allow_nan=False)),
+    st.integers(min_value=0, max_value=2**53),
+)
+def test_an_event_survives_its_line(key: str, metrics: dict[str, float], at_ms: int) -> None:
+    event = EpochLogged(at_ms=at_ms, key=key, epoch=3, metrics=metrics)
+    line = encode(event)
+    assert decode(line) == event
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+
+
+def test_an_event_may_hold_nan_and_numbers_of_numpy() -> None:
+    metrics: dict[str, Any] = {"nan": math.nan, "inf": math.inf, "numpy": np.float32(0.5), "whole": np.int64(2)}
+    event = decode(encode(EpochLogged(at_ms=0, key="1", epoch=1, metrics=metrics)))
+    assert isinstance(event, EpochLogged)
+    assert math.isnan(event.metrics["nan"])
+    assert event.metrics["inf"] == math.inf
+    assert (event.metrics["numpy"], event.metrics["whole"]) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"3", b'{"event": "unknown"}', b'{"event": "study_ended"}', b"\xff"]
+)
+def test_a_line_that_is_no_event_says_so(line: bytes) -> None:
+    with pytest.raises(ValueError, match="no event"):
+        decode(line)
+
+
+def test_every_kind_of_event_has_one_name() -> None:
+    assert len(set(EVENT_KINDS.values())) == len(EVENT_KINDS)
+
+
+def test_lines_come_back_in_order_and_from_any_offset(tmp_path: Path, open_spool: OpenSpool) -> None:
+    spool = open_spool(tmp_path / "study")
+    for text in "abcd":
+        spool.append(ended(text))
+    lines = spool.read_from(0)
+    assert states(spool) == list("abcd")
+    assert states(spool, lines[1].end) == ["c", "d"]
+    assert len(spool.read_from(0, max_lines=3)) == 3
+    assert spool.read_from(lines[-1].end) == []
+
+
+def test_the_offset_is_remembered(tmp_path: Path, open_spool: OpenSpool) -> None:
+    first = open_spool(tmp_path)
+    assert not first.has_backlog
+    first.append(ended("a"))
+    first.append(ended("b"))
+    first.commit(first.read_from(0)[0].end)
+    first.close()
+    second = open_spool(tmp_path)
+    assert second.has_backlog
+    assert states(second, second.committed) == ["b"]
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "stu', b"x" * 20_000, b""])
+@pytest.mark.parametrize("num_whole", [0, 2])
+def test_a_torn_last_line_is_trimmed_at_opening(
+    tmp_path: Path, open_spool: OpenSpool, torn: bytes, num_whole: int
+) -> None:
+    first = open_spool(tmp_path)
+    for number in range(num_whole):
+        first.append(ended(str(number)))
+    first.close()
+    with first.path.open("ab") as file:
+        file.write(torn)
+    second = open_spool(tmp_path)
+    second.append(ended("new"))
+    assert states(second) == [*map(str, range(num_whole)), "new"]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"-5", b"999999"])
+def test_a_damaged_offset_never_loses_what_comes(tmp_path: Path, open_spool: OpenSpool, content: bytes) -> None:
+    first = open_spool(tmp_path)
+    first.append(ended("a"))
+    first.close()
+    (tmp_path / "spool.offset").write_bytes(content)
+    second = open_spool(tmp_path)
+    second.append(ended("b"))
+    assert states(second, second.committed)[-1] == "b"
+
+
+def test_a_full_disk_is_said_once_and_lines_are_written_when_there_is_room(
+    tmp_path: Path,
+    open_spool: OpenSpool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spool = open_spool(tmp_path)
+    spool.append(ended("before"))
+    file = fill_the_disk(spool)
+    for text in "abc":
+        spool.append(ended(text))
+    assert states(spool) == ["before"], "half a line was left in the file"
+    assert len(caplog.records) == 1
+    assert "cannot be written" in caplog.text
+    file.is_full = False
+    spool.append(ended("d"))
+    assert states(spool) == ["before", "a", "b", "c", "d"]
+    spool.close()
+    assert len(caplog.records) == 1
+
+
+def test_events_that_never_found_room_are_counted_at_the_end(
+    tmp_path: Path,
+    open_spool: OpenSpool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spool = open_spool(tmp_path)
+    fill_the_disk(spool)
+    spool.append(ended("a"))
+    spool.append(ended("b"))
+    spool.close()
+    assert "2 events" in caplog.text
+
+
+def test_nothing_raises_when_the_folder_is_taken_away(
+    tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "study"
+    spool = open_spool(folder)
+    spool.append(ended("a"))
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    spool.append(ended("b"))
+    spool.commit(3)
+    spool.commit(4)
+    spool.set_aside(b"{}")
+    assert spool.read_from(0) == []
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+    assert len(caplog.records) == 3
+    spool.close()
+    spool.append(ended("too late"))
+    assert "after the tracker was closed" in caplog.text
+
+
+def test_an_event_that_is_no_event_does_not_raise(
+    tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = open_spool(tmp_path)
+    spool.append("text")  # type: ignore[arg-type]
+    spool.append(StudyLogged(at_ms=0, metrics={(1, 2): 0.5}, tags={}))  # type: ignore[dict-item]
+    spool.append(ended("a"))
+    assert states(spool) == ["a"]
+    assert len(caplog.records) == 1
+
+
+def test_many_threads_write_whole_lines(tmp_path: Path, open_spool: OpenSpool) -> None:
+    spool = open_spool(tmp_path)
+
+    def write(name: int) -> None:
+        for number in range(50):
+            spool.append(ended(f"{name}-{number}"))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(states(spool)) == sorted(f"{name}-{number}" for name in range(4) for number in range(50))
+
+
+class FullDisk:
+    """Takes half of a line and then nothing, until there is room."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self.is_full = True
+
+    def write(self, line: bytes) -> int:
+        written = self._file.write(line[: len(line) // 2] if self.is_full else line)
+        return int(written)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def fill_the_disk(spool: Spool) -> FullDisk:
+    file = FullDisk(spool.path)
+    whole = spool._file
+    assert whole is not None
+    whole.close()
+    spool._file = file  # type: ignore[assignment]
+    return file

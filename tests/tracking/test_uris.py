@@ -1,0 +1,80 @@
+"""Tracking URIs: no secret is shown, and what cannot work is refused with a remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from distune.errors import UsageError
+from distune.tracking.uris import check_uri, is_database, is_server, redact_uri, scheme_of
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ann:secret@host:5000/a", "https://***@host:5000/a"),
+        ("postgresql+psycopg2://ann:se:c@ret@db/mlflow", "postgresql+psycopg2://***@db/mlflow"),
+        ("https://secret-token@host", "https://***@host"),
+        ("GET http://a:secret@x/y and http://b:secret@z failed", "GET http://***@x/y and http://***@z failed"),
+        ("mysql://db/mlflow?user=ann&password=secret&ssl=1", "mysql://db/mlflow?user=ann&password=***&ssl=1"),
+        ("sqlite:////home/ann/runs/mlflow.db", "sqlite:////home/ann/runs/mlflow.db"),
+        ("http://host/path@2x", "http://host/path@2x"),
+    ],
+)
+def test_secrets_are_not_shown(text: str, shown: str) -> None:
+    assert redact_uri(text) == shown
+    assert "secret" not in redact_uri(text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "scheme"),
+    [
+        ("sqlite:///a.db", "sqlite"),
+        ("postgresql+psycopg2://h/d", "postgresql"),
+        ("HTTPS://host", "https"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks"),
+        ("runs/mlruns", ""),
+        ("/runs", ""),
+        ("C:\\runs", ""),
+        ("file:///runs", "file"),
+    ],
+)
+def test_the_scheme_is_read(uri: str, scheme: str) -> None:
+    assert scheme_of(uri) == scheme
+    assert is_database(uri) == (scheme in {"sqlite", "postgresql"})
+    assert is_server(uri) == (scheme == "https")
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///runs/mlflow.db", "http://localhost:5000", "https://ann:secret@host/mlflow", "databricks"]
+)
+def test_what_mlflow_supports_is_let_through(uri: str) -> None:
+    check_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("./mlruns", "use sqlite:///./mlruns/mlflow.db"),
+        ("file:///data/mlruns", "use sqlite:////data/mlruns/mlflow.db"),
+        ("", "use sqlite:///runs/mlflow.db"),
+        ("ftp://ann:secret@host", "known are databricks, http, https, mssql, mysql, postgresql, sqlite"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("http://", "an example is http://localhost:5000"),
+        ("sqlite+nosuchdriver:///x.db", "is no database URI"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_remedy(uri: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_uri(uri)
+    assert remedy in str(caught.value)
+    assert "tracking.uri = " in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_database_driver_is_named_at_launch() -> None:
+    with pytest.raises(UsageError, match="driver of this database") as caught:
+        check_uri("mssql+pymssql://ann:secret@db/mlflow")
+    assert "not installed" in str(caught.value)
+    assert "secret" not in str(caught.value)
