@@ -19,7 +19,8 @@ LAYERS = (
     {"data", "detectors"},
     {"distillation"},
     {"training"},
-    {"study", "reports", "export"},
+    {"reports"},
+    {"study", "export"},
     {"cli"},
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

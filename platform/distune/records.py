@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Iterable
+from statistics import fmean
 from typing import Any
 
 ParameterValue = str | int | float | bool | None
@@ -133,3 +135,12 @@ class TrialRecord:
 def trial_key(number: int) -> str:
     """The name of a trial within its study, which is also its folder and its tag in MLflow."""
     return f"control-{-number}" if number < 0 else str(number)
+
+
+def control_score(trials: Iterable[TrialRecord], metric: str) -> float | None:
+    """What a gain is measured against: the mean over the finished controls of their best epoch's value.
+
+    None as long as no control has finished.
+    """
+    finished = [trial for trial in trials if trial.control and trial.outcome is Outcome.FINISHED]
+    return fmean(trial.metrics[metric] for trial in finished) if finished else None

@@ -203,21 +203,26 @@ def test_an_empty_set_is_refused() -> None:
         stream(MemoryDataset([]))
 
 
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
+    """Images in files, one of them corrupt."""
+    root = make_coco(tmp_path_factory.mktemp("coco"), {"train": 8, "val": 3})
+    corrupt(root / "train" / "000003.jpg")
+    return build_splits(coco_settings(root)).train
+
+
+@pytest.fixture(scope="module")
+def workers(dataset: DetectionDataset) -> Iterator[TrainingStream]:
+    """A stream with two worker processes, which end with it."""
+    before = set(multiprocessing.active_children())
+    parts = stream(dataset, batch_size=2, num_workers=2)
+    yield parts
+    parts.close()
+    assert set(multiprocessing.active_children()) == before
+
+
 class TestWorkers:
     """Worker processes change the speed and nothing else. They are slow to start, so one stream serves all tests."""
-
-    @pytest.fixture(scope="class")
-    def dataset(self, tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
-        root = make_coco(tmp_path_factory.mktemp("coco"), {"train": 8, "val": 3})
-        corrupt(root / "train" / "000003.jpg")
-        return build_splits(coco_settings(root)).train
-
-    @pytest.fixture(scope="class")
-    def workers(self, dataset: DetectionDataset) -> Iterator[TrainingStream]:
-        parts = stream(dataset, batch_size=2, num_workers=2)
-        yield parts
-        parts.close()
-        assert not multiprocessing.active_children()
 
     def test_they_make_the_same_batches(self, dataset: DetectionDataset, workers: TrainingStream) -> None:
         alone = stream(dataset, batch_size=2)
@@ -260,3 +265,10 @@ def test_shapes_do_not_take_their_cache_to_other_processes(tmp_path: Path) -> No
     dataset.image(0)
     assert dataset.__getstate__()["_images"] == {}
     assert dataset.image(0) is dataset.image(0)
+
+
+def test_epochs_asked_for_early_hold_what_they_should() -> None:
+    parts = stream()
+    first, second = parts.epoch(0), parts.epoch(1)
+    assert_same(list(first), list(stream().epoch(0)))
+    assert_same(list(second), list(stream().epoch(1)))

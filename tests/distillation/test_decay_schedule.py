@@ -57,3 +57,9 @@ def test_a_refresh_that_would_come_too_late_is_none() -> None:
     assert schedule.next_refresh(1, made_for=1, refresh_epochs=3) == 4
     assert schedule.next_refresh(1, made_for=2, refresh_epochs=3) is None
     assert schedule.next_refresh(5, made_for=None, refresh_epochs=1) is None
+
+
+def test_the_first_prototypes_are_due_when_distillation_starts() -> None:
+    schedule = Schedule(decay="linear", start_epoch=3, stop_epoch=5)
+    assert schedule.next_refresh(0, made_for=None, refresh_epochs=0) == 3
+    assert schedule.next_refresh(4, made_for=None, refresh_epochs=0) == 4

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
-from distune.distillation.harvest import Harvest
+from distune.distillation.harvest import Harvest, ring_slots
 from distune.distillation.pooling import PooledFeatures
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -61,6 +61,16 @@ def test_keeps_the_latest_of_each_class_that_are_large_enough(make_taps: MakeTap
                 literal[int(instances.labels_N[n])].append(tuple(row))
         assert rows(store) == {label: set(kept[-capacity:]) for label, kept in literal.items()}
     assert all(len(kept) > 4 for kept in literal.values())
+
+
+def test_no_two_instances_go_to_one_slot() -> None:
+    """Not even when a batch holds more of a class than its ring: devices write in any order."""
+    label_N = torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(0))
+    kept_NC = label_N[:, None] == torch.arange(3)
+    slot_N = ring_slots(kept_NC, torch.tensor([0, 3, 11]), capacity=4)
+    taken = slot_N[slot_N < 12].tolist()
+    assert sorted(taken) == list(range(12))
+    assert [int(label_N[n]) for n in range(60) if slot_N[n] < 12] == [slot // 4 for slot in taken]
 
 
 def test_clearing_forgets_everything(make_taps: MakeTaps) -> None:

@@ -156,6 +156,15 @@ def test_dual_basis_gives_the_ridge_coefficients() -> None:
     torch.testing.assert_close(dual_basis(basis_MD) @ feature_D, expected)
 
 
+def test_prototypes_hold_the_dual_of_each_space() -> None:
+    prototypes, _ = make(features())
+    for own, dual in ((prototypes.student, prototypes.student_dual), (prototypes.teacher, prototypes.teacher_dual)):
+        for level in range(2):
+            for class_index in range(3):
+                expected = dual_basis(own[level, class_index].double())
+                torch.testing.assert_close(dual[level, class_index].double(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_dual_basis_of_repeated_vectors_shares_between_them() -> None:
     basis_MD = unit(torch.tensor([[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], dtype=torch.float64))
     first, second = (dual_basis(basis_MD) @ basis_MD[0]).tolist()

@@ -1,79 +1,14 @@
-"""The objective over steps and epochs."""
+"""The objective in a step."""
 
 from __future__ import annotations
-
-import copy
-import io
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
-from distune.distillation.objective import Objective
+from distune.detectors.taps import ClassScores, Instances, StudentTaps, TeacherTaps
 from distune.errors import ConfigError
-
-MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
-Batch = tuple[NeckMaps, NeckMaps, Instances]
-TERMS = {"global_knowledge", "local_knowledge", "soft_labels"}
-SWEEP = {"kind": "sweep", "max_images": 50}
-
-
-def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
-    values: dict[str, Any] = {"min_box_side_px": 8.0, "per_class": 3, "density_quantile": 0.2}
-    changes = dict(changes or {})
-    prototypes = values | changes.pop("prototypes", {})
-    local = {"base_size_px": 6.0} | changes.pop("local_knowledge", {})
-    settings = DistillationSettings.model_validate({"prototypes": prototypes, "local_knowledge": local, **changes})
-    known: dict[str, Any] = {
-        "num_classes": 3,
-        "strides": (8, 16, 32),
-        "student_channels": 6,
-        "teacher_channels": 8,
-        "score_kind": "sigmoid",
-        "num_epochs": 4,
-        "seed": 0,
-    }
-    return Objective(settings, **(known | arguments))
-
-
-def source(make_taps: MakeTaps, **arguments: Any) -> Callable[[int], Iterator[Batch]]:
-    def sweep(_: int) -> Iterator[Batch]:
-        for seed in range(20, 24):
-            student, teacher = make_taps(seed=seed, boxes_per_image=(6, 6), **arguments)
-            yield {s: m.detach() for s, m in student.neck.items()}, teacher.neck, student.instances
-
-    return sweep
-
-
-def never(_: int) -> Iterator[Batch]:
-    raise AssertionError("no sweep is needed here")
-
-
-def with_prototypes(make_taps: MakeTaps, changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
-    changes = dict(changes or {})
-    changes["prototypes"] = {"source": SWEEP} | changes.get("prototypes", {})
-    objective = build(changes, **arguments)
-    objective.begin_epoch(0, source(make_taps))
-    return objective
-
-
-def values_of(losses: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(loss.detach()) for name, loss in losses.items()}
-
-
-def run_epochs(objective: Objective, make_taps: MakeTaps, epochs: range) -> list[dict[str, float]]:
-    """Trains nothing: two batches an epoch, which differ from epoch to epoch."""
-    metrics = []
-    for epoch in epochs:
-        objective.begin_epoch(epoch, never)
-        for step in range(2):
-            objective(*make_taps(seed=10 * epoch + step, boxes_per_image=(7, 5)))
-        metrics.append(objective.end_epoch())
-    return metrics
+from support.objectives import SWEEP, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
 
 
 def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTaps) -> None:
@@ -132,6 +67,25 @@ def test_autocast_changes_nothing(make_taps: MakeTaps) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             found.append(values_of(objective(*make_taps())))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_teachers_head_runs_in_the_precision_of_its_neck(make_taps: MakeTaps, enabled: bool) -> None:
+    objective = with_prototypes(make_taps)
+    student, teacher = make_taps()
+    head = torch.nn.Linear(5, 4)
+    ran_in: list[torch.dtype] = []
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        hidden_R5 = torch.nn.functional.linear(torch.randn(20, 3), torch.randn(5, 3))
+
+        def logits_at(scores: ClassScores) -> Tensor:
+            logits_R4: Tensor = head(hidden_R5).detach()
+            ran_in.append(logits_R4.dtype)
+            return logits_R4
+
+        losses = objective(student, TeacherTaps(teacher.neck, logits_at))
+    assert ran_in == [torch.bfloat16 if enabled else torch.float32]
+    assert losses["soft_labels"].dtype == torch.float32
 
 
 def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tuple[StudentTaps, TeacherTaps]:
@@ -212,6 +166,12 @@ def test_losses_are_weighted_and_decayed_and_reported_as_added(make_taps: MakeTa
         assert metrics[f"loss/{name}"] == pytest.approx((found[0][name] + found[1][name]) / 2)
 
 
+def test_the_order_in_which_strides_are_given_does_not_matter(make_taps: MakeTaps) -> None:
+    orders = ((8, 16, 32), (32, 8, 16))
+    found = [values_of(with_prototypes(make_taps, strides=order)(*make_taps())) for order in orders]
+    assert found[0] == found[1]
+
+
 def test_a_term_without_weight_is_not_there(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps, {"local_knowledge": {"weight": 0.0}, "soft_labels": {"weight": 0.0}})
     assert list(objective.parameters()) == []
@@ -228,105 +188,6 @@ def test_without_any_weight_it_does_nothing_and_holds_nothing(make_taps: MakeTap
     assert objective(*make_taps()) == {}
     assert objective.end_epoch() == {}
     assert len(objective.state_dict()) == 0
-
-
-def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) -> None:
-    before = torch.get_rng_state()
-    objective = build()
-    run_epochs(objective, make_taps, range(3))
-    assert torch.equal(torch.get_rng_state(), before)
-    again, other = build(), build(seed=1)
-    first = next(build().parameters())
-    assert torch.equal(first, next(again.parameters()))
-    assert not torch.equal(first, next(other.parameters()))
-
-
-def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
-    objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": SWEEP}}, num_epochs=5)
-    assert [objective.is_active_in(epoch) for epoch in range(5)] == [False, True, True, False, False]
-    for epoch in range(5):
-        objective.begin_epoch(epoch, source(make_taps) if epoch in (1, 2) else never)
-        assert objective(*make_taps()).keys() == (TERMS if epoch in (1, 2) else set())
-        assert ("prototypes/instances" in objective.end_epoch()) == (epoch in (1, 2))
-
-
-def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
-    objective = build()
-    objective.begin_epoch(0, never)
-    losses = objective(*make_taps(boxes_per_image=(9, 9)))
-    assert losses.keys() == {"local_knowledge", "soft_labels"}
-    metrics = objective.end_epoch()
-    assert metrics["filter/without_prototypes"] == metrics["filter/kept_local"] == 1
-    assert "filter/discrepancy" not in metrics
-    assert metrics["prototypes/instances"] > 9
-    assert objective.prototypes is not None
-    origins = objective.prototypes.origin[objective.prototypes.valid]
-    assert (origins >= 0).all()
-    objective.begin_epoch(1, never)
-    assert objective(*make_taps()).keys() == TERMS
-    assert objective.end_epoch()["filter/without_prototypes"] < 1
-
-
-@pytest.mark.parametrize(
-    ("refresh_epochs", "made_at_end_of"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (4, [0, 4]), (0, [0])]
-)
-def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
-    make_taps: MakeTaps, refresh_epochs: int, made_at_end_of: list[int]
-) -> None:
-    objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
-    made = []
-    for epoch in range(6):
-        metrics = run_epochs(objective, make_taps, range(epoch, epoch + 1))[0]
-        if "prototypes/instances" in metrics:
-            made.append(epoch)
-        assert objective.keeper is not None
-        assert objective.keeper.harvest is not None
-        waits = epoch < made_at_end_of[-1] and epoch not in made_at_end_of
-        assert (int(objective.keeper.harvest.seen.sum()) > 0) == waits
-    assert made == made_at_end_of
-
-
-@pytest.mark.parametrize("interrupted_after", [1, 2, 3])
-@pytest.mark.parametrize("refresh_epochs", [1, 3])
-def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
-    make_taps: MakeTaps, interrupted_after: int, refresh_epochs: int
-) -> None:
-    def fresh() -> Objective:
-        return build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
-
-    whole = fresh()
-    expected = run_epochs(whole, make_taps, range(6))
-    first = fresh()
-    run_epochs(first, make_taps, range(interrupted_after))
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    second = fresh()
-    second.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    assert (second.prototypes is None) == (first.prototypes is None)
-    found = run_epochs(second, make_taps, range(interrupted_after, 6))
-    assert found == expected[interrupted_after:]
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
-
-
-def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
-    changes = {"prototypes": {"source": SWEEP, "refresh_epochs": 0}}
-    first, second = build(changes), build(changes)
-    first.begin_epoch(0, source(make_taps))
-    second.load_state_dict(first.state_dict())
-    second.begin_epoch(1, never)
-    first.begin_epoch(1, never)
-    assert values_of(first(*make_taps())) == values_of(second(*make_taps()))
-
-
-def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
-    objective = build()
-    run_epochs(objective, make_taps, range(1))
-    state = copy.deepcopy(objective.state_dict())
-    clone = copy.deepcopy(objective)
-    run_epochs(clone, make_taps, range(1, 3))
-    assert all(torch.equal(value, objective.state_dict()[name]) for name, value in state.items())
 
 
 def test_mode_does_not_matter(make_taps: MakeTaps) -> None:

@@ -103,6 +103,14 @@ def test_among_equal_candidates_the_lowest_index_wins(unique: bool) -> None:
     assert all(index < 9 for index in selected.tolist())
 
 
+def test_candidates_that_differ_by_rounding_alone_are_equal() -> None:
+    student_ND, teacher_NE = features(3, 9, 5), features(4, 9, 6)
+    first = int(pursue(student_ND, teacher_NE, torch.arange(9), num_prototypes=1, alpha=1.0, unique=True))
+    student_ND = torch.cat([student_ND, student_ND[first : first + 1] * (1 + 4e-16)])
+    teacher_NE = torch.cat([teacher_NE, teacher_NE[first : first + 1] * (1 + 4e-16)])
+    assert int(pursue(student_ND, teacher_NE, torch.arange(10), num_prototypes=1, alpha=1.0, unique=True)) == first
+
+
 def test_a_candidate_given_twice_is_one_candidate() -> None:
     student_ND, teacher_NE = features(3, 6, 5), features(4, 6, 6)
     selected = pursue(student_ND, teacher_NE, torch.tensor([2, 2, 5]), num_prototypes=3, alpha=1.0, unique=True)

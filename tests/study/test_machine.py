@@ -94,10 +94,14 @@ def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:
 
 
 def test_the_first_signal_asks_and_the_second_one_ends() -> None:
+    def receive_two() -> None:
+        with stop_on_signals() as stop:
+            assert not stop()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop()
+            os.kill(os.getpid(), signal.SIGINT)
+
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
-        assert not stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
-        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        receive_two()
     assert signal.getsignal(signal.SIGTERM) is before

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 
 from distune.study.asha import Asha
 from distune.study.plan import expected_search_epochs, plan_study
-
-if TYPE_CHECKING:
-    from study.conftest import MakeLoaded
+from study.bench import MakeLoaded
 
 
 def test_plan_of_the_small_experiment(make_loaded: MakeLoaded) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import optuna
 import pytest
@@ -11,9 +11,7 @@ from distune.config.search import RandomSettings, SamplerSettings, TpeSettings
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
 from distune.study.defaults import default_values
 from distune.study.samplers import SAMPLERS, build_sampler, last_on_grid, suggest
-
-if TYPE_CHECKING:
-    from study.conftest import MakeLoaded
+from study.bench import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
     "float": FloatRange(kind="float", low=0.0, high=1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,7 @@ from distune.records import TrialSpec
 from distune.study.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
 from distune.study.trials import SpecMaker
 from distune.study.work import Attempt
-
-if TYPE_CHECKING:
-    from study.conftest import MakeLoaded
+from study.bench import MakeLoaded
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ def print_json(values: Any) -> None:
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
 
 
-def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None) -> Table:
+def trial_table(
+    rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False
+) -> Table:
     """The table of trials for a terminal."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("trial")
@@ -28,8 +30,10 @@ def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = No
     table.add_column("epochs", justify="right")
     table.add_column(metric, justify="right")
     table.add_column("gain", justify="right")
-    table.add_column("parameters", overflow="fold")
+    if with_params:
+        table.add_column("parameters", overflow="fold")
     for row in rows:
         style = {"finished": "", "running": "cyan", "stopped": "dim"}.get(row.outcome, "red")
-        table.add_row(row.trial, row.outcome, row.epochs, row.score, row.gain, row.params, style=style)
+        cells = [row.trial, row.outcome, row.epochs, row.score, row.gain]
+        table.add_row(*cells, *([row.params] if with_params else []), style=style)
     return table

@@ -18,10 +18,12 @@ _BLUR_SHARE = 0.14  # sigma of the blur over the side of the object
 
 
 def paint_background(generator: np.random.Generator, *, size_px: int, clutter: float) -> Picture:
-    """A cloudy, striped background with strokes in other colours, (S, S, 3); plain grey noise-free when ``clutter`` is 0."""
+    """A cloudy, striped background with strokes in other colours, (S, S, 3); of one colour when ``clutter`` is 0."""
     picture_SS3 = _clouds(generator, size_px, cells=int(generator.integers(2, 5)), strength=60.0 * clutter, channels=3)
     picture_SS3 += generator.uniform(70.0, 185.0, size=3).astype(np.float32)
-    picture_SS3 += _clouds(generator, size_px, cells=int(generator.integers(8, 25)), strength=30.0 * clutter, channels=1)
+    picture_SS3 += _clouds(
+        generator, size_px, cells=int(generator.integers(8, 25)), strength=30.0 * clutter, channels=1
+    )
     picture_SS3 += clutter * _stripes(generator, size_px)
     strokes = Image.new("L", (size_px, size_px))
     draw = ImageDraw.Draw(strokes)
@@ -34,9 +36,15 @@ def paint_background(generator: np.random.Generator, *, size_px: int, clutter: f
 
 
 def paint_object(
-    generator: np.random.Generator, picture_SS3: Picture, outline: Outline, *, blurred: bool, min_blur_px: float, clutter: float
+    generator: np.random.Generator,
+    picture_SS3: Picture,
+    outline: Outline,
+    *,
+    blurred: bool,
+    min_blur_px: float,
+    clutter: float,
 ) -> None:
-    """Paint one object with a texture of its own, in a random colour: the nearer to what is under it the more clutter."""
+    """Paint an object with a texture of its own, in a random colour: nearer to what is under it with more clutter."""
     side_px = float((outline.box_4[2:] - outline.box_4[:2]).max())
     blur_px = max(min_blur_px, _BLUR_SHARE * side_px) if blurred else 0.0
     mask_HW, left, top = draw_mask(outline, margin_px=1 + round(2.5 * blur_px))

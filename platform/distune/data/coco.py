@@ -16,6 +16,8 @@ from distune.errors import DataError
 Categories = dict[int, str]
 """COCO's category ids, which have gaps, to names; sorted by id. Label ``i`` is the i-th of them."""
 
+_NUMBERS = frozenset({int, float})  # what json makes of a number; its true and false are none
+
 
 def read_split(root: Path, images: str, annotations: str) -> tuple[RawSplit, Categories]:
     """Read one json file.
@@ -146,11 +148,11 @@ def _box(record: dict[str, Any], *, row: int, place: str, categories: Categories
 
 def _xyxy(bbox: Any) -> tuple[float, float, float, float]:
     """From COCO's x, y, width, height. NaN where it is none."""
-    if not isinstance(bbox, list) or len(bbox) != 4:
+    if not isinstance(bbox, list) or len(bbox) != 4 or not _NUMBERS.issuperset(map(type, bbox)):
         return (math.nan, math.nan, math.nan, math.nan)
-    x, y, width, height = (_number(value) for value in bbox)
+    x, y, width, height = bbox
     return (x, y, x + width, y + height)
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return float(value) if type(value) in _NUMBERS else math.nan

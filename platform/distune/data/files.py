@@ -18,7 +18,7 @@ from distune.data.images import read_image
 _NO_TAGS: frozenset[str] = frozenset()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RawImage:
     """An image as an annotation file lists it. ``file`` is the name for people and hashes, ``path`` is where it is."""
 
@@ -29,7 +29,7 @@ class RawImage:
     height: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RawBox:
     """A box as an annotation file states it, unchecked.
 

@@ -127,7 +127,7 @@ class TrainingStream:
             [(number, index) for index in order[start : start + self.batch_size]]
             for start in range(0, len(self) * self.batch_size, self.batch_size)
         ]
-        return self._sound_batches(self._loader)
+        yield from self._sound_batches(self._loader)
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
         """Resized images without augmentation, in the order given; the last batch may be smaller.

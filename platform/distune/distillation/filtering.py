@@ -1,6 +1,6 @@
 """Robust distilling (RDM): how differently student and teacher see an instance, and the weight it gets for that.
 
-Tang et al., ECCV 2022, arXiv 2210.09022, section 3.3. Weights are between 0 and 1 and carry no gradient. An instance
+Tang et al., ECCV 2022, arXiv 2210.09022. Weights are between 0 and 1 and carry no gradient. An instance
 whose class has no prototypes cannot be judged and gets weight 1.
 
 Shape legend: ``L`` levels, ``N`` instances, ``M`` prototypes of the instance's own class.

@@ -20,7 +20,7 @@ def global_knowledge_loss(student_LNP: Tensor, teacher_LNP: Tensor, weights_LN: 
     """Smooth L1 between weighted representations, the mean over boxes and prototypes, then over levels.
 
     ``mean_l mean_{b,p} smooth_l1(w_lb r^s_lbp, w_lb r^t_lbp)`` with ``smooth_l1(x, y) = (x-y)^2/2`` where
-    ``|x-y| < 1`` and ``|x-y| - 1/2`` elsewhere. Tang et al., ECCV 2022, arXiv 2210.09022, section 3.3. A level without
+    ``|x-y| < 1`` and ``|x-y| - 1/2`` elsewhere. Tang et al., ECCV 2022, arXiv 2210.09022. A level without
     boxes or prototypes counts as 0.
 
     Args:

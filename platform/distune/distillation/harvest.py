@@ -23,6 +23,27 @@ def is_large_enough(boxes_N4: Tensor, *, min_box_side_px: float) -> Tensor:
     return ((boxes_N4[:, 2:] - boxes_N4[:, :2]) > min_box_side_px).all(dim=1)
 
 
+def ring_slots(kept_NC: Tensor, seen_C: Tensor, *, capacity: int) -> Tensor:
+    """Where each instance goes when every class has a ring of its own, one ring after the other.
+
+    No two instances go to one slot, whatever the order in which a device writes: of more than a ring holds, only the
+    last are kept.
+
+    Args:
+        kept_NC: bool, whether to keep an instance, in the column of its class.
+        seen_C: how many instances of each class went in before.
+        capacity: of a ring.
+
+    Returns:
+        (N,) slots; C times ``capacity`` is where everything goes that is not kept.
+    """
+    num_classes = seen_C.shape[0]
+    rank_NC = kept_NC.cumsum(dim=0) - 1
+    lasts_NC = kept_NC & (rank_NC >= kept_NC.sum(dim=0) - capacity)
+    first_C = torch.arange(num_classes, device=seen_C.device) * capacity
+    return torch.where(lasts_NC, first_C + (seen_C + rank_NC) % capacity, num_classes * capacity).amin(dim=1)
+
+
 class Harvest(nn.Module):
     """A ring of the latest ``capacity`` instances per class. Adding waits for no device.
 
@@ -70,17 +91,11 @@ class Harvest(nn.Module):
         class_C = torch.arange(1, self.num_classes + 1, device=instances.labels_N.device)
         large_N1 = is_large_enough(instances.boxes_N4, min_box_side_px=self.min_box_side_px)[:, None]
         kept_NC = (instances.labels_N[:, None] == class_C) & large_N1
-        count_C = kept_NC.sum(dim=0)
-        rank_NC = kept_NC.cumsum(dim=0) - 1
-        # Of more than a ring holds, only the last: then no two instances write to one slot.
-        kept_NC &= rank_NC >= count_C - self.capacity
-        slot_NC = (self.seen + rank_NC) % self.capacity + (class_C - 1) * self.capacity
-        spill = self.num_classes * self.capacity
-        slot_N = torch.where(kept_NC, slot_NC, spill).amin(dim=1)
+        slot_N = ring_slots(kept_NC, self.seen, capacity=self.capacity)
         self.student[:, slot_N] = features.student_LND.detach()
         self.teacher[:, slot_N] = features.teacher_LNE
         self.origin[:, slot_N] = instances.origin_N2
-        self.seen += count_C
+        self.seen += kept_NC.sum(dim=0)
 
     def collect(self) -> InstanceFeatures:
         """Everything kept, class after class."""

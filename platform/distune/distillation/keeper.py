@@ -96,7 +96,8 @@ class PrototypeKeeper(nn.Module):
                 num_classes=self._num_classes,
             )
             self._make(features, epoch)
-        self._is_harvesting = self.harvest is not None and self._next_refresh(epoch + 1) is not None
+        is_active = self._schedule.factor(epoch) > 0
+        self._is_harvesting = self.harvest is not None and is_active and self._next_refresh(epoch + 1) is not None
 
     def observe(self, features: PooledFeatures, instances: Instances) -> None:
         """Harvests the features of a batch. Waits for no device."""
@@ -104,10 +105,15 @@ class PrototypeKeeper(nn.Module):
             self.harvest.add(features, instances)
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
-        """Makes prototypes from the harvest when the next epoch needs them. Metrics of what was made in this epoch."""
-        if self.harvest is not None and self._next_refresh(epoch + 1) == epoch + 1:
-            self._make(self.harvest.collect(), epoch + 1)
-            self.harvest.clear()
+        """Makes prototypes from the harvest when the next epoch needs them. Metrics of what was made in this epoch.
+
+        A harvest without a single instance makes none: the next epoch harvests again.
+        """
+        if self.harvest is not None and self._is_harvesting and self._next_refresh(epoch + 1) == epoch + 1:
+            features = self.harvest.collect()
+            if features.labels_N.numel() > 0:
+                self._make(features, epoch + 1)
+                self.harvest.clear()
         report, self._report = self._report, {}
         return report
 

@@ -5,11 +5,13 @@ Shape legend: ``L`` common levels, ``N`` instances of the batch.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.detectors.taps import ClassScores, Instances, NeckMaps, StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights, build_filter
 from distune.distillation.keeper import PrototypeKeeper
 from distune.distillation.meters import EpochMeans
@@ -125,7 +127,9 @@ class Objective(nn.Module):
         """
         if not self.is_active_in(self._epoch):
             return {}
-        with torch.autocast(student.scores.logits_RC.device.type, enabled=False):
+        device_type = student.scores.logits_RC.device.type
+        teacher = _with_present_autocast(teacher, device_type)
+        with torch.autocast(device_type, enabled=False):
             step = self._step(student, teacher)
             losses = {
                 name: self._weights[name] * self._factor * term(step)
@@ -195,3 +199,15 @@ class Objective(nn.Module):
         self._means.add("filter/kept_local", weights.local_LN.sum(), num_weights)
         self._means.add("filter/without_prototypes", (~weights.known_LN).sum(), num_weights)
         self._means.add("filter/discrepancy", weights.discrepancy_LN.sum(), weights.known_LN.sum())
+
+
+def _with_present_autocast(teacher: TeacherTaps, device_type: str) -> TeacherTaps:
+    """The taps whose head, when it runs later, runs in the precision that its neck ran in, not in the losses'."""
+    dtype = torch.get_autocast_dtype(device_type)
+    enabled = torch.is_autocast_enabled(device_type)
+
+    def logits_at(scores: ClassScores) -> Tensor:
+        with torch.autocast(device_type, dtype=dtype, enabled=enabled):
+            return teacher.logits_at(scores)
+
+    return dataclasses.replace(teacher, logits_at=logits_at)

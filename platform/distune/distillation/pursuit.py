@@ -11,6 +11,7 @@ from torch import Tensor
 _RELATIVE_TIE = 1e-12
 
 
+@torch.no_grad()
 def pursue(
     student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, *, num_prototypes: int, alpha: float, unique: bool
 ) -> Tensor:
@@ -40,44 +41,53 @@ def pursue(
     _check(student_ND, teacher_NE, candidates_K, num_prototypes, alpha)
     student_ND, teacher_NE = student_ND.double(), teacher_NE.double()
     candidates_K = torch.unique(candidates_K)
-    tie = 1 / (1 + 2 * alpha)
-    both_NF = torch.cat([student_ND, teacher_NE], dim=1)
-    plus_KF = both_NF[candidates_K]
-    minus_KF = torch.cat([student_ND[candidates_K], -teacher_NE[candidates_K]], dim=1)
-    moment_FF = both_NF.T @ both_NF
-
+    scores = _Scores(student_ND, teacher_NE, candidates_K, tie=1 / (1 + 2 * alpha))
+    slack = _RELATIVE_TIE * scores.of_candidates().max()
     taken_K = torch.zeros_like(candidates_K, dtype=torch.bool)
-    slack: Tensor | None = None
     selected: list[Tensor] = []
     for _ in range(min(num_prototypes, candidates_K.numel()) if unique else num_prototypes):
-        score_K = _scores(plus_KF, moment_FF, num_student=student_ND.shape[1], tie=tie)
-        if slack is None:
-            slack = _RELATIVE_TIE * score_K.max()
+        score_K = scores.of_candidates()
         if unique:
             score_K = score_K.masked_fill(taken_K, -torch.inf)
         best = (score_K >= score_K.max() - slack).int().argmax().unsqueeze(0)
         taken_K.index_fill_(0, best, value=True)
-        moment_FF = _without(moment_FF, plus_KF[best], minus_KF[best], tie)
+        scores.take(best)
         selected.append(candidates_K[best])
     return torch.cat(selected)
 
 
-def _scores(plus_KF: Tensor, moment_FF: Tensor, *, num_student: int, tie: float) -> Tensor:
-    """``p C p / 2 + q C q / (2 (1 + 2 alpha))`` of each candidate, for p = [s; t] and q = [s; -t].
+class _Scores:
+    """How much the summed error falls when a candidate is taken: ``(p C p + tie q C q) / 2``, tie = 1 / (1 + 2 alpha).
 
-    Both forms share the blocks of C: with u = sCs + tCt and v = sCt, ``pCp = u + 2v`` and ``qCq = u - 2v``.
+    For a candidate p = [s; t] and q = [s; -t]; C is the second moment of the residuals [r^s; r^t]. Taking a candidate
+    maps every residual by ``T = I - p p/2 - tie q q/2``, hence C to T C T. Both forms of all candidates follow C from a
+    few inner products with p, q, C p and C q, so a step costs (K + F) F and not K F^2.
     """
-    student_KD, teacher_KE = plus_KF[:, :num_student], plus_KF[:, num_student:]
-    within_K = ((student_KD @ moment_FF[:num_student, :num_student]) * student_KD).sum(dim=1)
-    within_K += ((teacher_KE @ moment_FF[num_student:, num_student:]) * teacher_KE).sum(dim=1)
-    across_K = ((student_KD @ moment_FF[:num_student, num_student:]) * teacher_KE).sum(dim=1)
-    return (within_K + 2 * across_K) / 2 + tie * (within_K - 2 * across_K) / 2
 
+    def __init__(self, student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, *, tie: float) -> None:
+        both_NF = torch.cat([student_ND, teacher_NE], dim=1)
+        self._tie = tie
+        self._plus_KF = both_NF[candidates_K]
+        self._minus_KF = torch.cat([student_ND[candidates_K], -teacher_NE[candidates_K]], dim=1)
+        self._moment_FF = both_NF.T @ both_NF
+        self._plus_form_K = ((self._plus_KF @ self._moment_FF) * self._plus_KF).sum(dim=1)
+        self._minus_form_K = ((self._minus_KF @ self._moment_FF) * self._minus_KF).sum(dim=1)
 
-def _without(moment_FF: Tensor, plus_1F: Tensor, minus_1F: Tensor, tie: float) -> Tensor:
-    """``T C T`` for ``T = I - p p/2 - q q/(2 (1 + 2 alpha))``: the second moment after every instance took p's part."""
-    half_FF = moment_FF - (plus_1F.T @ (plus_1F @ moment_FF) + tie * (minus_1F.T @ (minus_1F @ moment_FF))) / 2
-    return half_FF - ((half_FF @ plus_1F.T) @ plus_1F + tie * ((half_FF @ minus_1F.T) @ minus_1F)) / 2
+    def of_candidates(self) -> Tensor:
+        """The score of each candidate, (K,)."""
+        return (self._plus_form_K + self._tie * self._minus_form_K) / 2
+
+    def take(self, best: Tensor) -> None:
+        """Subtracts the part of one candidate, an index of shape (1,), from every residual."""
+        pair_2F = torch.cat([self._plus_KF[best], self._minus_KF[best]])
+        scaled_2F = torch.cat([pair_2F[:1], self._tie * pair_2F[1:]]) / 2  # T = I - scaled' pair
+        image_2F = pair_2F @ self._moment_FF
+        inner_22 = image_2F @ pair_2F.T
+        for candidate_KF, form_K in ((self._plus_KF, self._plus_form_K), (self._minus_KF, self._minus_form_K)):
+            share_K2 = candidate_KF @ scaled_2F.T
+            form_K += (share_K2 * (share_K2 @ inner_22 - 2 * candidate_KF @ image_2F.T)).sum(dim=1)
+        half_FF = self._moment_FF - scaled_2F.T @ image_2F
+        self._moment_FF = half_FF - (half_FF @ pair_2F.T) @ scaled_2F
 
 
 def _check(student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_prototypes: int, alpha: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -76,5 +77,5 @@ def _draw_ranking(axes: Axes, curves: Sequence[Curve], metric: str, teacher: flo
     axes.grid(alpha=0.3, axis="x")
 
 
-def _style(outcome: Outcome) -> dict[str, str]:
+def _style(outcome: Outcome) -> dict[str, Any]:
     return {"color": _COLOURS.get(outcome, "#999999")}

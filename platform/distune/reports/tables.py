@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from statistics import fmean
 
-from distune.records import Outcome, ParameterValue, TrialRecord
+from distune.records import ParameterValue, TrialRecord, control_score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +19,6 @@ class TrialRow:
     score: str
     gain: str
     params: str
-
-
-def control_score(trials: Sequence[TrialRecord], metric: str) -> float | None:
-    """The mean over the finished controls of their best value of the metric; None when none has finished."""
-    scores = [
-        trial.metrics[metric]
-        for trial in trials
-        if trial.control and trial.outcome is Outcome.FINISHED and metric in trial.metrics
-    ]
-    return fmean(scores) if scores else None
 
 
 def trial_rows(trials: Sequence[TrialRecord], metric: str) -> list[TrialRow]:

@@ -14,19 +14,23 @@ TRIAL_FILE = "trial.json"
 """The specification of a trial, its resolved experiment included."""
 PICTURES_FOLDER = "pictures"
 """Pictures that a trial made."""
+STUDENT_FOLDER = "student"
+"""The student of a trial that finished, at its best epoch."""
 
 
-def trial_artifacts(folder: TrialFolder) -> list[tuple[Path, str]]:
+def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, str]]:
     """Files that belong to the record of a trial, each with the artifact folder it goes to."""
     found = [(folder.path / name, "") for name in (TRIAL_FILE, ERROR_FILE)]
     pictures = folder.path / PICTURES_FOLDER
     found += [(path, PICTURES_FOLDER) for path in sorted(pictures.glob("*"))]
+    if outcome is Outcome.FINISHED:
+        found.append((folder.best_checkpoint, STUDENT_FOLDER))
     return [(path, target) for path, target in found if path.is_file()]
 
 
-def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder) -> None:
+def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder, outcome: Outcome) -> None:
     """Hand the files of a trial that has ended to the tracker."""
-    for path, target in trial_artifacts(folder):
+    for path, target in trial_artifacts(folder, outcome):
         tracker.log_file(key, path, target)
 
 

@@ -66,6 +66,7 @@ class StudyEngine:
         self._asha = build_asha(experiment.search.scheduler, experiment.training.epochs)
         self._streak = FailureStreak()
         self._in_flight: dict[str, TrialProgress] = {}
+        self._is_interrupted = False
 
         known = ledger.known()
         started = [trial for trial in known if trial.state is not TrialState.WAITING]
@@ -86,17 +87,18 @@ class StudyEngine:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is in flight, and nothing is left to start or may be started."""
-        nothing_left = not self._left_over and self._controls_to_start <= 0 and self._trials_to_start <= 0
-        return not self._in_flight and (nothing_left or self.failure is not None)
+        """Whether all trials that were asked for have ended, or the study has failed and nothing is in flight."""
+        if self._in_flight or self._left_over or self._is_interrupted:
+            return False
+        return self.failure is not None or (self._controls_to_start <= 0 and self._trials_to_start <= 0)
 
     def next_trial(self) -> TrialSpec | None:
-        """Give out the next trial to work on; None when there is none left, or the study has failed.
+        """Give out the next trial to work on; None when there is none left, and after a failure or an interruption.
 
         A trial of an earlier session goes on after the epochs in its folder. Where they show that it is over already,
         or where the chosen values do not go together, the trial is ended here and the next one is given out.
         """
-        while self.failure is None:
+        while self.failure is None and not self._is_interrupted:
             if self._left_over:
                 spec = self._go_on(self._left_over.popleft())
             elif self._controls_to_start > 0:
@@ -140,10 +142,14 @@ class StudyEngine:
             self._end(progress, Outcome.FAILED, reason)
 
     def interrupt(self) -> None:
-        """End the session. What has not ended stays RUNNING in Optuna, and a later session goes on with it."""
+        """End the session. What has not ended stays RUNNING in Optuna, and a later session goes on with it.
+
+        Nothing is given out afterwards, and reports are not taken any more: their epochs are in the folders.
+        """
         for known in self._left_over:
             self._start(self._specs.make(known.number, known.params)[0])
         self._left_over.clear()
+        self._is_interrupted = self._is_interrupted or bool(self._in_flight)
         for progress in self._in_flight.values():
             record = progress.record(Outcome.INTERRUPTED)
             self._tracker.end_trial(record)
@@ -226,7 +232,7 @@ class StudyEngine:
         folder = TrialFolder(Path(spec.folder))
         if outcome is Outcome.FAILED:
             self._ledger.announce_ending(spec.number, outcome, reason)
-        log_artifacts(self._tracker, spec.key, folder)
+        log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
         clean_up(folder, outcome)
         self._ledger.end(spec.number, record.state, progress.best_score if outcome is Outcome.FINISHED else None)

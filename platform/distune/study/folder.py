@@ -47,6 +47,11 @@ class StudyIdentity:
     metric: str
     version: str
 
+    @property
+    def tracking_key(self) -> str:
+        """What the study's runs are tagged with: its name, and enough of the key to tell it from its namesakes."""
+        return f"{self.name}-{self.key[:8]}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SessionNote:

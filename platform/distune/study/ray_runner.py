@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import ray
 from ray import tune
 
 from distune.config.search import ResourceSettings
 from distune.study.engine import StudyEngine
+from distune.study.environment import environment
 from distune.study.listener import StudyListener
 from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
 from distune.study.ray_trainable import TrialTrainable
 from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.signals import SIGNALS
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Small: nothing but specifications and reports passes through it."""
@@ -70,7 +71,7 @@ def run_on_ray(
         ResourceError: not one trial fits.
     """
     local = _LOCAL_ENVIRONMENT if settings.address is None else {}
-    with _environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
@@ -102,11 +103,11 @@ def _trial_folder_name(trial: tune.experiment.Trial) -> str:
 
 @contextlib.contextmanager
 def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
-    """A connection to Ray, with this process's own signal handlers put back after Ray has replaced them."""
+    """A connection to Ray: the one that is there, or a new one that ends here."""
     if ray.is_initialized():
         yield
         return
-    with _signal_handlers_kept():
+    with _signals_kept_from_ray():
         if settings.address is not None:
             ray.init(
                 address=settings.address,
@@ -127,36 +128,27 @@ def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        with _signal_handlers_kept():
-            ray.shutdown()
+        ray.shutdown()
 
 
 @contextlib.contextmanager
-def _signal_handlers_kept() -> Iterator[None]:
+def _signals_kept_from_ray() -> Iterator[None]:
+    """Hold signals back and keep this process's handlers, which Ray replaces.
+
+    The processes that Ray starts meanwhile inherit that SIGTERM is held back, for good. Slurm sends it to all processes
+    of a job, and a Ray without its head takes a minute to give up; so only this process hears of it and ends in order.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that Ray reads, and put them back."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager

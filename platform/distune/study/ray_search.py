@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
@@ -59,17 +62,27 @@ class EngineBridge:
     def died(self, key: str, reason: str) -> None:
         """Tell the engine that the worker of a trial is gone."""
         self._watchdog.heard()
-        try:
-            self._engine.fail(key, reason)
-        except Exception as error:
-            self.error = self.error or error
+        self._told(lambda: self._engine.fail(key, reason))
 
     def is_over(self) -> bool:
-        """Whether everything is to stop now. Asked several times a second."""
+        """Whether everything is to stop now. Asked several times a second.
+
+        When it is, the engine is interrupted at once: winding Ray down takes seconds, and a job that was told to end
+        may be killed before they are over.
+        """
         message = self._watchdog.check(self._engine.in_flight)
         if message is not None:
             self._listener.message(message)
-        return self._should_stop() or self.error is not None or self._engine.failure is not None
+        is_over = self._should_stop() or self.error is not None or self._engine.failure is not None
+        if is_over and self.error is None:
+            self._told(self._engine.interrupt)
+        return is_over
+
+    def _told(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as error:
+            self.error = self.error or error
 
 
 class EngineSearcher(Searcher):
@@ -110,7 +123,7 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker has died, or has raised because it is spoilt."""
-        self._bridge.died(_key(trial), describe_death(trial.get_pickled_error()))
+        self._bridge.died(_key(trial), describe_death(_error(trial)))
 
 
 class EngineStopper(Stopper):
@@ -137,7 +150,17 @@ def describe_death(error: Exception | None) -> str:
     if isinstance(error, RayTaskError):
         return " ".join(str(error.cause).split())
     words = " ".join(str(error).split()) if error is not None else "no reason given"
-    return f"worker died: {words}"
+    cause = re.search(r"The actor is dead because (.*?)(?: Some common causes|$)", words)
+    return f"worker died: {words if cause is None else cause[1]}"
+
+
+def _error(trial: Trial) -> Exception | None:
+    # Where Tune has just put it on this machine; its own getters look where it would have been copied to.
+    file = trial.pickled_error_file
+    if file is None or not Path(file).is_file():
+        return None
+    error: Exception = cloudpickle.loads(Path(file).read_bytes())
+    return error
 
 
 def _key(trial: Trial) -> str:

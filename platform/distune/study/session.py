@@ -16,6 +16,7 @@ from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
 from distune.study.engine import StudyEngine
+from distune.study.environment import environment
 from distune.study.failures import StudyFailedError
 from distune.study.folder import SessionNote, StudyFolder, StudyIdentity
 from distune.study.ledger import Ledger
@@ -27,6 +28,11 @@ from distune.study.status import best, status_of
 from distune.study.storage import open_database, open_studies
 from distune.study.trials import SpecMaker
 from distune.tracking.tracker import Tracker
+
+_RAY_IMPORT_ENVIRONMENT = {
+    # Ray would print a paragraph for every worker that dies; the listener hears of it with the trial's end.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +151,8 @@ def _run(
             if identity.runner == "local":
                 run_locally(engine, simulate=identity.simulate, should_stop=stop)
             else:
-                from distune.study.ray_runner import run_on_ray  # Ray takes a second to load
+                with environment(_RAY_IMPORT_ENVIRONMENT):
+                    from distune.study.ray_runner import run_on_ray  # here, since Ray takes a second to load
 
                 run_on_ray(
                     engine, experiment.resources, simulate=identity.simulate, should_stop=stop, listener=listener
@@ -159,7 +166,7 @@ def _run(
 
 
 def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tracker: Tracker) -> None:
-    """Tell the tracker what the study has found so far, and give it the best student."""
+    """Tell the tracker what the study has found so far."""
     status = status_of(folder, experiment, ledger.known(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
@@ -168,6 +175,3 @@ def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tr
     if gain is not None:
         metrics[f"gain/{experiment.search.metric}"] = gain
     tracker.log_study(metrics, {"best_trial": winner.key})
-    weights = folder.trial(winner.number).best_checkpoint
-    if weights.is_file():
-        tracker.log_file(winner.key, weights, "student")

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what Slurm, Kubernetes and `kill` send."""
 
 
 class StopRequest:
@@ -24,7 +25,7 @@ class StopRequest:
     def install(self) -> None:
         """Handle the signals; again after a library has put its own handlers in place. Does nothing in a thread."""
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -37,7 +38,7 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Handle the signals for the length of a session."""
     request = StopRequest()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     request.install()
     try:
         yield request

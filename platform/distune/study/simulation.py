@@ -32,8 +32,9 @@ class Mishap(Settings):
 
     epoch: int = Field(ge=1)
     """The epoch that does not end well."""
-    kind: Literal["error", "out_of_memory", "nan", "kill"]
-    """An exception, a memory error, a loss that is not a number, or a worker that is killed."""
+    kind: Literal["error", "out_of_memory", "device_error", "nan", "kill"]
+    """An exception, one for lack of memory, one that spoils the worker, a loss that is not a number, or the end of the
+    worker."""
 
 
 class SimulationSettings(Settings):
@@ -43,6 +44,8 @@ class SimulationSettings(Settings):
     """How long an epoch takes."""
     mishaps: dict[str, Mishap] = {}
     """Key of a trial to its mishap. ``*`` stands for every searched trial."""
+    journal: str | None = None
+    """A file that gets a line for each epoch computed, to count those that restarts compute twice."""
 
     @classmethod
     def from_environment(cls) -> SimulationSettings:
@@ -70,6 +73,9 @@ class SimulatedWork:
         started = time.perf_counter()
         time.sleep(self._settings.epoch_s)
         epoch = self.epochs_done + 1
+        if self._settings.journal is not None:
+            with Path(self._settings.journal).open("a", encoding="utf-8") as file:
+                file.write(f"{self._spec.key} {epoch}\n")
         metrics = simulated_metrics(self._spec, epoch)
         metrics.setdefault(self._metric, metrics["search/AP"])
         self._suffer(epoch, metrics)
@@ -93,6 +99,8 @@ class SimulatedWork:
             raise RuntimeError(f"simulated error in epoch {epoch}")
         elif mishap.kind == "out_of_memory":
             raise MemoryError(f"simulated in epoch {epoch}")
+        elif mishap.kind == "device_error":
+            raise RuntimeError(f"CUDA error: simulated in epoch {epoch}")
         else:
             metrics["loss/task"] = math.nan
 

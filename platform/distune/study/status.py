@@ -9,7 +9,7 @@ from typing import Any
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
-from distune.records import Outcome, TrialRecord
+from distune.records import Outcome, TrialRecord, control_score
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.storage import open_database, open_studies
@@ -114,14 +114,12 @@ def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     Raises:
         StudyError: no trial has finished.
     """
-    finished = [record for record in status.trials if record.outcome is Outcome.FINISHED]
-    searched = [record for record in finished if not record.control]
+    searched = [record for record in status.trials if record.outcome is Outcome.FINISHED and not record.control]
     if not searched:
         raise StudyError(f"study {status.study}: no trial has finished yet")
     winner = max(searched, key=lambda record: record.metrics[status.metric])
-    controls = [record.metrics[status.metric] for record in finished if record.control]
-    gain = winner.metrics[status.metric] - sum(controls) / len(controls) if controls else None
-    return winner, gain
+    control = control_score(status.trials, status.metric)
+    return winner, None if control is None else winner.metrics[status.metric] - control
 
 
 def _known(folder: StudyFolder) -> list[KnownTrial]:

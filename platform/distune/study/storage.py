@@ -29,18 +29,24 @@ def open_database(path: Path) -> Iterator[optuna.storages.BaseStorage]:
     Only the driver opens it: a new file that is opened by several processes at once breaks in its migration.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not path.is_file():
-        # With a write-ahead log, readers such as `distune status` and optuna-dashboard never block the study.
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _LOCKED_TIMEOUT_S}}
-    )
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": lambda: _connect(path)})
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection whose readers, such as `distune status` and optuna-dashboard, never block the study.
+
+    A commit survives the end of the process at once, and that of the machine after some seconds: each one would wait
+    for the disk otherwise. What the last seconds cost then is no more than what the trials' folders tell anyway.
+    """
+    connection = sqlite3.connect(path, timeout=_LOCKED_TIMEOUT_S, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
 
 
 def open_studies(storage: optuna.storages.BaseStorage, name: str) -> tuple[optuna.Study, optuna.Study]:

@@ -169,10 +169,10 @@ def _truth(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCO
 def _detections(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCO:
     records: list[dict[str, Any]] = []
     for prediction in predictions:
-        columns = zip(_xywh(prediction["boxes"].numpy()), prediction["labels"], prediction["scores"], strict=True)
-        for box, label, value in columns:
-            record = _record(len(records), prediction, box, int(label), box[2] * box[3])
-            records.append({**record, "score": float(value)})
+        boxes = _xywh(prediction["boxes"].numpy())
+        for box, label, value in zip(boxes, prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True):
+            record = _record(len(records), prediction, box, label, box[2] * box[3])
+            records.append({**record, "score": value})
     return _coco(predictions, dataset, records)
 
 

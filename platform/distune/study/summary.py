@@ -1,0 +1,39 @@
+"""The picture of a study: curves and ranking, drawn from what its trials have on record."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from distune.reports.plots import Curve, draw_study, save_figure
+from distune.study.folder import StudyFolder
+from distune.study.status import StudyStatus
+
+
+def draw_summary(folder: StudyFolder, status: StudyStatus, *, teacher: float | None) -> Path | None:
+    """Draw ``report/study.png`` in the study's folder.
+
+    Args:
+        folder: of the study.
+        status: how it stands.
+        teacher: the teacher's value of the study's metric, None when there is no teacher.
+
+    Returns:
+        The file; None while no trial has a score.
+    """
+    curves = []
+    for record in status.trials:
+        scores = [
+            (report.epoch, report.metrics[status.metric])
+            for report in folder.trial(record.number).reports()
+            if math.isfinite(report.metrics.get(status.metric, math.nan))
+        ]
+        if scores:
+            epochs, values = zip(*scores, strict=True)
+            curves.append(Curve(record.key, record.outcome, record.control, epochs, values))
+    if not curves:
+        return None
+    figure = draw_study(curves, title=f"study {status.study}", metric=status.metric, teacher=teacher)
+    path = folder.path / "report" / "study.png"
+    save_figure(figure, path)
+    return path

@@ -1,0 +1,129 @@
+"""The objective over epochs: when it acts, when prototypes are made, and going on after an interruption."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+
+from distune.distillation.objective import Objective
+from support.objectives import SWEEP, TERMS, MakeTaps, build, never, run_epochs, source, values_of, with_prototypes
+
+
+def test_an_epoch_that_is_begun_again_is_reported_from_there(make_taps: MakeTaps) -> None:
+    objective = with_prototypes(make_taps)
+    objective(*make_taps(seed=1))
+    objective.begin_epoch(0, source(make_taps))
+    losses = values_of(objective(*make_taps(seed=2)))
+    assert objective.end_epoch()["loss/global_knowledge"] == pytest.approx(losses["global_knowledge"])
+
+
+def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) -> None:
+    before = torch.get_rng_state()
+    objective = build()
+    run_epochs(objective, make_taps, range(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    again, other = build(), build(seed=1)
+    first = next(build().parameters())
+    assert torch.equal(first, next(again.parameters()))
+    assert not torch.equal(first, next(other.parameters()))
+
+
+def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
+    objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": SWEEP}}, num_epochs=5)
+    assert [objective.is_active_in(epoch) for epoch in range(5)] == [False, True, True, False, False]
+    for epoch in range(5):
+        objective.begin_epoch(epoch, source(make_taps) if epoch in (1, 2) else never)
+        assert objective(*make_taps()).keys() == (TERMS if epoch in (1, 2) else set())
+        assert ("prototypes/instances" in objective.end_epoch()) == (epoch in (1, 2))
+
+
+def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
+    objective = build()
+    objective.begin_epoch(0, never)
+    losses = objective(*make_taps(boxes_per_image=(9, 9)))
+    assert losses.keys() == {"local_knowledge", "soft_labels"}
+    metrics = objective.end_epoch()
+    assert metrics["filter/without_prototypes"] == metrics["filter/kept_local"] == 1
+    assert "filter/discrepancy" not in metrics
+    assert metrics["prototypes/instances"] > 9
+    assert objective.prototypes is not None
+    origins = objective.prototypes.origin[objective.prototypes.valid]
+    assert (origins >= 0).all()
+    objective.begin_epoch(1, never)
+    assert objective(*make_taps()).keys() == TERMS
+    assert objective.end_epoch()["filter/without_prototypes"] < 1
+
+
+def test_prototypes_made_once_wait_for_something_to_make_them_of(make_taps: MakeTaps) -> None:
+    objective = build({"start_epoch": 1, "prototypes": {"refresh_epochs": 0}}, num_epochs=6)
+    made = []
+    for epoch in range(6):
+        objective.begin_epoch(epoch, never)
+        objective(*make_taps(seed=epoch, boxes_per_image=(0, 0) if epoch < 3 else (9, 9)))
+        made.append("prototypes/instances" in objective.end_epoch())
+    assert made == [False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("refresh_epochs", "made_at_end_of"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (4, [0, 4]), (0, [0])]
+)
+def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
+    make_taps: MakeTaps, refresh_epochs: int, made_at_end_of: list[int]
+) -> None:
+    objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
+    made = []
+    for epoch in range(6):
+        metrics = run_epochs(objective, make_taps, range(epoch, epoch + 1))[0]
+        if "prototypes/instances" in metrics:
+            made.append(epoch)
+        assert objective.keeper is not None
+        assert objective.keeper.harvest is not None
+        waits = epoch < made_at_end_of[-1] and epoch not in made_at_end_of
+        assert (int(objective.keeper.harvest.seen.sum()) > 0) == waits
+    assert made == made_at_end_of
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2, 3])
+@pytest.mark.parametrize("refresh_epochs", [1, 3])
+def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
+    make_taps: MakeTaps, interrupted_after: int, refresh_epochs: int
+) -> None:
+    def fresh() -> Objective:
+        return build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
+
+    whole = fresh()
+    expected = run_epochs(whole, make_taps, range(6))
+    first = fresh()
+    run_epochs(first, make_taps, range(interrupted_after))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = fresh()
+    second.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    assert (second.prototypes is None) == (first.prototypes is None)
+    found = run_epochs(second, make_taps, range(interrupted_after, 6))
+    assert found == expected[interrupted_after:]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
+    changes = {"prototypes": {"source": SWEEP, "refresh_epochs": 0}}
+    first, second = build(changes), build(changes)
+    first.begin_epoch(0, source(make_taps))
+    second.load_state_dict(first.state_dict())
+    second.begin_epoch(1, never)
+    first.begin_epoch(1, never)
+    assert values_of(first(*make_taps())) == values_of(second(*make_taps()))
+
+
+def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
+    objective = build()
+    run_epochs(objective, make_taps, range(1))
+    state = copy.deepcopy(objective.state_dict())
+    clone = copy.deepcopy(objective)
+    run_epochs(clone, make_taps, range(1, 3))
+    assert all(torch.equal(value, objective.state_dict()[name]) for name, value in state.items())

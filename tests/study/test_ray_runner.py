@@ -1,0 +1,201 @@
+"""Whole simulated studies on Ray: trials, mishaps, quiet terminals, signals and restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from distune.config.home import Home
+from distune.records import Outcome, TrialState
+from distune.study.creation import create_study
+from distune.study.ray_runner import run_on_ray
+from distune.study.ray_trainable import limit_threads
+from distune.study.session import run_session
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import read_study
+from study.bench import MakeBench, MakeLoaded, Witness
+
+pytestmark = pytest.mark.ray
+
+REPOSITORY = Path(__file__).parents[2]
+MISHAPS = {
+    "3": {"epoch": 2, "kind": "kill"},
+    "5": {"epoch": 1, "kind": "error"},
+    "6": {"epoch": 1, "kind": "nan"},
+    "7": {"epoch": 1, "kind": "device_error"},
+}
+SESSION = """
+import sys
+from pathlib import Path
+from distune.study.folder import StudyFolder
+from distune.study.listener import NullListener
+from distune.study.session import run_session
+from distune.tracking.tracker import NullTracker
+
+folder = StudyFolder(Path(sys.argv[1]))
+result = run_session(folder, tracker=NullTracker(), listener=NullListener(), teacher_weights=None)
+sys.exit(0 if result.state == "interrupted" else 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gets a line for each epoch that any worker of this module computes, from the shared cluster."""
+    return tmp_path_factory.mktemp("ray") / "journal"
+
+
+@pytest.fixture(scope="module")
+def cluster(journal: Path) -> Iterator[None]:
+    """One Ray for the whole module; workers inherit the environment that it was started in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": MISHAPS, "journal": str(journal)}))
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+        patch.chdir(REPOSITORY)
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**27)
+        yield
+        ray.shutdown()
+
+
+def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> None:
+    bench = make_bench(search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}})
+    journal.unlink(missing_ok=True)
+    engine = bench.engine()
+    environment = dict(os.environ)
+    run_on_ray(
+        engine, bench.loaded.experiment.resources, simulate=True, should_stop=lambda: False, listener=bench.witness
+    )
+    assert ray.is_initialized(), "a connection that was there before is left alone"
+    assert dict(os.environ) == environment
+    assert engine.is_over
+
+    states = bench.states()
+    assert len(states) == 14
+    assert {TrialState.COMPLETE, TrialState.PRUNED} <= set(states)
+    outcomes = bench.witness.outcomes()
+    assert outcomes.pop("control-1") is Outcome.FINISHED
+    assert outcomes.pop("3") is Outcome.FAILED
+    assert outcomes.pop("5") is Outcome.FAILED
+    assert outcomes.pop("7") is Outcome.FAILED
+    assert outcomes.pop("6") is Outcome.DIVERGED
+    assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
+    known = bench.known()
+    assert re.match("worker died: .*SYSTEM_ERROR", known[3].reason or "")
+    assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
+    assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
+    assert "Traceback" in (bench.folder("5").path / "error.txt").read_text()
+
+    lines = [line.split() for line in journal.read_text().splitlines()]
+    computed = Counter((key, int(epoch)) for key, epoch in lines)
+    assert set(computed.values()) == {1}
+    assert set(computed) - set(bench.witness.points) == {("3", 2), ("5", 1), ("7", 1)}, (
+        "only what a mishap cut off is missing"
+    )
+    assert max(Counter(bench.witness.points).values()) == 1
+    for key in bench.witness.outcomes():
+        reports = bench.folder(key).reports()
+        assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+
+
+def test_the_engine_s_errors_come_out_as_they_are(
+    cluster: None, make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(search={"num_trials": 2})
+    engine = bench.engine()
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(engine._ledger, "report", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run_on_ray(
+            engine, bench.loaded.experiment.resources, simulate=True, should_stop=lambda: False, listener=bench.witness
+        )
+
+
+def test_torch_gets_as_many_threads_as_the_trial_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "99")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=threads.append))
+    for cpus in (0.5, 1.0, 3.9):
+        limit_threads(cpus)
+        assert os.environ["OMP_NUM_THREADS"] == str(threads[-1])
+    assert threads == [1, 1, 3]
+
+
+def test_platform_is_the_standard_library_s_module_in_a_worker(cluster: None) -> None:
+    """The checkout, this process's working directory, holds a folder of that name."""
+    assert (REPOSITORY / "platform").is_dir()
+    assert not (REPOSITORY / "platform" / "__init__.py").exists()
+
+    def look() -> tuple[str, str]:
+        import platform
+
+        return str(platform.__file__), str(Path.cwd()) if platform.python_version() else ""
+
+    for file, folder in (ray.get(ray.remote(look).remote()), look()):
+        assert file == os.__file__.replace("os.py", "platform.py")
+        assert folder == str(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        pytest.param(signal.SIGTERM, False, id="SIGTERM to the driver"),
+        pytest.param(signal.SIGINT, True, id="Ctrl-C, which the terminal sends to all its processes"),
+    ],
+)
+def test_a_signal_and_a_resume(
+    cluster: None, journal: Path, make_loaded: MakeLoaded, tmp_path: Path, number: signal.Signals, to_all: bool
+) -> None:
+    """Epochs computed are epochs on record, none twice, and nothing stays RUNNING."""
+    home = Home(tmp_path)
+    loaded = make_loaded(search={"num_trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 3}})
+    folder = create_study(loaded, home, name="one", simulate=True, runner="ray", replace=False)
+    mishaps = {"0": {"epoch": 2, "kind": "kill"}, "1": {"epoch": 1, "kind": "error"}}
+    simulation = json.dumps({"epoch_s": 0.15, "journal": str(journal), "mishaps": mishaps})
+    journal.unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SESSION, str(folder.path)],
+        env={**os.environ, ENVIRONMENT_VARIABLE: simulation},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (journal.is_file() and len(journal.read_text().splitlines()) > 6):
+        assert process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, b""), "a session prints nothing by itself, whatever happens to a worker"
+    status = read_study(home, "one")
+    assert status.state == "interrupted"
+    assert any(trial.outcome is Outcome.INTERRUPTED for trial in status.trials)
+
+    witness = Witness()
+    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    status = read_study(home, "one")
+    assert status.state == "finished"
+    assert len(status.trials) == 6
+    assert all(trial.state is not TrialState.RUNNING for trial in status.trials)
+    computed = [tuple(line.split()) for line in journal.read_text().splitlines()]
+    recorded = [(trial.key, str(epoch)) for trial in status.trials for epoch in range(1, trial.epochs + 1)]
+    cut_off = {("0", "2"), ("1", "1"), ("3", "2")}  # by the mishaps of both clusters
+    assert set(computed) - set(recorded) <= cut_off
+    assert {epoch for epoch, count in Counter(computed).items() if count > 1} <= cut_off

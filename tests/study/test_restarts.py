@@ -1,0 +1,135 @@
+"""Sessions that are cut off: nothing is lost, nothing is done twice, and the study is the one it would have been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distune.records import EpochReport, Outcome, TrialState
+from distune.study.listener import Decision
+from study.bench import METRIC, MakeBench, take, tell
+
+
+class Crash(BaseException):
+    """Stands for a driver that is killed."""
+
+
+@pytest.mark.parametrize("where", ["log_epoch", "end_trial", "report", "announce_ending", "end"])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, where: str, after: int
+) -> None:
+    """Kill the driver just before the n-th write of a kind, go on, and compare with a study that was left alone."""
+    undisturbed = make_bench(search={"num_trials": 7})
+    undisturbed.run()
+    expected = {number: (trial.state, trial.params, trial.scores) for number, trial in undisturbed.known().items()}
+
+    bench = make_bench(search={"num_trials": 7})
+    bench.trials = bench.trials.with_name("disturbed")
+    engine = bench.engine()
+    target = bench.witness if where in ("log_epoch", "end_trial") else engine._ledger
+    real = getattr(target, where)
+    calls = 0
+
+    def killed(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Crash
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, where, killed)
+        with pytest.raises(Crash):
+            bench.run(engine)
+    bench.run()
+    got = {number: (trial.state, trial.params, trial.scores) for number, trial in bench.known().items()}
+    assert got == expected
+    assert set(bench.witness.points) == set(undisturbed.witness.points)
+    assert bench.witness.outcomes() == undisturbed.witness.outcomes()
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 10, 17])
+def test_many_short_sessions_equal_one_long_one(make_bench: MakeBench, epochs: int) -> None:
+    undisturbed = make_bench(search={"num_trials": 7})
+    undisturbed.run()
+    bench = make_bench(search={"num_trials": 7})
+    bench.trials = bench.trials.with_name("in-parts")
+    engine = bench.engine()
+    for _ in range(200):
+        bench.run(engine, stop_after_epochs=epochs)
+        engine.interrupt()
+        engine = bench.engine()
+        if engine.is_over:
+            break
+    assert engine.is_over
+    assert {n: (t.state, t.params, t.scores) for n, t in bench.known().items()} == {
+        n: (t.state, t.params, t.scores) for n, t in undisturbed.known().items()
+    }
+    assert sorted(bench.witness.decisions) == sorted(undisturbed.witness.decisions)
+
+
+def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    control, first = take(engine), take(engine)
+    tell(bench, engine, first, 1, 20.0)
+    engine.interrupt()
+    assert bench.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
+    assert bench.known()[0].state is bench.known()[-1].state is TrialState.RUNNING
+    assert not engine.is_over
+    assert engine.next_trial() is None
+    assert tell(bench, engine, first, 2, 20.0) is Decision.STOP
+    again = bench.engine()
+    assert [take(again).key, take(again).key] == ["control-1", "0"]
+    assert take(again).number == 1
+    assert tell(bench, again, control, 1, 5.0) is Decision.CONTINUE
+
+
+def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    take(engine)
+    first = take(engine)
+    again = bench.engine()
+    again.interrupt()
+    assert bench.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
+    assert take(bench.engine()).key == "control-1"
+    assert first.params == bench.known()[0].params
+
+
+def test_epochs_that_only_the_folder_knows_are_put_on_record(make_bench: MakeBench) -> None:
+    bench = make_bench(training={"epochs": 3}, search={"scheduler": {"kind": "none"}, "num_trials": 1})
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    tell(bench, engine, spec, 1, 20.0)
+    for epoch in (2, 3):
+        bench.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
+    again = bench.engine()
+    assert take(again).key == "control-1"
+    assert again.next_trial() is None, "the trial has done its budget and needs no worker"
+    assert bench.known()[0].state is TrialState.COMPLETE
+    assert bench.known()[0].scores == {1: 20.0, 2: 22.0, 3: 23.0}
+    assert bench.studies()[0].trials[0].value == 23.0
+
+
+def test_a_trial_cut_off_before_it_had_all_its_values_goes_on_with_them(make_bench: MakeBench) -> None:
+    bench = make_bench(search={"defaults_first": False})
+    trial = bench.studies()[0].ask()
+    value = trial.suggest_float("distillation.global_knowledge.weight", 0.5, 50.0, log=True)
+    engine = bench.engine()
+    spec = take(engine)
+    assert spec.number == 0
+    assert spec.params["distillation.global_knowledge.weight"] == value
+    assert set(spec.params) == set(bench.loaded.varied)
+
+
+def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
+    engine = bench.engine()
+    take(engine)
+    take(engine)
+    assert bench.folder("0").reports() == []

@@ -1,0 +1,71 @@
+"""Objectives of tests, and what to run them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from distune.config.distillation import DistillationSettings
+from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.distillation.objective import Objective
+
+MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
+Batch = tuple[NeckMaps, NeckMaps, Instances]
+TERMS = {"global_knowledge", "local_knowledge", "soft_labels"}
+SWEEP = {"kind": "sweep", "max_images": 50}
+
+
+def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
+    values: dict[str, Any] = {"min_box_side_px": 8.0, "per_class": 3, "density_quantile": 0.2}
+    changes = dict(changes or {})
+    prototypes = values | changes.pop("prototypes", {})
+    local = {"base_size_px": 6.0} | changes.pop("local_knowledge", {})
+    settings = DistillationSettings.model_validate({"prototypes": prototypes, "local_knowledge": local, **changes})
+    known: dict[str, Any] = {
+        "num_classes": 3,
+        "strides": (8, 16, 32),
+        "student_channels": 6,
+        "teacher_channels": 8,
+        "score_kind": "sigmoid",
+        "num_epochs": 4,
+        "seed": 0,
+    }
+    return Objective(settings, **(known | arguments))
+
+
+def source(make_taps: MakeTaps, **arguments: Any) -> Callable[[int], Iterator[Batch]]:
+    def sweep(_: int) -> Iterator[Batch]:
+        for seed in range(20, 24):
+            student, teacher = make_taps(seed=seed, boxes_per_image=(6, 6), **arguments)
+            yield {s: m.detach() for s, m in student.neck.items()}, teacher.neck, student.instances
+
+    return sweep
+
+
+def never(_: int) -> Iterator[Batch]:
+    raise AssertionError("no sweep is needed here")
+
+
+def with_prototypes(make_taps: MakeTaps, changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
+    changes = dict(changes or {})
+    changes["prototypes"] = {"source": SWEEP} | changes.get("prototypes", {})
+    objective = build(changes, **arguments)
+    objective.begin_epoch(0, source(make_taps))
+    return objective
+
+
+def values_of(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(loss.detach()) for name, loss in losses.items()}
+
+
+def run_epochs(objective: Objective, make_taps: MakeTaps, epochs: range) -> list[dict[str, float]]:
+    """Trains nothing: two batches an epoch, which differ from epoch to epoch."""
+    metrics = []
+    for epoch in epochs:
+        objective.begin_epoch(epoch, never)
+        for step in range(2):
+            objective(*make_taps(seed=10 * epoch + step, boxes_per_image=(7, 5)))
+        metrics.append(objective.end_epoch())
+    return metrics
