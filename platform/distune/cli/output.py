@@ -20,9 +20,7 @@ def print_json(values: Any) -> None:
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
 
 
-def trial_table(
-    rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False
-) -> Table:
+def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:
     """The table of trials for a terminal."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("trial")

@@ -8,18 +8,15 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.sweep import SweepSource
-from distune.training.evaluate import predict, score
+from distune.training.evaluate import Prediction, predict, score
 from distune.training.precision import autocast
 from distune.training.student import Student, is_finite
 from distune.training.sweep import sweep_source
-
-Prediction = dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)

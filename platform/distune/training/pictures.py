@@ -14,6 +14,7 @@ from torchvision.utils import draw_bounding_boxes, make_grid
 
 from distune.data.dataset import DetectionDataset
 from distune.distillation.prototypes import Prototypes
+from distune.training.evaluate import Prediction
 from distune.training.folder import write_atomically
 
 FOLDER = "pictures"
@@ -29,13 +30,13 @@ _MAX_CLASSES = 12
 
 
 def draw_detections(
-    dataset: DetectionDataset, predictions: Sequence[dict[str, Tensor]], num_pictures: int, folder: Path
+    dataset: DetectionDataset, predictions: Sequence[Prediction], num_pictures: int, folder: Path
 ) -> Path | None:
     """Draw the first images of a data set: true boxes in white, detections in the colour of their class.
 
     Args:
         dataset: what was predicted on.
-        predictions: of each image ``boxes`` (n, 4) in its own pixels, ``labels`` (n,) and ``scores`` (n,).
+        predictions: as ``evaluate.predict`` gives them.
         num_pictures: how many images.
         folder: of the trial; the picture is ``pictures/detections.png`` in it.
 
@@ -46,7 +47,7 @@ def draw_detections(
     if count == 0:
         return None
     chosen = np.linspace(0, len(predictions) - 1, count).round().astype(int)
-    pictures = [_with_boxes(dataset, int(index), predictions[int(index)]) for index in chosen]
+    pictures = [_with_boxes(dataset, predictions[int(position)]) for position in chosen]
     path = folder / FOLDER / DETECTIONS
     _write(_grid(pictures, columns=min(3, count)), path)
     return path
@@ -80,7 +81,8 @@ def draw_prototypes(dataset: DetectionDataset, prototypes: Prototypes, folder: P
     return path
 
 
-def _with_boxes(dataset: DetectionDataset, index: int, prediction: dict[str, Tensor]) -> Tensor:
+def _with_boxes(dataset: DetectionDataset, prediction: Prediction) -> Tensor:
+    index = int(prediction["image_index"])
     image = dataset.image(index)
     scale = _PICTURE_PX / max(image.shape[-2:])
     image = _resized(image, scale)
