@@ -144,6 +144,29 @@ class TestFamily:
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
 
+    def test_boxes_stay_exact_in_bfloat16(self, family: str) -> None:
+        detector = build(family)
+        images = [torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(2))]
+        detector.model.eval()
+        seen: list[torch.Tensor] = []
+        for name, module in detector.model.named_modules():
+            if name.endswith("anchor_generator"):
+                module.register_forward_hook(lambda _module, _inputs, anchors: seen.extend(anchors))
+        with torch.no_grad():
+            detector.model(images)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = detector.model(images)[0]
+        assert torch.equal(seen[0], seen[1])
+        assert seen[1].dtype == found["boxes"].dtype == found["scores"].dtype == torch.float32
+
+    def test_a_step_in_bfloat16_is_finite(self, family: str) -> None:
+        detector = build(family)
+        images, targets = batch()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            taps = detector.learn(images, targets)
+        assert all(torch.isfinite(loss) for loss in taps.losses.values())
+        assert taps.scores.logits_RC.dtype == torch.float32
+
 
 def test_strides_common_to_both_families() -> None:
     probe = torch.zeros(3, 64, 96)

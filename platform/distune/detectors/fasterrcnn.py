@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import fastrcnn_loss
@@ -16,6 +15,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from distune.config.detector import FasterRcnnSettings
 from distune.detectors.backbone import build_pyramid
+from distune.detectors.exact_boxes import Float32AnchorGenerator, answer_in_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import observing
 from distune.detectors.taps import ClassScores, Instances, NeckMaps, StudentTaps, TeacherTaps
@@ -40,11 +40,13 @@ class FasterRcnnDetector:
             pyramid,
             min_size=min_size_px,
             max_size=max_size_px,
-            rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes)),
+            rpn_anchor_generator=Float32AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes)),
             box_head=TwoMLPHead(settings.fpn_channels * _POOLED_CELLS, settings.box_head_channels),
             box_predictor=predictor(settings.box_head_channels, num_classes + 1),
             box_batch_size_per_image=settings.proposals_per_image,
         )
+        answer_in_float32(self._parts.rpn.head)
+        answer_in_float32(self._parts.roi_heads.box_predictor)
         self.model: nn.Module = self._parts
 
     def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:

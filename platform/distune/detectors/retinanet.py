@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from distune.config.detector import RetinaNetSettings
 from distune.detectors.backbone import build_pyramid
+from distune.detectors.exact_boxes import Float32AnchorGenerator, answer_in_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import observing
 from distune.detectors.taps import ClassScores, Instances, NeckMaps, StudentTaps, TeacherTaps
@@ -39,6 +39,8 @@ class RetinaNetDetector:
             max_size=max_size_px,
             anchor_generator=_anchors(settings.anchor_scale),
         )
+        answer_in_float32(self._parts.head.classification_head)
+        answer_in_float32(self._parts.head.regression_head)
         self.model: nn.Module = self._parts
 
     def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
@@ -94,13 +96,13 @@ class RetinaNetDetector:
         return matched
 
 
-def _anchors(scale: float) -> AnchorGenerator:
+def _anchors(scale: float) -> Float32AnchorGenerator:
     """torchvision's anchors of RetinaNet, times ``scale``."""
     sizes = tuple(
         tuple(scale * size for size in (base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))))
         for base in (32, 64, 128, 256, 512)
     )
-    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    return Float32AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
 
 
 def _scores(logits_bac: Tensor, matched_ba: Tensor, counts: tuple[int, ...]) -> ClassScores:

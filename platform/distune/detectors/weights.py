@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,16 +45,25 @@ def fetch_weights(name: str) -> Weights:
         raise WeightsError(
             f"weights {name}: there is no such file; torchvision's are written <Model>_Weights.<VERSION>"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"weights {name}: not a file of tensors: {reason}") from None
+    content = read_tensors(path)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         return Weights(_tensors(content["model"], name), _classes(content))
     if not isinstance(content, Mapping):
         raise WeightsError(f"weights {name}: holds a {type(content).__name__}, not a state dict")
     return Weights(_tensors(content, name), None)
+
+
+def read_tensors(path: Path) -> Any:
+    """What a file holds, tensors on the CPU and plain values. Nothing in it can run code.
+
+    Raises:
+        WeightsError: there is no such file, or it is torn or not a file of tensors.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a torn file can end the reader in any way
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"weights {path}: not a file of tensors: {reason}") from None
 
 
 def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: Sequence[str] = ()) -> list[str]:

@@ -50,6 +50,7 @@ class Bench:
             batch_size=settings.batch_size,
             seed=seed,
             num_workers=self.experiment.resources.loader_workers,
+            pin_memory=self.device.type == "cuda",
         )
 
     def student(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from distune.errors import TrialError
+from distune.detectors.weights import read_tensors
+from distune.errors import TrialError, WeightsError
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -36,7 +36,7 @@ def load(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        state = read_tensors(path)
+    except WeightsError:
         return None
     return state if isinstance(state, dict) else None

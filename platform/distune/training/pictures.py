@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.io import encode_png
 from torchvision.utils import draw_bounding_boxes, make_grid
 
 from distune.data.dataset import DetectionDataset
@@ -127,4 +128,6 @@ def _grid(pictures: Sequence[Tensor], *, columns: int) -> Tensor:
 
 
 def _write(picture: Tensor, path: Path) -> None:
-    write_atomically(path, bytes(encode_png(picture).numpy().tobytes()))
+    content = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(content, format="PNG")
+    write_atomically(path, content.getvalue())

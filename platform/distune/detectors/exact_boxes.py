@@ -1,0 +1,37 @@
+"""Keeps boxes exact under mixed precision.
+
+torchvision gives anchors the type of the feature maps, and decoded boxes the type of the head's outputs. In bfloat16,
+which has eight significant bits, coordinates of a 1333-pixel image would be off by up to four pixels. Anchors and the
+outputs of heads are therefore float32 here, whatever autocast does in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+
+class Float32AnchorGenerator(AnchorGenerator):  # type: ignore[misc]
+    """torchvision's anchors, in float32 for feature maps of any type."""
+
+    def forward(self, image_list: Any, feature_maps: list[Tensor]) -> list[Tensor]:
+        """The anchors of each image, (A, 4) float32, xyxy pixels of the padded batch."""
+        shapes_only = [each.new_empty((), dtype=torch.float32).expand(each.shape) for each in feature_maps]
+        anchors: list[Tensor] = super().forward(image_list, shapes_only)
+        return anchors
+
+
+def answer_in_float32(head: nn.Module) -> None:
+    """Let a head's outputs be float32. Nothing changes where they are already, nor in the state dict."""
+    head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
+
+
+def _float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    if isinstance(outputs, dict):
+        return {name: _float32(each) for name, each in outputs.items()}
+    return type(outputs)(_float32(each) for each in outputs)

@@ -1,0 +1,15 @@
+"""For all tests: one thread each, so that two cores are not fought over, and nothing that calls home."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(
+    {
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+)

@@ -1,0 +1,231 @@
+"""Whole-system proofs of the training loop, bit for bit on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distune.config.experiment import Experiment, without_distillation
+from distune.data.build import build_splits
+from distune.data.stream import Batch
+from distune.detectors.taps import Detector, TeacherTaps
+from distune.training.assembly import Bench
+from distune.training.cohort import Cohort, EpochResult
+from distune.training.folder import TrialFolder
+from distune.training.run import SoloRun
+from distune.training.student import Student
+from support.experiments import small_experiment
+
+State = dict[str, Tensor]
+FASTER = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "retinanet": {},
+    "fasterrcnn": {"student": FASTER, "teacher": FASTER},
+    "retinanet from fasterrcnn": {"teacher": FASTER, "distillation": {"soft_labels": {"weight": 0.0}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def bench(experiment: Experiment) -> Bench:
+    return Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
+
+
+def teacher_of(each: Bench) -> Detector:
+    return each.detector(each.experiment.teacher, seed=77)
+
+
+def cohort_of(each: Bench, *, distils: bool) -> Cohort:
+    training = each.experiment.training
+    teacher = teacher_of(each) if distils else None
+    return each.cohort(training, each.stream(training, seed=training.seed), teacher, first_epoch=0)
+
+
+def student_of(each: Bench, key: str, *, seed: int = 0, distils: bool = True) -> Student:
+    experiment = each.experiment
+    return each.student(
+        key,
+        experiment.student,
+        experiment.training,
+        seed=seed,
+        steps_per_epoch=len(each.stream(experiment.training, seed=experiment.training.seed)),
+        teacher=teacher_of(each) if distils else None,
+    )
+
+
+def train(cohort: Cohort, students: list[Student], epochs: int = 2) -> list[dict[str, EpochResult]]:
+    for student in students:
+        cohort.join(student)
+    return [cohort.run_epoch() for _ in range(epochs)]
+
+
+def weights(student: Student) -> State:
+    return {name: value.clone() for name, value in student.detector.model.state_dict().items()}
+
+
+def assert_equal(first: State, second: State) -> None:
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, different
+
+
+def differ(first: State, second: State) -> bool:
+    return any(not torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
+    experiment = small_experiment(FAMILIES[family])
+    control = Experiment.model_validate(without_distillation(experiment.to_dict()))
+    states = []
+    for given, distils in ((control, True), (control, False), (experiment, True)):
+        each = bench(given)
+        student = student_of(each, "only", distils=distils)
+        results = train(cohort_of(each, distils=distils), [student])
+        assert all(result["only"].error is None for result in results)
+        states.append(weights(student))
+    assert_equal(states[0], states[1])
+    assert differ(states[0], states[2]), "distillation changed nothing"
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
+def test_a_student_does_not_depend_on_its_company(family: str) -> None:
+    each = bench(small_experiment(FAMILIES[family]))
+    alone = student_of(each, "a")
+    train(cohort_of(each, distils=True), [alone])
+    company = [student_of(each, "b", seed=5), student_of(each, "a"), student_of(each, "c", distils=False)]
+    train(cohort_of(each, distils=True), company)
+    assert_equal(weights(alone), weights(company[1]))
+    assert differ(weights(company[0]), weights(company[1]))
+
+
+def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = bench(small_experiment())
+    good, bad = student_of(each, "good"), student_of(each, "bad", seed=1)
+
+    def fail(batch: Batch, teacher: TeacherTaps | None) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(bad, "step", fail)
+    cohort = cohort_of(each, distils=True)
+    results = train(cohort, [bad, good], epochs=1)[0]
+    assert isinstance(results["bad"].error, torch.OutOfMemoryError)
+    assert results["good"].error is None
+    assert set(cohort.run_epoch()) == {"good"}
+    alone = student_of(each, "good")
+    train(cohort_of(each, distils=True), [alone], epochs=2)
+    assert_equal(weights(alone), weights(good))
+
+
+def test_a_student_joins_and_another_leaves_between_epochs() -> None:
+    each = bench(small_experiment())
+    first, second = student_of(each, "first"), student_of(each, "second", seed=3)
+    cohort = cohort_of(each, distils=True)
+    cohort.join(first)
+    assert set(cohort.run_epoch()) == {"first"}
+    cohort.join(second)
+    assert set(cohort.run_epoch()) == {"first", "second"}
+    cohort.leave("first")
+    assert set(cohort.run_epoch()) == {"second"}
+    assert (first.epochs_done, second.epochs_done) == (2, 2)
+
+
+def test_training_leaves_global_random_numbers_alone() -> None:
+    each = bench(small_experiment(FAMILIES["fasterrcnn"]))
+    student = student_of(each, "a")
+    cohort = cohort_of(each, distils=True)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    train(cohort, [student], epochs=1)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def solo(each: Bench, folder: Path) -> SoloRun:
+    experiment = each.experiment
+    return SoloRun(
+        each,
+        experiment.student,
+        experiment.training,
+        seed=experiment.training.seed,
+        teacher=teacher_of(each),
+        folder=TrialFolder(folder),
+        metric="search/AP",
+        num_pictures=2,
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"distillation": {"preset": "gkd_released"}}, FAMILIES["fasterrcnn"]])
+@pytest.mark.parametrize("refresh", [1, 2])
+def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: dict[str, Any], refresh: int) -> None:
+    values = {**changes, "distillation": {**changes.get("distillation", {}), "prototypes": {"refresh_epochs": refresh}}}
+    values["distillation"]["prototypes"]["min_box_side_px"] = 4
+    each = bench(small_experiment(values))
+    whole = solo(each, tmp_path / "whole")
+    reports = [whole.run_epoch() for _ in range(3)]
+    resumed_reports = []
+    for _ in range(3):
+        part = solo(each, tmp_path / "parts")
+        resumed_reports.append(part.run_epoch())
+        part.close()
+    for report, resumed in zip(reports, resumed_reports, strict=True):
+        assert report.epoch == resumed.epoch
+        assert timeless(report.metrics) == timeless(resumed.metrics)
+    states = [torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts")]
+    assert_equal(states[0], states[1])
+    assert [each.epoch for each in TrialFolder(tmp_path / "parts").reports()] == [1, 2, 3]
+    assert (tmp_path / "whole" / "pictures" / "detections.png").is_file()
+
+
+def timeless(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> None:
+    each = bench(small_experiment())
+    run = solo(each, tmp_path)
+    run.run_epoch()
+    run.run_epoch()
+    folder = TrialFolder(tmp_path)
+    folder.truncate(1)
+    with folder.metrics_file.open("ab") as file:
+        file.write(b'{"epoch": 2, "met')
+    again = solo(each, tmp_path)
+    assert again.epochs_done == 2
+    assert [report.epoch for report in folder.reports()] == [1, 2]
+
+
+def test_a_damaged_checkpoint_starts_the_trial_anew(tmp_path: Path) -> None:
+    each = bench(small_experiment())
+    solo(each, tmp_path).run_epoch()
+    (tmp_path / "last.pt").write_bytes(b"torn")
+    again = solo(each, tmp_path)
+    assert again.epochs_done == 0
+    assert TrialFolder(tmp_path).reports() == []
+
+
+def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> None:
+    each = bench(small_experiment({"training": {"optimizer": {"kind": "sgd", "learning_rate": 1e9}}}))
+    run = solo(each, tmp_path)
+    reports = [run.run_epoch() for _ in range(2)]
+    assert not reports[-1].is_finite("search/AP")
+    assert "search/AP" not in reports[-1].metrics
+    state = torch.load(tmp_path / "last.pt", weights_only=True) if (tmp_path / "last.pt").exists() else None
+    assert state is None or all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_the_best_checkpoint_is_the_student_alone(tmp_path: Path) -> None:
+    each = bench(small_experiment())
+    solo(each, tmp_path).run_epoch()
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert content["classes"] == list(each.splits.classes)
+    fresh = each.detector(each.experiment.student, seed=9)
+    fresh.model.load_state_dict(content["model"])
+    assert content["epoch"] == 1
