@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-export RAY_AUTH_MODE := disabled
-export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help setup quickstart check test lint lock clean
 
@@ -16,8 +14,7 @@ setup: $(STAMP) ## Make .venv and install everything into it, pinned
 
 quickstart: setup ## Run a whole small study on generated data, then say where to look
 	$(BIN)/distune launch quickstart --replace
-	$(BIN)/distune status quickstart
-	$(BIN)/distune best quickstart
+	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
 check: lint ## Format, lint, types and the fast tests
 	$(BIN)/python -m pytest -q -m "not ray and not server and not slow"

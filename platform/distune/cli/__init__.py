@@ -1,5 +1,1 @@
 """The command line. Everything that a person reads on a terminal is said here and nowhere below."""
-
-from distune.cli.main import main
-
-__all__ = ["main"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,10 +22,12 @@ from distune.study.folder import StudyFolder
 from distune.study.resources import check_resources
 from distune.study.session import SessionResult, run_session
 from distune.study.status import best, find_study, read_study
-from distune.study.summary import draw_summary
 from distune.tracking.build import build_tracker
 from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri
+
+if TYPE_CHECKING:
+    from distune.training.teacher import Teacher
 
 
 class Runner(StrEnum):
@@ -69,12 +71,15 @@ def launch(
     check_resources(loaded.experiment.resources, simulate=simulate)
     if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
         check_uri(loaded.experiment.tracking.uri)
-    if not simulate:
-        progress.print(f"data: {describe_data(open_data(loaded.experiment))}")
+    splits = None if simulate else open_data(loaded.experiment)
+    if splits is not None:
+        progress.print(f"data: {describe_data(splits)}")
     for line in describe_plan(loaded.experiment):
         progress.print(line)
+    # The teacher before the study: when it cannot be had, no half-made study is left behind.
+    teacher = None if splits is None else ready_teacher(loaded.experiment, splits, home)
     folder = create_study(loaded, home, name=study, simulate=simulate, runner=runner.value, replace=replace)
-    _work(folder, loaded, home, num_trials=None)
+    _work(folder, loaded, home, teacher, num_trials=None)
 
 
 def resume(
@@ -94,14 +99,19 @@ def resume(
     """
     home = Home.from_environment()
     folder = find_study(home, study)
-    _work(folder, folder.load(), home, num_trials=trials)
-
-
-def _work(folder: StudyFolder, loaded: LoadedExperiment, home: Home, *, num_trials: int | None) -> None:
-    identity, experiment = folder.identity(), loaded.experiment
+    loaded = folder.load()
     teacher = None
-    if not identity.simulate:
-        teacher = ready_teacher(experiment, open_data(experiment), home)
+    if not folder.identity().simulate:
+        teacher = ready_teacher(loaded.experiment, open_data(loaded.experiment), home)
+    _work(folder, loaded, home, teacher, num_trials=trials)
+
+
+def _work(
+    folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
+) -> None:
+    from distune.study.summary import draw_summary  # loads matplotlib
+
+    identity, experiment = folder.identity(), loaded.experiment
     tracker: Tracker = NullTracker()
     if experiment.tracking.enabled:
         tracker = build_tracker(

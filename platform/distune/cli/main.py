@@ -6,16 +6,14 @@ import logging
 import os
 import sys
 
-import click
 import typer
 
+from distune.cli import doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 
 
 def build_app() -> typer.Typer:
     """The application with all verbs. A new verb is one file and one line here."""
-    from distune.cli import doctor, evaluate, launch, status, teacher, train, ui, validate
-
     app = typer.Typer(
         name="distune",
         help="Hyperparameter studies of detector distillation: Ray Tune schedules, Optuna searches, MLflow keeps.",
@@ -43,16 +41,7 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        status = typer.main.get_command(build_app())(standalone_mode=False)
+        build_app()()  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_status)
-    except click.exceptions.Exit as request:
-        sys.exit(request.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("stopped\n")
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)

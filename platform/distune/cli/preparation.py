@@ -1,28 +1,33 @@
-"""What several verbs do before training: open and check the data, get the teacher ready, and say so."""
+"""What several verbs do before training: open and check the data, get the teacher ready, and say so.
+
+Whatever loads torch is imported where it is used: `distune status` and `--help` answer without it.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from distune.cli.output import progress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.data.build import Splits, build_splits
-from distune.data.check import check_images, stop_if_corrupt
 from distune.records import EpochReport
-from distune.training.precision import pick_device
-from distune.training.teacher import Teacher, prepare_teacher
+
+if TYPE_CHECKING:
+    from distune.data.build import Splits
+    from distune.training.teacher import Teacher
 
 _SHOWN = 5
 
 
 def open_data(experiment: Experiment) -> Splits:
     """The splits of an experiment, checked; faults that were skipped are named. Raises ``DataError``."""
+    from distune.data.build import build_splits
+    from distune.data.check import check_splits
+
     splits = build_splits(experiment.data)
     faults = list(splits.faults)
-    for split in (splits.train, splits.search, splits.test):
-        if split is not None and experiment.data.kind != "shapes":
-            corrupt = check_images(split)
-            stop_if_corrupt(split.name, corrupt, len(split))
-            faults += [f"{file}: {problem}" for file, problem in corrupt.items()]
+    if experiment.data.kind != "shapes":
+        faults += check_splits(splits)
     for fault in faults[:_SHOWN]:
         progress.print(f"data: skipped {fault}")
     if len(faults) > _SHOWN:
@@ -39,6 +44,9 @@ def describe_data(splits: Splits) -> str:
 
 def ready_teacher(experiment: Experiment, splits: Splits, home: Home) -> Teacher:
     """The teacher, trained if need be, with a line per epoch."""
+    from distune.training.precision import pick_device
+    from distune.training.teacher import prepare_teacher
+
     device = pick_device(experiment.resources.gpus_per_trial)
     metric = f"search/{experiment.search.metric}"
 

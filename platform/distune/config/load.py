@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, leaf_paths, merge, with_path
 from distune.config.problems import describe, suggest
@@ -74,7 +75,7 @@ def from_dict(
     check_space: bool = True,
 ) -> LoadedExperiment:
     """Check an experiment given as plain data, with its space given or found by name. Raises ``ConfigError``."""
-    experiment = parse_experiment(values, source=source, lines=lines)
+    experiment = _with_absolute_paths(parse_experiment(values, source=source, lines=lines))
     if not check_space:
         return LoadedExperiment(experiment=experiment, space=_NO_SPACE, source=source)
     if space is not None:
@@ -113,6 +114,26 @@ def trial_experiment(experiment: Experiment, params: Mapping[str, ParameterValue
     for path, value in {**experiment.search.fixed, **params}.items():
         values = with_path(values, path, value)
     return parse_experiment(values, source="the trial's settings").to_dict()
+
+
+def _with_absolute_paths(experiment: Experiment) -> Experiment:
+    """Paths as they are meant now: workers and later sessions may run in other folders."""
+    changes: dict[str, Any] = {
+        role: detector.model_copy(
+            update={"weights": _absolute(detector.weights), "backbone_weights": _absolute(detector.backbone_weights)}
+        )
+        for role, detector in (("teacher", experiment.teacher), ("student", experiment.student))
+    }
+    if not isinstance(experiment.data, ShapesData):
+        changes["data"] = experiment.data.model_copy(update={"root": _absolute(experiment.data.root)})
+    return experiment.model_copy(update=changes)
+
+
+def _absolute(name: str | None) -> str | None:
+    """A path made absolute; None and torchvision's names, such as ``ResNet50_Weights.DEFAULT``, as they are."""
+    if name is None or ("_Weights." in name and "/" not in name):
+        return name
+    return str(Path(name).expanduser().absolute())
 
 
 def _check_fit(experiment: Experiment, space: SearchSpace, source: str) -> None:

@@ -1,0 +1,245 @@
+"""The command line as a person meets it: a whole study in a minute, and bad input of every kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distune.config.paths import merge
+from support.command_line import Answer, run
+from support.datasets import corrupt, make_voc
+from support.experiments import small_values
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+Distune = Callable[..., Answer]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def distune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> Distune:
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+def write(folder: Path, changes: dict[str, Any] | None = None, *, untracked: bool = True) -> str:
+    values = merge(small_values(changes), {"tracking": {"enabled": not untracked}})
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def voc_values(root: Path, **data: Any) -> dict[str, Any]:
+    return {
+        "data": {"kind": "voc", "root": str(root), "search_set": "val", "min_size_px": 48, "max_size_px": 64, **data}
+    }
+
+
+@pytest.mark.slow
+def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home: Path) -> None:
+    path = write(tmp_path, untracked=False)
+    answer = distune("launch", path, "--runner", "local")
+    assert answer.status == 0, answer.err
+    assert "teacher: epoch 1/1" in answer.err
+    assert "best: trial" in answer.out
+
+    status = json.loads(distune("status", "small", "--json").out)
+    assert set(status) == {"study", "state", "metric", "trials"}
+    assert (status["study"], status["state"], status["metric"]) == ("small", "finished", "search/AP")
+    keys = {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"}
+    assert all(keys <= set(trial) for trial in status["trials"])
+    assert len(status["trials"]) == 3
+    assert [trial["control"] for trial in status["trials"]] == [True, False, False]
+    assert len({trial["number"] for trial in status["trials"]}) == 3
+    for trial in status["trials"]:
+        assert trial["metrics"]["search/AP"] >= 0
+
+    best = json.loads(distune("best", "small", "--json").out)
+    control = status["trials"][0]["metrics"]["search/AP"]
+    assert best["gain"] == pytest.approx(best["metrics"]["search/AP"] - control)
+    assert Path(best["weights"]).is_file()
+
+    scored = json.loads(distune("evaluate", path, best["weights"], "--json").out)
+    assert scored["search/AP"] == pytest.approx(best["metrics"]["search/AP"])
+    assert "test/AP" in json.loads(distune("evaluate", path, best["weights"], "--split", "test", "--json").out)
+
+    assert (home / "studies" / "small" / "report" / "study.png").is_file()
+    more = distune("resume", "small", "--trials", "3")
+    assert more.status == 0, more.err
+    assert "teacher: found" in more.err
+    assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 4
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert len(runs) == 5
+    finished = next(each for each in runs if each.data.tags.get("distune.control") == "false")
+    assert "search/AP" in finished.data.metrics
+    assert set(finished.data.params) >= {"distillation.local_knowledge.weight"}
+    folders = {each.path for each in client.list_artifacts(finished.info.run_id)}
+    assert {"pictures", "student", "trial.json"} <= folders
+
+
+@pytest.mark.slow
+def test_train_and_teacher(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    teacher = json.loads(distune("teacher", path, "--json").out)
+    assert Path(teacher["weights"]).is_file()
+    trained = json.loads(distune("train", path, "--set", "training.epochs=1", "--out", "here", "--json").out)
+    assert trained["best"]["epoch"] == 1
+    assert "loss/local_knowledge" in trained["best"]["metrics"]
+    control = json.loads(distune("train", path, "--control", "--set", "training.epochs=1", "--json").out)
+    assert "loss/local_knowledge" not in control["best"]["metrics"]
+
+
+def test_a_simulated_study(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path, {"search": {"num_trials": 6}})
+    assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal").status == 0
+    table = distune("status", "rehearsal").out
+    assert "study rehearsal: finished" in table
+    assert "control-1" in table
+    assert "local_knowledge.weight=" in distune("status", "rehearsal", "--params").out
+    assert "gain: " in distune("best", "rehearsal").out
+    assert "rehearsal  finished" in distune("status").out
+    again = distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal")
+    assert again.status == 2
+    assert "study rehearsal exists already" in again.err
+    assert "distune resume rehearsal" in again.err
+    assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal", "--replace").status == 0
+
+
+def test_validate_says_what_a_study_would_cost(distune: Distune, tmp_path: Path) -> None:
+    answer = distune("validate", write(tmp_path))
+    assert answer.status == 0, answer.err
+    assert "2 trials and 1 control(s) of 3 epochs, judged after 1" in answer.out
+    assert "varies: distillation.local_knowledge.weight  0.1 to 20, log" in answer.out
+    assert json.loads(distune("validate", "bccd", "--json").out)["experiment"]["name"] == "bccd"
+
+
+def test_doctor(distune: Distune) -> None:
+    answer = distune("doctor", "--json")
+    facts = json.loads(answer.out)
+    assert (answer.status == 0) == (facts["problems"] == [])
+    assert facts["packages"]["torch"]
+
+
+@pytest.mark.parametrize(
+    "verb", ["validate", "launch", "resume", "status", "best", "train", "teacher", "evaluate", "ui", "doctor"]
+)
+def test_every_verb_has_help_with_an_example(distune: Distune, verb: str) -> None:
+    answer = distune(verb, "--help")
+    assert answer.status == 0
+    assert f"distune {verb}" in answer.out.split("Usage", 1)[1].split("\n", 2)[2]
+
+
+def bad_settings(changes: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
+    return lambda folder: changes
+
+
+def bad_space(parameters: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
+    def make(folder: Path) -> dict[str, Any]:
+        (folder / "space.yaml").write_text(yaml.safe_dump({"name": "bad", "parameters": parameters}))
+        return {"search": {"space": "space.yaml"}}
+
+    return make
+
+
+def no_boxes(folder: Path) -> dict[str, Any]:
+    root = make_voc(folder / "voc")
+    for xml in (root / "Annotations").glob("*.xml"):
+        text = xml.read_text()
+        start, end = text.index("<object>"), text.rindex("</object>") + len("</object>")
+        xml.write_text(text[:start] + text[end:])
+    return voc_values(root, classes=["cat", "dog"])
+
+
+def corrupt_images(folder: Path) -> dict[str, Any]:
+    root = make_voc(folder / "voc")
+    for image in sorted((root / "JPEGImages").iterdir())[:3]:
+        corrupt(image)
+    return voc_values(root)
+
+
+def wrong_classes(folder: Path) -> dict[str, Any]:
+    return voc_values(make_voc(folder / "voc"), classes=["cat", "dgo"])
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (bad_settings({"trainign": {}}), 'did you mean "training"?'),
+        (bad_settings({"training": {"epochs": "three"}}), "must be a whole number"),
+        (bad_space({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}), "upside down"),
+        (bad_space({"distillation.dekay": {"kind": "float", "low": 0.0, "high": 1.0}}), "is not a setting"),
+        (bad_settings({"search": {"space": "absent.yaml"}}), "no such file"),
+        (bad_settings({"data": {"kind": "voc", "root": "absent"}}), "absent"),
+        (bad_settings({"teacher": {"weights": "absent.pt"}, "teacher_training": None}), "absent.pt: there is no such"),
+        (wrong_classes, "dgo"),
+        (no_boxes, "no box"),
+        (corrupt_images, "corrupt"),
+        (bad_settings({"resources": {"gpus_per_trial": 64.0}}), "resources.gpus_per_trial = 64"),
+        (bad_settings({"resources": {"cpus_per_trial": 4096.0}}), "resources.cpus_per_trial = 4096"),
+        (bad_settings({"tracking": {"enabled": True, "uri": "nowhere://x"}}), "tracking.uri"),
+        (bad_settings({"name": "../up"}), "name = ../up"),
+    ],
+)
+def test_bad_input_gives_one_clear_message_and_writes_nothing(
+    distune: Distune, tmp_path: Path, home: Path, make: Callable[[Path], dict[str, Any]], expected: str
+) -> None:
+    values = merge(small_values({"tracking": {"enabled": False}}), make(tmp_path))
+    if values["data"]["kind"] == "voc":
+        values["data"] = {name: value for name, value in values["data"].items() if "num_" not in name}
+        values["data"].pop("image_size_px", None)
+        values["data"].pop("max_objects", None)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    answer = distune("launch", str(path), "--runner", "local")
+    assert answer.status == 2, answer
+    assert expected in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.err.count("error:") == 1
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("arguments", [["status", "nope"], ["best", "nope"], ["resume", "nope"], ["ui", "nope"]])
+def test_an_unknown_study(distune: Distune, arguments: list[str]) -> None:
+    answer = distune(*arguments)
+    assert answer.status == 2
+    assert "study nope" in answer.err
+
+
+def test_bad_usage(distune: Distune) -> None:
+    assert distune("lunch").status == 2
+    assert distune("launch").status == 2
+    assert distune("launch", "quickstart", "--runner", "slurm").status == 2
+    assert distune("status", "../up").status == 2
+
+
+def test_a_teacher_of_other_classes_is_refused(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    weights = json.loads(distune("teacher", path, "--json").out)["weights"]
+    answer = distune(
+        "launch",
+        path,
+        "--runner",
+        "local",
+        "--set",
+        f"teacher.weights={weights}",
+        "--set",
+        "teacher_training=null",
+        "--set",
+        "data.num_classes=3",
+    )
+    assert answer.status == 2
+    assert "trained on other classes" in answer.err
+    assert "only in the data: triangle" in answer.err

@@ -1,0 +1,28 @@
+"""Runs the command line in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from distune.cli.main import main
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Answer:
+    """Run ``distune`` with these arguments."""
+    monkeypatch.setattr("sys.argv", ["distune", *arguments])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main()
+    printed = capsys.readouterr()
+    return Answer(int(left.value.code or 0), printed.out, printed.err)
