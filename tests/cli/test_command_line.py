@@ -15,7 +15,6 @@ from support.command_line import Answer, run
 from support.datasets import corrupt, make_voc
 from support.experiments import small_values
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 Distune = Callable[..., Answer]
 
 

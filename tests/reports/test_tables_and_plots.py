@@ -1,0 +1,74 @@
+"""Tables hold what the records say; figures draw every curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from distune.records import Outcome, TrialRecord, TrialState, control_score
+from distune.reports.plots import Curve, draw_study, save_figure
+from distune.reports.tables import show_params, show_value, trial_rows
+
+METRIC = "search/AP"
+
+
+def record(number: int, value: float | None, outcome: Outcome = Outcome.FINISHED, **changes: Any) -> TrialRecord:
+    fields: dict[str, Any] = {
+        "number": number,
+        "state": TrialState.COMPLETE,
+        "outcome": outcome,
+        "control": number < 0,
+        "epochs": 3,
+        "params": {},
+        "metrics": {} if value is None else {METRIC: value},
+        "seed": 0,
+    }
+    return TrialRecord(**{**fields, **changes})
+
+
+def test_controls_come_first_then_the_best() -> None:
+    rows = trial_rows([record(0, 10.0), record(1, 12.04), record(-1, 11.0), record(2, None, Outcome.FAILED)], METRIC)
+    assert [row.trial for row in rows] == ["control-1", "1", "0", "2"]
+    assert [row.gain for row in rows] == ["", "+1.0", "-1.0", ""]
+    assert [row.score for row in rows] == ["11.0", "12.0", "10.0", ""]
+
+
+def test_the_gain_is_against_the_mean_of_the_finished_controls() -> None:
+    trials = [record(-1, 10.0), record(-2, 14.0), record(-3, 90.0, Outcome.INTERRUPTED), record(0, 15.0)]
+    assert control_score(trials, METRIC) == 12.0
+    assert trial_rows(trials, METRIC)[-1].gain == "+3.0"
+    assert control_score([record(0, 15.0)], METRIC) is None
+    assert trial_rows([record(0, 15.0)], METRIC)[0].gain == ""
+
+
+def test_values_and_reasons_as_a_person_would_write_them() -> None:
+    assert [show_value(value) for value in (True, None, 3, 0.123456, "linear")] == [
+        "true",
+        "null",
+        "3",
+        "0.123",
+        "linear",
+    ]
+    assert show_params({"distillation.filter.local_threshold": 0.5, "distillation.decay": "linear"}) == (
+        "filter.local_threshold=0.5  decay=linear"
+    )
+    row = trial_rows([record(0, None, Outcome.DIVERGED, reason="loss/task was nan in epoch 2")], METRIC)[0]
+    assert row.outcome == "diverged: loss/task was nan in epoch 2"
+
+
+def test_the_figure_draws_every_curve_and_the_teacher(tmp_path: Path) -> None:
+    curves = [
+        Curve("control-1", Outcome.FINISHED, True, [1, 2], [3.0, 4.0]),
+        Curve("0", Outcome.STOPPED, False, [1], [2.0]),
+        Curve("1", Outcome.FINISHED, False, [1, 2], [5.0, 6.0]),
+    ]
+    figure = draw_study(curves, title="study", metric=METRIC, teacher=9.0)
+    left, right = figure.axes
+    drawn = {tuple(np.asarray(line.get_ydata()).tolist()) for line in left.lines}
+    assert {(3.0, 4.0), (2.0,), (5.0, 6.0), (9.0, 9.0)} <= drawn
+    assert sorted(patch.get_width() for patch in right.patches if isinstance(patch, Rectangle)) == [2.0, 4.0, 6.0]
+    save_figure(figure, tmp_path / "deep" / "study.png")
+    assert (tmp_path / "deep" / "study.png").stat().st_size > 1000
