@@ -22,14 +22,16 @@ RUNS = StudyRuns(experiment_id="3", study_run_id="aa", trial_run_ids={"control-1
 
 
 def test_links_lead_to_the_study_alone() -> None:
-    links = links_to("http://localhost:5000/", RUNS, study_key="blood-1")
+    links = links_to("http://localhost:5000/", RUNS, study_key="blood-1", metric="search/AP")
     assert links.compare == (
         "http://localhost:5000/#/compare-runs?runs=%5B%22bb%22%2C%22cc%22%5D&experiments=%5B%223%22%5D"
     )
     page, _, query = links.runs.partition("?")
     assert page == "http://localhost:5000/#/experiments/3/runs"
     assert urllib.parse.parse_qs(query) == {
-        "searchFilter": ["tags.`distune.study_key` = 'blood-1'"],
+        "searchFilter": ["tags.`distune.study_key` = 'blood-1' AND tags.`distune.trial` LIKE '%'"],
+        "orderByKey": ["metrics.`search/AP`"],
+        "orderByAsc": ["false"],
         "compareRunsMode": ["TABLE"],
     }
     assert links.charts == links.runs.replace("TABLE", "CHART")
@@ -79,20 +81,20 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
             sink.apply([StudyStarted(at_ms=1, params={}, tags={})])
             sink.apply([started])
             sink.apply(epochs)
-        links = study_links(server.url, base_url=server.url, experiment="blood", study_key="k-1")
+        links = study_links(server.url, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         query = urllib.parse.parse_qs(links.runs.partition("?")[2])
         experiment_id = links.runs.split("/experiments/")[1].split("/")[0]
         body = {"experiment_ids": [experiment_id], "filter": query["searchFilter"][0]}
         runs = ask(f"{server.url}/api/2.0/mlflow/runs/search", body)["runs"]
-        assert sorted(run["info"]["run_name"] for run in runs) == ["cells", "trial 0"]
+        assert sorted(run["info"]["run_name"] for run in runs) == ["trial 0"]
         (run_id,) = json.loads(urllib.parse.parse_qs(links.compare.partition("?")[2])["runs"][0])
         for metric in ("AP", "nan"):
             address = f"{server.url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key={metric}"
             assert [point["step"] for point in ask(address)["metrics"]] == [1, 2]
-        same = study_links(mlflow_uri, base_url=server.url, experiment="blood", study_key="k-1")
+        same = study_links(mlflow_uri, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         assert same == links
         with pytest.raises(UsageError, match="knows no experiment other"):
-            study_links(mlflow_uri, base_url=server.url, experiment="other", study_key="k-1")
+            study_links(mlflow_uri, base_url=server.url, experiment="other", study_key="k-1", metric="AP")
     assert server.process.poll() is not None
     with pytest.raises(OSError, match="refused"):
         ask(server.url)

@@ -38,12 +38,12 @@ def ui(
         raise StudyError(f"study {study}: its experiment has tracking.enabled = false, so there is nothing to open")
     uri = experiment.tracking.uri or home.tracking_uri
     name = experiment.tracking.experiment or experiment.name
-    key = folder.identity().tracking_key
+    key, metric = folder.identity().tracking_key, folder.identity().metric
     if is_server(uri):
-        _print(study_links(uri, base_url=ui_address(uri), experiment=name, study_key=key))
+        _print(study_links(uri, base_url=ui_address(uri), experiment=name, study_key=key, metric=metric))
         return
     with start_ui(uri, artifacts=home.artifacts, host=host, port=port) as server:
-        _print(study_links(uri, base_url=server.url, experiment=name, study_key=key))
+        _print(study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=metric))
         out.print("serving until Ctrl-C")
         with contextlib.suppress(KeyboardInterrupt):
             server.wait()

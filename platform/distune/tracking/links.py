@@ -28,7 +28,7 @@ class StudyLinks:
     """Pages of one study.
 
     Attributes:
-        runs: the table of its runs, the parent with its trials beneath.
+        runs: the table of its trials.
         charts: the learning curves of all its trials in one picture.
         compare: its trials side by side: parallel coordinates, scatter plots, params and metrics.
         study: the parent run with its artifacts, None when it is not there.
@@ -40,11 +40,16 @@ class StudyLinks:
     study: str | None
 
 
-def links_to(base_url: str, runs: StudyRuns, *, study_key: str) -> StudyLinks:
-    """The pages of a study on the server at ``base_url``."""
+def links_to(base_url: str, runs: StudyRuns, *, study_key: str, metric: str) -> StudyLinks:
+    """The pages of a study on the server at ``base_url``, the best trial by ``metric`` first."""
     base = base_url.rstrip("/")
     experiment = f"{base}/#/experiments/{runs.experiment_id}"
-    of_the_study = {"searchFilter": f"tags.`distune.study_key` = '{study_key}'"}
+    of_the_study = {
+        "searchFilter": f"tags.`distune.study_key` = '{study_key}' AND tags.`distune.trial` LIKE '%'",
+        # Sorted by time, which is its default, MLflow folds the trials away under their parent.
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": "false",
+    }
     return StudyLinks(
         runs=f"{experiment}/runs?{_query({**of_the_study, 'compareRunsMode': 'TABLE'})}",
         charts=f"{experiment}/runs?{_query({**of_the_study, 'compareRunsMode': 'CHART'})}",

@@ -105,7 +105,7 @@ def ui_address(uri: str, *, host: str = "127.0.0.1", port: int = 5000) -> str:
     return redact_uri(uri).replace("***@", "").rstrip("/") if is_server(uri) else _url(host, port)
 
 
-def study_links(uri: str, *, base_url: str, experiment: str, study_key: str) -> StudyLinks:
+def study_links(uri: str, *, base_url: str, experiment: str, study_key: str, metric: str) -> StudyLinks:
     """The pages of a study.
 
     Args:
@@ -113,6 +113,7 @@ def study_links(uri: str, *, base_url: str, experiment: str, study_key: str) -> 
         base_url: where the UI is, from ``ui_address`` or ``UiServer.url``.
         experiment: name of the MLflow experiment.
         study_key: the one that the tracker was built with.
+        metric: that trials are sorted by, such as ``search/AP``.
 
     Raises:
         UsageError: the tracking server does not answer, or knows nothing of this study.
@@ -120,7 +121,7 @@ def study_links(uri: str, *, base_url: str, experiment: str, study_key: str) -> 
     runs = find_study_runs(uri, experiment=experiment, study_key=study_key)
     if runs is None:
         raise UsageError(f"{redact_uri(uri)}: knows no experiment {experiment} with runs of this study yet")
-    return links_to(base_url, runs, study_key=study_key)
+    return links_to(base_url, runs, study_key=study_key, metric=metric)
 
 
 def _wait_until_healthy(server: UiServer, host: str, port: int, timeout_s: float, output: IO[bytes]) -> None:

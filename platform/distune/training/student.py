@@ -112,7 +112,7 @@ class Student:
         if self.objective is not None and self.needs_teacher:
             metrics.update(self.objective.end_epoch())
         self.epochs_done += 1
-        metrics["learning_rate"] = float(self._schedule.get_last_lr()[0])
+        metrics["optimizer/learning_rate"] = float(self._schedule.get_last_lr()[0])
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
