@@ -57,7 +57,7 @@ def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int
 def parse_value(text: str) -> Any:
     """A value given on the command line, read as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        return _compose_and_construct(text)[1]
     except yaml.YAMLError:
         return text
 
@@ -65,6 +65,16 @@ def parse_value(text: str) -> Any:
 def write_yaml(values: dict[str, Any]) -> str:
     """Plain data as YAML, in the order given."""
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _compose_and_construct(text: str) -> tuple[yaml.Node | None, Any]:
+    """The tree of nodes, which knows the lines, and the values made from it by the safe loader's rules."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], twice: list[str]) -> None:
