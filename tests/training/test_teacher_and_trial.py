@@ -40,7 +40,7 @@ def test_a_teacher_is_trained_once_and_found_again(tmp_path: Path) -> None:
     assert "search/AP" in first.metrics
 
 
-def test_whatever_decides_a_teacher_changes_its_hash() -> None:
+def test_whatever_decides_a_teacher_changes_its_hash(tmp_path: Path) -> None:
     base = teacher_hash(small_experiment(), "data")
     for changes in (
         {"teacher": {"fpn_channels": 32}},
@@ -50,6 +50,12 @@ def test_whatever_decides_a_teacher_changes_its_hash() -> None:
     ):
         assert teacher_hash(small_experiment(changes), "data") != base, changes
     assert teacher_hash(small_experiment(), "other data") != base
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"one")
+    given = small_experiment({"teacher": {"weights": str(weights)}})
+    first = teacher_hash(given, "data")
+    weights.write_bytes(b"two")
+    assert len({base, first, teacher_hash(given, "data")}) == 3
     assert teacher_hash(small_experiment({"student": {"fpn_channels": 32}}), "data") == base
 
 

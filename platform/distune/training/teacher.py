@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.data.build import Splits
-from distune.errors import TrialError
+from distune.detectors.weights import is_torchvision_name
+from distune.errors import TrialError, WeightsError
 from distune.records import EpochReport
 from distune.training import checkpoint
 from distune.training.assembly import Bench
@@ -50,7 +52,11 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
     data = experiment.data
     return content_hash(
         {
-            "detector": experiment.teacher.model_dump(mode="json"),
+            "detector": {
+                **experiment.teacher.model_dump(mode="json"),
+                "weights": _identity(experiment.teacher.weights),
+                "backbone_weights": _identity(experiment.teacher.backbone_weights),
+            },
             "training": None if experiment.teacher_training is None else experiment.teacher_training.model_dump(),
             "images": {
                 "min_size_px": data.min_size_px,
@@ -141,6 +147,21 @@ def _adopt(bench: Bench, folder: TrialFolder) -> dict[str, float]:
     }
     checkpoint.save(state, folder.best_checkpoint)
     return {f"search/{name}": value for name, value in figures.items()}
+
+
+def _identity(weights: str | None) -> str | None:
+    """What tells weights apart: torchvision's name, or the hash of a file's content, wherever the file lies.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    if weights is None or is_torchvision_name(weights):
+        return weights
+    try:
+        with Path(weights).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"weights {weights}: there is no such file, or it cannot be read: {error}") from None
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
