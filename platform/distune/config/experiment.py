@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from distune.config.base import Settings
 from distune.config.data import DataSettings
@@ -31,7 +31,7 @@ class Experiment(Settings):
     """How distune trains the teacher, once; None when the teacher comes with weights."""
     student: DetectorSettings
     distillation: DistillationSettings = DistillationSettings()
-    training: Annotated[TrainingSettings, Field()] = TrainingSettings()
+    training: TrainingSettings = TrainingSettings()
     """How students are trained."""
     search: SearchSettings = SearchSettings()
     resources: ResourceSettings = ResourceSettings()

@@ -40,8 +40,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
     """The mapping in a text, and the line number of each dotted path. Raises ``ConfigError`` as ``read_yaml`` does."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        node, values = _compose_and_construct(text)
     except yaml.YAMLError as error:
         raise ConfigError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
