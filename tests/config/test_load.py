@@ -169,6 +169,8 @@ def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
     assert loaded.experiment.training.optimizer.learning_rate == 1e-3
     with pytest.raises(UsageError, match="path=value"):
         load(path, ["training.epochs"])
+    with pytest.raises(ConfigError, match=r"training\.epochs = many \(--set\)"):
+        load(path, ["training.epochs=many"])
     with pytest.raises(ConfigError, match=r"training\.epoch "):
         load(path, ["training.epoch=3"])
     with pytest.raises(UsageError, match="did you mean"):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, leaf_paths, merge, with_path
-from distune.config.problems import describe, suggest
+from distune.config.problems import FROM_COMMAND_LINE, describe, suggest
 from distune.config.shipped import find_file
 from distune.config.space import SearchSpace
 from distune.config.yaml import parse_value, read_yaml
@@ -60,7 +60,7 @@ def load(name: str | Path, assignments: Sequence[str] = (), *, check_space: bool
         if not separator or not target:
             raise UsageError(f"--set {assignment}: write it as path=value, such as training.epochs=3")
         values = with_path(values, target.strip(), parse_value(text))
-        lines.pop(target.strip(), None)
+        lines[target.strip()] = FROM_COMMAND_LINE
     source = str(path) + (" with --set" if assignments else "")
     return from_dict(values, source=source, folder=path.parent, lines=lines, check_space=check_space)
 

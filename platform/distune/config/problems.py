@@ -9,6 +9,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+FROM_COMMAND_LINE = 0
+"""Stands for the line of a setting that was given with ``--set``."""
+
 _MESSAGES = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -150,4 +153,6 @@ def _place(left: str, lines: Mapping[str, int]) -> str:
     path = left.split(" = ", 1)[0]
     while path and path not in lines:
         path = path.rpartition(".")[0]
-    return f" (line {lines[path]})" if path else ""
+    if not path:
+        return ""
+    return " (--set)" if lines[path] == FROM_COMMAND_LINE else f" (line {lines[path]})"
