@@ -52,7 +52,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     assert "best: trial" in answer.out
 
     status = json.loads(distune("status", "small", "--json").out)
-    assert set(status) == {"study", "state", "metric", "trials"}
+    assert set(status) == {"study", "state", "metric", "trials", "identical_trials"}
     assert (status["study"], status["state"], status["metric"]) == ("small", "finished", "search/AP")
     keys = {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"}
     assert all(keys <= set(trial) for trial in status["trials"])
@@ -241,4 +241,4 @@ def test_a_teacher_of_other_classes_is_refused(distune: Distune, tmp_path: Path)
     )
     assert answer.status == 2
     assert "trained on other classes" in answer.err
-    assert "only in the data: triangle" in answer.err
+    assert "they lack triangle" in answer.err

@@ -87,7 +87,7 @@ search:
     assert lines[0] == f"{path}: 5 problems"
     text = " ".join(" ".join(lines).split())
     assert "data.num_train = 0 (line 2) must be at least 1" in text
-    assert "student (line 4) retinanett is not known; known are 'fasterrcnn', 'retinanet'" in text
+    assert "student (line 4) retinanett is not known; known are 'fasterrcnn', 'maskrcnn', 'retinanet', 'fcos'" in text
     assert "training.epochs = 1.5 (line 6) must be a whole number" in text
     assert 'distillation.prototypes.per_clas (line 9) unknown setting; did you mean "per_class"?' in text
     assert "search.scheduler.grace_epochs = 0 (line 11) must be at least 1" in text

@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torchvision.ops import box_iou, clip_boxes_to_image
 
-from distune.config.detector import DetectorSettings, FasterRcnnSettings, RetinaNetSettings
-from distune.detectors.levels import by_stride, common_strides
-from distune.detectors.taps import Detector
-from distune.detectors.zoo import FAMILIES, build_detector
+from distune.detectors.levels import by_stride, common_strides, probe_levels
+from distune.detectors.taps import Frame
+from distune.detectors.zoo import FAMILIES
+from support.families import CLASSES, SETTINGS, batch, build, freeze_statistics, without_boxes
 
-SETTINGS: dict[str, DetectorSettings] = {
-    "fasterrcnn": FasterRcnnSettings(
-        family="fasterrcnn",
-        backbone="resnet10",
-        fpn_channels=16,
-        box_head_channels=32,
-        proposals_per_image=16,
-        anchor_scale=0.5,
-    ),
-    "retinanet": RetinaNetSettings(family="retinanet", backbone="resnet10", fpn_channels=16, anchor_scale=0.5),
+ORIGINAL = Frame((64, 96), ((64, 96), (64, 64)))
+FRAMES = {"ssd": Frame((64, 64), ((64, 64),) * 2), "ssdlite": Frame((128, 128), ((128, 128),) * 2)}
+STRIDES = {
+    "fasterrcnn": (4, 8, 16, 32, 64),
+    "fcos": (8, 16, 32, 64, 128),
+    "maskrcnn": (4, 8, 16, 32, 64),
+    "retinanet": (8, 16, 32, 64, 128),
+    "ssd": (8, 16, 32, 64),
+    "ssdlite": (16, 32, 64, 128, 256, 512),
 }
-CLASSES = ("cat", "dog", "owl")
-
-
-def build(family: str, seed: int = 0) -> Detector:
-    return build_detector(SETTINGS[family], classes=CLASSES, min_size_px=64, max_size_px=96, seed=seed)
-
-
-def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    generator = torch.Generator().manual_seed(1)
-    images = [torch.rand(3, 64, 96, generator=generator), torch.rand(3, 64, 64, generator=generator)]
-    targets = [
-        {
-            "boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0], [50.0, 10.0, 90.0, 60.0]]),
-            "labels": torch.tensor([1, 3]),
-            "image_index": torch.tensor(7),
-            "box_index": torch.tensor([0, 2]),
-        },
-        {
-            "boxes": torch.tensor([[10.0, 10.0, 30.0, 50.0]]),
-            "labels": torch.tensor([2]),
-            "image_index": torch.tensor(9),
-            "box_index": torch.tensor([1]),
-        },
-    ]
-    return images, targets
 
 
 def test_every_family_is_under_contract() -> None:
-    assert SETTINGS.keys() == FAMILIES.keys()
+    assert SETTINGS.keys() == STRIDES.keys() == FAMILIES.keys()
 
 
 @pytest.mark.parametrize("family", sorted(SETTINGS))
@@ -61,78 +38,109 @@ class TestFamily:
         torch.manual_seed(3)
         ours = detector.learn(images, targets).losses
         torch.manual_seed(3)
-        theirs = detector.model(images, [{key: target[key] for key in ("boxes", "labels")} for target in targets])
+        theirs = detector.model(
+            images, [{key: target[key] for key in ("boxes", "labels", "masks")} for target in targets]
+        )
         assert ours.keys() == theirs.keys()
         for name in ours:
+            assert ours[name].requires_grad
             assert torch.equal(ours[name], theirs[name]), name
 
-    def test_instances_are_the_targets(self, family: str) -> None:
+    def test_instances_are_the_targets_where_the_model_sees_them(self, family: str) -> None:
         images, targets = batch()
         instances = build(family).learn(images, targets).instances
         assert instances.counts == (2, 1)
         assert instances.labels_N.tolist() == [1, 3, 2]
         assert instances.image_of_N.tolist() == [0, 0, 1]
         assert instances.origin_N2.tolist() == [[7, 0], [7, 2], [9, 1]]
-        assert instances.image_size == (64, 96)
-        torch.testing.assert_close(instances.boxes_N4, torch.cat([target["boxes"] for target in targets]))
+        assert instances.frame == FRAMES.get(family, ORIGINAL)
+        boxes_N4 = torch.cat([target["boxes"] for target in targets])
+        torch.testing.assert_close(instances.seen_in(ORIGINAL).boxes_N4, boxes_N4)
 
     def test_neck_maps_have_gradient_and_the_size_of_their_stride(self, family: str) -> None:
         images, targets = batch()
         taps = build(family).learn(images, targets)
-        assert len(taps.neck) == 5
+        assert tuple(taps.neck) == STRIDES[family]
+        height, width = taps.instances.frame.padded_size
         for stride, each in taps.neck.items():
             assert each.requires_grad
-            if stride <= 32:
-                assert each.shape == (2, 16, 64 // stride, 96 // stride)
+            assert each.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
 
     def test_positive_places_point_at_boxes_that_they_overlap(self, family: str) -> None:
         images, targets = batch()
         taps = build(family).learn(images, targets)
-        scores = taps.scores
-        assert scores.logits_RC.shape == (scores.positive_R.shape[0], len(CLASSES) + 1)
-        assert scores.positive_R.any()
-        assert set(scores.instance_R[scores.positive_R].tolist()) <= {0, 1, 2}
-        if scores.proposals is not None:
-            image_of_R = torch.cat([torch.full((len(each),), index) for index, each in enumerate(scores.proposals)])
+        places = taps.places
+        assert places.logits_RC.shape == (places.positive_R.shape[0], len(CLASSES) + 1)
+        positive = places.instance_R[places.positive_R]
+        assert set(positive.tolist()) <= {0, 1, 2}
+        assert len(positive) > 2
+        assert torch.equal(places.labels_R[places.positive_R], taps.instances.labels_N[positive])
+        if places.proposals is not None:
+            image_of_R = torch.cat([torch.full((len(each),), index) for index, each in enumerate(places.proposals)])
+            overlap_RN = box_iou(torch.cat(places.proposals), taps.instances.boxes_N4)
+            assert (overlap_RN[places.positive_R, positive] >= 0.5).all()
         else:
-            image_of_R = torch.arange(2).repeat_interleave(len(scores.positive_R) // 2)
-        matched_image = taps.instances.image_of_N[scores.instance_R]
-        assert torch.equal(matched_image[scores.positive_R], image_of_R[scores.positive_R])
+            image_of_R = torch.arange(2).repeat_interleave(len(places.positive_R) // 2)
+        matched_image = taps.instances.image_of_N[places.instance_R]
+        assert torch.equal(matched_image[places.positive_R], image_of_R[places.positive_R])
 
-    def test_a_teacher_equal_to_the_student_gives_equal_maps_and_scores(self, family: str) -> None:
+    def test_a_teacher_equal_to_the_student_gives_equal_maps_scores_and_boxes(self, family: str) -> None:
         images, targets = batch()
-        student, teacher = build(family), build(family)
-        for each in student.model.modules():
-            if isinstance(each, torch.nn.BatchNorm2d):
-                each.eval()  # so that training and evaluation compute the same
+        student, teacher = freeze_statistics(build(family)), build(family)
         taps, seen = student.learn(images, targets), teacher.observe(images)
+        assert tuple(taps.neck) == tuple(seen.neck)
+        assert taps.instances.frame == seen.view.frame == teacher.neck_only(images).frame
         for stride in taps.neck:
             torch.testing.assert_close(taps.neck[stride], seen.neck[stride])
-        torch.testing.assert_close(taps.scores.logits_RC, seen.logits_at(taps.scores))
+            torch.testing.assert_close(seen.neck[stride], teacher.neck_only(images).neck[stride])
+        torch.testing.assert_close(taps.places.logits_RC, seen.logits_at(taps.places))
+        boxes_R4 = taps.places.boxes()
+        assert boxes_R4.requires_grad
+        assert boxes_R4.shape == (len(taps.places.labels_R), 4)
+        torch.testing.assert_close(boxes_R4, seen.boxes_at(taps.places))
+
+    def test_what_is_detected_are_the_boxes_of_places(self, family: str) -> None:
+        images, targets = batch()
+        detector = freeze_statistics(build(family))
+        taps = detector.learn(images, targets)
+        if taps.places.proposals is not None:
+            pytest.skip("detections come from other proposals than training does")
+        detector.model.eval()
+        detector.model.score_thresh = 0.0  # type: ignore[assignment]
+        frame = taps.instances.frame
+        with torch.no_grad():
+            found_d4 = detector.model(images)[0]["boxes"]
+            boxes_R4 = taps.places.boxes()
+        height, width = frame.image_sizes[0]
+        boxes_A4 = clip_boxes_to_image(boxes_R4[: len(boxes_R4) // 2], (height, width))
+        boxes_A4 = boxes_A4 * torch.tensor([96 / width, 64 / height]).repeat(2)
+        assert len(found_d4) > 10
+        assert (found_d4[:, None] - boxes_A4).abs().amax(dim=2).amin(dim=1).max() < 1e-3
 
     def test_observing_leaves_no_gradient_and_no_trace(self, family: str) -> None:
-        images, _ = batch()
+        images, targets = batch()
         detector = build(family)
+        places = build(family, 1).learn(images, targets).places
         detector.model.train()
         before = {name: value.clone() for name, value in detector.model.state_dict().items()}
         seen = detector.observe(images)
-        assert not any(each.requires_grad for each in seen.neck.values())
+        told = [seen.logits_at(places), seen.boxes_at(places)]
+        assert not any(each.requires_grad for each in (*seen.neck.values(), *told))
         assert detector.model.training
         assert all(torch.equal(before[name], value) for name, value in detector.model.state_dict().items())
 
     def test_an_image_without_boxes_and_a_batch_without_boxes(self, family: str) -> None:
         images, targets = batch()
-        empty = {
-            "boxes": torch.zeros(0, 4),
-            "labels": torch.zeros(0, dtype=torch.int64),
-            "image_index": torch.tensor(1),
-            "box_index": torch.zeros(0, dtype=torch.int64),
-        }
-        for given in ([targets[0], empty], [empty, empty]):
+        nothing = [without_boxes(image) for image in images]
+        for given in ([targets[0], nothing[1]], nothing):
             taps = build(family).learn(images, given)
-            assert all(torch.isfinite(loss) for loss in taps.losses.values())
+            total = torch.stack(list(taps.losses.values())).sum()
+            assert torch.isfinite(total)
+            total.backward()  # type: ignore[no-untyped-call]
+            assert bool(taps.places.positive_R.any()) == (sum(taps.instances.counts) > 0)
             assert taps.instances.labels_N.shape == (sum(taps.instances.counts),)
             assert taps.instances.origin_N2.shape == (sum(taps.instances.counts), 2)
+            assert torch.isfinite(taps.places.boxes()).all()
 
     def test_the_seed_decides_the_weights_and_the_global_state_is_left_alone(self, family: str) -> None:
         torch.manual_seed(5)
@@ -165,16 +173,31 @@ class TestFamily:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             taps = detector.learn(images, targets)
         assert all(torch.isfinite(loss) for loss in taps.losses.values())
-        assert taps.scores.logits_RC.dtype == torch.float32
+        assert taps.places.logits_RC.dtype == torch.float32
+
+    def test_frozen_stages_have_no_gradient_and_the_rest_has(self, family: str) -> None:
+        images, targets = batch()
+        detector = build(family)
+        torch.stack(list(detector.learn(images, targets).losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        without = [name for name, each in detector.model.named_parameters() if each.requires_grad and each.grad is None]
+        assert not without
+        frozen = build(family, trainable_stages=1).model
+        trained = {name for name, each in frozen.named_parameters() if each.requires_grad}
+        every = {name for name, _ in frozen.named_parameters()}
+        assert {name for name in every if not name.startswith("backbone.")} < trained < every
 
 
-def test_strides_common_to_both_families() -> None:
+def test_strides_common_to_families() -> None:
     probe = torch.zeros(3, 64, 96)
-    assert common_strides(build("retinanet"), build("fasterrcnn"), probe) == (8, 16, 32, 64)
+    levels = {family: probe_levels(build(family), probe) for family in ("retinanet", "fasterrcnn", "ssd", "ssdlite")}
+    assert common_strides(levels["retinanet"], levels["fasterrcnn"]) == (8, 16, 32, 64)
+    assert common_strides(levels["ssd"], levels["fasterrcnn"]) == (8, 16, 32, 64)
+    assert common_strides(levels["ssdlite"], levels["retinanet"]) == (16, 32, 64, 128)
+    assert levels["ssd"] == {8: 512, 16: 1024, 32: 512, 64: 256}
 
 
 def test_strides_of_small_images_are_nominal() -> None:
     maps = [torch.zeros(1, 1, side, side) for side in (12, 6, 3, 2, 1)]
-    assert list(by_stride(maps, (96, 96))) == [8, 16, 32, 64, 128]
+    assert list(by_stride(maps, Frame((96, 96), ((96, 96),)))) == [8, 16, 32, 64, 128]
     maps = [torch.zeros(1, 1, side, side) for side in (8, 4, 2, 1, 1)]
-    assert list(by_stride(maps, (64, 64))) == [8, 16, 32, 64, 128]
+    assert list(by_stride(maps, Frame((64, 64), ((64, 64),)))) == [8, 16, 32, 64, 128]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import ClassScores, Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.detectors.places import labels_at
+from distune.detectors.taps import Frame, Instances, NeckMaps, Places, StudentTaps, TeacherTaps, View
 
 Taps = tuple[StudentTaps, TeacherTaps]
 
@@ -45,7 +46,8 @@ def sample_taps(
         }
         for index, count in enumerate(boxes_per_image)
     ]
-    instances = Instances.of(targets, image_size)
+    frame = Frame(image_size, (image_size,) * num_images)
+    instances = Instances.of(targets, frame)
 
     def neck(channels: int) -> NeckMaps:
         return {
@@ -60,14 +62,23 @@ def sample_taps(
     student_neck = {s: m.clone() for s, m in teacher_neck.items()} if same else neck(student_channels)
     teacher_RC = torch.randn(num_places, num_classes + 1, generator=generator).to(dtype)
     student_RC = teacher_RC.clone() if same else torch.randn(teacher_RC.shape, generator=generator).to(dtype)
-    for values in (*student_neck.values(), student_RC):
+    teacher_R4 = boxes_in(generator, num_places, image_size, torch.float32)
+    student_R4 = teacher_R4.clone() if same else boxes_in(generator, num_places, image_size, torch.float32)
+    for values in (*student_neck.values(), student_RC, student_R4):
         values.requires_grad_()
     num_boxes = sum(boxes_per_image)
     positive_R = (torch.rand(num_places, generator=generator) < 0.6) & (num_boxes > 0)
     instance_R = torch.randint(0, max(1, num_boxes), (num_places,), generator=generator) * positive_R
-    scores = ClassScores(student_RC, positive_R, instance_R, [] if score_kind == "softmax" else None)
-    student = StudentTaps({"task": student_RC.sum() * 0}, student_neck, scores, instances)
-    return student, TeacherTaps(teacher_neck, lambda _: teacher_RC)
+    places = Places(
+        logits_RC=student_RC,
+        boxes=lambda: student_R4,
+        labels_R=labels_at(instance_R, positive_R, instances),
+        instance_R=instance_R,
+        proposals=[] if score_kind == "softmax" else None,
+    )
+    task = torch.stack([each.float().square().mean() for each in student_neck.values()]).sum()
+    student = StudentTaps({"task": task + student_RC.sum() * 0}, student_neck, places, instances)
+    return student, TeacherTaps(View(teacher_neck, frame), lambda _: teacher_RC, lambda _: teacher_R4)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distune.distillation import density as density_module
-from distune.distillation.density import dense_candidates, density
+from distune.distillation.density import dense_candidates, density, estimated_density
 from distune.distillation.pooling import unit
 
 
@@ -110,3 +110,57 @@ def test_no_instance_gives_no_candidate() -> None:
     indices_K, fell_back = candidates(torch.zeros(0, 4), torch.zeros(0, 4))
     assert indices_K.numel() == 0
     assert not fell_back
+
+
+def test_the_estimate_from_everyone_is_exact() -> None:
+    unit_ND = features(0, 30)
+    rho_N, error_N = estimated_density(unit_ND, bandwidth=0.1, num_references=30, seed=0)
+    torch.testing.assert_close(rho_N, density(unit_ND, bandwidth=0.1), rtol=1e-5, atol=1e-5)
+    assert float(error_N.max()) < 1e-6
+
+
+@pytest.mark.parametrize("largest_block", [100, 4_000_000])
+def test_the_estimate_has_no_bias_and_the_error_that_it_states(
+    largest_block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(density_module, "_LARGEST_BLOCK", largest_block)
+    unit_ND = features(3, 120)
+    exact_N = density(unit_ND, bandwidth=0.1)
+    estimates, errors = [], []
+    for seed in range(200):
+        rho_N, error_N = estimated_density(unit_ND, bandwidth=0.1, num_references=40, seed=seed)
+        estimates.append(rho_N)
+        errors.append(error_N)
+    difference_SN = torch.stack(estimates) - exact_N
+    stated = torch.stack(errors).square().mean().sqrt()
+    assert float(difference_SN.mean(dim=0).abs().max()) < 5 * float(stated) / 200**0.5
+    assert float(difference_SN.square().mean().sqrt() / stated) == pytest.approx(1, abs=0.05)
+
+
+def test_the_estimate_counts_an_instance_itself_once() -> None:
+    unit_ND = torch.eye(20, dtype=torch.float64)
+    rho_N, error_N = estimated_density(unit_ND, bandwidth=0.1, num_references=10, seed=0)
+    assert rho_N.tolist() == pytest.approx([1.0] * 20)
+    assert error_N.tolist() == pytest.approx([0.0] * 20)
+
+
+def test_many_instances_are_estimated_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    student_ND, teacher_NE = features(1, 60), features(2, 60)
+    usable_N = torch.ones(60, dtype=torch.bool)
+    usable_N[5] = False
+    student_ND[5] = 0
+
+    def found(quantile: float = 0.4) -> density_module.Candidates:
+        return dense_candidates(student_ND, teacher_NE, usable_N, bandwidth=0.1, quantile=quantile, at_least=2, seed=3)
+
+    exact = found()
+    monkeypatch.setattr(density_module, "_LARGEST_EXACT", 59)
+    monkeypatch.setattr(density_module, "_NUM_REFERENCES", 30)
+    estimated = found()
+    assert exact.density_error is None
+    assert estimated.density_error is not None
+    assert 0 < estimated.density_error < 0.5
+    assert estimated.indices_K.tolist() == found().indices_K.tolist()
+    both = set(exact.indices_K.tolist()) & set(estimated.indices_K.tolist())
+    assert len(both) > 0.6 * exact.indices_K.numel()
+    assert found(quantile=0.0).density_error is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.global_knowledge import global_knowledge_loss
+from distune.distillation.terms.global_knowledge import global_knowledge_loss
 
 
 def sample(seed: int = 0, num_instances: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.cells import centred_cells, cropped_cells
 from distune.distillation.pooling import Pooling, pool_both, pool_instances, unit
 
@@ -22,7 +22,7 @@ def instances_of(boxes: list[list[list[float]]], size: tuple[int, int] = (32, 48
         {"boxes": torch.tensor(image).reshape(-1, 4), "labels": torch.ones(len(image), dtype=torch.int64)}
         for image in boxes
     ]
-    return Instances.of(targets, size)
+    return Instances.of(targets, Frame(size, (size,) * len(boxes)))
 
 
 def literal_crop(map_DHW: Tensor, box: list[float], stride: int) -> Tensor:
@@ -69,8 +69,8 @@ def test_no_boxes_and_half_precision(pooling: Pooling, make_taps: MakeTaps) -> N
     for counts in ((0, 0), (0, 2)):
         student, teacher = make_taps(boxes_per_image=counts, dtype=torch.bfloat16)
         features = pool_both(
-            student.neck,
-            teacher.neck,
+            student.view,
+            teacher.view,
             student.instances,
             strides=(8, 16, 32),
             pooling=pooling,
@@ -86,7 +86,7 @@ def test_no_boxes_and_half_precision(pooling: Pooling, make_taps: MakeTaps) -> N
 def test_without_gradient_there_is_none(make_taps: MakeTaps) -> None:
     student, teacher = make_taps()
     features = pool_both(
-        student.neck, teacher.neck, student.instances, strides=(8,), pooling="crop", with_gradient=False
+        student.view, teacher.view, student.instances, strides=(8,), pooling="crop", with_gradient=False
     )
     assert not features.student_LND.requires_grad
 

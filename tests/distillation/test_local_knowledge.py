@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.local_knowledge import LocalKnowledge, decoupled_imitation, level_of_boxes, weight_mask
+from distune.distillation.masks import level_of_boxes, weight_mask
+from distune.distillation.pooling import PooledFeatures
 from distune.distillation.term import Step
+from distune.distillation.terms.local_knowledge import LocalKnowledge, decoupled_imitation
 from distune.errors import ConfigError
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -60,7 +62,11 @@ def literal_losses(student: Tensor, teacher: Tensor, mask: list[list[list[float]
 
 def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Step:
     weights = InstanceWeights(torch.zeros_like(local_LN), local_LN, local_LN, local_LN > -1)
-    return Step(student, teacher, STRIDES, weights, None)
+    return Step(student, teacher, STRIDES, weights, None, no_features)
+
+
+def no_features() -> PooledFeatures:
+    raise AssertionError("the term pools no features")
 
 
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
@@ -100,7 +106,7 @@ def test_where_boxes_overlap_the_larger_weight_stays_in_any_order() -> None:
     for order in ([0, 1], [1, 0]):
         targets = [{"boxes": boxes[order], "labels": torch.ones(2, dtype=torch.int64)}]
         values_N = torch.tensor([0.3, 0.8])[order]
-        masks.append(weight_mask(values_N, Instances.of(targets, (32, 48)), stride=8, size=(4, 6)))
+        masks.append(weight_mask(values_N, Instances.of(targets, Frame((32, 48), ((32, 48),))), stride=8, size=(4, 6)))
     assert torch.equal(masks[0], masks[1])
     assert masks[0][0, 3].tolist() == pytest.approx([0.3, 0.3, 0.8, 0.8, 0.8, 0.8])
     assert masks[0][0, 0].tolist() == pytest.approx([0.3, 0.3, 0.3, 0.3, -1.0, -1.0])
@@ -115,22 +121,14 @@ def test_the_inside_of_a_filtered_box_is_neither_foreground_nor_background() -> 
     assert [float(loss) for loss in decoupled_imitation(adapted_BEHW, teacher_BEHW, mask_BHW)] == [0.0, 0.0]
 
 
-def test_maps_of_different_size_are_refused(make_taps: MakeTaps) -> None:
-    student, _ = make_taps(student_channels=3, teacher_channels=3)
-    _, teacher = make_taps(student_channels=3, teacher_channels=3, image_size=(96, 96))
-    term = LocalKnowledge(nn.ModuleList(nn.Identity() for _ in STRIDES), background_ratio=4.0, base_size_px=12.0)
-    with pytest.raises(ValueError, match="maps of stride 8 differ"):
-        term(step_of(student, teacher, torch.ones(3, 7)))
-
-
 @pytest.mark.parametrize(("adapter", "kernel"), [("conv1x1", 1), ("conv3x3", 3)])
 def test_adapters_draw_from_their_generator_alone(adapter: str, kernel: int) -> None:
     def build(seed: int) -> nn.ModuleList:
         return build_adapters(
             adapter,
-            num_levels=2,
-            student_channels=3,
-            teacher_channels=5,
+            term="local_knowledge",
+            student_channels=(3, 3),
+            teacher_channels=(5, 5),
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -149,4 +147,10 @@ def test_adapters_draw_from_their_generator_alone(adapter: str, kernel: int) -> 
 
 def test_identity_needs_equal_channels() -> None:
     with pytest.raises(ConfigError, match="student's neck has 3 and the teacher's 5; use conv1x1"):
-        build_adapters("identity", num_levels=1, student_channels=3, teacher_channels=5, generator=torch.Generator())
+        build_adapters(
+            "identity",
+            term="local_knowledge",
+            student_channels=(3,),
+            teacher_channels=(5,),
+            generator=torch.Generator(),
+        )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 from typing import Any
 
 import pytest
 import torch
 
+from distune.distillation import density as density_module
 from distune.distillation.basis import dual_basis, unexplained
 from distune.distillation.pooling import unit
 from distune.distillation.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
+from distune.distillation.selectors import SELECTORS
 
 STRIDES = (8, 16)
 
@@ -104,6 +108,69 @@ def test_zero_and_broken_features_are_survived() -> None:
     assert all(value.isfinite().all() for value in prototypes.state_dict().values())
 
 
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_every_selector_survives_awkward_classes(selector: str) -> None:
+    found = features(num_instances=40, num_classes=6)
+    found.labels_N[:] = torch.tensor([1] * 10 + [2] * 10 + [3] + [4] * 9 + [5] * 10)
+    found.student_LND[:, 10:20] = found.student_LND[:, 10:11]  # class 2: all alike
+    found.teacher_LNE[:, 10:20] = found.teacher_LNE[:, 10:11]
+    found.student_LND[:, 21:30] = 0  # class 4: nothing in one model
+    found.teacher_LNE[0, 30:38] = torch.nan  # class 5: two usable instances on one level
+    found.student_LND[:, :, 3:] = 0  # channels that another level has
+    prototypes, report = make(found, num_classes=6, selector=selector, num_prototypes=5, density_quantile=0.0)
+    assert prototypes.valid.sum(dim=2).tolist() == [[5, 5, 1, 0, 2, 0], [5, 5, 1, 0, 5, 0]]
+    assert all(value.isfinite().all() for value in prototypes.state_dict().values())
+    assert all(math.isfinite(value) for value in report.metrics().values())
+    assert report.classes_without == 2
+    assert report.repeats == 0
+    origins = [tuple(each) for each in prototypes.origin[0, 1].tolist()]
+    assert len(set(origins)) == 5
+
+
+@pytest.mark.parametrize("selector", ["kmeans", "random"])
+def test_the_seed_is_of_the_call_the_class_and_the_level(selector: str) -> None:
+    found = features(num_instances=90)
+    first, same, other = (make(found, selector=selector, seed=seed)[0].origin for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    twice = dataclasses.replace(
+        found, student_LND=found.student_LND[:1].repeat(2, 1, 1), teacher_LNE=found.teacher_LNE[:1].repeat(2, 1, 1)
+    )
+    drawn = make(twice, selector="random")[0].origin
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_coverage_is_the_mean_cosine_to_the_nearest_prototype() -> None:
+    found = features()
+    found.student_LND[1, 7] = 0
+    prototypes, report = make(found)
+    cosines: dict[str, list[float]] = {"student": [], "teacher": []}
+    for level in range(2):
+        for n, label in enumerate(found.labels_N.tolist()):
+            for name, raw_LNC, own in (
+                ("student", found.student_LND, prototypes.student),
+                ("teacher", found.teacher_LNE, prototypes.teacher),
+            ):
+                if raw_LNC[level, n].any():
+                    cosines[name].append(float((own[level, label - 1] @ unit(raw_LNC[level, n])).max()))
+    assert report.coverage_student == pytest.approx(sum(cosines["student"]) / 119, abs=1e-6)
+    assert report.coverage_teacher == pytest.approx(sum(cosines["teacher"]) / 120, abs=1e-6)
+    more = make(found, num_prototypes=9)[1]
+    assert more.coverage_student > report.coverage_student
+
+
+def test_an_estimated_density_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = features(num_instances=90)
+    exact = make(found)[1]
+    assert exact.density_estimated == exact.density_error == 0
+    counts = torch.bincount(found.labels_N)[1:]
+    monkeypatch.setattr(density_module, "_LARGEST_EXACT", int(counts.max()) - 1)
+    monkeypatch.setattr(density_module, "_NUM_REFERENCES", 12)
+    estimated = make(found)[1]
+    assert estimated.density_estimated == pytest.approx(float(counts[counts == counts.max()].sum() / 90))
+    assert 0 < estimated.density_error < 1
+
+
 def test_repeats_are_counted() -> None:
     _, report = make(features(num_instances=20), unique=False, num_prototypes=20)
     assert report.repeats > 0.5
@@ -112,7 +179,16 @@ def test_repeats_are_counted() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"alpha": 0.0}, {"density_bandwidth": 0.02}, {"density_quantile": 0.8}, {"num_prototypes": 3}, {"unique": False}],
+    [
+        {"alpha": 0.0},
+        {"density_bandwidth": 0.02},
+        {"density_quantile": 0.8},
+        {"num_prototypes": 3},
+        {"unique": False},
+        {"selector": "orthogonal"},
+        {"selector": "kmeans"},
+        {"selector": "random"},
+    ],
 )
 def test_every_setting_changes_the_prototypes(change: dict[str, Any]) -> None:
     found = features(num_instances=30)

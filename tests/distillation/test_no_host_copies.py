@@ -12,8 +12,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.config.paths import merge
+from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.objective import Objective
+from distune.distillation.terms import TERMS
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 
@@ -97,21 +99,43 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
             "global_knowledge": {"representation": representation, "classes": classes},
         }
     )
+    assert len(play(settings, make_taps, score_kind=score_kind)) == 3
+
+
+@pytest.mark.parametrize("unit", ["raw", "gradient_share"])
+@pytest.mark.parametrize("score_kind", ["sigmoid", "softmax"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mimic": {"regions": "boxes"}, "localization": {"kind": "bounded", "margin": 0.1}},
+        {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}, "pooling": "crop"},
+    ],
+)
+def test_no_term_waits_for_a_device(make_taps: MakeTaps, unit: str, score_kind: str, changes: dict[str, Any]) -> None:
+    values: dict[str, Any] = {name: {"weight": 1.0, "unit": unit} for name in TERMS}
+    settings = DistillationSettings.model_validate(merge(values, changes))
+    assert play(settings, make_taps, score_kind=score_kind).keys() == TERMS.keys()
+
+
+def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str) -> dict[str, torch.Tensor]:
+    """The losses of the last of a few steps and their backward passes, none of which waited for a device."""
     objective = Objective(
         settings,
         num_classes=3,
         strides=(8, 16, 32),
-        student_channels=6,
-        teacher_channels=8,
+        student_channels=(6, 6, 6),
+        teacher_channels=(8, 8, 8),
         score_kind=score_kind,
         num_epochs=4,
         seed=0,
     )
 
-    def sweep(_: int) -> Iterator[tuple[NeckMaps, NeckMaps, Instances]]:
+    def sweep(_: int) -> Iterator[tuple[View, View, Instances]]:
         student, teacher = make_taps(boxes_per_image=(9, 9))
-        yield student.neck, teacher.neck, student.instances
+        yield student.view, teacher.view, student.instances
 
+    losses: dict[str, torch.Tensor] = {}
     for epoch in range(2):
         objective.begin_epoch(epoch, sweep)
         for counts in ((4, 3), (0, 2), (0, 0)):
@@ -120,4 +144,4 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
                 losses = objective(student, teacher)
                 torch.autograd.backward(torch.stack(list(losses.values())).sum())
         objective.end_epoch()
-    assert len(losses) == 3
+    return losses

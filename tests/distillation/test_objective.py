@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import ClassScores, Instances, StudentTaps, TeacherTaps
+from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, View
 from distune.errors import ConfigError
 from support.objectives import SWEEP, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
 
@@ -20,17 +20,17 @@ def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTa
         losses = objective(student, teacher)
         assert losses.keys() == TERMS
         torch.autograd.backward(losses[name])
-        received = [m.grad for m in (*student.neck.values(), student.scores.logits_RC) if m.grad is not None]
+        received = [m.grad for m in (*student.neck.values(), student.places.logits_RC) if m.grad is not None]
         assert sum(float(gradient.abs().sum()) for gradient in received) > 0
         assert all(m.grad is None for m in teacher.neck.values())
         assert all(value.requires_grad is False for value in objective.buffers())
-        assert (student.scores.logits_RC.grad is not None) == (name == "soft_labels")
+        assert (student.places.logits_RC.grad is not None) == (name == "soft_labels")
 
 
 def test_a_student_that_sees_what_the_teacher_sees_has_nothing_to_learn(make_taps: MakeTaps) -> None:
     objective = build(
         {"prototypes": {"source": SWEEP}, "local_knowledge": {"adapter": "identity"}},
-        student_channels=8,
+        student_channels=(8, 8, 8),
     )
     objective.begin_epoch(0, source(make_taps, same=True))
     losses = objective(*make_taps(same=True))
@@ -53,7 +53,7 @@ def test_every_batch_gives_finite_losses_that_are_not_negative(
     assert losses.keys() == TERMS
     assert all(loss.dtype == torch.float32 and float(loss.detach()) >= 0 for loss in losses.values())
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
-    for values in (*student.neck.values(), student.scores.logits_RC):
+    for values in (*student.neck.values(), student.places.logits_RC):
         assert values.grad is None or values.grad.isfinite().all()
     metrics = objective.end_epoch()
     assert all(0 <= value < torch.inf for value in metrics.values())
@@ -78,12 +78,12 @@ def test_the_teachers_head_runs_in_the_precision_of_its_neck(make_taps: MakeTaps
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
         hidden_R5 = torch.nn.functional.linear(torch.randn(20, 3), torch.randn(5, 3))
 
-        def logits_at(scores: ClassScores) -> Tensor:
+        def logits_at(_: Places) -> Tensor:
             logits_R4: Tensor = head(hidden_R5).detach()
             ran_in.append(logits_R4.dtype)
             return logits_R4
 
-        losses = objective(student, TeacherTaps(teacher.neck, logits_at))
+        losses = objective(student, TeacherTaps(teacher.view, logits_at, teacher.boxes_at))
     assert ran_in == [torch.bfloat16 if enabled else torch.float32]
     assert losses["soft_labels"].dtype == torch.float32
 
@@ -96,19 +96,25 @@ def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tu
         {"boxes": old.boxes_N4[old.image_of_N == image], "labels": old.labels_N[old.image_of_N == image]}
         for image in order
     ]
-    places = torch.randperm(len(student.scores.positive_R), generator=torch.Generator().manual_seed(0))
-    scores = student.scores
-    logits = teacher.logits_at(scores)[places]
+    places = torch.randperm(len(student.places.positive_R), generator=torch.Generator().manual_seed(0))
+    there = student.places
+    logits = teacher.logits_at(there)[places]
     return (
         StudentTaps(
             student.losses,
             {s: m.detach()[order] for s, m in student.neck.items()},
-            type(scores)(
-                scores.logits_RC[places], scores.positive_R[places], rows.argsort()[scores.instance_R[places]], None
+            Places(
+                logits_RC=there.logits_RC[places],
+                boxes=there.boxes,
+                labels_R=there.labels_R[places],
+                instance_R=rows.argsort()[there.instance_R[places]],
+                proposals=None,
             ),
-            Instances.of(targets, old.image_size),
+            Instances.of(targets, old.frame),
         ),
-        TeacherTaps({s: m[order] for s, m in teacher.neck.items()}, lambda _: logits),
+        TeacherTaps(
+            View({s: m[order] for s, m in teacher.neck.items()}, old.frame), lambda _: logits, teacher.boxes_at
+        ),
     )
 
 
@@ -128,7 +134,7 @@ def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTap
     assert not objective.prototypes.valid[:, 3].any()
     student, teacher = make_taps()
     student.instances.labels_N[:] = 4
-    weights = objective.weigh(student.neck, teacher.neck, student.instances)
+    weights = objective.weigh(student.view, teacher.view, student.instances)
     assert weights.global_LN.tolist() == weights.local_LN.tolist() == [[1.0] * 7] * 3
     student.instances.labels_N[:3] = 1
     losses = objective(student, teacher)
@@ -140,7 +146,7 @@ def test_weigh_shows_the_weights_of_a_step(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     student, teacher = make_taps()
     objective(student, teacher)
-    weights = objective.weigh(student.neck, teacher.neck, student.instances)
+    weights = objective.weigh(student.view, teacher.view, student.instances)
     metrics = objective.end_epoch()
     assert metrics["filter/kept_global"] == pytest.approx(float(weights.global_LN.mean()))
     assert metrics["filter/kept_local"] == pytest.approx(float(weights.local_LN.mean()))

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from distune.config.distillation import DistillationSettings
 from distune.config.paths import leaf_paths, with_path
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.config.terms import LocalTermSettings
+from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.objective import Objective
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -23,6 +25,7 @@ CHANGES: dict[str, Any] = {
     "preset": "gkd_released",
     "pooling": "crop",
     "prototypes.per_class": 2,
+    "prototypes.selector": "kmeans",
     "prototypes.alpha": 0.0,
     "prototypes.unique": False,
     "prototypes.refresh_epochs": 2,
@@ -36,45 +39,79 @@ CHANGES: dict[str, Any] = {
     "filter.weight": "linear",
     "filter.global_threshold": 0.1,
     "filter.local_threshold": 0.1,
-    "global_knowledge.weight": 1.0,
     "global_knowledge.representation": "coefficient",
     "global_knowledge.classes": "own",
-    "local_knowledge.weight": 2.0,
     "local_knowledge.background_ratio": 1.0,
     "local_knowledge.adapter": "conv3x3",
     "local_knowledge.base_size_px": 30.0,
-    "soft_labels.weight": 2.0,
     "soft_labels.temperature": 4.0,
     "soft_labels.normaliser": "mean",
+    "mimic.regions": "boxes",
+    "mimic.adapter": "conv3x3",
+    "fgfi.threshold": 0.8,
+    "fgfi.anchor_strides": 2.0,
+    "fgfi.adapter": "conv3x3",
+    "rkd.angle_ratio": 1.0,
+    "rkd.max_instances": 6,
+    "cwd.temperature": 1.0,
+    "cwd.adapter": "conv3x3",
+    "localization.kind": "smooth_l1",
+    "localization.margin": 0.5,
+    "pkd.adapter": "conv3x3",
+    "fgd.temperature": 2.0,
+    "fgd.background_ratio": 2.0,
+    "fgd.attention_ratio": 0.0,
+    "fgd.relation_ratio": 0.0,
+    "fgd.adapter": "conv3x3",
+    "mgd.masked_share": 0.3,
+    "mgd.adapter": "conv3x3",
     "decay": "constant",
     "start_epoch": 1,
     "stop_epoch": 2,
 }
+TERMS = DistillationSettings().terms
+for _name, _term in TERMS.items():
+    CHANGES |= {f"{_name}.unit": "gradient_share", f"{_name}.weight": _term.weight / 2 or 1.0}
+    if isinstance(_term, LocalTermSettings):
+        CHANGES[f"{_name}.robust"] = False
 
 NEEDS: dict[str, dict[str, Any]] = {
     "prototypes.unique": {"prototypes.per_class": 8},
     "prototypes.source.max_images": {"prototypes.source.kind": "sweep"},
+    "localization.margin": {"localization.kind": "bounded"},
 }
-"""What else must be set, on both sides of the comparison, for a setting to matter."""
+"""What else must be set, on both sides of the comparison, for a setting to matter: besides, the weight of its term."""
+
+
+def base_of(path: str) -> dict[str, Any]:
+    """The settings that a change of one is compared with."""
+    values = BASE
+    name, _, field = path.partition(".")
+    if name in TERMS and field != "weight":
+        values = with_path(values, f"{name}.weight", TERMS[name].weight or 1.0)
+    for other, needed in NEEDS.get(path, {}).items():
+        values = with_path(values, other, needed)
+    return values
 
 
 def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, float]]:
     """The losses of every step of a run of four epochs."""
+    torch.manual_seed(0)
     objective = Objective(
         DistillationSettings.model_validate(values),
         num_classes=3,
         strides=(8, 16, 32),
-        student_channels=6,
-        teacher_channels=8,
+        student_channels=(6, 6, 6),
+        teacher_channels=(8, 8, 8),
         score_kind="sigmoid",
         num_epochs=4,
         seed=0,
     )
 
-    def sweep(_: int) -> Iterator[tuple[NeckMaps, NeckMaps, Instances]]:
+    def sweep(_: int) -> Iterator[tuple[View, View, Instances]]:
         for seed in range(20, 25):
             student, teacher = make_taps(seed=seed, boxes_per_image=(5, 4))
-            yield student.neck, teacher.neck, student.instances
+            yield student.view, teacher.view, student.instances
 
     found = []
     for epoch in range(4):
@@ -88,9 +125,7 @@ def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, flo
 
 @pytest.mark.parametrize("path", CHANGES)
 def test_the_setting_changes_something(path: str, make_taps: MakeTaps) -> None:
-    values = BASE
-    for other, needed in NEEDS.get(path, {}).items():
-        values = with_path(values, other, needed)
+    values = base_of(path)
     assert losses_of(values, make_taps) != losses_of(with_path(values, path, CHANGES[path]), make_taps)
 
 

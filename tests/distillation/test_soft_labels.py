@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.soft_labels import Normaliser, soft_label_loss
+from distune.distillation.terms.soft_labels import Normaliser, soft_label_loss
 
 KINDS = ["softmax", "sigmoid"]
 

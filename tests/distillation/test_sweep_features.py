@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.pooling import pool_instances
 from distune.distillation.prototypes import InstanceFeatures
-from distune.distillation.sweep import sweep_features
+from distune.distillation.sweep import InstancePooling, sweep_features
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
-Batch = tuple[NeckMaps, NeckMaps, Instances]
+Batch = tuple[View, View, Instances]
 
 
 def batches(make_taps: MakeTaps) -> list[Batch]:
     made = [make_taps(seed=seed, boxes_per_image=counts) for seed, counts in enumerate([(3, 0), (4, 4), (0, 5)])]
-    return [(student.neck, teacher.neck, student.instances) for student, teacher in made]
+    return [(student.view, teacher.view, student.instances) for student, teacher in made]
 
 
 def sweep(found: list[Batch], *, max_images: int = 100, min_box_side_px: float = 12.0) -> InstanceFeatures:
@@ -30,8 +30,7 @@ def sweep(found: list[Batch], *, max_images: int = 100, min_box_side_px: float =
 
     features = sweep_features(
         source,
-        strides=(8, 16),
-        pooling="roi_align",
+        pool=InstancePooling((8, 16), "roi_align"),
         min_box_side_px=min_box_side_px,
         max_images=max_images,
         num_classes=3,
@@ -45,7 +44,7 @@ def test_pools_every_instance_that_is_large_enough(make_taps: MakeTaps) -> None:
     features = sweep(found)
     origins, rows = [], []
     for student, _, instances in found:
-        pooled_ND = pool_instances(student[16], instances, stride=16, pooling="roi_align")
+        pooled_ND = pool_instances(student.neck[16], instances, stride=16, pooling="roi_align")
         for n, (x1, y1, x2, y2) in enumerate(instances.boxes_N4.tolist()):
             if min(x2 - x1, y2 - y1) > 12:
                 origins.append(instances.origin_N2[n].tolist())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
+from distune.distillation.masks import weight_mask
 from distune.distillation.pooling import pool_both
 from distune.distillation.prototypes import InstanceFeatures, make_prototypes
 from distune.distillation.representation import Representations
@@ -22,23 +24,58 @@ MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
 
 
-def build(name: str, *, score_kind: str = "sigmoid") -> DistillationTerm:
-    settings = DistillationSettings.model_validate({"local_knowledge": {"adapter": "identity", "base_size_px": 6.0}})
+WAYS: dict[str, dict[str, Any]] = {name: {} for name in TERMS} | {
+    "mimic, boxes": {"regions": "boxes"},
+    "localization, smooth_l1": {"kind": "smooth_l1"},
+    "localization, bounded": {"kind": "bounded"},
+}
+"""Every term, and those that are computed in several ways in each of them: settings other than the defaults."""
+
+HEADS = [
+    (way, score_kind)
+    for way in WAYS
+    for score_kind in ("sigmoid", "softmax")
+    if score_kind == "sigmoid" or DistillationSettings().terms[way.split(",")[0]].compares_heads
+]
+"""The kind of scores matters to the terms that compare heads only."""
+
+WITH_BACKGROUND = {"local_knowledge", "mimic", "pkd", "cwd"}
+"""Cells outside of boxes teach too, and no weight touches them; each cell is compared on its own."""
+WITH_CONTEXT = {
+    "fgd": "the background too, and it relates every cell of an image to all others",
+    "mgd": "the background too, and its 3x3 convolutions look from there into boxes",
+}
+NOT_ZERO_AT_EQUALITY = {"mgd": "cells are hidden from the student, and its generator has yet to learn"}
+RELATIVE = {"fgfi": "a weighted mean over near cells: if all weigh half, it stays the same"}
+
+
+def build(way: str, *, score_kind: str = "sigmoid", **changes: Any) -> DistillationTerm:
+    name = way.split(",")[0]
+    with_adapter = [each for each, term in DistillationSettings().terms.items() if hasattr(term, "adapter")]
+    values: dict[str, dict[str, Any]] = {each: {"adapter": "identity"} for each in with_adapter}
+    values["local_knowledge"]["base_size_px"] = 6.0
+    values[name] = values.get(name, {}) | WAYS[way] | changes
     context = TermContext(
         strides=STRIDES,
-        student_channels=8,
-        teacher_channels=8,
+        student_channels=(8, 8, 8),
+        teacher_channels=(8, 8, 8),
         score_kind=score_kind,
         generator=torch.Generator().manual_seed(0),
     )
-    return TERMS[name](settings, context)
+    return TERMS[name](DistillationSettings.model_validate(values), context)
+
+
+def loss_of(term: DistillationTerm, step: Step) -> Tensor:
+    """The loss of a step, alike each time also for terms that draw random numbers."""
+    torch.manual_seed(0)
+    return term(step)
 
 
 def step_of(student: StudentTaps, teacher: TeacherTaps, *, weight: float = 1.0) -> Step:
     """A step on prototypes made of its own boxes."""
     instances = student.instances
     features = pool_both(
-        student.neck, teacher.neck, instances, strides=STRIDES, pooling="roi_align", with_gradient=True
+        student.view, teacher.view, instances, strides=STRIDES, pooling="roi_align", with_gradient=True
     )
     prototypes, _ = make_prototypes(
         InstanceFeatures(features.student_LND.detach(), features.teacher_LNE, instances.labels_N, instances.origin_N2),
@@ -57,76 +94,125 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, *, weight: float = 1.0) 
         STRIDES,
         InstanceWeights(weights_LN, weights_LN, torch.zeros_like(weights_LN), weights_LN > -1),
         Representations(features, prototypes, instances.labels_N),
+        lambda: features,
     )
 
 
-def foreground_of(name: str, loss: Tensor, nothing_kept: Tensor) -> float:
-    """What instances contribute: the local term has a background besides, which no weight touches."""
-    return float((loss - (nothing_kept if name == "local_knowledge" else 0)).detach())
-
-
-@pytest.mark.parametrize("score_kind", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize(("way", "score_kind"), HEADS)
 class TestTerm:
     def test_is_a_float32_scalar_above_zero_that_reaches_the_student(
-        self, name: str, score_kind: str, make_taps: MakeTaps
+        self, way: str, score_kind: str, make_taps: MakeTaps
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
-        for teacher_map in teacher.neck.values():
-            teacher_map.requires_grad_()
-        loss = build(name, score_kind=score_kind)(step_of(student, teacher))
+        places = student.places
+        of_teacher = [*teacher.neck.values(), teacher.logits_at(places), teacher.boxes_at(places)]
+        for values in of_teacher:
+            values.requires_grad_()
+        loss = loss_of(build(way, score_kind=score_kind), step_of(student, teacher))
         assert loss.shape == ()
         assert loss.dtype == torch.float32
         assert float(loss.detach()) > 0
         torch.autograd.backward(loss)
-        gradients = [m.grad for m in (*student.neck.values(), student.scores.logits_RC)]
+        gradients = [values.grad for values in (*student.neck.values(), places.logits_RC, places.boxes())]
         assert any(gradient is not None and bool(gradient.any()) for gradient in gradients)
-        assert all(teacher_map.grad is None for teacher_map in teacher.neck.values())
+        assert all(gradient is None or bool(gradient.isfinite().all()) for gradient in gradients)
+        assert all(values.grad is None for values in of_teacher)
 
-    def test_is_zero_when_the_student_equals_the_teacher(self, name: str, score_kind: str, make_taps: MakeTaps) -> None:
+    def test_is_zero_when_the_student_equals_the_teacher(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind, same=True)
-        loss = build(name, score_kind=score_kind)(step_of(student, teacher))
-        assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+        loss = float(loss_of(build(way, score_kind=score_kind), step_of(student, teacher)).detach())
+        if way in NOT_ZERO_AT_EQUALITY:
+            assert loss > 0
+        else:
+            assert loss == pytest.approx(0, abs=1e-6)
 
-    @pytest.mark.parametrize("counts", [(0, 0), (0, 1), (1,), (3, 0, 2)])
-    def test_takes_any_number_of_boxes(
-        self, name: str, score_kind: str, make_taps: MakeTaps, counts: tuple[int, ...]
+    @pytest.mark.parametrize(
+        ("counts", "dtype"),
+        [
+            ((0, 0), torch.float32),
+            ((0, 1), torch.bfloat16),
+            ((1,), torch.float32),
+            ((3, 0, 2), torch.float32),
+            ((6, 7), torch.bfloat16),
+        ],
+    )
+    def test_takes_any_number_of_boxes_in_any_precision(
+        self, way: str, score_kind: str, make_taps: MakeTaps, counts: tuple[int, ...], dtype: torch.dtype
     ) -> None:
-        student, teacher = make_taps(student_channels=8, score_kind=score_kind, boxes_per_image=counts)
-        loss = build(name, score_kind=score_kind)(step_of(student, teacher)).detach()
+        student, teacher = make_taps(student_channels=8, score_kind=score_kind, boxes_per_image=counts, dtype=dtype)
+        loss = loss_of(build(way, score_kind=score_kind), step_of(student, teacher))
+        assert loss.dtype == torch.float32
         assert loss.isfinite()
-        assert float(loss) >= 0
+        assert float(loss.detach()) >= 0
+        assert loss.requires_grad
+        torch.autograd.backward(loss)
+        for values in (*student.neck.values(), student.places.logits_RC, student.places.boxes()):
+            assert values.grad is None or bool(values.grad.isfinite().all())
 
-    def test_what_is_filtered_away_teaches_nothing(self, name: str, score_kind: str, make_taps: MakeTaps) -> None:
-        term = build(name, score_kind=score_kind)
+    def test_works_without_prototypes_or_says_that_it_needs_them(
+        self, way: str, score_kind: str, make_taps: MakeTaps
+    ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
-        losses = [term(step_of(student, teacher, weight=weight)) for weight in (0.0, 0.5, 1.0)]
-        assert foreground_of(name, losses[0], losses[0]) == 0
-        assert foreground_of(name, losses[2], losses[0]) > 0
-        if name != "local_knowledge":
-            assert 0 < float(losses[1].detach()) < float(losses[2].detach())
+        step = step_of(student, teacher)
+        ones = InstanceWeights.ones(3, sum(student.instances.counts), torch.device("cpu"))
+        without = dataclasses.replace(step, weights=ones, representations=None)
+        term = build(way, score_kind=score_kind)
+        assert term.needs_prototypes == (way == "global_knowledge")
+        if not term.needs_prototypes:
+            assert torch.equal(loss_of(term, without), loss_of(term, step))
 
-    def test_each_knowledge_has_its_own_weights(self, name: str, score_kind: str, make_taps: MakeTaps) -> None:
-        term = build(name, score_kind=score_kind)
+    def test_what_is_filtered_away_teaches_nothing(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
+        term = build(way, score_kind=score_kind)
+        student, teacher = make_taps(student_channels=8, score_kind=score_kind)
+        losses = [float(loss_of(term, step_of(student, teacher, weight=weight)).detach()) for weight in (0.0, 0.5, 1.0)]
+        if way in WITH_BACKGROUND | WITH_CONTEXT.keys():
+            assert 0 < losses[0] != losses[2]
+        else:
+            assert losses[0] == 0
+            assert losses[1] == pytest.approx(losses[2]) if way in RELATIVE else 0 < losses[1] < losses[2]
+
+    def test_each_knowledge_has_its_own_weights(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
+        term = build(way, score_kind=score_kind)
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
         step = step_of(student, teacher)
         zeros_LN = torch.zeros_like(step.weights.global_LN)
         without_global = dataclasses.replace(step, weights=dataclasses.replace(step.weights, global_LN=zeros_LN))
         without_local = dataclasses.replace(step, weights=dataclasses.replace(step.weights, local_LN=zeros_LN))
-        full = float(term(step).detach())
-        assert (float(term(without_global).detach()) == full) == (name != "global_knowledge")
-        assert (float(term(without_local).detach()) == full) == (name == "global_knowledge")
+        full = float(loss_of(term, step).detach())
+        assert (float(loss_of(term, without_global).detach()) == full) == (way != "global_knowledge")
+        assert (float(loss_of(term, without_local).detach()) == full) == (way == "global_knowledge")
+        if way != "global_knowledge":
+            plain = build(way, score_kind=score_kind, robust=False)
+            assert float(loss_of(plain, without_local).detach()) == full
 
 
-def test_a_place_weighs_as_much_as_its_instance_on_average_over_levels(make_taps: MakeTaps) -> None:
+@pytest.mark.parametrize("way", sorted(WITH_BACKGROUND))
+def test_the_inside_of_a_filtered_box_gets_no_gradient_and_the_outside_does(way: str, make_taps: MakeTaps) -> None:
+    changes: dict[str, Any] = (
+        {"base_size_px": 1000.0} if way == "local_knowledge" else {}
+    )  # all boxes on the finest level
+    student, teacher = make_taps(student_channels=8, boxes_per_image=(1, 2))
+    torch.autograd.backward(build(way, **changes)(step_of(student, teacher, weight=0.0)))
+    gradient_BDHW = student.neck[8].grad
+    assert gradient_BDHW is not None
+    height, width = gradient_BDHW.shape[-2:]
+    inside_BHW = weight_mask(torch.ones(3), student.instances, stride=8, size=(height, width)) > 0
+    assert inside_BHW.any()
+    assert not inside_BHW.all()
+    assert torch.equal(gradient_BDHW.abs().sum(dim=1) == 0, inside_BHW)
+
+
+@pytest.mark.parametrize("name", ["soft_labels", "localization"])
+def test_a_place_weighs_as_much_as_its_instance_on_average_over_levels(name: str, make_taps: MakeTaps) -> None:
     step = step_of(*make_taps(student_channels=8))
-    term = build("soft_labels")
+    term = build(name)
     per_level_LN = torch.tensor([0.0, 0.3, 0.9])[:, None].expand_as(step.weights.local_LN)
     uneven = dataclasses.replace(step, weights=dataclasses.replace(step.weights, local_LN=per_level_LN))
     assert float(term(uneven).detach()) == pytest.approx(0.4 * float(term(step).detach()))
 
 
 def test_every_term_has_settings_of_its_name() -> None:
+    assert DistillationSettings().terms.keys() == TERMS.keys()
     assert term_weights(DistillationSettings()) == {
         "global_knowledge": 5.0,
         "local_knowledge": 1.0,

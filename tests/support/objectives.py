@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.objective import Objective
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
-Batch = tuple[NeckMaps, NeckMaps, Instances]
+Batch = tuple[View, View, Instances]
 TERMS = {"global_knowledge", "local_knowledge", "soft_labels"}
 SWEEP = {"kind": "sweep", "max_images": 50}
 
@@ -26,8 +26,8 @@ def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
     known: dict[str, Any] = {
         "num_classes": 3,
         "strides": (8, 16, 32),
-        "student_channels": 6,
-        "teacher_channels": 8,
+        "student_channels": (6, 6, 6),
+        "teacher_channels": (8, 8, 8),
         "score_kind": "sigmoid",
         "num_epochs": 4,
         "seed": 0,
@@ -39,7 +39,8 @@ def source(make_taps: MakeTaps, **arguments: Any) -> Callable[[int], Iterator[Ba
     def sweep(_: int) -> Iterator[Batch]:
         for seed in range(20, 24):
             student, teacher = make_taps(seed=seed, boxes_per_image=(6, 6), **arguments)
-            yield {s: m.detach() for s, m in student.neck.items()}, teacher.neck, student.instances
+            neck = {s: m.detach() for s, m in student.neck.items()}
+            yield View(neck, student.instances.frame), teacher.view, student.instances
 
     return sweep
 

@@ -38,9 +38,9 @@ def evaluate(
 
     Example: `distune evaluate quickstart runs/studies/quickstart/trials/3/best.pt`
     """
-    from distune.detectors.zoo import build_detector
+    from distune.detectors.zoo import build_teacher
     from distune.training.checkpoint import load as load_checkpoint
-    from distune.training.evaluate import evaluate as score
+    from distune.training.evaluate_known import evaluate_known
     from distune.training.precision import autocast_dtype, pick_device
 
     loaded = load(experiment, set, check_space=False).experiment
@@ -56,17 +56,16 @@ def evaluate(
     if dataset is None:
         raise DataError(f"{experiment}: the experiment names no test split")
     device = pick_device(loaded.resources.gpus_per_trial)
-    detector = build_detector(
-        settings.model_copy(update={"weights": str(checkpoint), "backbone_weights": None}),
+    detector = build_teacher(
+        settings.with_weights(str(checkpoint)),
         classes=splits.classes,
         min_size_px=loaded.data.min_size_px,
         max_size_px=loaded.data.max_size_px,
-        seed=0,
-        for_training=False,
+        needed_by=("the evaluation",),
     )
     detector.model.to(device)
-    figures = score(
-        detector.model,
+    figures = evaluate_known(
+        detector,
         dataset,
         device=device,
         batch_size=loaded.training.batch_size,

@@ -10,7 +10,7 @@ import typer
 
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, SetOption, StudyArgument
-from distune.cli.output import out, progress, trial_table
+from distune.cli.output import out, print_alarms, progress, trial_table
 from distune.cli.preparation import describe_data, open_data, ready_teacher
 from distune.cli.validate import describe_plan
 from distune.config.home import Home
@@ -154,6 +154,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         weights = folder.trial(winner.number).best_checkpoint
         if weights.is_file():
             out.print(f"student: {weights}")
+    print_alarms(status)
     out.print(f"study {folder.name}: {result.state}, {folder.path}")
     if result.state == "interrupted":
         raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")

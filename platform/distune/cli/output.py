@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distune.reports.tables import TrialRow
+from distune.study.status import StudyStatus
 
 out = Console(soft_wrap=True, highlight=False)
 progress = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -18,6 +19,12 @@ progress = Console(stderr=True, soft_wrap=True, highlight=False)
 def print_json(values: Any) -> None:
     """Print JSON and nothing else."""
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
+
+
+def print_alarms(status: StudyStatus) -> None:
+    """Say which trials are alike though they should not be; nothing when none is."""
+    for twins in status.twins:
+        out.print(f"alarm: {twins}", style="bold red", markup=False)
 
 
 def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:

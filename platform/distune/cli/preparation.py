@@ -24,7 +24,7 @@ def open_data(experiment: Experiment) -> Splits:
     from distune.data.build import build_splits
     from distune.data.check import check_splits
 
-    splits = build_splits(experiment.data)
+    splits = build_splits(experiment.data, with_masks=experiment.learns_masks)
     faults = list(splits.faults)
     if experiment.data.kind != "shapes":
         faults += check_splits(splits)
@@ -58,5 +58,6 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home) -> Teacher
 
     found = prepare_teacher(experiment, splits, home=home, device=device, progress=say)
     state = "found" if found.was_ready else "ready"
-    progress.print(f"teacher: {state}, {metric} {found.metrics[metric]:.1f}, {found.weights}")
+    score = f"{found.metrics[metric]:.1f}" if metric in found.metrics else "not measured"
+    progress.print(f"teacher: {state}, {metric} {score}, {found.weights}")
     return found

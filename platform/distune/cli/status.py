@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_json, trial_table
+from distune.cli.output import out, print_alarms, print_json, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.reports.tables import trial_rows
@@ -39,6 +39,7 @@ def status(
     out.print(trial_table(rows, found.metric, title=f"study {found.study}: {found.state}", with_params=params))
     if found.reason is not None:
         out.print(f"reason: {found.reason}", markup=False)
+    print_alarms(found)
 
 
 def best(study: StudyArgument, *, json: JsonOption = False) -> None:

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption
 from distune.cli.output import out, print_json
 from distune.cli.preparation import describe_data, open_data
+from distune.cli.probing import print_findings, probe_space, stop_if_wrong
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.config.load import load
 from distune.study.plan import plan_study
 
 
-def validate(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonOption = False) -> None:  # noqa: A002, B006
+def validate(
+    experiment: ExperimentArgument,
+    *,
+    set: SetOption = [],  # noqa: A002, B006
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Try each searched parameter: one that moves no loss is an error.")
+    ] = False,
+    probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe plays with.")] = 12,
+    json: JsonOption = False,
+) -> None:
     """Check an experiment, its search space and its data; name every problem; train nothing.
 
     Data is checked when its folder is given: set data.root to include it.
 
-    Example: `distune validate bccd --set data.root=BCCD`
+    With --probe, every searched parameter is tried at two of its values on a few images, the others at the experiment's
+    own. One that moves neither a loss nor a gradient would do nothing in a study, and is an error. A teacher that is
+    not trained yet is stood in for by random weights. Nothing is written.
+
+    Examples:
+
+        distune validate bccd --set data.root=BCCD
+
+        distune validate quickstart --probe
     """
     loaded = load(experiment, set)
     values = loaded.experiment
     has_data = isinstance(values.data, ShapesData) or values.data.root is not None
-    data = describe_data(open_data(values)) if has_data else "not checked: data.root is not set (--set data.root=PATH)"
+    splits = open_data(values) if has_data or probe else None
+    data = "not checked: data.root is not set (--set data.root=PATH)" if splits is None else describe_data(splits)
+    findings = probe_space(loaded, splits, num_images=probe_images) if probe and splits is not None else []
     if json:
-        print_json({"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data})
+        probed = {"probe": [finding.to_dict() for finding in findings]} if probe else {}
+        print_json({"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data, **probed})
+        stop_if_wrong(loaded, findings)
         return
     out.print(f"{loaded.source}: in order")
     out.print(f"data: {data}")
@@ -35,6 +61,9 @@ def validate(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonO
         out.print(line)
     for path, parameter in loaded.varied.items():
         out.print(f"varies: {path}  {_range(parameter)}")
+    if probe:
+        print_findings(findings)
+        stop_if_wrong(loaded, findings)
 
 
 def describe_plan(experiment: Experiment) -> list[str]:

@@ -11,6 +11,20 @@ from pydantic import Field, model_validator
 
 from distune.config.base import Settings
 from distune.config.paths import merge
+from distune.config.terms import (
+    CwdSettings,
+    FgdSettings,
+    FgfiSettings,
+    GlobalKnowledgeSettings,
+    LocalizationSettings,
+    LocalKnowledgeSettings,
+    MgdSettings,
+    MimicSettings,
+    PkdSettings,
+    RkdSettings,
+    SoftLabelsSettings,
+    TermSettings,
+)
 
 
 class HarvestSettings(Settings):
@@ -37,10 +51,14 @@ class PrototypeSettings(Settings):
 
     per_class: int = Field(10, ge=1)
     """Prototypes of each class, on each level."""
+    selector: Literal["pursuit", "orthogonal", "kmeans", "random"] = "pursuit"
+    """How they are chosen: the paper's joint matching pursuit, the same with all coefficients refitted after each pick,
+    the instances nearest to the centres of k-means clusters, or a random draw."""
     alpha: float = Field(10.0, ge=0)
-    """Ties the coefficients of the student's and the teacher's space to each other."""
+    """Ties the coefficients of the student's and the teacher's space to each other. ``kmeans`` and ``random`` have no
+    coefficients: with them it must stay at its default."""
     unique: bool = True
-    """Select each instance at most once."""
+    """Select each instance at most once. Only ``pursuit`` can select one again."""
     refresh_epochs: int = Field(1, ge=0)
     """Prototypes are made anew every so many epochs; 0 makes them once."""
     density_bandwidth: float = Field(0.1, gt=0)
@@ -50,6 +68,24 @@ class PrototypeSettings(Settings):
     min_box_side_px: float = Field(30.0, ge=0)
     """Boxes with a side this short or shorter cannot become prototypes, in pixels of the resized image."""
     source: SourceSettings = HarvestSettings(kind="harvest")
+
+    @model_validator(mode="after")
+    def _selector_uses_what_is_set(self) -> PrototypeSettings:
+        default_alpha = type(self).model_fields["alpha"].default
+        problems = []
+        if self.selector in ("kmeans", "random") and self.alpha != default_alpha:
+            problems.append(
+                f"distillation.prototypes.alpha = {self.alpha:g}\thas no effect with selector {self.selector}, which "
+                "has no coefficients to tie; remove it, or use selector pursuit or orthogonal"
+            )
+        if self.selector != "pursuit" and not self.unique:
+            problems.append(
+                f"distillation.prototypes.unique = false\thas no effect with selector {self.selector}, which never "
+                "repeats an instance; set it to true, or use selector pursuit"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class FilterSettings(Settings):
@@ -76,37 +112,6 @@ class FilterSettings(Settings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-
-class GlobalKnowledgeSettings(Settings):
-    """Aligns student and teacher representations on the prototypes."""
-
-    weight: float = Field(5.0, ge=0)
-    representation: Literal["cosine", "coefficient"] = "cosine"
-    classes: Literal["all", "own"] = "all"
-    """Represent an instance on the prototypes of all classes, or of its own."""
-
-
-class LocalKnowledgeSettings(Settings):
-    """Imitation of the teacher's maps, decoupled into foreground and background."""
-
-    weight: float = Field(1.0, ge=0)
-    background_ratio: float = Field(4.0, ge=0)
-    """Weight of the background over the foreground's."""
-    adapter: Literal["identity", "conv1x1", "conv3x3"] = "conv1x1"
-    """Turns student channels into teacher channels; ``identity`` needs equal channels."""
-    base_size_px: float = Field(56.0, gt=0)
-    """Boxes from this side to twice of it belong to the stride-4 level, those of the next doubling to stride 8, and so
-    on. What falls below the finest level or above the coarsest belongs to that one."""
-
-
-class SoftLabelsSettings(Settings):
-    """Imitation of the teacher's class scores on the student's positive locations."""
-
-    weight: float = Field(1.0, ge=0)
-    temperature: float = Field(2.0, gt=0)
-    normaliser: Literal["batchmean", "mean"] = "batchmean"
-    """``batchmean`` divides by the locations, ``mean`` by the locations and the classes."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -149,6 +154,14 @@ class DistillationSettings(Settings):
     global_knowledge: GlobalKnowledgeSettings = GlobalKnowledgeSettings()
     local_knowledge: LocalKnowledgeSettings = LocalKnowledgeSettings()
     soft_labels: SoftLabelsSettings = SoftLabelsSettings()
+    pkd: PkdSettings = PkdSettings()
+    fgd: FgdSettings = FgdSettings()
+    mgd: MgdSettings = MgdSettings()
+    mimic: MimicSettings = MimicSettings()
+    fgfi: FgfiSettings = FgfiSettings()
+    rkd: RkdSettings = RkdSettings()
+    cwd: CwdSettings = CwdSettings()
+    localization: LocalizationSettings = LocalizationSettings()
     decay: Literal["linear", "cosine", "constant"] = "linear"
     """How the weights of all terms change from ``start_epoch`` to ``stop_epoch``."""
     start_epoch: int = Field(0, ge=0)
@@ -161,6 +174,13 @@ class DistillationSettings(Settings):
     def _start_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        without_weight = [
+            f"distillation.{name}.weight\tis missing: say which share of the gradient the term shall have"
+            for name, given in values.items()
+            if isinstance(given, dict) and given.get("unit") == "gradient_share" and "weight" not in given
+        ]
+        if without_weight:
+            raise ValueError("\n".join(without_weight))
         preset = PRESETS.get(values.get("preset", "gkd_global"))
         return values if preset is None else merge(preset, values)
 
@@ -171,7 +191,12 @@ class DistillationSettings(Settings):
         return self
 
     @property
+    def terms(self) -> dict[str, TermSettings]:
+        """The settings of every term, by its name, those without weight among them."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, TermSettings)}
+
+    @property
     def is_active(self) -> bool:
         """Whether any term has a weight. Without one, training is plain and needs no teacher."""
-        weights = (self.global_knowledge.weight, self.local_knowledge.weight, self.soft_labels.weight)
-        return any(weight > 0 for weight in weights)
+        return any(term.weight > 0 for term in self.terms.values())

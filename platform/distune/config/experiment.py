@@ -9,9 +9,10 @@ from pydantic import field_validator, model_validator
 
 from distune.config.base import Settings
 from distune.config.data import DataSettings
-from distune.config.detector import CommonDetectorSettings, DetectorSettings
+from distune.config.detector import DetectorSettings, PyramidDetectorSettings, SsdliteSettings
 from distune.config.distillation import DistillationSettings
 from distune.config.search import ResourceSettings, SearchSettings, TrackingSettings
+from distune.config.terms import TermSettings
 from distune.config.training import TrainingSettings
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -51,6 +52,12 @@ class Experiment(Settings):
             raise ValueError("\n".join(problems))
         return self
 
+    @property
+    def learns_masks(self) -> bool:
+        """Whether anything that is trained needs the outlines of objects."""
+        trains_teacher = self.teacher_training is not None
+        return self.student.learns_masks or (trains_teacher and self.teacher.learns_masks)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default filled in. Loading it gives an equal experiment."""
         return self.model_dump(mode="json")
@@ -59,8 +66,8 @@ class Experiment(Settings):
 def without_distillation(values: dict[str, Any]) -> dict[str, Any]:
     """The control of an experiment given as plain data: all distillation weights are zero, the rest is the same."""
     distillation = dict(values["distillation"])
-    for term in ("global_knowledge", "local_knowledge", "soft_labels"):
-        distillation[term] = {**distillation[term], "weight": 0.0}
+    for term in DistillationSettings().terms:
+        distillation[term] = {**distillation.get(term, {}), "weight": 0.0}
     return {**values, "distillation": distillation}
 
 
@@ -76,18 +83,12 @@ def _misfits(experiment: Experiment) -> list[str]:
         problems.append("teacher_training\tis missing: the teacher has no weights, so say how to train it")
     for role, detector in (("teacher", experiment.teacher), ("student", experiment.student)):
         problems += _frozen_misfits(role, detector)
-    if experiment.student.family != experiment.teacher.family and distillation.soft_labels.weight > 0:
-        problems.append(
-            f"distillation.soft_labels.weight = {distillation.soft_labels.weight:g}\tmust be 0 here: class scores of "
-            f"{experiment.student.family} and {experiment.teacher.family} cannot be compared"
-        )
-    local = distillation.local_knowledge
-    channels = (experiment.student.fpn_channels, experiment.teacher.fpn_channels)
-    if local.weight > 0 and local.adapter == "identity" and channels[0] != channels[1]:
-        problems.append(
-            f"distillation.local_knowledge.adapter = identity\tneeds equal fpn_channels, but the student has "
-            f"{channels[0]} and the teacher {channels[1]}; use conv1x1"
-        )
+        if detector.class_aliases and (role == "student" or experiment.teacher_training is not None):
+            problems.append(f"{role}.class_aliases\tonly acts for a teacher that is not trained here: leave it out")
+    problems += _training_misfits(experiment)
+    for name, term in distillation.terms.items():
+        if term.weight > 0:
+            problems += _term_misfits(name, term, experiment.student, experiment.teacher)
     if distillation.start_epoch >= experiment.training.epochs and distillation.is_active:
         problems.append(
             f"distillation.start_epoch = {distillation.start_epoch}\tmust be before training.epochs = "
@@ -102,8 +103,46 @@ def _misfits(experiment: Experiment) -> list[str]:
     return problems
 
 
-def _frozen_misfits(role: str, detector: CommonDetectorSettings) -> list[str]:
-    if detector.norm == "frozen" and detector.weights is None and detector.backbone_weights is None:
+def _training_misfits(experiment: Experiment) -> list[str]:
+    """What the data and the batches must offer to the detectors that are trained."""
+    trained = {"student": (experiment.student, "training", experiment.training)}
+    if experiment.teacher_training is not None:
+        trained["teacher"] = (experiment.teacher, "teacher_training", experiment.teacher_training)
+    problems: list[str] = []
+    for role, (detector, part, training) in trained.items():
+        if detector.learns_masks and experiment.data.kind == "voc":
+            problems.append(
+                f"{role}.family = {detector.family}\tneeds outlines of the objects to learn masks from, and VOC data "
+                "has boxes alone; use fasterrcnn, or data of kind coco"
+            )
+        if isinstance(detector, SsdliteSettings) and training.batch_size == 1:
+            problems.append(
+                f"{part}.batch_size = 1\tmust be at least 2: the coarsest maps of {role}.family = ssdlite have one "
+                "cell, and batch normalisation needs two values"
+            )
+    return problems
+
+
+def _term_misfits(name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings) -> list[str]:
+    problems: list[str] = []
+    if term.compares_heads and student.places != teacher.places:
+        problems.append(
+            f"distillation.{name}.weight = {term.weight:g}\tmust be 0 here: what the student's head says at "
+            f"{student.places} cannot be compared with the teacher's at {teacher.places}"
+        )
+    channels = [getattr(detector, "fpn_channels", None) for detector in (student, teacher)]
+    has_pyramids = None not in channels  # else channels differ by level, and are compared when the adapters are built
+    if getattr(term, "adapter", None) == "identity" and has_pyramids and channels[0] != channels[1]:
+        problems.append(
+            f"distillation.{name}.adapter = identity\tneeds equal fpn_channels, but the student has "
+            f"{channels[0]} and the teacher {channels[1]}; use conv1x1"
+        )
+    return problems
+
+
+def _frozen_misfits(role: str, detector: DetectorSettings) -> list[str]:
+    is_frozen = isinstance(detector, PyramidDetectorSettings) and detector.norm == "frozen"
+    if is_frozen and detector.weights is None and detector.backbone_weights is None:
         return [
             f"{role}.norm = frozen\tneeds {role}.weights or {role}.backbone_weights; use batch or group from scratch"
         ]

@@ -28,6 +28,7 @@ _MESSAGES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "literal_error": "must be one of {expected}",
     "union_tag_invalid": "{tag} is not known; known are {expected_tags}",
     "too_short": "must hold at least {min_length}",

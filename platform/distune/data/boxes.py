@@ -14,10 +14,11 @@ PROBLEMS = (
     "has no area",
     "is outside of the image",
     "is of a class that is not in the list of classes",
+    "has no outline that a mask could be learnt from",
 )
 """Why a box is bad, by its number; 0 is a good box."""
 
-NOT_FINITE, NO_AREA, OUTSIDE, UNKNOWN_CLASS = 1, 2, 3, 4
+NOT_FINITE, NO_AREA, OUTSIDE, UNKNOWN_CLASS, NO_OUTLINE = 1, 2, 3, 4, 5
 
 
 def sort_out(

@@ -42,8 +42,12 @@ class Splits:
     faults: tuple[str, ...]
 
 
-def build_splits(settings: AnyDataSettings) -> Splits:
+def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Splits:
     """Read and check the annotations of all splits. No image is decoded.
+
+    Args:
+        settings: where the data is.
+        with_masks: whether the training split must offer masks; boxes without an outline are bad then.
 
     Raises:
         DataError: files are missing, more than 1% of the images or boxes of a split are bad, the classes do not fit the
@@ -52,7 +56,9 @@ def build_splits(settings: AnyDataSettings) -> Splits:
     if isinstance(settings, ShapesData):
         return _build_shapes(settings)
     root = _root(settings)
-    raws, categories = _read_voc(root, settings) if isinstance(settings, VocData) else _read_coco(root, settings)
+    raws, categories = (
+        _read_voc(root, settings) if isinstance(settings, VocData) else _read_coco(root, settings, with_masks)
+    )
     _stop_if_missing(root, raws)
     counts = sum((raw.count_classes() for raw in raws.values()), Counter[str]())
     classes = tuple(categories.values())
@@ -61,7 +67,9 @@ def build_splits(settings: AnyDataSettings) -> Splits:
     check_classes(classes, counts, source=str(root))
     datasets: dict[str, FileDataset] = {}
     for name, raw in raws.items():
-        datasets[name] = FileDataset(name, raw, classes, category_ids=tuple(categories) or None)
+        datasets[name] = FileDataset(
+            name, raw, classes, category_ids=tuple(categories) or None, with_masks=with_masks and name == "train"
+        )
         stop_if_damaged(f"{root}, split {name}", datasets[name].findings)
     faults = dict.fromkeys(fault for dataset in datasets.values() for fault in dataset.faults)
     splits: dict[str, DetectionDataset] = {**datasets}
@@ -164,14 +172,16 @@ def _read_voc(root: Path, settings: VocData) -> tuple[dict[str, RawSplit], coco.
     return {name: voc.read_split(root, lists) for name, lists in sets.items() if lists is not None}, {}
 
 
-def _read_coco(root: Path, settings: CocoData) -> tuple[dict[str, RawSplit], coco.Categories]:
+def _read_coco(root: Path, settings: CocoData, with_masks: bool) -> tuple[dict[str, RawSplit], coco.Categories]:
     parts: dict[str, CocoSplitSettings | None] = {
         "train": settings.train,
         "search": settings.search,
         "test": settings.test,
     }
     read = {
-        name: coco.read_split(root, part.images, part.annotations) for name, part in parts.items() if part is not None
+        name: coco.read_split(root, part.images, part.annotations, with_masks=with_masks and name == "train")
+        for name, part in parts.items()
+        if part is not None
     }
     return {name: raw for name, (raw, _) in read.items()}, read["train"][1]
 

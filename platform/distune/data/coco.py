@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from typing import Any
 from distune.data.dataset import ImageError
 from distune.data.files import RawBox, RawImage, RawSplit
 from distune.data.images import read_size
+from distune.data.masks import read_outline
 from distune.errors import DataError
 
 Categories = dict[int, str]
@@ -19,13 +21,14 @@ Categories = dict[int, str]
 _NUMBERS = frozenset({int, float})  # what json makes of a number; its true and false are none
 
 
-def read_split(root: Path, images: str, annotations: str) -> tuple[RawSplit, Categories]:
+def read_split(root: Path, images: str, annotations: str, *, with_masks: bool = False) -> tuple[RawSplit, Categories]:
     """Read one json file.
 
     Args:
         root: the folder that both paths start from.
         images: folder of the images.
         annotations: the json file.
+        with_masks: whether to keep the outlines of objects, which takes memory.
 
     Returns:
         What was read, and the categories. Whatever is not there is in ``missing`` of the first.
@@ -58,7 +61,8 @@ def read_split(root: Path, images: str, annotations: str) -> tuple[RawSplit, Cat
         place = f"{annotations}: annotation {record.get('id', f'number {number}')}"
         row = rows.get(record.get("image_id"))
         if row is not None:
-            split.boxes.append(_box(record, row=row, place=place, categories=categories))
+            box = _box(record, row=row, place=place, categories=categories)
+            split.boxes.append(_with_outline(box, record, split.images[row]) if with_masks else box)
         elif record.get("image_id") not in skipped:
             split.bad_boxes += 1
             split.faults.append(f"{place} is of image {record.get('image_id')}, which is not listed")
@@ -144,6 +148,11 @@ def _box(record: dict[str, Any], *, row: int, place: str, categories: Categories
         area=area if area > 0 and math.isfinite(area) else None,
         crowd=record.get("iscrowd") in (1, True),
     )
+
+
+def _with_outline(box: RawBox, record: dict[str, Any], image: RawImage) -> RawBox:
+    outline = read_outline(record.get("segmentation"), width=image.width, height=image.height)
+    return dataclasses.replace(box, outline=outline)
 
 
 def _xyxy(bbox: Any) -> tuple[float, float, float, float]:

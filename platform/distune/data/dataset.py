@@ -6,7 +6,7 @@ Shape legend: ``N`` boxes of an image, ``H`` ``W`` its height and width in pixel
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +48,8 @@ class Annotations:
         crowd_N: bool, whether the box is around a group (COCO's ``iscrowd``).
         difficult_N: bool, VOC's ``difficult``.
         tags_N: what is known about each box besides, such as ``blurred``.
+        draw_masks: draws the masks of the boxes with these indices, uint8 (len(indices), H, W), 1 inside of the
+            object; None where the data has no outlines, or was read without them.
     """
 
     image_id: int
@@ -60,6 +62,7 @@ class Annotations:
     crowd_N: NDArray[np.bool_]
     difficult_N: NDArray[np.bool_]
     tags_N: tuple[frozenset[str], ...]
+    draw_masks: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels_N)

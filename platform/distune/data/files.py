@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from distune.data import boxes
 from distune.data.check import Findings
 from distune.data.dataset import Annotations, ImageError
 from distune.data.images import read_image
+from distune.data.masks import OutlineRecord, draw_masks
 
 _NO_TAGS: frozenset[str] = frozenset()
 
@@ -39,6 +42,7 @@ class RawBox:
         class_name: empty where none is known.
         box: xyxy pixels.
         area: of the object's outline, None where unknown.
+        outline: of the object, None where unknown or not asked for.
     """
 
     row: int
@@ -48,6 +52,7 @@ class RawBox:
     area: float | None = None
     crowd: bool = False
     difficult: bool = False
+    outline: OutlineRecord | None = None
 
 
 @dataclasses.dataclass
@@ -78,7 +83,13 @@ class FileDataset:
     """Images in files, annotations in flat arrays: cheap to keep, to send to worker processes and to hash."""
 
     def __init__(
-        self, name: str, raw: RawSplit, classes: tuple[str, ...], *, category_ids: tuple[int, ...] | None = None
+        self,
+        name: str,
+        raw: RawSplit,
+        classes: tuple[str, ...],
+        *,
+        category_ids: tuple[int, ...] | None = None,
+        with_masks: bool = False,
     ) -> None:
         """Check and clip all boxes. Bad ones are skipped and named in ``faults``.
 
@@ -87,6 +98,7 @@ class FileDataset:
             raw: what was read.
             classes: class names; boxes of other classes are bad.
             category_ids: COCO's id of each class, to write detections in COCO's format; None is 1 to C.
+            with_masks: whether masks can be drawn; boxes without an outline are bad then, crowd boxes excepted.
         """
         labels = {class_name: label for label, class_name in enumerate(classes, start=1)}
         row_N = np.array([box.row for box in raw.boxes], dtype=np.int64)
@@ -94,6 +106,9 @@ class FileDataset:
         stated_N4 = np.array([box.box for box in raw.boxes], dtype=np.float64).reshape(-1, 4)
         sizes_I2 = np.array([(image.width, image.height) for image in raw.images], dtype=np.int64).reshape(-1, 2)
         boxes_N4, problem_N = boxes.sort_out(stated_N4, label_N, sizes_I2[row_N])
+        if with_masks:
+            bare_N = np.array([box.outline is None and not (box.crowd or box.difficult) for box in raw.boxes], np.bool_)
+            problem_N[bare_N & (problem_N == 0)] = boxes.NO_OUTLINE
         bad = [_fault(raw.boxes[position], int(problem_N[position])) for position in np.flatnonzero(problem_N)]
         # Boxes of an image lie together, in the order of its annotations.
         kept_K = np.flatnonzero(problem_N == 0)
@@ -116,6 +131,7 @@ class FileDataset:
         self._areas_K = _areas(kept, self._boxes_K4)
         self._crowd_K = np.array([box.crowd for box in kept], dtype=np.bool_)
         self._difficult_K = np.array([box.difficult for box in kept], dtype=np.bool_)
+        self._outlines_K = [box.outline for box in kept] if with_masks else None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -140,7 +156,13 @@ class FileDataset:
             crowd_N=self._crowd_K[part],
             difficult_N=self._difficult_K[part],
             tags_N=(_NO_TAGS,) * (part.stop - part.start),
+            draw_masks=self._drawing(image, part),
         )
+
+    def _drawing(self, image: RawImage, part: slice) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None:
+        if self._outlines_K is None:
+            return None
+        return functools.partial(_draw_some, self._outlines_K[part], width=image.width, height=image.height)
 
     def image(self, index: int) -> Tensor:
         """The pixels of an image, uint8 (3, H, W).
@@ -160,6 +182,14 @@ class FileDataset:
 
 def _fault(box: RawBox, problem: int) -> str:
     return f"{box.place} ({box.class_name or 'no known class'}) {boxes.PROBLEMS[problem]}"
+
+
+def _draw_some(
+    outlines: list[OutlineRecord | None], indices: NDArray[np.int64], *, width: int, height: int
+) -> NDArray[np.uint8]:
+    known = [outline for index in indices if (outline := outlines[index]) is not None]
+    assert len(known) == len(indices), "only crowd boxes may be without an outline, and nothing is trained on them"
+    return draw_masks(known, width=width, height=height)
 
 
 def _areas(kept: list[RawBox], boxes_K4: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -87,6 +87,16 @@ def draw_mask(outline: Outline, *, margin_px: int) -> tuple[NDArray[np.float32],
     return np.asarray(patch.reduce(_SUPERSAMPLING), dtype=np.float32) / 255.0, left, top
 
 
+def cover(outline: Outline, *, size_px: int) -> NDArray[np.uint8]:
+    """The mask of an outline in a square image, (size_px, size_px): 1 where at least half of a pixel is covered."""
+    share_HW, left, top = draw_mask(outline, margin_px=0)
+    mask = np.zeros((size_px, size_px), dtype=np.uint8)
+    x1, y1 = max(left, 0), max(top, 0)
+    inside_HW = share_HW[y1 - top : size_px - top, x1 - left : size_px - left] >= 0.5
+    mask[y1 : y1 + inside_HW.shape[0], x1 : x1 + inside_HW.shape[1]] = inside_HW
+    return mask
+
+
 def _unit_corners(shape: str) -> NDArray[np.float64]:
     if shape in ("circle", "ring"):
         return _on_circle(48, radii=(1.0,))

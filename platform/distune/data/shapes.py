@@ -10,6 +10,7 @@ Shape legend: ``S`` side of an image, ``H`` ``W`` a patch in pixels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from distune.config.data import ShapesData
 from distune.data import boxes, canvas
 from distune.data.dataset import Annotations
-from distune.data.outlines import SHAPE_NAMES, Outline, make_outline
+from distune.data.outlines import SHAPE_NAMES, Outline, cover, make_outline
 
 GENERATOR_VERSION = 1
 """Part of the fingerprint: raise it with every change that changes an image."""
@@ -110,6 +111,9 @@ class ShapesDataset:
             crowd_N=none_N,
             difficult_N=none_N,
             tags_N=tuple(item.tags for item in objects),
+            draw_masks=functools.partial(
+                _draw_masks, [item.outline for item in objects], size_px=self._settings.image_size_px
+            ),
         )
 
 
@@ -154,6 +158,14 @@ def paint(generator: np.random.Generator, objects: list[ShapeObject], *, setting
             canvas.cover_half(generator, picture_SS3, background_SS3, item.outline)
     picture_SS3 += generator.standard_normal(picture_SS3.shape, dtype=np.float32) * generator.uniform(4.0, 12.0)
     return np.ascontiguousarray(picture_SS3.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
+
+
+def _draw_masks(outlines: list[Outline], indices: NDArray[np.int64], *, size_px: int) -> NDArray[np.uint8]:
+    """The whole shapes, covered parts included, as their boxes are."""
+    masks_NHW = np.zeros((len(indices), size_px, size_px), dtype=np.uint8)
+    for position, index in enumerate(indices):
+        masks_NHW[position] = cover(outlines[index], size_px=size_px)
+    return masks_NHW
 
 
 def _draw_tags(generator: np.random.Generator, settings: ShapesData) -> frozenset[str]:

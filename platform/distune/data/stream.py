@@ -37,7 +37,8 @@ class Batch:
     Attributes:
         images: float32 (3, h, w) in [0, 1], of different sizes.
         targets: of each image ``boxes`` (n, 4) xyxy pixels float32, ``labels`` (n,) int64 from 1 to C, ``image_index``
-            () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``.
+            () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``; and
+            ``masks`` (n, h, w) uint8 when the stream was asked for them.
     """
 
     images: list[Tensor]
@@ -84,6 +85,7 @@ class TrainingStream:
         seed: int,
         num_workers: int = 0,
         pin_memory: bool = False,
+        with_masks: bool = False,
     ) -> None:
         """Start no worker yet: the first epoch does.
 
@@ -94,6 +96,7 @@ class TrainingStream:
             seed: of the order and the augmentation, at least 0.
             num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
             pin_memory: put batches into page-locked memory, for copies to a GPU that do not wait.
+            with_masks: draw the masks of the objects, which takes time and memory. The data set must know them.
 
         Raises:
             DataError: the data set holds no image.
@@ -106,7 +109,7 @@ class TrainingStream:
         self._seed = seed
         self._num_workers = num_workers
         self._pin_memory = pin_memory
-        self._samples = _Samples(dataset, settings, seed)
+        self._samples = _Samples(dataset, settings, seed, with_masks=with_masks)
         self._plan = _Plan()
         self._loader: DataLoader[_Loaded] | None = None
 
@@ -190,16 +193,17 @@ class _Plan:
 
 
 class _Samples(Dataset[Sample | ImageError]):
-    def __init__(self, dataset: DetectionDataset, settings: ImageSettings, seed: int) -> None:
+    def __init__(self, dataset: DetectionDataset, settings: ImageSettings, seed: int, *, with_masks: bool) -> None:
         self._dataset = dataset
         self._training = training_transform(settings)
         self._plain = plain_transform(settings)
         self._seed = seed
+        self._with_masks = with_masks
 
     def __getitem__(self, key: _Key) -> Sample | ImageError:
         epoch, index = key
         try:
-            sample = _sample(self._dataset, index)
+            sample = _sample(self._dataset, index, with_masks=self._with_masks)
         except ImageError as error:
             return error
         if epoch is None:
@@ -219,17 +223,21 @@ class _Loaded:
         return _Loaded(self.batch.pin_memory(), self.corrupt)
 
 
-def _sample(dataset: DetectionDataset, index: int) -> Sample:
+def _sample(dataset: DetectionDataset, index: int, *, with_masks: bool) -> Sample:
     annotations = dataset.annotations(index)
     kept_n = np.flatnonzero(~annotations.ignored_N)
     boxes_n4 = torch.from_numpy(annotations.boxes_N4[kept_n])
-    return {
+    sample = {
         "image": tv_tensors.Image(dataset.image(index)),
         "boxes": tv_tensors.BoundingBoxes(boxes_n4, format="XYXY", canvas_size=(annotations.height, annotations.width)),
         "labels": torch.from_numpy(annotations.labels_N[kept_n]),
         "box_index": torch.from_numpy(kept_n),
         "image_index": torch.tensor(index, dtype=torch.int64),
     }
+    if with_masks:
+        assert annotations.draw_masks is not None, "the data was read without masks"
+        sample["masks"] = tv_tensors.Mask(torch.from_numpy(annotations.draw_masks(kept_n)))
+    return sample
 
 
 def _collate(samples: list[Sample | ImageError]) -> _Loaded:

@@ -1,7 +1,8 @@
 """torchvision v2 pipelines from a stored image to what a detector is trained on.
 
 A sample is a dict of ``image`` (a ``tv_tensors.Image``, uint8), ``boxes`` (``tv_tensors.BoundingBoxes``), ``labels``,
-``box_index`` and ``image_index``. Evaluation needs only ``to_unit_range``: the detector resizes by itself.
+``box_index`` and ``image_index``, and ``masks`` (a ``tv_tensors.Mask``, uint8) where a model learns from them.
+Evaluation needs only ``to_unit_range``: the detector resizes by itself.
 """
 
 from __future__ import annotations

@@ -1,69 +1,61 @@
-"""ResNet backbones with a feature pyramid, under torchvision's parameter names so that its weights load."""
+"""Backbones with a feature pyramid, alike for all kinds: maps of strides 4, 8, 16 and 32 go in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
-from torchvision.models import get_model
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from distune.config.detector import CommonDetectorSettings
-from distune.detectors.weights import fetch_weights, load_state
-
-_STAGES_LAST_FIRST = ("layer4", "layer3", "layer2", "layer1", "conv1")
-
-
-def build_resnet(name: str, norm_layer: Callable[[int], nn.Module]) -> ResNet:
-    """A ResNet by torchvision's name, or ``resnet10``: one basic block in each of the four stages."""
-    if name == "resnet10":
-        return ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm_layer)
-    model = get_model(name, weights=None, norm_layer=norm_layer)
-    assert isinstance(model, ResNet)
-    return model
+from distune.config.backbones import TIMM
+from distune.config.detector import PyramidDetectorSettings
+from distune.detectors.bodies import build_body, freeze, layers_of
+from distune.detectors.norms import NormLayer, norm_layer
+from distune.detectors.timm_body import build_timm_pyramid
 
 
 def build_pyramid(
-    settings: CommonDetectorSettings, *, stages: Sequence[int], extra_blocks: ExtraFPNBlock
-) -> BackboneWithFPN:
-    """A ResNet whose ``stages`` (1 to 4) feed a feature pyramid of ``settings.fpn_channels`` channels.
+    settings: PyramidDetectorSettings,
+    *,
+    stages: Sequence[int],
+    extra_blocks: ExtraFPNBlock | Callable[[int], ExtraFPNBlock],
+    neck_norm: NormLayer | None = None,
+    both_ends: bool = False,
+) -> Any:
+    """A backbone whose ``stages`` feed a feature pyramid of ``settings.fpn_channels`` channels.
+
+    Args:
+        settings: backbone, normalisation, what is trained, and the backbone's weights.
+        stages: 1 to 4 for strides 4 to 32.
+        extra_blocks: makes the coarse maps; or makes what makes them, given the channels of the last stage.
+        neck_norm: normalises the neck; None leaves it without.
+        both_ends: take the map of a stage's first layer as well as that of its last, for each stage.
+
+    Returns:
+        A module that answers images (B, 3, H, W) with a dictionary of maps, fine to coarse; ``out_channels`` says how
+        many channels they have.
 
     Raises:
+        ConfigError: a setting does not fit the backbone.
         WeightsError: ``settings.backbone_weights`` is unknown or does not fit.
     """
-    resnet = build_resnet(settings.backbone, _norm_layer(settings.norm))
-    if settings.backbone_weights is not None:
-        weights = fetch_weights(settings.backbone_weights)
-        load_state(resnet, weights.state, source=settings.backbone_weights, replaceable=("fc.",))
-    _freeze(resnet, settings.trainable_stages)
-    first_stage_channels = resnet.inplanes // 8
+    if settings.backbone.startswith(TIMM):
+        assert not both_ends, "the settings allow this with MobileNetV3 alone"
+        return build_timm_pyramid(settings, stages=stages, extra_blocks=extra_blocks, neck_norm=neck_norm)
+    body = build_body(settings.backbone, norm_layer(settings.norm, settings.epsilon), weights=settings.backbone_weights)
+    layers = layers_of(body)
+    freeze(body, layers, settings.trainable_stages)
+    chosen = []
+    for stage in stages:
+        of_stage = [layer for layer in layers if layer.stage == stage]
+        chosen += [of_stage[0], of_stage[-1]] if both_ends else [of_stage[-1]]
     return BackboneWithFPN(
-        resnet,
-        {f"layer{stage}": str(index) for index, stage in enumerate(stages)},
-        [first_stage_channels * 2 ** (stage - 1) for stage in stages],
+        body,
+        {layer.name: str(index) for index, layer in enumerate(chosen)},
+        [layer.channels for layer in chosen],
         settings.fpn_channels,
-        extra_blocks=extra_blocks,
+        extra_blocks=extra_blocks if isinstance(extra_blocks, nn.Module) else extra_blocks(chosen[-1].channels),
+        norm_layer=neck_norm,
     )
-
-
-def _norm_layer(norm: str) -> Callable[[int], nn.Module]:
-    layers: dict[str, Callable[[int], nn.Module]] = {
-        "batch": nn.BatchNorm2d,
-        "frozen": FrozenBatchNorm2d,
-        "group": _group_norm,
-    }
-    return layers[norm]
-
-
-def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(min(32, channels // 2), channels)
-
-
-def _freeze(resnet: ResNet, trainable_stages: int) -> None:
-    trained = _STAGES_LAST_FIRST[:trainable_stages] + (("bn1",) if trainable_stages == 5 else ())
-    for name, parameter in resnet.named_parameters():
-        if not name.startswith(trained):
-            parameter.requires_grad_(False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 
 
 class Float32AnchorGenerator(AnchorGenerator):  # type: ignore[misc]
@@ -19,14 +19,26 @@ class Float32AnchorGenerator(AnchorGenerator):  # type: ignore[misc]
 
     def forward(self, image_list: Any, feature_maps: list[Tensor]) -> list[Tensor]:
         """The anchors of each image, (A, 4) float32, xyxy pixels of the padded batch."""
-        shapes_only = [each.new_empty((), dtype=torch.float32).expand(each.shape) for each in feature_maps]
-        anchors: list[Tensor] = super().forward(image_list, shapes_only)
+        anchors: list[Tensor] = super().forward(image_list, _shapes_only(feature_maps))
+        return anchors
+
+
+class Float32DefaultBoxGenerator(DefaultBoxGenerator):  # type: ignore[misc]
+    """torchvision's anchors of SSD, in float32 for feature maps of any type."""
+
+    def forward(self, image_list: Any, feature_maps: list[Tensor]) -> list[Tensor]:
+        """The anchors of each image, (A, 4) float32, xyxy pixels of the batch."""
+        anchors: list[Tensor] = super().forward(image_list, _shapes_only(feature_maps))
         return anchors
 
 
 def answer_in_float32(head: nn.Module) -> None:
     """Let a head's outputs be float32. Nothing changes where they are already, nor in the state dict."""
     head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
+
+
+def _shapes_only(feature_maps: list[Tensor]) -> list[Tensor]:
+    return [each.new_empty((), dtype=torch.float32).expand(each.shape) for each in feature_maps]
 
 
 def _float32(outputs: Any) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from distune.detectors.taps import Detector, NeckMaps
+from distune.detectors.taps import Detector, Frame, NeckMaps
 
 
-def by_stride(maps: Iterable[Tensor], image_size: tuple[int, int]) -> NeckMaps:
+def by_stride(maps: Iterable[Tensor], frame: Frame) -> NeckMaps:
     """Names maps, fine to coarse, by their nominal stride.
 
     The stride is the ratio of the padded image to the map, rounded to a power of two: the last maps of a small image
@@ -19,18 +19,23 @@ def by_stride(maps: Iterable[Tensor], image_size: tuple[int, int]) -> NeckMaps:
 
     Args:
         maps: each (B, D, H, W), fine to coarse.
-        image_size: height and width of the padded batch.
+        frame: what the model saw.
     """
     levels: NeckMaps = {}
     stride = 0
     for each in maps:
-        ratio = max(image_size[0] / each.shape[-2], image_size[1] / each.shape[-1])
+        ratio = max(frame.padded_size[0] / each.shape[-2], frame.padded_size[1] / each.shape[-1])
         stride = max(2 ** round(math.log2(ratio)), 2 * stride)
         levels[stride] = each
     return levels
 
 
-def common_strides(student: Detector, teacher: Detector, probe: Tensor) -> tuple[int, ...]:
-    """The strides that both necks have, fine to coarse, found by looking at the maps of a probe image (3, H, W)."""
-    teacher_strides = teacher.neck_only([probe]).keys()
-    return tuple(sorted(student.neck_only([probe]).keys() & teacher_strides))
+def probe_levels(detector: Detector, probe: Tensor) -> dict[int, int]:
+    """The levels of a neck, stride to channels, fine to coarse, found by looking at the maps of an image (3, H, W)."""
+    neck = detector.neck_only([probe]).neck
+    return {stride: int(each.shape[1]) for stride, each in sorted(neck.items())}
+
+
+def common_strides(student_levels: dict[int, int], teacher_levels: dict[int, int]) -> tuple[int, ...]:
+    """The strides that both necks have, fine to coarse."""
+    return tuple(sorted(student_levels.keys() & teacher_levels.keys()))

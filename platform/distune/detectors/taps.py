@@ -1,4 +1,4 @@
-"""What a detector hands out besides its losses: neck maps and class scores, alike for all families.
+"""What a detector hands out besides its losses: neck maps, class scores and boxes, alike for all families.
 
 Shape legend: ``B`` batch, ``D`` channels, ``H`` ``W`` a map, ``N`` instances (ground-truth boxes of the whole batch),
 ``R`` sampled proposals of the whole batch, ``A`` anchors of an image, ``C`` classes without background.
@@ -12,9 +12,31 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 NeckMaps = dict[int, Tensor]
 """Stride in pixels of the padded batch to the map of that level, (B, D, H, W), fine to coarse."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Where the images of a batch lie in the tensor that a model saw: resized, at the upper left, padded.
+
+    Attributes:
+        padded_size: height and width of the padded batch, in pixels.
+        image_sizes: height and width of each image in it, without padding; on the host.
+    """
+
+    padded_size: tuple[int, int]
+    image_sizes: tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a model's neck made of a batch: its maps, and where the images lie in them."""
+
+    neck: NeckMaps
+    frame: Frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +49,7 @@ class Instances:
         counts: boxes of each image, on the host: reading it never waits for the device.
         image_of_N: index of each box's image in the batch, int64.
         origin_N2: index of the image in its dataset and index of the box in that image's annotations, int64.
-        image_size: height and width of the padded batch.
+        frame: what the boxes are given in.
     """
 
     boxes_N4: Tensor
@@ -35,16 +57,16 @@ class Instances:
     counts: tuple[int, ...]
     image_of_N: Tensor
     origin_N2: Tensor
-    image_size: tuple[int, int]
+    frame: Frame
 
     @classmethod
-    def of(cls, targets: list[dict[str, Tensor]], image_size: tuple[int, int]) -> Instances:
+    def of(cls, targets: list[dict[str, Tensor]], frame: Frame) -> Instances:
         """Joins the targets of a batch.
 
         Args:
             targets: of each image ``boxes`` (n, 4) and ``labels`` (n,), and where they are known ``image_index`` () and
                 ``box_index`` (n,), all int64 but the boxes. Unknown origins are -1.
-            image_size: height and width of the padded batch.
+            frame: what the boxes are given in.
         """
         counts = tuple(int(target["boxes"].shape[0]) for target in targets)
         device = targets[0]["boxes"].device
@@ -55,7 +77,7 @@ class Instances:
             counts=counts,
             image_of_N=torch.cat(image_of),
             origin_N2=torch.cat([_origin(target) for target in targets]),
-            image_size=image_size,
+            frame=frame,
         )
 
     @property
@@ -63,25 +85,45 @@ class Instances:
         """``(image, x1, y1, x2, y2)`` as ``torchvision.ops.roi_align`` takes them."""
         return torch.cat([self.image_of_N[:, None].to(self.boxes_N4.dtype), self.boxes_N4], dim=1)
 
+    def seen_in(self, frame: Frame) -> Instances:
+        """The same boxes in the frame of another model, which may have resized the images differently."""
+        if frame.image_sizes == self.frame.image_sizes:
+            return self if frame == self.frame else dataclasses.replace(self, frame=frame)
+        factors = [
+            self.boxes_N4.new_full((count, 2), new[1] / old[1])
+            .select_scatter(self.boxes_N4.new_full((count,), new[0] / old[0]), dim=1, index=1)
+            .repeat(1, 2)
+            for count, new, old in zip(self.counts, frame.image_sizes, self.frame.image_sizes, strict=True)
+        ]
+        return dataclasses.replace(self, boxes_N4=self.boxes_N4 * torch.cat(factors), frame=frame)
+
 
 @dataclasses.dataclass(frozen=True)
-class ClassScores:
-    """The student's class logits where it was trained, and which ground truth each place belongs to.
+class Places:
+    """The student's outputs where its head was trained, and which ground truth each place belongs to.
 
-    Places are sampled proposals (two-stage) or anchors (one-stage), flattened over the batch to ``R``.
+    Places are sampled proposals (two-stage), anchors or cells (one-stage), flattened over the batch to ``R``.
 
     Attributes:
-        logits_RC: two-stage: (R, C + 1) softmax logits, background first. One-stage: (R, C + 1) sigmoid logits, one per
-            class, where class 0 is torchvision's unused background.
-        positive_R: bool, whether the place is matched to a ground-truth box.
-        instance_R: int64 index into ``Instances`` of the matched box; 0 where not positive.
+        logits_RC: (R, C + 1). ``softmax``: background first. ``sigmoid``: one per class, where class 0 is torchvision's
+            unused background.
+        boxes: computes the boxes that the student predicts there, (R, 4) xyxy pixels of the padded batch, with
+            gradient: where a head predicts one per class, that of the matched box's class.
+        labels_R: label of the matched ground-truth box; 0 where there is none.
+        instance_R: int64 index into ``Instances`` of the matched box; 0 where there is none.
         proposals: two-stage only: the proposals of each image, (r, 4) xyxy pixels of the padded batch; None otherwise.
     """
 
     logits_RC: Tensor
-    positive_R: Tensor
+    boxes: Callable[[], Tensor]
+    labels_R: Tensor
     instance_R: Tensor
     proposals: list[Tensor] | None
+
+    @property
+    def positive_R(self) -> Tensor:
+        """Bool, whether the place is matched to a ground-truth box."""
+        return self.labels_R > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +133,19 @@ class StudentTaps:
     Attributes:
         losses: torchvision's task losses by torchvision's names, with gradient.
         neck: the neck's maps, with gradient.
-        scores: its class scores at its training places, with gradient.
+        places: its outputs where it was trained, with gradient.
         instances: the ground truth of the batch.
     """
 
     losses: dict[str, Tensor]
     neck: NeckMaps
-    scores: ClassScores
+    places: Places
     instances: Instances
+
+    @property
+    def view(self) -> View:
+        """Its maps and their frame."""
+        return View(self.neck, self.instances.frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +153,20 @@ class TeacherTaps:
     """One forward pass of a teacher in evaluation mode, without gradient.
 
     Attributes:
-        neck: the neck's maps.
-        logits_at: the teacher's class logits, (R, C + 1), at the places of a student of the same ``score_kind``.
+        view: the neck's maps and their frame.
+        logits_at: the teacher's class logits, (R, C + 1), at the places of a student whose head has the same kind of
+            places and scores.
+        boxes_at: the boxes that the teacher predicts at such places, (R, 4), as ``Places.boxes`` gives them.
     """
 
-    neck: NeckMaps
-    logits_at: Callable[[ClassScores], Tensor]
+    view: View
+    logits_at: Callable[[Places], Tensor]
+    boxes_at: Callable[[Places], Tensor]
+
+    @property
+    def neck(self) -> NeckMaps:
+        """The neck's maps."""
+        return self.view.neck
 
 
 class Detector(Protocol):
@@ -120,14 +175,12 @@ class Detector(Protocol):
     Attributes:
         model: the plain torchvision detector; its state dict is what is saved and exported.
         family: such as ``retinanet``.
-        score_kind: ``softmax`` (two-stage, at proposals) or ``sigmoid`` (one-stage, at anchors).
-        channels: of every neck map.
+        score_kind: ``softmax`` or ``sigmoid``.
     """
 
     model: nn.Module
     family: str
     score_kind: str
-    channels: int
 
     def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """A training forward pass. Images (3, H, W) in [0, 1]; targets hold ``boxes`` (n, 4) and ``labels`` (n,)."""
@@ -137,9 +190,15 @@ class Detector(Protocol):
         """A forward pass of a teacher: evaluation mode, no gradient."""
         ...
 
-    def neck_only(self, images: list[Tensor]) -> NeckMaps:
+    def neck_only(self, images: list[Tensor]) -> View:
         """The neck's maps in evaluation mode, no gradient: what a sweep for prototypes needs."""
         ...
+
+
+def frame_of(batch: ImageList) -> Frame:
+    """The frame of what torchvision's transform made of a batch."""
+    height, width = batch.tensors.shape[-2:]
+    return Frame((int(height), int(width)), tuple((int(size[0]), int(size[1])) for size in batch.image_sizes))
 
 
 def _origin(target: dict[str, Tensor]) -> Tensor:

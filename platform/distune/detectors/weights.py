@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_weight
 
+from distune.detectors.old_names import with_present_names
 from distune.errors import WeightsError
 
 StateDict = dict[str, Tensor]
@@ -66,7 +67,27 @@ def read_tensors(path: Path) -> Any:
         raise WeightsError(f"weights {path}: not a file of tensors: {reason}") from None
 
 
-def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: Sequence[str] = ()) -> list[str]:
+def named_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """A list of classes in which a name of torchvision's weights stands for all classes of these.
+
+    Raises:
+        WeightsError: torchvision knows no weights of that name, or they are no detector's.
+    """
+    classes: list[str] = []
+    for name in names:
+        if not is_torchvision_name(name):
+            classes.append(name)
+            continue
+        theirs = _classes_of(_torchvision_weights(name))
+        if theirs is None:
+            raise WeightsError(f"weights {name}: are no detector's, so that they have no classes to detect")
+        classes += theirs
+    return tuple(classes)
+
+
+def load_state(
+    model: nn.Module, state: StateDict, *, source: str, replaceable: Sequence[str] = (), remedy: str | None = None
+) -> list[str]:
     """Load a state dict, and refuse one that does not fit with the list of what differs.
 
     Args:
@@ -75,6 +96,7 @@ def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: 
         source: named in the error.
         replaceable: prefixes of parameters that may be missing or of another shape, and then keep their values: the
             class heads when a detector is to be trained on other classes.
+        remedy: said at the end of the error.
 
     Returns:
         The parameters that kept their values.
@@ -83,6 +105,7 @@ def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: 
         WeightsError: names or shapes differ.
     """
     own = model.state_dict()
+    state = with_present_names(state, own)
     counters = {name for name in own.keys() | state.keys() if name.endswith("num_batches_tracked")}
     missing = own.keys() - state.keys() - counters
     surplus = state.keys() - own.keys() - counters
@@ -100,6 +123,7 @@ def load_state(model: nn.Module, state: StateDict, *, source: str, replaceable: 
     ]
     if lines:
         more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        more += [] if remedy is None else [remedy]
         raise WeightsError(
             "\n  ".join(
                 [f"weights {source}: do not fit this detector, {len(lines)} differences", *lines[:_SHOWN], *more]
@@ -124,19 +148,27 @@ def check_classes(weights: Weights, classes: Sequence[str], *, source: str) -> N
 
 
 def _fetch_by_name(name: str) -> Weights:
-    try:
-        weights = get_weight(name)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise WeightsError(f"weights {name}: torchvision knows no such weights: {error}") from None
+    weights = _torchvision_weights(name)
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"weights {name}: could not be downloaded ({error}); download them elsewhere and name the file"
         ) from None
+    return Weights(dict(state), _classes_of(weights))
+
+
+def _torchvision_weights(name: str) -> Any:
+    try:
+        return get_weight(name)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise WeightsError(f"weights {name}: torchvision knows no such weights: {error}") from None
+
+
+def _classes_of(weights: Any) -> tuple[str, ...] | None:
     categories = weights.meta.get("categories")
     is_detector = isinstance(categories, list) and categories[:1] == ["__background__"]
-    return Weights(dict(state), tuple(categories[1:]) if is_detector else None)
+    return tuple(categories[1:]) if is_detector else None
 
 
 def _tensors(content: Mapping[str, Any], source: str) -> StateDict:

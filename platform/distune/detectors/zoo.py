@@ -9,9 +9,12 @@ from typing import Any
 import torch
 
 from distune.config.detector import DetectorSettings
-from distune.detectors import fasterrcnn, retinanet
+from distune.detectors import fasterrcnn, fcos, maskrcnn, retinanet, ssd, ssdlite
+from distune.detectors.classes import TeacherOfOtherClasses, match_classes, refuse_unknown
 from distune.detectors.taps import Detector
-from distune.detectors.weights import check_classes, fetch_weights, load_state
+from distune.detectors.weights import Weights, check_classes, fetch_weights, load_state, named_classes
+
+_UNNAMED = "the weights name no classes; if they are not those of the data, say them in the setting `classes`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +26,12 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "fasterrcnn": Family(fasterrcnn.FasterRcnnDetector, fasterrcnn.REPLACEABLE),
-    "retinanet": Family(retinanet.RetinaNetDetector, retinanet.REPLACEABLE),
+    "fasterrcnn": Family(fasterrcnn.build_fasterrcnn, fasterrcnn.REPLACEABLE),
+    "fcos": Family(fcos.build_fcos, fcos.REPLACEABLE),
+    "maskrcnn": Family(maskrcnn.build_maskrcnn, maskrcnn.REPLACEABLE),
+    "retinanet": Family(retinanet.build_retinanet, retinanet.REPLACEABLE),
+    "ssd": Family(ssd.build_ssd, ssd.REPLACEABLE),
+    "ssdlite": Family(ssdlite.build_ssdlite, ssdlite.REPLACEABLE),
 }
 
 
@@ -46,28 +53,77 @@ def build_detector(
         max_size_px: bound of the longer side.
         seed: of the initial weights. Global random state is left as it was.
         for_training: whether weights of other classes may be loaded, with new class heads. A detector that is used as
-            it is must fit whole.
+            it is must fit whole; ``build_teacher`` translates.
 
     Raises:
         WeightsError: the weights are unknown or do not fit; lists what differs.
     """
-    family = FAMILIES[settings.family]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        detector = family.build(settings, num_classes=len(classes), min_size_px=min_size_px, max_size_px=max_size_px)
-    if settings.weights is not None:
-        load_weights(detector, settings.weights, classes=classes, for_training=for_training)
+    detector = _build(settings, num_classes=len(classes), min_size_px=min_size_px, max_size_px=max_size_px, seed=seed)
+    if settings.weights is None:
+        return detector
+    weights = _fetch(settings)
+    if not for_training:
+        check_classes(weights, classes, source=settings.weights)
+    state = weights.state
+    replaceable = FAMILIES[settings.family].replaceable if for_training else ()
+    if weights.classes is not None and weights.classes != tuple(classes):
+        state = {name: value for name, value in state.items() if not name.startswith(replaceable)}
+    load_state(detector.model, state, source=settings.weights, replaceable=replaceable)
     return detector
 
 
-def load_weights(detector: Detector, source: str, *, classes: Sequence[str], for_training: bool) -> None:
-    """Load weights by name or from a file into a detector; see ``build_detector``. Raises ``WeightsError``."""
-    weights = fetch_weights(source)
-    if not for_training:
-        check_classes(weights, classes, source=source)
-    has_other_classes = weights.classes is not None and weights.classes != tuple(classes)
-    state: dict[str, Any] = weights.state
-    replaceable = FAMILIES[detector.family].replaceable if for_training else ()
-    if has_other_classes:
-        state = {name: value for name, value in state.items() if not name.startswith(replaceable)}
-    load_state(detector.model, state, source=source, replaceable=replaceable)
+def build_teacher(
+    settings: DetectorSettings,
+    *,
+    classes: Sequence[str],
+    min_size_px: int,
+    max_size_px: int,
+    needed_by: Sequence[str] = (),
+) -> Detector:
+    """Build a detector that is used as its weights are, on the CPU. Its class list may be another than the data's.
+
+    Args:
+        settings: of the detector, with weights.
+        classes: of the data, without background; label 1 is the first.
+        min_size_px: shorter side after resizing.
+        max_size_px: bound of the longer side.
+        needed_by: who needs to be told about every class of the data, for the error; without anybody the teacher may
+            lack some.
+
+    Raises:
+        WeightsError: the weights are unknown or do not fit; lists what differs.
+    """
+    assert settings.weights is not None, "a teacher that is not trained has weights"
+    weights = _fetch(settings)
+    own = tuple(classes) if weights.classes is None else weights.classes
+    table = match_classes(classes, own, aliases=settings.class_aliases, source=settings.weights)
+    refuse_unknown(table, needed_by=needed_by, source=settings.weights)
+    bare = settings.with_weights(None)
+    detector = _build(bare, num_classes=len(own), min_size_px=min_size_px, max_size_px=max_size_px, seed=0)
+    remedy = None if weights.classes is not None else _UNNAMED
+    load_state(detector.model, weights.state, source=settings.weights, remedy=remedy)
+    return detector if table.is_identity else TeacherOfOtherClasses(detector, table)
+
+
+def _build(settings: DetectorSettings, *, num_classes: int, min_size_px: int, max_size_px: int, seed: int) -> Detector:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        build = FAMILIES[settings.family].build
+        detector = build(settings, num_classes=num_classes, min_size_px=min_size_px, max_size_px=max_size_px)
+    transform: Any = detector.model.transform
+    if settings.input_mean is not None:
+        transform.image_mean = list(settings.input_mean)
+    if settings.input_std is not None:
+        transform.image_std = list(settings.input_std)
+    return detector
+
+
+def _fetch(settings: DetectorSettings) -> Weights:
+    """The weights that the settings name, with the classes that they name, if the weights do not."""
+    assert settings.weights is not None
+    weights = fetch_weights(settings.weights)
+    if settings.classes is None:
+        return weights
+    classes = named_classes(settings.classes)
+    check_classes(weights, classes, source=settings.weights)
+    return dataclasses.replace(weights, classes=classes)

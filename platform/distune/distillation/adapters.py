@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -11,32 +13,37 @@ _KERNEL_SIZES = {"conv1x1": 1, "conv3x3": 3}
 
 
 def build_adapters(
-    adapter: str, *, num_levels: int, student_channels: int, teacher_channels: int, generator: torch.Generator
+    adapter: str,
+    *,
+    term: str,
+    student_channels: Sequence[int],
+    teacher_channels: Sequence[int],
+    generator: torch.Generator,
 ) -> nn.ModuleList:
     """One adapter per level: levels differ in what they hold, and the weights cost little.
 
     Args:
         adapter: ``identity``, ``conv1x1`` or ``conv3x3``.
-        num_levels: how many.
-        student_channels: what goes in.
-        teacher_channels: what comes out.
+        term: whose adapters they are, for the error.
+        student_channels: of each level, what goes in.
+        teacher_channels: of each level, what comes out.
         generator: where initial weights come from: normal with variance 1 / fan-in, no bias at first.
 
     Raises:
         ConfigError: ``identity`` between different numbers of channels.
     """
+    pairs = list(zip(student_channels, teacher_channels, strict=True))
     if adapter == "identity":
-        if student_channels != teacher_channels:
+        unequal = [pair for pair in pairs if pair[0] != pair[1]]
+        if unequal:
             problem = (
-                f"local_knowledge.adapter = identity  needs equal channels, but the student's neck has "
-                f"{student_channels} and the teacher's {teacher_channels}; use conv1x1"
+                f"{term}.adapter = identity  needs equal channels, but the student's neck has "
+                f"{unequal[0][0]} and the teacher's {unequal[0][1]}; use conv1x1"
             )
             raise ConfigError("distillation", [problem])
-        return nn.ModuleList(nn.Identity() for _ in range(num_levels))
+        return nn.ModuleList(nn.Identity() for _ in pairs)
     kernel_size = _KERNEL_SIZES[adapter]
-    return nn.ModuleList(
-        _convolution(student_channels, teacher_channels, kernel_size, generator) for _ in range(num_levels)
-    )
+    return nn.ModuleList(_convolution(*pair, kernel_size, generator) for pair in pairs)
 
 
 def _convolution(channels_in: int, channels_out: int, kernel_size: int, generator: torch.Generator) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,9 +12,10 @@ from distune.config.distillation import DistillationSettings, HarvestSettings, S
 from distune.detectors.taps import Instances
 from distune.distillation.harvest import Harvest
 from distune.distillation.pooling import PooledFeatures
+from distune.distillation.prototype_report import PrototypeReport
 from distune.distillation.prototypes import InstanceFeatures, Prototypes, make_prototypes
 from distune.distillation.schedule import Schedule
-from distune.distillation.sweep import SweepSource, sweep_features
+from distune.distillation.sweep import InstancePooling, SweepSource, sweep_features
 
 _NEVER = -1
 
@@ -31,9 +33,11 @@ class PrototypeKeeper(nn.Module):
         num_classes: without background.
         student_channels: of the student's neck maps.
         teacher_channels: of the teacher's neck maps.
+        seed: of whatever is random in the making of prototypes; each time draws for itself.
     """
 
     made_for: Tensor
+    figures: Tensor
 
     def __init__(
         self,
@@ -44,16 +48,19 @@ class PrototypeKeeper(nn.Module):
         num_classes: int,
         student_channels: int,
         teacher_channels: int,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self._settings = settings
         self._schedule = schedule
-        self._strides = strides
+        self._seed = seed
         self._num_classes = num_classes
         self._has_prototypes = False
         self._is_harvesting = False
-        self._report: dict[str, float] = {}
+        self._is_news = False
+        self.pool = InstancePooling(strides, settings.pooling)
         self.register_buffer("made_for", torch.tensor(_NEVER))
+        self.register_buffer("figures", torch.zeros(len(PrototypeReport.names()), dtype=torch.float64))
         self.prototypes = Prototypes(
             strides,
             num_classes=num_classes,
@@ -79,6 +86,11 @@ class PrototypeKeeper(nn.Module):
         return self.prototypes if self._has_prototypes else None
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """What was said about the present prototypes when they were made, by metric name; empty without any."""
+        return dict(zip(PrototypeReport.names(), self.figures.tolist(), strict=True)) if self._has_prototypes else {}
+
+    @property
     def is_harvesting(self) -> bool:
         """Whether features of this epoch's batches are wanted: prototypes will be made of them later."""
         return self._is_harvesting
@@ -89,8 +101,7 @@ class PrototypeKeeper(nn.Module):
         if isinstance(sweep, SweepSettings) and self._next_refresh(epoch) == epoch:
             features = sweep_features(
                 source,
-                strides=self._strides,
-                pooling=self._settings.pooling,
+                pool=self.pool,
                 min_box_side_px=self._settings.prototypes.min_box_side_px,
                 max_images=sweep.max_images,
                 num_classes=self._num_classes,
@@ -114,8 +125,8 @@ class PrototypeKeeper(nn.Module):
             if features.labels_N.numel() > 0:
                 self._make(features, epoch + 1)
                 self.harvest.clear()
-        report, self._report = self._report, {}
-        return report
+        is_news, self._is_news = self._is_news, False
+        return self.metrics if is_news else {}
 
     def _next_refresh(self, epoch: int) -> int | None:
         made_for = int(self.made_for)
@@ -129,19 +140,26 @@ class PrototypeKeeper(nn.Module):
         own = self._settings.prototypes
         self.prototypes, report = make_prototypes(
             features,
-            self._strides,
+            self.pool.strides,
             num_classes=self._num_classes,
             num_prototypes=own.per_class,
             alpha=own.alpha,
             unique=own.unique,
             density_bandwidth=own.density_bandwidth,
             density_quantile=own.density_quantile,
+            selector=own.selector,
+            seed=_seed_of(self._seed, epoch),
         )
         self.made_for.fill_(epoch)
         self._has_prototypes = True
-        self._report = report.metrics()
+        self._is_news = True
+        self.figures.copy_(torch.tensor(list(report.metrics().values()), dtype=torch.float64))
 
 
 def _look_for_prototypes(keeper: nn.Module, _mismatch: Any) -> None:
     assert isinstance(keeper, PrototypeKeeper)
     keeper._has_prototypes = int(keeper.made_for) != _NEVER
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

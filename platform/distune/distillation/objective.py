@@ -6,12 +6,15 @@ Shape legend: ``L`` common levels, ``N`` instances of the batch.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import ClassScores, Instances, NeckMaps, StudentTaps, TeacherTaps
+from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, View
+from distune.distillation.balance import GradientBalance
 from distune.distillation.filtering import InstanceWeights, build_filter
 from distune.distillation.keeper import PrototypeKeeper
 from distune.distillation.meters import EpochMeans
@@ -20,6 +23,7 @@ from distune.distillation.prototypes import Prototypes
 from distune.distillation.representation import Representations
 from distune.distillation.schedule import Schedule
 from distune.distillation.sweep import SweepSource
+from distune.distillation.tag_watch import TagsOf, TagWatch
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms import build_terms, term_weights
 from distune.errors import ConfigError
@@ -41,12 +45,13 @@ class Objective(nn.Module):
     Args:
         settings: of distillation.
         num_classes: without background.
-        strides: the levels that both necks have, fine to coarse.
-        student_channels: of the student's neck maps.
-        teacher_channels: of the teacher's neck maps.
-        score_kind: ``softmax`` or ``sigmoid``, the same for both models where there are soft labels.
+        strides: the levels that both necks have, in any order.
+        student_channels: of the student's neck maps, for each of these levels.
+        teacher_channels: of the teacher's.
+        score_kind: ``softmax`` or ``sigmoid``, the same for both models where a term compares heads.
         num_epochs: of the whole training.
         seed: of the adapters' initial weights.
+        tags_of: the tags of an image's boxes, where the data has tags: to see what the filter finds.
 
     Raises:
         ConfigError: there is no common level, or a setting does not fit the detectors.
@@ -58,17 +63,19 @@ class Objective(nn.Module):
         *,
         num_classes: int,
         strides: tuple[int, ...],
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
         score_kind: str,
         num_epochs: int,
         seed: int,
+        tags_of: TagsOf | None = None,
     ) -> None:
         super().__init__()
         if not strides:
             raise ConfigError("distillation", ["the necks of student and teacher have no stride in common"])
         self._pooling = settings.pooling
-        self._strides = tuple(sorted(strides))
+        levels = sorted(zip(strides, student_channels, teacher_channels, strict=True))
+        self._strides, student_channels, teacher_channels = (tuple(each) for each in zip(*levels, strict=True))
         self._filter = build_filter(settings.filter)
         stop_epoch = num_epochs if settings.stop_epoch is None else settings.stop_epoch
         self._schedule = Schedule(decay=settings.decay, start_epoch=settings.start_epoch, stop_epoch=stop_epoch)
@@ -90,12 +97,16 @@ class Objective(nn.Module):
                 self._schedule,
                 strides=self._strides,
                 num_classes=num_classes,
-                student_channels=student_channels,
-                teacher_channels=teacher_channels,
+                student_channels=max(student_channels),
+                teacher_channels=max(teacher_channels),
             )
+        self._shared = {name for name in self._terms if settings.terms[name].unit == "gradient_share"}
+        self.balance = GradientBalance(list(self._terms)) if self._terms else None
         self._epoch = 0
+        self._step_of_epoch = 0
         self._factor = 0.0
         self._means = EpochMeans()
+        self._watch = None if tags_of is None else TagWatch(tags_of)
 
     @property
     def prototypes(self) -> Prototypes | None:
@@ -114,8 +125,11 @@ class Objective(nn.Module):
             sweep: gives both models' maps of training images; only called when it is needed.
         """
         self._epoch = epoch
+        self._step_of_epoch = 0
         self._factor = self._schedule.factor(epoch)
         self._means.forget()
+        if self._watch is not None:
+            self._watch.forget()
         if self.keeper is not None:
             self.keeper.begin_epoch(epoch, sweep)
 
@@ -127,23 +141,25 @@ class Objective(nn.Module):
         """
         if not self.is_active_in(self._epoch):
             return {}
-        device_type = student.scores.logits_RC.device.type
+        device_type = student.places.logits_RC.device.type
         teacher = _with_present_autocast(teacher, device_type)
         with torch.autocast(device_type, enabled=False):
             step = self._step(student, teacher)
-            losses = {
-                name: self._weights[name] * self._factor * term(step)
+            raw = {
+                name: term(step)
                 for name, term in self._terms.items()
                 if step.representations is not None or not term.needs_prototypes
             }
-        for name, loss in losses.items():
-            self._means.add(f"loss/{name}", loss)
+            losses = self._weighted(raw, student)
         if self.keeper is not None:
             self._measure(step.weights)
+            if self._watch is not None and step.representations is not None:
+                self._watch.add(step.instances, step.weights)
+        self._step_of_epoch += 1
         return losses
 
     @torch.no_grad()
-    def weigh(self, student: NeckMaps, teacher: NeckMaps, instances: Instances) -> InstanceWeights:
+    def weigh(self, student: View, teacher: View, instances: Instances) -> InstanceWeights:
         """The weights that instances get by the present prototypes, to look at the filter at work."""
         if self.prototypes is None:
             return self._ones(instances)
@@ -154,33 +170,53 @@ class Objective(nn.Module):
         """Ends the epoch: its metrics, and prototypes from the harvest when the next epoch needs them.
 
         Returns:
-            ``loss/<term>``, the means as they were added to the loss. ``filter/kept_global`` and ``filter/kept_local``,
-            the mean weights of instances over levels. ``filter/discrepancy``, the mean of what the weights follow from.
-            ``filter/without_prototypes``, the share of instances whose class had none. ``prototypes/...`` when
+            ``loss/<term>``, the means as they were added to the loss. ``weight/<term>``, what the term was multiplied
+            by. ``share/<term>``, how long its gradient on the student's neck was beside the task loss's, with that
+            weight, on the steps that were measured. ``filter/kept_global`` and ``filter/kept_local``, the mean weights
+            of instances over levels. ``filter/discrepancy``, the mean of what the weights follow from.
+            ``filter/without_prototypes``, the share of instances whose class had none. ``filter/auc_<tag>`` on data
+            with tags (``TagWatch.read``). ``prototypes/...`` when
             prototypes were made in this epoch (``PrototypeReport``).
         """
         metrics = self._means.read()
+        if self._watch is not None:
+            metrics |= self._watch.read()
         if self.keeper is not None:
             metrics |= self.keeper.end_epoch(self._epoch)
         return metrics
 
+    def _weighted(self, raw: dict[str, Tensor], student: StudentTaps) -> dict[str, Tensor]:
+        """The losses as they are added to the task's; measures shares of the gradient on the steps that are due."""
+        shares: dict[str, Tensor] = {}
+        assert self.balance is not None
+        if raw and self.balance.is_due(self._step_of_epoch):
+            task = torch.stack([loss.float() for loss in student.losses.values()]).sum()
+            shares = self.balance.measure(task, raw, [student.neck[stride] for stride in self._strides])
+        losses: dict[str, Tensor] = {}
+        for name, loss in raw.items():
+            weight = loss.new_full((), self._weights[name] * self._factor)
+            if name in self._shared:
+                weight = weight * self.balance.factor(name)
+            losses[name] = weight * loss
+            self._means.add(f"loss/{name}", losses[name])
+            self._means.add(f"weight/{name}", weight)
+            if name in shares:
+                self._means.add(f"share/{name}", weight * shares[name])
+        return losses
+
     def _step(self, student: StudentTaps, teacher: TeacherTaps) -> Step:
         instances = student.instances
         prototypes = self.prototypes
-        features: PooledFeatures | None = None
-        if self.keeper is not None and (prototypes is not None or self.keeper.is_harvesting):
-            with_gradient = prototypes is not None and any(term.needs_prototypes for term in self._terms.values())
-            features = self._pool(student.neck, teacher.neck, instances, with_gradient=with_gradient)
-            self.keeper.observe(features, instances)
+        features = functools.cache(lambda: self._pool(student.view, teacher.view, instances, with_gradient=True))
         representations: Representations | None = None
-        if features is not None and prototypes is not None:
-            representations = Representations(features, prototypes, instances.labels_N)
+        if self.keeper is not None and (prototypes is not None or self.keeper.is_harvesting):
+            self.keeper.observe(features(), instances)
+        if prototypes is not None:
+            representations = Representations(features(), prototypes, instances.labels_N)
         weights = self._ones(instances) if representations is None else self._filter(representations)
-        return Step(student, teacher, self._strides, weights, representations)
+        return Step(student, teacher, self._strides, weights, representations, features)
 
-    def _pool(
-        self, student: NeckMaps, teacher: NeckMaps, instances: Instances, *, with_gradient: bool
-    ) -> PooledFeatures:
+    def _pool(self, student: View, teacher: View, instances: Instances, *, with_gradient: bool) -> PooledFeatures:
         return pool_both(
             student,
             teacher,
@@ -206,8 +242,11 @@ def _with_present_autocast(teacher: TeacherTaps, device_type: str) -> TeacherTap
     dtype = torch.get_autocast_dtype(device_type)
     enabled = torch.is_autocast_enabled(device_type)
 
-    def logits_at(scores: ClassScores) -> Tensor:
-        with torch.autocast(device_type, dtype=dtype, enabled=enabled):
-            return teacher.logits_at(scores)
+    def as_before(answer: Callable[[Places], Tensor]) -> Callable[[Places], Tensor]:
+        def answer_in_precision(places: Places) -> Tensor:
+            with torch.autocast(device_type, dtype=dtype, enabled=enabled):
+                return answer(places)
 
-    return dataclasses.replace(teacher, logits_at=logits_at)
+        return answer_in_precision
+
+    return dataclasses.replace(teacher, logits_at=as_before(teacher.logits_at), boxes_at=as_before(teacher.boxes_at))

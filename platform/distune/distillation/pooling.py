@@ -11,9 +11,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import roi_align
 
-from distune.detectors.taps import Instances, NeckMaps
+from distune.detectors.taps import Instances, View
 from distune.distillation.cells import cropped_cells
 
 Pooling = Literal["roi_align", "crop"]
@@ -35,15 +36,17 @@ class PooledFeatures:
 
 
 def pool_both(
-    student: NeckMaps,
-    teacher: NeckMaps,
+    student: View,
+    teacher: View,
     instances: Instances,
     *,
     strides: tuple[int, ...],
     pooling: Pooling,
     with_gradient: bool,
 ) -> PooledFeatures:
-    """Pools every instance on every common level of both models.
+    """Pools every instance on every common level of both models, each where it saw it.
+
+    Levels with fewer channels than the widest are filled up with zeros: lengths and inner products stay the same.
 
     Args:
         student: the student's maps.
@@ -54,10 +57,18 @@ def pool_both(
         with_gradient: whether the student's features carry gradient to its maps. The teacher's never do.
     """
     with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
-        student_LND = torch.stack([pool_instances(student[s], instances, stride=s, pooling=pooling) for s in strides])
+        student_LND = pool_view(student, instances, strides=strides, pooling=pooling)
     with torch.no_grad():
-        teacher_LNE = torch.stack([pool_instances(teacher[s], instances, stride=s, pooling=pooling) for s in strides])
+        teacher_LNE = pool_view(teacher, instances, strides=strides, pooling=pooling)
     return PooledFeatures(student_LND, teacher_LNE)
+
+
+def pool_view(view: View, instances: Instances, *, strides: tuple[int, ...], pooling: Pooling) -> Tensor:
+    """Pools every instance on every given level of one model, as ``pool_both`` does for two: (L, N, channels)."""
+    seen = instances.seen_in(view.frame)
+    levels = [pool_instances(view.neck[stride], seen, stride=stride, pooling=pooling) for stride in strides]
+    widest = max(each.shape[1] for each in levels)
+    return torch.stack([functional.pad(each, (0, widest - each.shape[1])) for each in levels])
 
 
 def pool_instances(map_BDHW: Tensor, instances: Instances, *, stride: int, pooling: Pooling) -> Tensor:

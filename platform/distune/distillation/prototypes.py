@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from distune.distillation.density import dense_candidates
 from distune.distillation.pooling import unit
 from distune.distillation.prototype_report import PrototypeReport, Tally
 from distune.distillation.pursuit import pursue
+from distune.distillation.selectors import SELECTORS, Selection
 
 __all__ = ["InstanceFeatures", "PrototypeReport", "Prototypes", "make_prototypes", "pursue"]
 
@@ -109,6 +111,8 @@ def make_prototypes(
     unique: bool,
     density_bandwidth: float,
     density_quantile: float,
+    selector: str = "pursuit",
+    seed: int = 0,
 ) -> tuple[Prototypes, PrototypeReport]:
     """Selects the prototypes of every class on every level.
 
@@ -120,10 +124,12 @@ def make_prototypes(
         strides: of the levels, fine to coarse.
         num_classes: without background.
         num_prototypes: of each class on each level, at least 1.
-        alpha: ties the coefficients of the two spaces, at least 0.
-        unique: select each instance at most once.
+        alpha: ties the coefficients of the two spaces, at least 0; for the selectors that have any.
+        unique: select each instance at most once; ``pursuit`` alone can do otherwise.
         density_bandwidth: width of the density estimate, in cosine distance.
         density_quantile: instances at or below it, in either space, are not selected; 0 keeps all.
+        selector: a name in ``SELECTORS``.
+        seed: of whatever is random in the selection, at least 0. Every class and level draws for itself.
     """
     prototypes = Prototypes(
         strides,
@@ -136,6 +142,7 @@ def make_prototypes(
     for class_index in range(num_classes):
         rows_n = (features.labels_N == class_index + 1).nonzero().squeeze(1)
         for level in range(len(strides)):
+            seed_here = _seed_of(seed, class_index, level)
             student_nD = _unit_or_zero(features.student_LND[level, rows_n])
             teacher_nE = _unit_or_zero(features.teacher_LNE[level, rows_n])
             candidates = dense_candidates(
@@ -145,12 +152,12 @@ def make_prototypes(
                 bandwidth=density_bandwidth,
                 quantile=density_quantile,
                 at_least=num_prototypes,
+                seed=seed_here,
             )
             picked_P = candidates.indices_K
             if picked_P.numel() > 0:
-                picked_P = pursue(
-                    student_nD, teacher_nE, picked_P, num_prototypes=num_prototypes, alpha=alpha, unique=unique
-                )
+                how = Selection(num_prototypes=num_prototypes, alpha=alpha, unique=unique, seed=seed_here)
+                picked_P = SELECTORS[selector](student_nD, teacher_nE, picked_P, how)
                 origin_P2 = features.origin_N2[rows_n[picked_P]]
                 prototypes.put(level, class_index, student_nD[picked_P], teacher_nE[picked_P], origin_P2)
             tally.add(class_index, student_nD, teacher_nE, candidates, picked_P)
@@ -160,3 +167,8 @@ def make_prototypes(
 def _unit_or_zero(features_nD: Tensor) -> Tensor:
     finite_n1 = features_nD.isfinite().all(dim=1, keepdim=True)
     return unit(torch.where(finite_n1, features_nD, 0.0).double())
+
+
+def _seed_of(*numbers: int) -> int:
+    """One seed from several numbers, 0 to 2^32 - 1."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -5,10 +5,26 @@ Shape legend: ``D`` student channels, ``E`` teacher channels, ``F`` = D + E, ``N
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from distune.distillation.joint_forms import JointForms
+
 _RELATIVE_TIE = 1e-12
+
+
+class Scores(Protocol):
+    """How good each candidate is, given those that were taken."""
+
+    def of_candidates(self) -> Tensor:
+        """The score of each candidate, (K,); more is better."""
+        ...
+
+    def take(self, best: Tensor) -> None:
+        """Takes one candidate, an index of shape (1,)."""
+        ...
 
 
 @torch.no_grad()
@@ -38,21 +54,36 @@ def pursue(
         ValueError: the two spaces hold different numbers of instances, there is no candidate, ``num_prototypes`` is
             below 1, or ``alpha`` is negative.
     """
-    _check(student_ND, teacher_NE, candidates_K, num_prototypes, alpha)
-    student_ND, teacher_NE = student_ND.double(), teacher_NE.double()
+    check_selection(student_ND, teacher_NE, candidates_K, num_prototypes)
+    check_alpha(alpha)
     candidates_K = torch.unique(candidates_K)
-    scores = _Scores(student_ND, teacher_NE, candidates_K, tie=1 / (1 + 2 * alpha))
-    slack = _RELATIVE_TIE * scores.of_candidates().max()
-    taken_K = torch.zeros_like(candidates_K, dtype=torch.bool)
+    scores = _Scores(student_ND, teacher_NE, candidates_K, alpha=alpha)
+    return candidates_K[take_best(scores, num_prototypes=num_prototypes, unique=unique)]
+
+
+def take_best(scores: Scores, *, num_prototypes: int, unique: bool) -> Tensor:
+    """Takes the best candidate again and again. Scores that differ by rounding alone are equal: the first one wins.
+
+    Args:
+        scores: of the candidates, and what taking one does to them.
+        num_prototypes: how many to take, at least 1.
+        unique: take each candidate at most once.
+
+    Returns:
+        Positions among the candidates, in order of selection.
+    """
+    score_K = scores.of_candidates()
+    slack = _RELATIVE_TIE * score_K.max()
+    taken_K = torch.zeros_like(score_K, dtype=torch.bool)
     selected: list[Tensor] = []
-    for _ in range(min(num_prototypes, candidates_K.numel()) if unique else num_prototypes):
+    for _ in range(min(num_prototypes, score_K.numel()) if unique else num_prototypes):
         score_K = scores.of_candidates()
         if unique:
             score_K = score_K.masked_fill(taken_K, -torch.inf)
         best = (score_K >= score_K.max() - slack).int().argmax().unsqueeze(0)
         taken_K.index_fill_(0, best, value=True)
         scores.take(best)
-        selected.append(candidates_K[best])
+        selected.append(best)
     return torch.cat(selected)
 
 
@@ -64,33 +95,28 @@ class _Scores:
     few inner products with p, q, C p and C q, so a step costs (K + F) F and not K F^2.
     """
 
-    def __init__(self, student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, *, tie: float) -> None:
-        both_NF = torch.cat([student_ND, teacher_NE], dim=1)
-        self._tie = tie
-        self._plus_KF = both_NF[candidates_K]
-        self._minus_KF = torch.cat([student_ND[candidates_K], -teacher_NE[candidates_K]], dim=1)
-        self._moment_FF = both_NF.T @ both_NF
-        self._plus_form_K = ((self._plus_KF @ self._moment_FF) * self._plus_KF).sum(dim=1)
-        self._minus_form_K = ((self._minus_KF @ self._moment_FF) * self._minus_KF).sum(dim=1)
+    def __init__(self, student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, *, alpha: float) -> None:
+        self._forms = JointForms(student_ND, teacher_NE, candidates_K)
+        self._moment_FF = self._forms.moment_FF
+        self._alpha = alpha
 
     def of_candidates(self) -> Tensor:
         """The score of each candidate, (K,)."""
-        return (self._plus_form_K + self._tie * self._minus_form_K) / 2
+        return self._forms.scores(alpha=self._alpha)
 
     def take(self, best: Tensor) -> None:
         """Subtracts the part of one candidate, an index of shape (1,), from every residual."""
-        pair_2F = torch.cat([self._plus_KF[best], self._minus_KF[best]])
-        scaled_2F = torch.cat([pair_2F[:1], self._tie * pair_2F[1:]]) / 2  # T = I - scaled' pair
+        student_1D, teacher_1E = self._forms.parts(best)
+        pair_2F = torch.cat([torch.cat([student_1D, teacher_1E], dim=1), torch.cat([student_1D, -teacher_1E], dim=1)])
+        scaled_2F = torch.cat([pair_2F[:1], pair_2F[1:] / (1 + 2 * self._alpha)]) / 2  # T = I - pair' scaled
         image_2F = pair_2F @ self._moment_FF
-        inner_22 = image_2F @ pair_2F.T
-        for candidate_KF, form_K in ((self._plus_KF, self._plus_form_K), (self._minus_KF, self._minus_form_K)):
-            share_K2 = candidate_KF @ scaled_2F.T
-            form_K += (share_K2 * (share_K2 @ inner_22 - 2 * candidate_KF @ image_2F.T)).sum(dim=1)
+        self._forms.change(scaled_2F, image_2F, image_2F @ pair_2F.T)
         half_FF = self._moment_FF - scaled_2F.T @ image_2F
         self._moment_FF = half_FF - (half_FF @ pair_2F.T) @ scaled_2F
 
 
-def _check(student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_prototypes: int, alpha: float) -> None:
+def check_selection(student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_prototypes: int) -> None:
+    """Raises ``ValueError`` for what no selector can work on."""
     if student_ND.shape[0] != teacher_NE.shape[0]:
         raise ValueError(
             f"the student has {student_ND.shape[0]} instances and the teacher {teacher_NE.shape[0]}; "
@@ -100,5 +126,9 @@ def _check(student_ND: Tensor, teacher_NE: Tensor, candidates_K: Tensor, num_pro
         raise ValueError("there is no candidate to select from; give at least one")
     if num_prototypes < 1:
         raise ValueError(f"num_prototypes = {num_prototypes} must be at least 1")
+
+
+def check_alpha(alpha: float) -> None:
+    """Raises ``ValueError`` for a weight that would push the two spaces apart."""
     if alpha < 0:
         raise ValueError(f"alpha = {alpha} must be at least 0")

@@ -76,3 +76,8 @@ class Representations:
                 student_LNCM = represent(self._student_LND, bases[0])
             self._known[representation] = (student_LNCM, represent(self._teacher_LND, bases[1]).detach())
         return self._known[representation]
+
+    def in_teachers_space(self, unit_LNE: Tensor, representation: Representation) -> Tensor:
+        """Unit features that were brought into the teacher's space, on the teacher's prototypes, (L, N, C, M)."""
+        stored = self._prototypes
+        return represent(unit_LNE, stored.teacher if representation == "cosine" else stored.teacher_dual)

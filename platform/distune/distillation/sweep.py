@@ -5,26 +5,45 @@ Shape legend: ``L`` levels, ``N`` instances, ``D`` student channels, ``E`` teach
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Instances, NeckMaps
+from distune.detectors.taps import Instances, View
 from distune.distillation.harvest import is_large_enough
-from distune.distillation.pooling import Pooling, pool_both
+from distune.distillation.pooling import Pooling, pool_view
 from distune.distillation.prototypes import InstanceFeatures
 
-SweepSource = Callable[[int], Iterator[tuple[NeckMaps, NeckMaps, Instances]]]
-"""From the most images per class that are wanted to batches of (student maps, teacher maps, ground truth)."""
+SweepSource = Callable[[int], Iterator[tuple[View, View | Tensor, Instances]]]
+"""From the most images per class that are wanted to batches of (student maps, teacher maps, ground truth). Instead of
+the teacher's maps a batch may hold its features, (L, N, E), when they are known from an earlier sweep."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InstancePooling:
+    """How the features of instances are made: from which levels, and how they are averaged.
+
+    Attributes:
+        strides: the common levels, fine to coarse.
+        kind: ``roi_align`` or ``crop``.
+    """
+
+    strides: tuple[int, ...]
+    kind: Pooling
+
+    @torch.no_grad()
+    def __call__(self, view: View, instances: Instances) -> Tensor:
+        """The features of every instance on every level of one model, (L, N, channels), float32."""
+        return pool_view(view, instances, strides=self.strides, pooling=self.kind)
 
 
 @torch.no_grad()
 def sweep_features(
     source: SweepSource,
     *,
-    strides: tuple[int, ...],
-    pooling: Pooling,
+    pool: InstancePooling,
     min_box_side_px: float,
     max_images: int,
     num_classes: int,
@@ -34,8 +53,7 @@ def sweep_features(
     Args:
         source: gives the batches. It may give more images than asked for: of each class only the boxes of its first
             ``max_images`` images are used.
-        strides: the common levels, fine to coarse.
-        pooling: how a feature is averaged.
+        pool: how their features are made; what the source holds of the teacher's was made alike.
         min_box_side_px: boxes with a side this short or shorter are left out.
         max_images: images of a class.
         num_classes: without background.
@@ -47,12 +65,13 @@ def sweep_features(
     images: list[Tensor] = []
     num_images = 0
     for student, teacher, instances in source(max_images):
-        pooled = pool_both(student, teacher, instances, strides=strides, pooling=pooling, with_gradient=False)
+        student_LND = pool(student, instances)
+        teacher_LNE = teacher if isinstance(teacher, Tensor) else pool(teacher, instances)
         rows_n = is_large_enough(instances.boxes_N4, min_box_side_px=min_box_side_px).nonzero().squeeze(1)
         parts.append(
             InstanceFeatures(
-                pooled.student_LND[:, rows_n],
-                pooled.teacher_LNE[:, rows_n],
+                student_LND[:, rows_n],
+                teacher_LNE[:, rows_n],
                 instances.labels_N[rows_n],
                 instances.origin_N2[rows_n],
             )

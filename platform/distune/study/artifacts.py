@@ -25,6 +25,7 @@ def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, s
     found += [(path, PICTURES_FOLDER) for path in sorted(pictures.glob("*"))]
     if outcome is Outcome.FINISHED:
         found.append((folder.best_checkpoint, STUDENT_FOLDER))
+        found += [(path, STUDENT_FOLDER) for path in folder.prototype_files()]
     return [(path, target) for path, target in found if path.is_file()]
 
 
@@ -38,4 +39,5 @@ def clean_up(folder: TrialFolder, outcome: Outcome) -> None:
     """Remove the weights of a trial that was stopped or has diverged: nobody is going to use them."""
     if outcome in (Outcome.STOPPED, Outcome.DIVERGED):
         folder.last_checkpoint.unlink(missing_ok=True)
-        folder.best_checkpoint.unlink(missing_ok=True)
+        for path in (folder.best_checkpoint, *folder.prototype_files()):
+            path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from distune.study.failures import MAX_SAME_FAILURES, FailureStreak
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
 from distune.study.trials import SpecMaker, TrialProgress, metric_name
+from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
 from distune.training.folder import TrialFolder, write_atomically
 
@@ -69,6 +70,7 @@ class StudyEngine:
         self._is_interrupted = False
 
         known = ledger.known()
+        self._twins = self._watch(known)
         started = [trial for trial in known if trial.state is not TrialState.WAITING]
         self._left_over = deque(trial for trial in started if trial.state is TrialState.RUNNING)
         self._num_started = sum(trial.number >= 0 for trial in started)
@@ -156,6 +158,25 @@ class StudyEngine:
             self._listener.trial_ended(record)
         self._in_flight.clear()
 
+    def _watch(self, known: list[KnownTrial]) -> TwinWatch:
+        """What earlier sessions have seen of trials that are alike; those were told of then."""
+        folders = {trial.number: TrialFolder(self._specs.trials_folder / trial_key(trial.number)) for trial in known}
+        return watch_again(
+            (
+                trial.number,
+                trial.params,
+                trial.outcome,
+                [report for report in folders[trial.number].reports() if report.epoch in trial.scores],
+            )
+            for trial in known
+            if trial.number >= 0 and trial.scores
+        )
+
+    def _alarm(self, twins: Twins | None) -> None:
+        if twins is not None:
+            self._listener.message(f"alarm: {twins}")
+            self._tracker.log_study({}, {"alarm": "\n".join(map(str, self._twins.groups))})
+
     def _enqueue_defaults(self, loaded: LoadedExperiment) -> None:
         values, messages = default_values(loaded.experiment, loaded.varied)
         if values and self._trials_to_start > 0:
@@ -215,6 +236,7 @@ class StudyEngine:
         has_diverged = ending is not None and ending[0] is Outcome.DIVERGED
         self._ledger.report(spec.number, report.epoch, math.nan if has_diverged else score)
         self._listener.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
+        self._alarm(self._twins.take(spec.number, spec.params, report))
         return ending
 
     def _judge(self, progress: TrialProgress, report: EpochReport, score: float) -> Ending | None:
@@ -238,6 +260,7 @@ class StudyEngine:
         self._ledger.end(spec.number, record.state, progress.best_score if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]
         self._listener.trial_ended(record)
+        self._alarm(self._twins.end(spec.number, outcome))
         if outcome is not Outcome.FAILED:
             self._streak.ended_well()
         elif self._streak.failed(reason or ""):

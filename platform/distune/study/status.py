@@ -9,11 +9,12 @@ from typing import Any
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
-from distune.records import Outcome, TrialRecord, control_score
+from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.storage import open_database, open_studies
 from distune.study.trials import best_epoch, metric_name, trial_seed
+from distune.study.twins import Twins, watch_again
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class StudyStatus:
         metric: what is maximised, such as ``search/AP``.
         trials: all trials, the controls first.
         reason: why it has failed, None otherwise.
+        twins: searched trials that differ in parameters and not in numbers.
     """
 
     study: str
@@ -33,6 +35,7 @@ class StudyStatus:
     metric: str
     trials: list[TrialRecord]
     reason: str | None = None
+    twins: tuple[Twins, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; numbers that are not finite become None."""
@@ -41,6 +44,7 @@ class StudyStatus:
             "state": self.state,
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
+            "identical_trials": [twins.to_dict() for twins in self.twins],
         }
 
 
@@ -84,12 +88,15 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
     has_failed = state == "interrupted" and note is not None and note.state == "failed"
+    reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
+    watch = watch_again((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     return StudyStatus(
         study=folder.name,
         state="failed" if has_failed else state,
         metric=metric_name(experiment),
-        trials=[_record(folder, experiment, trial, is_running=is_running) for trial in known],
+        trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
         reason=note.reason if has_failed and note is not None else None,
+        twins=tuple(watch.groups),
     )
 
 
@@ -129,8 +136,7 @@ def _known(folder: StudyFolder) -> list[KnownTrial]:
         return known_trials(*open_studies(storage, folder.name))
 
 
-def _record(folder: StudyFolder, experiment: Experiment, trial: KnownTrial, *, is_running: bool) -> TrialRecord:
-    reports = folder.trial(trial.number).reports()
+def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
     best_report = best_epoch(reports, metric_name(experiment))
     outcome = Outcome.RUNNING if is_running and trial.outcome is Outcome.INTERRUPTED else trial.outcome
     return TrialRecord(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -10,39 +11,64 @@ from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.training import TrainingSettings
 from distune.data.build import Splits
+from distune.data.dataset import DetectionDataset
 from distune.data.stream import TrainingStream
-from distune.detectors.levels import common_strides
+from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector
-from distune.detectors.zoo import build_detector, load_weights
+from distune.detectors.zoo import build_detector, build_teacher
 from distune.distillation.objective import Objective
+from distune.distillation.tag_watch import TagsOf
 from distune.errors import UsageError
 from distune.training.cohort import Cohort
+from distune.training.feature_cache import FeatureCache
 from distune.training.precision import autocast_dtype
+from distune.training.shared_sweep import Sweeps
 from distune.training.student import Student
+
+_LOOKED_AT = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What one student needs around it, on one device."""
+    """What one student needs around it, on one device.
+
+    Attributes:
+        experiment: the settings of everything.
+        splits: the data.
+        device: where it is trained.
+        feature_folder: where the teacher's features are kept that all trials share; None keeps them in memory.
+    """
 
     experiment: Experiment
     splits: Splits
     device: torch.device
+    feature_folder: Path | None = None
 
     def detector(self, settings: DetectorSettings, *, seed: int) -> Detector:
         """A detector to be trained, with its initial weights."""
-        return self._build(settings, seed=seed, for_training=True)
+        data = self.experiment.data
+        return build_detector(
+            settings,
+            classes=self.splits.classes,
+            min_size_px=data.min_size_px,
+            max_size_px=data.max_size_px,
+            seed=seed,
+        )
 
     def teacher(self, weights: str | None) -> Detector:
         """The teacher as it is: with the weights of a file, or with its settings' own. Raises ``WeightsError``."""
         settings = self.experiment.teacher
-        if weights is None:
-            return self._build(settings, seed=0, for_training=False)
-        teacher = self._build(settings.model_copy(update={"weights": None, "backbone_weights": None}), seed=0)
-        load_weights(teacher, weights, classes=self.splits.classes, for_training=False)
-        return teacher
+        data = self.experiment.data
+        terms = self.experiment.distillation.terms
+        return build_teacher(
+            settings if weights in (None, settings.weights) else settings.with_weights(weights),
+            classes=self.splits.classes,
+            min_size_px=data.min_size_px,
+            max_size_px=data.max_size_px,
+            needed_by=[name for name, term in terms.items() if term.weight > 0 and term.compares_heads],
+        )
 
-    def stream(self, settings: TrainingSettings, *, seed: int) -> TrainingStream:
+    def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
         """The stream of training batches."""
         return TrainingStream(
             self.splits.train,
@@ -51,6 +77,7 @@ class Bench:
             seed=seed,
             num_workers=self.experiment.resources.loader_workers,
             pin_memory=self.device.type == "cuda",
+            with_masks=with_masks,
         )
 
     def student(
@@ -65,7 +92,7 @@ class Bench:
     ) -> Student:
         """A student with its initial weights; it distils when there is a teacher."""
         detector = self.detector(settings, seed=seed)
-        objective = None if teacher is None else self._objective(detector, teacher, training, seed)
+        objective = None if teacher is None else self.objective(detector, teacher, training, seed=seed)
         return Student(
             key,
             detector,
@@ -80,39 +107,56 @@ class Bench:
         self, training: TrainingSettings, stream: TrainingStream, teacher: Detector | None, *, first_epoch: int
     ) -> Cohort:
         """A cohort without students."""
+        dtype = autocast_dtype(training.precision, self.device)
         return Cohort(
             teacher=teacher,
             stream=stream,
             search=self.splits.search,
             device=self.device,
-            dtype=autocast_dtype(training.precision, self.device),
+            dtype=dtype,
+            sweeps=None if teacher is None else self._sweeps(teacher, stream, dtype),
             first_epoch=first_epoch,
         )
 
-    def _objective(self, student: Detector, teacher: Detector, training: TrainingSettings, seed: int) -> Objective:
+    def objective(self, student: Detector, teacher: Detector, training: TrainingSettings, *, seed: int) -> Objective:
+        """What a student learns from a teacher under the experiment's settings. Raises ``UsageError``."""
         data = self.experiment.data
         probe = torch.zeros(3, data.min_size_px, data.min_size_px)
-        strides = common_strides(student, teacher, probe)
+        student_levels, teacher_levels = probe_levels(student, probe), probe_levels(teacher, probe)
+        strides = common_strides(student_levels, teacher_levels)
         if not strides:
             raise UsageError("student and teacher have no level of equal stride in common")
         return Objective(
             self.experiment.distillation,
             num_classes=len(self.splits.classes),
             strides=strides,
-            student_channels=student.channels,
-            teacher_channels=teacher.channels,
+            student_channels=[student_levels[stride] for stride in strides],
+            teacher_channels=[teacher_levels[stride] for stride in strides],
             score_kind=student.score_kind,
             num_epochs=training.epochs,
             seed=seed,
+            tags_of=_tags(self.splits.train),
         )
 
-    def _build(self, settings: DetectorSettings, *, seed: int, for_training: bool = True) -> Detector:
+    def _sweeps(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> Sweeps:
         data = self.experiment.data
-        return build_detector(
-            settings,
-            classes=self.splits.classes,
-            min_size_px=data.min_size_px,
-            max_size_px=data.max_size_px,
-            seed=seed,
-            for_training=for_training,
+        return Sweeps(
+            teacher,
+            stream,
+            device=self.device,
+            dtype=dtype,
+            cache=FeatureCache(self.feature_folder),
+            identity={
+                "data": self.splits.fingerprint,
+                "min_size_px": data.min_size_px,
+                "max_size_px": data.max_size_px,
+                "teacher": self.experiment.teacher.with_weights(None).model_dump(mode="json"),
+            },
         )
+
+
+def _tags(dataset: DetectionDataset) -> TagsOf | None:
+    """The tags of a data set's boxes, by image; None when the first images have none."""
+    if not any(any(dataset.annotations(index).tags_N) for index in range(min(len(dataset), _LOOKED_AT))):
+        return None
+    return lambda index: dataset.annotations(index).tags_N

@@ -15,8 +15,8 @@ from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.sweep import SweepSource
 from distune.training.evaluate import Prediction, predict, score
 from distune.training.precision import autocast
+from distune.training.shared_sweep import Sweeps
 from distune.training.student import Student, is_finite
-from distune.training.sweep import sweep_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Cohort:
         search: what students are evaluated on after each epoch.
         device: where everybody lives.
         dtype: lower precision of the teacher's and the evaluation's forward passes; None is float32.
+        sweeps: of the same teacher over the same stream; None when no student distils.
         first_epoch: of the stream, counted from 0: a resumed cohort goes on where it was.
     """
 
@@ -56,6 +57,7 @@ class Cohort:
         search: DetectionDataset,
         device: torch.device,
         dtype: torch.dtype | None,
+        sweeps: Sweeps | None = None,
         first_epoch: int = 0,
     ) -> None:
         self._teacher = teacher
@@ -63,6 +65,7 @@ class Cohort:
         self._search = search
         self._device = device
         self._dtype = dtype
+        self._sweeps = sweeps
         self._epoch = first_epoch
         self._students: dict[str, Student] = {}
         if teacher is not None:
@@ -77,8 +80,8 @@ class Cohort:
         """Let a student go, with its memory."""
         del self._students[key]
 
-    def run_epoch(self) -> dict[str, EpochResult]:
-        """Train every student for one epoch and evaluate it. Those that failed have left when it returns."""
+    def run_epoch(self, *, evaluate: bool = True) -> dict[str, EpochResult]:
+        """Train every student for one epoch, and evaluate it unless told not to. Those that failed have left then."""
         started = time.monotonic()
         students = list(self._students.values())
         results: dict[str, EpochResult] = {}
@@ -90,7 +93,7 @@ class Cohort:
         self._epoch += 1
         for student in [each for each in students if each.key not in results]:
             with _alone(student, results):
-                results[student.key] = self._close_epoch(student, started)
+                results[student.key] = self._close_epoch(student, started, evaluate=evaluate)
         for key, result in results.items():
             if result.error is not None:
                 self.leave(key)
@@ -107,11 +110,11 @@ class Cohort:
         with autocast(self._device, self._dtype):
             return self._teacher.observe(batch.images)
 
-    def _close_epoch(self, student: Student, started: float) -> EpochResult:
+    def _close_epoch(self, student: Student, started: float, *, evaluate: bool) -> EpochResult:
         metrics = student.end_epoch()
         predictions: list[Prediction] = []
         trained = time.monotonic()
-        if is_finite(metrics):
+        if evaluate and is_finite(metrics):
             predictions = predict(
                 student.detector.model,
                 self._search,
@@ -125,16 +128,7 @@ class Cohort:
         return EpochResult(metrics, predictions)
 
     def _sweep(self, student: Student) -> SweepSource:
-        if self._teacher is None:
-            return lambda max_images: iter(())
-        return sweep_source(
-            student.detector,
-            self._teacher,
-            self._stream,
-            seed=self._epoch,
-            device=self._device,
-            dtype=self._dtype,
-        )
+        return self._sweeps.source(student) if self._sweeps is not None else lambda max_images: iter(())
 
 
 @contextlib.contextmanager

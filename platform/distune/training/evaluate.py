@@ -1,6 +1,6 @@
 """Runs a detector over a data set and scores what it finds: COCO's average precisions and VOC's.
 
-Shape legend: ``n`` detections of an image, ``N`` its ground-truth boxes.
+Shape legend: ``n`` detections of an image, ``N`` its ground-truth boxes, ``K`` labels of a model with background.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from distune.data.check import stop_if_corrupt
 from distune.data.dataset import DetectionDataset, ImageError
 from distune.data.loading import make_loader
 from distune.data.transforms import to_unit_range
+from distune.detectors.maskrcnn import boxes_only
 from distune.training.voc_ap import ScoredImage, voc_average_precision
 
 Prediction = dict[str, Tensor]
@@ -43,6 +44,7 @@ def evaluate(
     batch_size: int,
     autocast_dtype: torch.dtype | None = None,
     num_workers: int = 0,
+    labels_K: Tensor | None = None,
 ) -> dict[str, float]:
     """Score a detector on a data set: ``predict``, then ``score``. Arguments and errors are those of ``predict``."""
     predictions = predict(
@@ -52,6 +54,7 @@ def evaluate(
         batch_size=batch_size,
         autocast_dtype=autocast_dtype,
         num_workers=num_workers,
+        labels_K=labels_K,
     )
     return score(predictions, dataset)
 
@@ -64,6 +67,7 @@ def predict(
     batch_size: int,
     autocast_dtype: torch.dtype | None = None,
     num_workers: int = 0,
+    labels_K: Tensor | None = None,
 ) -> list[Prediction]:
     """The detections of a torchvision detector on every image.
 
@@ -74,6 +78,8 @@ def predict(
         batch_size: images at a time.
         autocast_dtype: of mixed precision, None for float32.
         num_workers: processes that load images; 0 loads in this one.
+        labels_K: for each label of the model the data set's, 0 for classes that the data set does not have, whose
+            detections are dropped; None where both have the same labels.
 
     Returns:
         One prediction per image, in order. Detections with a coordinate or score that is no finite number are dropped;
@@ -87,7 +93,7 @@ def predict(
     loader = make_loader(_Images(dataset), batches, collate=_keep, num_workers=num_workers)
     predictions: list[Prediction] = []
     corrupt: dict[str, str] = {}
-    with _evaluating(model), torch.inference_mode():
+    with _evaluating(model), boxes_only(model), torch.inference_mode():
         for loaded in loader:
             corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
             pairs = [item for item in loaded if not isinstance(item, ImageError)]
@@ -96,6 +102,8 @@ def predict(
             with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
                 outputs = model([to_unit_range(image.to(device, non_blocking=True)) for _, image in pairs])
             predictions += [_finite(output, index) for (index, _), output in zip(pairs, outputs, strict=True)]
+    if labels_K is not None:
+        predictions = [_relabelled(prediction, labels_K.cpu()) for prediction in predictions]
     stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
     return predictions
 
@@ -220,6 +228,17 @@ def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:
         "scores": scores[kept],
         "labels": output["labels"].cpu()[kept],
         "image_index": torch.tensor(index),
+    }
+
+
+def _relabelled(prediction: Prediction, labels_K: Tensor) -> Prediction:
+    labels_n = labels_K[prediction["labels"]]
+    kept_n = labels_n > 0
+    return {
+        "boxes": prediction["boxes"][kept_n],
+        "scores": prediction["scores"][kept_n],
+        "labels": labels_n[kept_n],
+        "image_index": prediction["image_index"],
     }
 
 

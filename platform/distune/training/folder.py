@@ -31,6 +31,14 @@ class TrialFolder:
         """The student after its best epoch."""
         return self.path / "best.pt"
 
+    def prototype_file(self, name: str) -> Path:
+        """The prototypes of that hash."""
+        return self.path / f"prototypes-{name}.pt"
+
+    def prototype_files(self) -> list[Path]:
+        """The prototypes after the best epoch: one file at most, unless a crash left an older one."""
+        return sorted(self.path.glob("prototypes-*.pt"))
+
     def reports(self) -> list[EpochReport]:
         """All epochs on record, in order. A torn last line, left by a crash, is not counted."""
         if not self.metrics_file.is_file():

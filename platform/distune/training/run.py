@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -12,7 +13,9 @@ from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint, pictures
 from distune.training.assembly import Bench
+from distune.training.digest import tensors_hash
 from distune.training.folder import TrialFolder
+from distune.training.prototype_file import Origin, save_prototypes
 
 
 class SoloRun:
@@ -48,7 +51,8 @@ class SoloRun:
         self._folder = folder
         self._metric = metric
         self._num_pictures = num_pictures
-        self._stream = bench.stream(training, seed=seed)
+        self._teacher = teacher
+        self._stream = bench.stream(training, seed=seed, with_masks=detector.learns_masks)
         self._student = bench.student(
             "solo", detector, training, seed=seed, steps_per_epoch=len(self._stream), teacher=teacher
         )
@@ -81,6 +85,7 @@ class SoloRun:
                     self._bench.splits.search, result.predictions, self._num_pictures, self._folder.path
                 )
                 self._draw_prototypes()
+                self._save_prototypes()
             checkpoint.save(self._state(report), self._folder.last_checkpoint)
         self._folder.append(report)
         return report
@@ -93,6 +98,29 @@ class SoloRun:
         prototypes = None if self._student.objective is None else self._student.objective.prototypes
         if prototypes is not None and self._num_pictures > 0:
             pictures.draw_prototypes(self._bench.splits.train, prototypes, self._folder.path)
+
+    def _save_prototypes(self) -> None:
+        keeper = None if self._student.objective is None else self._student.objective.keeper
+        if keeper is None or keeper.current is None:
+            return
+        experiment = self._bench.experiment
+        origin = Origin(
+            teacher=self._teacher_hash,
+            student=tensors_hash(self._student.detector.model.state_dict()),
+            data=self._bench.splits.fingerprint,
+            settings={
+                "min_size_px": experiment.data.min_size_px,
+                "max_size_px": experiment.data.max_size_px,
+                **experiment.distillation.model_dump(mode="json", include={"pooling", "prototypes"}),
+            },
+            made_for=int(keeper.made_for),
+        )
+        save_prototypes(keeper, tuple(self._bench.splits.classes), origin, self._folder)
+
+    @functools.cached_property
+    def _teacher_hash(self) -> str:
+        assert self._teacher is not None
+        return tensors_hash(self._teacher.model.state_dict())
 
     def _state(self, report: EpochReport) -> dict[str, Any]:
         return {**self._student.state_dict(), "report": report.to_dict(), "best": self._best}

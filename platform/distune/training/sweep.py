@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from distune.data.dataset import DetectionDataset
 from distune.data.stream import TrainingStream
-from distune.detectors.taps import Detector, Instances, NeckMaps
+from distune.detectors.taps import Detector, Frame, Instances, View
 from distune.distillation.sweep import SweepSource
 from distune.training.precision import autocast
-
-_SIZE_DIVISOR = 32
+from distune.training.sweep_order import SweepOrder
 
 
 def sweep_source(
@@ -27,39 +23,23 @@ def sweep_source(
     device: torch.device,
     dtype: torch.dtype | None,
 ) -> SweepSource:
-    """What ``Objective.begin_epoch`` takes: given the images per class, runs both models over as many images."""
+    """What ``Objective.begin_epoch`` takes: given the images per class, runs both models over as many images.
 
-    def sweep(max_images: int) -> Iterator[tuple[NeckMaps, NeckMaps, Instances]]:
-        indices = images_per_class(stream.dataset, max_images, np.random.default_rng(seed))
-        for batch in stream.plain_batches(indices):
+    Nothing is kept: ``Sweeps`` is for those who sweep again and again.
+    """
+
+    def sweep(max_images: int) -> Iterator[tuple[View, View, Instances]]:
+        for batch in stream.plain_batches(SweepOrder.of(stream.dataset, seed=seed).images(max_images)):
             moved = batch.to(device)
             with autocast(device, dtype):
-                student_neck = student.neck_only(moved.images)
-                teacher_neck = teacher.neck_only(moved.images)
-            yield student_neck, teacher_neck, Instances.of(moved.targets, _padded_size(moved.images))
+                student_view = student.neck_only(moved.images)
+                teacher_view = teacher.neck_only(moved.images)
+            yield student_view, teacher_view, Instances.of(moved.targets, frame_of_images(moved.images))
 
     return sweep
 
 
-def images_per_class(dataset: DetectionDataset, max_images: int, generator: np.random.Generator) -> list[int]:
-    """Images drawn at random so that each class is on at most ``max_images`` of them, as far as it is on any.
-
-    An image is taken when a class on it still lacks images; boxes that nothing is trained on do not count.
-    """
-    counts = np.zeros(len(dataset.classes) + 1, dtype=np.int64)
-    chosen: list[int] = []
-    for index in generator.permutation(len(dataset)):
-        annotations = dataset.annotations(int(index))
-        present = np.unique(annotations.labels_N[~(annotations.crowd_N | annotations.difficult_N)])
-        if (counts[present] < max_images).any():
-            counts[present] += 1
-            chosen.append(int(index))
-    return chosen
-
-
-def _padded_size(images: list[Tensor]) -> tuple[int, int]:
-    height, width = (max(int(image.shape[axis]) for image in images) for axis in (-2, -1))
-    return (
-        math.ceil(height / _SIZE_DIVISOR) * _SIZE_DIVISOR,
-        math.ceil(width / _SIZE_DIVISOR) * _SIZE_DIVISOR,
-    )
+def frame_of_images(images: list[Tensor]) -> Frame:
+    """The frame of images as they are, before a model resizes them."""
+    sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
+    return Frame((max(height for height, _ in sizes), max(width for _, width in sizes)), sizes)

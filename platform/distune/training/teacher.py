@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,18 @@ from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.data.build import Splits
+from distune.detectors.classes import class_table
 from distune.detectors.weights import is_torchvision_name
 from distune.errors import TrialError, WeightsError
 from distune.records import EpochReport
 from distune.training import checkpoint
 from distune.training.assembly import Bench
-from distune.training.evaluate import evaluate
+from distune.training.evaluate_known import evaluate_known
 from distune.training.folder import TrialFolder, write_atomically
 from distune.training.precision import autocast_dtype
 from distune.training.run import SoloRun
+
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[EpochReport, int], None]
 """Told after each epoch: the report, and the epochs in all."""
@@ -39,12 +43,14 @@ class Teacher:
         weights: the file of its weights.
         metrics: on the search split, ``search/AP`` and the like.
         was_ready: whether it was there already.
+        unknown_classes: those of the data that it does not know; its metrics are about the others.
     """
 
     hash: str
     weights: Path
     metrics: dict[str, float]
     was_ready: bool
+    unknown_classes: tuple[str, ...] = ()
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
@@ -69,6 +75,16 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
     )
 
 
+def find_teacher(experiment: Experiment, splits: Splits, *, home: Home) -> Teacher | None:
+    """The teacher of an experiment when it is there already, None otherwise. Writes nothing.
+
+    Raises:
+        WeightsError: the file of weights that the experiment names is missing.
+    """
+    name = teacher_hash(experiment, splits.fingerprint)
+    return _ready(name, TrialFolder(home.teachers / name))
+
+
 def prepare_teacher(
     experiment: Experiment, splits: Splits, *, home: Home, device: torch.device, progress: Progress
 ) -> Teacher:
@@ -83,20 +99,46 @@ def prepare_teacher(
     """
     name = teacher_hash(experiment, splits.fingerprint)
     folder = TrialFolder(home.teachers / name)
-    summary_file = folder.path / "teacher.json"
     bench = Bench(experiment, splits, device)
     if experiment.teacher_training is None:
         bench.teacher(None)  # refuses weights that do not fit before anything is written
     folder.path.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.path / "teacher.lock"):
-        if summary_file.is_file():
-            summary = json.loads(summary_file.read_text())
-            return Teacher(name, folder.best_checkpoint, summary["metrics"], was_ready=True)
-        metrics = _adopt(bench, folder) if experiment.teacher_training is None else _train(bench, folder, progress)
-        summary = {"metrics": metrics, "classes": list(splits.classes), "detector": _settings(experiment)}
-        write_atomically(summary_file, json.dumps(summary, indent=2).encode())
-        folder.last_checkpoint.unlink(missing_ok=True)
-    return Teacher(name, folder.best_checkpoint, metrics, was_ready=False)
+        found = _ready(name, folder)
+        if found is None:
+            if experiment.teacher_training is None:
+                summary = _adopt(bench, folder)
+            else:
+                summary = {"metrics": _train(bench, folder, progress), "classes": list(splits.classes)}
+            summary = {"unknown_classes": [], **summary, "detector": _settings(experiment)}
+            write_atomically(_summary_file(folder), json.dumps(summary, indent=2).encode())
+            folder.last_checkpoint.unlink(missing_ok=True)
+            found = dataclasses.replace(_read(name, folder), was_ready=False)
+    if found.unknown_classes:
+        _LOG.warning(
+            "the teacher does not know the classes %s: its average precision is measured on the others",
+            ", ".join(found.unknown_classes),
+        )
+    return found
+
+
+def _ready(name: str, folder: TrialFolder) -> Teacher | None:
+    return _read(name, folder) if _summary_file(folder).is_file() else None
+
+
+def _read(name: str, folder: TrialFolder) -> Teacher:
+    summary = json.loads(_summary_file(folder).read_text())
+    return Teacher(
+        name,
+        folder.best_checkpoint,
+        summary["metrics"],
+        was_ready=True,
+        unknown_classes=tuple(summary.get("unknown_classes", ())),
+    )
+
+
+def _summary_file(folder: TrialFolder) -> Path:
+    return folder.path / "teacher.json"
 
 
 def _train(bench: Bench, folder: TrialFolder, progress: Progress) -> dict[str, float]:
@@ -128,25 +170,31 @@ def _train(bench: Bench, folder: TrialFolder, progress: Progress) -> dict[str, f
     return max(folder.reports(), key=lambda report: report.metrics[metric]).metrics
 
 
-def _adopt(bench: Bench, folder: TrialFolder) -> dict[str, float]:
-    """A teacher that came with weights: evaluate it once and keep it like a trained one."""
+def _adopt(bench: Bench, folder: TrialFolder) -> dict[str, Any]:
+    """A teacher that came with weights: evaluate it once and keep it like a trained one, with its own classes."""
     experiment = bench.experiment
     teacher = bench.teacher(None)
     teacher.model.to(bench.device)
-    figures = evaluate(
-        teacher.model,
+    figures = evaluate_known(
+        teacher,
         bench.splits.search,
         device=bench.device,
         batch_size=experiment.training.batch_size,
         autocast_dtype=autocast_dtype(experiment.training.precision, bench.device),
     )
+    table = class_table(teacher)
+    classes = list(bench.splits.classes if table is None else table.own)
     state: dict[str, Any] = {
         "model": teacher.model.state_dict(),
-        "classes": list(bench.splits.classes),
+        "classes": classes,
         "detector": _settings(experiment),
     }
     checkpoint.save(state, folder.best_checkpoint)
-    return {f"search/{name}": value for name, value in figures.items()}
+    return {
+        "metrics": {f"search/{name}": value for name, value in figures.items()},
+        "classes": classes,
+        "unknown_classes": [] if table is None else list(table.unknown),
+    }
 
 
 def _identity(weights: str | None) -> str | None:

@@ -12,6 +12,9 @@ from distune.training.folder import TrialFolder
 from distune.training.precision import pick_device
 from distune.training.run import SoloRun
 
+_FEATURES = "features"
+"""Beside the teacher's weights: what trials share of the teacher's features."""
+
 
 class TrainingWork:
     """The real ``TrialWork``: builds everything from the specification alone, so that any machine can do it."""
@@ -20,8 +23,9 @@ class TrainingWork:
         experiment = parse_experiment(spec.experiment, source=f"trial {spec.key}")
         bench = Bench(
             experiment=experiment,
-            splits=build_splits(experiment.data),
+            splits=build_splits(experiment.data, with_masks=experiment.learns_masks),
             device=pick_device(experiment.resources.gpus_per_trial),
+            feature_folder=None if spec.teacher_weights is None else Path(spec.teacher_weights).parent / _FEATURES,
         )
         self._run = SoloRun(
             bench,

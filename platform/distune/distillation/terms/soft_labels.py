@@ -32,7 +32,7 @@ def sigmoid_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
     """
     divergence_RK = teacher_RK.sigmoid() * (teacher_RK - student_RK)
     divergence_RK = divergence_RK + functional.softplus(student_RK) - functional.softplus(teacher_RK)
-    return divergence_RK.sum(dim=1)
+    return divergence_RK.clamp(min=0).sum(dim=1)  # rounding may bring equal scores below 0
 
 
 def soft_label_loss(
@@ -81,19 +81,17 @@ class SoftLabels:
     score_kind: str
     temperature: float
     normaliser: Normaliser
+    robust: bool = True
     needs_prototypes: bool = False
 
     def __call__(self, step: Step) -> Tensor:
         """The loss of a step."""
-        scores = step.student.scores
-        weights_N = step.weights.local_LN.mean(dim=0)
-        # Places of a batch without boxes point at instance 0 all the same.
-        weights_R = torch.cat([weights_N, weights_N.new_zeros(1)])[scores.instance_R]
+        places = step.student.places
         return soft_label_loss(
-            scores.logits_RC.float(),
-            step.teacher.logits_at(scores).float(),
-            weights_R,
-            scores.positive_R,
+            places.logits_RC.float(),
+            step.teacher.logits_at(places).float(),
+            step.place_weights(robust=self.robust),
+            places.positive_R,
             score_kind=self.score_kind,
             temperature=self.temperature,
             normaliser=self.normaliser,
@@ -103,4 +101,6 @@ class SoftLabels:
 def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels:
     """The term that the settings describe."""
     own = settings.soft_labels
-    return SoftLabels(score_kind=context.score_kind, temperature=own.temperature, normaliser=own.normaliser)
+    return SoftLabels(
+        score_kind=context.score_kind, temperature=own.temperature, normaliser=own.normaliser, robust=own.robust
+    )

@@ -1,0 +1,271 @@
+"""Does distillation help, and which part of it? Paired comparison against controls over seeds.
+
+All arms of a seed are one cohort: they start from the same weights, see the same batches in the same order, have the
+same budget, and share one teacher. What differs between two arms is the distillation alone, so their difference in AP
+is paired by seed. AP is that of the last epoch, on the test split, which nothing was chosen by::
+
+    python benchmarks/gain.py shapes --seeds 0 1 2 3 4 --results gain.jsonl
+    python benchmarks/gain.py bccd --root PATH/OF/BCCD --seeds 0 1 2 3 4 --results gain.jsonl
+    python benchmarks/gain.py shapes --results gain.jsonl --summary
+
+Each arm of each seed is one line of the results file. Lines that are there already are not computed again, so that a
+run can be cut off, continued, or split over processes that share the file. The summary prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.config.load import from_dict
+from distune.config.paths import merge
+from distune.data.build import build_splits
+from distune.records import EpochReport
+from distune.training.assembly import Bench
+from distune.training.evaluate import evaluate
+from distune.training.teacher import prepare_teacher
+
+Values = dict[str, Any]
+
+OFF: Values = {name: {"weight": 0.0} for name in ("global_knowledge", "local_knowledge", "soft_labels")}
+DECOUPLED: Values = {"local_knowledge": {"weight": 1.0, "background_ratio": 4.0}}
+SOFT: Values = {"soft_labels": {"weight": 1.0, "temperature": 2.0}}
+UNFILTERED: Values = {"filter": {"weight": "uniform"}}
+
+
+def _arm(*parts: Values) -> Values:
+    values: Values = dict(OFF)
+    for part in parts:
+        values = merge(values, part)
+    return values
+
+
+ARMS: dict[str, Values] = {
+    "control": _arm(),
+    "gkd_released": {"preset": "gkd_released"},
+    "gkd_global": {"preset": "gkd_global"},
+    "decoupled": _arm(DECOUPLED, UNFILTERED),
+    "soft": _arm(SOFT, UNFILTERED),
+    "decoupled+soft": _arm(DECOUPLED, SOFT, UNFILTERED),
+    "decoupled+soft+filter": _arm(DECOUPLED, SOFT),
+    "decoupled+soft+global": _arm(DECOUPLED, SOFT, UNFILTERED, {"global_knowledge": {"weight": 5.0}}),
+}
+
+RECIPE: Values = {"optimizer": {"kind": "adamw", "learning_rate": 1e-3}, "gradient_clip_norm": 5.0, "batch_size": 4}
+MODELS: Values = {
+    "teacher": {"family": "retinanet", "backbone": "resnet18", "fpn_channels": 64, "norm": "group"},
+    "student": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 32, "norm": "group"},
+    "distillation": {"prototypes": {"min_box_side_px": 8.0}, "local_knowledge": {"base_size_px": 8.0}},
+}
+TASKS: dict[str, Values] = {
+    "shapes": {
+        **MODELS,
+        "name": "gain-shapes",
+        "data": {
+            "kind": "shapes",
+            "num_train": 400,
+            "num_search": 100,
+            "num_test": 400,
+            "num_classes": 3,
+            "max_objects": 3,
+            "clutter": 0.1,
+        },
+        "training": {**RECIPE, "epochs": 8},
+        "teacher_training": {**RECIPE, "epochs": 14},
+    },
+    "bccd": {
+        **MODELS,
+        "name": "gain-bccd",
+        "data": {
+            "kind": "voc",
+            "train_set": "train",
+            "search_set": "val",
+            "test_set": "test",
+            "min_size_px": 144,
+            "max_size_px": 192,
+            "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
+        },
+        "training": {**RECIPE, "epochs": 6},
+        "teacher_training": {**RECIPE, "epochs": 14},
+    },
+}
+ANCHOR_SCALES = {"shapes": 0.5, "bccd": 0.6}
+TEACHER_IMAGES = 900
+"""Generated images cost nothing: the teacher sees more of them than the students, as a large teacher would have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is compared: the experiment without arms, and the teacher's own."""
+
+    name: str
+    student: Experiment
+    teacher: Experiment
+    values: Values
+
+    def arm(self, distillation: Values) -> Experiment:
+        """The experiment of an arm."""
+        values = merge(self.values, {"distillation": distillation})
+        return from_dict(values, source=self.name, check_space=False).experiment
+
+
+def build_task(name: str, root: str | None) -> Task:
+    """The task of that name; ``root`` is the folder of real images."""
+    values = merge(TASKS[name], {"data": {"root": root}} if name == "bccd" else {})
+    for role in ("teacher", "student"):
+        values = merge(values, {role: {"anchor_scale": ANCHOR_SCALES[name]}})
+    more = {"data": {"num_train": TEACHER_IMAGES}} if name == "shapes" else {}
+    student = from_dict(values, source=name, check_space=False).experiment
+    teacher = from_dict(merge(values, more), source=name, check_space=False).experiment
+    return Task(name, student, teacher, values)
+
+
+def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say: Any) -> list[Values]:
+    """Trains every arm under one seed, side by side, and scores it on the test split."""
+    device = torch.device("cpu")
+    splits = build_splits(task.student.data)
+    ready = prepare_teacher(
+        task.teacher, build_splits(task.teacher.data), home=home, device=device, progress=_tell_teacher(say)
+    )
+    benches = {name: Bench(task.arm(distillation), splits, device) for name, distillation in arms.items()}
+    any_bench = next(iter(benches.values()))
+    training = task.student.training
+    teacher = any_bench.teacher(str(ready.weights))
+    stream = any_bench.stream(training, seed=seed)
+    cohort = any_bench.cohort(training, stream, teacher, first_epoch=0)
+    students = {
+        name: bench.student(
+            name,
+            bench.experiment.student,
+            training,
+            seed=seed,
+            steps_per_epoch=len(stream),
+            teacher=teacher if bench.experiment.distillation.is_active else None,
+        )
+        for name, bench in benches.items()
+    }
+    for student in students.values():
+        cohort.join(student)
+    started = time.monotonic()
+    metrics: dict[str, dict[str, float]] = {}
+    for epoch in range(training.epochs):
+        results = cohort.run_epoch(evaluate=False)
+        metrics = {name: result.metrics for name, result in results.items() if result.error is None}
+        for name, result in results.items():
+            if result.error is not None:
+                say(f"{task.name} seed {seed}: {name} failed: {result.error}")
+        say(f"{task.name} seed {seed}: epoch {epoch + 1}/{training.epochs}, {time.monotonic() - started:.0f} s")
+    lines: list[Values] = []
+    assert splits.test is not None
+    for name in metrics:
+        figures = evaluate(students[name].detector.model, splits.test, device=device, batch_size=16)
+        losses = {key: value for key, value in metrics[name].items() if not key.startswith(("search/", "time/"))}
+        lines.append(
+            {
+                "task": task.name,
+                "arm": name,
+                "seed": seed,
+                **{key: figures[key] for key in ("AP", "AP50", "AP75")},
+                "teacher_search_AP": ready.metrics["search/AP"],
+                "last_epoch": losses,
+                "distillation": benches[name].experiment.distillation.model_dump(mode="json"),
+            }
+        )
+        say(f"{task.name} seed {seed}: {name} AP {figures['AP']:.2f}")
+    return lines
+
+
+def paired(first: dict[int, float], second: dict[int, float]) -> Values:
+    """Mean of ``second - first`` over common seeds with its two-sided 95% t interval, in AP points."""
+    seeds = sorted(first.keys() & second.keys())
+    differences = np.array([second[seed] - first[seed] for seed in seeds])
+    mean = float(differences.mean())
+    if len(seeds) < 2:
+        return {"mean": mean, "low": None, "high": None, "seeds": len(seeds)}
+    half = float(stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5)
+    return {
+        "mean": round(mean, 2),
+        "low": round(mean - half, 2),
+        "high": round(mean + half, 2),
+        "seeds": len(seeds),
+        "better_in": int((differences > 0).sum()),
+    }
+
+
+def summarise(lines: list[Values], base: str) -> Values:
+    """The mean AP of each arm, and its paired difference from the control and from ``base``."""
+    by_arm: dict[str, dict[int, float]] = {}
+    for line in lines:
+        by_arm.setdefault(line["arm"], {})[line["seed"]] = line["AP"]
+    return {
+        arm: {
+            "AP": round(float(np.mean(list(values.values()))), 2),
+            "over_control": paired(by_arm["control"], values) if "control" in by_arm else None,
+            f"over_{base}": paired(by_arm[base], values) if base in by_arm else None,
+        }
+        for arm, values in by_arm.items()
+    }
+
+
+def main() -> None:
+    """Runs what is missing, then prints the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=sorted(TASKS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), help="some of: " + ", ".join(ARMS))
+    parser.add_argument("--more-arms", type=Path, help="a JSON file of further arms: name to distillation settings")
+    parser.add_argument("--root", help="folder of the real images")
+    parser.add_argument("--results", type=Path, default=Path("gain.jsonl"))
+    parser.add_argument("--base", default="decoupled+soft", help="the arm that additions are compared with")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--summary", action="store_true", help="run nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    more = json.loads(options.more_arms.read_text()) if options.more_arms else {}
+    known = {**ARMS, **{name: _arm(values) for name, values in more.items()}}
+    arms = {name: known[name] for name in [*options.arms, *more]}
+    lines = _read(options.results, options.task)
+    if not options.summary:
+        task = build_task(options.task, options.root)
+        for seed in options.seeds:
+            done = {line["arm"] for line in _read(options.results, options.task) if line["seed"] == seed}
+            missing = {name: values for name, values in arms.items() if name not in done}
+            if missing:
+                new = run_seed(task, missing, seed, home=Home.from_environment(), say=_say)
+                with options.results.open("a") as file:
+                    file.writelines(json.dumps(line) + "\n" for line in new)
+        lines = _read(options.results, options.task)
+    print(json.dumps({"benchmark": "gain", "task": options.task, "arms": summarise(lines, options.base)}))
+
+
+def _read(path: Path, task: str) -> list[Values]:
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line["task"] == task]
+
+
+def _tell_teacher(say: Any) -> Any:
+    def tell(report: EpochReport, epochs: int) -> None:
+        say(f"teacher: epoch {report.epoch}/{epochs}, AP {report.metrics['search/AP']:.1f}")
+
+    return tell
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

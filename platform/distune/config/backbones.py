@@ -1,0 +1,38 @@
+"""The names of backbones that feed a feature pyramid. A test compares them with torchvision's."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from distune.config.problems import suggest
+
+MOBILENETS = ("mobilenet_v3_large", "mobilenet_v3_small")
+_RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_RESNEXTS = ("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")
+_WIDE_RESNETS = ("wide_resnet50_2", "wide_resnet101_2")
+_REGNETS = (
+    *(f"regnet_x_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+    *(f"regnet_y_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf", "128gf")),
+)
+
+BACKBONES = (*_RESNETS, *_RESNEXTS, *_WIDE_RESNETS, *_REGNETS, *MOBILENETS)
+"""torchvision's names, and ``resnet10``: one basic block in each of the four stages."""
+
+TIMM = "timm/"
+"""Begins the names that the package timm knows."""
+
+
+def check_backbone(name: str) -> str:
+    """The name itself. Raises ``ValueError`` with near names when it is no backbone's."""
+    if name.startswith(TIMM):
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name.removeprefix(TIMM)):
+            raise ValueError("is written timm/<model>, such as timm/convnext_atto, without a tag of its weights")
+    elif name not in BACKBONES:
+        raise ValueError(f"is not known; {suggest(name, list(BACKBONES))}; any other is written timm/<model>")
+    return name
+
+
+Backbone = Annotated[str, AfterValidator(check_backbone)]

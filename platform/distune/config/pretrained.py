@@ -1,0 +1,51 @@
+"""torchvision's trained detectors: the settings that each of them needs. A test builds every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_RESNET50: dict[str, Any] = {"backbone": "resnet50", "fpn_channels": 256}
+_FASTER_RCNN: dict[str, Any] = {"family": "fasterrcnn", "box_head_channels": 1024}
+_MASK_RCNN: dict[str, Any] = {"family": "maskrcnn", "box_head_channels": 1024, "mask_head_channels": 256}
+_MOBILENET: dict[str, Any] = {"backbone": "mobilenet_v3_large", "levels": "last", "fpn_channels": 256, "head": "v1"}
+
+PRETRAINED: dict[str, dict[str, Any]] = {
+    "FasterRCNN_ResNet50_FPN_Weights.COCO_V1": {**_FASTER_RCNN, **_RESNET50, "levels": "all", "head": "v1"},
+    "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1": {**_FASTER_RCNN, **_RESNET50, "levels": "all", "head": "v2"},
+    "FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1": {**_FASTER_RCNN, **_MOBILENET},
+    "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1": {**_FASTER_RCNN, **_MOBILENET},
+    "FCOS_ResNet50_FPN_Weights.COCO_V1": {"family": "fcos", **_RESNET50},
+    "MaskRCNN_ResNet50_FPN_Weights.COCO_V1": {**_MASK_RCNN, **_RESNET50, "levels": "all", "head": "v1"},
+    "MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1": {**_MASK_RCNN, **_RESNET50, "levels": "all", "head": "v2"},
+    "RetinaNet_ResNet50_FPN_Weights.COCO_V1": {"family": "retinanet", **_RESNET50, "head": "v1"},
+    "RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1": {"family": "retinanet", **_RESNET50, "head": "v2"},
+    "SSD300_VGG16_Weights.COCO_V1": {"family": "ssd", "backbone": "vgg16"},
+    "SSDLite320_MobileNet_V3_Large_Weights.COCO_V1": {
+        "family": "ssdlite",
+        "backbone": "mobilenet_v3_large",
+        "reduce_tail": True,
+    },
+}
+"""Name of the weights to the settings without which they cannot be loaded. Another family adds its own here."""
+
+WITHOUT_EPSILON = (
+    "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
+    "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
+    "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
+)
+"""Weights whose frozen batch norms torchvision trained, and runs, without an epsilon."""
+
+
+def canonical(name: str) -> str:
+    """The name of weights with ``DEFAULT`` written out, which is ``COCO_V1`` for every detector of torchvision's."""
+    return name.replace("_Weights.DEFAULT", "_Weights.COCO_V1")
+
+
+def misfits(name: str, settings: dict[str, Any]) -> list[str]:
+    """What settings would have to be for weights of torchvision's, a phrase each; empty for weights not known here."""
+    needed = PRETRAINED.get(canonical(name), {})
+    return [
+        f"{key}: {value} (not {settings[key]})"
+        for key, value in needed.items()
+        if key in settings and settings[key] != value
+    ]

@@ -1,0 +1,83 @@
+"""torchvision's classifiers as sequences of layers, under torchvision's parameter names so that its weights load."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import get_model
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from distune.config.backbones import MOBILENETS
+from distune.detectors.modes import observing
+from distune.detectors.norms import NormLayer
+from distune.detectors.weights import fetch_weights, load_state
+
+_PROBE_PX = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One of a body's layers.
+
+    Attributes:
+        name: in the body.
+        stage: 1 to 4 where its map has stride 4 to 32; 0 for the stem before.
+        channels: of its map.
+    """
+
+    name: str
+    stage: int
+    channels: int
+
+
+def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) -> nn.Sequential:
+    """The layers of a classifier of torchvision's, or of our ``resnet10``, without what follows the last map.
+
+    Args:
+        name: a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3.
+        norm_layer: None keeps the classifier's own.
+        weights: of the whole classifier, a name of torchvision's or a file; None starts from scratch.
+
+    Raises:
+        WeightsError: the weights are unknown or do not fit.
+    """
+    model: Any
+    if name == "resnet10":
+        model = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm_layer)
+    else:
+        model = get_model(name, weights=None, norm_layer=norm_layer)
+    if weights is not None:
+        load_state(model, fetch_weights(weights).state, source=weights, replaceable=("fc.", "classifier."))
+    layers = dict(model.named_children())
+    if name in MOBILENETS:
+        body: nn.Sequential = model.features
+        return body
+    if "trunk_output" in layers:  # a RegNet
+        layers = {"stem": layers["stem"], **dict(model.trunk_output.named_children())}
+    for after_the_maps in ("avgpool", "fc"):
+        layers.pop(after_the_maps, None)
+    return nn.Sequential(collections.OrderedDict(layers))
+
+
+def layers_of(body: nn.Sequential) -> list[Layer]:
+    """What each layer of a body makes of an image, found by running a small one through it."""
+    parameter = next(body.parameters())
+    layers: list[Layer] = []
+    with observing(body):
+        maps = torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=parameter.device, dtype=parameter.dtype)
+        for name, child in body.named_children():
+            maps = child(maps)
+            stride = _PROBE_PX // maps.shape[-1]
+            layers.append(Layer(name, max(0, stride.bit_length() - 2), maps.shape[1]))
+    return layers
+
+
+def freeze(body: nn.Sequential, layers: list[Layer], trainable_stages: int) -> None:
+    """Takes the gradient from all layers but those of the last stages; 5 stages are all, the stem included."""
+    for layer in layers:
+        if layer.stage <= 4 - trainable_stages:
+            body.get_submodule(layer.name).requires_grad_(False)

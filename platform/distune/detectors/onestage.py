@@ -1,0 +1,135 @@
+"""What the one-stage families share: a head that says something at every anchor, or cell, of every image.
+
+Shape legend: ``B`` batch, ``A`` anchors of an image, ``R`` = B times A, ``C`` classes without background, ``n`` boxes
+of an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from distune.detectors.exact_boxes import answer_in_float32
+from distune.detectors.levels import by_stride
+from distune.detectors.modes import observing
+from distune.detectors.places import matched_places
+from distune.detectors.taps import Frame, Instances, Places, StudentTaps, TeacherTaps, View, frame_of
+
+Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]
+"""From the boxes of an image (n, 4), at least one, its anchors (A, 4) and the maps that the head reads: the index of
+each anchor's box, negative where there is none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rules:
+    """In what the families differ.
+
+    Attributes:
+        match: gives each anchor its box, as torchvision's model does.
+        compute_loss: torchvision's, of targets, outputs of the head, anchors and matches.
+        decode: boxes (R, 4) from what the head says (R, 4) about anchors (R, 4).
+        num_neck_maps: how many of the maps are handed out as neck, the finest ones; None is all.
+    """
+
+    match: Match
+    compute_loss: Callable[..., dict[str, Tensor]]
+    decode: Callable[[Tensor, Tensor], Tensor]
+    num_neck_maps: int | None = None
+
+
+class OneStageDetector:
+    """A one-stage detector of torchvision with taps; see ``Detector``.
+
+    Args:
+        model: has ``transform``, ``backbone``, ``anchor_generator`` and ``head``.
+        family: its name.
+        score_kind: ``softmax`` or ``sigmoid``.
+        rules: of the family.
+    """
+
+    def __init__(self, model: Any, *, family: str, score_kind: str, rules: Rules) -> None:
+        self.model: nn.Module = model
+        self.family = family
+        self.score_kind = score_kind
+        self._parts: Any = model
+        self._rules = rules
+        answer_in_float32(self._parts.head.classification_head)
+        answer_in_float32(self._parts.head.regression_head)
+
+    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+        """See ``Detector.learn``."""
+        model = self._parts
+        batch, resized = model.transform(images, targets)
+        frame = frame_of(batch)
+        features = list(model.backbone(batch.tensors).values())
+        outputs = model.head(features)
+        anchors = model.anchor_generator(batch, features)
+        matched = [self._match(target["boxes"], each, features) for target, each in zip(resized, anchors, strict=True)]
+        losses = self._rules.compute_loss(resized, outputs, anchors, matched)
+        instances = Instances.of(resized, frame)
+        labels_R, instance_R = matched_places(torch.stack(matched), instances)
+        places = Places(
+            logits_RC=outputs["cls_logits"].flatten(0, 1),
+            boxes=lambda: self._decode(outputs["bbox_regression"], anchors),
+            labels_R=labels_R,
+            instance_R=instance_R,
+            proposals=None,
+        )
+        return StudentTaps(losses=losses, neck=self._neck(features, frame), places=places, instances=instances)
+
+    def observe(self, images: list[Tensor]) -> TeacherTaps:
+        """See ``Detector.observe``."""
+        head = self._parts.head
+        with observing(self.model):
+            batch, frame, features = self._features(images)
+
+        def logits_at(places: Places) -> Tensor:
+            with observing(self.model):
+                logits_BAC: Tensor = head.classification_head(features)
+            logits_RC = logits_BAC.flatten(0, 1)
+            assert logits_RC.shape[0] == places.logits_RC.shape[0], "student and teacher have different anchors"
+            return logits_RC
+
+        def boxes_at(_: Places) -> Tensor:
+            with observing(self.model):
+                answer = head.regression_head(features)
+                deltas_BA4 = answer[0] if isinstance(answer, tuple) else answer  # FCOS adds how central a cell is
+                return self._decode(deltas_BA4, self._parts.anchor_generator(batch, features))
+
+        return TeacherTaps(View(self._neck(features, frame), frame), logits_at, boxes_at)
+
+    def neck_only(self, images: list[Tensor]) -> View:
+        """See ``Detector.neck_only``."""
+        with observing(self.model):
+            _, frame, features = self._features(images)
+        return View(self._neck(features, frame), frame)
+
+    def _features(self, images: list[Tensor]) -> tuple[Any, Frame, list[Tensor]]:
+        batch, _ = self._parts.transform(images)
+        return batch, frame_of(batch), list(self._parts.backbone(batch.tensors).values())
+
+    def _neck(self, features: list[Tensor], frame: Frame) -> dict[int, Tensor]:
+        return by_stride(features[: self._rules.num_neck_maps], frame)
+
+    def _match(self, boxes_n4: Tensor, anchors_A4: Tensor, features: list[Tensor]) -> Tensor:
+        if boxes_n4.numel() == 0:
+            return torch.full((anchors_A4.shape[0],), -1, dtype=torch.int64, device=anchors_A4.device)
+        return self._rules.match(boxes_n4, anchors_A4, features)
+
+    def _decode(self, deltas_BA4: Tensor, anchors: list[Tensor]) -> Tensor:
+        return self._rules.decode(deltas_BA4.flatten(0, 1), torch.cat(anchors))
+
+
+def match_by_overlap(model: Any) -> Match:
+    """By overlap, with the model's own ``proposal_matcher``."""
+
+    def match(boxes_n4: Tensor, anchors_A4: Tensor, _: list[Tensor]) -> Tensor:
+        matched_A: Tensor = model.proposal_matcher(box_iou(boxes_n4, anchors_A4))
+        return matched_A
+
+    return match

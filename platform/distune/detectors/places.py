@@ -1,0 +1,34 @@
+"""Where heads are trained, and which box each place belongs to, over the whole batch.
+
+Shape legend: ``B`` batch, ``A`` anchors or cells of an image, ``R`` = B times A, ``N`` instances.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distune.detectors.taps import Instances
+
+
+def matched_places(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
+    """What ``Places`` holds about matching, from what torchvision's matchers say about each image.
+
+    Args:
+        matched_BA: index of the place's box among those of its image, negative where there is none.
+        instances: the boxes of the batch.
+
+    Returns:
+        ``labels_R`` and ``instance_R``, int64, both 0 where there is no box.
+    """
+    starts = [sum(instances.counts[:index]) for index in range(len(instances.counts))]
+    positive_BA = matched_BA >= 0
+    instance_BA = torch.stack([matched + start for matched, start in zip(matched_BA, starts, strict=True)])
+    instance_R = (instance_BA * positive_BA).flatten()
+    return labels_at(instance_R, positive_BA.flatten(), instances), instance_R
+
+
+def labels_at(instance_R: Tensor, positive_R: Tensor, instances: Instances) -> Tensor:
+    """The label of each place's box, 0 where it has none; also for a batch without a single box."""
+    padded_N = torch.cat([instances.labels_N, instances.labels_N.new_zeros(1)])
+    return padded_N[instance_R] * positive_R

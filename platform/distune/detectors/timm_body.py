@@ -1,0 +1,185 @@
+"""Backbones of the package timm, which is optional, with a feature pyramid."""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
+
+from distune.config.backbones import TIMM
+from distune.config.detector import PyramidDetectorSettings
+from distune.config.problems import suggest
+from distune.detectors.modes import observing
+from distune.detectors.norms import NormLayer, group_norm
+from distune.detectors.weights import fetch_weights, load_state
+from distune.errors import ConfigError, UsageError
+
+_PROBE_PX = 64
+
+
+class TimmPyramid(nn.Module):
+    """A timm backbone with a feature pyramid; answers like torchvision's ``BackboneWithFPN``.
+
+    Args:
+        body: timm's feature extractor.
+        positions: which of its maps are used, fine to coarse.
+        fpn: what they go through.
+        out_channels: of the pyramid.
+    """
+
+    def __init__(self, body: nn.Module, positions: Sequence[int], fpn: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = fpn
+        self.out_channels = out_channels
+        self._positions = tuple(positions)
+
+    def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The maps of the pyramid, fine to coarse."""
+        maps = self.body(images_B3HW)
+        chosen = collections.OrderedDict((str(index), maps[at]) for index, at in enumerate(self._positions))
+        pyramid: dict[str, Tensor] = self.fpn(chosen)
+        return pyramid
+
+
+def build_timm_pyramid(
+    settings: PyramidDetectorSettings,
+    *,
+    stages: Sequence[int],
+    extra_blocks: ExtraFPNBlock | Callable[[int], ExtraFPNBlock],
+    neck_norm: NormLayer | None,
+) -> TimmPyramid:
+    """See ``build_pyramid``. Parameters of the backbone have timm's names after ``backbone.body.model.``."""
+    timm = _timm()
+    name = settings.backbone.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise ConfigError("detector", [f"backbone = {settings.backbone}: {suggest_model(timm, name)}"])
+    body = timm.create_model(name, pretrained=False, features_only=True, feature_cls="getter")
+    strides, channels = body.feature_info.reduction(), body.feature_info.channels()
+    lacking = [2 ** (stage + 1) for stage in stages if 2 ** (stage + 1) not in strides]
+    if lacking:
+        raise ConfigError(
+            "detector", [f"backbone = {settings.backbone}: has maps of strides {strides}, but none of stride {lacking}"]
+        )
+    if settings.backbone_weights is not None:
+        _load(timm, name, body.model, settings.backbone_weights)
+    _freeze(settings, body)
+    _normalise(settings, body)
+    positions = [len(strides) - 1 - strides[::-1].index(2 ** (stage + 1)) for stage in stages]
+    _try(settings, body, [(strides[at], channels[at], at) for at in positions])
+    chosen = [channels[at] for at in positions]
+    fpn = FeaturePyramidNetwork(
+        chosen,
+        settings.fpn_channels,
+        extra_blocks=extra_blocks if isinstance(extra_blocks, nn.Module) else extra_blocks(chosen[-1]),
+        norm_layer=neck_norm,
+    )
+    return TimmPyramid(body, positions, fpn, settings.fpn_channels)
+
+
+def suggest_model(timm: Any, name: str) -> str:
+    """What to do about a name that timm does not know."""
+    near = timm.list_models(f"{name.split('_')[0]}*")
+    return f"timm knows no such model; {suggest(name, near or timm.list_models(f'{name[:3]}*')) or 'see its list'}"
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError:
+        raise UsageError(
+            f"backbones named {TIMM}... need the package timm, which is not installed: pip install distune[timm]"
+        ) from None
+
+
+def _load(timm: Any, name: str, model: nn.Module, source: str) -> None:
+    """Weights of the whole classifier; what a backbone does not need is left out."""
+    with torch.device("meta"):
+        whole = timm.create_model(name, pretrained=False).state_dict().keys()
+    unused = whole - model.state_dict().keys()
+    state = {key: value for key, value in fetch_weights(source).state.items() if key not in unused}
+    load_state(model, state, source=source)
+
+
+def _freeze(settings: PyramidDetectorSettings, body: Any) -> None:
+    """Takes the gradient from all parameters before the last stages; 5 stages are all, the stem included."""
+    if settings.trainable_stages == 5:
+        return
+    names = [name for name, _ in body.model.named_parameters()]
+    last = {
+        stride: [index for index, name in enumerate(names) if name.startswith(f"{module}.")]
+        for stride, module in zip(body.feature_info.reduction(), body.feature_info.module_name(), strict=True)
+    }
+    ends = [last.get(stride, []) for stride in (4, 8, 16, 32)]
+    in_order = all(ends) and all(one[-1] < other[0] for one, other in itertools.pairwise(ends))
+    if not in_order:
+        raise ConfigError(
+            "detector",
+            [
+                f"trainable_stages = {settings.trainable_stages}: must be 5 with {settings.backbone}, whose stages are "
+                "not layers one after the other"
+            ],
+        )
+    # Layers between the named ones belong to the stage that they lead to.
+    first_trained = [ends[0][0], *(end[-1] + 1 for end in ends)][4 - settings.trainable_stages]
+    for parameter in list(body.model.parameters())[:first_trained]:
+        parameter.requires_grad_(False)
+
+
+def _normalise(settings: PyramidDetectorSettings, body: nn.Module) -> None:
+    if settings.norm == "own":
+        return
+    batch_norms = [name for name, each in body.named_modules() if isinstance(each, nn.BatchNorm2d)]
+    if not batch_norms:
+        raise ConfigError(
+            "detector",
+            [f"norm = {settings.norm}: {settings.backbone} has no batch normalisation; use norm: own"],
+        )
+    for name in batch_norms:
+        parent, _, child = name.rpartition(".")
+        own = body.get_submodule(name)
+        assert isinstance(own, nn.BatchNorm2d)
+        setattr(body.get_submodule(parent), child, _converted(own, settings))
+
+
+def _converted(own: nn.BatchNorm2d, settings: PyramidDetectorSettings) -> nn.Module:
+    """The layer of another kind, with what timm lets follow inside of its own: drop and activation."""
+    epsilon = settings.epsilon
+    assert epsilon is not None
+    if settings.norm == "batch":
+        own.eps = epsilon
+        return own
+    if settings.norm == "frozen":
+        norm: nn.Module = FrozenBatchNorm2d(own.num_features, eps=epsilon)
+        norm.load_state_dict({key: value for key, value in own.state_dict().items() if key != "num_batches_tracked"})
+    else:
+        norm = group_norm(own.num_features, eps=epsilon)
+        norm.requires_grad_(all(each.requires_grad for each in own.parameters()))
+    followers = [getattr(own, name) for name in ("drop", "act") if isinstance(getattr(own, name, None), nn.Module)]
+    return nn.Sequential(norm, *followers) if followers else norm
+
+
+def _try(settings: PyramidDetectorSettings, body: nn.Module, expected: list[tuple[int, int, int]]) -> None:
+    """Refuses a backbone that takes no image of our sizes, or whose maps are not what timm says."""
+    problem = ""
+    try:
+        with observing(body):
+            maps = body(torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=next(body.parameters()).device))
+    except Exception as error:  # a strange model can fail in any way
+        problem = f"cannot be run on an image of {_PROBE_PX} x {_PROBE_PX} px: {error}"
+    else:
+        wrong = [
+            f"stride {stride}: {tuple(maps[at].shape[1:])}"
+            for stride, channels, at in expected
+            if maps[at].shape != (1, channels, _PROBE_PX // stride, _PROBE_PX // stride)
+        ]
+        problem = f"its maps have unexpected shapes: {', '.join(wrong)}" if wrong else ""
+    if problem:
+        raise ConfigError("detector", [f"backbone = {settings.backbone}: {problem}"])

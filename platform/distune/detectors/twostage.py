@@ -1,0 +1,165 @@
+"""What the two-stage families share: proposals, and heads that look at them.
+
+Shape legend: ``r`` sampled proposals of the whole batch, ``C`` classes without background, ``K`` = 4 times C + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import fastrcnn_loss, maskrcnn_loss
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from distune.config.detector import TwoStageSettings
+from distune.detectors.backbone import build_pyramid
+from distune.detectors.exact_boxes import Float32AnchorGenerator, answer_in_float32
+from distune.detectors.levels import by_stride
+from distune.detectors.modes import observing
+from distune.detectors.norms import head_norm_layer
+from distune.detectors.proposals import answers_at_proposals, positive_proposals
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, View, frame_of
+
+CLASS_PARAMETERS = ("roi_heads.box_predictor.",)
+"""Of the parts that the families share, the parameters that depend on the classes."""
+_POOLED_PX = 7
+
+
+def shared_parts(settings: TwoStageSettings, *, num_classes: int, min_size_px: int, max_size_px: int) -> dict[str, Any]:
+    """The arguments that torchvision's two-stage models have in common. Strides 4 to 64, or 32 and 64."""
+    predictor: Callable[[int, int], nn.Module] = FastRCNNPredictor
+    anchors = _anchors(settings)
+    is_v2 = settings.head == "v2"
+    has_last_only = settings.levels == "last"
+    return {
+        "backbone": build_pyramid(
+            settings,
+            stages=(4,) if has_last_only else (1, 2, 3, 4),
+            extra_blocks=LastLevelMaxPool(),
+            neck_norm=head_norm_layer(settings.norm) if is_v2 else None,
+            both_ends=has_last_only,
+        ),
+        "min_size": min_size_px,
+        "max_size": max_size_px,
+        "rpn_anchor_generator": anchors,
+        "rpn_head": RPNHead(settings.fpn_channels, anchors.num_anchors_per_location()[0], conv_depth=2 if is_v2 else 1),
+        "rpn_pre_nms_top_n_test": settings.evaluated_proposals,
+        "rpn_post_nms_top_n_test": settings.evaluated_proposals,
+        "rpn_score_thresh": settings.min_proposal_score,
+        "box_head": _box_head(settings),
+        "box_predictor": predictor(settings.box_head_channels, num_classes + 1),
+        "box_batch_size_per_image": settings.proposals_per_image,
+    }
+
+
+def neck_maps(features: dict[str, Tensor]) -> list[Tensor]:
+    """The maps of distinct strides, fine to coarse: of two with one stride the first, which the box head looks at."""
+    return [each for name, each in features.items() if not (name == "1" and "2" not in features)]
+
+
+class TwoStageDetector:
+    """A two-stage detector of torchvision with taps, softmax scores at proposals; see ``Detector``.
+
+    Args:
+        model: a Faster R-CNN, or one with a mask head.
+        family: its name.
+    """
+
+    score_kind = "softmax"
+
+    def __init__(self, model: Any, *, family: str) -> None:
+        self.model: nn.Module = model
+        self.family = family
+        self._parts: Any = model
+        answer_in_float32(self._parts.rpn.head)
+        answer_in_float32(self._parts.roi_heads.box_predictor)
+        if self._parts.roi_heads.has_mask():
+            answer_in_float32(self._parts.roi_heads.mask_predictor)
+
+    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+        """See ``Detector.learn``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
+        model = self._parts
+        batch, resized = model.transform(images, targets)
+        instances = Instances.of(resized, frame_of(batch))
+        features = model.backbone(batch.tensors)
+        proposals, losses = model.rpn(batch, features, resized)
+        heads = model.roi_heads
+        proposals, matched, labels, regression_targets = heads.select_training_samples(proposals, resized)
+        pooled = heads.box_roi_pool(features, proposals, batch.image_sizes)
+        logits_rC, deltas_rK = heads.box_predictor(heads.box_head(pooled))
+        loss_classifier, loss_box_reg = fastrcnn_loss(logits_rC, deltas_rK, labels, regression_targets)
+        losses = {**losses, "loss_classifier": loss_classifier, "loss_box_reg": loss_box_reg}
+        if heads.has_mask():
+            losses["loss_mask"] = _mask_loss(heads, features, batch, resized, proposals, labels, matched)
+        return StudentTaps(
+            losses=losses,
+            neck=by_stride(neck_maps(features), instances.frame),
+            places=positive_proposals(heads, logits_rC, deltas_rK, proposals, labels, matched, instances),
+            instances=instances,
+        )
+
+    def observe(self, images: list[Tensor]) -> TeacherTaps:
+        """See ``Detector.observe``."""
+        with observing(self.model):
+            batch, frame, features = self._features(images)
+        return TeacherTaps(
+            View(by_stride(neck_maps(features), frame), frame),
+            *answers_at_proposals(self.model, features, batch.image_sizes),
+        )
+
+    def neck_only(self, images: list[Tensor]) -> View:
+        """See ``Detector.neck_only``."""
+        with observing(self.model):
+            _, frame, features = self._features(images)
+        return View(by_stride(neck_maps(features), frame), frame)
+
+    def _features(self, images: list[Tensor]) -> tuple[ImageList, Frame, dict[str, Tensor]]:
+        batch, _ = self._parts.transform(images)
+        return batch, frame_of(batch), self._parts.backbone(batch.tensors)
+
+
+def _anchors(settings: TwoStageSettings) -> Float32AnchorGenerator:
+    sizes = tuple(settings.anchor_scale * size for size in (32, 64, 128, 256, 512))
+    by_level = (sizes,) * 3 if settings.levels == "last" else tuple((size,) for size in sizes)
+    return Float32AnchorGenerator(by_level, ((0.5, 1.0, 2.0),) * len(by_level))
+
+
+def _box_head(settings: TwoStageSettings) -> nn.Module:
+    channels, width = settings.fpn_channels, settings.box_head_channels
+    head: nn.Module
+    if settings.head == "v1":
+        head = TwoMLPHead(channels * _POOLED_PX**2, width)
+    else:
+        head = FastRCNNConvFCHead(
+            (channels, _POOLED_PX, _POOLED_PX), [channels] * 4, [width], norm_layer=head_norm_layer(settings.norm)
+        )
+    return head
+
+
+def _mask_loss(
+    heads: Any,
+    features: dict[str, Tensor],
+    batch: ImageList,
+    targets: list[dict[str, Tensor]],
+    proposals: list[Tensor],
+    labels: list[Tensor],
+    matched: list[Tensor],
+) -> Tensor:
+    """torchvision's loss of the mask head, at the positive proposals only; it asks the device how many these are."""
+    rows = [torch.where(labels_p > 0)[0] for labels_p in labels]
+    positive = [boxes_p4[row_k] for boxes_p4, row_k in zip(proposals, rows, strict=True)]
+    pooled = heads.mask_roi_pool(features, positive, batch.image_sizes)
+    logits = heads.mask_predictor(heads.mask_head(pooled))
+    loss: Tensor = maskrcnn_loss(
+        logits,
+        positive,
+        [target["masks"] for target in targets],
+        [target["labels"] for target in targets],
+        [matched_p[row_k] for matched_p, row_k in zip(matched, rows, strict=True)],
+    )
+    return loss

@@ -1,0 +1,81 @@
+"""The CWD term: each channel of the student's maps should look at the places that the teacher's looks at.
+
+Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map, ``P`` its positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distune.config.distillation import DistillationSettings
+from distune.distillation.term import Step, TermContext
+
+
+def channel_divergence(
+    adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, *, temperature: float
+) -> Tensor:
+    """Divergence between where the models' channels are active, on one level.
+
+    ``T^2/(BE) sum_{b,e} v_b KL(p^t_be || p^s_be)`` with ``p_be(c) = w_bc exp(x_bec / T) / sum_c w_bc exp(x_bec / T)``
+    over the positions c of an image: a softmax in which a position counts as often as it weighs, so it stays a
+    distribution and the loss at least 0. ``v_b`` is the mean weight of the image's positions: an image fades as its
+    weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
+    ICCV 2021, arXiv 2011.13256.
+
+    Args:
+        adapted_BEHW: the student's map after its adapter, with gradient.
+        teacher_BEHW: the teacher's; no gradient flows into it.
+        weights_BHW: of each position, at least 0; no gradient flows into them.
+        temperature: T, more than 0; a small one looks at few positions.
+
+    Returns:
+        A scalar.
+    """
+    weights_BP = weights_BHW.detach().flatten(1)
+    present_B1 = weights_BP.amax(dim=1, keepdim=True) > 0
+    # Where all weights are 0, v is too; the logarithm only has to stay finite somewhere.
+    log_weights_B1P = torch.where(present_B1, weights_BP, 1.0).log()[:, None, :]
+    student_BEP = adapted_BEHW.flatten(2) / temperature
+    teacher_BEP = teacher_BEHW.detach().flatten(2) / temperature
+    student_norm_BE1 = (student_BEP + log_weights_B1P).logsumexp(dim=2, keepdim=True)
+    teacher_norm_BE1 = (teacher_BEP + log_weights_B1P).logsumexp(dim=2, keepdim=True)
+    target_BEP = (teacher_BEP + log_weights_B1P - teacher_norm_BE1).exp()
+    # log p^t - log p^s, in which the weights cancel: it stays finite where they are 0.
+    ratio_BEP = (teacher_BEP - teacher_norm_BE1) - (student_BEP - student_norm_BE1)
+    divergence_BE = (target_BEP * ratio_BEP).sum(dim=2)
+    return temperature**2 * (weights_BP.mean(dim=1, keepdim=True) * divergence_BE).mean()
+
+
+class Cwd(nn.Module):
+    """The term: the mean over levels.
+
+    Args:
+        adapters: one per level.
+        temperature: of the softmax over positions.
+        robust: whether cells inside boxes count by the filter's weights.
+    """
+
+    needs_prototypes = False
+
+    def __init__(self, adapters: nn.ModuleList, *, temperature: float, robust: bool = True) -> None:
+        super().__init__()
+        self.adapters = adapters
+        self.temperature = temperature
+        self.robust = robust
+
+    def forward(self, step: Step) -> Tensor:
+        """The loss of a step."""
+        losses: list[Tensor] = []
+        for level, adapter in enumerate(self.adapters):
+            student_BDHW, teacher_BEHW = step.maps(level)
+            weights_BHW = step.cell_weights(level, robust=self.robust)
+            adapted_BEHW = adapter(student_BDHW)
+            losses.append(channel_divergence(adapted_BEHW, teacher_BEHW, weights_BHW, temperature=self.temperature))
+        return torch.stack(losses).mean()
+
+
+def build_cwd(settings: DistillationSettings, context: TermContext) -> Cwd:
+    """The term that the settings describe. Raises ``ConfigError`` when its adapter does not fit."""
+    own = settings.cwd
+    return Cwd(context.adapters(own.adapter, term="cwd"), temperature=own.temperature, robust=own.robust)

@@ -1,0 +1,133 @@
+"""The localization term: the teacher's boxes as targets on the student's positive places.
+
+Shape legend: ``R`` places of the batch, ``4`` xyxy pixels, ``N`` instances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distune.config.distillation import DistillationSettings
+from distune.distillation.term import Step, TermContext
+
+Kind = Literal["giou", "smooth_l1", "bounded"]
+
+_SHORTEST_SIDE_PX = 1.0
+_SMALLEST_AREA = 1e-7
+
+
+def side_distance(boxes_R4: Tensor, others_R4: Tensor, truth_R4: Tensor) -> Tensor:
+    """Smooth L1 between the sides of boxes, summed over the four, in units of the true box; (R,).
+
+    ``sum_k h((x_k - y_k) / size_k)`` where size is the true box's width for x and its height for y, at least a pixel.
+    """
+    size_R2 = (truth_R4[:, 2:] - truth_R4[:, :2]).clamp(min=_SHORTEST_SIDE_PX)
+    size_R4 = size_R2.repeat(1, 2)
+    return functional.smooth_l1_loss(boxes_R4 / size_R4, others_R4 / size_R4, reduction="none").sum(dim=1)
+
+
+def generalized_iou_loss(boxes_R4: Tensor, others_R4: Tensor) -> Tensor:
+    """``1 - IoU + (hull - union) / hull`` with the smallest box around both as the hull; 0 to 2, (R,).
+
+    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, arXiv 1902.09630. torchvision's picks rows by
+    a mask, which waits for the device; this one does not. Two boxes without area, as an untrained FCOS predicts them,
+    have IoU 1 here, so that equal ones do not differ.
+    """
+    larger_R4, smaller_R4 = torch.maximum(boxes_R4, others_R4), torch.minimum(boxes_R4, others_R4)
+    shared_R = _area((smaller_R4[:, 2:] - larger_R4[:, :2]).clamp(min=0))
+    hull_R = _area(larger_R4[:, 2:] - smaller_R4[:, :2])
+    union_R = _area(boxes_R4[:, 2:] - boxes_R4[:, :2]) + _area(others_R4[:, 2:] - others_R4[:, :2]) - shared_R
+    has_area_R = union_R > _SMALLEST_AREA
+    overlap_R = torch.where(has_area_R, shared_R / torch.where(has_area_R, union_R, 1.0), 1.0)
+    return 1 - overlap_R + (hull_R - union_R) / hull_R.clamp(min=_SMALLEST_AREA)
+
+
+def _area(sides_R2: Tensor) -> Tensor:
+    return sides_R2[:, 0] * sides_R2[:, 1]
+
+
+def localization_loss(
+    student_R4: Tensor,
+    teacher_R4: Tensor,
+    truth_R4: Tensor,
+    weights_R: Tensor,
+    positive_R: Tensor,
+    *,
+    kind: Kind,
+    margin: float,
+) -> Tensor:
+    """Weighted distance between the models' boxes over positive places.
+
+    ``1/n sum_r w_r d_r`` over positive places, n of them, at least 1. With ``giou``, d is the generalized IoU loss.
+    With ``smooth_l1`` it is ``side_distance``. Localization distillation (Zheng et al., CVPR 2022, arXiv 2102.12252) is
+    a divergence between the models' distributions over box sides; torchvision's heads predict no distributions, and
+    between Gaussians of equal width that divergence is the squared difference of their means, which this is where the
+    boxes differ by less than the true box's side. With ``bounded`` the place counts only where the student is not
+    already better than the teacher by the margin: ``d = 1[e^s + margin > e^t] e^st`` with the ``side_distance`` e of
+    student, teacher and truth (Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation",
+    NeurIPS 2017). Departs from that paper: the student is drawn to the teacher's box, not to the true one, which the
+    task loss does already, so that the loss is 0 when student equals teacher.
+
+    Args:
+        student_R4: decoded boxes, with gradient.
+        teacher_R4: the teacher's at the same places; no gradient flows into them.
+        truth_R4: the boxes that the places are matched to.
+        weights_R: of the matched instances, at least 0; no gradient flows into them.
+        positive_R: bool; the other places take no part, whatever they hold.
+        kind: ``giou``, ``smooth_l1`` or ``bounded``.
+        margin: of ``bounded``, at least 0.
+
+    Returns:
+        A scalar, the same for any size of the images.
+    """
+    positive_R1, truth_R4 = positive_R[:, None], truth_R4.detach()
+    # Before anything else: what is masked out afterwards still sends NaN backwards.
+    student_R4 = torch.where(positive_R1, student_R4, truth_R4)
+    teacher_R4 = torch.where(positive_R1, teacher_R4, truth_R4).detach()
+    if kind == "giou":
+        distance_R = generalized_iou_loss(student_R4, teacher_R4)
+    else:
+        distance_R = side_distance(student_R4, teacher_R4, truth_R4)
+    if kind == "bounded":
+        own_error_R = side_distance(student_R4.detach(), truth_R4, truth_R4)
+        is_behind_R = own_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
+        distance_R = torch.where(is_behind_R, distance_R, 0.0)
+    weighted_R = torch.where(positive_R, weights_R.detach() * distance_R, 0.0)
+    return weighted_R.sum() / positive_R.sum().clamp(min=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Localization:
+    """The term. A place weighs as much as its instance does on average over the levels."""
+
+    kind: Kind
+    margin: float
+    robust: bool = True
+    needs_prototypes: bool = False
+
+    def __call__(self, step: Step) -> Tensor:
+        """The loss of a step."""
+        places = step.student.places
+        boxes_N4 = step.instances.boxes_N4
+        # Places without an instance point at row 0, also when there is none.
+        truth_R4 = torch.cat([boxes_N4, boxes_N4.new_zeros(1, 4)])[places.instance_R]
+        return localization_loss(
+            places.boxes().float(),
+            step.teacher.boxes_at(places).float(),
+            truth_R4,
+            step.place_weights(robust=self.robust),
+            places.positive_R,
+            kind=self.kind,
+            margin=self.margin,
+        )
+
+
+def build_localization(settings: DistillationSettings, context: TermContext) -> Localization:
+    """The term that the settings describe."""
+    own = settings.localization
+    return Localization(kind=own.kind, margin=own.margin, robust=own.robust)

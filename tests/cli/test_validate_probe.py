@@ -1,0 +1,114 @@
+"""``distune validate --probe`` and the alarm of a study, as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from distune.cli.live import Board, PlainLines
+from distune.config.paths import merge
+from distune.records import TrialSpec
+from distune.study import simulation
+from support.command_line import Answer, run
+from support.experiments import small_values
+
+TEMPERATURE = "distillation.soft_labels.temperature"
+THRESHOLD = "distillation.filter.global_threshold"
+SPACE = {
+    TEMPERATURE: {"kind": "float", "low": 1.0, "high": 10.0},
+    THRESHOLD: {"kind": "float", "low": 0.05, "high": 0.8, "log": True},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.set_num_threads(1)
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def write(folder: Path, changes: dict[str, Any] | None = None) -> str:
+    (folder / "space.yaml").write_text(yaml.safe_dump({"name": "mine", "parameters": SPACE}, sort_keys=False))
+    values = merge(small_values({"search": {"space": "space.yaml"}, "tracking": {"enabled": False}}), changes or {})
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def validate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str, *arguments: str) -> Answer:
+    return run(capsys, monkeypatch, "validate", path, "--probe", "--probe-images", "6", *arguments)
+
+
+def test_a_space_that_acts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path
+) -> None:
+    answer = validate(capsys, monkeypatch, write(tmp_path))
+    assert answer.status == 0, answer.err
+    assert "the teacher is not trained yet, random weights stand in for it" in answer.err
+    assert f"probe: {TEMPERATURE} at 1 and 10: acts, " in answer.err
+    rows = [line.split() for line in answer.out.splitlines()]
+    assert ["soft_labels.temperature", "1", "and", "10", "acts"] in [row[:5] for row in rows]
+    assert ["filter.global_threshold", "0.05", "and", "0.8", "acts"] in [row[:5] for row in rows]
+    assert not home.exists(), "a probe writes nothing"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "space.yaml"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_dead_parameter_is_an_error_that_names_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    home: Path,
+    arguments: list[str],
+) -> None:
+    path = write(tmp_path, {"distillation": {"filter": {"weight": "uniform"}}})
+    answer = validate(capsys, monkeypatch, path, *arguments)
+    assert answer.status == 2
+    assert "search space mine: 1 problem" in answer.err
+    assert (
+        f"{THRESHOLD}  moves neither a loss nor a gradient between 0.05 and 0.8: because distillation.filter.weight is "
+        "uniform: with gaussian it would act"
+    ) in answer.err
+    if arguments:
+        found = json.loads(answer.out)["probe"]
+        assert [(each["path"], each["verdict"]) for each in found] == [
+            (TEMPERATURE, "acts"),
+            (THRESHOLD, "does nothing"),
+        ]
+        assert found[0]["moved"]["share"] > 0
+        assert found[1]["moved"] is None
+
+
+def test_a_probe_needs_data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    answer = run(capsys, monkeypatch, "validate", "bccd", "--probe")
+    assert answer.status == 2
+    assert "data.root" in answer.err
+
+
+def test_twins_are_seen_while_a_study_runs_at_its_end_and_later(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path
+) -> None:
+    def deaf(spec: TrialSpec, epoch: int) -> dict[str, float]:
+        return {"search/AP": 10.0 + epoch, "loss/task": 1.0 / epoch}
+
+    monkeypatch.setattr(simulation, "simulated_metrics", deaf)
+    launched = run(capsys, monkeypatch, "launch", write(tmp_path), "--simulate", "--runner", "local")
+    assert launched.status == 0, launched.err
+    alarm = "alarm: trials 0, 1 report identical losses and scores"
+    assert launched.err.count(alarm) == 1
+    assert launched.out.count(alarm) == 1
+    later = run(capsys, monkeypatch, "status", "small")
+    assert later.out.count(alarm) == 1
+    assert TEMPERATURE in later.out
+
+
+def test_both_views_show_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    for view in (PlainLines("search/AP", 1), Board("search/AP", 1)):
+        view.message("alarm: [trials] 0, 1")
+        assert "alarm: [trials] 0, 1" in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""The localization losses against their equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from distune.config.terms import LocalizationSettings
+from distune.distillation.terms.localization import Kind, generalized_iou_loss, localization_loss
+
+KINDS: list[Kind] = ["giou", "smooth_l1", "bounded"]
+Boxes = tuple[Tensor, Tensor, Tensor]
+
+
+def boxes_near(truth_R4: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    sides_R2 = truth_R4[:, 2:] - truth_R4[:, :2]
+    moved_R4 = truth_R4 + spread * torch.randn(truth_R4.shape, generator=generator) * sides_R2.repeat(1, 2)
+    return torch.cat([moved_R4[:, :2], torch.maximum(moved_R4[:, 2:], moved_R4[:, :2] + 1)], dim=1)
+
+
+def sample(seed: int = 0, count: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    corner_R2, sides_R2 = 60 * torch.rand(2, count, 2, generator=generator)
+    truth_R4 = torch.cat([corner_R2, corner_R2 + sides_R2 + 4], dim=1)
+    student_R4, teacher_R4 = (boxes_near(truth_R4, spread, generator) for spread in (0.4, 0.3))
+    return (
+        student_R4,
+        teacher_R4,
+        truth_R4,
+        torch.rand(count, generator=generator),
+        torch.rand(count, generator=generator) < 0.7,
+    )
+
+
+def literal_giou(box: list[float], other: list[float]) -> float:
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    union = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (box, other)) - width * height
+    hull = (max(box[2], other[2]) - min(box[0], other[0])) * (max(box[3], other[3]) - min(box[1], other[1]))
+    return 1 - width * height / union + (hull - union) / hull
+
+
+def literal_sides(box: list[float], other: list[float], truth: list[float]) -> float:
+    total = 0.0
+    for k in range(4):
+        size = max(1.0, truth[k % 2 + 2] - truth[k % 2])
+        difference = abs(box[k] - other[k]) / size
+        total += difference**2 / 2 if difference < 1 else difference - 0.5
+    return total
+
+
+def literal(student: Tensor, teacher: Tensor, truth: Tensor, weights: Tensor, positive: Tensor, **how: object) -> float:
+    total, count = 0.0, 0
+    for r, (s, t, y) in enumerate(zip(student.tolist(), teacher.tolist(), truth.tolist(), strict=True)):
+        if not positive[r]:
+            continue
+        count += 1
+        if how["kind"] == "giou":
+            distance = literal_giou(s, t)
+        else:
+            distance = literal_sides(s, t, y)
+            is_better = literal_sides(s, y, y) + float(str(how["margin"])) <= literal_sides(t, y, y)
+            if how["kind"] == "bounded" and is_better:
+                distance = 0.0
+        total += float(weights[r]) * distance
+    return total / max(1, count)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_is_what_its_equation_says(seed: int, kind: Kind, margin: float) -> None:
+    values = sample(seed)
+    found = float(localization_loss(*values, kind=kind, margin=margin))
+    assert found == pytest.approx(literal(*values, kind=kind, margin=margin), rel=1e-5)
+    assert found > 0
+
+
+def test_overlap_is_torchvisions() -> None:
+    student, teacher = sample(count=200)[:2]
+    far = student + 500
+    for ours, theirs in ((student, teacher), (far, teacher), (student, student)):
+        expected = generalized_box_iou_loss(ours, theirs)
+        assert torch.allclose(generalized_iou_loss(ours, theirs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_boxes_do_not_differ_also_without_area(kind: Kind) -> None:
+    student, _, truth, weights, positive = sample()
+    flat = torch.cat([student[:, :2], student[:, :1], student[:, 3:]], dim=1)
+    points = student[:, :2].repeat(1, 2)
+    for boxes in (student, flat, points):
+        assert float(localization_loss(boxes, boxes.clone(), truth, weights, positive, kind=kind, margin=0.1)) == 0
+    assert generalized_iou_loss(points, student + 100).min() > 1
+    assert generalized_iou_loss(points, points + 100).tolist() == pytest.approx([1.0] * len(points))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [0.5, 8.0])
+def test_does_not_depend_on_the_size_of_the_images(kind: Kind, scale: float) -> None:
+    student, teacher, truth, weights, positive = sample()
+    before = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.1)
+    scaled = (scale * student, scale * teacher, scale * truth)
+    after = localization_loss(*scaled, weights, positive, kind=kind, margin=0.1)
+    assert float(before) == pytest.approx(float(after), rel=1e-5)
+
+
+def test_bounded_leaves_alone_where_the_student_is_better_by_the_margin() -> None:
+    truth = torch.tensor([[0.0, 0, 10, 10]]).repeat(3, 1)
+    teacher = truth + torch.tensor([2.0, 0, 0, 0])  # error 0.02
+    student = truth + torch.tensor([[0.0, 0, 0, 0], [1.0, 0, 0, 0], [3.0, 0, 0, 0]])  # errors 0, 0.005, 0.045
+    touched = []
+    for margin in (0.0, 0.016, 1.0):
+        student = student.detach().requires_grad_()
+        ones, all_places = torch.ones(3), torch.ones(3, dtype=torch.bool)
+        loss = localization_loss(student, teacher, truth, ones, all_places, kind="bounded", margin=margin)
+        torch.autograd.backward(loss)
+        assert student.grad is not None
+        touched.append((student.grad.abs().sum(dim=1) > 0).tolist())
+    assert touched == [[False, False, True], [False, True, True], [True, True, True]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0, -1e30])
+def test_other_places_may_hold_anything(kind: Kind, value: float) -> None:
+    student, teacher, truth, weights, positive = sample()
+    expected = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.0)
+    student, teacher = (torch.where(positive[:, None], boxes, value) for boxes in (student, teacher))
+    student.requires_grad_()
+    loss = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.0)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == pytest.approx(float(expected))
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    assert not student.grad[~positive].any()
+    assert bool((student.grad[positive].abs().sum(dim=1) > 0).any())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_reaches_the_student_alone(kind: Kind) -> None:
+    values = sample()
+    for each in values[:4]:
+        each.requires_grad_()
+    torch.autograd.backward(localization_loss(*values, kind=kind, margin=1.0))
+    assert values[0].grad is not None
+    assert torch.equal(values[0].grad.abs().sum(dim=1) > 0, values[4])
+    assert all(each.grad is None for each in values[1:4])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_positive_place_no_place_and_empty_boxes_are_finite(kind: Kind) -> None:
+    student, teacher, truth, weights, positive = sample()
+    assert float(localization_loss(student, teacher, truth, weights, positive & False, kind=kind, margin=0.0)) == 0
+    none = (student[:0], teacher[:0], truth[:0], weights[:0], positive[:0])
+    assert float(localization_loss(*none, kind=kind, margin=0.0)) == 0
+    empty = torch.zeros_like(student).requires_grad_()
+    loss = localization_loss(empty, 0 * teacher, 0 * truth, weights, positive, kind=kind, margin=0.0)
+    torch.autograd.backward(loss)
+    assert loss.isfinite()
+    assert empty.grad is not None
+    assert empty.grad.isfinite().all()
+
+
+def test_a_margin_without_effect_is_refused() -> None:
+    assert LocalizationSettings(kind="bounded", margin=0.1).margin == 0.1
+    for kind in ("giou", "smooth_l1"):
+        with pytest.raises(ValidationError, match=f"localization.margin = 0.1\thas no effect with kind {kind}"):
+            LocalizationSettings.model_validate({"kind": kind, "margin": 0.1})

@@ -1,0 +1,83 @@
+"""What the filter finds of what is tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
+from distune.distillation.filtering import InstanceWeights
+from distune.distillation.tag_watch import TagWatch, area_under_roc
+from support.objectives import SWEEP, build, source
+
+MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
+SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=8)
+
+
+@given(SCORES, SCORES)
+def test_area_is_the_share_of_pairs_won(positive: list[float], negative: list[float]) -> None:
+    won = np.mean([(p > n) + 0.5 * (p == n) for p in positive for n in negative])
+    assert area_under_roc(np.array(positive), np.array(negative)) == pytest.approx(float(won))
+
+
+def found(origins: list[list[int]], scores: list[list[float]], known: list[list[bool]] | None = None) -> TagWatch:
+    tags = {0: (frozenset({"blurred"}), frozenset()), 1: (frozenset({"blurred", "small"}), frozenset(), frozenset())}
+    watch = TagWatch(tags.__getitem__)
+    origin_N2 = torch.tensor(origins)
+    counts = (len(origins),)
+    instances = Instances(
+        boxes_N4=torch.zeros(len(origins), 4),
+        labels_N=torch.ones(len(origins), dtype=torch.int64),
+        counts=counts,
+        image_of_N=torch.zeros(len(origins), dtype=torch.int64),
+        origin_N2=origin_N2,
+        frame=None,  # type: ignore[arg-type]
+    )
+    discrepancy_LN = torch.tensor(scores)
+    known_LN = torch.ones_like(discrepancy_LN).bool() if known is None else torch.tensor(known)
+    watch.add(instances, InstanceWeights(discrepancy_LN, discrepancy_LN, discrepancy_LN, known_LN))
+    return watch
+
+
+def test_ranks_each_tag_against_instances_without_any() -> None:
+    watch = found([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
+    assert watch.read() == pytest.approx(
+        {"filter/auc_blurred": 3 / 6, "filter/auc_small": 0.0, "filter/auc_tagged": 3 / 6}
+    )
+    assert watch.read() == {}
+
+
+def test_takes_the_mean_over_levels_that_are_known() -> None:
+    scores = [[0.2, 0.5], [0.0, 0.5]]
+    assert found([[0, 0], [0, 1]], scores).read()["filter/auc_blurred"] == 0
+    scores = [[0.9, 0.5], [0.0, 0.5]]
+    known = [[True, True], [False, True]]
+    assert found([[0, 0], [0, 1]], scores, known).read()["filter/auc_blurred"] == 1
+
+
+def test_leaves_out_what_is_not_known() -> None:
+    known = [[True, False, True]]
+    assert found([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).read()["filter/auc_blurred"] == 1
+    assert found([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).read()["filter/auc_blurred"] == 1
+    assert found([[0, 0], [1, 0]], [[0.5, 0.1]]).read() == {}, "nothing without a tag to compare with"
+
+
+def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> None:
+    def tags_of(image: int) -> tuple[frozenset[str], ...]:
+        return tuple(frozenset({"small"} if index % 2 else ()) for index in range(8))
+
+    with_tags, without = (
+        build({"prototypes": {"source": SWEEP}}, tags_of=given_tags) for given_tags in (tags_of, None)
+    )
+    for objective in (with_tags, without):
+        objective.begin_epoch(0, source(make_taps))
+        objective(*make_taps(boxes_per_image=(6, 7)))
+    metrics = with_tags.end_epoch()
+    assert 0 <= metrics["filter/auc_small"] <= 1
+    assert metrics["filter/auc_small"] == metrics["filter/auc_tagged"]
+    assert not any(name.startswith("filter/auc") for name in without.end_epoch())

@@ -1,0 +1,225 @@
+"""What moves a loss or a gradient is told from what does not, and the reason is found where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distune.config.load import from_dict
+from distune.config.shipped import shipped_folder, shipped_names
+from distune.config.yaml import read_yaml
+from distune.data.build import build_splits
+from distune.errors import WeightsError
+from distune.training.assembly import Bench
+from distune.training.probe import Probe
+from distune.training.probe_findings import Verdict
+from support.experiments import small_values
+from support.probes import load_small, probe_loaded, probe_small
+
+THRESHOLD = "distillation.filter.global_threshold"
+THRESHOLDS = {
+    THRESHOLD: {"kind": "float", "low": 0.05, "high": 0.8, "log": True},
+    "distillation.filter.local_threshold": {"kind": "float", "low": 0.05, "high": 0.8, "log": True},
+}
+LIVE = {"distillation.soft_labels.temperature": {"kind": "float", "low": 1.0, "high": 10.0}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_the_living_and_the_dead() -> None:
+    found = probe_small({**LIVE, **THRESHOLDS}, {"distillation": {"filter": {"weight": "uniform"}}})
+    assert list(found) == [*LIVE, *THRESHOLDS]
+    living = found["distillation.soft_labels.temperature"]
+    assert living.verdict is Verdict.ACTS
+    assert not living.is_wrong
+    assert living.values == (1.0, 10.0)
+    assert living.moved is not None
+    assert living.moved.epoch == 1
+    assert living.moved.share > 0.01
+    for path in THRESHOLDS:
+        dead = found[path]
+        assert dead.verdict is Verdict.DEAD
+        assert dead.is_wrong
+        assert dead.moved is None
+        assert dead.remark == "because distillation.filter.weight is uniform: with gaussian it would act"
+
+
+def test_a_term_without_weight_is_named_as_the_cause() -> None:
+    found = probe_small(LIVE, {"distillation": {"soft_labels": {"weight": 0.0}}})
+    remark = found["distillation.soft_labels.temperature"].remark
+    assert remark == "because distillation.soft_labels.weight is 0.0: with 1.0 it would act"
+
+
+def test_a_threshold_acts_at_times_when_the_kind_of_weight_varies() -> None:
+    kinds = {"distillation.filter.weight": {"kind": "choice", "values": ["uniform", "gaussian"]}}
+    found = probe_small(
+        {**kinds, THRESHOLD: THRESHOLDS[THRESHOLD]}, {"distillation": {"filter": {"weight": "uniform"}}}
+    )
+    assert found["distillation.filter.weight"].verdict is Verdict.ACTS
+    assert found[THRESHOLD].verdict is Verdict.CONDITIONAL
+    assert not found[THRESHOLD].is_wrong
+    assert found[THRESHOLD].remark == "only with other values of distillation.filter.weight, such as gaussian"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", [{"kind": "harvest"}, {"kind": "sweep", "max_images": 50}])
+def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
+    found = probe_small(
+        {
+            "distillation.prototypes.refresh_epochs": {"kind": "choice", "values": [1, 0]},
+            "distillation.prototypes.density_quantile": {"kind": "float", "low": 0.0, "high": 0.8},
+            "distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]},
+            "distillation.start_epoch": {"kind": "int", "low": 0, "high": 3},
+            "distillation.stop_epoch": {"kind": "int", "low": 4, "high": 5},
+        },
+        {"distillation": {"prototypes": {"source": source}, "decay": "constant"}, "training": {"epochs": 6}},
+    )
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
+    epochs = {path.rpartition(".")[2]: each.moved.epoch for path, each in found.items() if each.moved is not None}
+    first = 1 if source["kind"] == "sweep" else 2
+    assert epochs == {
+        "refresh_epochs": first + 1,
+        "density_quantile": first,
+        "decay": 2,
+        "start_epoch": 1,
+        "stop_epoch": 5,
+    }
+
+
+@pytest.mark.slow
+def test_a_choice_acts_when_any_two_of_its_values_differ() -> None:
+    values = {"kind": "choice", "values": ["roi_align", "crop"]}
+    assert probe_small({"distillation.pooling": values})["distillation.pooling"].verdict is Verdict.ACTS
+    three = {"distillation.start_epoch": {"kind": "choice", "values": [0, 1, 2]}}
+    assert probe_small(three)["distillation.start_epoch"].values == (0, 2)
+    ends_alike = {"training.precision": {"kind": "choice", "values": ["auto", "bfloat16", "float32"]}}
+    found = probe_small(ends_alike)["training.precision"]
+    assert (found.verdict, found.values) == (Verdict.ACTS, ("auto", "bfloat16"))
+
+
+@pytest.mark.slow
+def test_settings_of_student_and_training_act_on_real_steps() -> None:
+    found = probe_small(
+        {
+            "student.anchor_scale": {"kind": "float", "low": 0.25, "high": 1.0},
+            "student.trainable_stages": {"kind": "int", "low": 0, "high": 5},
+            "student.fpn_channels": {"kind": "choice", "values": [16, 32]},
+            "training.optimizer.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "log": True},
+            "training.optimizer.weight_decay": {"kind": "float", "low": 1e-3, "high": 1e-1, "log": True},
+            "training.schedule.warmup_share": {"kind": "float", "low": 0.1, "high": 0.5},
+            "training.gradient_clip_norm": {"kind": "float", "low": 0.1, "high": 10.0},
+        },
+        {"distillation": {"soft_labels": {"weight": 0.0}}},
+    )
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
+    moved = found["training.optimizer.learning_rate"].moved
+    assert moved is not None
+    assert moved.name.startswith("update/")
+
+
+@pytest.mark.slow
+def test_the_milestones_of_a_schedule_are_reached() -> None:
+    schedule = {"kind": "multi_step", "milestones": [0.6667, 0.9167], "warmup_steps": 2}
+    found = probe_small(
+        {
+            "training.schedule.gamma": {"kind": "float", "low": 0.1, "high": 0.5},
+            "training.schedule.warmup_steps": {"kind": "int", "low": 0, "high": 1000},
+        },
+        {"training": {"schedule": schedule}},
+    )
+    assert {each.verdict for each in found.values()} == {Verdict.ACTS}
+
+
+def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
+    found = probe_small(
+        {
+            **LIVE,
+            "student.backbone_weights": {"kind": "choice", "values": [None, "ResNet18_Weights.DEFAULT"]},
+            "distillation.decay": {"kind": "choice", "values": ["cosine"]},
+        },
+        {"student": {"backbone": "resnet18"}},
+    )
+    assert found["student.backbone_weights"].verdict is Verdict.NOT_PROBED
+    assert "random weights" in found["student.backbone_weights"].remark
+    assert found["distillation.decay"].remark == "it has one value only"
+    assert not any(each.is_wrong for each in found.values())
+
+
+@pytest.mark.slow
+def test_few_boxes_are_chosen_from_as_many_would_be() -> None:
+    """When all candidates become prototypes, how they are chosen would not matter."""
+    alpha = "distillation.prototypes.alpha"
+    parameters = {alpha: {"kind": "float", "low": 0.01, "high": 100.0, "log": True}}
+    found = probe_small(parameters, {"distillation": {"prototypes": {"per_class": 100}}})[alpha]
+    assert found.verdict is Verdict.ACTS
+    assert found.remark.endswith("these images hold few boxes to choose from")
+
+
+@pytest.mark.slow
+def test_too_few_boxes_are_given_as_the_reason() -> None:
+    found = probe_small({"distillation.prototypes.per_class": {"kind": "int", "low": 500, "high": 600}})
+    dead = found["distillation.prototypes.per_class"]
+    assert dead.verdict is Verdict.DEAD
+    assert "boxes large enough to become prototypes on these 6 images; --probe-images takes more" in dead.remark
+
+
+def test_a_value_that_cannot_be_trained_with_is_named() -> None:
+    adapters = {"kind": "choice", "values": ["identity", "conv1x1"]}
+    channels = {"kind": "choice", "values": [16, 24]}
+    fixed = {"distillation.local_knowledge.adapter": "identity"}
+    found = probe_small(
+        {"distillation.local_knowledge.adapter": adapters, "student.fpn_channels": channels},
+        {"student": {"fpn_channels": 24}, "search": {"fixed": fixed}},
+    )
+    assert list(found) == ["student.fpn_channels"]
+    failed = found["student.fpn_channels"]
+    assert failed.verdict is Verdict.FAILS
+    assert failed.is_wrong
+    assert "the student has 16 and the teacher 24" in failed.remark
+
+
+def test_a_probe_repeats_itself_and_leaves_the_random_numbers_alone() -> None:
+    loaded = load_small({**LIVE, **THRESHOLDS})
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = probe_loaded(loaded)
+    assert torch.equal(torch.rand(4), expected)
+    assert probe_loaded(loaded) == first
+
+
+@pytest.mark.slow
+def test_the_teachers_weights_are_used_when_there_are_any(tmp_path: Path) -> None:
+    loaded = load_small(LIVE)
+    splits = build_splits(loaded.experiment.data)
+    cpu = torch.device("cpu")
+    teacher = Bench(loaded.experiment, splits, cpu).detector(loaded.experiment.teacher, seed=9)
+    weights = tmp_path / "teacher.pt"
+    torch.save({"model": teacher.model.state_dict(), "classes": list(splits.classes)}, weights)
+    given = next(Probe(loaded, splits, teacher_weights=str(weights), device=cpu, num_images=6).findings())
+    assert given.moved != probe_loaded(loaded)[given.path].moved
+    with pytest.raises(WeightsError, match=r"absent\.pt"):
+        Probe(loaded, splits, teacher_weights="absent.pt", device=cpu)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_names("search_spaces"))
+def test_every_path_of_every_shipped_space_acts(name: str) -> None:
+    space, _ = read_yaml(shipped_folder("search_spaces") / f"{name}.yaml")
+    loaded = from_dict(small_values(), source="small.yaml", space=space)
+    found = probe_loaded(loaded, num_images=8)
+    assert list(found) == list(space["parameters"])
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
+
+
+@pytest.mark.slow
+def test_two_stage_detectors_can_be_probed() -> None:
+    faster = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
+    found = probe_small({**LIVE, **THRESHOLDS}, {"student": faster, "teacher": faster})
+    assert {each.verdict for each in found.values()} == {Verdict.ACTS}

@@ -1,0 +1,133 @@
+"""Prototypes as files: what they hold, what names them, and that a trial leaves those of its best epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distune.data.build import build_splits
+from distune.errors import WeightsError
+from distune.records import Outcome
+from distune.study.artifacts import clean_up, trial_artifacts
+from distune.training.assembly import Bench
+from distune.training.digest import tensors_hash
+from distune.training.folder import TrialFolder
+from distune.training.prototype_file import Origin, StoredPrototypes, load_prototypes
+from distune.training.run import SoloRun
+from support.experiments import small_experiment
+
+
+def run_trial(folder: Path, *, kind: str = "sweep", epochs: int = 1) -> tuple[SoloRun, StoredPrototypes]:
+    torch.set_num_threads(1)
+    experiment = small_experiment({"distillation": {"prototypes": {"source": {"kind": kind}}}})
+    bench = Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
+    run = SoloRun(
+        bench,
+        experiment.student,
+        experiment.training,
+        seed=0,
+        teacher=bench.detector(experiment.teacher, seed=77),
+        folder=TrialFolder(folder),
+        metric="search/AP",
+        num_pictures=0,
+    )
+    for _ in range(epochs):
+        run.run_epoch()
+    (file,) = TrialFolder(folder).prototype_files()
+    return run, load_prototypes(file)
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trial of one epoch."""
+    folder = tmp_path_factory.mktemp("trial")
+    run_trial(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["sweep", "harvest"])
+def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
+    run, stored = run_trial(tmp_path, kind=kind)
+    objective = run._student.objective
+    assert objective is not None
+    assert objective.prototypes is not None
+    for name, value in objective.prototypes.state_dict().items():
+        assert torch.equal(stored.prototypes.state_dict()[name], value), name
+    assert stored.prototypes.strides == objective.prototypes.strides
+    assert len(stored.classes) == 2
+    assert stored.figures["prototypes/instances"] > 0
+    assert stored.origin.made_for == (0 if kind == "sweep" else 1)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert stored.origin.student == tensors_hash(best["model"])
+    assert stored.origin.settings["prototypes"]["source"]["kind"] == kind
+
+
+def test_figures_survive_a_restart_of_the_trial(trial: Path) -> None:
+    again, stored = run_trial(trial, epochs=0)
+    assert again._student.objective is not None
+    assert again._student.objective.keeper is not None
+    assert again._student.objective.keeper.metrics == stored.figures
+
+
+def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path: Path) -> None:
+    (file,) = TrialFolder(trial).prototype_files()
+    first = load_prototypes(file)
+    _, second = run_trial(tmp_path)
+    assert first.origin == second.origin
+    assert first.origin.hash == second.origin.hash
+    changes: tuple[dict[str, Any], ...] = (
+        {"teacher": "x"},
+        {"student": "x"},
+        {"data": "x"},
+        {"settings": {}},
+        {"made_for": 9},
+    )
+    assert len({dataclasses.replace(first.origin, **change).hash for change in changes} | {first.origin.hash}) == 6
+
+
+def test_files_that_are_something_else_are_refused(trial: Path, tmp_path: Path) -> None:
+    (file,) = TrialFolder(trial).prototype_files()
+    renamed = Path(shutil.copy(file, tmp_path / "prototypes-0000.pt"))
+    with pytest.raises(WeightsError, match="it was renamed"):
+        load_prototypes(renamed)
+    with pytest.raises(WeightsError, match="not a file of prototypes of format 1"):
+        load_prototypes(trial / "best.pt")
+    with pytest.raises(WeightsError, match="not a file of tensors"):
+        load_prototypes(trial / "metrics.jsonl")
+
+
+def test_they_belong_to_the_record_of_a_trial_and_go_with_its_weights(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.best_checkpoint.write_bytes(b"")
+    file = folder.prototype_file("abc")
+    file.write_bytes(b"")
+    assert (file, "student") in trial_artifacts(folder, Outcome.FINISHED)
+    assert (file, "student") not in trial_artifacts(folder, Outcome.STOPPED)
+    clean_up(folder, Outcome.FINISHED)
+    assert file.exists()
+    clean_up(folder, Outcome.STOPPED)
+    assert not file.exists()
+
+
+def test_a_hash_of_tensors_tells_names_types_shapes_and_values() -> None:
+    base = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
+    others = [
+        {"b": base["a"], "n": base["n"]},
+        {"a": base["a"].double(), "n": base["n"]},
+        {"a": base["a"].reshape(3, 2), "n": base["n"]},
+        {"a": base["a"] + 1e-6, "n": base["n"]},
+        {"a": base["a"]},
+    ]
+    assert tensors_hash({"n": base["n"].clone(), "a": base["a"].T.contiguous().T}) == tensors_hash(base)
+    assert len({tensors_hash(each) for each in others} | {tensors_hash(base)}) == 6
+    assert tensors_hash({"a": torch.zeros(0), "b": torch.zeros(3, dtype=torch.bfloat16)})
+
+
+def test_an_origin_is_plain_data() -> None:
+    origin = Origin(teacher="t", student="s", data="d", settings={"a": 1}, made_for=2)
+    assert Origin(**dataclasses.asdict(origin)).hash == origin.hash

@@ -1,0 +1,183 @@
+"""Sweeps that know the teacher's features give what sweeps without do, bit for bit, and ask the teacher once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distune.config.experiment import Experiment
+from distune.data.build import build_splits
+from distune.detectors.taps import Detector, View
+from distune.distillation.prototypes import InstanceFeatures
+from distune.distillation.sweep import sweep_features
+from distune.training import shared_sweep
+from distune.training.assembly import Bench
+from distune.training.feature_cache import FeatureCache
+from distune.training.shared_sweep import Sweeps
+from distune.training.student import Student
+from distune.training.sweep import sweep_source
+from distune.training.sweep_order import SweepOrder
+from support.experiments import small_experiment
+
+CPU = torch.device("cpu")
+SWEEP = {"distillation": {"prototypes": {"source": {"kind": "sweep", "max_images": 4}}}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_sweep, "_BATCHES_PER_PART", 2)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    experiment = small_experiment({**SWEEP, "training": {"batch_size": 2}, "data": {"num_train": 9}})
+    return Bench(experiment, build_splits(experiment.data), CPU)
+
+
+class Counted:
+    """A teacher that counts the images it looks at."""
+
+    def __init__(self, teacher: Detector) -> None:
+        self.model = teacher.model
+        self.images = 0
+        self._teacher = teacher
+
+    def neck_only(self, images: list[Tensor]) -> View:
+        self.images += len(images)
+        return self._teacher.neck_only(images)
+
+
+def teacher_of(bench: Bench, seed: int = 77) -> Any:
+    return Counted(bench.detector(bench.experiment.teacher, seed=seed))
+
+
+def student_of(bench: Bench) -> Student:
+    experiment = bench.experiment
+    teacher = bench.detector(experiment.teacher, seed=77)
+    return bench.student("s", experiment.student, experiment.training, seed=0, steps_per_epoch=2, teacher=teacher)
+
+
+def sweeps_of(bench: Bench, teacher: Any, cache: FeatureCache, identity: str = "data") -> Sweeps:
+    stream = bench.stream(bench.experiment.training, seed=0)
+    return Sweeps(teacher, stream, device=CPU, dtype=None, cache=cache, identity={"data": identity})
+
+
+def swept(source: Any, student: Student, max_images: int = 4) -> InstanceFeatures:
+    assert student.objective is not None
+    keeper = student.objective.keeper
+    assert keeper is not None
+    return sweep_features(source, pool=keeper.pool, min_box_side_px=4, max_images=max_images, num_classes=2)
+
+
+def equal(first: InstanceFeatures, second: InstanceFeatures) -> bool:
+    names = ("student_LND", "teacher_LNE", "labels_N", "origin_N2")
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
+
+
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_results_are_the_same_with_and_without_the_cache(bench: Bench, tmp_path: Path, with_folder: bool) -> None:
+    student, teacher = student_of(bench), teacher_of(bench)
+    stream = bench.stream(bench.experiment.training, seed=0)
+    plain = swept(sweep_source(student.detector, teacher, stream, seed=0, device=CPU, dtype=None), student)
+    seen_plainly, teacher.images = teacher.images, 0
+    sweeps = sweeps_of(bench, teacher, FeatureCache(tmp_path if with_folder else None))
+    first = swept(sweeps.source(student), student)
+    assert teacher.images == seen_plainly
+    again = swept(sweeps.source(student), student)
+    assert teacher.images == seen_plainly, "the teacher looked again"
+    assert equal(plain, first)
+    assert equal(plain, again)
+    assert plain.labels_N.numel() > 4
+
+
+def test_trials_share_the_teachers_features_but_not_the_students(bench: Bench, tmp_path: Path) -> None:
+    teacher, student = teacher_of(bench), student_of(bench)
+    first = swept(sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student), student)
+    looked = teacher.images
+    with torch.no_grad():
+        for parameter in student.detector.model.parameters():
+            parameter.mul_(1.1)
+    second = swept(sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student), student)
+    assert teacher.images == looked
+    assert torch.equal(first.teacher_LNE, second.teacher_LNE)
+    assert not torch.equal(first.student_LND, second.student_LND)
+
+
+def test_a_larger_sweep_goes_on_where_a_smaller_one_ended(bench: Bench, tmp_path: Path) -> None:
+    teacher, student = teacher_of(bench), student_of(bench)
+    swept(sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student), student, max_images=5)
+    small, teacher.images = teacher.images, 0
+    swept(sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student), student, max_images=9)
+    assert 0 < teacher.images < 9
+    assert small < 9
+
+
+@pytest.mark.parametrize("change", ["teacher", "data", "pooling", "batch size"])
+def test_whatever_decides_the_features_decides_what_is_found(bench: Bench, tmp_path: Path, change: str) -> None:
+    student = student_of(bench)
+    swept(sweeps_of(bench, teacher_of(bench), FeatureCache(tmp_path)).source(student), student)
+    teacher = teacher_of(bench, seed=5 if change == "teacher" else 77)
+    other = bench
+    if change in ("pooling", "batch size"):
+        values = bench.experiment.to_dict()
+        values["distillation"]["pooling"] = "crop" if change == "pooling" else "roi_align"
+        values["training"]["batch_size"] = 3 if change == "batch size" else 2
+        other = Bench(Experiment.model_validate(values), bench.splits, CPU)
+    student = student_of(other)
+    sweeps = sweeps_of(other, teacher, FeatureCache(tmp_path), identity="other" if change == "data" else "data")
+    swept(sweeps.source(student), student)
+    assert teacher.images > 0
+
+
+def test_a_sweep_that_is_given_up_keeps_only_whole_parts(bench: Bench, tmp_path: Path) -> None:
+    teacher, student = teacher_of(bench), student_of(bench)
+    batches = sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student)(9)
+    for _ in range(3):
+        next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert len(list(tmp_path.glob("*.pt"))) == 1
+    plain = swept(sweeps_of(bench, teacher, FeatureCache(None)).source(student), student, max_images=9)
+    assert equal(swept(sweeps_of(bench, teacher, FeatureCache(tmp_path)).source(student), student, 9), plain)
+
+
+def test_the_order_is_nested_and_takes_what_each_class_needs(bench: Bench) -> None:
+    dataset = bench.splits.train
+    order = SweepOrder.of(dataset, seed=0)
+    present = [set(np.unique(dataset.annotations(n).labels_N).tolist()) for n in range(len(dataset))]
+    everything = order.images(100)
+    assert sorted(everything) == [n for n in range(len(dataset)) if present[n]]
+    for count in range(1, 10):
+        taken = order.images(count)
+        assert taken == everything[: len(taken)]
+        for label in (1, 2):
+            available = sum(label in labels for labels in present)
+            assert sum(label in present[n] for n in taken) >= min(count, available)
+        permutation = np.random.default_rng(0).permutation(len(dataset)).tolist()
+        assert sorted(taken) == sorted(greedy(permutation, present, count))
+    assert order.images(100) != SweepOrder.of(dataset, seed=1).images(100)
+
+
+def greedy(permutation: list[int], present: list[set[int]], max_images: int) -> list[int]:
+    """An image is taken when a class on it still lacks images."""
+    counts = {1: 0, 2: 0}
+    taken = []
+    for index in permutation:
+        if any(counts[label] < max_images for label in present[index]):
+            taken.append(index)
+            for label in present[index]:
+                counts[label] += 1
+    return taken
