@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import from_dict
@@ -38,10 +39,27 @@ from distune.training.teacher import prepare_teacher
 
 Values = dict[str, Any]
 
-OFF: Values = {name: {"weight": 0.0} for name in ("global_knowledge", "local_knowledge", "soft_labels")}
-DECOUPLED: Values = {"local_knowledge": {"weight": 1.0, "background_ratio": 4.0}}
-SOFT: Values = {"soft_labels": {"weight": 1.0, "temperature": 2.0}}
-UNFILTERED: Values = {"filter": {"weight": "uniform"}}
+
+def _share(weight: float) -> Values:
+    return {"weight": weight, "unit": "gradient_share"}
+
+
+OFF: Values = {"filter": {"weight": "uniform"}} | {name: {"weight": 0.0} for name in DistillationSettings().terms}
+LOCAL: Values = {"local_knowledge": _share(1.0)}
+SOFT: Values = {"soft_labels": _share(0.3)}
+FILTER: Values = {"filter": {"weight": "gaussian"}}
+GLOBAL: Values = {"global_knowledge": _share(0.3)}
+CELLS: Values = {
+    "global_knowledge": {
+        **_share(0.3),
+        "at": "cells",
+        "form": "divergence",
+        "space": "teacher",
+        "background_weight": 0.2,
+        "levels": "own",
+        "base_size_px": 8.0,
+    }
+}
 
 
 def _arm(*parts: Values) -> Values:
@@ -54,13 +72,15 @@ def _arm(*parts: Values) -> Values:
 ARMS: dict[str, Values] = {
     "control": _arm(),
     "gkd_released": {"preset": "gkd_released"},
-    "gkd_global": {"preset": "gkd_global"},
-    "decoupled": _arm(DECOUPLED, UNFILTERED),
-    "soft": _arm(SOFT, UNFILTERED),
-    "decoupled+soft": _arm(DECOUPLED, SOFT, UNFILTERED),
-    "decoupled+soft+filter": _arm(DECOUPLED, SOFT),
-    "decoupled+soft+global": _arm(DECOUPLED, SOFT, UNFILTERED, {"global_knowledge": {"weight": 5.0}}),
+    "decoupled": _arm(LOCAL),
+    "soft": _arm(SOFT),
+    "decoupled+soft": _arm(LOCAL, SOFT),
+    "decoupled+soft+filter": _arm(LOCAL, SOFT, FILTER),
+    "decoupled+soft+global": _arm(LOCAL, SOFT, GLOBAL),
+    "gkd_global": _arm(LOCAL, SOFT, FILTER, GLOBAL),
+    "decoupled+soft+cells": _arm(LOCAL, SOFT, CELLS),
 }
+"""``gkd_global`` is the preset's decoupled + soft + filter + global. ``cells`` is another form of the global loss."""
 
 RECIPE: Values = {"optimizer": {"kind": "adamw", "learning_rate": 1e-3}, "gradient_clip_norm": 5.0, "batch_size": 4}
 MODELS: Values = {
@@ -74,7 +94,7 @@ TASKS: dict[str, Values] = {
         "name": "gain-shapes",
         "data": {
             "kind": "shapes",
-            "num_train": 400,
+            "num_train": 300,
             "num_search": 100,
             "num_test": 400,
             "num_classes": 3,
@@ -96,7 +116,7 @@ TASKS: dict[str, Values] = {
             "max_size_px": 192,
             "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
         },
-        "training": {**RECIPE, "epochs": 6},
+        "training": {**RECIPE, "epochs": 5},
         "teacher_training": {**RECIPE, "epochs": 14},
     },
 }

@@ -1,7 +1,7 @@
 """What prototypes cost: pursuit against the literal algorithm, its growth with N, and the whole module at N = 40,000.
 
-Prints one JSON line. Each measurement runs in a process of its own, one after the other on the same threads; memory is
-the growth of the process's peak resident memory (``getrusage``) during the selection, features excluded.
+Prints one JSON line. Each measurement runs in a process of its own, one after the other, on equally many threads.
+Memory is by how much the peak of the process's resident memory grows during the selection (Linux only).
 
     python benchmarks/prototypes.py --threads 2
 """
@@ -9,15 +9,17 @@ the growth of the process's peak resident memory (``getrusage``) during the sele
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
+import os
 import platform
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,37 +72,54 @@ def literal_pursuit(student_ND: Tensor, teacher_ND: Tensor, *, num_prototypes: i
     return torch.tensor(selected)
 
 
-def measured(work: Callable[[], Any], *, repeats: int) -> tuple[Any, dict[str, float]]:
-    """What some work returns, and its cost.
+def timed(work: Callable[[], Any], *, repeats: int) -> tuple[Any, dict[str, float]]:
+    """What some work returns, and the least of some runs: seconds on the clock, and seconds that cores were busy.
 
-    Of the fastest run the seconds on the clock and the seconds that cores were busy, which a crowded machine blurs
-    less; of the first run by how many MiB it raised the process's peak.
+    The second is blurred less by whoever else is on the machine.
     """
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, busy_seconds, grown = math.inf, math.inf, 0
-    for run in range(repeats):
+    seconds, busy_seconds = math.inf, math.inf
+    for _ in range(repeats):
         started, started_busy = time.perf_counter(), time.process_time()
         result = work()
         seconds = min(seconds, time.perf_counter() - started)
         busy_seconds = min(busy_seconds, time.process_time() - started_busy)
-        if run == 0:
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return result, {"seconds": seconds, "busy_core_seconds": busy_seconds, "peak_mib": grown / 1024}
+    return result, {"seconds": seconds, "busy_core_seconds": busy_seconds}
+
+
+def selector(which: str, num_prototypes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The literal algorithm or the closed form, after a small selection that loads the libraries."""
+
+    def select(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:
+        if which == "literal":
+            return literal_pursuit(student_ND, teacher_ND, num_prototypes=num_prototypes)
+        everyone_K = torch.arange(student_ND.shape[0])
+        return pursue(student_ND, teacher_ND, everyone_K, num_prototypes=num_prototypes, alpha=ALPHA, unique=True)
+
+    select(features(40, 16, seed=1), features(40, 16, seed=2))
+    return select
 
 
 def selection(which: str, num_instances: int, channels: int, num_prototypes: int) -> dict[str, Any]:
-    """One selection, timed and weighed. A small one goes before it, so that libraries are loaded."""
+    """One selection, timed."""
     student_ND, teacher_ND = (features(num_instances, channels, seed=seed) for seed in (1, 2))
-
-    def select(s_ND: Tensor, t_ND: Tensor) -> Tensor:
-        if which == "literal":
-            return literal_pursuit(s_ND, t_ND, num_prototypes=num_prototypes)
-        everyone_K = torch.arange(s_ND.shape[0])
-        return pursue(s_ND, t_ND, everyone_K, num_prototypes=num_prototypes, alpha=ALPHA, unique=True)
-
-    select(student_ND[:20], teacher_ND[:20])
-    picked, cost = measured(lambda: select(student_ND, teacher_ND), repeats=1 if which == "literal" else 5)
+    select = selector(which, num_prototypes)
+    picked, cost = timed(lambda: select(student_ND, teacher_ND), repeats=1 if which == "literal" else 5)
     return {"indices": picked.tolist(), **cost}
+
+
+def peak_mib(which: str, num_instances: int, channels: int, num_prototypes: int) -> float:
+    """By how many MiB a selection raises the memory of its process at its peak, the features excluded."""
+    student_ND, teacher_ND = (features(num_instances, channels, seed=seed) for seed in (1, 2))
+    select = selector(which, num_prototypes)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+    before = _kibibytes("VmRSS")
+    select(student_ND, teacher_ND)
+    return (_kibibytes("VmHWM") - before) / 1024
+
+
+def _kibibytes(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])
 
 
 def whole(num_instances: int, channels: int, num_prototypes: int) -> dict[str, Any]:
@@ -111,7 +130,7 @@ def whole(num_instances: int, channels: int, num_prototypes: int) -> dict[str, A
         labels_N=torch.ones(num_instances, dtype=torch.int64),
         origin_N2=torch.zeros(num_instances, 2, dtype=torch.int64),
     )
-    (_, report), cost = measured(
+    (_, report), cost = timed(
         lambda: make_prototypes(
             found,
             (8,),
@@ -146,14 +165,25 @@ def density_check(num_instances: int, channels: int, num_references: int) -> dic
     }
 
 
-def alone(work: Callable[..., dict[str, Any]], *arguments: Any, threads: int) -> dict[str, Any]:
-    """Run in a fresh process: its peak memory is that of this work."""
+def alone(work: Callable[..., Any], *arguments: Any, threads: int) -> Any:
+    """Run in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (threads,)) as pool:
         return pool.apply(work, arguments)
 
 
+@contextlib.contextmanager
+def exact_memory() -> Iterator[None]:
+    """Processes started in the block give memory back when it is freed, so that their peak is what they really use.
+
+    That costs time: nothing is timed in them.
+    """
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    yield
+    del os.environ["MALLOC_MMAP_THRESHOLD_"]
+
+
 def _costs(found: dict[str, Any]) -> dict[str, float]:
-    return {name: found[name] for name in ("seconds", "busy_core_seconds", "peak_mib")}
+    return {name: found[name] for name in ("seconds", "busy_core_seconds")}
 
 
 def _slope(by_size: dict[int, float]) -> float:
@@ -174,6 +204,11 @@ def main() -> None:
     sizes = (given.channels, given.prototypes)
     literal = alone(selection, "literal", given.instances, *sizes, threads=given.threads)
     closed = alone(selection, "closed", given.instances, *sizes, threads=given.threads)
+    with exact_memory():
+        memory = {
+            which: alone(peak_mib, which, given.instances, *sizes, threads=given.threads)
+            for which in ("literal", "closed")
+        }
     growth = {n: alone(selection, "closed", n, *sizes, threads=given.threads) for n in SIZES}
     result = {
         "benchmark": "prototypes",
@@ -188,8 +223,8 @@ def main() -> None:
         "closed": _costs(closed),
         "speed_ratio": literal["seconds"] / closed["seconds"],
         "busy_ratio": literal["busy_core_seconds"] / closed["busy_core_seconds"],
-        # A peak that did not grow at all is counted as one page.
-        "memory_ratio": literal["peak_mib"] / max(closed["peak_mib"], 4 / 1024),
+        "peak_mib": memory,
+        "memory_ratio": memory["literal"] / memory["closed"],
         "growth": {n: _costs(each) for n, each in growth.items()},
         "growth_exponent": {
             measure: _slope({n: each[measure] for n, each in growth.items()})

@@ -35,7 +35,7 @@ def test_heads_can_be_compared_where_they_speak_of_the_same_places(student: str)
         if teacher in alike:
             experiment(*pair)
         else:
-            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 1\tmust be 0 here"):
+            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 0.3\tmust be 0 here"):
                 experiment(*pair)
 
 

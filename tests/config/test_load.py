@@ -98,7 +98,7 @@ search:
     [
         ({"teacher_training": None}, "is missing: the teacher has no weights"),
         ({"data": {"kind": "shapes", "min_size_px": 128, "max_size_px": 96}}, "must not be more than data.max_size_px"),
-        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 1  must be 0 here"),
+        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 0.3  must be 0 here"),
         (
             {"student": {"family": "retinanet", "backbone": "resnet10", "norm": "frozen"}},
             "needs student.weights or student.backbone_weights",
@@ -207,7 +207,8 @@ def test_presets_are_starting_points() -> None:
     assert changed.soft_labels.normaliser == "mean"
     default = Experiment.model_validate(EXPERIMENT).distillation
     assert default.preset == "gkd_global"
-    assert default.global_knowledge.weight == 5.0
+    assert default.global_knowledge.weight == 0.3
+    assert default.global_knowledge.unit == "gradient_share"
     assert default.prototypes.source.kind == "harvest"
 
 

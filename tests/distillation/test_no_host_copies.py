@@ -110,6 +110,8 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
         {},
         {"mimic": {"regions": "boxes"}, "localization": {"kind": "bounded", "margin": 0.1}},
         {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}, "pooling": "crop"},
+        {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
+        {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
     ],
 )
 def test_no_term_waits_for_a_device(make_taps: MakeTaps, unit: str, score_kind: str, changes: dict[str, Any]) -> None:

@@ -127,3 +127,16 @@ def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
     clone = copy.deepcopy(objective)
     run_epochs(clone, make_taps, range(1, 3))
     assert all(torch.equal(value, objective.state_dict()[name]) for name, value in state.items())
+
+
+def test_prototypes_drawn_at_random_follow_from_the_seed(make_taps: MakeTaps) -> None:
+    def origins(seed: int) -> list[list[int]]:
+        changes = {"prototypes": {"source": SWEEP, "selector": "random", "density_quantile": 0.0, "per_class": 2}}
+        objective = build(changes, seed=seed)
+        objective.begin_epoch(0, source(make_taps))
+        assert objective.prototypes is not None
+        found: list[list[int]] = objective.prototypes.origin.flatten(0, 2).tolist()
+        return found
+
+    assert origins(1) == origins(1)
+    assert origins(1) != origins(2)

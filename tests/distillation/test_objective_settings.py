@@ -19,6 +19,7 @@ MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 BASE: dict[str, Any] = {
     "prototypes": {"per_class": 3, "density_quantile": 0.2, "min_box_side_px": 8.0},
     "local_knowledge": {"base_size_px": 6.0},
+    "soft_labels": {"weight": 1.0, "unit": "raw"},  # scores of sampled taps do not come from their maps
 }
 
 CHANGES: dict[str, Any] = {
@@ -41,6 +42,13 @@ CHANGES: dict[str, Any] = {
     "filter.local_threshold": 0.1,
     "global_knowledge.representation": "coefficient",
     "global_knowledge.classes": "own",
+    "global_knowledge.at": "cells",
+    "global_knowledge.form": "divergence",
+    "global_knowledge.temperature": 0.3,
+    "global_knowledge.space": "teacher",
+    "global_knowledge.levels": "own",
+    "global_knowledge.base_size_px": 6.0,
+    "global_knowledge.background_weight": 0.5,
     "local_knowledge.background_ratio": 1.0,
     "local_knowledge.adapter": "conv3x3",
     "local_knowledge.base_size_px": 30.0,
@@ -71,7 +79,9 @@ CHANGES: dict[str, Any] = {
 }
 TERMS = DistillationSettings().terms
 for _name, _term in TERMS.items():
-    CHANGES |= {f"{_name}.unit": "gradient_share", f"{_name}.weight": _term.weight / 2 or 1.0}
+    _unit = BASE.get(_name, {}).get("unit", _term.unit)
+    _other_unit = "raw" if _unit == "gradient_share" else "gradient_share"
+    CHANGES |= {f"{_name}.unit": _other_unit, f"{_name}.weight": _term.weight / 2 or 1.5}
     if isinstance(_term, LocalTermSettings):
         CHANGES[f"{_name}.robust"] = False
 
@@ -79,6 +89,9 @@ NEEDS: dict[str, dict[str, Any]] = {
     "prototypes.unique": {"prototypes.per_class": 8},
     "prototypes.source.max_images": {"prototypes.source.kind": "sweep"},
     "localization.margin": {"localization.kind": "bounded"},
+    "global_knowledge.temperature": {"global_knowledge.form": "divergence"},
+    "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},
+    "global_knowledge.background_weight": {"global_knowledge.at": "cells"},
 }
 """What else must be set, on both sides of the comparison, for a setting to matter: besides, the weight of its term."""
 

@@ -25,6 +25,8 @@ STRIDES = (8, 16, 32)
 
 
 WAYS: dict[str, dict[str, Any]] = {name: {} for name in TERMS} | {
+    "global_knowledge, divergence": {"form": "divergence", "levels": "own"},
+    "global_knowledge, cells": {"at": "cells", "form": "divergence"},
     "mimic, boxes": {"regions": "boxes"},
     "localization, smooth_l1": {"kind": "smooth_l1"},
     "localization, bounded": {"kind": "bounded"},
@@ -46,7 +48,10 @@ WITH_CONTEXT = {
     "mgd": "the background too, and its 3x3 convolutions look from there into boxes",
 }
 NOT_ZERO_AT_EQUALITY = {"mgd": "cells are hidden from the student, and its generator has yet to learn"}
-RELATIVE = {"fgfi": "a weighted mean over near cells: if all weigh half, it stays the same"}
+RELATIVE = {
+    "fgfi": "a weighted mean over near cells: if all weigh half, it stays the same",
+    "global_knowledge, cells": "a weighted mean over cells: if all weigh half, it stays the same",
+}
 
 
 def build(way: str, *, score_kind: str = "sigmoid", **changes: Any) -> DistillationTerm:
@@ -157,7 +162,7 @@ class TestTerm:
         ones = InstanceWeights.ones(3, sum(student.instances.counts), torch.device("cpu"))
         without = dataclasses.replace(step, weights=ones, representations=None)
         term = build(way, score_kind=score_kind)
-        assert term.needs_prototypes == (way == "global_knowledge")
+        assert term.needs_prototypes == (way.startswith("global_knowledge"))
         if not term.needs_prototypes:
             assert torch.equal(loss_of(term, without), loss_of(term, step))
 
@@ -179,9 +184,9 @@ class TestTerm:
         without_global = dataclasses.replace(step, weights=dataclasses.replace(step.weights, global_LN=zeros_LN))
         without_local = dataclasses.replace(step, weights=dataclasses.replace(step.weights, local_LN=zeros_LN))
         full = float(loss_of(term, step).detach())
-        assert (float(loss_of(term, without_global).detach()) == full) == (way != "global_knowledge")
-        assert (float(loss_of(term, without_local).detach()) == full) == (way == "global_knowledge")
-        if way != "global_knowledge":
+        assert (float(loss_of(term, without_global).detach()) == full) == (not way.startswith("global_knowledge"))
+        assert (float(loss_of(term, without_local).detach()) == full) == (way.startswith("global_knowledge"))
+        if not way.startswith("global_knowledge"):
             plain = build(way, score_kind=score_kind, robust=False)
             assert float(loss_of(plain, without_local).detach()) == full
 
@@ -214,8 +219,8 @@ def test_a_place_weighs_as_much_as_its_instance_on_average_over_levels(name: str
 def test_every_term_has_settings_of_its_name() -> None:
     assert DistillationSettings().terms.keys() == TERMS.keys()
     assert term_weights(DistillationSettings()) == {
-        "global_knowledge": 5.0,
+        "global_knowledge": 0.3,
         "local_knowledge": 1.0,
-        "soft_labels": 1.0,
+        "soft_labels": 0.3,
     }
     assert "global_knowledge" not in term_weights(DistillationSettings.model_validate({"preset": "gkd_released"}))

@@ -29,6 +29,7 @@ EXPERIMENT: dict[str, Any] = {
     "teacher": {"family": "retinanet", "backbone": "resnet18"},
     "teacher_training": {"epochs": 2},
     "student": {"family": "retinanet", "backbone": "resnet10"},
+    "distillation": {"global_knowledge": {"weight": 5.0, "unit": "raw"}},
     "training": {"epochs": 9, "seed": 5},
     "search": {
         "space": "given",

@@ -8,21 +8,25 @@ from typing import Any
 from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
+from distune.config.paths import merge
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.objective import Objective
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 Batch = tuple[View, View, Instances]
 TERMS = {"global_knowledge", "local_knowledge", "soft_labels"}
+RAW: dict[str, Any] = {
+    "global_knowledge": {"weight": 5.0, "unit": "raw"},
+    "local_knowledge": {"weight": 1.0, "unit": "raw", "base_size_px": 6.0},
+    "soft_labels": {"weight": 1.0, "unit": "raw"},
+}
+"""Raw weights: the class scores of sampled taps do not come from their maps, so that soft labels have no share."""
 SWEEP = {"kind": "sweep", "max_images": 50}
 
 
 def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
     values: dict[str, Any] = {"min_box_side_px": 8.0, "per_class": 3, "density_quantile": 0.2}
-    changes = dict(changes or {})
-    prototypes = values | changes.pop("prototypes", {})
-    local = {"base_size_px": 6.0} | changes.pop("local_knowledge", {})
-    settings = DistillationSettings.model_validate({"prototypes": prototypes, "local_knowledge": local, **changes})
+    settings = DistillationSettings.model_validate(merge({"prototypes": values, **RAW}, changes or {}))
     known: dict[str, Any] = {
         "num_classes": 3,
         "strides": (8, 16, 32),

@@ -115,7 +115,7 @@ class FilterSettings(Settings):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # What the paper describes.
+    # What the paper describes, with weights that carry over.
     "gkd_global": {
         "pooling": "roi_align",
         "prototypes": {"unique": True, "source": {"kind": "harvest"}},
@@ -125,9 +125,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "global_threshold": 0.2,
             "local_threshold": 0.2,
         },
-        "global_knowledge": {"weight": 5.0},
-        "local_knowledge": {"weight": 1.0, "background_ratio": 4.0},
-        "soft_labels": {"weight": 1.0, "temperature": 2.0, "normaliser": "batchmean"},
+        "global_knowledge": {"weight": 0.3, "unit": "gradient_share"},
+        "local_knowledge": {"weight": 1.0, "unit": "gradient_share", "background_ratio": 4.0},
+        "soft_labels": {"weight": 0.3, "unit": "gradient_share", "temperature": 2.0, "normaliser": "batchmean"},
         "decay": "linear",
     },
     # What the authors' released code computes.
@@ -135,9 +135,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pooling": "crop",
         "prototypes": {"unique": False, "source": {"kind": "sweep"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
-        "global_knowledge": {"weight": 0.0},
-        "local_knowledge": {"weight": 1.0, "background_ratio": 4.0},
-        "soft_labels": {"weight": 1.0, "temperature": 2.0, "normaliser": "mean"},
+        "global_knowledge": {"weight": 0.0, "unit": "raw"},
+        "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0},
+        "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "normaliser": "mean"},
         "decay": "linear",
     },
 }
@@ -175,9 +175,9 @@ class DistillationSettings(Settings):
         if not isinstance(values, dict):
             return values
         without_weight = [
-            f"distillation.{name}.weight\tis missing: say which share of the gradient the term shall have"
+            f"distillation.{name}.weight\tis missing: {given['unit']} is another unit than the preset's may be"
             for name, given in values.items()
-            if isinstance(given, dict) and given.get("unit") == "gradient_share" and "weight" not in given
+            if isinstance(given, dict) and "unit" in given and "weight" not in given
         ]
         if without_weight:
             raise ValueError("\n".join(without_weight))

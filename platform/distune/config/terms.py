@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,19 +35,30 @@ class GlobalKnowledgeSettings(TermSettings):
     """Aligns student and teacher representations on the prototypes."""
 
     weight: float = Field(5.0, ge=0)
+    at: Literal["instances", "cells"] = "instances"
+    """What is represented: the pooled feature of each ground-truth box, as in the paper, or each cell of the maps."""
     representation: Literal["cosine", "coefficient"] = "cosine"
     classes: Literal["all", "own"] = "all"
-    """Represent an instance on the prototypes of all classes, or of its own."""
+    """Represent an instance on the prototypes of all classes, or of its own; cells only on those of all."""
     form: Literal["smooth_l1", "divergence"] = "smooth_l1"
-    """How two representations are compared: prototype by prototype, or as distributions over the prototypes."""
+    """How two representations are compared: prototype by prototype, as in the paper, or as distributions over them."""
     temperature: float = Field(0.1, gt=0)
-    """Of the distributions over prototypes, in cosine; only for ``divergence``."""
+    """Of the distributions over prototypes; only for ``form: divergence``."""
     space: Literal["own", "teacher"] = "own"
-    """Whether the student is represented on its own prototypes, or through an adapter on the teacher's."""
+    """Whether the student is represented on its own prototypes, as in the paper, or through an adapter on the
+    teacher's."""
     levels: Literal["all", "own"] = "all"
-    """Compare an instance on all levels, or on the one that its size belongs to."""
+    """Look at a box on all levels, or on the one that its size belongs to."""
     base_size_px: float = Field(56.0, gt=0)
     """As in ``local_knowledge``; only for ``levels: own``."""
+    background_weight: float = Field(0.0, ge=0)
+    """Of the cells outside of boxes; only for ``at: cells``."""
+
+    @model_validator(mode="after")
+    def _nothing_is_dead(self) -> Self:
+        if self.at == "cells" and self.classes == "own":
+            raise ValueError("at: cells needs classes: all, since a cell has no class")
+        return self
 
 
 class LocalKnowledgeSettings(LocalTermSettings):

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-_EVERY_STEPS = 32
+_EVERY_STEPS = 64
+_EARLY_STEPS = (4, 16)
 _MOMENTUM = 0.8
 _HALF_SCALE = 2.0**12
 
@@ -35,8 +36,8 @@ class GradientBalance(nn.Module):
 
     @staticmethod
     def is_due(step: int) -> bool:
-        """Whether a step of an epoch, counted from 0, is measured: often at first, then every 32nd."""
-        return step % _EVERY_STEPS == 0 or (step < _EVERY_STEPS and step & (step - 1) == 0)
+        """Whether a step of an epoch, counted from 0, is measured: three times at first, then every 64th."""
+        return step % _EVERY_STEPS == 0 or step in _EARLY_STEPS
 
     def measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """Measures a step. Its graph is kept.

@@ -50,7 +50,7 @@ class Objective(nn.Module):
         teacher_channels: of the teacher's.
         score_kind: ``softmax`` or ``sigmoid``, the same for both models where a term compares heads.
         num_epochs: of the whole training.
-        seed: of the adapters' initial weights.
+        seed: of the adapters' initial weights, and of prototypes that are drawn at random.
         tags_of: the tags of an image's boxes, where the data has tags: to see what the filter finds.
 
     Raises:
@@ -99,6 +99,7 @@ class Objective(nn.Module):
                 num_classes=num_classes,
                 student_channels=max(student_channels),
                 teacher_channels=max(teacher_channels),
+                seed=seed,
             )
         self._shared = {name for name in self._terms if settings.terms[name].unit == "gradient_share"}
         self.balance = GradientBalance(list(self._terms)) if self._terms else None

@@ -59,6 +59,11 @@ class Representations:
         self._known: dict[Representation, tuple[Tensor, Tensor]] = {}
 
     @property
+    def valid_LCM(self) -> Tensor:
+        """Which prototypes there are; bool."""
+        return self._prototypes.valid
+
+    @property
     def valid_LNCM(self) -> Tensor:
         """Which numbers of a representation belong to a prototype; bool."""
         return self._prototypes.valid[:, None].expand(-1, self.class_N.shape[0], -1, -1)
@@ -66,18 +71,16 @@ class Representations:
     def of(self, representation: Representation) -> tuple[Tensor, Tensor]:
         """Student's and teacher's, (L, N, C, M) each. The teacher's carries no gradient."""
         if representation not in self._known:
-            stored = self._prototypes
-            bases = {
-                "cosine": (stored.student, stored.teacher),
-                "coefficient": (stored.student_dual, stored.teacher_dual),
-            }[representation]
+            bases = self.bases(representation)
             # Whoever asks first, perhaps without gradient, must not decide for the others.
             with torch.set_grad_enabled(self._student_LND.requires_grad):
                 student_LNCM = represent(self._student_LND, bases[0])
             self._known[representation] = (student_LNCM, represent(self._teacher_LND, bases[1]).detach())
         return self._known[representation]
 
-    def in_teachers_space(self, unit_LNE: Tensor, representation: Representation) -> Tensor:
-        """Unit features that were brought into the teacher's space, on the teacher's prototypes, (L, N, C, M)."""
+    def bases(self, representation: Representation) -> tuple[Tensor, Tensor]:
+        """What features are multiplied with: the student's (L, C, M, D) and the teacher's (L, C, M, E)."""
         stored = self._prototypes
-        return represent(unit_LNE, stored.teacher if representation == "cosine" else stored.teacher_dual)
+        if representation == "cosine":
+            return stored.student, stored.teacher
+        return stored.student_dual, stored.teacher_dual

@@ -1,118 +1,226 @@
-"""The global knowledge term: student and teacher should see an instance alike relative to the prototypes.
+"""The global knowledge term: student and teacher should see the same thing alike relative to the prototypes.
 
-Shape legend: ``L`` levels, ``N`` instances, ``C`` classes without background, ``M`` prototypes of a class, ``P``
-prototypes that an instance is described by, ``D`` student channels, ``E`` teacher channels.
+What is represented are the instances, as in the paper, or the cells of the maps. Shape legend: ``L`` levels, ``N``
+instances, ``Q`` cells of a batch, ``P`` prototypes of all classes or of one, ``D`` student channels, ``E`` teacher
+channels, ``X`` either ``L, N`` or ``Q``.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.masks import level_of_boxes
+from distune.distillation.masks import level_of_boxes, weight_mask
 from distune.distillation.pooling import unit
-from distune.distillation.representation import Representation, own_class
+from distune.distillation.representation import Representation, Representations, own_class, represent
 from distune.distillation.term import Step, TermContext
 
+_HIDDEN = -1e4
 
-def smooth_l1_form(student_LNP: Tensor, teacher_LNP: Tensor, weights_LN: Tensor, valid_LNP: Tensor) -> Tensor:
-    """``1/P sum_p smooth_l1(w r^s_p, w r^t_p)`` over the P valid prototypes, (L, N).
 
-    ``smooth_l1(x, y) = (x-y)^2/2`` where ``|x-y| < 1`` and ``|x-y| - 1/2`` elsewhere.
+def smooth_l1_form(student_XP: Tensor, teacher_XP: Tensor, weights_X: Tensor, valid_XP: Tensor) -> Tensor:
+    """``1/P sum_p h(w r^s_p - w r^t_p)`` over the P valid prototypes: the paper's, arXiv 2210.09022; shape X.
+
+    ``h(x) = x^2/2`` where ``|x| < 1``, and ``|x| - 1/2`` elsewhere.
     """
-    weights_LN1 = weights_LN[..., None]
-    loss_LNP = functional.smooth_l1_loss(weights_LN1 * student_LNP, weights_LN1 * teacher_LNP, reduction="none")
-    return (loss_LNP * valid_LNP).sum(dim=2) / valid_LNP.sum(dim=2).clamp(min=1)
+    weights_X1 = weights_X[..., None]
+    loss_XP = functional.smooth_l1_loss(weights_X1 * student_XP, weights_X1 * teacher_XP, reduction="none")
+    return (loss_XP * valid_XP).sum(dim=-1) / valid_XP.sum(dim=-1).clamp(min=1)
 
 
 def divergence_form(
-    student_LNP: Tensor, teacher_LNP: Tensor, weights_LN: Tensor, valid_LNP: Tensor, temperature: float
+    student_XP: Tensor, teacher_XP: Tensor, weights_X: Tensor, valid_XP: Tensor, *, temperature: float
 ) -> Tensor:
-    """``w KL(q^t || q^s)`` with ``q = softmax_p(r_p / temperature)`` over the valid prototypes, (L, N)."""
-    hidden = ~valid_LNP
-    log_student_LNP = (student_LNP / temperature).masked_fill(hidden, -1e4).log_softmax(dim=2)
-    log_teacher_LNP = (teacher_LNP / temperature).masked_fill(hidden, -1e4).log_softmax(dim=2)
-    return weights_LN * (log_teacher_LNP.exp() * (log_teacher_LNP - log_student_LNP)).sum(dim=2)
+    """``w KL(q^t || q^s)`` with ``q = softmax_p(r_p / temperature)`` over the valid prototypes; shape X.
+
+    Which prototypes something is most like, instead of how like each: the similarity distillation of Koohpayegani et
+    al., "CompRess", NeurIPS 2020, arXiv 2010.14713, with prototypes as anchor points. 0 where no prototype is valid.
+    """
+    log_student_XP = (student_XP / temperature).masked_fill(~valid_XP, _HIDDEN).log_softmax(dim=-1)
+    log_teacher_XP = (teacher_XP / temperature).masked_fill(~valid_XP, _HIDDEN).log_softmax(dim=-1)
+    divergence_X = (log_teacher_XP.exp() * (log_teacher_XP - log_student_XP)).sum(dim=-1)
+    return weights_X * divergence_X.clamp(min=0)  # rounding may bring equal distributions below 0
 
 
-def mean_over_instances(loss_LN: Tensor, counted_LN: Tensor) -> Tensor:
-    """The mean over the instances that count, then over levels. A level without any counts as 0."""
-    count_L = counted_LN.sum(dim=1).clamp(min=1)
-    return ((loss_LN * counted_LN).sum(dim=1) / count_L).mean()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """How two representations are compared."""
+
+    name: str
+    temperature: float
+
+    def __call__(self, student_XP: Tensor, teacher_XP: Tensor, weights_X: Tensor, valid_XP: Tensor) -> Tensor:
+        """The loss of each, shape X. No gradient flows into the teacher's representations or the weights."""
+        given = (student_XP, teacher_XP.detach(), weights_X.detach(), valid_XP)
+        if self.name == "divergence":
+            return divergence_form(*given, temperature=self.temperature)
+        return smooth_l1_form(*given)
 
 
 class GlobalKnowledge(nn.Module):
-    """The term. See ``GlobalKnowledgeSettings`` for what the arguments mean."""
+    """The term over instances: the mean over them and then over levels, or over each on the level of its size.
+
+    Args:
+        form: of the comparison.
+        representation: ``cosine`` or ``coefficient``.
+        own_class_only: represent an instance on the prototypes of its class alone.
+        base_size_px: the side of a box at which it belongs to stride 4; None compares every instance on every level.
+        adapters: one per level, into the teacher's space, where the student is then represented on the teacher's
+            prototypes. None represents it on its own.
+    """
 
     needs_prototypes = True
 
     def __init__(
         self,
         *,
-        form: str,
+        form: Form,
         representation: Representation,
         own_class_only: bool,
-        own_level_only: bool,
-        base_size_px: float,
-        temperature: float,
+        base_size_px: float | None,
         adapters: nn.ModuleList | None,
     ) -> None:
         super().__init__()
         self.form = form
-        self.representation = representation
+        self.representation: Representation = representation
         self.own_class_only = own_class_only
-        self.own_level_only = own_level_only
         self.base_size_px = base_size_px
-        self.temperature = temperature
         self.adapters = adapters
 
     def forward(self, step: Step) -> Tensor:
-        """The loss of a step."""
+        """The loss of a step. A level without boxes or prototypes counts as 0."""
         assert step.representations is not None
         known = step.representations
         student_LNCM, teacher_LNCM = known.of(self.representation)
         if self.adapters is not None:
-            features_LND = step.features().student_LND
-            adapted_LNE = torch.stack([adapt(each) for adapt, each in zip(self.adapters, features_LND, strict=True)])
-            student_LNCM = known.in_teachers_space(unit(adapted_LNE), self.representation)
+            student_LNCM = represent(self._adapted(step), known.bases(self.representation)[1])
         tensors = (student_LNCM, teacher_LNCM, known.valid_LNCM)
         if self.own_class_only:
             student_LNP, teacher_LNP, valid_LNP = (own_class(values, known.class_N) for values in tensors)
         else:
             student_LNP, teacher_LNP, valid_LNP = (values.flatten(2) for values in tensors)
-        weights_LN = step.weights.global_LN.detach()
-        if self.form == "smooth_l1":
-            loss_LN = smooth_l1_form(student_LNP, teacher_LNP, weights_LN, valid_LNP)
-        else:
-            loss_LN = divergence_form(student_LNP, teacher_LNP, weights_LN, valid_LNP, self.temperature)
+        loss_LN = self.form(student_LNP, teacher_LNP, step.weights.global_LN, valid_LNP)
         counted_LN = valid_LNP.any(dim=2)
-        if self.own_level_only:
-            boxes_N4 = step.instances.boxes_N4
-            level_N = level_of_boxes(boxes_N4, step.strides, base_size_px=self.base_size_px)
-            counted_LN = counted_LN & (level_N == torch.arange(len(step.strides), device=level_N.device)[:, None])
-            return (loss_LN * counted_LN).sum() / counted_LN.sum().clamp(min=1)
-        return mean_over_instances(loss_LN, counted_LN)
+        if self.base_size_px is None:
+            return ((loss_LN * counted_LN).sum(dim=1) / counted_LN.sum(dim=1).clamp(min=1)).mean()
+        level_N = level_of_boxes(step.instances.boxes_N4, step.strides, base_size_px=self.base_size_px)
+        counted_LN = counted_LN & (level_N == torch.arange(len(step.strides), device=level_N.device)[:, None])
+        return (loss_LN * counted_LN).sum() / counted_LN.sum().clamp(min=1)
+
+    def _adapted(self, step: Step) -> Tensor:
+        assert self.adapters is not None
+        student_LND = step.features().student_LND
+        return unit(torch.stack([adapt(each) for adapt, each in zip(self.adapters, student_LND, strict=True)]))
 
 
-def build_global_knowledge(settings: DistillationSettings, context: TermContext) -> GlobalKnowledge:
+class GlobalKnowledgeOfCells(nn.Module):
+    """The term over the cells of the maps: ``sum_q m_q loss_q / sum_q m_q`` over all levels together.
+
+    A cell inside of a box weighs as much as the box, on the level of the box's size; any other ``background_weight``.
+
+    Args:
+        form: of the comparison.
+        representation: ``cosine`` or ``coefficient``.
+        base_size_px: the side of a box at which it belongs to stride 4; None paints every box on every level.
+        adapters: as in ``GlobalKnowledge``.
+        background_weight: of cells outside of boxes.
+    """
+
+    needs_prototypes = True
+
+    def __init__(
+        self,
+        *,
+        form: Form,
+        representation: Representation,
+        base_size_px: float | None,
+        adapters: nn.ModuleList | None,
+        background_weight: float,
+    ) -> None:
+        super().__init__()
+        self.form = form
+        self.representation: Representation = representation
+        self.base_size_px = base_size_px
+        self.adapters = adapters
+        self.background_weight = background_weight
+
+    def forward(self, step: Step) -> Tensor:
+        """The loss of a step."""
+        assert step.representations is not None
+        losses: list[Tensor] = []
+        weights: list[Tensor] = []
+        for level in range(len(step.strides)):
+            mask_Q = self._mask(step, level).flatten()
+            student_QP, teacher_QP, valid_P = self._represent(step, step.representations, level)
+            ones_Q = torch.ones_like(mask_Q)
+            loss_Q = self.form(student_QP, teacher_QP, ones_Q, valid_P.expand_as(student_QP))
+            losses.append((mask_Q * loss_Q).sum())
+            weights.append(mask_Q.sum() * valid_P.any())
+        total = torch.stack(weights).sum()
+        return torch.stack(losses).sum() / torch.where(total > 0, total, 1.0)
+
+    def _mask(self, step: Step, level: int) -> Tensor:
+        stride = step.strides[level]
+        height, width = step.student.neck[stride].shape[-2:]
+        values_N = step.weights.global_LN[level]
+        if self.base_size_px is not None:
+            level_N = level_of_boxes(step.instances.boxes_N4, step.strides, base_size_px=self.base_size_px)
+            values_N = torch.where(level_N == level, values_N, -1.0)
+        mask_BHW = weight_mask(values_N, step.instances, stride=stride, size=(height, width))
+        return torch.where(mask_BHW < 0, self.background_weight, mask_BHW)
+
+    def _represent(self, step: Step, known: Representations, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        student_QD, teacher_QE = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in step.maps(level))
+        student_LCMD, teacher_LCME = known.bases(self.representation)
+        teacher_PE = teacher_LCME[level].flatten(0, 1)[:, : teacher_QE.shape[1]]
+        if self.adapters is None:
+            student_QP = unit(student_QD) @ student_LCMD[level].flatten(0, 1)[:, : student_QD.shape[1]].T
+        else:
+            student_QP = unit(self.adapters[level](student_QD)) @ teacher_PE.T
+        return student_QP, unit(teacher_QE) @ teacher_PE.T, known.valid_LCM[level].flatten()
+
+
+def build_global_knowledge(
+    settings: DistillationSettings, context: TermContext
+) -> GlobalKnowledge | GlobalKnowledgeOfCells:
     """The term that the settings describe."""
     own = settings.global_knowledge
-    adapters = None
-    if own.space == "teacher":
-        adapters = nn.ModuleList()
-        for _ in context.strides:
-            layer = nn.utils.skip_init(nn.Linear, max(context.student_channels), max(context.teacher_channels))
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=context.generator)
-            nn.init.zeros_(layer.bias)
-            adapters.append(layer)
+    form = Form(name=own.form, temperature=own.temperature)
+    base_size_px = own.base_size_px if own.levels == "own" else None
+    if own.at == "cells":
+        return GlobalKnowledgeOfCells(
+            form=form,
+            representation=own.representation,
+            base_size_px=base_size_px,
+            adapters=_adapters(context, context.student_channels, context.teacher_channels, own.space),
+            background_weight=own.background_weight,
+        )
+    levels = len(context.strides)
+    # Pooled features are as wide as the widest level.
+    widest = (max(context.student_channels),) * levels, (max(context.teacher_channels),) * levels
     return GlobalKnowledge(
-        form=own.form,
+        form=form,
         representation=own.representation,
         own_class_only=own.classes == "own",
-        own_level_only=own.levels == "own",
-        base_size_px=own.base_size_px,
-        temperature=own.temperature,
-        adapters=adapters,
+        base_size_px=base_size_px,
+        adapters=_adapters(context, *widest, own.space),
     )
+
+
+def _adapters(
+    context: TermContext, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...], space: str
+) -> nn.ModuleList | None:
+    if space == "own":
+        return None
+    adapters = nn.ModuleList()
+    for channels in zip(student_channels, teacher_channels, strict=True):
+        # skip_init: the layer's own initialisation would draw from the global random numbers.
+        layer: nn.Linear = nn.utils.skip_init(nn.Linear, *channels)  # type: ignore[no-untyped-call]
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=context.generator)
+        nn.init.zeros_(layer.bias)
+        adapters.append(layer)
+    return adapters
