@@ -116,7 +116,7 @@ TASKS: dict[str, Values] = {
             "max_size_px": 192,
             "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
         },
-        "training": {**RECIPE, "epochs": 5},
+        "training": {**RECIPE, "epochs": 9},
         "teacher_training": {**RECIPE, "epochs": 14},
     },
 }
@@ -224,15 +224,20 @@ def paired(first: dict[int, float], second: dict[int, float]) -> Values:
 
 
 def summarise(lines: list[Values], base: str) -> Values:
-    """The mean AP of each arm, and its paired difference from the control and from ``base``."""
+    """The mean AP of each arm, its paired difference from the control and from ``base``, and what the filter finds."""
     by_arm: dict[str, dict[int, float]] = {}
+    areas: dict[str, dict[str, list[float]]] = {}
     for line in lines:
         by_arm.setdefault(line["arm"], {})[line["seed"]] = line["AP"]
+        for name, value in line["last_epoch"].items():
+            if name.startswith("filter/auc_"):
+                areas.setdefault(line["arm"], {}).setdefault(name, []).append(value)
     return {
         arm: {
             "AP": round(float(np.mean(list(values.values()))), 2),
             "over_control": paired(by_arm["control"], values) if "control" in by_arm else None,
             f"over_{base}": paired(by_arm[base], values) if base in by_arm else None,
+            "areas_under_roc": {name: round(float(np.mean(each)), 3) for name, each in areas.get(arm, {}).items()},
         }
         for arm, values in by_arm.items()
     }

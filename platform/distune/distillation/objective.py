@@ -176,8 +176,8 @@ class Objective(nn.Module):
             weight, on the steps that were measured. ``filter/kept_global`` and ``filter/kept_local``, the mean weights
             of instances over levels. ``filter/discrepancy``, the mean of what the weights follow from.
             ``filter/without_prototypes``, the share of instances whose class had none. ``filter/auc_<tag>`` on data
-            with tags (``TagWatch.read``). ``prototypes/...`` when
-            prototypes were made in this epoch (``PrototypeReport``).
+            with tags (``TagWatch.read``). ``prototypes/...`` when prototypes were made in this epoch
+            (``PrototypeReport``).
         """
         metrics = self._means.read()
         if self._watch is not None:
