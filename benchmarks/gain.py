@@ -45,7 +45,7 @@ def _share(weight: float) -> Values:
 
 
 OFF: Values = {"filter": {"weight": "uniform"}} | {name: {"weight": 0.0} for name in DistillationSettings().terms}
-LOCAL: Values = {"local_knowledge": _share(1.0)}
+LOCAL: Values = {"local_knowledge": _share(3.0)}
 SOFT: Values = {"soft_labels": _share(0.3)}
 FILTER: Values = {"filter": {"weight": "gaussian"}}
 GLOBAL: Values = {"global_knowledge": _share(0.3)}

@@ -121,7 +121,7 @@ def test_validate_says_what_a_study_would_cost(distune: Distune, tmp_path: Path)
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err
     assert "2 trials and 1 control(s) of 3 epochs, judged after 1" in answer.out
-    assert "varies: distillation.local_knowledge.weight  0.1 to 10, log" in answer.out
+    assert "varies: distillation.local_knowledge.weight  0.3 to 30, log" in answer.out
     assert json.loads(distune("validate", "bccd", "--json").out)["experiment"]["name"] == "bccd"
 
 

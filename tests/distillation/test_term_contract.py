@@ -220,7 +220,7 @@ def test_every_term_has_settings_of_its_name() -> None:
     assert DistillationSettings().terms.keys() == TERMS.keys()
     assert term_weights(DistillationSettings()) == {
         "global_knowledge": 0.3,
-        "local_knowledge": 1.0,
+        "local_knowledge": 3.0,
         "soft_labels": 0.3,
     }
     assert "global_knowledge" not in term_weights(DistillationSettings.model_validate({"preset": "gkd_released"}))

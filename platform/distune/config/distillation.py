@@ -126,7 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "local_threshold": 0.2,
         },
         "global_knowledge": {"weight": 0.3, "unit": "gradient_share"},
-        "local_knowledge": {"weight": 1.0, "unit": "gradient_share", "background_ratio": 4.0},
+        "local_knowledge": {"weight": 3.0, "unit": "gradient_share", "background_ratio": 4.0},
         "soft_labels": {"weight": 0.3, "unit": "gradient_share", "temperature": 2.0, "normaliser": "batchmean"},
         "decay": "linear",
     },
