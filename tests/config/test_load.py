@@ -126,6 +126,10 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
         ({"training.batch_size": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
         ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
         (
+            {"distillation.preset": {"kind": "choice", "values": ["gkd_global", "gkd_released"]}},
+            "another name would change nothing",
+        ),
+        (
             {"distillation.prototypes.per_class": {"kind": "int", "low": 0, "high": 4}},
             "per_class = 0  must be at least 1",
         ),

@@ -22,6 +22,7 @@ from distune.records import ParameterValue
 VARIABLE_SECTIONS = ("student", "distillation", "training")
 """Sections of an experiment that a space may vary within one study: all that does not change the shared stream."""
 NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed")
+_PRESET = "distillation.preset"
 
 _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
 
@@ -162,7 +163,7 @@ def _check_fit(experiment: Experiment, space: SearchSpace, source: str) -> None:
 
 def may_vary(path: str) -> bool:
     """Whether trials of one study may differ in this setting."""
-    return path.split(".")[0] in VARIABLE_SECTIONS and path not in NOT_VARIABLE
+    return path.split(".")[0] in VARIABLE_SECTIONS and path not in (*NOT_VARIABLE, _PRESET)
 
 
 def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
@@ -172,6 +173,8 @@ def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
         return f"is not a setting of this experiment; {suggest(path, known)}"
     if isinstance(found, dict):
         return f"is a group of settings; name one of them, such as {path}.{next(iter(found))}"
+    if path == _PRESET:
+        return "only fills in what the experiment leaves out: another name would change nothing in a trial"
     return "cannot vary within a study: all trials share it"
 
 
