@@ -175,7 +175,7 @@ class DistillationSettings(Settings):
         if not isinstance(values, dict):
             return values
         without_weight = [
-            f"distillation.{name}.weight\tis missing: {given['unit']} is another unit than the preset's may be"
+            f"distillation.{name}.weight\tis missing: say it with its unit, since the preset's may be in another"
             for name, given in values.items()
             if isinstance(given, dict) and "unit" in given and "weight" not in given
         ]
