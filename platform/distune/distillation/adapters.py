@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,12 +47,22 @@ def build_adapters(
     return nn.ModuleList(_convolution(*pair, kernel_size, generator) for pair in pairs)
 
 
+def build_linear_adapters(
+    student_channels: Sequence[int], teacher_channels: Sequence[int], *, generator: torch.Generator
+) -> nn.ModuleList:
+    """One linear layer per level, for features instead of maps; initial weights as in ``build_adapters``."""
+    pairs = zip(student_channels, teacher_channels, strict=True)
+    return nn.ModuleList(_layer(nn.Linear, *pair, generator=generator) for pair in pairs)
+
+
 def _convolution(channels_in: int, channels_out: int, kernel_size: int, generator: torch.Generator) -> nn.Module:
+    return _layer(nn.Conv2d, channels_in, channels_out, kernel_size, generator=generator, padding=kernel_size // 2)
+
+
+def _layer(kind: type[nn.Module], *shape: int, generator: torch.Generator, **arguments: int) -> nn.Module:
     # skip_init: the layer's own initialisation would draw from the global random numbers.
-    layer: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv2d, channels_in, channels_out, kernel_size, padding=kernel_size // 2
-    )
+    layer: Any = nn.utils.skip_init(kind, *shape, **arguments)  # type: ignore[no-untyped-call]
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
-    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
-    return layer
+    module: nn.Module = layer
+    return module

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
+from distune.distillation.adapters import build_linear_adapters
 from distune.distillation.masks import level_of_boxes, weight_mask
 from distune.distillation.pooling import unit
 from distune.distillation.representation import Representation, Representations, own_class, represent
@@ -151,10 +152,13 @@ class GlobalKnowledgeOfCells(nn.Module):
     def forward(self, step: Step) -> Tensor:
         """The loss of a step."""
         assert step.representations is not None
+        level_N: Tensor | None = None
+        if self.base_size_px is not None:
+            level_N = level_of_boxes(step.instances.boxes_N4, step.strides, base_size_px=self.base_size_px)
         losses: list[Tensor] = []
         weights: list[Tensor] = []
         for level in range(len(step.strides)):
-            mask_Q = self._mask(step, level).flatten()
+            mask_Q = self._mask(step, level, level_N).flatten()
             student_QP, teacher_QP, valid_P = self._represent(step, step.representations, level)
             ones_Q = torch.ones_like(mask_Q)
             loss_Q = self.form(student_QP, teacher_QP, ones_Q, valid_P.expand_as(student_QP))
@@ -163,12 +167,11 @@ class GlobalKnowledgeOfCells(nn.Module):
         total = torch.stack(weights).sum()
         return torch.stack(losses).sum() / torch.where(total > 0, total, 1.0)
 
-    def _mask(self, step: Step, level: int) -> Tensor:
+    def _mask(self, step: Step, level: int, level_N: Tensor | None) -> Tensor:
         stride = step.strides[level]
         height, width = step.student.neck[stride].shape[-2:]
         values_N = step.weights.global_LN[level]
-        if self.base_size_px is not None:
-            level_N = level_of_boxes(step.instances.boxes_N4, step.strides, base_size_px=self.base_size_px)
+        if level_N is not None:
             values_N = torch.where(level_N == level, values_N, -1.0)
         mask_BHW = weight_mask(values_N, step.instances, stride=stride, size=(height, width))
         return torch.where(mask_BHW < 0, self.background_weight, mask_BHW)
@@ -216,11 +219,4 @@ def _adapters(
 ) -> nn.ModuleList | None:
     if space == "own":
         return None
-    adapters = nn.ModuleList()
-    for channels in zip(student_channels, teacher_channels, strict=True):
-        # skip_init: the layer's own initialisation would draw from the global random numbers.
-        layer: nn.Linear = nn.utils.skip_init(nn.Linear, *channels)  # type: ignore[no-untyped-call]
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=context.generator)
-        nn.init.zeros_(layer.bias)
-        adapters.append(layer)
-    return adapters
+    return build_linear_adapters(student_channels, teacher_channels, generator=context.generator)
