@@ -13,15 +13,15 @@ from torch import Tensor
 
 from distune.config.experiment import Experiment
 from distune.data.build import build_splits
-from distune.detectors.taps import Detector, View
+from distune.data.stream import TrainingStream
+from distune.detectors.taps import Detector, Frame, Instances, View
 from distune.distillation.prototypes import InstanceFeatures
-from distune.distillation.sweep import sweep_features
+from distune.distillation.sweep import SweepSource, sweep_features
 from distune.training import shared_sweep
 from distune.training.assembly import Bench
 from distune.training.feature_cache import FeatureCache
 from distune.training.shared_sweep import Sweeps
 from distune.training.student import Student
-from distune.training.sweep import sweep_source
 from distune.training.sweep_order import SweepOrder
 from support.experiments import small_experiment
 
@@ -92,7 +92,7 @@ def equal(first: InstanceFeatures, second: InstanceFeatures) -> bool:
 def test_results_are_the_same_with_and_without_the_cache(bench: Bench, tmp_path: Path, with_folder: bool) -> None:
     student, teacher = student_of(bench), teacher_of(bench)
     stream = bench.stream(bench.experiment.training, seed=0)
-    plain = swept(sweep_source(student.detector, teacher, stream, seed=0, device=CPU, dtype=None), student)
+    plain = swept(plain_sweep(student.detector, teacher, stream), student)
     seen_plainly, teacher.images = teacher.images, 0
     sweeps = sweeps_of(bench, teacher, FeatureCache(tmp_path if with_folder else None))
     first = swept(sweeps.source(student), student)
@@ -181,3 +181,16 @@ def greedy(permutation: list[int], present: list[set[int]], max_images: int) -> 
             for label in present[index]:
                 counts[label] += 1
     return taken
+
+
+def plain_sweep(student: Detector, teacher: Detector, stream: TrainingStream) -> SweepSource:
+    """Both models over the same images, and nothing kept."""
+
+    def sweep(max_images: int) -> Iterator[tuple[View, View, Instances]]:
+        for batch in stream.plain_batches(SweepOrder.of(stream.dataset, seed=0).images(max_images)):
+            sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in batch.images)
+            frame = Frame((max(height for height, _ in sizes), max(width for _, width in sizes)), sizes)
+            views = student.neck_only(batch.images), teacher.neck_only(batch.images)
+            yield *views, Instances.of(batch.targets, frame)
+
+    return sweep

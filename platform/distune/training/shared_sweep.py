@@ -14,13 +14,12 @@ from torch import Tensor
 
 from distune.config.hashing import content_hash
 from distune.data.stream import Batch, TrainingStream
-from distune.detectors.taps import Detector, Instances, View
+from distune.detectors.taps import Detector, Frame, Instances, View
 from distune.distillation.sweep import InstancePooling, SweepSource
 from distune.training.digest import tensors_hash
 from distune.training.feature_cache import FeatureCache, Features
 from distune.training.precision import autocast
 from distune.training.student import Student
-from distune.training.sweep import frame_of_images
 from distune.training.sweep_order import SweepOrder
 
 _ORDER_SEED = 0
@@ -82,7 +81,7 @@ class Sweeps:
     ) -> tuple[View, Tensor, Instances]:
         key = ",".join(str(index) for index in _images_of(batch))
         moved = batch.to(self._device)
-        instances = Instances.of(moved.targets, frame_of_images(moved.images))
+        instances = Instances.of(moved.targets, _frame_of(moved.images))
         with autocast(self._device, self._dtype):
             student_view = student.neck_only(moved.images)
             if key not in known:
@@ -117,3 +116,9 @@ class Sweeps:
 
 def _images_of(batch: Batch) -> list[int]:
     return [int(target["image_index"]) for target in batch.targets]
+
+
+def _frame_of(images: list[Tensor]) -> Frame:
+    """The frame of images as they are, before a model resizes them."""
+    sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
+    return Frame((max(height for height, _ in sizes), max(width for _, width in sizes)), sizes)
