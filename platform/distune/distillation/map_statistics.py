@@ -72,4 +72,4 @@ class MapStatistics(nn.Module):
         return (map_BEHW - mean_E[:, None, None]) * factor_E[:, None, None]
 
     def _of(self, level: int) -> tuple[Tensor, Tensor]:
-        return self.means_C.split(self._channels)[level], self.variances_C.split(self._channels)[level]
+        return torch.split(self.means_C, self._channels)[level], torch.split(self.variances_C, self._channels)[level]
