@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.map_statistics import MapStatistics
+from distune.distillation.map_statistics import MapStatistics, PairStatistics
 from support.objectives import build, never, source, values_of
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -77,8 +77,30 @@ TERMS: tuple[str, ...] = ("local_knowledge", "mimic", "fgfi", "fgd", "cwd", "mgd
 FACTORS = (1e-2, 1.0, 1e3)
 
 
+def test_a_map_that_moves_is_followed() -> None:
+    statistics = MapStatistics([3], "channel", smallest_share=0.1)
+    (early,), (late,) = maps_of(0, [(2, 8, 8)]), maps_of(1, [(2, 8, 8)])
+    for each in [early] * 50 + [late] * 50:
+        statistics.add(0, each)
+    torch.testing.assert_close(statistics.means_C, late.mean(dim=(0, 2, 3)), rtol=0, atol=0.2)
+    fixed = MapStatistics([3], "channel")
+    for each in [early] * 50 + [late] * 50:
+        fixed.add(0, each)
+    halfway = (early.mean(dim=(0, 2, 3)) + late.mean(dim=(0, 2, 3))) / 2
+    torch.testing.assert_close(fixed.means_C, halfway, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_is_that_of_a_map_divided_by_its_deviation() -> None:
+    (only,) = maps_of(2, [(2, 4, 4)])
+    only.requires_grad_()
+    (gradient,) = torch.autograd.grad(MapStatistics([3], "channel").take(0, only).sum(), only)
+    expected_E = only.detach().var(dim=(0, 2, 3), correction=0).rsqrt()
+    torch.testing.assert_close(gradient, expected_E[:, None, None].expand_as(only), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("term", "scale"), list(itertools.product(TERMS, SCALES)))
-def test_the_scale_of_the_teachers_levels_changes_nothing(make_taps: MakeTaps, term: str, scale: Scale) -> None:
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, scale: Scale, whose: str) -> None:
     """A coarse level a thousand times as large counts as before; without standardising it is nearly all there is."""
     off = {name: {"weight": 0.0, "unit": "raw"} for name in ("global_knowledge", "local_knowledge", "soft_labels")}
     found: dict[str, list[dict[str, float]]] = {}
@@ -88,8 +110,9 @@ def test_the_scale_of_the_teachers_levels_changes_nothing(make_taps: MakeTaps, t
             objective = build({**changes, "filter": {"weight": "uniform"}}, num_epochs=2)
             objective.begin_epoch(0, never)
             student, teacher = make_taps(boxes_per_image=(5, 4))
-            for stride, factor in zip(sorted(teacher.view.neck), factors, strict=True):
-                teacher.view.neck[stride].mul_(factor)
+            neck = (teacher.view if whose == "teacher" else student.view).neck
+            for stride, factor in zip(sorted(neck), factors, strict=True):
+                neck[stride] = factor * neck[stride]
             torch.manual_seed(0)
             found.setdefault(standardise, []).append(values_of(objective(student, teacher)))
     plain, scaled = found[scale]
@@ -109,8 +132,8 @@ def test_statistics_come_back_with_the_state(make_taps: MakeTaps) -> None:
         objective.begin_epoch(1, source(make_taps))
         losses.append(values_of(objective(*make_taps(seed=4))))
     assert losses[0] == losses[1]
-    assert first.statistics is not None
-    assert float(first.statistics.counts_L.min()) > 0
+    assert isinstance(first.statistics, PairStatistics)
+    assert all(float(each.counts_L.min()) > 0 for each in (first.statistics.student, first.statistics.teacher))
 
 
 def test_one_step_counts_each_level_once_however_many_terms_imitate_it(make_taps: MakeTaps) -> None:
@@ -120,5 +143,6 @@ def test_one_step_counts_each_level_once_however_many_terms_imitate_it(make_taps
     student, teacher = make_taps()
     objective(student, teacher)
     cells = [student.neck[s].shape[0] * student.neck[s][0, 0].numel() for s in sorted(student.neck)]
-    assert objective.statistics is not None
-    assert objective.statistics.counts_L.tolist() == cells
+    assert isinstance(objective.statistics, PairStatistics)
+    assert objective.statistics.student.counts_L.tolist() == cells
+    assert objective.statistics.teacher.counts_L.tolist() == cells

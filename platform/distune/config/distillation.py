@@ -150,9 +150,9 @@ class DistillationSettings(Settings):
     pooling: Literal["roi_align", "crop"] = "roi_align"
     """How an instance's feature is averaged: RoIAlign, or the mean over whole cells as the authors' release does."""
     standardise: Literal["none", "level", "channel"] = "none"
-    """Scale of the teacher's maps as terms imitate them: as they are, or with mean 0 and variance 1, where a ``level``
-    has one scale for all its channels or each ``channel`` its own. Untrained coarse levels may be a hundred times as
-    large as fine ones and then outweigh them."""
+    """Scale of both models' maps where terms imitate them: as they are, or with mean 0 and variance 1, where a
+    ``level`` has one scale for all its channels or each ``channel`` its own. Untrained coarse levels may be a hundred
+    times as large as fine ones and then outweigh them."""
     prototypes: PrototypeSettings = PrototypeSettings()
     filter: FilterSettings = FilterSettings()
     global_knowledge: GlobalKnowledgeSettings = GlobalKnowledgeSettings()
