@@ -149,7 +149,7 @@ def _run(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if identity.runner == "local":
-                run_locally(engine, simulate=identity.simulate, should_stop=stop)
+                run_locally(engine, simulate=identity.simulate, should_stop=stop, listener=listener)
             else:
                 with environment(_RAY_IMPORT_ENVIRONMENT):
                     from distune.study.ray_runner import run_on_ray  # here, since Ray takes a second to load

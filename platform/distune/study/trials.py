@@ -11,6 +11,7 @@ from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import trial_experiment
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
+from distune.study.setbacks import Setback
 
 _STATES = {
     Outcome.WAITING: TrialState.WAITING,
@@ -88,11 +89,13 @@ class TrialProgress:
     Attributes:
         spec: of the trial.
         epochs: how many are done.
+        setbacks: failures after which it was tried again.
     """
 
-    def __init__(self, spec: TrialSpec, metric: str) -> None:
+    def __init__(self, spec: TrialSpec, metric: str, setbacks: Iterable[Setback] = ()) -> None:
         self.spec = spec
         self.epochs = 0
+        self.setbacks = list(setbacks)
         self._metric = metric
         self._best: EpochReport | None = None
 
