@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import trial_experiment
@@ -76,11 +77,16 @@ class SpecMaker:
             seed=trial_seed(self.experiment, number),
             num_epochs=self.experiment.training.epochs,
             params=dict(params),
-            experiment=without_distillation(experiment) if is_control else experiment,
+            experiment=_untracked(without_distillation(experiment) if is_control else experiment),
             folder=str(self.trials_folder / trial_key(number)),
             teacher_weights=None if is_control else self.teacher_weights,
         )
         return spec, problem
+
+
+def _untracked(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Without the address of the tracking store: a worker does not track, and its settings are shown to everybody."""
+    return {**experiment, "tracking": {**experiment["tracking"], "uri": None}}
 
 
 class TrialProgress:

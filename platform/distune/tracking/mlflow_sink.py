@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ _TRANSIENT = {
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 }
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 _STUDY_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -243,7 +245,7 @@ class MlflowSink:
         code = _code(error)
         if code in _REFUSALS:
             return EventRefusedError(text)
-        if code in _TRANSIENT or not self._answers():
+        if code in _TRANSIENT or _is_storage_trouble(error) or not self._answers():
             return SinkUnavailableError(text)
         return error
 
@@ -318,6 +320,11 @@ def _search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> li
         runs.extend(page)
         token = page.token or ""
     return runs
+
+
+def _is_storage_trouble(error: BaseException) -> bool:
+    """Whether the place of the artifacts is full, read-only or broken. That passes, and no event is to blame for it."""
+    return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
 
 
 def _code(error: Exception) -> str:
