@@ -109,8 +109,14 @@ class Ledger:
         """The values of a trial that an earlier session started; those that it had not chosen yet are chosen now."""
         if known.number < 0 or set(known.params) >= set(self._varied):
             return known.params
-        self._searched.sampler = build_sampler(self._sampler, known.number)
-        return self._choose(optuna.Trial(self._searched, self._trial_id(known.number)))[1]
+        sampler = self._searched.sampler = build_sampler(self._sampler, known.number)
+        trial_id = self._trial_id(known.number)
+        trial, record = optuna.Trial(self._searched, trial_id), self._storage.get_trial(trial_id)
+        given = {*trial.relative_params, *record.system_attrs.get("fixed_params", {})}
+        for path in (path for path in self._varied if path in known.params and path not in given):
+            # Drawn again and dropped: the values that follow are then those that would have followed.
+            sampler.sample_independent(self._searched, record, path, record.distributions[path])
+        return self._choose(trial)[1]
 
     def announce_ending(self, number: int, ending: Outcome, reason: str | None) -> None:
         """Put on record how a trial is about to end, so that a session cut off in between ends it the same way."""

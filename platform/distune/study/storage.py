@@ -43,7 +43,7 @@ def stopped(study: str, error: BaseException | str) -> StudyStoppedError:
         study: its name.
         error: one of ``STORAGE_ERRORS``, or a reason in words.
     """
-    words = error if isinstance(error, str) else reason_of(error)
+    words = redact_uri(error) if isinstance(error, str) else reason_of(error)
     remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in words.lower()), "mend that")
     return StudyStoppedError(
         f"study {study} has stopped, because its records cannot be kept: {words}; nothing on record is lost: {remedy}, "
