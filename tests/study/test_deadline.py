@@ -42,9 +42,9 @@ def test_a_worker_is_ended_whatever_it_hangs_in(tmp_path: Path) -> None:
 
 def test_the_driver_is_interrupted(tmp_path: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(EpochTimeoutError, match=r"resources.epoch_timeout_s = 0\.05"):
-        with interrupts_block(0.05, tmp_path):
-            time.sleep(60)
+    match = r"resources.epoch_timeout_s = 0\.05"
+    with pytest.raises(EpochTimeoutError, match=match), interrupts_block(0.05, tmp_path):
+        time.sleep(60)
     assert time.monotonic() - began < 30
 
 

@@ -27,7 +27,16 @@ from support.zygote import Zygote
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 NUM_TRIALS, NUM_KILLS, SEED = 40, 20, 7
-PRELOADED = ["distune.cli.main", "distune.study.session", "distune.study.summary", "mlflow", "distune.reports.plots"]
+PRELOADED = [
+    "distune.cli.main",
+    "distune.study.summary",
+    "mlflow.tracking.client",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.db.utils",
+    "optuna.storages._rdb.storage",
+    "matplotlib.backends.backend_agg",
+    "scipy.stats",
+]
 
 
 @pytest.fixture
@@ -62,11 +71,19 @@ def num_lines(path: Path) -> int:
 def test_twenty_kills(zygote: Zygote, home: Home, tmp_path: Path) -> None:
     path, journal, log = write_experiment(tmp_path), tmp_path / "journal", tmp_path / "log"
     calm = zygote.run(
-        "launch", path, "--simulate", "--runner", "local", "--name", "calm", log=log, environment=simulation(tmp_path / "calm")
+        "launch",
+        path,
+        "--simulate",
+        "--runner",
+        "local",
+        "--name",
+        "calm",
+        log=log,
+        environment=simulation(tmp_path / "calm"),
     )
     assert calm == 0, log.read_text()
 
-    chance = random.Random(SEED)  # noqa: S311
+    chance = random.Random(SEED)
     launch = ("launch", path, "--simulate", "--runner", "local", "--name", "tortured")
     num_kills = 0
     while num_kills < NUM_KILLS:

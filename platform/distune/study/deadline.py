@@ -1,4 +1,4 @@
-"""A bound on the time of an epoch: what hangs for longer is cut off, and leaves a traceback that shows where it hung."""
+"""A bound on the time of an epoch: what hangs for longer is cut off, and leaves a traceback that shows where."""
 
 from __future__ import annotations
 

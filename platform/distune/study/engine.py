@@ -75,9 +75,7 @@ class StudyEngine:
 
         known = ledger.known()
         ended = sorted((trial for trial in known if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
-        self._streak = streak_after(
-            (trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended
-        )
+        self._streak = streak_after((trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended)
         self._twins = self._watch(known)
         started = [trial for trial in known if trial.state is not TrialState.WAITING]
         self._left_over = deque(trial for trial in started if trial.state is TrialState.RUNNING)
@@ -109,8 +107,9 @@ class StudyEngine:
     def next_trial(self) -> TrialSpec | None:
         """Give out the next trial to work on; None when there is none to start now, and when the session is to end.
 
-        A trial that is to be tried again comes first. One of an earlier session goes on after the epochs in its folder. Where they show that it is over already,
-        or where the chosen values do not go together, the trial is ended here and the next one is given out.
+        A trial that is to be tried again comes first. One of an earlier session goes on after the epochs in its folder.
+        Where they show that it is over already, or where the chosen values do not go together, the trial is ended here
+        and the next one is given out.
         """
         while self.failure is None and self.obstacle is None and not self._is_interrupted:
             if self._again:

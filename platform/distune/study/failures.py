@@ -26,8 +26,8 @@ class StudyFailedError(DistuneError):
 def describe_failure(error: BaseException) -> str:
     """The reason of a failure: what kind it is, then the error's own words, on one line and without secrets.
 
-    The kinds are ``out of memory``, ``storage``, ``data`` and ``bug``. An error that says on purpose why the trial cannot
-    go on (``TrialError``) speaks for itself. ``worker died`` is said by those who saw it.
+    The kinds are ``out of memory``, ``storage``, ``data`` and ``bug``. An error that says on purpose why the trial
+    cannot go on (``TrialError``) speaks for itself. ``worker died`` is said by those who saw it.
     """
     chain = list(_chain(error))
     words = redact_uri(" ".join(str(error).split())) or "no message"

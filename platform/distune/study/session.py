@@ -155,7 +155,6 @@ def describe_study(
     }
     tags = {
         "study": identity.name,
-        "study_key": identity.key,
         "experiment": experiment.name,
         "simulated": str(identity.simulate).lower(),
         "runner": identity.runner,

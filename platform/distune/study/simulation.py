@@ -48,8 +48,8 @@ class SimulationSettings(Settings):
     mishaps: dict[str, Mishap] = {}
     """Key of a trial to its mishap. ``*`` stands for every searched trial."""
     journal: str | None = None
-    """A file that gets a line for each epoch computed: the trial, the epoch, and when it began and ended. To count those
-    that restarts compute twice, and to see which trials ran side by side."""
+    """A file that gets a line for each epoch computed: the trial, the epoch, and when it began and ended. It
+    tells which epochs restarts compute twice, and which trials ran side by side."""
 
     @classmethod
     def from_environment(cls) -> SimulationSettings:

@@ -59,6 +59,8 @@ _TRANSIENT = {
     "PERMISSION_DENIED",
 }
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
+_IDENTITY = {"study", "study_key", "trial", "trial_key"}
+"""Tags that a run is found by. They are set when it is created, and nobody else sets them."""
 _STUDY_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -162,6 +164,7 @@ class MlflowSink:
     def _begin(self, key: str, at_ms: int, params: Mapping[str, ParameterValue], tags: dict[str, str]) -> None:
         """Open a run, or open it again, and add the params that it lacks: MLflow refuses to change one."""
         is_new = key not in self._known_runs()
+        tags = {name: text for name, text in tags.items() if name not in _IDENTITY}
         run = self._run(key, at_ms, tags)
         missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
         self._log(run, params=missing, tags={} if is_new else tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import zipfile
 from pathlib import Path
@@ -83,7 +82,8 @@ def load_newest(last: Path, previous: Path) -> tuple[dict[str, Any] | None, str 
 
 def _is_whole(path: Path) -> bool:
     """Whether every part of the file has its checksum. torch itself reads flipped bits as weights."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError):
+    try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    return False
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError):
+        return False

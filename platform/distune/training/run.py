@@ -91,9 +91,7 @@ class SoloRun:
                 )
                 self._draw_prototypes()
                 self._save_prototypes()
-            checkpoint.save_next(
-                self._state(report), self._folder.last_checkpoint, self._folder.previous_checkpoint
-            )
+            checkpoint.save_next(self._state(report), self._folder.last_checkpoint, self._folder.previous_checkpoint)
         self._folder.append(report)
         return report
 
