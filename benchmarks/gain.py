@@ -1,9 +1,7 @@
 """Does distillation help, and which part of it? Paired comparison against controls over seeds.
 
 All arms of a seed are one cohort: they start from the same weights, see the same batches in the same order, have the
-same budget, and share one teacher. Generated shapes are learnt from scratch; on blood cells all arms of a seed start
-from one student that was trained plainly, since from scratch the AP of such short runs only says when a rare class was
-first found. What differs between two arms is the distillation alone, so their difference in AP
+same budget, and share one teacher. What differs between two arms is the distillation alone, so their difference in AP
 is paired by seed. AP is that of the last epoch, on the test split, which nothing was chosen by::
 
     python benchmarks/gain.py shapes --seeds 0 1 2 3 4 --results gain.jsonl
@@ -46,9 +44,13 @@ def _share(weight: float) -> Values:
     return {"weight": weight, "unit": "gradient_share"}
 
 
-OFF: Values = {"filter": {"weight": "uniform"}} | {name: {"weight": 0.0} for name in DistillationSettings().terms}
-LOCAL: Values = {"local_knowledge": _share(3.0)}
-SOFT: Values = {"soft_labels": _share(0.3)}
+OFF: Values = {
+    "standardise": "none",
+    "filter": {"weight": "uniform"},
+    **{name: {"weight": 0.0} for name in DistillationSettings().terms},
+}
+LOCAL: Values = {"standardise": "level", "local_knowledge": {"weight": 5.0, "unit": "raw"}}
+SOFT: Values = {"soft_labels": {"weight": 0.3, "unit": "raw"}}
 FILTER: Values = {"filter": {"weight": "gaussian"}}
 GLOBAL: Values = {"global_knowledge": _share(0.3)}
 CELLS: Values = {
@@ -115,16 +117,12 @@ TASKS: dict[str, Values] = {
             "max_size_px": 192,
             "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
         },
-        "training": {**RECIPE, "epochs": 8, "batch_size": 4},
+        "training": {**RECIPE, "epochs": 10, "batch_size": 4},
         "teacher_training": {**RECIPE, "epochs": 14, "batch_size": 4},
     },
 }
 SMALL_IMAGES: Values = {"prototypes": {"min_box_side_px": 8.0}, "local_knowledge": {"base_size_px": 8.0}}
 ANCHOR_SCALES = {"shapes": 0.5, "bccd": 0.6}
-START_EPOCHS = {"shapes": 0, "bccd": 12}
-"""Epochs of plain training that give all arms of a seed their start."""
-PLAIN_SEED = 1000
-"""Added to the seed for the order of batches before the start, so that arms do not repeat it."""
 TEACHER_IMAGES = 1200
 """Generated images cost nothing: the teacher sees more of them than the students, as a large teacher would have."""
 
@@ -155,23 +153,6 @@ def build_task(name: str, root: str | None) -> Task:
     return Task(name, student, teacher, values)
 
 
-def plain_start(task: Task, bench: Bench, *, seed: int) -> dict[str, torch.Tensor]:
-    """The weights that all arms of a seed start from; empty where they start from scratch."""
-    epochs = START_EPOCHS[task.name]
-    if epochs == 0:
-        return {}
-    training = task.student.training.model_copy(update={"epochs": epochs})
-    stream = bench.stream(training, seed=PLAIN_SEED + seed)
-    student = bench.student(
-        "start", task.student.student, training, seed=seed, steps_per_epoch=len(stream), teacher=None
-    )
-    cohort = bench.cohort(training, stream, None, first_epoch=0)
-    cohort.join(student)
-    for _ in range(epochs):
-        cohort.run_epoch(evaluate=False)
-    return student.detector.model.state_dict()
-
-
 def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say: Any) -> list[Values]:
     """Trains every arm under one seed, side by side, and scores it on the test split."""
     device = torch.device("cpu")
@@ -196,9 +177,7 @@ def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say:
         )
         for name, bench in benches.items()
     }
-    start = plain_start(task, any_bench, seed=seed)
     for student in students.values():
-        student.detector.model.load_state_dict(start or student.detector.model.state_dict())
         cohort.join(student)
     started = time.monotonic()
     metrics: dict[str, dict[str, float]] = {}
