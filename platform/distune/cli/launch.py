@@ -156,6 +156,8 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
             out.print(f"student: {weights}")
     print_alarms(status)
     out.print(f"study {folder.name}: {result.state}, {folder.path}")
+    if result.reason is not None:
+        out.print(f"reason: {result.reason}", markup=False)
     if result.state == "interrupted":
         raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")
     out.print(f"look at it: distune ui {folder.name}    distune status {folder.name}    distune best {folder.name}")

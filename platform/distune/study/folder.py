@@ -60,7 +60,7 @@ class SessionNote:
     Attributes:
         state: ``running`` until it has ended; one that was killed never says otherwise.
         num_trials: searched trials in total that it was asked for.
-        reason: why the study has failed, None otherwise.
+        reason: why the study has failed, or has finished with fewer trials than were asked for; None otherwise.
     """
 
     state: StudyState

@@ -41,9 +41,11 @@ class SessionResult:
 
     Attributes:
         state: ``finished``, or ``interrupted`` when a signal has stopped it; it can be resumed then.
+        reason: why it has finished with fewer trials than were asked for, None otherwise.
     """
 
     state: Literal["finished", "interrupted"]
+    reason: str | None = None
 
 
 def run_session(
@@ -103,7 +105,7 @@ def run_session(
             tracker.end_study(ended.state)
     if ended.state == "failed":
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
-    return SessionResult(state="finished" if ended.state == "finished" else "interrupted")
+    return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
 
 
 def describe_study(
@@ -162,7 +164,8 @@ def _run(
         engine.interrupt()
     if engine.failure is not None:
         return dataclasses.replace(note, state="failed", reason=engine.failure)
-    return dataclasses.replace(note, state="finished" if is_finished else "interrupted")
+    reason = engine.exhausted if is_finished else None
+    return dataclasses.replace(note, state="finished" if is_finished else "interrupted", reason=reason)
 
 
 def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tracker: Tracker) -> None:

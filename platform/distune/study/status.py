@@ -26,7 +26,7 @@ class StudyStatus:
         state: ``running``, ``finished``, ``interrupted`` (``distune resume`` goes on with it) or ``failed``.
         metric: what is maximised, such as ``search/AP``.
         trials: all trials, the controls first.
-        reason: why it has failed, None otherwise.
+        reason: why it has failed, or has finished with fewer trials than were asked for; None otherwise.
         twins: searched trials that differ in parameters and not in numbers.
     """
 
@@ -87,15 +87,17 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
     """How a study stands, from the trials on record in Optuna and their folders."""
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
-    has_failed = state == "interrupted" and note is not None and note.state == "failed"
+    if state == "interrupted" and note is not None and note.reason is not None:
+        # The trials alone do not tell that a study has failed, or that its space held no more of them.
+        state = note.state
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
     watch = watch_again((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     return StudyStatus(
         study=folder.name,
-        state="failed" if has_failed else state,
+        state=state,
         metric=metric_name(experiment),
         trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
-        reason=note.reason if has_failed and note is not None else None,
+        reason=note.reason if note is not None and state == note.state else None,
         twins=tuple(watch.groups),
     )
 
