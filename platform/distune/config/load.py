@@ -13,7 +13,7 @@ from distune.config.conditions import constants, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.config.fit import fit_problems
-from distune.config.paths import get_path, merge, with_path, with_paths
+from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
 from distune.config.problems import FROM_COMMAND_LINE, describe
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
@@ -47,7 +47,8 @@ class LoadedExperiment:
         """What conditions can look at and no trial chooses: fixed paths, and settings that are not in the space."""
         values = self.experiment.to_dict()
         parents = {parent for parameter in self.space.parameters.values() for parent in parameter.when}
-        own = {parent: get_path(values, parent) for parent in parents if parent not in self.space.parameters}
+        own = {path: get_path(values, path) for path in leaf_paths(values) if path in parents}
+        own = {path: value for path, value in own.items() if path not in self.space.parameters}
         return {**own, **self.experiment.search.fixed}
 
 

@@ -41,7 +41,7 @@ class CmaEsSettings(Settings):
     kind: Literal["cmaes"]
     startup_trials: int = Field(1, ge=1)
     """So many trials must have finished before the strategy starts; until then they are random."""
-    population_size: int | None = Field(None, ge=3)
+    population_size: int | None = Field(None, ge=5)
     """Finished trials of a generation; None is ``4 + 3 log(number of parameters)``, rounded down."""
     seed: int = Field(0, ge=0)
 
