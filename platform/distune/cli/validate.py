@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.options import ExperimentArgument, JsonOption, SetOption
+from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption
 from distune.cli.output import out, print_json
 from distune.cli.preparation import describe_data, open_data
 from distune.cli.probing import print_findings, probe_space, stop_if_wrong
+from distune.config.conditions import describe_condition
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.config.load import load
@@ -20,6 +21,7 @@ def validate(
     experiment: ExperimentArgument,
     *,
     set: SetOption = [],  # noqa: A002, B006
+    fix: FixOption = [],  # noqa: B006
     probe: Annotated[
         bool, typer.Option("--probe", help="Try each searched parameter: one that moves no loss is an error.")
     ] = False,
@@ -40,7 +42,7 @@ def validate(
 
         distune validate quickstart --probe
     """
-    loaded = load(experiment, set)
+    loaded = load(experiment, set, fixed=fix)
     values = loaded.experiment
     has_data = isinstance(values.data, ShapesData) or values.data.root is not None
     splits = open_data(values) if has_data or probe else None
@@ -60,7 +62,10 @@ def validate(
     for line in describe_plan(values):
         out.print(line)
     for path, parameter in loaded.varied.items():
-        out.print(f"varies: {path}  {_range(parameter)}")
+        when = f", when {describe_condition(parameter)}" if parameter.when else ""
+        out.print(f"varies: {path}  {_range(parameter)}{when}", markup=False)
+    for path, reason in loaded.idle.items():
+        out.print(f"never acts: {path}  {reason}", markup=False)
     if probe:
         print_findings(findings)
         stop_if_wrong(loaded, findings)

@@ -53,7 +53,12 @@ class LoadedExperiment:
 
 
 def load(
-    name: str | Path, assignments: Sequence[str] = (), *, fixed: Sequence[str] = (), check_space: bool = True
+    name: str | Path,
+    assignments: Sequence[str] = (),
+    *,
+    fixed: Sequence[str] = (),
+    space: dict[str, Any] | None = None,
+    check_space: bool = True,
 ) -> LoadedExperiment:
     """Load an experiment by its shipped name or its path.
 
@@ -61,6 +66,7 @@ def load(
         name: such as ``quickstart`` or ``mine/experiment.yaml``.
         assignments: ``path=value`` each, applied in order over the file; the value is read as YAML.
         fixed: ``path=value`` each, put into ``search.fixed``.
+        space: the search space as plain data; None finds it by the experiment's ``search.space``.
         check_space: whether the search space must exist and fit. ``distune train`` does without.
 
     Raises:
@@ -79,7 +85,7 @@ def load(
         lines["search.fixed"] = FROM_COMMAND_LINE
     changes = [option for option, given in (("--set", assignments), ("--fix", fixed)) if given]
     source = str(path) + (f" with {' and '.join(changes)}" if changes else "")
-    return from_dict(values, source=source, folder=path.parent, lines=lines, check_space=check_space)
+    return from_dict(values, source=source, folder=path.parent, lines=lines, space=space, check_space=check_space)
 
 
 def _assigned(option: str, assignment: str) -> tuple[str, Any]:

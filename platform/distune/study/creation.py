@@ -12,10 +12,11 @@ from pathlib import Path
 import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
-from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.folder import Runner, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
+from distune.study.revision import revise
+from distune.study.samplers import check_sampler
 from distune.study.storage import open_database, open_studies
 from distune.study.trials import metric_name
 
@@ -36,10 +37,11 @@ def create_study(
     Raises:
         StudyError: the name is in use, or the study to be replaced is running.
         UsageError: the name is no file name.
-        ResourceError: the machine does not have what a trial asks for.
+        ResourceError: the machine does not have what a trial or the sampler asks for.
     """
     target = StudyFolder(home.study(name))
     check_resources(loaded.experiment.resources, simulate=simulate)
+    check_sampler(loaded.experiment.search.sampler)
     if target.path.exists() and not replace:
         raise _in_use(name)
     identity = StudyIdentity(
@@ -55,9 +57,8 @@ def create_study(
     fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
     try:
         fresh.path.mkdir()
-        fresh.experiment_file.write_text(write_yaml(loaded.experiment.to_dict()), encoding="utf-8")
-        fresh.space_file.write_text(write_yaml(loaded.space.to_dict()), encoding="utf-8")
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
+        revise(fresh, loaded)
         with open_database(fresh.database) as storage:
             open_studies(storage, name)
         if target.path.exists():

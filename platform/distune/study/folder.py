@@ -100,6 +100,16 @@ class StudyFolder:
         return self.path / "session.json"
 
     @property
+    def record_file(self) -> Path:
+        """The experiment and the space that the latest session ran under, to notice that the files were edited."""
+        return self.path / "settings.json"
+
+    @property
+    def changes_file(self) -> Path:
+        """A line for each time that the study went on with changed settings."""
+        return self.path / "changes.jsonl"
+
+    @property
     def database(self) -> Path:
         """Optuna's storage, with the study and its controls."""
         return self.path / "optuna.db"

@@ -15,6 +15,7 @@ from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
+from distune.study.changes import describe_changes
 from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.failures import StudyFailedError
@@ -23,6 +24,7 @@ from distune.study.ledger import Ledger
 from distune.study.listener import StudyListener
 from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
+from distune.study.revision import revise
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
 from distune.study.storage import open_database, open_studies
@@ -70,12 +72,15 @@ def run_session(
             and what the experiment says in the first.
 
     Raises:
-        StudyError: another session works on the study, or it needs a teacher's weights.
+        StudyError: another session works on the study, it needs a teacher's weights, or its files were edited in a way
+            that it cannot go on with.
         StudyFailedError: too many trials in a row failed for the same reason.
         ResourceError: the machine does not have what a trial asks for.
     """
     with folder.lock():
         identity, loaded = folder.identity(), folder.load()
+        for line in describe_changes(revise(folder, loaded)):
+            listener.message(line)
         check_resources(loaded.experiment.resources, simulate=identity.simulate)
         if teacher_weights is None and not identity.simulate:
             raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
