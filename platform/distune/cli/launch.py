@@ -10,7 +10,7 @@ import typer
 
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
-from distune.cli.output import out, print_alarms, progress, trial_table
+from distune.cli.output import out, print_alarms, print_front, progress, trial_table
 from distune.cli.preparation import describe_data, open_data, ready_teacher
 from distune.cli.validate import describe_plan
 from distune.config.home import Home
@@ -152,7 +152,7 @@ def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | N
 def _work(
     folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
 ) -> None:
-    from distune.study.summary import draw_summary  # loads matplotlib
+    from distune.study.summary import draw_front_of, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
     tracker: Tracker = NullTracker()
@@ -176,8 +176,8 @@ def _work(
                 num_trials=num_trials,
             )
         status = read_study(home, folder.name)
-        picture = draw_summary(folder, status, teacher=teacher_score)
-        if picture is not None:
+        pictures = [draw_summary(folder, status, teacher=teacher_score), draw_front_of(folder, status)]
+        for picture in filter(None, pictures):
             tracker.log_file(None, picture, "report")
         if teacher_score is not None:
             tracker.log_study({f"teacher/{experiment.search.metric}": teacher_score}, {})
@@ -197,6 +197,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         weights = folder.trial(winner.number).best_checkpoint
         if weights.is_file():
             out.print(f"student: {weights}")
+    print_front(status)
     print_alarms(status)
     out.print(f"study {folder.name}: {result.state}, {folder.path}")
     if result.reason is not None:

@@ -89,6 +89,11 @@ SchedulerSettings = Annotated[AshaSettings | MedianSettings | NoSchedulerSetting
 Cost = Literal["parameters", "flops", "latency_ms"]
 
 
+def cost_metric(cost: Cost) -> str:
+    """A cost as it is called in reports, such as ``student/latency_ms``."""
+    return f"student/{cost}"
+
+
 class SearchSettings(Settings):
     """What is searched and how."""
 

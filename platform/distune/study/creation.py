@@ -60,7 +60,7 @@ def create_study(
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
         revise(fresh, loaded)
         with open_database(fresh.database) as storage:
-            open_studies(storage, name)
+            open_studies(storage, name, num_costs=len(loaded.experiment.search.costs))
         if target.path.exists():
             _remove(target)
         _rename(fresh.path, target)

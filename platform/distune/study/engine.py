@@ -22,7 +22,7 @@ from distune.study.failures import MAX_SAME_FAILURES, FailureStreak
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
 from distune.study.schedulers import build_scheduler
-from distune.study.trials import SpecMaker, TrialProgress, metric_name
+from distune.study.trials import SpecMaker, TrialProgress, cost_names, metric_name
 from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
 from distune.training.folder import TrialFolder, write_atomically
@@ -65,7 +65,7 @@ class StudyEngine:
         self.failure: str | None = None
         self.exhausted: str | None = None
         self._ledger, self._specs, self._tracker, self._listener = ledger, specs, tracker, listener
-        self._metric = metric_name(experiment)
+        self._metric, self._costs = metric_name(experiment), cost_names(experiment)
         self._scheduler = build_scheduler(experiment.search.scheduler, experiment.training.epochs)
         self._streak = FailureStreak()
         self._in_flight: dict[str, TrialProgress] = {}
@@ -226,14 +226,14 @@ class StudyEngine:
         if ending is None and problem is not None:
             ending = (Outcome.FAILED, problem)
         if ending is None and progress.is_done:
-            ending = (Outcome.FINISHED, None)
+            ending = _finish(progress)
         if ending is None:
             return spec
         self._end(progress, *ending)
         return None
 
     def _start(self, spec: TrialSpec, reports: list[EpochReport] | None = None) -> TrialProgress:
-        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric)
+        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric, self._costs)
         self._tracker.start_trial(spec)
         for report in reports or []:
             progress.take(report)
@@ -261,7 +261,7 @@ class StudyEngine:
         if divergence is not None:
             return Outcome.DIVERGED, divergence
         if progress.is_done:
-            return Outcome.FINISHED, None
+            return _finish(progress)
         if progress.spec.control or self._scheduler.goes_on(progress.spec.key, report.epoch, score):
             return None
         return Outcome.STOPPED, None
@@ -274,7 +274,7 @@ class StudyEngine:
         log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
         clean_up(folder, outcome)
-        self._ledger.end(spec.number, record.state, progress.best_score if outcome is Outcome.FINISHED else None)
+        self._ledger.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]
         self._listener.trial_ended(record)
         self._alarm(self._twins.end(spec.number, outcome))
@@ -282,3 +282,9 @@ class StudyEngine:
             self._streak.ended_well()
         elif self._streak.failed(reason or ""):
             self.failure = f"{MAX_SAME_FAILURES} trials in a row failed for the same reason: {reason}"
+
+
+def _finish(progress: TrialProgress) -> Ending:
+    if all(map(math.isfinite, progress.objectives[1:])):
+        return Outcome.FINISHED, None
+    return Outcome.FAILED, "bug: the costs of the student were not measured"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import optuna
@@ -147,16 +147,17 @@ class Ledger:
         """Put the score of an epoch on record; NaN when the trial has diverged."""
         self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, score)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial; one that has ended already is left as it is.
 
         Args:
             number: distune's number.
             state: COMPLETE, PRUNED or FAIL.
-            value: what the sampler learns from a COMPLETE trial, None otherwise.
+            values: of a COMPLETE trial: its score, then what it costs when that is searched too; None otherwise.
         """
         study, optuna_number = self._locate(number)
-        study.tell(optuna_number, value, state=optuna.trial.TrialState[state.value], skip_if_finished=True)
+        told = None if values is None else list(values[: len(study.directions)])  # controls have a score alone
+        study.tell(optuna_number, told, state=optuna.trial.TrialState[state.value], skip_if_finished=True)
 
     def _choose(self, number: int, index: int) -> dict[str, ParameterValue]:
         """Choose the values of a trial and put them on record, unless they repeat those of another trial."""

@@ -127,6 +127,7 @@ def describe_study(
         "training.seed": experiment.training.seed,
         "search.space": loaded.space.name,
         "search.metric": experiment.search.metric,
+        **({"search.costs": ", ".join(experiment.search.costs)} if experiment.search.costs else {}),
         "search.sampler": experiment.search.sampler.kind,
         "search.scheduler": experiment.search.scheduler.kind,
         "search.controls": experiment.search.controls,
@@ -182,4 +183,7 @@ def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tr
     metrics = {status.metric: winner.metrics[status.metric]}
     if gain is not None:
         metrics[f"gain/{experiment.search.metric}"] = gain
-    tracker.log_study(metrics, {"best_trial": winner.key})
+    tags = {"best_trial": winner.key}
+    if status.front:
+        tags["front"] = ", ".join(trial.key for trial in status.front)
+    tracker.log_study(metrics, tags)
