@@ -22,7 +22,11 @@ from distune.study.status import read_study
 from study.bench import SPACE, MakeLoaded, Witness
 
 WEIGHT, DECAY = "distillation.global_knowledge.weight", "distillation.decay"
-TRIED: list[dict[str, ParameterValue]] = [{WEIGHT: 1.0, DECAY: "linear"}, {WEIGHT: 10.0, DECAY: "cosine"}, {WEIGHT: 40.0, DECAY: "cosine"}]
+TRIED: list[dict[str, ParameterValue]] = [
+    {WEIGHT: 1.0, DECAY: "linear"},
+    {WEIGHT: 10.0, DECAY: "cosine"},
+    {WEIGHT: 40.0, DECAY: "cosine"},
+]
 
 
 def space(**parameters: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import typer
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, progress, trial_table
+from distune.cli.planning import describe_plan, describe_sizes
 from distune.cli.preparation import describe_data, open_data, ready_teacher
-from distune.cli.validate import describe_plan
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, load
 from distune.config.yaml import read_yaml
@@ -90,8 +90,8 @@ def launch(
     splits = None if simulate else open_data(loaded.experiment)
     if splits is not None:
         progress.print(f"data: {describe_data(splits)}")
-    for line in describe_plan(loaded.experiment):
-        progress.print(line)
+    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, home)):
+        progress.print(line, markup=False)
     # The teacher before the study: when it cannot be had, no half-made study is left behind.
     teacher = None if splits is None else ready_teacher(loaded.experiment, splits, home)
     folder = create_study(loaded, home, name=study, simulate=simulate, runner=runner.value, replace=replace)
