@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_json, trial_table
+from distune.cli.output import out, print_alarms, print_front, print_json, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.reports.tables import trial_rows
@@ -45,6 +45,8 @@ def status(
 def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     """Show the best finished trial, its gain over the control, and where its student is.
 
+    Of a study with costs, also all trials that no other one beats in everything.
+
     One seed is no proof: the gain of a single control is an estimate with the spread of a single run.
 
     Example: `distune best quickstart --json`
@@ -54,7 +56,9 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     winner, gain = best_trial(found)
     weights = find_study(home, study).trial(winner.number).best_checkpoint
     if json:
-        print_json({**record_to_dict(winner), "gain": gain, "weights": str(weights) if weights.is_file() else None})
+        front = {"front": [record_to_dict(trial) for trial in found.front]} if found.costs else {}
+        where = str(weights) if weights.is_file() else None
+        print_json({**record_to_dict(winner), "gain": gain, "weights": where, **front})
         return
     out.print(f"trial {winner.key}: {found.metric} {winner.metrics[found.metric]:.1f} after {winner.epochs} epochs")
     if gain is None:
@@ -65,6 +69,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         out.print(f"  {path}: {value}")
     if weights.is_file():
         out.print(f"student: {weights}")
+    print_front(found)
 
 
 def _list_studies(home: Home, *, json: bool) -> None:

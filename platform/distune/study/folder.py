@@ -63,7 +63,7 @@ class SessionNote:
     Attributes:
         state: ``running`` until it has ended; one that was killed never says otherwise.
         num_trials: searched trials in total that it was asked for.
-        reason: why the study has failed, None otherwise.
+        reason: why the study has failed, or has finished with fewer trials than were asked for; None otherwise.
     """
 
     state: StudyState
@@ -101,6 +101,16 @@ class StudyFolder:
     def session_file(self) -> Path:
         """The note of the latest session."""
         return self.path / "session.json"
+
+    @property
+    def record_file(self) -> Path:
+        """The experiment and the space that the latest session ran under, to notice that the files were edited."""
+        return self.path / "settings.json"
+
+    @property
+    def changes_file(self) -> Path:
+        """A line for each time that the study went on with changed settings."""
+        return self.path / "changes.jsonl"
 
     @property
     def database(self) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from distune.config.detector import DetectorSettings
+from distune.config.search import Cost, cost_metric
 from distune.config.training import TrainingSettings
 from distune.detectors.taps import Detector
 from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint, pictures
 from distune.training.assembly import Bench
+from distune.training.costs import measure_costs
 from distune.training.digest import tensors_hash
 from distune.training.folder import TrialFolder
 from distune.training.prototype_file import Origin, save_prototypes
@@ -34,6 +37,7 @@ class SoloRun:
         folder: where it keeps its files.
         metric: such as ``search/AP``; the best epoch is the one where it is highest.
         num_pictures: how many images with detections are drawn after each best epoch.
+        costs: what is measured on the student, once, and reported with every epoch.
 
     Attributes:
         notes: what a person should know about how it was opened.
@@ -50,6 +54,7 @@ class SoloRun:
         folder: TrialFolder,
         metric: str,
         num_pictures: int,
+        costs: Sequence[Cost] = (),
     ) -> None:
         self._bench = bench
         self._settings = detector
@@ -63,6 +68,7 @@ class SoloRun:
         )
         self._best: dict[str, float] = {}
         self.notes = self._resume()
+        self._costs = self._measured(costs)
         self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._student.epochs_done)
         self._cohort.join(self._student)
 
@@ -81,7 +87,8 @@ class SoloRun:
         result = self._cohort.run_epoch()["solo"]
         if result.error is not None:
             raise result.error
-        report = EpochReport(epoch=self._student.epochs_done, metrics=result.metrics, finished_at=time.time())
+        metrics = {**result.metrics, **self._costs}
+        report = EpochReport(epoch=self._student.epochs_done, metrics=metrics, finished_at=time.time())
         if report.is_finite(self._metric):
             if report.metrics[self._metric] > self._best.get(self._metric, float("-inf")):
                 self._best = report.metrics
@@ -98,6 +105,19 @@ class SoloRun:
     def close(self) -> None:
         """Give back the processes that read images."""
         self._stream.close()
+
+    def _measured(self, costs: Sequence[Cost]) -> dict[str, float]:
+        """The costs; those that are on record are not measured again, since another time gives another latency."""
+        names = [cost_metric(cost) for cost in costs]
+        for report in self._folder.reports():
+            if all(name in report.metrics for name in names):
+                return {name: report.metrics[name] for name in names}
+        return measure_costs(
+            self._student.detector.model,
+            costs,
+            image_size_px=self._bench.experiment.data.min_size_px,
+            device=self._bench.device,
+        )
 
     def _draw_prototypes(self) -> None:
         prototypes = None if self._student.objective is None else self._student.objective.prototypes

@@ -36,6 +36,7 @@ class TrainingWork:
             folder=TrialFolder(Path(spec.folder)),
             metric=f"search/{experiment.search.metric}",
             num_pictures=experiment.tracking.pictures,
+            costs=experiment.search.costs,
         )
         self.epochs_done = self._run.epochs_done
         self.notes = self._run.notes
