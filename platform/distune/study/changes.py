@@ -10,9 +10,8 @@ from distune.config.load import LoadedExperiment
 from distune.config.paths import get_path, leaf_paths
 from distune.config.space import Choice, Parameter
 from distune.records import ParameterValue
-from distune.tracking.uris import redact_uri
 
-_FREE = ("description", "expects", "resources", "tracking")
+_FREE = ("description", "expects", "resources")
 _FREE_SEARCH = ("space", "num_trials", "controls", "defaults_first", "first", "scheduler", "sampler")
 _TAKES_OTHER_RANGES = ("tpe", "random")
 _MISSING = "-"
@@ -88,6 +87,7 @@ def describe_parameter(parameter: Parameter | None) -> str:
 
 def _settings(loaded: LoadedExperiment) -> dict[str, Any]:
     values = loaded.experiment.to_dict()
+    del values["tracking"]  # it may change at any time, and its address may hold a secret
     # Lists are leaves, and so are the configurations and paths within `search`: their keys hold dots.
     search = {f"search.{name}": value for name, value in values.pop("search").items()}
     return {**{path: get_path(values, path) for path in leaf_paths(values)}, **search}
@@ -101,8 +101,8 @@ def _setting(path: str, old: Any, new: Any) -> Change:
         remark = "only counts at the launch: now say distune resume NAME --trials N"
     return Change(
         path=path,
-        old=redact_uri(str(old)),
-        new=redact_uri(str(new)),
+        old=str(old),
+        new=str(new),
         refusal=None if is_free else "trials before and after it could not be compared",
         remark=remark,
     )

@@ -53,11 +53,11 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
     if before is None or changes:
         experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
         text = write_yaml(experiment)
-        has_secret = redact_uri(text) != text
-        write_atomically(folder.experiment_file, text.encode(), is_private=has_secret)
+        write_atomically(folder.experiment_file, text.encode(), is_private=redact_uri(text) != text)
         write_atomically(folder.space_file, write_yaml(space).encode())
-        record = json.dumps({"experiment": experiment, "space": space})
-        write_atomically(folder.record_file, record.encode(), is_private=has_secret)
+        # Tracking may change at any time, and its address may hold a secret.
+        kept = {name: value for name, value in experiment.items() if name != "tracking"}
+        write_atomically(folder.record_file, json.dumps({"experiment": kept, "space": space}).encode())
     if changes:
         line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
         with folder.changes_file.open("a", encoding="utf-8") as file:
