@@ -252,7 +252,7 @@ def test_a_signal_and_a_resume(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (journal.is_file() and len(journal.read_text().splitlines()) > 6):
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() < deadline
