@@ -40,11 +40,14 @@ def test_nothing_has_changed(make_loaded: MakeLoaded) -> None:
     assert describe_changes([]) == []
 
 
+def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded: MakeLoaded) -> None:
+    assert compare(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
+
+
 @pytest.mark.parametrize(
     "section",
     [
         {"resources": {"max_concurrent": 2}},
-        {"tracking": {"enabled": False}},
         {"search": {"controls": 3}},
         {"search": {"sampler": {"kind": "random"}}},
         {"search": {"scheduler": {"kind": "none"}}},

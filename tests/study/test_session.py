@@ -184,7 +184,7 @@ def test_nothing_is_written_when_something_is_wrong(
             replace=False,
         )
     assert not home.root.exists()
-    monkeypatch.setattr("distune.study.creation.open_studies", lambda *_: 1 / 0)
+    monkeypatch.setattr("distune.study.creation.open_studies", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         create(home, make_loaded)
     assert list(home.studies.iterdir()) == []

@@ -19,6 +19,7 @@ import ray
 from ray import tune
 
 from distune.config.search import ResourceSettings
+from distune.errors import ResourceError
 from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.listener import StudyListener
@@ -26,6 +27,7 @@ from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearch
 from distune.study.ray_trainable import ALONE, TrialTrainable
 from distune.study.resources import alone_resources, available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.signals import SIGNALS
+from distune.tracking.uris import redact_uri
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Small: nothing but specifications and reports passes through it."""
@@ -69,7 +71,7 @@ def run_on_ray(
         listener: hears when nothing has happened for long.
 
     Raises:
-        ResourceError: not one trial fits.
+        ResourceError: Ray cannot be had, or not one trial fits.
     """
     local = _LOCAL_ENVIRONMENT if settings.address is None else {}
     with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
@@ -120,27 +122,48 @@ def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
         yield
         return
     with _signals_kept_from_ray():
-        if settings.address is not None:
-            ray.init(
-                address=settings.address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": _WORKER_ENVIRONMENT},
-            )
-        else:
-            ray.init(
-                address="local",
-                num_cpus=available_cpus(),
-                num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        _connect(settings, simulate=simulate)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
+    """Connect to a cluster, or start Ray here; again when it has not come up, as on a machine with much else to do.
+
+    Raises:
+        ResourceError: it cannot be had.
+    """
+    where = f"on {redact_uri(settings.address)}" if settings.address is not None else "on this machine"
+    for is_last in (False, True):
+        try:
+            if settings.address is not None:
+                ray.init(
+                    address=settings.address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+                )
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=available_cpus(),
+                    num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except Exception as error:  # Ray raises plain exceptions here
+            ray.shutdown()
+            if is_last:
+                raise ResourceError(
+                    f"Ray cannot be used {where}: {redact_uri(' '.join(str(error).split()))}; look at the machine and "
+                    f"try again, or work without Ray: --runner local"
+                ) from error
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ _REMEDIES = {
     "no space left": "free some space",
     "disk is full": "free some space",
     "quota": "free some space",
+    # What SQLite says where there is no room for the file that its readers share.
+    "disk i/o error": "see whether the disk is whole and free some space",
     "read-only": "make it writable",
     "readonly": "make it writable",
     "permission": "make it writable",
