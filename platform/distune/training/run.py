@@ -13,21 +13,25 @@ from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint, pictures
 from distune.training.assembly import Bench
+from distune.training.cohort import EpochResult
 from distune.training.digest import tensors_hash
 from distune.training.folder import TrialFolder
 from distune.training.prototype_file import Origin, save_prototypes
+from distune.training.student import Student
 
 
-class SoloRun:
-    """Trains one student alone and keeps its folder: metrics, the last and the best state, pictures.
+class KeptStudent:
+    """A student and its folder: metrics, the last and the best state, pictures. Others train it, in a cohort.
 
     Opening it on a folder with a checkpoint goes on after the checkpoint's epoch, exactly as if it had never stopped.
 
     Args:
+        key: names it within its cohort.
         bench: data and device.
         detector: settings of what is trained.
         training: its budget and the rest.
-        seed: of weights, order of images, augmentation and sampling.
+        seed: of weights, augmentation and sampling.
+        steps_per_epoch: batches in an epoch of the stream.
         teacher: what it learns from; None trains plainly.
         folder: where it keeps its files.
         metric: such as ``search/AP``; the best epoch is the one where it is highest.
@@ -36,11 +40,13 @@ class SoloRun:
 
     def __init__(
         self,
+        key: str,
         bench: Bench,
         detector: DetectorSettings,
         training: TrainingSettings,
         *,
         seed: int,
+        steps_per_epoch: int,
         teacher: Detector | None,
         folder: TrialFolder,
         metric: str,
@@ -52,28 +58,29 @@ class SoloRun:
         self._metric = metric
         self._num_pictures = num_pictures
         self._teacher = teacher
-        self._stream = bench.stream(training, seed=seed, with_masks=detector.learns_masks)
         self._student = bench.student(
-            "solo", detector, training, seed=seed, steps_per_epoch=len(self._stream), teacher=teacher
+            key, detector, training, seed=seed, steps_per_epoch=steps_per_epoch, teacher=teacher
         )
         self._best: dict[str, float] = {}
         self._resume()
-        self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._student.epochs_done)
-        self._cohort.join(self._student)
+
+    @property
+    def student(self) -> Student:
+        """The student itself, to be put into a cohort."""
+        return self._student
 
     @property
     def epochs_done(self) -> int:
         """How many epochs are behind it."""
         return self._student.epochs_done
 
-    def run_epoch(self) -> EpochReport:
-        """Train and evaluate one epoch. Its checkpoint and its metrics are on disk on return.
+    def take(self, result: EpochResult) -> EpochReport:
+        """Record an epoch that its cohort has trained. Its checkpoint and its metrics are on disk on return.
 
         Raises:
             TrialError: the checkpoint could not be written.
             Exception: whatever went wrong in training.
         """
-        result = self._cohort.run_epoch()["solo"]
         if result.error is not None:
             raise result.error
         report = EpochReport(epoch=self._student.epochs_done, metrics=result.metrics, finished_at=time.time())
@@ -89,10 +96,6 @@ class SoloRun:
             checkpoint.save(self._state(report), self._folder.last_checkpoint)
         self._folder.append(report)
         return report
-
-    def close(self) -> None:
-        """Give back the processes that read images."""
-        self._stream.close()
 
     def _draw_prototypes(self) -> None:
         prototypes = None if self._student.objective is None else self._student.objective.prototypes
@@ -152,3 +155,48 @@ class SoloRun:
         # The checkpoint is written before the line in the metrics: a crash between the two is mended here.
         self._folder.truncate(self._student.epochs_done)
         self._folder.append(EpochReport.from_dict(state["report"]))
+
+
+class SoloRun:
+    """Trains one student alone and keeps its folder, see ``KeptStudent``; ``seed`` is of the order of images as well."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        detector: DetectorSettings,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        teacher: Detector | None,
+        folder: TrialFolder,
+        metric: str,
+        num_pictures: int,
+    ) -> None:
+        self._stream = bench.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._kept = KeptStudent(
+            "solo",
+            bench,
+            detector,
+            training,
+            seed=seed,
+            steps_per_epoch=len(self._stream),
+            teacher=teacher,
+            folder=folder,
+            metric=metric,
+            num_pictures=num_pictures,
+        )
+        self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._kept.epochs_done)
+        self._cohort.join(self._kept.student)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are behind it."""
+        return self._kept.epochs_done
+
+    def run_epoch(self) -> EpochReport:
+        """Train and evaluate one epoch; see ``KeptStudent.take``."""
+        return self._kept.take(self._cohort.run_epoch()["solo"])
+
+    def close(self) -> None:
+        """Give back the processes that read images."""
+        self._stream.close()
