@@ -19,7 +19,7 @@ NUM_IMAGES = 60
 def make_arms(
     random: np.random.Generator, *, num_seeds: int, gain: float, seed_spread: float
 ) -> tuple[dict[int, MatchTable], dict[int, MatchTable]]:
-    """Students and controls whose true recall differs by ``gain``, with luck of the seed and images that are hard for all."""
+    """Students whose ability differs from their controls' by ``gain``, luck of the seed, images hard for all."""
     hardness_IB = random.normal(0.0, 1.0, (NUM_IMAGES, 3))
     arms: tuple[dict[int, MatchTable], dict[int, MatchTable]] = ({}, {})
     for seed in range(num_seeds):

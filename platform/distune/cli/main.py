@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from distune.cli import doctor, evaluate, launch, status, teacher, train, ui, validate
+from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 
 
@@ -25,6 +25,7 @@ def build_app() -> typer.Typer:
     app.command()(validate.validate)
     app.command()(launch.launch)
     app.command()(launch.resume)
+    app.command()(confirm.confirm)
     app.command()(status.status)
     app.command()(status.best)
     app.command()(train.train)

@@ -72,12 +72,18 @@ def describe_plan(experiment: Experiment) -> list[str]:
     resources = experiment.resources
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
     rungs = f"judged after {', '.join(map(str, plan.rungs))}" if plan.rungs else "none stopped early"
-    return [
+    lines = [
         f"plan: {plan.num_trials} trials and {plan.num_controls} control(s) of {plan.num_epochs} epochs, {rungs}; "
         f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}",
         f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
         f"{experiment.search.sampler.kind} proposes over {experiment.search.space}",
     ]
+    if plan.num_controls == 0:
+        lines.append(
+            "warning: search.controls = 0: without a control nothing is known about a gain before distune confirm, "
+            "which trains controls of its own"
+        )
+    return lines
 
 
 def _range(parameter: object) -> str:

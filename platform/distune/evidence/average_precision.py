@@ -1,9 +1,10 @@
 """Average precision of many resamples of a split at once, from matches that were made once.
 
-An image drawn twice counts twice. That is the average precision that pycocotools would give for the data set in which the
-image stands twice, without matching, sorting or copying anything again.
+An image drawn twice counts twice. That is the average precision that pycocotools would give for the data set in which
+the image stands twice, without matching, sorting or copying anything again.
 
-Shape legend: ``R`` resamples, ``I`` images, ``N`` detections of a class, ``H`` those of them that are hits at a threshold.
+Shape legend: ``R`` resamples, ``I`` images, ``N`` detections of a class, ``H`` those of them that are hits at a
+threshold.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Gain:
 
 
 def draw_counts(num_images: int, *, num_resamples: int, generator: np.random.Generator) -> Counts:
-    """How often each image is in each resample, shape (1 + num_resamples, num_images); the first is the split itself."""
+    """How often each image is in each resample, (1 + num_resamples, num_images); the first is the split itself."""
     uniform_I = np.full(num_images, 1.0 / num_images)
     drawn_RI = generator.multinomial(num_images, uniform_I, size=num_resamples)
     return np.concatenate([np.ones((1, num_images), np.int32), drawn_RI.astype(np.int32)])
@@ -103,7 +103,8 @@ def measure_gain(
 ) -> Gain:
     """The gain of a student over its control and its interval.
 
-    The images are resampled, the same for both arms and for all seeds, and the metric is computed anew on each resample.
+    The images are resampled, the same for both arms and for all seeds, and the metric is computed anew on each
+    resample.
 
     Args:
         students: seed to the matches of the student that was trained with it.
@@ -135,11 +136,12 @@ def gain_from_scores(
     """The gain and its interval from scores; the first column is the split itself, the others are resamples of it.
 
     Seeds and images are two crossed sources of chance: every seed is scored on the same images. Under seed ``s``, with
-    the images at hand, the gain is ``D_s = mu + a_s + b + c_s``: ``a`` is of the seed, ``b`` of the images and alike for all
-    seeds, ``c`` of both together. The spread of the ``D_s`` estimates ``var(a) + var(c)``, with S-1 degrees of freedom,
-    and does not see ``b``. The resamples show ``var(b) + var(c)/S`` in their mean over seeds, and ``var(c)`` in what is left.
-    So the variance of the mean is ``s^2/S + var(b)``, and its degrees of freedom are Satterthwaite's (Biometrics Bulletin
-    2, 1946): S-1 where seeds decide, the number of images where images do. The interval is Student's t.
+    the images at hand, the gain is ``D_s = mu + a_s + b + c_s``: ``a`` is of the seed, ``b`` of the images and alike
+    for all seeds, ``c`` of both together. The spread of the ``D_s`` estimates ``var(a) + var(c)``, with S-1 degrees of
+    freedom, and does not see ``b``. The resamples show ``var(b) + var(c)/S`` in their mean over seeds, and ``var(c)``
+    in what is left. So the variance of the mean is ``s^2/S + var(b)``, and its degrees of freedom are Satterthwaite's
+    (Biometrics Bulletin 2, 1946): S-1 where seeds decide, the number of images where images do. The interval is
+    Student's t.
 
     Raises:
         StudyError: the split holds no box that the metric is about.
@@ -170,7 +172,7 @@ def gain_from_scores(
 def seeds_to_show(gain: Gain) -> int | None:
     """How many seeds would show a gain of this size, if it is as large as it looks; None where no number would.
 
-    Then more images are needed, or there is no gain. With one seed nothing can be said, and the answer is ``MIN_SEEDS``.
+    Then more images are needed, or there is no gain. With one seed nothing can be said; the answer is ``MIN_SEEDS``.
     """
     if gain.num_seeds < 2:
         return MIN_SEEDS

@@ -70,8 +70,7 @@ def run_on_ray(
     Raises:
         ResourceError: not one trial fits.
     """
-    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
-    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+    with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
@@ -94,6 +93,14 @@ def run_on_ray(
             )
         if bridge.error is not None:
             raise bridge.error
+
+
+@contextlib.contextmanager
+def ray_session(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
+    """A connection to Ray for the length of a session, with Ray and Tune as quiet as they can be."""
+    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
+    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+        yield
 
 
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:

@@ -10,6 +10,7 @@ from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
+from distune.study.confirmation.record import Confirmation
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.storage import open_database, open_studies
@@ -28,6 +29,7 @@ class StudyStatus:
         trials: all trials, the controls first.
         reason: why it has failed, None otherwise.
         twins: searched trials that differ in parameters and not in numbers.
+        confirmation: what training the best again on fresh seeds has shown; None as long as that was not done.
     """
 
     study: str
@@ -36,6 +38,7 @@ class StudyStatus:
     trials: list[TrialRecord]
     reason: str | None = None
     twins: tuple[Twins, ...] = ()
+    confirmation: Confirmation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; numbers that are not finite become None."""
@@ -45,6 +48,7 @@ class StudyStatus:
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [twins.to_dict() for twins in self.twins],
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
         }
 
 
@@ -97,6 +101,7 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
         trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
         reason=note.reason if has_failed and note is not None else None,
         twins=tuple(watch.groups),
+        confirmation=folder.confirmation.read(),
     )
 
 

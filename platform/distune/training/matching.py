@@ -1,7 +1,7 @@
 """Matches detections with ground truth once, for average precisions of any choice of images.
 
-Shape legend: ``I`` images, ``N`` detections of a class over all images, ``T`` overlap thresholds, ``D`` detections of an
-image.
+Shape legend: ``I`` images, ``N`` detections of a class over all images, ``T`` overlap thresholds, ``D`` detections of
+an image.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class KeptStudent:
 
 
 class SoloRun:
-    """Trains one student alone and keeps its folder, see ``KeptStudent``; ``seed`` is of the order of images as well."""
+    """Trains one student alone and keeps its folder: see ``KeptStudent``. The order of images follows the seed too."""
 
     def __init__(
         self,
