@@ -28,7 +28,7 @@ from study.bench import MakeLoaded, Witness
 from study.test_session import SignalAfter
 
 METRIC = "search/AP"
-EPOCHS = 9
+EPOCHS = 3
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 6, **sections: Any) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": num_trials}, **sections)
+def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4) -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS})
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
     return folder
@@ -112,9 +112,6 @@ class TestArms:
         assert (trial.teacher_weights, control.teacher_weights) == ("t.pt", None)
         assert trial.experiment["training"] == control.experiment["training"]
         assert trial.experiment["training"]["optimizer"]["learning_rate"] == 0.07
-        weights = [section["weight"] for section in control.experiment["distillation"].values() if "weight" in section] \
-            if all(isinstance(each, dict) for each in control.experiment["distillation"].values()) else []
-        assert not any(isinstance(weight, float) and weight > 0 for weight in weights)
         assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
         assert trial.tags == {"kind": "confirmation", "confirms": "4"}
 
@@ -184,8 +181,7 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert journal(tmp_path / "journal") == lines
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
     assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
-    assert again.specs == []
-    assert again.records == []
+    assert again.specs == again.records == again.points == []
     assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds)] if found else False
 
 
@@ -220,7 +216,7 @@ def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loade
     assert not [spec for spec in witness.specs if spec.control], "the controls are those of before"
 
 
-@pytest.mark.parametrize("epochs", [1, 20, 50])
+@pytest.mark.parametrize("epochs", [1, 7, 17])
 def test_a_signal_interrupts_and_the_same_command_goes_on(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
@@ -234,9 +230,6 @@ def test_a_signal_interrupts_and_the_same_command_goes_on(
     found = confirm(home, folder, second)
     lines = journal(tmp_path / "journal")
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
-    assert set(first.points) | set(second.points) == {tuple(line.split()) for line in ()} | set(
-        first.points + second.points
-    )
     assert len(set(first.points + second.points)) == 9 * EPOCHS
     outcomes = {**first.outcomes(), **second.outcomes()}
     assert set(outcomes.values()) == {Outcome.FINISHED}
@@ -249,7 +242,7 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     folder = searched(home, make_loaded)
     first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
     mishaps = {
-        f"confirm-{first}-seed-1006": {"epoch": 4, "kind": "nan"},
+        f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
         f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
     }
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
@@ -266,8 +259,8 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     assert found is not None
     assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
     assert found.winner == second, "the other has a seed under which it does not train"
-    assert [each.failures for each in found.candidates][0] == ()
-    assert "loss/task was nan in epoch 4" in found.candidates[1].failures[0]
+    assert found.candidates[0].failures == ()
+    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
     assert found.candidates[1].search is not None
     assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
 
@@ -277,13 +270,13 @@ def test_memory_that_is_short_for_all_is_tried_for_one(
 ) -> None:
     folder = searched(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 4, "kind": "out_of_memory"}}
+    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "out_of_memory"}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
     found = confirm(home, folder, top=1, seeds=2)
     assert found is not None
     assert len(found.candidates[0].failures) == 1, "it has failed twice: with others and alone"
     errors = (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
-    assert errors.count("MemoryError: simulated in epoch 4") == 1
+    assert errors.count("MemoryError: simulated in epoch 2") == 1
 
 
 def test_nothing_to_compare_is_an_error_that_says_why(
@@ -342,7 +335,7 @@ def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Hom
     folder = searched(home, make_loaded)
     confirm(home, folder, top=1)
     witness = Witness()
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None, num_trials=7)
+    run_session(folder, tracker=witness, listener=witness, teacher_weights=None, num_trials=5)
     assert set(witness.figures) == {METRIC}
 
 

@@ -25,6 +25,7 @@ NUM_RESAMPLES = 1000
 MIN_SEEDS = 3
 """With fewer the interval is honest and useless: the t quantile is 12.7 for two seeds, and there is none for one."""
 _MOST_SEEDS = 1000
+_CHANGED = "the runs were scored on different images: the data has changed meanwhile"
 
 
 class Verdict(enum.StrEnum):
@@ -93,41 +94,69 @@ def draw_counts(num_images: int, *, num_resamples: int, generator: np.random.Gen
     return np.concatenate([np.ones((1, num_images), np.int32), drawn_RI.astype(np.int32)])
 
 
-def measure_gain(
-    students: Mapping[int, MatchTable],
-    controls: Mapping[int, MatchTable],
-    metric: str,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    random_seed: int = 0,
-) -> Gain:
-    """The gain of a student over its control and its interval.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResampledRuns:
+    """The runs of one arm, scored on resamples of the images.
 
-    The images are resampled, the same for both arms and for all seeds, and the metric is computed anew on each
-    resample.
+    Attributes:
+        metric: one of ``METRICS``.
+        image_ids_I: the images.
+        scores: seed to its scores, shape (1 + R,); the first is on the split itself.
+    """
+
+    metric: str
+    image_ids_I: NDArray[np.int64]
+    scores: dict[int, Floats]
+
+
+def resample_runs(
+    tables: Mapping[int, MatchTable], metric: str, *, num_resamples: int = NUM_RESAMPLES, random_seed: int = 0
+) -> ResampledRuns:
+    """Score runs on resamples of their images: the same resamples for all arms that are given the same random seed.
 
     Args:
-        students: seed to the matches of the student that was trained with it.
-        controls: seed to the matches of its control; seeds that only one of the two has are left out.
+        tables: seed to the matches of the student that was trained with it.
         metric: one of ``METRICS``.
         num_resamples: of the images.
         random_seed: of the resampling.
 
     Raises:
-        StudyError: no seed in common, tables of different images, or no box that the metric is about.
+        StudyError: the tables are of different images, or there is none.
     """
-    seeds = sorted(students.keys() & controls.keys())
-    if not seeds:
-        raise StudyError("the student and its control have no seed in common, so there is nothing to compare")
-    tables = [each for seed in seeds for each in (students[seed], controls[seed])]
-    ids_I = tables[0].image_ids_I
-    if any(not np.array_equal(table.image_ids_I, ids_I) for table in tables):
-        raise StudyError("the student and its control were scored on different images: the data has changed meanwhile")
+    if not tables:
+        raise StudyError("no run has finished, so there is nothing to compare")
+    ids_I = next(iter(tables.values())).image_ids_I
+    if any(not np.array_equal(table.image_ids_I, ids_I) for table in tables.values()):
+        raise StudyError(_CHANGED)
     generator = np.random.default_rng(random_seed)
     counts_RI = draw_counts(len(ids_I), num_resamples=num_resamples, generator=generator)
-    students_SR = np.stack([resampled_scores(students[seed], metric, counts_RI) for seed in seeds])
-    controls_SR = np.stack([resampled_scores(controls[seed], metric, counts_RI) for seed in seeds])
-    return gain_from_scores(seeds, students_SR, controls_SR, metric=metric, num_images=len(ids_I))
+    return ResampledRuns(
+        metric, ids_I, {seed: resampled_scores(table, metric, counts_RI) for seed, table in tables.items()}
+    )
+
+
+def measure_gain(students: ResampledRuns, controls: ResampledRuns) -> Gain:
+    """The gain of a student over its control, paired by seed, image and resample, with its interval.
+
+    Args:
+        students: scored with the same metric, on the same resamples as ``controls``.
+        controls: of the same seeds; seeds that only one of the two has are left out.
+
+    Raises:
+        StudyError: no seed in common, tables of different images, or no box that the metric is about.
+    """
+    seeds = sorted(students.scores.keys() & controls.scores.keys())
+    if not seeds:
+        raise StudyError("the student and its control have no seed in common, so there is nothing to compare")
+    if not np.array_equal(students.image_ids_I, controls.image_ids_I):
+        raise StudyError(_CHANGED)
+    return gain_from_scores(
+        seeds,
+        np.stack([students.scores[seed] for seed in seeds]),
+        np.stack([controls.scores[seed] for seed in seeds]),
+        metric=students.metric,
+        num_images=len(students.image_ids_I),
+    )
 
 
 def gain_from_scores(

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from distune.config.experiment import Experiment
-from distune.evidence.gain import Gain, measure_gain
+from distune.evidence.gain import Gain, measure_gain, resample_runs
 from distune.evidence.words import describe_gain
 from distune.records import Outcome, TrialSpec
 from distune.study.confirmation.arms import Arms, candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.follower import Follower
 from distune.study.confirmation.picture import draw_confirmation
-from distune.study.confirmation.record import Candidate, Confirmation, Look
+from distune.study.confirmation.record import Candidate, Confirmation, ConfirmationFolder, Look
 from distune.study.confirmation.runners import run_jobs_locally, run_jobs_on_ray
 from distune.study.confirmation.verdict import Runs, best_run, rank_candidates, tables_of
 from distune.study.confirmation.work import SeedJob
@@ -136,6 +136,9 @@ def run_confirmation(
                     jobs = _jobs(specs, split, plan.seeds, simulate=identity.simulate)
                     _run_jobs(jobs, identity, loaded.experiment, should_stop=should_stop, heard=follower.follow)
 
+                recorded = _recorded(own, plan, metric, has_test=has_test, simulate=identity.simulate)
+                if recorded is not None:
+                    return recorded
                 work(plan.specs, "search")
                 if should_stop():
                     return None
@@ -151,10 +154,12 @@ def run_confirmation(
                     work([*pair[0], *pair[1]], "test")
                     if should_stop():
                         return None
-                    test = measure_gain(tables_of(pair[0], "test"), tables_of(pair[1], "test"), metric)
+                    scored = [resample_runs(tables_of(runs, "test"), metric) for runs in pair]
+                    test = measure_gain(*scored)
                 found = _conclude(folder, plan, ranking, metric, test, other_looks)
+                _tell(folder, found, tracker)
                 own.write(found)
-                _tell(folder, found, plan, tracker)
+                tracker.log_file(None, own.record_file, "report")
                 return found
         finally:
             follower.interrupt()
@@ -214,7 +219,19 @@ def _conclude(
     )
 
 
-def _tell(folder: StudyFolder, found: Confirmation, plan: ConfirmationPlan, tracker: Tracker) -> None:
+def _recorded(
+    own: ConfirmationFolder, plan: ConfirmationPlan, metric: str, *, has_test: bool, simulate: bool
+) -> Confirmation | None:
+    """The outcome on record, if it is of this very plan and nothing is left to do."""
+    found = own.read()
+    if found is None or (found.seeds, found.metric, found.test is not None) != (plan.seeds, metric, has_test):
+        return None
+    is_same = {arm.number for arm in plan.arms.trials} == {candidate.number for candidate in found.candidates}
+    jobs = _jobs(plan.specs, "search", plan.seeds, simulate=simulate)
+    return found if is_same and all(job.is_done for job in jobs) else None
+
+
+def _tell(folder: StudyFolder, found: Confirmation, tracker: Tracker) -> None:
     """Figures, tags and the picture of the outcome, for the study's own run."""
     final = found.final
     figures = {
@@ -233,7 +250,6 @@ def _tell(folder: StudyFolder, found: Confirmation, plan: ConfirmationPlan, trac
     }
     tracker.log_study(figures, tags)
     tracker.log_file(None, draw_confirmation(folder, found), "report")
-    tracker.log_file(None, folder.confirmation.record_file, "report")
     weights = folder.path / found.weights
     if weights.is_file():
         tracker.log_file(None, weights, "student")

@@ -15,7 +15,7 @@ from distune.records import EpochReport, TrialSpec
 from distune.study.simulation import SimulatedWork
 from distune.training.folder import TrialFolder
 
-_NUM_IMAGES, _BOXES_PER_IMAGE = 250, 4
+_NUM_IMAGES, _BOXES_PER_IMAGE = 150, 2
 _COMMON = 0.9
 """How much of a box's difficulty is its own, and not a matter of luck in one training."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distune.errors import StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.gain import Gain, measure_gain
+from distune.evidence.gain import Gain, measure_gain, resample_runs
 from distune.evidence.matches import MatchTable
 from distune.records import Outcome, TrialSpec
 from distune.study.confirmation.arms import Arms
@@ -28,11 +28,13 @@ def rank_candidates(arms: Arms, runs: Runs, metric: str) -> list[Candidate]:
         StudyError: no trial has finished under a seed under which its control has.
     """
     found: list[Candidate] = []
+    tables = {arm.name: tables_of(runs[arm.name], "search") for arm in arms.all}
+    scored = {name: resample_runs(each, metric) for name, each in tables.items() if each}
     for arm in arms.trials:
         control = arms.control_of[arm.number]
         failures = tuple(line for name in (arm.name, control) for line in _failures(runs[name]))
-        students, controls = tables_of(runs[arm.name], "search"), tables_of(runs[control], "search")
-        gain = measure_gain(students, controls, metric) if students.keys() & controls.keys() else None
+        has_pair = tables[arm.name].keys() & tables[control].keys()
+        gain = measure_gain(scored[arm.name], scored[control]) if has_pair else None
         found.append(Candidate(number=arm.number, control=control, search=gain, failures=failures))
     if all(candidate.search is None for candidate in found):
         lines = list(dict.fromkeys(line for candidate in found for line in candidate.failures))
