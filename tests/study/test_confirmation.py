@@ -181,7 +181,9 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert journal(tmp_path / "journal") == lines
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
     assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
-    assert again.specs == again.records == again.points == []
+    assert not again.specs
+    assert not again.records
+    assert not again.points
     assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds)] if found else False
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from distune.data.dataset import Annotations
 from distune.errors import StudyError
 from distune.evidence.average_precision import resampled_scores, score_of
 from distune.evidence.gain import draw_counts
@@ -23,7 +24,8 @@ Scene = tuple[MemoryDataset, list[Prediction]]
 def make_scene(seed: int, num_images: int = 14) -> Scene:
     """Boxes of all sizes, some of them crowd or difficult, and detections that find some of them more or less well."""
     random = np.random.default_rng(seed)
-    images, predictions = [], []
+    images: list[Annotations] = []
+    predictions: list[Prediction] = []
     for index in range(num_images):
         num_boxes = int(random.integers(0, 5))
         corners = random.uniform(0, 200, (num_boxes, 2))

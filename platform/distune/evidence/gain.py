@@ -225,7 +225,8 @@ def _image_variance(resampled_SR: NDArray[np.float64]) -> float:
     if num_seeds < 2:
         return variance_of_mean
     variance_together = float((resampled_SR - mean_R).var(axis=1, ddof=1).sum()) / (num_seeds - 1)
-    return max(0.0, variance_of_mean - variance_together / num_seeds)
+    counted_already: float = variance_together / num_seeds
+    return max(0.0, variance_of_mean - counted_already)
 
 
 def _half_width(variance_seeds: float, variance_images: float, *, num_seeds: int, num_images: int) -> float:
