@@ -12,7 +12,7 @@ from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, progress, trial_table
 from distune.cli.planning import describe_plan, describe_sizes
-from distune.cli.preparation import describe_data, open_data, ready_teacher
+from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, load
 from distune.config.yaml import read_yaml
@@ -28,8 +28,6 @@ from distune.study.session import SessionResult, run_session
 from distune.study.status import best, find_study, read_study
 from distune.study.warm_start import warm_start as warm_start_from
 from distune.study.warm_start import with_first
-from distune.tracking.build import build_tracker
-from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
@@ -155,16 +153,7 @@ def _work(
     from distune.study.summary import draw_front_of, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
-    tracker: Tracker = NullTracker()
-    if experiment.tracking.enabled:
-        tracker = build_tracker(
-            experiment.tracking,
-            home=home,
-            study_folder=folder.path,
-            study=folder.name,
-            study_key=identity.tracking_key,
-            experiment=experiment.name,
-        )
+    tracker = open_tracker(folder, experiment, home)
     teacher_score = None if teacher is None else teacher.metrics.get(identity.metric)
     with contextlib.closing(tracker):
         with watching(experiment, identity.metric, num_trials or folder.num_trials(experiment)) as listener:
@@ -196,7 +185,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         out.print(f"teacher: {status.metric} {teacher:.1f}")
     with contextlib.suppress(StudyError):
         winner, gain = best(status)
-        compared = "" if gain is None else f", {gain:+.1f} against the control (one seed: no proof yet)"
+        compared = "" if gain is None else f", {gain:+.1f} against the control (not confirmed yet)"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
         weights = folder.trial(winner.number).best_checkpoint
         if weights.is_file():
@@ -209,6 +198,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
     if result.state == "interrupted":
         raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")
     out.print(f"look at it: distune ui {folder.name}    distune status {folder.name}    distune best {folder.name}")
+    out.print(f"is the gain real? distune confirm {folder.name}")
 
 
 class InterruptedSessionError(UsageError):

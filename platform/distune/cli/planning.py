@@ -32,6 +32,11 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
         f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
         f"{search.sampler.kind} proposes over {search.space}",
     ]
+    if plan.num_controls == 0:
+        lines.append(
+            "warning: search.controls = 0: without a control nothing is known about a gain before distune confirm, "
+            "which trains controls of its own"
+        )
     if plan.num_configurations is not None:
         lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]

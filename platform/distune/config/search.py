@@ -107,8 +107,9 @@ class SearchSettings(Settings):
     study looks for all students that no other one beats in everything. Trials are stopped by the metric alone."""
     num_trials: int = Field(20, ge=1)
     """In total, over all sessions of the study. Controls come on top."""
-    controls: int = Field(1, ge=1)
-    """Trials without distillation, with equal budget, the first with the same seed as the trials."""
+    controls: int = Field(1, ge=0)
+    """Trials without distillation, with equal budget, the first with the same seed as the trials. With 0 the study says
+    nothing about a gain until it is confirmed."""
     defaults_first: bool = True
     """The experiment's own values are the first trial."""
     first: list[dict[str, ParameterValue]] = []

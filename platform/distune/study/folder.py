@@ -17,6 +17,7 @@ from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
+from distune.study.confirmation.record import ConfirmationFolder
 from distune.training.folder import TrialFolder, write_atomically
 
 _LOG = logging.getLogger(__name__)
@@ -121,6 +122,11 @@ class StudyFolder:
     def trials(self) -> Path:
         """Holds one folder per trial."""
         return self.path / "trials"
+
+    @property
+    def confirmation(self) -> ConfirmationFolder:
+        """Trials trained again on fresh seeds, and what that has shown."""
+        return ConfirmationFolder(self.path / "confirmation")
 
     def trial(self, number: int) -> TrialFolder:
         """The folder of a trial."""

@@ -73,8 +73,7 @@ def run_on_ray(
     Raises:
         ResourceError: Ray cannot be had, or not one trial fits.
     """
-    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
-    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+    with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
@@ -108,6 +107,12 @@ def run_on_ray(
 def _largest_node_cpus() -> float:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
+@contextlib.contextmanager
+def ray_session(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
+    """A connection to Ray for the length of a session, with Ray and Tune as quiet as they can be."""
+    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
+    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+        yield
 
 
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:

@@ -209,7 +209,7 @@ def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tr
         return
     winner, gain = best(status)
     metrics = {status.metric: winner.metrics[status.metric]}
-    if gain is not None:
+    if gain is not None and status.confirmation is None:  # else that one's figures stand
         metrics[f"gain/{experiment.search.metric}"] = gain
     tags = {"best_trial": winner.key}
     if status.front:

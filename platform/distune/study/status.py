@@ -10,6 +10,7 @@ from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
+from distune.study.confirmation.record import Confirmation
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.pareto import pareto_front
@@ -30,6 +31,7 @@ class StudyStatus:
         reason: why it has failed, or has finished with fewer trials than were asked for; None otherwise.
         twins: searched trials that differ in parameters and not in numbers.
         costs: what is minimised beside the metric, such as ``student/latency_ms``; empty for a single objective.
+        confirmation: what training the best again on fresh seeds has shown; None as long as that was not done.
     """
 
     study: str
@@ -39,6 +41,7 @@ class StudyStatus:
     reason: str | None = None
     twins: tuple[Twins, ...] = ()
     costs: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
 
     @property
     def front(self) -> list[TrialRecord]:
@@ -54,6 +57,7 @@ class StudyStatus:
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [twins.to_dict() for twins in self.twins],
             **({"costs": list(self.costs), "front": [trial.number for trial in self.front]} if self.costs else {}),
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
         }
 
 
@@ -109,6 +113,7 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
         reason=note.reason if note is not None and state == note.state else None,
         twins=tuple(watch.groups),
         costs=cost_names(experiment),
+        confirmation=folder.confirmation.read(),
     )
 
 

@@ -155,4 +155,5 @@ class TrialProgress:
             metrics={} if self._best is None else dict(self._best.metrics),
             seed=self.spec.seed,
             reason=reason,
+            label=self.spec.label,
         )

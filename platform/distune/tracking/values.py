@@ -99,6 +99,8 @@ def start_tags(event: TrialStarted) -> dict[str, str]:
         "control": str(event.control).lower(),
         "seed": str(event.seed),
         "num_epochs": str(event.num_epochs),
+        "kind": "search",
+        **event.tags,
     }
 
 
@@ -115,7 +117,9 @@ def end_tags(event: TrialEnded) -> dict[str, str]:
 
 
 def run_name(key: str) -> str:
-    """``trial 7`` or ``control 1``."""
+    """``trial 7``, ``control 1``, or ``confirm 7 seed 1000``."""
+    if key.startswith("confirm-"):
+        return key.replace("-", " ")
     return f"control {key.removeprefix('control-')}" if key.startswith("control-") else f"trial {key}"
 
 
