@@ -110,6 +110,8 @@ class TrialRecord:
         metrics: all metrics of its best epoch by the study's metric, empty before the first report.
         seed: of the student.
         reason: why it failed or diverged, None otherwise.
+        rung: the highest rung that it has reached, in epochs; None before the first, and for controls, which are not
+            judged.
     """
 
     number: int
@@ -121,6 +123,7 @@ class TrialRecord:
     metrics: dict[str, float]
     seed: int
     reason: str | None = None
+    rung: int | None = None
 
     @property
     def key(self) -> str:

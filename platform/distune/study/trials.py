@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import trial_experiment
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
+from distune.study.asha import rungs
 
 _STATES = {
     Outcome.WAITING: TrialState.WAITING,
@@ -37,6 +39,20 @@ def best_epoch(reports: Iterable[EpochReport], metric: str) -> EpochReport | Non
     """The first epoch with the highest finite value of the metric. Its weights are the ones that are kept."""
     finite = [report for report in reports if report.is_finite(metric)]
     return max(finite, key=lambda report: report.metrics[metric], default=None)
+
+
+def rung_reached(scheduler: Mapping[str, Any], *, max_epochs: int, epochs: int) -> int | None:
+    """The highest rung that a trial has reached, in epochs; None before the first, and where there are no rungs.
+
+    Args:
+        scheduler: its settings, as plain data.
+        max_epochs: the whole budget of a trial.
+        epochs: how many it has done.
+    """
+    if scheduler["kind"] != "asha":
+        return None
+    found = rungs(scheduler["grace_epochs"], max_epochs, scheduler["reduction_factor"])
+    return max((rung for rung in found if rung <= epochs), default=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,4 +148,11 @@ class TrialProgress:
             metrics={} if self._best is None else dict(self._best.metrics),
             seed=self.spec.seed,
             reason=reason,
+            rung=self._rung(),
         )
+
+    def _rung(self) -> int | None:
+        if self.spec.control:
+            return None
+        scheduler = self.spec.experiment["search"]["scheduler"]
+        return rung_reached(scheduler, max_epochs=self.spec.num_epochs, epochs=self.epochs)
