@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
 from distune.study.listener import Decision, StudyListener
+from distune.study.ray_handover import Handover
 from distune.study.ray_trainable import RESULT, SIMULATE, SPEC
 from distune.study.watchdog import Watchdog
 from distune.study.work import StepResult
@@ -95,7 +96,7 @@ class EngineSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """The next trial; FINISHED when no more is to be started."""
         spec = self._bridge.next_trial()
-        return Searcher.FINISHED if spec is None else {SPEC: spec, SIMULATE: self._simulate}
+        return Searcher.FINISHED if spec is None else {SPEC: Handover(spec), SIMULATE: self._simulate}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine."""
@@ -124,6 +125,11 @@ class EngineScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker has died, or has raised because it is spoilt."""
         self._bridge.died(_key(trial), describe_death(_error(trial)))
+        trial.config[SPEC].release()
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial is over."""
+        trial.config[SPEC].release()
 
 
 class EngineStopper(Stopper):
