@@ -10,7 +10,7 @@ SQLite storage for Optuna. Both have the same space, rungs, metrics and number o
 Costs are CPU time of the driver's process, all its threads included, and time on the clock until all has been logged.
 
 Growth is of ours alone, in several sizes of study: cost per trial over the whole study and over tenths of it, of the
-process and of the thread that the study runs in (a thread of its own sends to MLflow, and may lag behind), and the resident
+process and of the thread that the study runs in (another sends to MLflow, and may lag behind), and the resident
 memory that the driver gains per trial (Linux only). ``--runner local`` measures the engine without Ray; the driver then
 makes up the curves as well.
 
