@@ -51,11 +51,20 @@ def test_moves_slowly_starts_at_the_first_and_ignores_what_is_not_finite() -> No
     balance = GradientBalance(["a", "b"])
     maps = [torch.zeros(1, requires_grad=True)]
     factors = []
-    for task, a in ((2.0, 0.0), (2.0, 4.0), (2.0, 8.0), (2.0, float("nan"))):
+    for task, a in ((2.0, 0.0), (2.0, 4.0), (2.0, 8.0), (2.0, 0.0), (2.0, float("nan"))):
         balance.measure(task * maps[0].sum(), {"a": a * maps[0].sum()}, maps)
         factors.append(float(balance.factor("a")))
-    assert factors == pytest.approx([0.0, 0.5, 2 / 4.8, 2 / 4.8])
+    mean = 4.0**0.8 * 8.0**0.2
+    assert factors == pytest.approx([0.0, 0.5, 2 / mean, 2 / mean, 2 / mean])
     assert float(balance.factor("b")) == 0
+
+
+def test_an_untrained_first_step_is_soon_forgotten() -> None:
+    balance = GradientBalance(["a"])
+    maps = [torch.zeros(1, requires_grad=True)]
+    for length in (1e5, *[1.0] * 8):
+        balance.measure(maps[0].sum(), {"a": length * maps[0].sum()}, maps)
+    assert float(balance.factor("a")) > 0.1
 
 
 def gradients(objective: Objective, batch: tuple[StudentTaps, TeacherTaps]) -> tuple[dict[str, float], float]:

@@ -25,6 +25,7 @@ BASE: dict[str, Any] = {
 CHANGES: dict[str, Any] = {
     "preset": "gkd_released",
     "pooling": "crop",
+    "standardise": "channel",
     "prototypes.per_class": 2,
     "prototypes.selector": "kmeans",
     "prototypes.alpha": 0.0,

@@ -143,7 +143,7 @@ class Bench:
         def should_stop() -> bool:
             return stop_after_epochs is not None and len(self.witness.decisions) - before >= stop_after_epochs
 
-        run_locally(engine, simulate=True, should_stop=should_stop)
+        run_locally(engine, simulate=True, should_stop=should_stop, listener=self.witness)
         return engine
 
     def known(self) -> dict[int, KnownTrial]:
@@ -157,6 +157,22 @@ class Bench:
     def states(self) -> list[TrialState]:
         """The states of the searched trials in order."""
         return [trial.state for number, trial in sorted(self.known().items()) if number >= 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """An epoch that a simulated worker has computed, from its journal."""
+
+    key: str
+    epoch: int
+    began_at: float
+    ended_at: float
+
+
+def read_journal(path: Path) -> list[Computed]:
+    """All epochs computed, in the order of their ends."""
+    rows = (line.split() for line in path.read_text().splitlines())
+    return [Computed(key, int(epoch), float(began_at), float(ended_at)) for key, epoch, began_at, ended_at in rows]
 
 
 MakeLoaded = Callable[..., LoadedExperiment]

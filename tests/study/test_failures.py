@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from distune.errors import DataError, TrialError
-from distune.study.failures import MAX_SAME_FAILURES, FailureStreak, describe_failure, spoils_process
+from distune.study.failures import MAX_SAME_FAILURES, FailureStreak, describe_failure, spoils_process, streak_after
 
 
 class OutOfMemoryError(RuntimeError):
@@ -28,6 +30,12 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (DataError("a.jpg: corrupt"), "data: a.jpg: corrupt"),
         (TrialError("the checkpoint does not fit"), "the checkpoint does not fit"),
         (KeyError("boxes"), "bug: KeyError: 'boxes'"),
+        (OSError(errno.ENOSPC, "No space left on device"), "storage: [Errno 28] No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "storage: [Errno 30] Read-only file system"),
+        (caused(TrialError("last.pt: not written"), OSError(errno.ENOSPC, "full")), "storage: last.pt: not written"),
+        (RuntimeError("unable to write: No space left on device (28)"), "storage: unable to write"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "bug: FileNotFoundError"),
+        (DataError("s3://key:secret@bucket/a.jpg: corrupt"), "data: s3://***@bucket/a.jpg: corrupt"),
     ],
 )
 def test_reasons(error: Exception, reason: str) -> None:
@@ -56,3 +64,24 @@ def test_anything_else_breaks_a_streak(other: str | None) -> None:
     else:
         streak.failed(other)
     assert not streak.failed("bug")
+
+
+def test_torch_s_error_on_a_full_disk_is_traced_to_the_disk() -> None:
+    """It raises one of its own while it handles the disk's, without naming it as the cause."""
+    error = RuntimeError("unexpected pos 704 vs 598")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    assert describe_failure(error) == "storage: unexpected pos 704 vs 598"
+    error.__suppress_context__ = True
+    assert describe_failure(error).startswith("bug: ")
+
+
+def test_a_streak_goes_on_over_the_border_of_two_sessions() -> None:
+    streak = streak_after(["bug: 1", None, *["bug: 2"] * (MAX_SAME_FAILURES - 1)])
+    assert streak.failed("bug: 3")
+    assert not streak_after([*["bug: 2"] * (MAX_SAME_FAILURES - 1), None]).failed("bug: 3")
+
+
+def test_a_streak_that_has_ended_the_study_is_over() -> None:
+    """Else a study could never be resumed: its first failure would end it again."""
+    streak = streak_after(["bug: 1"] * MAX_SAME_FAILURES)
+    assert [streak.failed("bug: 1") for _ in range(MAX_SAME_FAILURES)] == [False] * (MAX_SAME_FAILURES - 1) + [True]

@@ -26,7 +26,7 @@ from distune.study.ray_trainable import limit_threads
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
-from study.bench import MakeBench, MakeLoaded, Witness
+from study.bench import Computed, MakeBench, MakeLoaded, Witness, read_journal
 
 pytestmark = pytest.mark.ray
 
@@ -36,7 +36,12 @@ MISHAPS = {
     "5": {"epoch": 1, "kind": "error"},
     "6": {"epoch": 1, "kind": "nan"},
     "7": {"epoch": 1, "kind": "device_error"},
+    "8": {"epoch": 2, "kind": "kill", "once": True},
+    "9": {"epoch": 3, "kind": "out_of_memory", "once": True},
+    "10": {"epoch": 1, "kind": "out_of_memory"},
 }
+CUT_OFF = {("3", 2): 2, ("5", 1): 1, ("7", 1): 1, ("8", 2): 1, ("9", 3): 1, ("10", 1): 2}
+"""Epochs that these mishaps cut off, and how often."""
 SESSION = """
 import sys
 from pathlib import Path
@@ -91,6 +96,7 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert outcomes.pop("3") is Outcome.FAILED
     assert outcomes.pop("5") is Outcome.FAILED
     assert outcomes.pop("7") is Outcome.FAILED
+    assert outcomes.pop("10") is Outcome.FAILED
     assert outcomes.pop("6") is Outcome.DIVERGED
     assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
     known = bench.known()
@@ -99,16 +105,28 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
     assert "Traceback" in (bench.folder("5").path / "error.txt").read_text()
 
-    lines = [line.split() for line in journal.read_text().splitlines()]
-    computed = Counter((key, int(epoch)) for key, epoch in lines)
-    assert set(computed.values()) == {1}
-    assert set(computed) - set(bench.witness.points) == {("3", 2), ("5", 1), ("7", 1)}, (
-        "only what a mishap cut off is missing"
-    )
+    assert known[10].reason == "out of memory: simulated in epoch 1"
+    assert [len(known[number].setbacks) for number in (3, 5, 7, 8, 9, 10)] == [1, 0, 0, 1, 1, 1]
+    assert "trial 8: worker died" in "\n".join(bench.witness.messages)
+
+    computed = Counter((each.key, each.epoch) for each in read_journal(journal))
+    assert computed - Counter(bench.witness.points) == CUT_OFF, "only what a mishap cut off was computed for nothing"
     assert max(Counter(bench.witness.points).values()) == 1
+    assert_alone("9", read_journal(journal))
+    assert_alone("10", read_journal(journal))
     for key in bench.witness.outcomes():
         reports = bench.folder(key).reports()
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+
+
+def assert_alone(key: str, computed: list[Computed]) -> None:
+    """After it ran out of memory, nobody else computed anything while this trial did."""
+    mine = [each for each in computed if each.key == key]
+    again = mine[[each.epoch for each in mine].index(mine[0].epoch if key == "10" else 3) + 1 :]
+    assert again
+    begin, end = again[0].began_at, again[-1].ended_at
+    others = {each.key for each in computed if each.key != key and each.began_at < end and each.ended_at > begin}
+    assert not others, f"trial {key} was not alone"
 
 
 def test_the_engine_s_errors_come_out_as_they_are(
@@ -194,8 +212,8 @@ def test_a_signal_and_a_resume(
     assert status.state == "finished"
     assert len(status.trials) == 6
     assert all(trial.state is not TrialState.RUNNING for trial in status.trials)
-    computed = [tuple(line.split()) for line in journal.read_text().splitlines()]
-    recorded = [(trial.key, str(epoch)) for trial in status.trials for epoch in range(1, trial.epochs + 1)]
-    cut_off = {("0", "2"), ("1", "1"), ("3", "2")}  # by the mishaps of both clusters
-    assert set(computed) - set(recorded) <= cut_off
-    assert {epoch for epoch, count in Counter(computed).items() if count > 1} <= cut_off
+    computed = Counter((each.key, each.epoch) for each in read_journal(journal))
+    recorded = {(trial.key, epoch) for trial in status.trials for epoch in range(1, trial.epochs + 1)}
+    cut_off = {("0", 2), ("1", 1), ("3", 2)}  # by the mishaps of both clusters
+    assert set(computed) - recorded <= cut_off
+    assert {epoch for epoch, count in computed.items() if count > 1} <= cut_off

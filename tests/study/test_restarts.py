@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from distune.records import EpochReport, Outcome, TrialState
+from distune.study.failures import MAX_SAME_FAILURES
 from distune.study.listener import Decision
-from study.bench import METRIC, MakeBench, take, tell
+from study.bench import METRIC, SPACE, MakeBench, take, tell
 
 
 class Crash(BaseException):
@@ -133,3 +135,64 @@ def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_bench: MakeBench
     take(engine)
     take(engine)
     assert bench.folder("0").reports() == []
+
+
+def test_failures_in_a_row_are_counted_over_sessions(make_bench: MakeBench) -> None:
+    """Else a study that is interrupted often enough would fail all its trials and never say why."""
+    bench = make_bench(search={"num_trials": 30})
+    engine = bench.engine()
+    take(engine)
+    for _ in range(MAX_SAME_FAILURES - 1):
+        engine.fail(take(engine).key, "bug: RuntimeError: simulated error in epoch 1")
+    engine.interrupt()
+    assert engine.failure is None
+    again = bench.engine()
+    take(again)
+    again.fail(take(again).key, "bug: RuntimeError: simulated error in epoch 2")
+    assert "10 trials in a row" in (again.failure or "")
+    again.interrupt()
+    third = bench.engine()
+    take(third)
+    third.fail(take(third).key, "bug: RuntimeError: simulated error in epoch 2")
+    assert third.failure is None, "who resumes has mended something"
+
+
+def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    (bench.trials / "0" / "trial.json").unlink()
+    again = bench.engine()
+    take(again)
+    take(again)
+    assert json.loads((bench.trials / "0" / "trial.json").read_text())["params"] == spec.params
+
+
+@pytest.mark.parametrize("number", [0, 1, 6])
+@pytest.mark.parametrize("num_chosen", [0, 1, 2, 3])
+def test_a_trial_cut_off_while_its_values_were_chosen_gets_the_same_ones(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, number: int, num_chosen: int
+) -> None:
+    """Its own, those of the first random samples, and those of the sampler's model."""
+    undisturbed = make_bench(search={"num_trials": 7})
+    undisturbed.run()
+    bench = make_bench(search={"num_trials": 7})
+    bench.trials = bench.trials.with_name("disturbed")
+    real = bench.storage.set_trial_param
+    calls = 0
+
+    def killed(*arguments: Any) -> None:
+        nonlocal calls
+        if calls == number * len(SPACE["parameters"]) + num_chosen:
+            raise Crash
+        calls += 1
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.storage, "set_trial_param", killed)
+        with pytest.raises(Crash):
+            bench.run()
+    assert len(bench.known()[number].params) == num_chosen
+    bench.run()
+    assert {n: t.params for n, t in bench.known().items()} == {n: t.params for n, t in undisturbed.known().items()}

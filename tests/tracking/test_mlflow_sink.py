@@ -109,6 +109,15 @@ def apply_each(sink: MlflowSink, events: list[Event]) -> None:
         sink.apply([event])
 
 
+def test_a_run_is_found_again_whatever_tags_it_is_given(store: Store) -> None:
+    """Once, the second session replaced the tag that the parent is found by, and the third made another parent."""
+    begin = StudyStarted(at_ms=BEGIN_MS, params={}, tags={"study_key": "another", "trial_key": "x", "study": "y"})
+    for _ in range(3):
+        store.sink().apply([begin])
+    assert len(store.runs()) == 1
+    assert store.run("cells").data.tags["distune.study_key"] == "key-1"
+
+
 def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
     parent, control, trial = store.run("cells"), store.run("control 1"), store.run("t007")

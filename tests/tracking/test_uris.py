@@ -18,6 +18,13 @@ from distune.tracking.uris import check_uri, is_database, is_server, redact_uri,
         ("mysql://db/mlflow?user=ann&password=secret&ssl=1", "mysql://db/mlflow?user=ann&password=***&ssl=1"),
         ("sqlite:////home/ann/runs/mlflow.db", "sqlite:////home/ann/runs/mlflow.db"),
         ("http://host/path@2x", "http://host/path@2x"),
+        ("http://host:5000/path@2x", "http://host:5000/path@2x"),
+        ("postgresql://ann:se/secret/ret@db/mlflow", "postgresql://***@db/mlflow"),
+        ("https://host/api?access_token=secret&x=1", "https://host/api?access_token=***&x=1"),
+        ("s3://bucket/a?X-Amz-Signature=secret", "s3://bucket/a?X-Amz-Signature=***"),
+        ("s3://key:secret@bucket/a: no such key", "s3://***@bucket/a: no such key"),
+        ("mysql://db/x?ssl_key=a&AWS_SECRET_ACCESS_KEY=secret", "mysql://db/x?ssl_key=a&AWS_SECRET_ACCESS_KEY=***"),
+        ("uri: postgresql://ann:secret@db/x\nexperiment: null", "uri: postgresql://***@db/x\nexperiment: null"),
     ],
 )
 def test_secrets_are_not_shown(text: str, shown: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> Non
     run.run_epoch()
     run.run_epoch()
     folder = TrialFolder(tmp_path)
-    folder.truncate(1)
+    folder.keep(lambda report: report.epoch == 1)
     with folder.metrics_file.open("ab") as file:
         file.write(b'{"epoch": 2, "met')
     again = solo(each, tmp_path)
@@ -202,13 +203,52 @@ def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> Non
     assert [report.epoch for report in folder.reports()] == [1, 2]
 
 
-def test_a_damaged_checkpoint_starts_the_trial_anew(tmp_path: Path) -> None:
+def flip(path: Path) -> None:
+    """Damage what a reader of tensors does not notice: some bits in the middle."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [tear, flip, Path.unlink])
+def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     each = bench(small_experiment())
-    solo(each, tmp_path).run_epoch()
-    (tmp_path / "last.pt").write_bytes(b"torn")
+    whole = solo(each, tmp_path / "whole")
+    expected = [whole.run_epoch() for _ in range(3)]
+    folder = TrialFolder(tmp_path / "hurt")
+    for _ in range(2):
+        solo(each, folder.path).run_epoch()
+    before = folder.reports()
+    damage(folder.last_checkpoint)
+    again = solo(each, folder.path)
+    assert again.epochs_done == 1
+    assert "going on from previous.pt" in again.notes[0]
+    assert folder.reports() == before, "what is on record stays on record"
+    reports = [again.run_epoch(), again.run_epoch()]
+    assert [timeless(report.metrics) for report in reports] == [timeless(each.metrics) for each in expected[1:]]
+    assert folder.reports()[:2] == before
+    assert solo(each, folder.path).notes == ()
+
+
+def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
+    each = bench(small_experiment())
+    for _ in range(2):
+        solo(each, tmp_path).run_epoch()
+    folder = TrialFolder(tmp_path)
+    before = folder.reports()
+    folder.last_checkpoint.write_bytes(b"torn")
+    flip(folder.previous_checkpoint)
     again = solo(each, tmp_path)
     assert again.epochs_done == 0
-    assert TrialFolder(tmp_path).reports() == []
+    assert "training starts anew" in again.notes[0]
+    assert timeless(again.run_epoch().metrics) == timeless(before[0].metrics)
+    assert folder.reports() == before
+    assert solo(each, tmp_path).epochs_done == 1
 
 
 def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> None:

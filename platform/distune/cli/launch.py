@@ -133,7 +133,11 @@ def _work(
                 num_trials=num_trials,
             )
         status = read_study(home, folder.name)
-        picture = draw_summary(folder, status, teacher=teacher_score)
+        try:
+            picture = draw_summary(folder, status, teacher=teacher_score)
+        except OSError as error:
+            progress.print(f"report: the picture of the study cannot be kept: {error}", markup=False)
+            picture = None
         if picture is not None:
             tracker.log_file(None, picture, "report")
         if teacher_score is not None:

@@ -10,6 +10,15 @@ import typer
 
 from distune.cli import doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
+from distune.tracking.uris import redact_uri
+
+
+class SecretFreeFormatter(logging.Formatter):
+    """Keeps users, passwords and tokens of addresses out of the log, whichever library writes it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, its traceback included."""
+        return redact_uri(super().format(record))
 
 
 def build_app() -> typer.Typer:
@@ -37,11 +46,13 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line. Exit status 0, 1 (it failed) or 2 (bad usage or a bad file)."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(SecretFreeFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         build_app()()  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)

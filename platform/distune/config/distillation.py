@@ -125,14 +125,16 @@ PRESETS: dict[str, dict[str, Any]] = {
             "global_threshold": 0.2,
             "local_threshold": 0.2,
         },
+        "standardise": "level",
         "global_knowledge": {"weight": 0.3, "unit": "gradient_share"},
-        "local_knowledge": {"weight": 3.0, "unit": "gradient_share", "background_ratio": 4.0},
-        "soft_labels": {"weight": 0.3, "unit": "gradient_share", "temperature": 2.0, "normaliser": "batchmean"},
+        "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
+        "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
         "decay": "linear",
     },
     # What the authors' released code computes.
     "gkd_released": {
         "pooling": "crop",
+        "standardise": "none",
         "prototypes": {"unique": False, "source": {"kind": "sweep"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
         "global_knowledge": {"weight": 0.0, "unit": "raw"},
@@ -149,6 +151,10 @@ class DistillationSettings(Settings):
     preset: Literal["gkd_global", "gkd_released"] = "gkd_global"
     pooling: Literal["roi_align", "crop"] = "roi_align"
     """How an instance's feature is averaged: RoIAlign, or the mean over whole cells as the authors' release does."""
+    standardise: Literal["none", "level", "channel"] = "none"
+    """Scale of both models' maps where terms imitate them: as they are, or with mean 0 and variance 1, where a
+    ``level`` has one scale for all its channels or each ``channel`` its own. Untrained coarse levels may be a hundred
+    times as large as fine ones and then outweigh them."""
     prototypes: PrototypeSettings = PrototypeSettings()
     filter: FilterSettings = FilterSettings()
     global_knowledge: GlobalKnowledgeSettings = GlobalKnowledgeSettings()

@@ -75,6 +75,9 @@ class ResourceSettings(Settings):
     """Trials at a time; None is as many as the machines hold."""
     loader_workers: int = Field(0, ge=0)
     """Processes that read images for one trial; 0 reads in the trial itself."""
+    epoch_timeout_s: float | None = Field(None, gt=0)
+    """A trial fails when an epoch, or opening the trial, takes longer; None waits for ever. Be generous: the first
+    epoch may build what later ones share."""
     address: str | None = None
     """Of a running Ray cluster; None starts Ray on this machine."""
 

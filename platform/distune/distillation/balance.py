@@ -2,7 +2,8 @@
 
 Published weights of distillation terms differ by orders of magnitude, because their normalisers do. The ratio of
 gradients does not depend on a normaliser. It is measured on few steps, since each measurement needs a backward pass
-through the heads, and smoothed over them.
+through the heads, and smoothed over them by a geometric mean: on the first step of an untrained student it may be a
+hundred thousand times what it is on the tenth, and an arithmetic mean would remember that for epochs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _HALF_SCALE = 2.0**12
 
 
 class GradientBalance(nn.Module):
-    """Moving averages of gradient lengths. They are in the state dict, so that a resumed trial goes on alike.
+    """Moving geometric means of gradient lengths. They are in the state dict, so that a resumed trial goes on alike.
 
     Args:
         names: of the terms.
@@ -79,9 +80,9 @@ def gradient_length(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _mixed(average: Tensor, length: Tensor) -> Tensor:
-    """The moving average after one more length. It starts at the first that is not 0, and never takes in a NaN."""
-    mixed = torch.where(average > 0, _MOMENTUM * average + (1 - _MOMENTUM) * length, length)
-    return torch.where(length.isfinite(), mixed, average)
+    """The moving mean after one more length. It starts at the first, and takes in neither 0 nor what is not finite."""
+    mixed = torch.where(average > 0, average**_MOMENTUM * length ** (1 - _MOMENTUM), length)
+    return torch.where((length > 0) & length.isfinite(), mixed, average)
 
 
 def _ratio(length: Tensor, other: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, 
 from distune.distillation.balance import GradientBalance
 from distune.distillation.filtering import InstanceWeights, build_filter
 from distune.distillation.keeper import PrototypeKeeper
+from distune.distillation.map_statistics import PairStatistics
 from distune.distillation.meters import EpochMeans
 from distune.distillation.pooling import PooledFeatures, pool_both
 from distune.distillation.prototypes import Prototypes
@@ -32,8 +33,9 @@ from distune.errors import ConfigError
 class Objective(nn.Module):
     """Joins the terms, the filter and the prototypes of one student.
 
-    Its parameters are the adapters and train with the student. Its state dict holds the prototypes and the harvest as
-    well, so that a resumed trial goes on as if it had not stopped. Epochs count from 0::
+    Its parameters are the adapters and train with the student. Its state dict holds the prototypes, the harvest and
+    the statistics of the maps as well, so that a resumed trial goes on as if it had not stopped. Epochs count
+    from 0::
 
         objective.begin_epoch(epoch, sweep)
         for images, targets in batches:
@@ -103,6 +105,8 @@ class Objective(nn.Module):
             )
         self._shared = {name for name in self._terms if settings.terms[name].unit == "gradient_share"}
         self.balance = GradientBalance(list(self._terms)) if self._terms else None
+        scale = settings.standardise
+        self.statistics = None if scale == "none" else PairStatistics(student_channels, teacher_channels, scale)
         self._epoch = 0
         self._step_of_epoch = 0
         self._factor = 0.0
@@ -215,7 +219,7 @@ class Objective(nn.Module):
         if prototypes is not None:
             representations = Representations(features(), prototypes, instances.labels_N)
         weights = self._ones(instances) if representations is None else self._filter(representations)
-        return Step(student, teacher, self._strides, weights, representations, features)
+        return Step(student, teacher, self._strides, weights, representations, features, self.statistics)
 
     def _pool(self, student: View, teacher: View, instances: Instances, *, with_gradient: bool) -> PooledFeatures:
         return pool_both(

@@ -18,6 +18,7 @@ from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
 from distune.distillation.alignment import align
 from distune.distillation.filtering import InstanceWeights
+from distune.distillation.map_statistics import PairStatistics
 from distune.distillation.masks import weight_of_cells
 from distune.distillation.pooling import PooledFeatures
 from distune.distillation.representation import Representations
@@ -34,6 +35,7 @@ class Step:
         weights: of each instance on each of these levels.
         representations: the instances on the prototypes; None while there are no prototypes.
         features: gives the pooled features of the instances, the student's with gradient; computed once.
+        statistics: of both models' maps; None where they are imitated as they are.
     """
 
     student: StudentTaps
@@ -42,7 +44,11 @@ class Step:
     weights: InstanceWeights
     representations: Representations | None
     features: Callable[[], PooledFeatures]
+    statistics: PairStatistics | None = None
     _aligned: dict[int, Tensor] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _standardised: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def instances(self) -> Instances:
@@ -67,6 +73,15 @@ class Step:
                 size=(height, width),
             )
         return student_BDHW, self._aligned[level]
+
+    def imitated(self, level: int) -> tuple[Tensor, Tensor]:
+        """As ``maps``, but as terms imitate them: standardised where there are statistics."""
+        student_BDHW, teacher_BEHW = self.maps(level)
+        if self.statistics is None:
+            return student_BDHW, teacher_BEHW
+        if level not in self._standardised:
+            self._standardised[level] = self.statistics.take(level, student_BDHW, teacher_BEHW)
+        return self._standardised[level]
 
     def local_weights(self, *, robust: bool) -> Tensor:
         """The weight of each instance on each level in the local terms, (L, N); 1 when not ``robust``."""

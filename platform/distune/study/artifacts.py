@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from distune.records import Outcome
+from distune.study.folder import StudyFolder
 from distune.tracking.tracker import Tracker
-from distune.training.folder import TrialFolder
+from distune.tracking.uris import redact_uri
+from distune.training.folder import TrialFolder, write_atomically
 
 ERROR_FILE = "error.txt"
 """Traceback of a trial that failed."""
@@ -29,6 +31,21 @@ def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, s
     return [(path, target) for path, target in found if path.is_file()]
 
 
+def log_settings(folder: StudyFolder, tracker: Tracker) -> None:
+    """Hand the experiment and the space of a study to the tracker, without the secrets that addresses may hold.
+
+    The experiment in the study's folder needs them, to go on; whoever sees the runs does not.
+    """
+    text = folder.experiment_file.read_text(encoding="utf-8")
+    shown = redact_uri(text)
+    path = folder.experiment_file
+    if shown != text:
+        path = folder.path / "report" / path.name
+        write_atomically(path, shown.encode())
+    tracker.log_file(None, path, "")
+    tracker.log_file(None, folder.space_file, "")
+
+
 def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder, outcome: Outcome) -> None:
     """Hand the files of a trial that has ended to the tracker."""
     for path, target in trial_artifacts(folder, outcome):
@@ -36,7 +53,8 @@ def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder, outcome: Outc
 
 
 def clean_up(folder: TrialFolder, outcome: Outcome) -> None:
-    """Remove the weights of a trial that was stopped or has diverged: nobody is going to use them."""
+    """Remove what nobody is going to use: the last but one state, and all weights of a trial stopped or diverged."""
+    folder.previous_checkpoint.unlink(missing_ok=True)
     if outcome in (Outcome.STOPPED, Outcome.DIVERGED):
         folder.last_checkpoint.unlink(missing_ok=True)
         for path in (folder.best_checkpoint, *folder.prototype_files()):

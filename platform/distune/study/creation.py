@@ -16,8 +16,9 @@ from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.folder import Runner, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
-from distune.study.storage import open_database, open_studies
+from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
 from distune.study.trials import metric_name
+from distune.tracking.uris import redact_uri
 
 
 def create_study(
@@ -51,11 +52,10 @@ def create_study(
         metric=metric_name(loaded.experiment),
         version=distune.__version__,
     )
-    home.studies.mkdir(parents=True, exist_ok=True)
     fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
     try:
-        fresh.path.mkdir()
-        fresh.experiment_file.write_text(write_yaml(loaded.experiment.to_dict()), encoding="utf-8")
+        fresh.path.mkdir(parents=True)
+        _write_experiment(fresh, loaded)
         fresh.space_file.write_text(write_yaml(loaded.space.to_dict()), encoding="utf-8")
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
         with open_database(fresh.database) as storage:
@@ -63,9 +63,18 @@ def create_study(
         if target.path.exists():
             _remove(target)
         _rename(fresh.path, target)
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"study {name} cannot be made in {home.studies}: {reason_of(error)}") from error
     finally:
         shutil.rmtree(fresh.path, ignore_errors=True)
     return target
+
+
+def _write_experiment(study: StudyFolder, loaded: LoadedExperiment) -> None:
+    """For this user's eyes alone when an address in it holds a secret."""
+    text = write_yaml(loaded.experiment.to_dict())
+    study.experiment_file.touch(mode=0o600 if redact_uri(text) != text else 0o666)
+    study.experiment_file.write_text(text, encoding="utf-8")
 
 
 def _remove(study: StudyFolder) -> None:

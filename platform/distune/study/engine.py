@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from distune.config.load import LoadedExperiment
@@ -19,9 +20,10 @@ from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_k
 from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
 from distune.study.asha import build_asha
 from distune.study.defaults import default_values
-from distune.study.failures import MAX_SAME_FAILURES, FailureStreak
+from distune.study.failures import MAX_SAME_FAILURES, STORAGE, is_of_kind, streak_after
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
+from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.trials import SpecMaker, TrialProgress, metric_name
 from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
@@ -48,6 +50,7 @@ class StudyEngine:
 
     Attributes:
         failure: why the study has ended itself, None as long as it has not.
+        obstacle: why this session cannot go on, though a later one may; None as long as it can.
     """
 
     def __init__(
@@ -62,14 +65,17 @@ class StudyEngine:
     ) -> None:
         experiment = loaded.experiment
         self.failure: str | None = None
+        self.obstacle: str | None = None
         self._ledger, self._specs, self._tracker, self._listener = ledger, specs, tracker, listener
         self._metric = metric_name(experiment)
         self._asha = build_asha(experiment.search.scheduler, experiment.training.epochs)
-        self._streak = FailureStreak()
         self._in_flight: dict[str, TrialProgress] = {}
+        self._again: deque[TrialSpec] = deque()
         self._is_interrupted = False
 
         known = ledger.known()
+        ended = sorted((trial for trial in known if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
+        self._streak = streak_after((trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended)
         self._twins = self._watch(known)
         started = [trial for trial in known if trial.state is not TrialState.WAITING]
         self._left_over = deque(trial for trial in started if trial.state is TrialState.RUNNING)
@@ -87,6 +93,10 @@ class StudyEngine:
         """Keys of the trials that have been given out and have not ended."""
         return tuple(self._in_flight)
 
+    def is_alone(self, key: str) -> bool:
+        """Whether no other trial may be on the device of this one, which ran out of memory in company."""
+        return key in self._in_flight and must_be_alone(self._in_flight[key].setbacks)
+
     @property
     def is_over(self) -> bool:
         """Whether all trials that were asked for have ended, or the study has failed and nothing is in flight."""
@@ -95,12 +105,15 @@ class StudyEngine:
         return self.failure is not None or (self._controls_to_start <= 0 and self._trials_to_start <= 0)
 
     def next_trial(self) -> TrialSpec | None:
-        """Give out the next trial to work on; None when there is none left, and after a failure or an interruption.
+        """Give out the next trial to work on; None when there is none to start now, and when the session is to end.
 
-        A trial of an earlier session goes on after the epochs in its folder. Where they show that it is over already,
-        or where the chosen values do not go together, the trial is ended here and the next one is given out.
+        A trial that is to be tried again comes first. One of an earlier session goes on after the epochs in its folder.
+        Where they show that it is over already, or where the chosen values do not go together, the trial is ended here
+        and the next one is given out.
         """
-        while self.failure is None and not self._is_interrupted:
+        while self.failure is None and self.obstacle is None and not self._is_interrupted:
+            if self._again:
+                return self._again.popleft()
             if self._left_over:
                 spec = self._go_on(self._left_over.popleft())
             elif self._controls_to_start > 0:
@@ -138,9 +151,27 @@ class StudyEngine:
         return Decision.STOP
 
     def fail(self, key: str, reason: str) -> None:
-        """End a trial because of an error, in words of ``describe_failure``. One that is over is left as it is."""
+        """The attempt at a trial has failed. It is given out again where that may help, and ended where not.
+
+        Trouble with the disk is nobody's fault: the trial stays in flight, and ``obstacle`` says that the session is to
+        end. A trial that is over is left as it is.
+
+        Args:
+            key: of a trial that was given out. Nobody works on it any more.
+            reason: in words of ``describe_failure``.
+        """
         progress = self._in_flight.get(key)
-        if progress is not None:
+        if progress is None:
+            return
+        setback = Setback(reason=reason, epochs=progress.epochs)
+        if is_of_kind(reason, STORAGE):
+            self.obstacle = self.obstacle or f"trial {key}: {reason}"
+        elif may_try_again(setback, progress.setbacks):
+            progress.setbacks.append(setback)
+            self._ledger.record_setbacks(progress.spec.number, progress.setbacks)
+            self._again.append(progress.spec)
+            self._listener.message(describe_setback(key, setback))
+        else:
             self._end(progress, Outcome.FAILED, reason)
 
     def interrupt(self) -> None:
@@ -190,7 +221,7 @@ class StudyEngine:
         if folder.is_dir():
             # Left behind by a crash before Optuna had recorded the trial; its values were others.
             shutil.rmtree(folder)
-        write_atomically(folder / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+        _write_trial_file(spec)
         progress = self._start(spec)
         if problem is None:
             return spec
@@ -200,8 +231,11 @@ class StudyEngine:
     def _go_on(self, known: KnownTrial) -> TrialSpec | None:
         """Take up a trial of an earlier session, with what its folder says and Optuna does not know yet."""
         spec, problem = self._specs.make(known.number, self._ledger.complete_params(known))
+        if not (Path(spec.folder) / TRIAL_FILE).is_file():
+            _write_trial_file(spec)  # cut off between the record in Optuna and the file
         reports = TrialFolder(Path(spec.folder)).reports()
-        progress = self._start(spec, [report for report in reports if report.epoch in known.scores])
+        on_record = [report for report in reports if report.epoch in known.scores]
+        progress = self._start(spec, on_record, known.setbacks)
         ending: Ending | None = None if known.ending is None else (known.ending, known.reason)
         for report in reports:
             if report.epoch > progress.epochs and ending is None:
@@ -215,10 +249,12 @@ class StudyEngine:
         self._end(progress, *ending)
         return None
 
-    def _start(self, spec: TrialSpec, reports: list[EpochReport] | None = None) -> TrialProgress:
-        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric)
+    def _start(
+        self, spec: TrialSpec, reports: Iterable[EpochReport] = (), setbacks: Iterable[Setback] = ()
+    ) -> TrialProgress:
+        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric, setbacks)
         self._tracker.start_trial(spec)
-        for report in reports or []:
+        for report in reports:
             progress.take(report)
             self._tracker.log_epoch(spec.key, report)
         self._listener.trial_started(spec)
@@ -265,3 +301,7 @@ class StudyEngine:
             self._streak.ended_well()
         elif self._streak.failed(reason or ""):
             self.failure = f"{MAX_SAME_FAILURES} trials in a row failed for the same reason: {reason}"
+
+
+def _write_trial_file(spec: TrialSpec) -> None:
+    write_atomically(Path(spec.folder) / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())

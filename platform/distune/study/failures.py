@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from distune.errors import DataError, DistuneError, TrialError
+from distune.tracking.uris import redact_uri
 
 MAX_SAME_FAILURES = 10
 """So many failures in a row with the same reason end a study."""
 
+OUT_OF_MEMORY, DATA, STORAGE, WORKER_DIED, BUG = "out of memory", "data", "storage", "worker died", "bug"
+
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+_STORAGE_PHRASES = ("no space left on device", "read-only file system", "disk quota exceeded")
 
 
 class StudyFailedError(DistuneError):
@@ -18,20 +24,37 @@ class StudyFailedError(DistuneError):
 
 
 def describe_failure(error: BaseException) -> str:
-    """The reason of a failure: what kind it is, then the error's own words, on one line.
+    """The reason of a failure: what kind it is, then the error's own words, on one line and without secrets.
 
-    The kinds are ``out of memory``, ``data`` and ``bug``. An error that says on purpose why the trial cannot go on
-    (``TrialError``) speaks for itself.
+    The kinds are ``out of memory``, ``storage``, ``data`` and ``bug``. An error that says on purpose why the trial
+    cannot go on (``TrialError``) speaks for itself. ``worker died`` is said by those who saw it.
     """
     chain = list(_chain(error))
-    words = " ".join(str(error).split()) or "no message"
+    words = redact_uri(" ".join(str(error).split())) or "no message"
     if any(_is_memory(link) for link in chain):
-        return f"out of memory: {words}"
+        return f"{OUT_OF_MEMORY}: {words}"
+    if any(is_storage_trouble(link) for link in chain):
+        return f"{STORAGE}: {words}"
     if any(isinstance(link, DataError) for link in chain):
-        return f"data: {words}"
+        return f"{DATA}: {words}"
     if isinstance(error, TrialError):
         return words
-    return f"bug: {type(error).__name__}: {words}"
+    return f"{BUG}: {type(error).__name__}: {words}"
+
+
+def is_of_kind(reason: str, kind: str) -> bool:
+    """Whether a reason of ``describe_failure`` is of a kind."""
+    return reason.startswith(f"{kind}:")
+
+
+def is_storage_trouble(error: BaseException) -> bool:
+    """Whether a file could not be written or read because of the disk: full, read-only or broken.
+
+    No trial is to blame for that, and every trial would fail of it.
+    """
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _STORAGE_PHRASES)
 
 
 def spoils_process(error: BaseException) -> bool:
@@ -58,11 +81,29 @@ class FailureStreak:
         self._count = 0
 
 
+def streak_after(reasons: Iterable[str | None]) -> FailureStreak:
+    """The streak that earlier sessions have left.
+
+    Args:
+        reasons: of the trials in the order in which they ended, None for each that did not fail.
+
+    Returns:
+        A streak that goes on over the border between two sessions. One that has ended the study already is over: who
+        resumes such a study has mended something, and it gets another ``MAX_SAME_FAILURES`` trials to show that.
+    """
+    streak = FailureStreak()
+    for reason in reasons:
+        if reason is None or streak.failed(reason):
+            streak.ended_well()
+    return streak
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it; on a full disk torch raises an error of its own while it handles the disk's."""
     link: BaseException | None = error
     while link is not None:
         yield link
-        link = link.__cause__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _is_memory(error: BaseException) -> bool:

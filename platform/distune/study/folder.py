@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
 from distune.training.folder import TrialFolder, write_atomically
+
+_LOG = logging.getLogger(__name__)
 
 Runner = Literal["ray", "local"]
 StudyState = Literal["running", "finished", "interrupted", "failed"]
@@ -114,8 +117,12 @@ class StudyFolder:
         return TrialFolder(self.trials / trial_key(number))
 
     def identity(self) -> StudyIdentity:
-        """Read what was decided at creation."""
-        return StudyIdentity(**_read_json(self.study_file))
+        """Read what was decided at creation. Raises ``StudyError`` when that was damaged."""
+        values = _read_json(self.study_file)
+        try:
+            return StudyIdentity(**values)
+        except TypeError as error:
+            raise StudyError(f"{self.study_file} does not describe a study: {error}") from None
 
     def load(self) -> LoadedExperiment:
         """The experiment and its space, from the folder's own files. Raises ``ConfigError`` when they were damaged."""
@@ -124,8 +131,14 @@ class StudyFolder:
         return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
 
     def session(self) -> SessionNote | None:
-        """The note of the latest session, None before the first."""
-        return SessionNote(**_read_json(self.session_file)) if self.session_file.is_file() else None
+        """The note of the latest session, None before the first, and when it was damaged: it is nothing but a note."""
+        if not self.session_file.is_file():
+            return None
+        try:
+            return SessionNote(**_read_json(self.session_file))
+        except (StudyError, TypeError):
+            _LOG.warning("%s is damaged and not used; say the total again with --trials", self.session_file)
+            return None
 
     def write_session(self, note: SessionNote) -> None:
         """Replace the note of the session."""
@@ -167,7 +180,7 @@ class StudyFolder:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        values: dict[str, Any] = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     return values

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import optuna
 
@@ -15,8 +15,9 @@ from distune.config.search import SamplerSettings
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
 from distune.study.samplers import build_sampler, suggest
+from distune.study.setbacks import Setback
 
-_OUTCOME, _REASON = "outcome", "reason"
+_OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class KnownTrial:
         reason: why it failed or diverged.
         params: varied path to value, as far as they were chosen.
         scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
+        setbacks: failures after which it was tried again.
+        ended_at: seconds since 1970, None as long as it has not ended.
     """
 
     number: int
@@ -38,6 +41,8 @@ class KnownTrial:
     reason: str | None
     params: dict[str, ParameterValue]
     scores: dict[int, float]
+    setbacks: tuple[Setback, ...] = ()
+    ended_at: float | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -104,8 +109,14 @@ class Ledger:
         """The values of a trial that an earlier session started; those that it had not chosen yet are chosen now."""
         if known.number < 0 or set(known.params) >= set(self._varied):
             return known.params
-        self._searched.sampler = build_sampler(self._sampler, known.number)
-        return self._choose(optuna.Trial(self._searched, self._trial_id(known.number)))[1]
+        sampler = self._searched.sampler = build_sampler(self._sampler, known.number)
+        trial_id = self._trial_id(known.number)
+        trial, record = optuna.Trial(self._searched, trial_id), self._storage.get_trial(trial_id)
+        given = {*trial.relative_params, *record.system_attrs.get("fixed_params", {})}
+        for path in (path for path in self._varied if path in known.params and path not in given):
+            # Drawn again and dropped: the values that follow are then those that would have followed.
+            sampler.sample_independent(self._searched, record, path, record.distributions[path])
+        return self._choose(trial)[1]
 
     def announce_ending(self, number: int, ending: Outcome, reason: str | None) -> None:
         """Put on record how a trial is about to end, so that a session cut off in between ends it the same way."""
@@ -113,6 +124,11 @@ class Ledger:
         if reason is not None:
             self._storage.set_trial_user_attr(trial_id, _REASON, reason)
         self._storage.set_trial_user_attr(trial_id, _OUTCOME, ending.value)
+
+    def record_setbacks(self, number: int, setbacks: Sequence[Setback]) -> None:
+        """Put on record all failures so far after which a trial is tried again."""
+        values = [setback.to_dict() for setback in setbacks]
+        self._storage.set_trial_user_attr(self._trial_id(number), _SETBACKS, values)
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Put the score of an epoch on record; NaN when the trial has diverged."""
@@ -152,4 +168,6 @@ def _known(number: int, trial: optuna.trial.FrozenTrial) -> KnownTrial:
         reason=trial.user_attrs.get(_REASON),
         params=dict(trial.params),
         scores=dict(trial.intermediate_values),
+        setbacks=tuple(Setback(**values) for values in trial.user_attrs.get(_SETBACKS, ())),
+        ended_at=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
     )

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ray
 from ray import tune
@@ -22,8 +23,8 @@ from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.listener import StudyListener
 from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
-from distune.study.ray_trainable import TrialTrainable
-from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.ray_trainable import ALONE, TrialTrainable
+from distune.study.resources import alone_resources, available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.signals import SIGNALS
 
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -55,7 +56,7 @@ def run_on_ray(
     should_stop: Callable[[], bool],
     listener: StudyListener,
 ) -> None:
-    """Work on the trials of a study until there is none left, the study has failed, or it is asked to stop.
+    """Work on the trials of a study until there is none left, the session cannot go on, or it is asked to stop.
 
     Ray is started on this machine and ended with the study, unless the settings name a cluster or this process is
     connected to one already.
@@ -75,10 +76,16 @@ def run_on_ray(
         trial = trial_resources(settings, simulate=simulate)
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        alone = alone_resources(trial, node_cpus=_largest_node_cpus())
         bridge = EngineBridge(engine, should_stop=should_stop, listener=listener)
+
+        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            cpus, gpus = alone if config.get(ALONE) else trial
+            return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
+
         with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
             tune.run(
-                tune.with_resources(TrialTrainable, {"cpu": trial[0], "gpu": trial[1]}),
+                tune.with_resources(TrialTrainable, resources),
                 name="study",
                 storage_path=folder,
                 search_alg=EngineSearcher(bridge, simulate=simulate),
@@ -94,6 +101,11 @@ def run_on_ray(
             )
         if bridge.error is not None:
             raise bridge.error
+
+
+def _largest_node_cpus() -> float:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
 
 
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:

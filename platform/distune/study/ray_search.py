@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle
-from ray.exceptions import RayTaskError
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from distune.records import TrialSpec
+from distune.study.artifacts import ERROR_FILE
+from distune.study.deadline import describe_timeout, has_timed_out
 from distune.study.engine import StudyEngine
+from distune.study.failures import OUT_OF_MEMORY, WORKER_DIED
 from distune.study.listener import Decision, StudyListener
 from distune.study.ray_handover import Handover
-from distune.study.ray_trainable import RESULT, SIMULATE, SPEC
+from distune.study.ray_trainable import ALONE, RESULT, SIMULATE, SPEC
 from distune.study.watchdog import Watchdog
 from distune.study.work import StepResult
 
@@ -36,20 +37,43 @@ class EngineBridge:
         self.error: Exception | None = None
         self._engine, self._should_stop, self._listener = engine, should_stop, listener
         self._watchdog = Watchdog()
+        self._waiting: list[Trial] = []
 
     def next_trial(self) -> TrialSpec | None:
-        """The next trial, None when no more is to be started."""
-        self._watchdog.heard()
+        """The next trial, None when there is none to start now.
+
+        As long as a trial that must be alone waits for its device, no other one is started: it would take the place
+        that is becoming free.
+        """
+        self._waiting = [trial for trial in self._waiting if trial.status == Trial.PENDING]
         try:
-            return None if self.is_over() else self._engine.next_trial()
+            spec = None if self._waiting or self.is_over() else self._engine.next_trial()
         except Exception as error:
             self.error = self.error or error
             return None
+        if spec is not None:
+            self._watchdog.heard()
+        return spec
+
+    def may_come_more(self) -> bool:
+        """Whether there may be a trial to start later: one that is worked on may have to be tried again."""
+        return not self.is_over() and bool(self._engine.in_flight)
+
+    def is_alone(self, key: str) -> bool:
+        """Whether a trial must be alone on its device."""
+        return self._engine.is_alone(key)
+
+    def queued(self, trial: Trial) -> None:
+        """Tune has taken a trial, and waits for a place for it."""
+        if trial.config[ALONE]:
+            self._waiting.append(trial)
 
     def goes_on(self, key: str, result: StepResult) -> bool:
         """Tell the engine what came of a step. Returns whether the trial goes on."""
         self._watchdog.heard()
         try:
+            for note in result.notes:
+                self._listener.message(f"trial {key}: {note}")
             for report in result.reports:
                 if self._engine.report(key, report) is Decision.STOP:
                     return False
@@ -74,7 +98,9 @@ class EngineBridge:
         message = self._watchdog.check(self._engine.in_flight)
         if message is not None:
             self._listener.message(message)
-        is_over = self._should_stop() or self.error is not None or self._engine.failure is not None
+        engine = self._engine
+        has_ended = engine.failure is not None or engine.obstacle is not None
+        is_over = self._should_stop() or self.error is not None or has_ended
         if is_over and self.error is None:
             self._told(self._engine.interrupt)
         return is_over
@@ -93,10 +119,12 @@ class EngineSearcher(Searcher):
         super().__init__()
         self._bridge, self._simulate = bridge, simulate
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """The next trial; FINISHED when no more is to be started."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The next trial; None when Tune is to ask again later, FINISHED when no more is to be started."""
         spec = self._bridge.next_trial()
-        return Searcher.FINISHED if spec is None else {SPEC: Handover(spec), SIMULATE: self._simulate}
+        if spec is None:
+            return None if self._bridge.may_come_more() else Searcher.FINISHED
+        return {SPEC: Handover(spec), SIMULATE: self._simulate, ALONE: self._bridge.is_alone(spec.key)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine."""
@@ -112,6 +140,10 @@ class EngineScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial waits for its place."""
+        self._bridge.queued(trial)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """None: Tune starts pending trials in order by itself, and this would look through all trials each time."""
         return None
@@ -124,8 +156,15 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker has died, or has raised because it is spoilt."""
-        self._bridge.died(_key(trial), describe_death(_error(trial)))
-        trial.config[SPEC].release()
+        handover: Handover = trial.config[SPEC]
+        spec = handover.spec
+        limit_s = spec.experiment["resources"]["epoch_timeout_s"]
+        if limit_s is not None and has_timed_out(Path(spec.folder) / ERROR_FILE):
+            reason = describe_timeout(limit_s)
+        else:
+            reason = describe_death(_error_text(trial))
+        self._bridge.died(spec.key, reason)
+        handover.release()
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial is over."""
@@ -151,22 +190,28 @@ class EngineStopper(Stopper):
         return {"_bridge": None}
 
 
-def describe_death(error: Exception | None) -> str:
-    """Why a worker is gone, in a line."""
-    if isinstance(error, RayTaskError):
-        return " ".join(str(error.cause).split())
-    words = " ".join(str(error).split()) if error is not None else "no reason given"
+def describe_death(text: str) -> str:
+    """Why a worker is gone, in a line.
+
+    Args:
+        text: what Ray has to say about it, tracebacks and all.
+    """
+    raised = re.findall(r"^(?:\w+\.)*TrialError: (.+)$", text, flags=re.MULTILINE)
+    if raised:
+        return str(raised[-1])
+    words = " ".join(text.split()) or "no reason given"
+    if "low on memory" in words:
+        return f"{OUT_OF_MEMORY}: Ray has ended the worker, because its machine was running low on memory"
     cause = re.search(r"The actor is dead because (.*?)(?: Some common causes|$)", words)
-    return f"worker died: {words if cause is None else cause[1]}"
+    return f"{WORKER_DIED}: {words if cause is None else cause[1]}"
 
 
-def _error(trial: Trial) -> Exception | None:
-    # Where Tune has just put it on this machine; its own getters look where it would have been copied to.
-    file = trial.pickled_error_file
-    if file is None or not Path(file).is_file():
-        return None
-    error: Exception = cloudpickle.loads(Path(file).read_bytes())
-    return error
+def _error_text(trial: Trial) -> str:
+    """What Tune has just written about the error of a trial. It keeps a pickle of it as well, which nobody opens."""
+    try:
+        return Path(trial.error_file or "").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _key(trial: Trial) -> str:

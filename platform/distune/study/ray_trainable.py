@@ -9,16 +9,17 @@ from ray import tune
 
 from distune.errors import TrialError
 from distune.records import TrialSpec
+from distune.study.deadline import ends_process
 from distune.study.work import Attempt, StepResult
 
-SPEC, SIMULATE, RESULT = "spec", "simulate", "result"
+SPEC, SIMULATE, ALONE, RESULT = "spec", "simulate", "alone", "result"
 
 
 class TrialTrainable(tune.Trainable):
     """Works on one trial after the other.
 
     An error of a trial is a result, not an exception: the worker is fine and can be reused. Only after an error that
-    spoils the process does it raise, which makes Ray replace the worker.
+    spoils the process does it raise, which makes Ray replace the worker. An epoch that takes too long ends it at once.
 
     Opening a trial may take long and may fail, so the first step does it, and not Ray's set-up.
     """
@@ -26,7 +27,7 @@ class TrialTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take a trial. Called once in the life of a worker."""
         spec: TrialSpec = config[SPEC].spec
-        self._attempt = Attempt(spec, simulate=config[SIMULATE])
+        self._attempt = Attempt(spec, simulate=config[SIMULATE], deadline=ends_process)
         # Ray sends the configuration back with every result; nobody needs it.
         self.config = {}
         if not config[SIMULATE]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def trial_resources(settings: ResourceSettings, *, simulate: bool) -> tuple[floa
     if simulate and settings.address is None:
         return min(settings.cpus_per_trial, float(available_cpus())), 0.0
     return settings.cpus_per_trial, settings.gpus_per_trial
+
+
+def alone_resources(trial: tuple[float, float], *, node_cpus: float) -> tuple[float, float]:
+    """What a trial reserves so that no other one is on its device.
+
+    Args:
+        trial: CPUs and GPUs of one trial.
+        node_cpus: of the largest machine.
+
+    Returns:
+        CPUs and GPUs: whole GPUs, or all CPUs of a machine when trials train on CPUs.
+    """
+    cpus, gpus = trial
+    return (cpus, float(math.ceil(gpus))) if gpus > 0 else (max(cpus, node_cpus), 0.0)
 
 
 def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cpus: float, gpus: float) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
+from distune.study.artifacts import log_settings
 from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.failures import StudyFailedError
@@ -25,9 +27,11 @@ from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
-from distune.study.storage import open_database, open_studies
+from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, stopped
 from distune.study.trials import SpecMaker
 from distune.tracking.tracker import Tracker
+
+_LOG = logging.getLogger(__name__)
 
 _RAY_IMPORT_ENVIRONMENT = {
     # Ray would print a paragraph for every worker that dies; the listener hears of it with the trial's end.
@@ -70,40 +74,65 @@ def run_session(
     Raises:
         StudyError: another session works on the study, or it needs a teacher's weights.
         StudyFailedError: too many trials in a row failed for the same reason.
+        StudyStoppedError: the study's records cannot be kept, such as on a full disk. It can be resumed.
         ResourceError: the machine does not have what a trial asks for.
     """
-    with folder.lock():
-        identity, loaded = folder.identity(), folder.load()
-        check_resources(loaded.experiment.resources, simulate=identity.simulate)
-        if teacher_weights is None and not identity.simulate:
-            raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
-        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-        tracker.start_study(*describe_study(loaded, identity, num_trials=total))
-        tracker.log_file(None, folder.experiment_file, "")
-        tracker.log_file(None, folder.space_file, "")
-        note = SessionNote(state="running", num_trials=total)
-        folder.write_session(note)
-        ended = dataclasses.replace(note, state="interrupted")
-        try:
-            with stop_on_signals() as stop, open_database(folder.database) as storage:
-                searched, controls = open_studies(storage, folder.name)
-                sampler = loaded.experiment.search.sampler
-                ledger = Ledger(storage, searched, controls, varied=loaded.varied, sampler=sampler)
-                specs = SpecMaker(
-                    study=folder.name,
-                    experiment=loaded.experiment,
-                    trials_folder=folder.trials,
-                    teacher_weights=None if teacher_weights is None else str(teacher_weights),
-                )
-                engine = StudyEngine(loaded, ledger, specs, num_trials=total, tracker=tracker, listener=listener)
-                ended = _run(engine, loaded.experiment, identity, note, stop, listener)
-                _report_best(folder, loaded.experiment, ledger, tracker)
-        finally:
-            folder.write_session(ended)
-            tracker.end_study(ended.state)
+    try:
+        with folder.lock():
+            ended, obstacle = _work(folder, tracker, listener, teacher_weights, num_trials)
+    except STORAGE_ERRORS as error:
+        raise stopped(folder.name, error) from error
     if ended.state == "failed":
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
+    if obstacle is not None:
+        raise stopped(folder.name, obstacle)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted")
+
+
+def _work(
+    folder: StudyFolder,
+    tracker: Tracker,
+    listener: StudyListener,
+    teacher_weights: Path | None,
+    num_trials: int | None,
+) -> tuple[SessionNote, str | None]:
+    """A session under the study's lock. Returns how it has ended, and the obstacle that has ended it."""
+    identity, loaded = folder.identity(), folder.load()
+    check_resources(loaded.experiment.resources, simulate=identity.simulate)
+    if teacher_weights is None and not identity.simulate:
+        raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
+    total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+    tracker.start_study(*describe_study(loaded, identity, num_trials=total))
+    note = SessionNote(state="running", num_trials=total)
+    ended = dataclasses.replace(note, state="interrupted")
+    try:
+        log_settings(folder, tracker)
+        folder.write_session(note)
+        with stop_on_signals() as stop, open_database(folder.database) as storage:
+            searched, controls = open_studies(storage, folder.name)
+            sampler = loaded.experiment.search.sampler
+            ledger = Ledger(storage, searched, controls, varied=loaded.varied, sampler=sampler)
+            specs = SpecMaker(
+                study=folder.name,
+                experiment=loaded.experiment,
+                trials_folder=folder.trials,
+                teacher_weights=None if teacher_weights is None else str(teacher_weights),
+            )
+            engine = StudyEngine(loaded, ledger, specs, num_trials=total, tracker=tracker, listener=listener)
+            ended = _run(engine, loaded.experiment, identity, note, stop, listener)
+            _report_best(folder, loaded.experiment, ledger, tracker)
+    finally:
+        tracker.end_study(ended.state)
+        _write_note(folder, ended)
+    return ended, engine.obstacle
+
+
+def _write_note(folder: StudyFolder, note: SessionNote) -> None:
+    """Say how the session has ended. On a full disk the note stays as it was, and the trials' own records tell."""
+    try:
+        folder.write_session(note)
+    except OSError as error:
+        _LOG.warning("%s cannot be written: %s", folder.session_file, error)
 
 
 def describe_study(
@@ -126,7 +155,6 @@ def describe_study(
     }
     tags = {
         "study": identity.name,
-        "study_key": identity.key,
         "experiment": experiment.name,
         "simulated": str(identity.simulate).lower(),
         "runner": identity.runner,
@@ -149,7 +177,7 @@ def _run(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if identity.runner == "local":
-                run_locally(engine, simulate=identity.simulate, should_stop=stop)
+                run_locally(engine, simulate=identity.simulate, should_stop=stop, listener=listener)
             else:
                 with environment(_RAY_IMPORT_ENVIRONMENT):
                     from distune.study.ray_runner import run_on_ray  # here, since Ray takes a second to load

@@ -25,6 +25,7 @@ ENVIRONMENT_VARIABLE = "DISTUNE_SIMULATION"
 _CONTROL_AP = 33.0
 _WORST_AP, _BEST_AP = 26.0, 44.0
 _NOISE_AP = 0.3
+_FOR_EVER_S = 3600.0
 
 
 class Mishap(Settings):
@@ -32,9 +33,11 @@ class Mishap(Settings):
 
     epoch: int = Field(ge=1)
     """The epoch that does not end well."""
-    kind: Literal["error", "out_of_memory", "device_error", "nan", "kill"]
-    """An exception, one for lack of memory, one that spoils the worker, a loss that is not a number, or the end of the
-    worker."""
+    kind: Literal["error", "out_of_memory", "device_error", "nan", "kill", "hang"]
+    """An exception, one for lack of memory, one that spoils the worker, a loss that is not a number, the end of the
+    worker, or an epoch without an end."""
+    once: bool = False
+    """Only the first time that a worker comes to this epoch."""
 
 
 class SimulationSettings(Settings):
@@ -45,7 +48,8 @@ class SimulationSettings(Settings):
     mishaps: dict[str, Mishap] = {}
     """Key of a trial to its mishap. ``*`` stands for every searched trial."""
     journal: str | None = None
-    """A file that gets a line for each epoch computed, to count those that restarts compute twice."""
+    """A file that gets a line for each epoch computed: the trial, the epoch, and when it began and ended. It
+    tells which epochs restarts compute twice, and which trials ran side by side."""
 
     @classmethod
     def from_environment(cls) -> SimulationSettings:
@@ -58,7 +62,10 @@ class SimulatedWork:
 
     Attributes:
         epochs_done: how many epochs are in the trial's folder.
+        notes: none.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, spec: TrialSpec, settings: SimulationSettings | None = None) -> None:
         self._spec = spec
@@ -70,12 +77,12 @@ class SimulatedWork:
 
     def run_epoch(self) -> EpochReport:
         """Sleep for the length of an epoch and make up its metrics. See ``TrialWork``."""
-        started = time.perf_counter()
+        started, began_at = time.perf_counter(), time.time()
         time.sleep(self._settings.epoch_s)
         epoch = self.epochs_done + 1
         if self._settings.journal is not None:
             with Path(self._settings.journal).open("a", encoding="utf-8") as file:
-                file.write(f"{self._spec.key} {epoch}\n")
+                file.write(f"{self._spec.key} {epoch} {began_at} {time.time()}\n")
         metrics = simulated_metrics(self._spec, epoch)
         metrics.setdefault(self._metric, metrics["search/AP"])
         self._suffer(epoch, metrics)
@@ -91,7 +98,7 @@ class SimulatedWork:
     def _suffer(self, epoch: int, metrics: dict[str, float]) -> None:
         mishaps = self._settings.mishaps
         mishap = mishaps.get(self._spec.key) or (None if self._spec.control else mishaps.get("*"))
-        if mishap is None or mishap.epoch != epoch:
+        if mishap is None or mishap.epoch != epoch or not self._is_due(mishap):
             return
         if mishap.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -101,8 +108,17 @@ class SimulatedWork:
             raise MemoryError(f"simulated in epoch {epoch}")
         elif mishap.kind == "device_error":
             raise RuntimeError(f"CUDA error: simulated in epoch {epoch}")
+        elif mishap.kind == "hang":
+            time.sleep(_FOR_EVER_S)
         else:
             metrics["loss/task"] = math.nan
+
+    def _is_due(self, mishap: Mishap) -> bool:
+        mark = self._folder.path / "mishap"
+        if mishap.once and mark.exists():
+            return False
+        mark.touch()
+        return True
 
 
 def simulated_metrics(spec: TrialSpec, epoch: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
-from distune.study.storage import open_database, open_studies
+from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
 from distune.study.trials import best_epoch, metric_name, rung_reached, trial_seed
 from distune.study.twins import Twins, watch_again
 
@@ -77,7 +77,7 @@ def study_names(home: Home) -> list[str]:
 
 
 def read_study(home: Home, name: str) -> StudyStatus:
-    """How a study stands. Raises ``StudyError`` when there is none of that name."""
+    """How a study stands. Raises ``StudyError`` when there is none of that name, or it cannot be read."""
     folder = find_study(home, name)
     is_running = folder.is_locked()
     return status_of(folder, folder.load().experiment, _known(folder), is_running=is_running)
@@ -132,8 +132,11 @@ def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
 def _known(folder: StudyFolder) -> list[KnownTrial]:
     if not folder.database.is_file():
         return []
-    with open_database(folder.database) as storage:
-        return known_trials(*open_studies(storage, folder.name))
+    try:
+        with open_database(folder.database) as storage:
+            return known_trials(*open_studies(storage, folder.name))
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"study {folder.name}: {folder.database} cannot be read: {reason_of(error)}") from error
 
 
 def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:

@@ -8,9 +8,63 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+import sqlalchemy.exc
 
-_LOCKED_TIMEOUT_S = 60.0
+from distune.errors import DistuneError
+from distune.tracking.uris import redact_uri
+
+LOCKED_TIMEOUT_S = 60.0
 """How long a write waits for another process that holds the database."""
+
+STORAGE_ERRORS = (OSError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+"""What comes out of a disk or a database that is full, away, locked or read-only."""
+
+_REMEDIES = {
+    "no space left": "free some space",
+    "disk is full": "free some space",
+    "quota": "free some space",
+    "read-only": "make it writable",
+    "readonly": "make it writable",
+    "permission": "make it writable",
+    "locked": "end the process that holds the database",
+    "malformed": "restore optuna.db from a copy: the file is damaged",
+    "not a database": "restore optuna.db from a copy: the file is damaged",
+}
+
+
+class StudyStoppedError(DistuneError):
+    """A session could not go on, for a reason that lies outside of the study. The study can be resumed."""
+
+
+def stopped(study: str, error: BaseException | str) -> StudyStoppedError:
+    """What to tell a person whose study cannot go on: what is wrong, and what to do.
+
+    Args:
+        study: its name.
+        error: one of ``STORAGE_ERRORS``, or a reason in words.
+    """
+    words = redact_uri(error) if isinstance(error, str) else reason_of(error)
+    remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in words.lower()), "mend that")
+    return StudyStoppedError(
+        f"study {study} has stopped, because its records cannot be kept: {words}; nothing on record is lost: {remedy}, "
+        f"then go on with: distune resume {study}"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What a disk or a database says, in a line without secrets."""
+    root = _root(error)
+    return redact_uri(" ".join(str(root).split())) or type(root).__name__
+
+
+def _root(error: BaseException) -> BaseException:
+    """The database's own words, without the statement that SQLAlchemy adds and the advice that Optuna does."""
+    cause = error.__cause__
+    if isinstance(error, optuna.exceptions.StorageInternalError) and cause is not None:
+        return _root(cause)
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
+        return error.orig
+    return error
 
 
 def controls_name(study: str) -> str:
@@ -43,7 +97,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     A commit survives the end of the process at once, and that of the machine after some seconds: each one would wait
     for the disk otherwise. What the last seconds cost then is no more than what the trials' folders tell anyway.
     """
-    connection = sqlite3.connect(path, timeout=_LOCKED_TIMEOUT_S, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
@@ -51,8 +105,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def open_studies(storage: optuna.storages.BaseStorage, name: str) -> tuple[optuna.Study, optuna.Study]:
     """The searched study and the study of its controls, made when they are new. Both are maximised."""
-    searched, controls = (
-        optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
-        for study_name in (name, controls_name(name))
-    )
-    return searched, controls
+    return _open_study(storage, name), _open_study(storage, controls_name(name))
+
+
+def _open_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    # Not `create_study(load_if_exists=True)`, which tries to write first and so waits for whoever is writing.
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)

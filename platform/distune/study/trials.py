@@ -13,6 +13,7 @@ from distune.config.load import trial_experiment
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
 from distune.study.asha import rungs
+from distune.study.setbacks import Setback
 
 _STATES = {
     Outcome.WAITING: TrialState.WAITING,
@@ -91,11 +92,16 @@ class SpecMaker:
             seed=trial_seed(self.experiment, number),
             num_epochs=self.experiment.training.epochs,
             params=dict(params),
-            experiment=without_distillation(experiment) if is_control else experiment,
+            experiment=_untracked(without_distillation(experiment) if is_control else experiment),
             folder=str(self.trials_folder / trial_key(number)),
             teacher_weights=None if is_control else self.teacher_weights,
         )
         return spec, problem
+
+
+def _untracked(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Without the address of the tracking store: a worker does not track, and its settings are shown to everybody."""
+    return {**experiment, "tracking": {**experiment["tracking"], "uri": None}}
 
 
 class TrialProgress:
@@ -104,11 +110,13 @@ class TrialProgress:
     Attributes:
         spec: of the trial.
         epochs: how many are done.
+        setbacks: failures after which it was tried again.
     """
 
-    def __init__(self, spec: TrialSpec, metric: str) -> None:
+    def __init__(self, spec: TrialSpec, metric: str, setbacks: Iterable[Setback] = ()) -> None:
         self.spec = spec
         self.epochs = 0
+        self.setbacks = list(setbacks)
         self._metric = metric
         self._best: EpochReport | None = None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 QUIET_S = 300.0
 """So much silence is worth a message; the next one comes after twice as much."""
+_POLL_S = 5.0
 
 
 class Watchdog:
@@ -39,5 +42,34 @@ class Watchdog:
         trials = f"trials {', '.join(running)} are running" if running else "no trial is running"
         return (
             f"nothing has been heard for {silence_s / 60:.0f} minutes; {trials}. One epoch may take this long; if not, "
-            f"look at the machine, stop with Ctrl-C, and go on with distune resume"
+            f"look at the machine, stop with Ctrl-C, and go on with distune resume; resources.epoch_timeout_s bounds it"
         )
+
+
+@contextlib.contextmanager
+def watching(
+    watchdog: Watchdog, running: Callable[[], Sequence[str]], say: Callable[[str], None], *, poll_s: float = _POLL_S
+) -> Iterator[None]:
+    """Let the watchdog check in a thread of its own, for a driver that works itself and may be the one that hangs.
+
+    Args:
+        watchdog: is told by others what it has heard.
+        running: keys of the trials that are being worked on.
+        say: takes the messages, in that thread.
+        poll_s: seconds between two checks.
+    """
+    is_over = threading.Event()
+
+    def check() -> None:
+        while not is_over.wait(poll_s):
+            message = watchdog.check(running())
+            if message is not None:
+                say(message)
+
+    thread = threading.Thread(target=check, name="distune-watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import sys
 import traceback
 from pathlib import Path
 
@@ -11,8 +13,10 @@ from filelock import FileLock, Timeout
 from distune.errors import TrialError
 from distune.records import EpochReport, TrialSpec
 from distune.study.artifacts import ERROR_FILE
-from distune.study.failures import describe_failure, spoils_process
+from distune.study.deadline import Deadline, interrupts_block
+from distune.study.failures import OUT_OF_MEMORY, describe_failure, is_of_kind, spoils_process
 from distune.study.simulation import SimulatedWork
+from distune.tracking.uris import redact_uri
 from distune.training.folder import TrialFolder
 from distune.training.work import TrialWork
 
@@ -36,24 +40,32 @@ class StepResult:
 
     Attributes:
         reports: epochs on record, in order; the caller may know some of them.
+        notes: what a person should know about how the trial goes on.
         failure: why the trial cannot go on, None when it can.
         is_spoilt: whether this process should work on nothing else.
     """
 
     reports: tuple[EpochReport, ...] = ()
+    notes: tuple[str, ...] = ()
     failure: str | None = None
     is_spoilt: bool = False
 
 
 class Attempt:
-    """One worker's attempt at a trial: opens it with the first step, and holds its folder until it is closed.
+    """One worker's attempt at a trial: opens it with the first step, and holds its folder until it fails or is closed.
 
     The folder is locked: the worker of a killed session may live for some seconds and finish an epoch, and two workers
     on one trial would train an epoch twice.
+
+    Args:
+        spec: of the trial.
+        simulate: make up learning curves instead of training.
+        deadline: what happens to a step that takes longer than ``resources.epoch_timeout_s``.
     """
 
-    def __init__(self, spec: TrialSpec, *, simulate: bool) -> None:
-        self._spec, self._simulate = spec, simulate
+    def __init__(self, spec: TrialSpec, *, simulate: bool, deadline: Deadline = interrupts_block) -> None:
+        self._spec, self._simulate, self._deadline = spec, simulate, deadline
+        self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
         self._folder = TrialFolder(Path(spec.folder))
         self._lock = FileLock(self._folder.path / "work.lock", timeout=_TAKEOVER_TIMEOUT_S)
         self._work: TrialWork | None = None
@@ -65,16 +77,19 @@ class Attempt:
         once, it might be one too many.
 
         Returns:
-            The epochs in question. Or the failure, with its traceback in the folder.
+            The epochs in question. Or the failure, with its traceback in the folder; the attempt is closed then.
         """
         try:
-            if self._work is None:
-                self._work = self._open()
-                if self._work.epochs_done > 0:
-                    return StepResult(reports=tuple(self._folder.reports()))
-            return StepResult(reports=(self._work.run_epoch(),))
+            with self._deadline(self._limit_s, self._folder.path / ERROR_FILE):
+                return self._step()
         except Exception as error:
-            return self._failed(error)
+            self._write_traceback()
+            failure, is_spoilt = describe_failure(error), spoils_process(error)
+        # Out of the handler, so that nothing holds on to the frames of the error, and memory really comes back.
+        self.close()
+        if is_of_kind(failure, OUT_OF_MEMORY):
+            _free_memory()
+        return StepResult(failure=failure, is_spoilt=is_spoilt)
 
     def close(self) -> None:
         """Give back what the trial holds. Never raises: a trial that has ended stays ended."""
@@ -87,6 +102,15 @@ class Attempt:
         finally:
             self._lock.release()
 
+    def _step(self) -> StepResult:
+        notes: tuple[str, ...] = ()
+        if self._work is None:
+            self._work = self._open()
+            notes = self._work.notes
+            if self._work.epochs_done > 0:
+                return StepResult(reports=tuple(self._folder.reports()), notes=notes)
+        return StepResult(reports=(self._work.run_epoch(),), notes=notes)
+
     def _open(self) -> TrialWork:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -97,14 +121,18 @@ class Attempt:
             ) from None
         return open_work(self._spec, simulate=self._simulate)
 
-    def _failed(self, error: Exception) -> StepResult:
-        self._write_traceback()
-        return StepResult(failure=describe_failure(error), is_spoilt=spoils_process(error))
-
     def _write_traceback(self) -> None:
         try:
             with (self._folder.path / ERROR_FILE).open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
+                file.write(redact_uri(traceback.format_exc()))
         except OSError:
             # A full or missing disk is the likely reason of the failure itself; the reason is still returned.
             return
+
+
+def _free_memory() -> None:
+    """Give back to the device what no tensor needs any more. Does not import torch by itself."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

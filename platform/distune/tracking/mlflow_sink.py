@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,9 @@ _TRANSIENT = {
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 }
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
+_IDENTITY = {"study", "study_key", "trial", "trial_key"}
+"""Tags that a run is found by. They are set when it is created, and nobody else sets them."""
 _STUDY_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -160,6 +164,7 @@ class MlflowSink:
     def _begin(self, key: str, at_ms: int, params: Mapping[str, ParameterValue], tags: dict[str, str]) -> None:
         """Open a run, or open it again, and add the params that it lacks: MLflow refuses to change one."""
         is_new = key not in self._known_runs()
+        tags = {name: text for name, text in tags.items() if name not in _IDENTITY}
         run = self._run(key, at_ms, tags, params)
         missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
         self._log(run, params=missing, tags={} if is_new else tags)
@@ -249,7 +254,7 @@ class MlflowSink:
         code = _code(error)
         if code in _REFUSALS:
             return EventRefusedError(text)
-        if code in _TRANSIENT or not self._answers():
+        if code in _TRANSIENT or _is_storage_trouble(error) or not self._answers():
             return SinkUnavailableError(text)
         return error
 
@@ -324,6 +329,11 @@ def _search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> li
         runs.extend(page)
         token = page.token or ""
     return runs
+
+
+def _is_storage_trouble(error: BaseException) -> bool:
+    """Whether the place of the artifacts is full, read-only or broken. That passes, and no event is to blame for it."""
+    return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
 
 
 def _code(error: Exception) -> str:

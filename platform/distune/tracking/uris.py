@@ -12,12 +12,21 @@ SERVER_SCHEMES = ("http", "https")
 _KNOWN = (*DATABASE_SCHEMES, *SERVER_SCHEMES, "databricks")
 _PLUGIN_GROUP = "mlflow.tracking_store"
 
-_USER_INFO = re.compile(r"(?<=://)[^/\s'\"]*@")
-_SECRET_FIELD = re.compile(r"(?i)\b(password|passwd|pwd|token|secret|api_?key)=[^&;\s'\"]+")
+_USER_INFO = re.compile(
+    r"""(?<=://)(?:
+    [^/\s'"]*@  # up to the first slash
+    | [^/\s'"@:]*:(?!\d+(?:[/?#\s]|$))[^\s'"]*@  # and beyond it, after a colon that begins a password and not a port
+    )""",
+    re.VERBOSE,
+)
+_SECRET_FIELD = re.compile(
+    r"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|credential|signature|api[_-]?key|access[_-]?key)[\w.-]*)"
+    r"=[^&;\s'\"]+"
+)
 
 
 def redact_uri(text: str) -> str:
-    """A URI, or any text that holds some, without users, passwords and tokens."""
+    """A URI, or any text that holds some, without users, passwords, tokens and keys."""
     return _SECRET_FIELD.sub(r"\1=***", _USER_INFO.sub("***@", text))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from distune.records import EpochReport
@@ -27,6 +28,11 @@ class TrialFolder:
         return self.path / "last.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The state one epoch earlier, for when the last one turns out to be damaged."""
+        return self.path / "previous.pt"
+
+    @property
     def best_checkpoint(self) -> Path:
         """The student after its best epoch."""
         return self.path / "best.pt"
@@ -40,14 +46,19 @@ class TrialFolder:
         return sorted(self.path.glob("prototypes-*.pt"))
 
     def reports(self) -> list[EpochReport]:
-        """All epochs on record, in order. A torn last line, left by a crash, is not counted."""
+        """All epochs on record, in order. A line that is torn or damaged, left by a crash, is not counted."""
         if not self.metrics_file.is_file():
             return []
         lines = self.metrics_file.read_bytes().split(b"\n")
-        return [EpochReport.from_dict(json.loads(line)) for line in lines[:-1]]
+        readable = (report for line in lines[:-1] if (report := _read(line)) is not None)
+        return sorted(readable, key=lambda report: report.epoch)
 
     def append(self, report: EpochReport) -> None:
-        """Record an epoch, durably. An epoch that is on record already is left as it is."""
+        """Record an epoch, durably. An epoch that is on record already is left as it is.
+
+        Raises:
+            OSError: it could not be written. A part of a line that was is removed by the next call.
+        """
         self._trim_torn_line()
         if any(known.epoch == report.epoch for known in self.reports()):
             return
@@ -57,12 +68,12 @@ class TrialFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def truncate(self, last_epoch: int) -> None:
-        """Forget the epochs after ``last_epoch``: they have no checkpoint and will be trained again."""
-        kept = [report for report in self.reports() if report.epoch <= last_epoch]
-        if self.metrics_file.is_file():
-            text = "".join(json.dumps(report.to_dict()) + "\n" for report in kept)
-            write_atomically(self.metrics_file, text.encode())
+    def keep(self, is_kept: Callable[[EpochReport], bool]) -> None:
+        """Forget all other epochs."""
+        reports = self.reports()
+        kept = [report for report in reports if is_kept(report)]
+        if len(kept) < len(reports):
+            write_atomically(self.metrics_file, "".join(json.dumps(each.to_dict()) + "\n" for each in kept).encode())
 
     def _trim_torn_line(self) -> None:
         if self.metrics_file.is_file():
@@ -71,12 +82,27 @@ class TrialFolder:
                 write_atomically(self.metrics_file, content[: content.rfind(b"\n") + 1])
 
 
+def _read(line: bytes) -> EpochReport | None:
+    try:
+        return EpochReport.from_dict(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part, also after a crash."""
+    """Write a file so that readers see the old content or the new, never a part, also after a crash.
+
+    Raises:
+        OSError: it could not be written; the old content is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

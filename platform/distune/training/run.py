@@ -22,6 +22,8 @@ class SoloRun:
     """Trains one student alone and keeps its folder: metrics, the last and the best state, pictures.
 
     Opening it on a folder with a checkpoint goes on after the checkpoint's epoch, exactly as if it had never stopped.
+    When the last checkpoint is damaged, that of the epoch before is used, or training starts anew; epochs on record
+    that are trained again stay on record as they are.
 
     Args:
         bench: data and device.
@@ -32,6 +34,9 @@ class SoloRun:
         folder: where it keeps its files.
         metric: such as ``search/AP``; the best epoch is the one where it is highest.
         num_pictures: how many images with detections are drawn after each best epoch.
+
+    Attributes:
+        notes: what a person should know about how it was opened.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class SoloRun:
             "solo", detector, training, seed=seed, steps_per_epoch=len(self._stream), teacher=teacher
         )
         self._best: dict[str, float] = {}
-        self._resume()
+        self.notes = self._resume()
         self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._student.epochs_done)
         self._cohort.join(self._student)
 
@@ -86,7 +91,7 @@ class SoloRun:
                 )
                 self._draw_prototypes()
                 self._save_prototypes()
-            checkpoint.save(self._state(report), self._folder.last_checkpoint)
+            checkpoint.save_next(self._state(report), self._folder.last_checkpoint, self._folder.previous_checkpoint)
         self._folder.append(report)
         return report
 
@@ -139,16 +144,18 @@ class SoloRun:
         }
         checkpoint.save(state, self._folder.best_checkpoint)
 
-    def _resume(self) -> None:
-        state = checkpoint.load(self._folder.last_checkpoint)
-        if state is None:
-            self._folder.truncate(0)
-            return
-        try:
-            self._student.load_state_dict(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise TrialError(f"{self._folder.last_checkpoint}: does not fit this trial: {error}") from error
-        self._best = dict(state["best"])
-        # The checkpoint is written before the line in the metrics: a crash between the two is mended here.
-        self._folder.truncate(self._student.epochs_done)
-        self._folder.append(EpochReport.from_dict(state["report"]))
+    def _resume(self) -> tuple[str, ...]:
+        last, previous = self._folder.last_checkpoint, self._folder.previous_checkpoint
+        state, fault = checkpoint.load_newest(last, previous)
+        if state is not None:
+            try:
+                self._student.load_state_dict(state)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise TrialError(f"{last}: does not fit this trial: {error}") from error
+            self._best = dict(state["best"])
+            # The checkpoint is written before the line in the metrics: a crash between the two is mended here.
+            self._folder.append(EpochReport.from_dict(state["report"]))
+        # An epoch that was not finite left no checkpoint, and gets another try.
+        done = self._student.epochs_done
+        self._folder.keep(lambda report: report.epoch <= done or report.is_finite(self._metric))
+        return () if fault is None else (fault,)

@@ -112,7 +112,8 @@ def prepare_teacher(
                 summary = {"metrics": _train(bench, folder, progress), "classes": list(splits.classes)}
             summary = {"unknown_classes": [], **summary, "detector": _settings(experiment)}
             write_atomically(_summary_file(folder), json.dumps(summary, indent=2).encode())
-            folder.last_checkpoint.unlink(missing_ok=True)
+            for path in (folder.last_checkpoint, folder.previous_checkpoint):
+                path.unlink(missing_ok=True)
             found = dataclasses.replace(_read(name, folder), was_ready=False)
     if found.unknown_classes:
         _LOG.warning(
@@ -156,6 +157,8 @@ def _train(bench: Bench, folder: TrialFolder, progress: Progress) -> dict[str, f
         metric=metric,
         num_pictures=experiment.tracking.pictures,
     )
+    for note in run.notes:
+        _LOG.warning("teacher: %s", note)
     try:
         while run.epochs_done < training.epochs:
             report = run.run_epoch()

@@ -38,6 +38,7 @@ class TrainingWork:
             num_pictures=experiment.tracking.pictures,
         )
         self.epochs_done = self._run.epochs_done
+        self.notes = self._run.notes
 
     def run_epoch(self) -> EpochReport:
         """See ``TrialWork.run_epoch``."""

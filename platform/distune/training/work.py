@@ -12,9 +12,11 @@ class TrialWork(Protocol):
 
     Attributes:
         epochs_done: how many epochs are behind it, 0 at the start.
+        notes: what a person should know about how it was opened, such as that a checkpoint was damaged.
     """
 
     epochs_done: int
+    notes: tuple[str, ...]
 
     def run_epoch(self) -> EpochReport:
         """Train one epoch and evaluate. The checkpoint and the line in the trial's metrics are on disk on return.

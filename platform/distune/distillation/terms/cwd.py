@@ -68,7 +68,7 @@ class Cwd(nn.Module):
         """The loss of a step."""
         losses: list[Tensor] = []
         for level, adapter in enumerate(self.adapters):
-            student_BDHW, teacher_BEHW = step.maps(level)
+            student_BDHW, teacher_BEHW = step.imitated(level)
             weights_BHW = step.cell_weights(level, robust=self.robust)
             adapted_BEHW = adapter(student_BDHW)
             losses.append(channel_divergence(adapted_BEHW, teacher_BEHW, weights_BHW, temperature=self.temperature))

@@ -151,7 +151,7 @@ class Fgd(nn.Module):
         return torch.stack([self._of_level(step, level) for level in range(len(step.strides))]).mean()
 
     def _of_level(self, step: Step, level: int) -> Tensor:
-        student_BDHW, teacher_BEHW = step.maps(level)
+        student_BDHW, teacher_BEHW = step.imitated(level)
         adapted_BEHW = self.adapters[level](student_BDHW)
         weights_BHW = step.cell_weights(level, robust=self.robust)
         scale_BHW = foreground_scale(

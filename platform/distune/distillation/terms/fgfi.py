@@ -127,7 +127,7 @@ class Fgfi(nn.Module):
         weights_LN = step.local_weights(robust=self.robust)
         losses: list[Tensor] = []
         for level, (stride, adapter) in enumerate(zip(step.strides, self.adapters, strict=True)):
-            student_BDHW, teacher_BEHW = step.maps(level)
+            student_BDHW, teacher_BEHW = step.imitated(level)
             height, width = teacher_BEHW.shape[-2:]
             weights_BHW = near_cells(
                 weights_LN[level],

@@ -67,7 +67,7 @@ class LocalKnowledge(nn.Module):
         weights_LN = step.local_weights(robust=self.robust)
         losses: list[Tensor] = []
         for level, (stride, adapter) in enumerate(zip(step.strides, self.adapters, strict=True)):
-            student_BDHW, teacher_BEHW = step.maps(level)
+            student_BDHW, teacher_BEHW = step.imitated(level)
             height, width = teacher_BEHW.shape[-2:]
             values_N = torch.where(level_N == level, weights_LN[level], -1.0)
             mask_BHW = weight_mask(values_N, instances, stride=stride, size=(height, width))

@@ -76,7 +76,7 @@ class Mgd(nn.Module):
         """The loss of a step."""
         losses: list[Tensor] = []
         for level, (adapter, generate) in enumerate(zip(self.adapters, self.generators, strict=True)):
-            student_BDHW, teacher_BEHW = step.maps(level)
+            student_BDHW, teacher_BEHW = step.imitated(level)
             weights_BHW = step.cell_weights(level, robust=self.robust)
             drawn_BHW = torch.rand(weights_BHW.shape, device=weights_BHW.device)
             visible_BEHW = hide_cells(adapter(student_BDHW), drawn_BHW, masked_share=self.masked_share)

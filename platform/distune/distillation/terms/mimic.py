@@ -78,7 +78,7 @@ class Mimic(nn.Module):
         return torch.stack([compare(step, level) for level in range(len(step.strides))]).mean()
 
     def _of_whole(self, step: Step, level: int) -> Tensor:
-        student_BDHW, teacher_BEHW = step.maps(level)
+        student_BDHW, teacher_BEHW = step.imitated(level)
         weights_BHW = step.cell_weights(level, robust=self.robust)
         return map_imitation(self.adapters[level](student_BDHW), teacher_BEHW, weights_BHW)
 

@@ -1,0 +1,87 @@
+"""The bound on an epoch: what hangs is cut off, and the study goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distune.records import TrialState
+from distune.study.deadline import EpochTimeoutError, describe_timeout, has_timed_out, interrupts_block
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.watchdog import Watchdog, watching
+from study.bench import MakeBench
+
+HANGS = """
+import sys, threading
+from pathlib import Path
+from distune.study.deadline import ends_process
+
+with ends_process(60.0, Path(sys.argv[1])):
+    pass
+with ends_process(0.1, Path(sys.argv[1])):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+"""
+
+
+def test_a_worker_is_ended_whatever_it_hangs_in(tmp_path: Path) -> None:
+    report = tmp_path / "0" / "error.txt"
+    assert not has_timed_out(report)
+    done = subprocess.run([sys.executable, "-c", HANGS, str(report)], timeout=60)
+    assert done.returncode == 1
+    assert has_timed_out(report)
+    assert "most recent call first" in report.read_text()
+
+
+def test_the_driver_is_interrupted(tmp_path: Path) -> None:
+    began = time.monotonic()
+    match = r"resources.epoch_timeout_s = 0\.05"
+    with pytest.raises(EpochTimeoutError, match=match), interrupts_block(0.05, tmp_path):
+        time.sleep(60)
+    assert time.monotonic() - began < 30
+
+
+def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tmp_path: Path) -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    left = signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with interrupts_block(0.1, tmp_path):
+            pass
+        assert rung == []
+        time.sleep(0.3)
+        assert rung == [signal.SIGALRM], "the alarm of whoever called"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *left)
+    with interrupts_block(None, tmp_path):
+        pass
+
+
+def test_a_trial_that_hangs_fails_and_the_study_goes_on(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "hang"}}}))
+    bench = make_bench(resources={"epoch_timeout_s": 0.5}, search={"num_trials": 3})
+    bench.run()
+    known = bench.known()
+    assert known[1].state is TrialState.FAIL
+    assert known[1].reason == describe_timeout(0.5)
+    assert "time.sleep" in (bench.folder("1").path / "error.txt").read_text()
+    assert len(bench.states()) == 3
+    assert bench.states().count(TrialState.FAIL) == 1
+
+
+def test_the_watchdog_speaks_while_the_driver_itself_hangs() -> None:
+    said: list[str] = []
+    with watching(Watchdog(quiet_s=0.02), lambda: ["7"], said.append, poll_s=0.01):
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "trials 7 are running" in said[0]
+    assert "epoch_timeout_s" in said[0]

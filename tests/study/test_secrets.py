@@ -1,0 +1,122 @@
+"""Users, passwords and tokens in addresses reach no log, no run, no note, no error; and no study leaves its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distune.cli.main import SecretFreeFormatter
+from distune.config.home import Home
+from distune.errors import UsageError
+from distune.records import ParameterValue
+from distune.study.creation import create_study
+from distune.study.session import run_session
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import find_study, read_study
+from study.bench import MakeLoaded, Witness
+from support.command_line import run
+from support.experiments import small_values
+
+URI = "https://ann:hunter2@127.0.0.1:9/mlflow?access_token=hunter3"
+
+
+def holds_secret(text: str | bytes) -> bool:
+    return "hunter" in (text if isinstance(text, str) else text.decode(errors="replace"))
+
+
+class Everything(Witness):
+    """Keeps the content of all that the tracker is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
+        self.told += [repr(params), repr(tags)]
+
+    def log_file(self, key: str | None, path: Path, folder: str) -> None:
+        super().log_file(key, path, folder)
+        self.told.append(f"{path.name} {path.read_text(errors='replace')}")
+
+
+def test_a_tracking_address_reaches_neither_runs_nor_workers(
+    tmp_path: Path, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "error"}}}))
+    home = Home(tmp_path)
+    loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 2})
+    study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+    witness = Everything()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    assert {name for key, name, _ in witness.files if key is None} == {"experiment.yaml", "space.yaml"}
+    assert {"trial.json", "error.txt"} <= {name for key, name, _ in witness.files if key is not None}
+    assert not any(holds_secret(text) for text in witness.told)
+    assert any("https://***@127.0.0.1:9/mlflow?access_token=***" in text for text in witness.told)
+    assert not any(holds_secret(repr(spec)) for spec in witness.specs)
+
+    holders = [path.name for path in study.path.rglob("*") if path.is_file() and holds_secret(path.read_bytes())]
+    assert holders == ["experiment.yaml"], "which needs it to go on"
+    assert stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
+    assert study.load().experiment.tracking.uri == URI
+    assert not holds_secret(json.dumps(read_study(home, "one").to_dict()))
+
+
+def test_a_study_without_secrets_is_everybody_s(tmp_path: Path, make_loaded: MakeLoaded) -> None:
+    study = create_study(make_loaded(), Home(tmp_path), name="one", simulate=True, runner="local", replace=False)
+    assert stat.S_IMODE(study.experiment_file.stat().st_mode) & stat.S_IRUSR
+    assert study.experiment_file.stat().st_mode == study.space_file.stat().st_mode
+
+
+def test_the_command_line_shows_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is away, settings that are wrong, and a study that goes on."""
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(small_values({"tracking": {"uri": URI}, "search": {"num_trials": 1}})))
+    answers = [
+        run(capsys, monkeypatch, "launch", str(path), "--simulate", "--runner", "local"),
+        run(capsys, monkeypatch, "status", "small", "--json"),
+        run(capsys, monkeypatch, "ui", "small"),
+        run(capsys, monkeypatch, "resume", "small", "--trials", "2"),
+        run(capsys, monkeypatch, "launch", str(path), "--set", f"tracking.url={URI}"),
+        run(capsys, monkeypatch, "launch", str(path), "--set", f"training.epochs={URI}"),
+        run(capsys, monkeypatch, "launch", str(path), "--set", f"tracking.uri={URI.replace('https', 'ftp')}"),
+    ]
+    assert [answer.status for answer in answers] == [0, 0, 2, 0, 2, 2, 2]
+    for answer in answers:
+        assert not holds_secret(answer.out + answer.err), answer
+    spool = (tmp_path / "home" / "studies" / "small" / "spool.jsonl").read_text()
+    assert not holds_secret(spool)
+
+
+def test_the_log_shows_none_whoever_writes_it() -> None:
+    formatter = SecretFreeFormatter("%(levelname)s %(message)s")
+    try:
+        raise ConnectionError(f"cannot reach {URI}")
+    except ConnectionError as error:
+        record: Any = logging.LogRecord(
+            "urllib3", logging.WARNING, "x.py", 1, "to %s", (URI,), (type(error), error, None)
+        )
+    assert not holds_secret(formatter.format(record))
+    assert "https://***@127.0.0.1:9/mlflow" in formatter.format(record)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "a/b", "../up", "/etc", "a\\b", ".hidden", "a b", "a\n", "é", "a" * 101, "a/../../b", "~"]
+)
+def test_a_study_cannot_leave_its_folder(tmp_path: Path, make_loaded: MakeLoaded, name: str) -> None:
+    home = Home(tmp_path / "home")
+    with pytest.raises(UsageError, match="a name must start with a letter or digit"):
+        create_study(make_loaded(), home, name=name, simulate=True, runner="local", replace=True)
+    with pytest.raises(UsageError, match="a name must start with a letter or digit"):
+        find_study(home, name)
+    assert not home.root.exists()

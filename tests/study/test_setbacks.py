@@ -1,0 +1,135 @@
+"""Trials that are tried again: once alone after running out of memory, and after a worker was lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from distune.records import Outcome, TrialState
+from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from study.bench import MakeBench, take, tell
+
+MEMORY = "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
+LOST = "worker died: its node has gone away"
+
+
+def setbacks(*reasons_and_epochs: tuple[str, int]) -> list[Setback]:
+    return [Setback(reason=reason, epochs=epochs) for reason, epochs in reasons_and_epochs]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "reason", "epochs", "expected"),
+    [
+        ([], MEMORY, 3, True),
+        ([(MEMORY, 3)], MEMORY, 3, False),
+        ([(MEMORY, 3)], MEMORY, 8, False),
+        ([(LOST, 3)], MEMORY, 3, True),
+        ([], LOST, 0, True),
+        ([(LOST, 2)], LOST, 2, False),
+        ([(LOST, 2)], LOST, 3, True),
+        ([(LOST, 2), (LOST, 3)], LOST, 3, False),
+        ([(MEMORY, 5)], LOST, 5, True),
+        ([], "bug: KeyError: 'boxes'", 1, False),
+        ([], "data: a.jpg: corrupt", 1, False),
+        ([], "timeout: an epoch took more than resources.epoch_timeout_s = 5", 1, False),
+    ],
+)
+def test_who_is_tried_again(earlier: list[tuple[str, int]], reason: str, epochs: int, expected: bool) -> None:
+    (setback,) = setbacks((reason, epochs))
+    assert may_try_again(setback, setbacks(*earlier)) is expected
+
+
+def test_only_lack_of_memory_makes_lonely() -> None:
+    assert must_be_alone(setbacks((LOST, 1), (MEMORY, 2)))
+    assert not must_be_alone(setbacks((LOST, 1)))
+    assert "once more, alone on its device, after epoch 2" in describe_setback("4", *setbacks((MEMORY, 2)))
+    assert "again, with another worker, after epoch 1" in describe_setback("4", *setbacks((LOST, 1)))
+
+
+def test_out_of_memory_once_costs_nothing(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = make_bench()
+    undisturbed.run()
+    mishaps = {"2": {"epoch": 1, "kind": "out_of_memory", "once": True}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    bench = make_bench()
+    bench.trials = bench.trials.with_name("disturbed")
+    bench.run()
+    assert {n: (t.state, t.params, t.scores) for n, t in bench.known().items()} == {
+        n: (t.state, t.params, t.scores) for n, t in undisturbed.known().items()
+    }
+    assert bench.known()[2].setbacks == tuple(setbacks(("out of memory: simulated in epoch 1", 0)))
+    assert any("trial 2: out of memory" in text for text in bench.witness.messages)
+    assert ("2", "error.txt", "") in bench.witness.files, "its traceback is an artifact, though it ended well"
+
+
+def test_out_of_memory_alone_fails_the_trial(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    control, spec = take(engine), take(engine)
+    tell(bench, engine, spec, 1, 20.0)
+    assert not engine.is_alone(spec.key)
+    engine.fail(spec.key, MEMORY)
+    assert spec.key in engine.in_flight
+    assert engine.is_alone(spec.key)
+    assert not engine.is_alone(control.key)
+    assert take(engine) == spec, "it is the next to be worked on"
+    engine.fail(spec.key, MEMORY)
+    assert bench.known()[0].state is TrialState.FAIL
+    assert bench.known()[0].reason == MEMORY
+    assert bench.witness.outcomes() == {"0": Outcome.FAILED}
+    assert take(engine).number == 1
+
+
+@pytest.mark.parametrize("is_taken_up", [True, False])
+def test_a_later_session_knows_that_a_trial_must_be_alone(make_bench: MakeBench, is_taken_up: bool) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    tell(bench, engine, spec, 1, 20.0)
+    engine.fail(spec.key, MEMORY)
+    if is_taken_up:
+        take(engine)
+    engine.interrupt()
+    again = bench.engine()
+    take(again)
+    assert take(again).key == spec.key
+    assert again.is_alone(spec.key)
+    again.fail(spec.key, MEMORY)
+    assert bench.known()[0].state is TrialState.FAIL
+
+
+def test_a_trial_goes_on_as_long_as_its_workers_come_further(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    for epoch in (1, 2):
+        tell(bench, engine, spec, epoch, 20.0)
+        engine.fail(spec.key, LOST)
+        assert take(engine) == spec
+        assert not engine.is_alone(spec.key)
+    engine.fail(spec.key, LOST)
+    assert bench.known()[0].state is TrialState.FAIL
+    assert bench.known()[0].scores == {1: 20.0, 2: 20.0}
+    assert bench.studies()[0].trials[0].user_attrs["setbacks"] == [
+        {"reason": LOST, "epochs": 1},
+        {"reason": LOST, "epochs": 2},
+    ]
+
+
+def test_trouble_with_the_disk_is_nobody_s_fault(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    engine = bench.engine()
+    control, spec = take(engine), take(engine)
+    engine.fail(spec.key, "storage: [Errno 28] No space left on device: 'last.pt'")
+    assert engine.obstacle == "trial 0: storage: [Errno 28] No space left on device: 'last.pt'"
+    assert engine.failure is None
+    assert engine.next_trial() is None
+    engine.interrupt()
+    assert not engine.is_over
+    assert bench.witness.outcomes() == {control.key: Outcome.INTERRUPTED, spec.key: Outcome.INTERRUPTED}
+    again = bench.engine()
+    assert [take(again).key, take(again).key] == [control.key, spec.key]

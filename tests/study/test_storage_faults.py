@@ -1,0 +1,291 @@
+"""Disks and databases that fail a study: it goes on or stops with a clear word, and later nothing is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.home import Home
+from distune.errors import StudyError
+from distune.records import TrialState
+from distune.study import storage
+from distune.study.creation import create_study
+from distune.study.folder import StudyFolder
+from distune.study.session import run_session
+from distune.study.status import read_study
+from distune.study.storage import StudyStoppedError, stopped
+from study.bench import METRIC, MakeLoaded, Witness
+
+SEARCH = {"num_trials": 4}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def study(home: Home, make_loaded: MakeLoaded) -> StudyFolder:
+    return create_study(make_loaded(search=SEARCH), home, name="one", simulate=True, runner="local", replace=False)
+
+
+def run(study: StudyFolder) -> Witness:
+    witness = Witness()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    return witness
+
+
+def curves(home: Home, name: str = "one") -> list[Any]:
+    """What a study has found, without the times."""
+    status = read_study(home, name)
+    assert status.state == "finished"
+    return [(each.key, each.params, each.state, each.epochs, each.metrics.get(METRIC)) for each in status.trials]
+
+
+@pytest.fixture
+def expected(home: Home, make_loaded: MakeLoaded) -> list[Any]:
+    loaded = make_loaded(search=SEARCH)
+    run(create_study(loaded, home, name="calm", simulate=True, runner="local", replace=False))
+    return curves(home, "calm")
+
+
+@contextlib.contextmanager
+def held(database: Path, seconds: float | None) -> Iterator[None]:
+    """Another process holds the database, for so many seconds or until the block ends."""
+    code = (
+        "import sqlite3, sys, time\n"
+        f"connection = sqlite3.connect({str(database)!r}, isolation_level=None)\n"
+        "connection.execute('BEGIN EXCLUSIVE')\n"
+        "print('held', flush=True)\n"
+        f"time.sleep({3600 if seconds is None else seconds})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_database_that_is_locked_for_some_time_is_waited_for(
+    study: StudyFolder, home: Home, expected: list[Any]
+) -> None:
+    with held(study.database, 1.0):
+        run(study)
+    assert curves(home) == expected
+
+
+def test_a_database_that_stays_locked_stops_the_study_with_a_clear_word(
+    study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LOCKED_TIMEOUT_S", 0.1)
+    with held(study.database, None):
+        with pytest.raises(StudyStoppedError) as caught:
+            run(study)
+        assert read_study(home, "one").state == "interrupted", "reading waits for nobody"
+    assert caught.value.exit_status == 1
+    assert "database is locked" in str(caught.value)
+    assert "end the process that holds the database" in str(caught.value)
+    assert "distune resume one" in str(caught.value)
+    run(study)
+    assert curves(home) == expected
+
+
+def test_a_database_that_is_locked_in_the_middle(
+    study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LOCKED_TIMEOUT_S", 0.1)
+    with contextlib.ExitStack() as stack:
+
+        class Locker(Witness):
+            def trial_started(self, spec: Any) -> None:
+                if spec.number == 1:
+                    stack.enter_context(held(study.database, None))
+
+        with pytest.raises(StudyStoppedError, match="database is locked"):
+            run_session(study, tracker=(witness := Locker()), listener=witness, teacher_weights=None)
+        assert witness.study_ends == ["interrupted"]
+    session = study.session()
+    assert session is not None
+    assert session.state == "interrupted"
+    run(study)
+    assert curves(home) == expected
+
+
+def test_a_read_only_database_stops_the_study_with_a_clear_word(
+    study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_connect", read_only)
+        assert read_study(home, "one").state == "interrupted"
+        with pytest.raises(StudyStoppedError, match=r"readonly database.*make it writable.*distune resume one"):
+            run(study)
+    run(study)
+    assert curves(home) == expected
+
+
+def test_a_database_that_is_none_is_said_to_be_damaged(study: StudyFolder, home: Home) -> None:
+    study.database.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StudyStoppedError, match=r"optuna.db from a copy: the file is damaged"):
+        run(study)
+    with pytest.raises(StudyError, match=r"optuna.db cannot be read: file is not a database"):
+        read_study(home, "one")
+
+
+@pytest.mark.parametrize("name", ["trials", "session.json"])
+def test_a_path_that_cannot_be_written_stops_the_study(study: StudyFolder, home: Home, name: str) -> None:
+    in_the_way = study.path / name
+    if name == "trials":
+        in_the_way.write_text("in the way")
+    else:
+        in_the_way.mkdir()
+    with pytest.raises(StudyStoppedError, match=name):
+        run(study)
+
+
+ROOM_ENOUGH = 10**9
+
+
+class FullAfter:
+    """A disk that takes so many writes of ours and no more, until it has room again."""
+
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+        self.num_refused = 0
+
+    def take(self) -> None:
+        if self.left <= 0:
+            self.num_refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left -= 1
+
+
+def install(monkeypatch: pytest.MonkeyPatch, disk: FullAfter) -> None:
+    """Every forced write of ours and every write to the database goes through the disk."""
+    real_fsync = os.fsync
+
+    def fsync(number: int) -> None:
+        disk.take()
+        real_fsync(number)
+
+    class Connection(sqlite3.Connection):
+        def commit(self) -> None:
+            if self.in_transaction:
+                try:
+                    disk.take()
+                except OSError:
+                    raise sqlite3.OperationalError("database or disk is full") from None
+            super().commit()
+
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, check_same_thread=False, factory=Connection)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(storage, "_connect", connect)
+
+
+def test_a_disk_that_is_full_at_any_write_in_turn(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the n-th write; there is room again, and full again at the n-th from there, and so on."""
+    loaded = make_loaded(search={"num_trials": 2}, training={"epochs": 2})
+    run(create_study(loaded, home, name="calm", simulate=True, runner="local", replace=False))
+    study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+    points: list[tuple[str, int]] = []
+    for writes in [*range(12), ROOM_ENOUGH]:
+        disk, witness = FullAfter(writes), Witness()
+        with monkeypatch.context() as patch:
+            install(patch, disk)
+            if writes == ROOM_ENOUGH:
+                run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+            else:
+                with pytest.raises(StudyStoppedError, match="free some space, then go on with: distune resume one"):
+                    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+                assert disk.num_refused > 0
+        points += witness.points
+    assert curves(home) == curves(home, "calm")
+    assert all(trial.state is not TrialState.FAIL for trial in read_study(home, "one").trials)
+    recorded = {(each.key, epoch) for each in read_study(home, "one").trials for epoch in range(1, each.epochs + 1)}
+    assert set(points) == recorded
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, where this process may mount one."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True)
+    if made.returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path, make_loaded: MakeLoaded) -> None:
+    home = Home(small_disk)
+    study = create_study(make_loaded(search=SEARCH), home, name="one", simulate=True, runner="local", replace=False)
+    filling = small_disk / "filling"
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+    with pytest.raises(StudyStoppedError, match="free some space, then go on with: distune resume one"):
+        run(study)
+    with pytest.raises(StudyError, match="study two cannot be made in"):
+        create_study(make_loaded(), home, name="two", simulate=True, runner="local", replace=False)
+    assert [path.name for path in home.studies.iterdir()] == ["one"]
+    filling.unlink()
+    run(study)
+    status = read_study(home, "one")
+    assert status.state == "finished"
+    assert all(trial.state is not TrialState.FAIL for trial in status.trials)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"state": "runn', b"[]", b'{"state": "finished"}', b"\0\0\0"])
+def test_a_damaged_note_of_a_session_stops_nobody(
+    study: StudyFolder, home: Home, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    study.session_file.write_bytes(content)
+    assert read_study(home, "one").state == "interrupted"
+    run(study)
+    assert read_study(home, "one").state == "finished"
+    assert "session.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "on', b"[]", b'{"name": "one"}'])
+def test_a_damaged_study_says_so(study: StudyFolder, content: bytes) -> None:
+    study.study_file.write_bytes(content)
+    with pytest.raises(StudyError, match=r"study\.json"):
+        run(study)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/last.pt"), "free some space"),
+        (sqlite3.OperationalError("database or disk is full"), "free some space"),
+        (OSError(errno.EROFS, "Read-only file system"), "make it writable"),
+        (PermissionError(errno.EACCES, "Permission denied"), "make it writable"),
+        (OSError(errno.EIO, "Input/output error"), "mend that"),
+        ("connection to postgresql://ann:secret@db/x refused", "mend that"),
+    ],
+)
+def test_the_words_of_a_study_that_stops(error: Exception | str, remedy: str) -> None:
+    text = str(stopped("one", error))
+    assert f"{remedy}, then go on with: distune resume one" in text
+    assert "secret" not in text
+    assert "\n" not in text

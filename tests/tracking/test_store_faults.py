@@ -1,0 +1,166 @@
+"""MLflow stores that are locked, read-only or full for a while: nothing is refused, and later nothing is missing."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
+from distune.tracking.mlflow_sink import MlflowSink, find_study_runs, open_client
+from distune.tracking.shipping import ShippingPolicy
+from distune.tracking.spool_tracker import SpoolTracker
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning",
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning",
+)
+IMPATIENT = ShippingPolicy(linger_s=0.0, first_wait_s=0.01, longest_wait_s=0.05, attempts=2)
+
+
+def tell_a_study(tracker: SpoolTracker, folder: Path) -> None:
+    picture = folder / "picture.png"
+    picture.write_bytes(b"picture")
+    spec = TrialSpec(
+        study="cells",
+        number=0,
+        control=False,
+        seed=0,
+        num_epochs=2,
+        params={},
+        experiment={},
+        folder="",
+        teacher_weights=None,
+    )
+    tracker.start_study({}, {})
+    tracker.start_trial(spec)
+    for epoch in (1, 2):
+        report = EpochReport(epoch=epoch, metrics={"search/AP": epoch / 10}, finished_at=1_700_000_000.0 + epoch)
+        tracker.log_epoch("0", report)
+    tracker.log_file("0", picture, "pictures")
+    tracker.end_trial(
+        TrialRecord(
+            number=0,
+            state=TrialState.COMPLETE,
+            outcome=Outcome.FINISHED,
+            control=False,
+            epochs=2,
+            params={},
+            metrics={"search/AP": 0.2},
+            seed=0,
+        )
+    )
+    tracker.end_study("finished")
+
+
+def assert_all_there(uri: str, folder: Path) -> None:
+    runs = find_study_runs(uri, experiment="blood", study_key="key-1")
+    assert runs is not None
+    assert set(runs.trial_run_ids) == {"0"}
+    client = open_client(uri)
+    assert runs.study_run_id is not None
+    for run_id in (runs.study_run_id, runs.trial_run_ids["0"]):
+        assert client.get_run(run_id).info.status == "FINISHED"
+    points = client.get_metric_history(runs.trial_run_ids["0"], "search/AP")
+    assert [point.step for point in points] == [1, 2]
+    assert [each.path for each in client.list_artifacts(runs.trial_run_ids["0"], "pictures")] == [
+        "pictures/picture.png"
+    ]
+    assert not (folder / "spool.refused.jsonl").exists()
+
+
+def make_tracker(uri: str, folder: Path) -> SpoolTracker:
+    def make_sink() -> MlflowSink:
+        location = (folder / "artifacts").as_uri()
+        return MlflowSink(uri, study="cells", study_key="key-1", experiment="blood", artifact_location=location)
+
+    return SpoolTracker(folder, make_sink=make_sink, policy=IMPATIENT)
+
+
+def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
+    deadline = time.monotonic() + 60
+    while words not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("comes_back", ["in this session", "in the next"])
+def test_a_store_that_another_process_holds(
+    mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, comes_back: str
+) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: real(*given, **{**more, "timeout": 0.05}))
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", sqlite3.connect)
+    holder = real(tmp_path / "mlflow.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    tracker = make_tracker(mlflow_uri, tmp_path)
+    tell_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is away")
+    if comes_back == "in the next":
+        tracker.close()
+        assert "next session" in caplog.text
+    holder.execute("ROLLBACK")
+    holder.close()
+    if comes_back == "in the next":
+        tracker = make_tracker(mlflow_uri, tmp_path)
+    tracker.close()
+    assert_all_there(mlflow_uri, tmp_path)
+
+
+def test_a_read_only_store(
+    mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(uri: str) -> str:
+        return uri.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
+
+    tracker = make_tracker(read_only(mlflow_uri), tmp_path)
+    tell_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is away")
+    tracker.close()
+    assert not (tmp_path / "spool.refused.jsonl").exists()
+    make_tracker(mlflow_uri, tmp_path).close()
+    assert_all_there(mlflow_uri, tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_no_room_for_artifacts(
+    mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Files wait until there is room; they are not taken for files that the store will never take."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def full(*_: Any) -> None:
+        raise OSError(number, "cannot be written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalArtifactRepository, "log_artifact", full)
+        tracker = make_tracker(mlflow_uri, tmp_path)
+        tell_a_study(tracker, tmp_path)
+        wait_for(caplog, "the tracking server is away")
+        tracker.close()
+    make_tracker(mlflow_uri, tmp_path).close()
+    assert_all_there(mlflow_uri, tmp_path)
+
+
+Damage = Callable[[bytes], bytes]
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-7], lambda text: text + b'{"event": "epo', lambda text: text])
+def test_a_torn_spool_is_mended_and_sent(mlflow_uri: str, tmp_path: Path, damage: Damage) -> None:
+    def nobody() -> MlflowSink:
+        raise ConnectionError("nobody is there")
+
+    first = SpoolTracker(tmp_path, make_sink=nobody, policy=IMPATIENT)
+    tell_a_study(first, tmp_path)
+    first.close()
+    spool = tmp_path / "spool.jsonl"
+    spool.write_bytes(damage(spool.read_bytes()))
+    second = make_tracker(mlflow_uri, tmp_path)
+    second.end_study("finished")
+    second.close()
+    assert_all_there(mlflow_uri, tmp_path)

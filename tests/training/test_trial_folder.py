@@ -1,0 +1,76 @@
+"""The folder of a trial: torn and damaged lines, and disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from distune.records import EpochReport
+from distune.training.folder import TrialFolder, write_atomically
+
+
+def report(epoch: int, score: float = 1.0) -> EpochReport:
+    return EpochReport(epoch=epoch, metrics={"search/AP": score}, finished_at=float(epoch))
+
+
+def epochs(folder: TrialFolder) -> list[int]:
+    return [each.epoch for each in folder.reports()]
+
+
+@pytest.mark.parametrize("tail", [b'{"epoch": 3, "met', b"\0\0\0\0", b"{"])
+def test_a_torn_last_line_is_not_counted_and_then_removed(tmp_path: Path, tail: bytes) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.append(report(1))
+    folder.append(report(2))
+    with folder.metrics_file.open("ab") as file:
+        file.write(tail)
+    assert epochs(folder) == [1, 2]
+    folder.append(report(3))
+    assert epochs(folder) == [1, 2, 3]
+    assert tail + b"\n" not in folder.metrics_file.read_bytes()
+
+
+@pytest.mark.parametrize("line", [b"\0\0\0\n", b"{}\n", b"[1]\n", b'{"epoch": 2, "metrics": null}\n', b"\xff\n"])
+def test_a_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.append(report(1))
+    with folder.metrics_file.open("ab") as file:
+        file.write(line)
+    folder.append(report(3))
+    assert epochs(folder) == [1, 3]
+    folder.append(report(2))
+    assert epochs(folder) == [1, 2, 3], "in order, whatever the order in the file"
+
+
+def test_an_epoch_on_record_stays_as_it_is(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.append(report(1, 5.0))
+    folder.append(report(1, 6.0))
+    assert [each.metrics["search/AP"] for each in folder.reports()] == [5.0]
+
+
+def test_what_is_not_kept_is_forgotten(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.keep(lambda each: False)
+    assert not folder.metrics_file.exists()
+    for epoch in (1, 2, 3):
+        folder.append(report(epoch))
+    folder.keep(lambda each: each.epoch != 2)
+    assert epochs(folder) == [1, 3]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "note"
+    write_atomically(path, b"old")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["note"]
