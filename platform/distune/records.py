@@ -115,6 +115,8 @@ class TrialRecord:
         seed: of the student.
         reason: why it failed or diverged, None otherwise.
         label: the key of a run that repeats a trial under another seed; None for the trials of the search.
+        rung: the highest rung that it has reached, in epochs; None before the first, and for controls, which are not
+            judged.
     """
 
     number: int
@@ -127,6 +129,7 @@ class TrialRecord:
     seed: int
     reason: str | None = None
     label: str | None = None
+    rung: int | None = None
 
     @property
     def key(self) -> str:

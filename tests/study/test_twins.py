@@ -121,6 +121,18 @@ def test_a_third_twin_joins_the_group() -> None:
     assert twins.differing == {"alpha": (1.0, 2.0, 3.0), "extra": (None, None, True)}
 
 
+def test_a_space_in_which_nothing_acts_does_not_tell_of_every_trial() -> None:
+    """Nor does it compare each trial with all others, which would take minutes here."""
+    watch, told = TwinWatch(), []
+    for number in range(20_000):
+        found = watch.take(number, {"alpha": float(number)}, report(1)) or watch.end(number, Outcome.FINISHED)
+        if found is not None:
+            told.append(len(found.trials))
+    assert told == [2, 3, 4, 5, 6, 7, 8, *(8 * 2**power for power in range(1, 12))]
+    (twins,) = watch.groups
+    assert twins.trials == tuple(range(20_000))
+
+
 def play_twins(bench: Bench, *, sessions: int) -> None:
     """Two trials of equal numbers; a new session before the second one ends when there are two."""
     engine = bench.engine()

@@ -90,7 +90,8 @@ class Store:
         return list(self.client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))
 
     def run(self, name: str) -> Any:
-        (run,) = [run for run in self.runs() if run.info.run_name == name]
+        """The run of that name; of a trial, the number is enough, as in ``t007``."""
+        (run,) = [run for run in self.runs() if name in (run.info.run_name, run.info.run_name.partition(" ")[0])]
         return run
 
     def points(self, name: str, metric: str) -> list[tuple[int, float, int]]:
@@ -119,7 +120,7 @@ def test_a_run_is_found_again_whatever_tags_it_is_given(store: Store) -> None:
 
 def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
-    parent, control, trial = store.run("cells"), store.run("control 1"), store.run("trial 7")
+    parent, control, trial = store.run("cells"), store.run("control 1"), store.run("t007")
     assert len(store.runs()) == 3
     for child in (control, trial):
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -131,19 +132,34 @@ def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
     assert (trial.info.start_time, trial.info.end_time) == (BEGIN_MS, BEGIN_MS + 100)
 
 
+def test_names_tell_what_was_tried(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    names = [run.info.run_name for run in store.runs()]
+    assert sorted(names) == ["cells", "control 1", "t007 alpha=10 unique=true"]
+
+
+def test_a_name_given_in_the_ui_is_kept(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY[:3])
+    store.client.update_run(store.run("t007").info.run_id, name="the odd one")
+    apply_each(store.sink(), A_STUDY[2:])
+    assert store.run("the odd one").data.tags["distune.trial"] == "7"
+
+
 def test_points_keep_their_epoch_and_their_time(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
-    assert store.points("trial 7", "search/AP") == [(n, n / 10, BEGIN_MS + n) for n in (1, 2, 3)]
+    assert store.points("t007", "search/AP") == [(n, n / 10, BEGIN_MS + n) for n in (1, 2, 3)]
     assert store.points("control 1", "search/AP") == [(1, 0.1, BEGIN_MS + 1)]
-    assert store.points("trial 7", "best/AP") == [(3, 0.3, BEGIN_MS + 100)]
-    assert store.points("trial 7", "gain/AP") == [(3, 0.1, BEGIN_MS + 100)]
-    assert "loss/task" not in store.run("trial 7").data.metrics
+    assert store.points("t007", "best/AP") == [(3, 0.3, BEGIN_MS + 100)]
+    assert store.points("t007", "gain/AP") == [(3, 0.1, BEGIN_MS + 100)]
+    assert "loss/task" not in store.run("t007").data.metrics
     assert store.points("cells", "best/AP") == [(0, 0.3, BEGIN_MS + 200)]
 
 
 def test_tags_say_how_each_run_stands(store: Store) -> None:
-    apply_each(store.sink(), [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state="PRUNED", reason="loss is NaN")])
-    tags = store.run("trial 7").data.tags
+    apply_each(
+        store.sink(), [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state="PRUNED", reason="loss is NaN", rung=2)]
+    )
+    tags = store.run("t007").data.tags
     expected = {
         "distune.study": "cells",
         "distune.trial": "7",
@@ -153,6 +169,7 @@ def test_tags_say_how_each_run_stands(store: Store) -> None:
         "distune.control": "false",
         "distune.seed": "3",
         "distune.epochs": "3",
+        "distune.rung": "2",
         "distune.reason": "loss is NaN",
     }
     assert expected.items() <= tags.items()
@@ -168,8 +185,8 @@ def test_everything_sent_twice_is_stored_once(store: Store) -> None:
     apply_each(again, A_STUDY)
     apply_each(again, A_STUDY[3:])
     assert [(run.info.run_id, run.data.to_dictionary()) for run in store.runs()] == before
-    assert len(store.points("trial 7", "search/AP")) == 3
-    assert len(store.points("trial 7", "best/AP")) == 1
+    assert len(store.points("t007", "search/AP")) == 3
+    assert len(store.points("t007", "best/AP")) == 1
     assert len(store.points("cells", "best/AP")) == 1
 
 
@@ -177,15 +194,15 @@ def test_a_batch_that_was_partly_stored_is_completed(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start(), epoch(1, loss__task=math.nan), epoch(3)])
     sink.apply([epoch(number, loss__task=math.nan) for number in (1, 2, 3)])
-    assert sorted(step for step, _, _ in store.points("trial 7", "search/AP")) == [1, 2, 3]
-    assert sorted(step for step, _, _ in store.points("trial 7", "loss/task")) == [1, 2, 3]
+    assert sorted(step for step, _, _ in store.points("t007", "search/AP")) == [1, 2, 3]
+    assert sorted(step for step, _, _ in store.points("t007", "loss/task")) == [1, 2, 3]
 
 
 def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start("7"), start("8")])
     sink.apply([epoch(1, "7"), epoch(1, "8"), epoch(2, "7"), epoch(2, "8")])
-    for name in ("trial 7", "trial 8"):
+    for name in ("t007", "t008"):
         assert [step for step, _, _ in store.points(name, "search/AP")] == [1, 2]
 
 
@@ -195,10 +212,10 @@ def test_more_points_than_one_call_takes(store: Store) -> None:
     sink.apply([EpochLogged(at_ms=BEGIN_MS, key="7", epoch=number, metrics=metrics) for number in (1, 2)])
     params: dict[str, ParameterValue] = {f"p{number}": number for number in range(230)}
     apply_each(sink, [start(params=params), end(metrics=metrics)])
-    run = store.run("trial 7")
+    run = store.run("t007")
     assert len(run.data.metrics) == 1300
     assert len(run.data.params) == 230
-    assert len(store.points("trial 7", "AP_class 649")) == 2
+    assert len(store.points("t007", "AP_class 649")) == 2
 
 
 @pytest.mark.parametrize(
@@ -213,15 +230,15 @@ def test_more_points_than_one_call_takes(store: Store) -> None:
 )
 def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, outcome: Outcome, status: str) -> None:
     apply_each(store.sink(), [STUDY_START, start(), epoch(1), end(outcome=outcome)])
-    assert store.run("trial 7").info.status == status
+    assert store.run("t007").info.status == status
     resumed = store.sink()
     apply_each(resumed, [STUDY_START, start(at_ms=BEGIN_MS + 500), epoch(2)])
-    assert store.run("trial 7").info.status == "RUNNING"
-    assert store.run("trial 7").data.tags["distune.outcome"] == "running"
+    assert store.run("t007").info.status == "RUNNING"
+    assert store.run("t007").data.tags["distune.outcome"] == "running"
     apply_each(resumed, [end(at_ms=BEGIN_MS + 900, epochs=5, metrics={"search/AP": 0.4})])
-    assert store.run("trial 7").info.status == "FINISHED"
-    assert store.run("trial 7").info.end_time == BEGIN_MS + 900
-    assert store.run("trial 7").data.metrics["best/AP"] == 0.4
+    assert store.run("t007").info.status == "FINISHED"
+    assert store.run("t007").info.end_time == BEGIN_MS + 900
+    assert store.run("t007").data.metrics["best/AP"] == 0.4
     assert len(store.runs()) == 2
 
 
@@ -239,7 +256,7 @@ def test_the_study_ends_with_its_status_and_runs_again_when_continued(store: Sto
 def test_params_are_logged_once_and_missing_ones_are_added(store: Store) -> None:
     apply_each(store.sink(), [STUDY_START, start(params={"a": 1})])
     apply_each(store.sink(), [start(params={"a": 2, "b": 3})])
-    assert store.run("trial 7").data.params == {"a": "1", "b": "3"}
+    assert store.run("t007").data.params == {"a": "1", "b": "3"}
 
 
 def test_nasty_names_and_values_get_through(store: Store) -> None:
@@ -249,21 +266,21 @@ def test_nasty_names_and_values_get_through(store: Store) -> None:
     sink = store.sink()
     sink.apply([event])
     sink.apply([event])
-    stored = store.run("trial 7").data.metrics
+    stored = store.run("t007").data.metrics
     assert len(stored) == len(metrics)
     assert stored["AP_person"] == 0.1
     assert stored["größe"] == 0.5
     for name in ("nan", "inf", "-inf"):
         assert math.isnan(stored[name])
-        assert len(store.points("trial 7", name)) == 1
+        assert len(store.points("t007", name)) == 1
     sink.apply([start(params={"odd[key]": "v" * 9000})])
     sink.apply([end(reason="r" * 20_000, outcome=Outcome.FAILED)])
-    assert len(store.run("trial 7").data.tags["distune.reason"]) == 5000
+    assert len(store.run("t007").data.tags["distune.reason"]) == 5000
 
 
 def test_a_trial_that_was_never_started_here_still_gets_its_run(store: Store) -> None:
     store.sink().apply([epoch(1)])
-    assert store.run("trial 7").data.tags["mlflow.parentRunId"] == store.run("cells").info.run_id
+    assert store.run("t007").data.tags["mlflow.parentRunId"] == store.run("cells").info.run_id
 
 
 def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
@@ -277,9 +294,9 @@ def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
 def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start(), epoch(1)])
-    store.client.delete_run(store.run("trial 7").info.run_id)
+    store.client.delete_run(store.run("t007").info.run_id)
     sink.apply([epoch(2)])
-    assert [step for step, _, _ in store.points("trial 7", "search/AP")] == [2]
+    assert [step for step, _, _ in store.points("t007", "search/AP")] == [2]
 
 
 def test_an_experiment_that_was_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -318,7 +335,7 @@ def test_files_and_folders_become_artifacts(store: Store, tmp_path: Path) -> Non
             FileLogged(at_ms=BEGIN_MS, key=None, path=report, folder=""),
         ],
     )
-    trial_id, study_id = store.run("trial 7").info.run_id, store.run("cells").info.run_id
+    trial_id, study_id = store.run("t007").info.run_id, store.run("cells").info.run_id
     assert (tmp_path / "artifacts" / trial_id / "artifacts" / "detections" / "a.png").read_bytes() == b"a"
     assert [file.path for file in store.client.list_artifacts(study_id)] == ["report.html"]
 
@@ -333,7 +350,7 @@ def test_what_mlflow_refuses_is_told_from_an_outage(store: Store) -> None:
     with pytest.raises(EventRefusedError, match="Timestamp"):
         sink.apply([EpochLogged(at_ms=-5, key="7", epoch=1, metrics={"AP": 0.5})])
     sink.apply([epoch(1)])
-    assert len(store.points("trial 7", "search/AP")) == 1
+    assert len(store.points("t007", "search/AP")) == 1
 
 
 def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(

@@ -86,7 +86,7 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
         experiment_id = links.runs.split("/experiments/")[1].split("/")[0]
         body = {"experiment_ids": [experiment_id], "filter": query["searchFilter"][0]}
         runs = ask(f"{server.url}/api/2.0/mlflow/runs/search", body)["runs"]
-        assert sorted(run["info"]["run_name"] for run in runs) == ["trial 0"]
+        assert sorted(run["info"]["run_name"] for run in runs) == ["t000 alpha=0.5"]
         (run_id,) = json.loads(urllib.parse.parse_qs(links.compare.partition("?")[2])["runs"][0])
         for metric in ("AP", "nan"):
             address = f"{server.url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key={metric}"

@@ -14,7 +14,6 @@ from distune.tracking.values import (
     metric_values,
     name_text,
     param_values,
-    run_name,
     run_status,
     summary_metrics,
     tag_values,
@@ -89,10 +88,6 @@ def test_tags_live_in_the_name_space_of_distune() -> None:
     tags = tag_values({"hash": "abc", "distune.seed": "1", "mlflow.note.content": "hello", "odd[key]": "x" * 9000})
     assert list(tags) == ["distune.hash", "distune.seed", "mlflow.note.content", "distune.odd_key"]
     assert len(tags["distune.odd_key"]) == 5000
-
-
-def test_runs_are_named_for_people() -> None:
-    assert [run_name(key) for key in ("7", "control-1")] == ["trial 7", "control 1"]
 
 
 def test_every_outcome_has_a_status_of_mlflow() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import heapq
+import math
 import time
 from collections.abc import Iterator
 
@@ -110,6 +112,16 @@ class Board:
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
         title = f"{len(records) - num_running} of {self._total} trials ended, {num_running} running, {minutes:.1f} min"
-        rows = trial_rows(records, self._metric)
+        rows = trial_rows(self._candidates(records), self._metric)
         rows.sort(key=lambda row: row.outcome != "running")
         return trial_table(rows[:_SHOWN], self._metric, title=title)
+
+    def _candidates(self, records: list[TrialRecord]) -> list[TrialRecord]:
+        """Those that may be shown: a study of thousands of trials is drawn twice a second."""
+        always = [record for record in records if record.control or record.outcome is Outcome.RUNNING]
+        others = [record for record in records if not record.control and record.outcome is not Outcome.RUNNING]
+        return always + heapq.nlargest(_SHOWN, others, key=self._score)
+
+    def _score(self, record: TrialRecord) -> float:
+        value = record.metrics.get(self._metric, -math.inf)
+        return value if math.isfinite(value) else -math.inf

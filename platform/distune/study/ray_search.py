@@ -18,6 +18,7 @@ from distune.study.deadline import describe_timeout, has_timed_out
 from distune.study.engine import StudyEngine
 from distune.study.failures import OUT_OF_MEMORY, WORKER_DIED
 from distune.study.listener import Decision, StudyListener
+from distune.study.ray_handover import Handover
 from distune.study.ray_trainable import ALONE, RESULT, SIMULATE, SPEC
 from distune.study.watchdog import Watchdog
 from distune.study.work import StepResult
@@ -123,7 +124,7 @@ class EngineSearcher(Searcher):
         spec = self._bridge.next_trial()
         if spec is None:
             return None if self._bridge.may_come_more() else Searcher.FINISHED
-        return {SPEC: spec, SIMULATE: self._simulate, ALONE: self._bridge.is_alone(spec.key)}
+        return {SPEC: Handover(spec), SIMULATE: self._simulate, ALONE: self._bridge.is_alone(spec.key)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine."""
@@ -155,13 +156,19 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker has died, or has raised because it is spoilt."""
-        spec: TrialSpec = trial.config[SPEC]
+        handover: Handover = trial.config[SPEC]
+        spec = handover.spec
         limit_s = spec.experiment["resources"]["epoch_timeout_s"]
         if limit_s is not None and has_timed_out(Path(spec.folder) / ERROR_FILE):
             reason = describe_timeout(limit_s)
         else:
             reason = describe_death(_error_text(trial))
         self._bridge.died(spec.key, reason)
+        handover.release()
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial is over."""
+        trial.config[SPEC].release()
 
 
 class EngineStopper(Stopper):

@@ -26,7 +26,7 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take a trial. Called once in the life of a worker."""
-        spec: TrialSpec = config[SPEC]
+        spec: TrialSpec = config[SPEC].spec
         self._attempt = Attempt(spec, simulate=config[SIMULATE], deadline=ends_process)
         # Ray sends the configuration back with every result; nobody needs it.
         self.config = {}

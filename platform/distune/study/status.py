@@ -15,7 +15,7 @@ from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.pareto import pareto_front
 from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
-from distune.study.trials import best_epoch, cost_names, metric_name, trial_seed
+from distune.study.trials import best_epoch, cost_names, metric_name, rung_reached, trial_seed
 from distune.study.twins import Twins, watch_again
 
 
@@ -158,15 +158,20 @@ def _known(folder: StudyFolder) -> list[KnownTrial]:
 
 def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
     best_report = best_epoch(reports, metric_name(experiment))
+    epochs = reports[-1].epoch if reports else 0
+    scheduler = experiment.search.scheduler.model_dump()
     outcome = Outcome.RUNNING if is_running and trial.outcome is Outcome.INTERRUPTED else trial.outcome
     return TrialRecord(
         number=trial.number,
         state=trial.state,
         outcome=outcome,
         control=trial.number < 0,
-        epochs=reports[-1].epoch if reports else 0,
+        epochs=epochs,
         params=trial.params,
         metrics={} if best_report is None else best_report.metrics,
         seed=trial_seed(experiment, trial.number),
         reason=trial.reason,
+        rung=None
+        if trial.number < 0
+        else rung_reached(scheduler, max_epochs=experiment.training.epochs, epochs=epochs),
     )

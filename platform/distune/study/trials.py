@@ -13,6 +13,7 @@ from distune.config.load import trial_experiment
 from distune.config.search import cost_metric
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
+from distune.study.asha import rungs
 from distune.study.setbacks import Setback
 
 _STATES = {
@@ -45,6 +46,20 @@ def best_epoch(reports: Iterable[EpochReport], metric: str) -> EpochReport | Non
     """The first epoch with the highest finite value of the metric. Its weights are the ones that are kept."""
     finite = [report for report in reports if report.is_finite(metric)]
     return max(finite, key=lambda report: report.metrics[metric], default=None)
+
+
+def rung_reached(scheduler: Mapping[str, Any], *, max_epochs: int, epochs: int) -> int | None:
+    """The highest rung that a trial has reached, in epochs; None before the first, and where there are no rungs.
+
+    Args:
+        scheduler: its settings, as plain data.
+        max_epochs: the whole budget of a trial.
+        epochs: how many it has done.
+    """
+    if scheduler["kind"] != "asha":
+        return None
+    found = rungs(scheduler["grace_epochs"], max_epochs, scheduler["reduction_factor"])
+    return max((rung for rung in found if rung <= epochs), default=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,4 +171,11 @@ class TrialProgress:
             seed=self.spec.seed,
             reason=reason,
             label=self.spec.label,
+            rung=self._rung(),
         )
+
+    def _rung(self) -> int | None:
+        if self.spec.control:
+            return None
+        scheduler = self.spec.experiment["search"]["scheduler"]
+        return rung_reached(scheduler, max_epochs=self.spec.num_epochs, epochs=self.epochs)

@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distune.records import EpochReport, Outcome, ParameterValue
 
 _COMPARED = ("loss/", "search/")
 _JUDGED = (Outcome.FINISHED, Outcome.STOPPED)
+_ALL_TOLD = 8
+"""Up to so many twins, each new one is told of."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,21 +56,22 @@ class TwinWatch:
     def __init__(self) -> None:
         self._params: dict[int, Mapping[str, ParameterValue]] = {}
         self._last: dict[int, tuple[int, bytes | None]] = {}
-        self._ended: set[int] = set()
-        self._seen: dict[tuple[int, bytes], list[int]] = {}
+        self._alike: dict[tuple[int, bytes], _Alike] = {}
         self._groups: dict[int, _Group] = {}
 
     @property
     def groups(self) -> list[Twins]:
         """All twins so far, by their first trial."""
-        distinct = {id(group): group for group in self._groups.values()}
-        return sorted((self._twins(group) for group in distinct.values()), key=lambda twins: twins.trials)
+        distinct = {id(root): root for root in (group.root() for group in self._groups.values())}
+        found = [self._twins(group) for group in distinct.values() if group.differs]
+        return sorted(found, key=lambda twins: twins.trials)
 
     def take(self, number: int, params: Mapping[str, ParameterValue], report: EpochReport) -> Twins | None:
         """An epoch is on record. One that is known is not taken again.
 
         Returns:
-            The trial's twins when it has just become a twin, None otherwise.
+            The trial's twins when it has just become a twin, None otherwise. Of more than eight twins, only every
+            doubling is told: a space in which nothing acts would tell of every trial.
         """
         if number < 0 or report.epoch <= self._last.get(number, (0, None))[0]:
             return None
@@ -77,31 +80,34 @@ class TwinWatch:
         self._last[number] = (report.epoch, digest)
         if digest is None:
             return None
-        alike = self._seen.setdefault((report.epoch, digest), [])
-        alike.append(number)
-        return self._pair(number, [each for each in alike if each in self._ended and self._ends_at(each, report.epoch)])
+        alike = self._alike.setdefault((report.epoch, digest), _Alike())
+        alike.waiting.append(number)
+        return None if alike.group is None else self._join(alike, report.epoch)
 
     def end(self, number: int, outcome: Outcome) -> Twins | None:
-        """A trial has ended. Returns its twins when that makes it one, None otherwise."""
+        """A trial has ended. Returns its twins when that makes it one, None otherwise; see ``take``."""
         epoch, digest = self._last.get(number, (0, None))
         if outcome not in _JUDGED or digest is None:
             return None
-        self._ended.add(number)
-        return self._pair(number, self._seen[epoch, digest])
+        return self._join(self._alike[epoch, digest], epoch)
 
-    def _ends_at(self, number: int, epoch: int) -> bool:
-        return self._last[number][0] == epoch
+    def _join(self, alike: _Alike, epoch: int) -> Twins | None:
+        """A trial has ended with these numbers, so all who have reported them are one group.
 
-    def _pair(self, number: int, alike: Sequence[int]) -> Twins | None:
-        others = [each for each in alike if each != number and self._params[each] != self._params[number]]
-        own = self._groups.get(number)
-        if not others or (own is not None and own.trials.issuperset(others)):
-            return None
-        joined = _Group({number}, self._last[number][0])
-        for group in (self._groups.get(each, _Group({each}, joined.epochs)) for each in (number, *others)):
-            joined = _Group(joined.trials | group.trials, min(joined.epochs, group.epochs))
-        self._groups.update(dict.fromkeys(joined.trials, joined))
-        return self._twins(joined)
+        Each trial is joined once per epoch that it has in common with one that ended there, and the smaller of two
+        groups goes into the larger: the cost does not grow with the number of trials.
+        """
+        group = (alike.group or _Group(epoch)).root()
+        size, differed = len(group.trials), group.differs
+        group.epochs = min(group.epochs, epoch)
+        for number in alike.waiting:
+            own = self._groups.setdefault(number, _Group(epoch, [number])).root()
+            if own is not group:
+                group = group.merge(own, self._params)
+        alike.waiting.clear()
+        alike.group = group
+        is_news = group.differs and (not differed or len(group.trials) != size) and group.is_worth_telling()
+        return self._twins(group) if is_news else None
 
     def _twins(self, group: _Group) -> Twins:
         trials = tuple(sorted(group.trials))
@@ -134,10 +140,48 @@ def watch_again(
     return watch
 
 
-@dataclasses.dataclass(frozen=True)
 class _Group:
-    trials: set[int]
-    epochs: int
+    """Trials that report the same numbers. One with ``differs`` is of twins; in the others all parameters are equal."""
+
+    def __init__(self, epochs: int, trials: Iterable[int] = ()) -> None:
+        self.epochs, self.trials, self.differs = epochs, list(trials), False
+        self._merged_into: _Group | None = None
+        self._told = 0
+
+    def root(self) -> _Group:
+        """The group that this one has become a part of."""
+        group = self
+        while group._merged_into is not None:
+            group = group._merged_into
+        return group
+
+    def merge(self, other: _Group, params: Mapping[int, Mapping[str, ParameterValue]]) -> _Group:
+        """Unite two groups. Returns the one that holds both."""
+        large, small = (self, other) if len(self.trials) >= len(other.trials) else (other, self)
+        large.differs |= small.differs
+        if large.trials and small.trials:
+            large.differs |= params[large.trials[0]] != params[small.trials[0]]
+        large.trials += small.trials
+        large.epochs = min(large.epochs, small.epochs)
+        large._told = max(large._told, small._told)
+        small._merged_into = large
+        return large
+
+    def is_worth_telling(self) -> bool:
+        """Whether there is much more to tell than before; then it counts as told."""
+        size = len(self.trials)
+        if size > _ALL_TOLD and size < 2 * self._told:
+            return False
+        self._told = size
+        return True
+
+
+class _Alike:
+    """Trials with the same numbers in an epoch: those that wait for one to end with it, and those united since."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.group: _Group | None = None
 
 
 def _show(value: ParameterValue) -> str:

@@ -65,6 +65,7 @@ class TrialEnded:
     seed: int
     metrics: dict[str, float]
     reason: str | None
+    rung: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,7 @@ def trial_ended(record: TrialRecord, at_ms: int) -> TrialEnded:
         seed=record.seed,
         metrics=dict(record.metrics),
         reason=record.reason,
+        rung=record.rung,
     )
 
 

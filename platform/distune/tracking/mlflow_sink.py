@@ -24,6 +24,7 @@ from distune.tracking.events import (
     TrialStarted,
 )
 from distune.tracking.links import StudyRuns
+from distune.tracking.names import run_name
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
 from distune.tracking.uris import is_database, redact_uri
 from distune.tracking.values import (
@@ -31,7 +32,6 @@ from distune.tracking.values import (
     metric_values,
     name_text,
     param_values,
-    run_name,
     run_status,
     start_tags,
     summary_metrics,
@@ -165,20 +165,26 @@ class MlflowSink:
         """Open a run, or open it again, and add the params that it lacks: MLflow refuses to change one."""
         is_new = key not in self._known_runs()
         tags = {name: text for name, text in tags.items() if name not in _IDENTITY}
-        run = self._run(key, at_ms, tags)
+        run = self._run(key, at_ms, tags, params)
         missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
         self._log(run, params=missing, tags={} if is_new else tags)
         run.param_names.update(missing)
         self._set_status(run, "RUNNING", at_ms)
 
-    def _run(self, key: str, at_ms: int, tags: Mapping[str, str] | None = None) -> _Run:
+    def _run(
+        self,
+        key: str,
+        at_ms: int,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, ParameterValue] | None = None,
+    ) -> _Run:
         """The run of a trial, or of the study for an empty key; created when there is none."""
         runs = self._known_runs()
         if key not in runs:
             own = {"study": self._study, "study_key": self._study_key, "mlflow.source.name": "distune"}
             if key:
                 own |= {"trial": key, "trial_key": self._trial_key(key), "mlflow.parentRunId": self._run("", at_ms).id}
-            name = run_name(key) if key else self._study
+            name = run_name(key, params) if key else self._study
             created = self._client.create_run(
                 self._find_experiment(), start_time=at_ms, tags=tag_values({**(tags or {}), **own}), run_name=name
             )

@@ -113,14 +113,9 @@ def end_tags(event: TrialEnded) -> dict[str, str]:
         "seed": str(event.seed),
         "epochs": str(event.epochs),
     }
+    if event.rung is not None:
+        tags["rung"] = str(event.rung)
     return tags if event.reason is None else {**tags, "reason": event.reason}
-
-
-def run_name(key: str) -> str:
-    """``trial 7``, ``control 1``, or ``confirm 7 seed 1000``."""
-    if key.startswith("confirm-"):
-        return key.replace("-", " ")
-    return f"control {key.removeprefix('control-')}" if key.startswith("control-") else f"trial {key}"
 
 
 def run_status(outcome: str) -> str:

@@ -1,0 +1,75 @@
+"""Names of runs: short, and telling in a list. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from distune.records import ParameterValue
+
+MAX_RUN_NAME_LENGTH = 60
+"""About what the list of runs in the MLflow UI shows of a name."""
+
+_CONTROL, _CONFIRMATION = "control-", "confirm-"
+
+
+def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
+    """The name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
+
+    Numbers have leading zeros, so that names sort as trials do. Values are cut to three digits, and values that do not
+    fit are counted: ``t007 global=5 +4``. The full ones are the run's params.
+
+    Args:
+        key: of the trial.
+        params: varied path to value, in the order of the space.
+    """
+    if key.startswith(_CONTROL):
+        return f"control {key.removeprefix(_CONTROL)}"
+    if key.startswith(_CONFIRMATION):
+        return key.replace("-", " ")
+    given = params or {}
+    name = f"t{key:0>3}" if key.isdigit() else key
+    shown = [f"{short}={_show(value)}" for short, value in zip(short_names(given), given.values(), strict=True)]
+    for index, text in enumerate(shown):
+        left = len(shown) - index
+        room = MAX_RUN_NAME_LENGTH - (0 if left == 1 else len(f" +{left - 1}"))
+        if len(f"{name} {text}") > room:
+            return f"{name} +{left}"
+        name = f"{name} {text}"
+    return name
+
+
+def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
+    """A short name for each path, no two alike.
+
+    The weight of a term is called by the first word of the term (``global`` for
+    ``distillation.global_knowledge.weight``), any other setting by its own name. Where two would be called the same,
+    both get what stands before: ``soft.temperature``, then ``soft_labels.temperature``, then the whole path.
+    """
+    ways = [_ways(path) for path in paths]
+    chosen = [each[0] for each in ways]
+    while True:
+        counts = Counter(chosen)
+        longer = [
+            each[min(each.index(name) + 1, len(each) - 1)] if counts[name] > 1 else name
+            for each, name in zip(ways, chosen, strict=True)
+        ]
+        if longer == chosen:
+            return chosen
+        chosen = longer
+
+
+def _ways(path: str) -> list[str]:
+    """Ways to call a path, the shortest first."""
+    *owners, setting = path.split(".")
+    if not owners:
+        return [path]
+    first_word = owners[-1].split("_")[0]
+    ways = [first_word, owners[-1]] if setting == "weight" else [setting, f"{first_word}.{setting}"]
+    return list(dict.fromkeys([*ways, f"{owners[-1]}.{setting}", path]))
+
+
+def _show(value: ParameterValue) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

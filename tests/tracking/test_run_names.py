@@ -1,0 +1,69 @@
+"""Names of runs: short, telling, and each its own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distune.config.shipped import find_file, shipped_names
+from distune.config.yaml import read_yaml
+from distune.records import ParameterValue
+from distune.tracking.names import MAX_RUN_NAME_LENGTH, run_name, short_names
+
+PATHS = st.lists(
+    st.lists(st.sampled_from(["a", "b_c", "b_d", "weight", "e"]), min_size=1, max_size=4).map(".".join), unique=True
+)
+VALUES = st.one_of(st.floats(allow_nan=False), st.integers(), st.booleans(), st.none(), st.text("ab/é", max_size=80))
+
+
+def test_a_trial_is_called_by_its_number_and_what_it_tries() -> None:
+    params: dict[str, ParameterValue] = {
+        "distillation.global_knowledge.weight": 5.0,
+        "distillation.soft_labels.weight": 0.41234,
+        "distillation.prototypes.per_class": 17,
+        "distillation.decay": "cosine",
+        "distillation.prototypes.unique": True,
+    }
+    assert run_name("7", params) == "t007 global=5 soft=0.412 per_class=17 decay=cosine +1"
+    assert run_name("1234", {"training.seed": None}) == "t1234 seed=null"
+    assert [run_name(key) for key in ("7", "control-1", "other")] == ["t007", "control 1", "other"]
+
+
+def test_a_control_is_a_control() -> None:
+    assert run_name("control-2", {"a": 1}) == "control 2"
+
+
+def test_names_that_would_be_alike_get_longer_together() -> None:
+    paths = ["distillation.soft_labels.weight", "distillation.soft_labels.temperature", "distillation.cwd.temperature"]
+    assert short_names(dict.fromkeys(paths)) == ["soft", "soft.temperature", "cwd.temperature"]
+    paths = ["filter.global_threshold", "a.soft_labels.weight", "a.soft_mask.weight", "b.soft_mask.weight"]
+    assert short_names(dict.fromkeys(paths)) == [
+        "global_threshold",
+        "soft_labels",
+        "a.soft_mask.weight",
+        "b.soft_mask.weight",
+    ]
+
+
+@given(PATHS)
+def test_no_two_paths_are_called_the_same(paths: list[str]) -> None:
+    names = short_names(dict.fromkeys(paths))
+    assert len(set(names)) == len(paths)
+
+
+@given(st.integers(0, 99_999), st.dictionaries(st.sampled_from(["a.b", "c.weight", "d", "e.f.g"]), VALUES))
+def test_a_name_fits_and_says_what_it_leaves_out(number: int, params: dict[str, ParameterValue]) -> None:
+    name = run_name(str(number), params)
+    assert name.startswith(f"t{number:03}")
+    assert len(name) <= MAX_RUN_NAME_LENGTH
+    shown = [path for path in short_names(params) if f" {path}=" in name]
+    assert len(shown) == len(params) or name.endswith(f" +{len(params) - len(shown)}")
+
+
+@pytest.mark.parametrize("name", shipped_names("search_spaces"))
+def test_the_shipped_spaces_have_short_words(name: str) -> None:
+    space, _ = read_yaml(find_file(name, "search_spaces"))
+    names = short_names(space["parameters"])
+    assert names
+    assert max(map(len, names)) <= 20
