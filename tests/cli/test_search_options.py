@@ -55,6 +55,8 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert "varies: student" not in answer.out
     assert "disk: about " in answer.out
     assert "memory: at least " in answer.out
+    plan = json.loads(distune("validate", str(tmp_path / "mine.yaml"), "--json").out)["plan"]
+    assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
     idle = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
     assert "never acts: distillation.start_epoch  distillation.decay is linear" in idle.out
     wrong = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.dekay=linear")

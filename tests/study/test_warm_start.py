@@ -74,6 +74,11 @@ def test_equal_spaces_are_taken_whole(make_loaded: MakeLoaded) -> None:
     assert "3 of its 3 best finished trials lie within" in found.lines[-1]
 
 
+def test_another_metric_is_named(make_loaded: MakeLoaded) -> None:
+    found = warm_start(SOURCE, make_loaded(), make_loaded(search={"metric": "AP50"}), top=5)
+    assert "are those by search/AP, this study maximises search/AP50" in found.lines[1]
+
+
 def test_what_is_taken_over_is_run_as_trials_of_the_new_study(make_loaded: MakeLoaded, make_bench: MakeBench) -> None:
     bench = make_bench(space=narrower(), search={"num_trials": 4})
     found = warm_start(SOURCE, make_loaded(), bench.loaded, top=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,12 @@ def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
         {
             **LIVE,
             "student.backbone_weights": {"kind": "choice", "values": [None, "ResNet18_Weights.DEFAULT"]},
-            "distillation.decay": {"kind": "choice", "values": ["cosine"]},
+            "distillation.decay": {
+                "kind": "choice",
+                "values": ["cosine"],
+                "when": {"student.norm": ["batch", "group"]},
+            },
+            "student.norm": {"kind": "choice", "values": ["batch", "group"]},
         },
         {"student": {"backbone": "resnet18"}},
     )
@@ -170,14 +176,13 @@ def test_too_few_boxes_are_given_as_the_reason() -> None:
 
 
 def test_a_value_that_cannot_be_trained_with_is_named() -> None:
-    adapters = {"kind": "choice", "values": ["identity", "conv1x1"]}
+    """Such a one is refused when the space is read, but for what only shows when a trial is put together."""
     channels = {"kind": "choice", "values": [16, 24]}
-    fixed = {"distillation.local_knowledge.adapter": "identity"}
-    found = probe_small(
-        {"distillation.local_knowledge.adapter": adapters, "student.fpn_channels": channels},
-        {"student": {"fpn_channels": 24}, "search": {"fixed": fixed}},
-    )
-    assert list(found) == ["student.fpn_channels"]
+    loaded = load_small({"student.fpn_channels": channels}, {"student": {"fpn_channels": 24}})
+    local = loaded.experiment.distillation.local_knowledge.model_copy(update={"adapter": "identity"})
+    distillation = loaded.experiment.distillation.model_copy(update={"local_knowledge": local})
+    experiment = loaded.experiment.model_copy(update={"distillation": distillation})
+    found = probe_loaded(dataclasses.replace(loaded, experiment=experiment))
     failed = found["student.fpn_channels"]
     assert failed.verdict is Verdict.FAILS
     assert failed.is_wrong
@@ -192,6 +197,16 @@ def test_a_probe_repeats_itself_and_leaves_the_random_numbers_alone() -> None:
     first = probe_loaded(loaded)
     assert torch.equal(torch.rand(4), expected)
     assert probe_loaded(loaded) == first
+
+
+def test_a_parameter_with_a_condition_is_tried_where_it_acts() -> None:
+    kinds = {"distillation.filter.weight": {"kind": "choice", "values": ["uniform", "gaussian"]}}
+    when = {"distillation.filter.weight": "gaussian"}
+    found = probe_small(
+        {**kinds, THRESHOLD: {**THRESHOLDS[THRESHOLD], "when": when}},
+        {"distillation": {"filter": {"weight": "uniform"}}},
+    )
+    assert found[THRESHOLD].verdict is Verdict.ACTS
 
 
 @pytest.mark.slow

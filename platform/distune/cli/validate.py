@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from distune.config.conditions import describe_condition
 from distune.config.data import ShapesData
 from distune.config.home import Home
 from distune.config.load import load
+from distune.study.plan import plan_study
 from distune.study.samplers import check_sampler
 
 
@@ -52,7 +54,9 @@ def validate(
     findings = probe_space(loaded, splits, num_images=probe_images) if probe and splits is not None else []
     if json:
         probed = {"probe": [finding.to_dict() for finding in findings]} if probe else {}
-        print_json({"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data, **probed})
+        plan = dataclasses.asdict(plan_study(values, loaded.varied))
+        checked = {"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data, "plan": plan}
+        print_json({**checked, **probed})
         stop_if_wrong(loaded, findings)
         return
     out.print(f"{loaded.source}: in order")

@@ -12,6 +12,7 @@ from distune.records import Outcome, ParameterValue, TrialRecord
 from distune.study.changes import describe_parameter
 from distune.study.repeats import signature
 from distune.study.status import StudyStatus
+from distune.study.trials import metric_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ def warm_start(
         configurations=list(distinct.values()),
         lines=[
             *_overlap(source, source_loaded.varied, target.varied),
+            *_other_metric(source, metric_name(target.experiment)),
             f"warm start: {len(distinct)} configurations of {source.study} are tried first; their scores are not taken "
             f"over ({_whole(ranked, taken)} of its {len(ranked)} best finished trials lie within the space)",
         ],
@@ -58,6 +60,14 @@ def with_first(loaded: LoadedExperiment, configurations: Iterable[Mapping[str, P
     first = [*search.first, *(dict(values) for values in configurations)]
     experiment = loaded.experiment.model_copy(update={"search": search.model_copy(update={"first": first})})
     return dataclasses.replace(loaded, experiment=experiment)
+
+
+def _other_metric(source: StudyStatus, metric: str) -> list[str]:
+    if source.metric == metric:
+        return []
+    return [
+        f"warm start: the best trials of {source.study} are those by {source.metric}, this study maximises {metric}"
+    ]
 
 
 def _taken(trial: TrialRecord, varied: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
