@@ -11,8 +11,8 @@ import torch
 from distune.data.dataset import Annotations
 from distune.errors import StudyError
 from distune.evidence.average_precision import resampled_scores, score_of
-from distune.evidence.gain import draw_counts
 from distune.evidence.matches import METRICS, MatchTable, read_matches
+from distune.evidence.resampling import draw_counts
 from distune.training.evaluate import Prediction, score
 from distune.training.matching import match
 from support.datasets import MemoryDataset, annotate
