@@ -53,7 +53,8 @@ def make_scene(seed: int, num_images: int = 14) -> Scene:
 def repeated(scene: Scene, counts_I: list[int]) -> Scene:
     """The data set in which every image stands as often as it was drawn."""
     dataset, predictions = scene
-    images, found = [], []
+    images: list[Annotations] = []
+    found: list[Prediction] = []
     for index, count in enumerate(counts_I):
         for _ in range(count):
             found.append({**predictions[index], "image_index": torch.tensor(len(images))})
