@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from distune.evidence.gain import draw_counts, gain_from_scores
+from distune.evidence.gain import gain_from_scores
+from distune.evidence.resampling import draw_counts
 
 CASES = {
     "seeds decide": (1.0, 0.0, 0.0),

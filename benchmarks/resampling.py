@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from distune.evidence.average_precision import resampled_scores
-from distune.evidence.gain import draw_counts
 from distune.evidence.matches import ClassMatches, MatchTable
+from distune.evidence.resampling import draw_counts
 
 NUM_THRESHOLDS = 10
 

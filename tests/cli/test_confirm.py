@@ -145,11 +145,8 @@ def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: P
 
 @pytest.mark.slow
 def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
-    path = write(
-        tmp_path,
-        {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}},
-        tracked=True,
-    )
+    tiny = {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}}
+    path = write(tmp_path, tiny, tracked=True)
     launched = distune("launch", path, "--runner", "local")
     assert launched.status == 0, launched.err
     interrupted = kill_after_first_epoch(home)

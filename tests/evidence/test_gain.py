@@ -11,13 +11,12 @@ from distune.errors import StudyError
 from distune.evidence.gain import (
     Gain,
     Verdict,
-    draw_counts,
     gain_from_scores,
     measure_gain,
-    resample_runs,
     seeds_to_show,
 )
 from distune.evidence.matches import MatchTable
+from distune.evidence.resampling import draw_counts, resample_runs
 from distune.evidence.words import advise, describe_gain
 from support.matches import make_table
 

@@ -16,8 +16,9 @@ from distune.evidence.gain import Verdict
 from distune.records import Outcome, TrialRecord, TrialState
 from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
+from distune.study.confirmation.plan import plan_confirmation
 from distune.study.confirmation.record import Confirmation, ConfirmationFolder, Look
-from distune.study.confirmation.session import plan_confirmation, run_confirmation
+from distune.study.confirmation.session import run_confirmation
 from distune.study.confirmation.work import SeedJob
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder

@@ -9,7 +9,8 @@ import pytest
 
 from distune.config.home import Home
 from distune.records import Outcome
-from distune.study.confirmation.session import plan_confirmation, run_confirmation
+from distune.study.confirmation.plan import plan_confirmation
+from distune.study.confirmation.session import run_confirmation
 from distune.study.creation import create_study
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE

@@ -11,8 +11,8 @@ import torch
 from distune.data.dataset import Annotations
 from distune.errors import StudyError
 from distune.evidence.average_precision import resampled_scores, score_of
-from distune.evidence.gain import draw_counts
 from distune.evidence.matches import METRICS, MatchTable, read_matches
+from distune.evidence.resampling import draw_counts
 from distune.training.evaluate import Prediction, score
 from distune.training.matching import match
 from support.datasets import MemoryDataset, annotate
@@ -53,7 +53,8 @@ def make_scene(seed: int, num_images: int = 14) -> Scene:
 def repeated(scene: Scene, counts_I: list[int]) -> Scene:
     """The data set in which every image stands as often as it was drawn."""
     dataset, predictions = scene
-    images, found = [], []
+    images: list[Annotations] = []
+    found: list[Prediction] = []
     for index, count in enumerate(counts_I):
         for _ in range(count):
             found.append({**predictions[index], "image_index": torch.tensor(len(images))})

@@ -49,9 +49,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def specs(folder: Path, teacher: str) -> list[TrialSpec]:
-    experiment = small_experiment(
-        {"training": {"epochs": EPOCHS}, "tracking": {"pictures": 0}, "data": {"num_train": 4, "num_search": 2}}
-    )
+    tiny = {"training": {"epochs": EPOCHS}, "data": {"num_train": 4, "num_search": 2}, "tracking": {"pictures": 0}}
+    experiment = small_experiment(tiny)
     values = experiment.to_dict()
     trial = TrialSpec(
         study="one",

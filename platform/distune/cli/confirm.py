@@ -17,14 +17,9 @@ from distune.config.home import Home
 from distune.errors import UsageError
 from distune.evidence.matches import METRICS
 from distune.evidence.words import describe_gain
+from distune.study.confirmation.plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
 from distune.study.confirmation.record import Confirmation
-from distune.study.confirmation.session import (
-    DEFAULT_SEEDS,
-    DEFAULT_TOP,
-    ConfirmationPlan,
-    plan_confirmation,
-    run_confirmation,
-)
+from distune.study.confirmation.session import run_confirmation
 from distune.study.folder import StudyFolder
 from distune.study.status import find_study, read_study
 

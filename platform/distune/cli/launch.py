@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distune.cli.gain_words import headline
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, progress, trial_table
@@ -185,7 +186,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         out.print(f"teacher: {status.metric} {teacher:.1f}")
     with contextlib.suppress(StudyError):
         winner, gain = best(status)
-        compared = "" if gain is None else f", {gain:+.1f} against the control (not confirmed yet)"
+        compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
         weights = folder.trial(winner.number).best_checkpoint
         if weights.is_file():
@@ -198,7 +199,10 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
     if result.state == "interrupted":
         raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")
     out.print(f"look at it: distune ui {folder.name}    distune status {folder.name}    distune best {folder.name}")
-    out.print(f"is the gain real? distune confirm {folder.name}")
+    if status.confirmation is None:
+        out.print(f"is the gain real? distune confirm {folder.name}")
+    else:
+        out.print(headline(status.confirmation), markup=False)
 
 
 class InterruptedSessionError(UsageError):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from distune.errors import StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.gain import Gain, measure_gain, resample_runs
+from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.matches import MatchTable
+from distune.evidence.resampling import resample_runs
 from distune.records import Outcome, TrialSpec
 from distune.study.confirmation.arms import Arms
 from distune.study.confirmation.folder import ArmFolder

@@ -1,0 +1,78 @@
+"""What a confirmation is going to train, before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.records import Outcome, TrialSpec
+from distune.study.confirmation.arms import Arms, candidates, fresh_seeds, make_arms, make_spec
+from distune.study.confirmation.folder import ArmFolder
+from distune.study.confirmation.verdict import Runs
+from distune.study.folder import StudyFolder
+from distune.study.status import StudyStatus
+
+DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmationPlan:
+    """What a confirmation trains.
+
+    Attributes:
+        arms: the trials and their controls.
+        seeds: fresh ones.
+        runs: name of an arm to its runs, one per seed.
+        num_epochs: of all runs that are not done, at most.
+    """
+
+    arms: Arms
+    seeds: tuple[int, ...]
+    runs: Runs
+    num_epochs: int
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """All runs."""
+        return [spec for runs in self.runs.values() for spec in runs]
+
+
+def plan_confirmation(
+    folder: StudyFolder,
+    status: StudyStatus,
+    experiment: Experiment,
+    *,
+    top: int,
+    num_seeds: int,
+    teacher_weights: Path | None,
+) -> ConfirmationPlan:
+    """What there is to train. Writes nothing.
+
+    Raises:
+        StudyError: no trial of the search has finished.
+    """
+    arms = make_arms(candidates(status.trials, status.metric, top=top))
+    seeds = tuple(fresh_seeds(experiment, num_seeds))
+    weights = None if teacher_weights is None else str(teacher_weights)
+    runs = {
+        arm.name: [
+            make_spec(
+                arm,
+                seed=seed,
+                study=folder.name,
+                experiment=experiment,
+                folder=folder.confirmation.path,
+                teacher_weights=weights,
+            )
+            for seed in seeds
+        ]
+        for arm in arms.all
+    }
+    left = 0
+    for specs in runs.values():
+        for spec in specs:
+            arm_folder = ArmFolder(Path(spec.folder))
+            if arm_folder.outcome()[0] in (None, Outcome.FAILED):
+                left += spec.num_epochs - len(arm_folder.trial.reports())
+    return ConfirmationPlan(arms=arms, seeds=seeds, runs=runs, num_epochs=left)
