@@ -63,6 +63,9 @@ class SearchSettings(Settings):
     """Paths of the space that shall not vary, with their values."""
     sampler: SamplerSettings = TpeSettings(kind="tpe")
     scheduler: SchedulerSettings = AshaSettings(kind="asha")
+    storage: str | None = None
+    """Where Optuna keeps the trials. None is an SQLite file in the study's folder; ``journal`` is a file there that a
+    network disk can hold; or the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
 class ResourceSettings(Settings):

@@ -16,7 +16,8 @@ from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.folder import Runner, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
-from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
+from distune.study.shared_storage import check_storage, open_storage, optuna_name
+from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.trials import metric_name
 from distune.tracking.uris import redact_uri
 
@@ -36,11 +37,12 @@ def create_study(
 
     Raises:
         StudyError: the name is in use, or the study to be replaced is running.
-        UsageError: the name is no file name.
+        UsageError: the name is no file name, or there can be no such storage.
         ResourceError: the machine does not have what a trial asks for.
     """
     target = StudyFolder(home.study(name))
     check_resources(loaded.experiment.resources, simulate=simulate)
+    check_storage(loaded.experiment.search.storage)
     if target.path.exists() and not replace:
         raise _in_use(name)
     identity = StudyIdentity(
@@ -58,8 +60,9 @@ def create_study(
         _write_experiment(fresh, loaded)
         fresh.space_file.write_text(write_yaml(loaded.space.to_dict()), encoding="utf-8")
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
-        with open_database(fresh.database) as storage:
-            open_studies(storage, name)
+        storage_setting = loaded.experiment.search.storage
+        with open_storage(fresh, storage_setting) as storage:
+            open_studies(storage, optuna_name(identity, storage_setting))
         if target.path.exists():
             _remove(target)
         _rename(fresh.path, target)
