@@ -43,7 +43,9 @@ def launch(
     name: Annotated[str | None, typer.Option(help="Name of the study; the experiment's when missing.")] = None,
     set: SetOption = [],  # noqa: A002, B006
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or one trial at a time in this process.")] = Runner.ray,
-    address: Annotated[str | None, typer.Option(help="Ray cluster, such as ray://head:10001 or auto.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
+    ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Make up learning curves instead of training.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Remove an earlier study of that name.")] = False,
 ) -> None:

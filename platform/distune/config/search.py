@@ -82,7 +82,7 @@ class ResourceSettings(Settings):
     """A trial fails when an epoch, or opening the trial, takes longer; None waits for ever. Be generous: the first
     epoch may build what later ones share."""
     address: str | None = None
-    """Of a running Ray cluster; None starts Ray on this machine."""
+    """Of a running Ray cluster that this machine belongs to, such as ``auto``; None starts Ray on this machine."""
 
 
 class TrackingSettings(Settings):
