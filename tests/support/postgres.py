@@ -21,7 +21,7 @@ def why_not() -> str | None:
     """Why no server can be started here, None when it can."""
     if _binaries() is None:
         return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
-    if find_spec("psycopg2") is None:
+    if find_spec("psycopg") is None:
         return "its driver is not installed (pip install distune[postgres])"
     if os.geteuid() == 0 and _user() is None:
         return f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED}"
