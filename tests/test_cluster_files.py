@@ -30,7 +30,7 @@ def commands_of(path: Path) -> str:
 
 def distune_commands(text: str) -> list[tuple[str, list[str]]]:
     """Verbs and the long options that they are given."""
-    joined = re.sub(r"\\\n|\n\s+--", " --", text).replace(" -- ", " ")
+    joined = re.sub(r"\\\n|\n[ ]+--", " --", text).replace(" -- ", " ")
     return [(found["verb"], re.findall(r"--[a-z-]+", found["rest"])) for found in OF_DISTUNE.finditer(joined)]
 
 
