@@ -15,7 +15,7 @@ PACKAGE = ROOT / "platform" / "distune"
 LAYERS = (
     {"errors", "records"},
     {"config"},
-    {"tracking"},
+    {"tracking", "evidence"},
     {"data", "detectors"},
     {"distillation"},
     {"training"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"cli"},
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
-TORCH_FREE = {"errors", "records", "config", "tracking", "reports"}
+TORCH_FREE = {"errors", "records", "config", "tracking", "reports", "evidence"}
 
 
 def first_party_imports(path: Path) -> Iterator[str]:

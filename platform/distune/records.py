@@ -78,6 +78,8 @@ class TrialSpec:
         experiment: the resolved experiment of this trial, with ``params`` put in, as plain data.
         folder: where the trial keeps its metrics and checkpoints.
         teacher_weights: file of the teacher's weights, None for controls and simulated trials.
+        label: the key of a run that repeats a trial under another seed; None for the trials of the search.
+        tags: what such a run is tagged with besides.
     """
 
     study: str
@@ -89,11 +91,13 @@ class TrialSpec:
     experiment: dict[str, Any]
     folder: str
     teacher_weights: str | None
+    label: str | None = None
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        """Names the trial within its study: ``"17"``, or ``"control-1"``."""
-        return trial_key(self.number)
+        """Names the trial within its study: ``"17"``, or ``"control-1"``, or its label."""
+        return trial_key(self.number) if self.label is None else self.label
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,7 @@ class TrialRecord:
         metrics: all metrics of its best epoch by the study's metric, empty before the first report.
         seed: of the student.
         reason: why it failed or diverged, None otherwise.
+        label: the key of a run that repeats a trial under another seed; None for the trials of the search.
         rung: the highest rung that it has reached, in epochs; None before the first, and for controls, which are not
             judged.
     """
@@ -123,12 +128,13 @@ class TrialRecord:
     metrics: dict[str, float]
     seed: int
     reason: str | None = None
+    label: str | None = None
     rung: int | None = None
 
     @property
     def key(self) -> str:
-        """Names the trial within its study: ``"17"``, or ``"control-1"``."""
-        return trial_key(self.number)
+        """Names the trial within its study: ``"17"``, or ``"control-1"``, or its label."""
+        return trial_key(self.number) if self.label is None else self.label
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

@@ -52,7 +52,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     assert "best: trial" in answer.out
 
     status = json.loads(distune("status", "small", "--json").out)
-    assert set(status) == {"study", "state", "metric", "trials", "identical_trials"}
+    assert set(status) == {"study", "state", "metric", "trials", "identical_trials", "confirmation"}
     assert (status["study"], status["state"], status["metric"]) == ("small", "finished", "search/AP")
     keys = {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"}
     assert all(keys <= set(trial) for trial in status["trials"])
@@ -133,7 +133,8 @@ def test_doctor(distune: Distune) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["validate", "launch", "resume", "status", "best", "train", "teacher", "evaluate", "ui", "doctor"]
+    "verb",
+    ["validate", "launch", "resume", "confirm", "status", "best", "train", "teacher", "evaluate", "ui", "doctor"],
 )
 def test_every_verb_has_help_with_an_example(distune: Distune, verb: str) -> None:
     answer = distune(verb, "--help")

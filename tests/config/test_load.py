@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from distune.config.experiment import Experiment, without_distillation
-from distune.config.load import load, may_vary, parse_experiment, trial_experiment
+from distune.config.fit import may_vary
+from distune.config.load import load, parse_experiment, trial_experiment
 from distune.config.paths import get_path, leaf_paths, merge, with_path
 from distune.config.shipped import shipped_names
 from distune.config.yaml import parse_value, write_yaml

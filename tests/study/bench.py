@@ -115,7 +115,7 @@ class Bench:
 
     def studies(self) -> tuple[optuna.Study, optuna.Study]:
         """The searched study and the controls."""
-        return open_studies(self.storage, STUDY)
+        return open_studies(self.storage, STUDY, num_costs=len(self.loaded.experiment.search.costs))
 
     def ledger(self) -> Ledger:
         """A new view on both."""

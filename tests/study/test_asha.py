@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.config.search import AshaSettings, NoSchedulerSettings
-from distune.study.asha import Asha, build_asha, num_kept, rungs
+from distune.study.asha import Asha, num_kept, rungs
 
 
 @pytest.mark.parametrize(
@@ -112,9 +111,3 @@ def test_a_restored_state_decides_as_the_one_that_was_lost(seed: int) -> None:
         if not goes_on or epoch == 12:
             alive.remove(key)
     assert all(online.scores(rung) == restored.scores(rung) for rung in rung_epochs)
-
-
-def test_without_a_scheduler_everything_goes_on() -> None:
-    asha = build_asha(NoSchedulerSettings(kind="none"), 12)
-    assert all(asha.goes_on(str(index), epoch, -index) for index in range(5) for epoch in range(1, 13))
-    assert build_asha(AshaSettings(kind="asha"), 10).rung_epochs == (1, 3, 9)

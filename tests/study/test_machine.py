@@ -13,6 +13,7 @@ import pytest
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.study.resources import (
+    alone_resources,
     available_cpus,
     cgroup_cpus,
     check_resources,
@@ -82,6 +83,14 @@ def test_how_many_trials_run_at_a_time(settings: dict[str, float], cpus: float, 
     resources = ResourceSettings.model_validate(settings)
     trial = trial_resources(resources, simulate=False)
     assert num_concurrent(resources, trial, cpus=cpus, gpus=gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("trial", "expected"),
+    [((0.5, 0.0), (8.0, 0.0)), ((16.0, 0.0), (16.0, 0.0)), ((2.0, 0.25), (2.0, 1.0)), ((2.0, 2.0), (2.0, 2.0))],
+)
+def test_what_a_trial_reserves_to_be_alone(trial: tuple[float, float], expected: tuple[float, float]) -> None:
+    assert alone_resources(trial, node_cpus=8.0) == expected
 
 
 def test_not_one_trial_fits() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distune.study.asha import Asha
-from distune.study.plan import expected_search_epochs, plan_study
+from distune.study.plan import expected_reaching, expected_search_epochs, plan_study
 from study.bench import MakeLoaded
 
 
@@ -14,6 +14,7 @@ def test_plan_of_the_small_experiment(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"controls": 2}).experiment)
     assert (plan.num_trials, plan.num_controls, plan.num_epochs, plan.rungs) == (12, 2, 9, (1, 3))
     assert plan.most_epochs == 14 * 9
+    assert plan.expected_epochs is not None
     assert 2 * 9 + 12 < plan.expected_epochs < plan.most_epochs
     assert plan_study(make_loaded().experiment, num_trials=40).most_epochs == 41 * 9
 
@@ -22,6 +23,29 @@ def test_without_a_scheduler_all_epochs_are_expected(make_loaded: MakeLoaded) ->
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "none"}}).experiment)
     assert plan.rungs == ()
     assert plan.expected_epochs == plan.most_epochs
+    assert plan.expected_finished == plan.most_finished == 13
+
+
+def test_what_the_median_rule_saves_is_not_guessed(make_loaded: MakeLoaded) -> None:
+    plan = plan_study(make_loaded(search={"scheduler": {"kind": "median"}}).experiment)
+    assert (plan.expected_epochs, plan.expected_finished) == (None, None)
+    assert plan.most_epochs == 13 * 9
+
+
+def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
+    decay = {"distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]}}
+    loaded = make_loaded(space={"name": "decay", "parameters": decay}, search={"scheduler": {"kind": "none"}})
+    plan = plan_study(loaded.experiment, loaded.varied)
+    assert (plan.num_configurations, plan.num_trials, plan.most_epochs) == (3, 3, 4 * 9)
+    assert plan_study(make_loaded().experiment, make_loaded().varied).num_configurations is None
+
+
+def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
+    assert expected_reaching(12, (), 3.0) == [12.0]
+    reaching = expected_reaching(12, (1, 3), 3.0)
+    literal = sum(max(1, rank // 3) / rank for rank in range(1, 13))
+    assert reaching[:2] == [12.0, pytest.approx(literal)]
+    assert reaching[2] < reaching[1]
 
 
 @pytest.mark.parametrize("num_trials", [1, 8, 30])

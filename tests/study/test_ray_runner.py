@@ -19,9 +19,13 @@ import pytest
 import ray
 
 from distune.config.home import Home
+from distune.config.search import ResourceSettings
+from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
+from distune.study import ray_runner
 from distune.study.creation import create_study
 from distune.study.ray_runner import run_on_ray
+from distune.study.ray_search import describe_death
 from distune.study.ray_trainable import limit_threads
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
@@ -39,8 +43,9 @@ MISHAPS = {
     "8": {"epoch": 2, "kind": "kill", "once": True},
     "9": {"epoch": 3, "kind": "out_of_memory", "once": True},
     "10": {"epoch": 1, "kind": "out_of_memory"},
+    "11": {"epoch": 1, "kind": "hang"},
 }
-CUT_OFF = {("3", 2): 2, ("5", 1): 1, ("7", 1): 1, ("8", 2): 1, ("9", 3): 1, ("10", 1): 2}
+CUT_OFF = {("3", 2): 2, ("5", 1): 1, ("7", 1): 1, ("8", 2): 1, ("9", 3): 1, ("10", 1): 2, ("11", 1): 1}
 """Epochs that these mishaps cut off, and how often."""
 SESSION = """
 import sys
@@ -77,7 +82,9 @@ def cluster(journal: Path) -> Iterator[None]:
 
 
 def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> None:
-    bench = make_bench(search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}})
+    bench = make_bench(
+        search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}}, resources={"epoch_timeout_s": 6.0}
+    )
     journal.unlink(missing_ok=True)
     engine = bench.engine()
     environment = dict(os.environ)
@@ -97,6 +104,7 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert outcomes.pop("5") is Outcome.FAILED
     assert outcomes.pop("7") is Outcome.FAILED
     assert outcomes.pop("10") is Outcome.FAILED
+    assert outcomes.pop("11") is Outcome.FAILED
     assert outcomes.pop("6") is Outcome.DIVERGED
     assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
     known = bench.known()
@@ -106,6 +114,8 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert "Traceback" in (bench.folder("5").path / "error.txt").read_text()
 
     assert known[10].reason == "out of memory: simulated in epoch 1"
+    assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 6"
+    assert "simulation.py" in (bench.folder("11").path / "error.txt").read_text(), "where it hung"
     assert [len(known[number].setbacks) for number in (3, 5, 7, 8, 9, 10)] == [1, 0, 0, 1, 1, 1]
     assert "trial 8: worker died" in "\n".join(bench.witness.messages)
 
@@ -143,6 +153,54 @@ def test_the_engine_s_errors_come_out_as_they_are(
         run_on_ray(
             engine, bench.loaded.experiment.resources, simulate=True, should_stop=lambda: False, listener=bench.witness
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "Failure # 1 (occurred at 2026-01-01)\nray::TrialTrainable.train() (pid=1)\n  File x\n"
+            "distune.errors.TrialError: bug: RuntimeError: CUDA error: an illegal access\n",
+            "bug: RuntimeError: CUDA error: an illegal access",
+        ),
+        (
+            "Failure # 1 (occurred at x)\nThe actor died unexpectedly.\n\tpid: 7\nThe actor is dead because its node "
+            "has died. Some common causes include: (1) the machine",
+            "worker died: its node has died.",
+        ),
+        (
+            "Task was killed due to the node running low on memory.\nMemory on the node was 7/8",
+            "out of memory: Ray has ended the worker, because its machine was running low on memory",
+        ),
+        ("", "worker died: no reason given"),
+    ],
+)
+def test_why_a_worker_is_gone(text: str, reason: str) -> None:
+    assert describe_death(text) == reason
+
+
+def test_nothing_is_unpickled_from_a_file() -> None:
+    """Tune writes a pickle of each error beside its text; whoever could replace that file would run code here."""
+    sources = "".join(path.read_text() for path in (REPOSITORY / "platform" / "distune").rglob("*.py"))
+    assert not re.search(
+        r"pickle\.loads?\(|import c?l?o?u?d?pickle|weights_only=False|yaml\.(unsafe_|full_)?load\(", sources
+    )
+
+
+def test_a_ray_that_does_not_come_up_is_tried_again_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def never(**arguments: Any) -> None:
+        calls.append(arguments)
+        raise Exception("The current node\ntimed out during startup")
+
+    monkeypatch.setattr(ray, "init", never)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(ResourceError, match=r"on this machine: The current node timed out.*--runner local"):
+        ray_runner._connect(ResourceSettings(), simulate=True)
+    assert len(calls) == 2
+    with pytest.raises(ResourceError, match=r"on ray://\*\*\*@head:10001: "):
+        ray_runner._connect(ResourceSettings(address="ray://ann:secret@head:10001"), simulate=True)
 
 
 def test_torch_gets_as_many_threads_as_the_trial_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +252,7 @@ def test_a_signal_and_a_resume(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (journal.is_file() and len(journal.read_text().splitlines()) > 6):
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() < deadline

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import functools
+from statistics import fmean
+from typing import Any, get_args
 
 import optuna
 import pytest
 
-from distune.config.search import RandomSettings, SamplerSettings, TpeSettings
+from distune.config.conditions import acts
+from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
+from distune.errors import ResourceError
 from distune.study.defaults import default_values
-from distune.study.samplers import SAMPLERS, build_sampler, last_on_grid, suggest
+from distune.study.proposals import propose
+from distune.study.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of, last_on_grid
 from study.bench import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
@@ -23,16 +28,98 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-@pytest.mark.parametrize("settings", [TpeSettings(kind="tpe", startup_trials=3), RandomSettings(kind="random")])
-def test_every_proposal_is_in_the_space(settings: SamplerSettings) -> None:
-    study = optuna.create_study(direction="maximize")
+CONDITIONAL: dict[str, Parameter] = {
+    "choice": Choice(kind="choice", values=["linear", "cosine", "constant"]),
+    "float": FloatRange(kind="float", low=0.0, high=1.0),
+    "log": FloatRange(kind="float", low=1e-4, high=10.0, log=True, when={"choice": ["linear", "cosine"]}),
+    "int": IntRange(kind="int", low=2, high=32, when={"choice": "constant"}),
+}
+NUMBERS = {path: parameter for path, parameter in PARAMETERS.items() if path != "choice"}
+SETTINGS: list[tuple[SamplerSettings, dict[str, Parameter]]] = [
+    (TpeSettings(kind="tpe", startup_trials=3), PARAMETERS),
+    (TpeSettings(kind="tpe", startup_trials=3), CONDITIONAL),
+    (RandomSettings(kind="random"), PARAMETERS),
+    (RandomSettings(kind="random"), CONDITIONAL),
+    (GpSettings(kind="gp", startup_trials=4), PARAMETERS),
+    (CmaEsSettings(kind="cmaes", population_size=5), NUMBERS),
+    (NsgaSettings(kind="nsga2", population_size=3), PARAMETERS),
+]
+NAMES = [f"{settings.kind}-{len(parameters)}" for settings, parameters in SETTINGS]
+each_sampler = pytest.mark.parametrize("which", range(len(SETTINGS)), ids=NAMES)
+
+
+def studies(settings: SamplerSettings, parameters: dict[str, Parameter], *, num_sessions: int) -> list[dict[str, Any]]:
+    """What a study of 12 trials proposes, taken up anew several times."""
+    if settings.kind == "cmaes":
+        pytest.importorskip("cmaes")
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, direction="maximize")
+    proposals = []
     for index in range(12):
-        study.sampler = build_sampler(settings, index)
+        if index % (12 // num_sessions) == 0:
+            study = optuna.load_study(study_name=study.study_name, storage=storage)
+        has_conditions = any(parameter.when for parameter in parameters.values())
+        study.sampler = build_sampler(settings, index, has_conditions=has_conditions)
         trial = study.ask()
-        values = {path: suggest(trial, path, parameter) for path, parameter in PARAMETERS.items()}
-        for path, parameter in PARAMETERS.items():
-            assert parameter.contains(values[path]), (path, values[path])
+        values = propose(study, study.trials[-1], parameters, {})
+        for path, value in values.items():
+            distribution = distribution_of(parameters[path])
+            internal = distribution.to_internal_repr(value)
+            storage.set_trial_param(trial._trial_id, path, internal, distribution)
+        proposals.append(values)
         study.tell(trial, float(values["float"] or 0.0))
+    return proposals
+
+
+@functools.cache
+def undisturbed(which: int) -> list[dict[str, Any]]:
+    return studies(*SETTINGS[which], num_sessions=1)
+
+
+@each_sampler
+def test_every_proposal_is_in_the_space(which: int) -> None:
+    parameters = SETTINGS[which][1]
+    for values in undisturbed(which):
+        assert set(values) == {path for path, parameter in parameters.items() if acts(parameter, values)}
+        for path, value in values.items():
+            assert parameters[path].contains(value), (path, value)
+
+
+@each_sampler
+def test_a_trial_is_proposed_the_same_in_whatever_session(which: int) -> None:
+    assert undisturbed(which) == studies(*SETTINGS[which], num_sessions=4)
+
+
+@each_sampler
+def test_a_sampler_that_models_goes_where_the_good_values_are(which: int) -> None:
+    """The score is the value of one parameter."""
+    if SETTINGS[which][0].kind not in ("random", "nsga2"):
+        values = [each["float"] for each in undisturbed(which)]
+        assert fmean(values[8:]) > fmean(values[:4])
+
+
+def test_another_seed_gives_another_study() -> None:
+    settings = TpeSettings(kind="tpe", startup_trials=3, seed=1)
+    assert undisturbed(0) != studies(settings, PARAMETERS, num_sessions=1)
+    assert len({str(values) for values in undisturbed(0)}) == 12
+
+
+def test_proposals_are_those_of_an_optuna_trial() -> None:
+    """We ask the sampler ourselves, so that nothing is on record before it is known to be new."""
+    study, literal = (optuna.create_study(direction="maximize") for _ in range(2))
+    for index in range(8):
+        for each in (study, literal):
+            each.sampler = build_sampler(TpeSettings(kind="tpe", startup_trials=3), index)
+        trial, reference = study.ask(), literal.ask()
+        values = propose(study, study.trials[-1], PARAMETERS, {})
+        distributions = {path: distribution_of(parameter) for path, parameter in PARAMETERS.items()}
+        expected = {path: reference._suggest(path, each) for path, each in distributions.items()}
+        assert values == expected
+        for path, distribution in distributions.items():
+            internal = distribution.to_internal_repr(values[path])
+            study._storage.set_trial_param(trial._trial_id, path, internal, distribution)
+        for told, asked in ((study, trial), (literal, reference)):
+            told.tell(asked, float(index % 3))
 
 
 def test_every_kind_of_sampler_has_a_builder() -> None:
@@ -41,20 +128,13 @@ def test_every_kind_of_sampler_has_a_builder() -> None:
     assert kinds == set(SAMPLERS)
 
 
-def test_a_trial_is_proposed_the_same_in_whatever_session() -> None:
-    def proposals(num_sessions: int) -> list[dict[str, object]]:
-        study = optuna.create_study(direction="maximize")
-        for index in range(10):
-            if num_sessions > 1 and index == 6:
-                study = optuna.load_study(study_name=study.study_name, storage=study._storage)
-            study.sampler = build_sampler(TpeSettings(kind="tpe", startup_trials=3), index)
-            trial = study.ask()
-            values = {path: suggest(trial, path, parameter) for path, parameter in PARAMETERS.items()}
-            study.tell(trial, float(values["float"] or 0.0))
-        return [trial.params for trial in study.trials]
-
-    assert proposals(1) == proposals(2)
-    assert len({str(params) for params in proposals(1)}) == 10
+def test_a_sampler_without_its_package_is_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ResourceError, match=r"search\.sampler\.kind = cmaes needs the package cmaes.*pip install cmaes"
+    ):
+        check_sampler(CmaEsSettings(kind="cmaes"))
+    check_sampler(GpSettings(kind="gp"))
 
 
 def test_the_grid_ends_on_a_whole_step() -> None:

@@ -24,6 +24,7 @@ from distune.study.session import run_session
 from distune.study.status import read_study
 from distune.study.storage import StudyStoppedError, stopped
 from study.bench import METRIC, MakeLoaded, Witness
+from support.command_line import run as command
 
 SEARCH = {"num_trials": 4}
 
@@ -35,7 +36,8 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def study(home: Home, make_loaded: MakeLoaded) -> StudyFolder:
-    return create_study(make_loaded(search=SEARCH), home, name="one", simulate=True, runner="local", replace=False)
+    loaded = make_loaded(search=SEARCH, tracking={"enabled": False})
+    return create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
 
 
 def run(study: StudyFolder) -> Witness:
@@ -99,6 +101,20 @@ def test_a_database_that_stays_locked_stops_the_study_with_a_clear_word(
     assert "distune resume one" in str(caught.value)
     run(study)
     assert curves(home) == expected
+
+
+def test_the_command_line_says_it_once(
+    study: StudyFolder, home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTUNE_HOME", str(home.root))
+    monkeypatch.setattr(storage, "LOCKED_TIMEOUT_S", 0.1)
+    with held(study.database, None):
+        answer = command(capsys, monkeypatch, "resume", "one")
+    assert answer.status == 1
+    assert answer.err.count("error: ") == 1
+    assert "database is locked" in answer.err
+    assert "Traceback" not in answer.err
+    assert command(capsys, monkeypatch, "resume", "one").status == 0
 
 
 def test_a_database_that_is_locked_in_the_middle(
@@ -201,7 +217,7 @@ def test_a_disk_that_is_full_at_any_write_in_turn(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at the n-th write; there is room again, and full again at the n-th from there, and so on."""
-    loaded = make_loaded(search={"num_trials": 2}, training={"epochs": 2})
+    loaded = make_loaded(search={"num_trials": 4}, training={"epochs": 2})
     run(create_study(loaded, home, name="calm", simulate=True, runner="local", replace=False))
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     points: list[tuple[str, int]] = []

@@ -57,6 +57,12 @@ def test_a_bad_uri_is_refused_and_nothing_is_written(build: Build, home: Home, u
     assert not home.study("blood").exists()
 
 
+def test_a_spool_that_cannot_be_opened_says_so(build: Build, home: Home) -> None:
+    (home.study("blood") / "spool.jsonl").mkdir(parents=True)
+    with pytest.raises(UsageError, match="study blood: its records for MLflow cannot be kept"):
+        build()
+
+
 def test_databricks_wants_a_path(build: Build) -> None:
     with pytest.raises(UsageError, match="/Users/you/bccd"):
         build(TrackingSettings(uri="databricks"))

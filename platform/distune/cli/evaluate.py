@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption
 from distune.cli.output import out, print_json
 from distune.cli.preparation import open_data
-from distune.config.detector import DetectorSettings
 from distune.config.load import load
-from distune.errors import DataError, WeightsError
+from distune.errors import DataError
 
 
 class Split(StrEnum):
@@ -38,31 +36,17 @@ def evaluate(
 
     Example: `distune evaluate quickstart runs/studies/quickstart/trials/3/best.pt`
     """
-    from distune.detectors.zoo import build_teacher
-    from distune.training.checkpoint import load as load_checkpoint
     from distune.training.evaluate_known import evaluate_known
     from distune.training.precision import autocast_dtype, pick_device
+    from distune.training.scoring import open_student
 
     loaded = load(experiment, set, check_space=False).experiment
-    content = load_checkpoint(checkpoint)
-    if content is None or "detector" not in content:
-        raise WeightsError(f"{checkpoint}: not a distune checkpoint, or not there; a trial's is called best.pt")
-    try:
-        settings = TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
-    except ValidationError as error:
-        raise WeightsError(f"{checkpoint}: made by another version of distune: {error}") from None
     splits = open_data(loaded)
     dataset = splits.search if split is Split.search else splits.test
     if dataset is None:
         raise DataError(f"{experiment}: the experiment names no test split")
     device = pick_device(loaded.resources.gpus_per_trial)
-    detector = build_teacher(
-        settings.with_weights(str(checkpoint)),
-        classes=splits.classes,
-        min_size_px=loaded.data.min_size_px,
-        max_size_px=loaded.data.max_size_px,
-        needed_by=("the evaluation",),
-    )
+    detector = open_student(checkpoint, loaded, tuple(splits.classes))
     detector.model.to(device)
     figures = evaluate_known(
         detector,

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distune.cli.live import watching
-from distune.cli.options import ExperimentArgument, SetOption, StudyArgument
-from distune.cli.output import out, print_alarms, progress, trial_table
-from distune.cli.preparation import describe_data, open_data, ready_teacher
-from distune.cli.validate import describe_plan
+from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
+from distune.cli.output import out, print_alarms, print_front, progress, trial_table
+from distune.cli.planning import describe_plan, describe_sizes
+from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, load
+from distune.config.yaml import read_yaml
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
+from distune.study.changes import describe_changes
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
 from distune.study.resources import check_resources
+from distune.study.revision import revise
+from distune.study.samplers import check_sampler
 from distune.study.session import SessionResult, run_session
 from distune.study.status import best, find_study, read_study
-from distune.tracking.build import build_tracker
-from distune.tracking.tracker import NullTracker, Tracker
+from distune.study.warm_start import warm_start as warm_start_from
+from distune.study.warm_start import with_first
 from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
@@ -42,6 +46,11 @@ def launch(
     *,
     name: Annotated[str | None, typer.Option(help="Name of the study; the experiment's when missing.")] = None,
     set: SetOption = [],  # noqa: A002, B006
+    fix: FixOption = [],  # noqa: B006
+    warm_start: Annotated[
+        str | None, typer.Option("--warm-start", metavar="STUDY", help="Try the best configurations of a study first.")
+    ] = None,
+    warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its finished trials.")] = 5,
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or one trial at a time in this process.")] = Runner.ray,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
@@ -60,9 +69,11 @@ def launch(
         distune launch bccd --set data.root=BCCD --set search.num_trials=30
 
         distune launch quickstart --simulate --name rehearsal
+
+        distune launch mine.yaml --name second --warm-start first --fix distillation.decay=cosine
     """
     assignments = [*set, *([f"resources.address={address}"] if address is not None else [])]
-    loaded = load(experiment, assignments)
+    loaded = load(experiment, assignments, fixed=fix)
     home = Home.from_environment()
     study = name or loaded.experiment.name
     if home.study(study).exists() and not replace:
@@ -71,59 +82,80 @@ def launch(
             "(--name OTHER), or start anew (--replace)"
         )
     check_resources(loaded.experiment.resources, simulate=simulate)
+    check_sampler(loaded.experiment.search.sampler)
+    if warm_start is not None:
+        loaded = _warm_started(loaded, home, warm_start, top=warm_start_top)
     if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
         check_uri(loaded.experiment.tracking.uri)
     splits = None if simulate else open_data(loaded.experiment)
     if splits is not None:
         progress.print(f"data: {describe_data(splits)}")
-    for line in describe_plan(loaded.experiment):
-        progress.print(line)
+    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, home)):
+        progress.print(line, markup=False)
     # The teacher before the study: when it cannot be had, no half-made study is left behind.
     teacher = None if splits is None else ready_teacher(loaded.experiment, splits, home)
     folder = create_study(loaded, home, name=study, simulate=simulate, runner=runner.value, replace=replace)
     _work(folder, loaded, home, teacher, num_trials=None)
 
 
+def _warm_started(loaded: LoadedExperiment, home: Home, source: str, *, top: int) -> LoadedExperiment:
+    found = warm_start_from(read_study(home, source), find_study(home, source).load(), loaded, top=top)
+    for line in found.lines:
+        progress.print(line, markup=False)
+    return with_first(loaded, found.configurations)
+
+
 def resume(
     study: StudyArgument,
     *,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in total, over all sessions.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Go on with the settings of this file, if the study can.")
+    ] = None,
+    set: SetOption = [],  # noqa: A002, B006
 ) -> None:
     """Go on with a study that was interrupted, or run more trials of one that has finished.
 
     Trials that were running continue after their last epoch; nothing that finished is repeated.
+
+    A study goes on with the settings it was launched with, which lie in its folder. What has been changed there, or is
+    given with --experiment or --set, is named; changes that would make its trials incomparable are refused.
 
     Examples:
 
         distune resume quickstart
 
         distune resume quickstart --trials 50
+
+        distune resume quickstart --set resources.max_concurrent=2
     """
     home = Home.from_environment()
     folder = find_study(home, study)
-    loaded = folder.load()
+    loaded = load(
+        folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
+    )
+    with folder.lock():
+        changes = revise(folder, loaded)
+    for line in describe_changes(changes):
+        progress.print(line, markup=False)
     teacher = None
     if not folder.identity().simulate:
         teacher = ready_teacher(loaded.experiment, open_data(loaded.experiment), home)
     _work(folder, loaded, home, teacher, num_trials=trials)
 
 
+def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | None:
+    """The study's own space; another experiment comes with its own."""
+    return read_yaml(folder.space_file)[0] if experiment is None else None
+
+
 def _work(
     folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
 ) -> None:
-    from distune.study.summary import draw_summary  # loads matplotlib
+    from distune.study.summary import draw_front_of, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
-    tracker: Tracker = NullTracker()
-    if experiment.tracking.enabled:
-        tracker = build_tracker(
-            experiment.tracking,
-            home=home,
-            study_folder=folder.path,
-            study=folder.name,
-            study_key=identity.tracking_key,
-            experiment=experiment.name,
-        )
+    tracker = open_tracker(folder, experiment, home)
     teacher_score = None if teacher is None else teacher.metrics.get(identity.metric)
     with contextlib.closing(tracker):
         with watching(experiment, identity.metric, num_trials or folder.num_trials(experiment)) as listener:
@@ -136,11 +168,11 @@ def _work(
             )
         status = read_study(home, folder.name)
         try:
-            picture = draw_summary(folder, status, teacher=teacher_score)
+            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_front_of(folder, status)]
         except OSError as error:
-            progress.print(f"report: the picture of the study cannot be kept: {error}", markup=False)
-            picture = None
-        if picture is not None:
+            progress.print(f"report: the pictures of the study cannot be kept: {error}", markup=False)
+            pictures = []
+        for picture in filter(None, pictures):
             tracker.log_file(None, picture, "report")
         if teacher_score is not None:
             tracker.log_study({f"teacher/{experiment.search.metric}": teacher_score}, {})
@@ -155,16 +187,20 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         out.print(f"teacher: {status.metric} {teacher:.1f}")
     with contextlib.suppress(StudyError):
         winner, gain = best(status)
-        compared = "" if gain is None else f", {gain:+.1f} against the control (one seed: no proof yet)"
+        compared = "" if gain is None else f", {gain:+.1f} against the control (not confirmed yet)"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
         weights = folder.trial(winner.number).best_checkpoint
         if weights.is_file():
             out.print(f"student: {weights}")
+    print_front(status)
     print_alarms(status)
     out.print(f"study {folder.name}: {result.state}, {folder.path}")
+    if result.reason is not None:
+        out.print(f"reason: {result.reason}", markup=False)
     if result.state == "interrupted":
         raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")
     out.print(f"look at it: distune ui {folder.name}    distune status {folder.name}    distune best {folder.name}")
+    out.print(f"is the gain real? distune confirm {folder.name}")
 
 
 class InterruptedSessionError(UsageError):

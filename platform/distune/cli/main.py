@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from distune.cli import doctor, evaluate, launch, status, teacher, train, ui, validate
+from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
 
@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
     app.command()(validate.validate)
     app.command()(launch.launch)
     app.command()(launch.resume)
+    app.command()(confirm.confirm)
     app.command()(status.status)
     app.command()(status.best)
     app.command()(train.train)

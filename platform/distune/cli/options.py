@@ -15,3 +15,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting, e.g. training.epochs=3. May be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+FixOption = Annotated[
+    list[str],
+    typer.Option("--fix", metavar="PATH=VALUE", help="Fix a parameter of the search space. May be repeated."),
+]

@@ -27,6 +27,20 @@ def print_alarms(status: StudyStatus) -> None:
         out.print(f"alarm: {twins}", style="bold red", markup=False)
 
 
+def print_front(status: StudyStatus) -> None:
+    """The trials that no other one beats in everything, and the controls; nothing for a single objective."""
+    if not status.front:
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("on the front", status.metric, *status.costs):
+        table.add_column(name, justify="left" if name == "on the front" else "right", no_wrap=True)
+    controls = [trial for trial in status.trials if trial.control and trial.metrics]
+    for trial in (*status.front, *controls):
+        costs = [f"{trial.metrics[cost]:.4g}" if cost in trial.metrics else "" for cost in status.costs]
+        table.add_row(trial.key, f"{trial.metrics[status.metric]:.1f}", *costs, style="dim" if trial.control else "")
+    out.print(table)
+
+
 def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:
     """The table of trials for a terminal."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)

@@ -11,12 +11,27 @@ from distune.cli.output import progress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.records import EpochReport
+from distune.study.folder import StudyFolder
+from distune.tracking.build import build_tracker
+from distune.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from distune.data.build import Splits
     from distune.training.teacher import Teacher
 
 _SHOWN = 5
+
+
+def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tracker:
+    """The tracker of a study. Raises ``UsageError`` when it cannot work."""
+    return build_tracker(
+        experiment.tracking,
+        home=home,
+        study_folder=folder.path,
+        study=folder.name,
+        study_key=folder.identity().tracking_key,
+        experiment=experiment.name,
+    )
 
 
 def open_data(experiment: Experiment) -> Splits:

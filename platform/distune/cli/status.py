@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
 
+from distune.cli.gain_words import explain, headline, overtaken, unconfirmed
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_json, trial_table
+from distune.cli.output import out, print_alarms, print_front, print_json, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
+from distune.evidence.words import describe_gain
+from distune.records import TrialRecord
 from distune.reports.tables import trial_rows
+from distune.study.status import StudyStatus, find_study, read_study, record_to_dict, study_names
 from distune.study.status import best as best_trial
-from distune.study.status import find_study, read_study, record_to_dict, study_names
 
 
 def status(
@@ -40,31 +44,58 @@ def status(
     if found.reason is not None:
         out.print(f"reason: {found.reason}", markup=False)
     print_alarms(found)
+    _print_gain(found)
 
 
 def best(study: StudyArgument, *, json: JsonOption = False) -> None:
-    """Show the best finished trial, its gain over the control, and where its student is.
+    """Show the best trial, its gain over no distillation, and where its student is.
 
-    One seed is no proof: the gain of a single control is an estimate with the spread of a single run.
+    After `distune confirm` that is the confirmed trial, with the interval of its gain over seeds and images. Before, it
+    is the best of the search, and its gain is an estimate with the spread of a single run. Of a study with costs, also
+    all trials that no other one beats in everything.
 
     Example: `distune best quickstart --json`
     """
     home = Home.from_environment()
-    found = read_study(home, study)
-    winner, gain = best_trial(found)
-    weights = find_study(home, study).trial(winner.number).best_checkpoint
+    status, folder = read_study(home, study), find_study(home, study)
+    leader, gain = best_trial(status)
+    found = status.confirmation
+    winner = leader if found is None else _record_of(status, found.winner, leader)
+    weights = folder.trial(winner.number).best_checkpoint if found is None else folder.path / found.weights
     if json:
-        print_json({**record_to_dict(winner), "gain": gain, "weights": str(weights) if weights.is_file() else None})
+        values = {**record_to_dict(winner), "gain": gain if found is None else found.final.mean}
+        confirmed = None if found is None else {**found.to_dict(), "words": describe_gain(found.final)}
+        where = str(weights) if weights.is_file() else None
+        front = {"front": [record_to_dict(trial) for trial in status.front]} if status.costs else {}
+        print_json({**values, "weights": where, "confirmation": confirmed, **front})
         return
-    out.print(f"trial {winner.key}: {found.metric} {winner.metrics[found.metric]:.1f} after {winner.epochs} epochs")
-    if gain is None:
-        out.print("gain: unknown, no control has finished yet")
-    else:
-        out.print(f"gain: {gain:+.1f} against the control, seed {winner.seed} alone: not yet confirmed on other seeds")
+    out.print(f"trial {winner.key}: {status.metric} {winner.metrics[status.metric]:.1f} after {winner.epochs} epochs")
+    lines = [unconfirmed(status, gain)] if found is None else [headline(found), *explain(found, folder)]
+    for line in [*lines, overtaken(status, leader)]:
+        if line is not None:
+            out.print(line, markup=False)
     for path, value in winner.params.items():
         out.print(f"  {path}: {value}")
-    if weights.is_file():
+    if found is None and weights.is_file():
         out.print(f"student: {weights}")
+    print_front(status)
+
+
+def _print_gain(status: StudyStatus) -> None:
+    """What is known about the gain, in a line; nothing as long as no trial has finished."""
+    with contextlib.suppress(StudyError):
+        leader, gain = best_trial(status)
+        if status.confirmation is None:
+            out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}", markup=False)
+            return
+        out.print(headline(status.confirmation), markup=False)
+        later = overtaken(status, leader)
+        if later is not None:
+            out.print(later, markup=False)
+
+
+def _record_of(status: StudyStatus, number: int, leader: TrialRecord) -> TrialRecord:
+    return next((record for record in status.trials if record.number == number), leader)
 
 
 def _list_studies(home: Home, *, json: bool) -> None:

@@ -6,20 +6,23 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.options import ExperimentArgument, JsonOption, SetOption
+from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption
 from distune.cli.output import out, print_json
+from distune.cli.planning import describe_plan, describe_sizes
 from distune.cli.preparation import describe_data, open_data
 from distune.cli.probing import print_findings, probe_space, stop_if_wrong
+from distune.config.conditions import describe_condition
 from distune.config.data import ShapesData
-from distune.config.experiment import Experiment
+from distune.config.home import Home
 from distune.config.load import load
-from distune.study.plan import plan_study
+from distune.study.samplers import check_sampler
 
 
 def validate(
     experiment: ExperimentArgument,
     *,
     set: SetOption = [],  # noqa: A002, B006
+    fix: FixOption = [],  # noqa: B006
     probe: Annotated[
         bool, typer.Option("--probe", help="Try each searched parameter: one that moves no loss is an error.")
     ] = False,
@@ -40,8 +43,9 @@ def validate(
 
         distune validate quickstart --probe
     """
-    loaded = load(experiment, set)
+    loaded = load(experiment, set, fixed=fix)
     values = loaded.experiment
+    check_sampler(values.search.sampler)
     has_data = isinstance(values.data, ShapesData) or values.data.root is not None
     splits = open_data(values) if has_data or probe else None
     data = "not checked: data.root is not set (--set data.root=PATH)" if splits is None else describe_data(splits)
@@ -57,27 +61,16 @@ def validate(
         f"teacher: {values.teacher.family} {values.teacher.backbone}, student: {values.student.family} "
         f"{values.student.backbone}, preset {values.distillation.preset}"
     )
-    for line in describe_plan(values):
-        out.print(line)
+    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, Home.from_environment())):
+        out.print(line, markup=False)
     for path, parameter in loaded.varied.items():
-        out.print(f"varies: {path}  {_range(parameter)}")
+        when = f", when {describe_condition(parameter)}" if parameter.when else ""
+        out.print(f"varies: {path}  {_range(parameter)}{when}", markup=False)
+    for path, reason in loaded.idle.items():
+        out.print(f"never acts: {path}  {reason}", markup=False)
     if probe:
         print_findings(findings)
         stop_if_wrong(loaded, findings)
-
-
-def describe_plan(experiment: Experiment) -> list[str]:
-    """The plan of a study in words."""
-    plan = plan_study(experiment)
-    resources = experiment.resources
-    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
-    rungs = f"judged after {', '.join(map(str, plan.rungs))}" if plan.rungs else "none stopped early"
-    return [
-        f"plan: {plan.num_trials} trials and {plan.num_controls} control(s) of {plan.num_epochs} epochs, {rungs}; "
-        f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}",
-        f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
-        f"{experiment.search.sampler.kind} proposes over {experiment.search.space}",
-    ]
 
 
 def _range(parameter: object) -> str:

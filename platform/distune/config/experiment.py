@@ -95,7 +95,7 @@ def _misfits(experiment: Experiment) -> list[str]:
             f"{experiment.training.epochs}, or distillation never starts"
         )
     scheduler = experiment.search.scheduler
-    if scheduler.kind == "asha" and scheduler.grace_epochs > experiment.training.epochs:
+    if scheduler.kind != "none" and scheduler.grace_epochs > experiment.training.epochs:
         problems.append(
             f"search.scheduler.grace_epochs = {scheduler.grace_epochs}\tmust not be more than training.epochs = "
             f"{experiment.training.epochs}"

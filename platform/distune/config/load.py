@@ -9,20 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distune.config.conditions import constants, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
-from distune.config.paths import get_path, leaf_paths, merge, with_path
-from distune.config.problems import FROM_COMMAND_LINE, describe, suggest
+from distune.config.fit import fit_problems
+from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
+from distune.config.problems import FROM_COMMAND_LINE, describe
 from distune.config.shipped import find_file
-from distune.config.space import SearchSpace
+from distune.config.space import Choice, Parameter, SearchSpace
 from distune.config.yaml import parse_value, read_yaml
 from distune.errors import ConfigError, UsageError
 from distune.records import ParameterValue
-
-VARIABLE_SECTIONS = ("student", "distillation", "training")
-"""Sections of an experiment that a space may vary within one study: all that does not change the shared stream."""
-NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed")
-_PRESET = "distillation.preset"
 
 _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
 
@@ -36,18 +33,40 @@ class LoadedExperiment:
     source: str
 
     @property
-    def varied(self) -> dict[str, Any]:
-        """The parameters of the space that are not fixed."""
-        fixed = self.experiment.search.fixed
-        return {path: parameter for path, parameter in self.space.parameters.items() if path not in fixed}
+    def varied(self) -> dict[str, Parameter]:
+        """The parameters that trials choose, parents before children: neither fixed nor idle."""
+        return resolve(self.space.parameters, self.decided)[0]
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Parameters of the space that can never act in this experiment, each with the reason."""
+        return resolve(self.space.parameters, self.decided)[1]
+
+    @property
+    def decided(self) -> dict[str, ParameterValue]:
+        """What conditions can look at and no trial chooses: fixed paths, and settings that are not in the space."""
+        values = self.experiment.to_dict()
+        parents = {parent for parameter in self.space.parameters.values() for parent in parameter.when}
+        own = {path: get_path(values, path) for path in leaf_paths(values) if path in parents}
+        own = {path: value for path, value in own.items() if path not in self.space.parameters}
+        return {**own, **self.experiment.search.fixed}
 
 
-def load(name: str | Path, assignments: Sequence[str] = (), *, check_space: bool = True) -> LoadedExperiment:
+def load(
+    name: str | Path,
+    assignments: Sequence[str] = (),
+    *,
+    fixed: Sequence[str] = (),
+    space: dict[str, Any] | None = None,
+    check_space: bool = True,
+) -> LoadedExperiment:
     """Load an experiment by its shipped name or its path.
 
     Args:
         name: such as ``quickstart`` or ``mine/experiment.yaml``.
         assignments: ``path=value`` each, applied in order over the file; the value is read as YAML.
+        fixed: ``path=value`` each, put into ``search.fixed``.
+        space: the search space as plain data; None finds it by the experiment's ``search.space``.
         check_space: whether the search space must exist and fit. ``distune train`` does without.
 
     Raises:
@@ -57,13 +76,23 @@ def load(name: str | Path, assignments: Sequence[str] = (), *, check_space: bool
     path = find_file(str(name), "experiments")
     values, lines = read_yaml(path)
     for assignment in assignments:
-        target, separator, text = assignment.partition("=")
-        if not separator or not target:
-            raise UsageError(f"--set {assignment}: write it as path=value, such as training.epochs=3")
-        values = with_path(values, target.strip(), parse_value(text))
-        lines[target.strip()] = FROM_COMMAND_LINE
-    source = str(path) + (" with --set" if assignments else "")
-    return from_dict(values, source=source, folder=path.parent, lines=lines, check_space=check_space)
+        target, value = _assigned("--set", assignment)
+        values = with_path(values, target, value)
+        lines[target] = FROM_COMMAND_LINE
+    if fixed:
+        # Not by `with_path`: the key is a path itself.
+        values = merge(values, {"search": {"fixed": dict(_assigned("--fix", assignment) for assignment in fixed)}})
+        lines["search.fixed"] = FROM_COMMAND_LINE
+    changes = [option for option, given in (("--set", assignments), ("--fix", fixed)) if given]
+    source = str(path) + (f" with {' and '.join(changes)}" if changes else "")
+    return from_dict(values, source=source, folder=path.parent, lines=lines, space=space, check_space=check_space)
+
+
+def _assigned(option: str, assignment: str) -> tuple[str, Any]:
+    target, separator, text = assignment.partition("=")
+    if not separator or not target.strip():
+        raise UsageError(f"{option} {assignment}: write it as path=value, such as training.epochs=3")
+    return target.strip(), parse_value(text)
 
 
 def from_dict(
@@ -85,8 +114,11 @@ def from_dict(
         space_path = find_file(experiment.search.space, "search_spaces", folder=folder)
         space_values, space_lines = read_yaml(space_path)
         parsed = parse_space(space_values, source=str(space_path), lines=space_lines)
-    _check_fit(experiment, parsed, source)
-    return LoadedExperiment(experiment=experiment, space=parsed, source=source)
+    loaded = _with_constants(LoadedExperiment(experiment=experiment, space=parsed, source=source))
+    problems = fit_problems(experiment=loaded.experiment, space=loaded.space, decided=loaded.decided)
+    if problems:
+        raise ConfigError(f"{source}, search space {parsed.name}", problems)
+    return loaded
 
 
 def parse_experiment(values: dict[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> Experiment:
@@ -111,9 +143,7 @@ def trial_experiment(experiment: Experiment, params: Mapping[str, ParameterValue
     Raises:
         ConfigError: the values do not go together, such as an adapter that does not fit the chosen channels.
     """
-    values = experiment.to_dict()
-    for path, value in {**experiment.search.fixed, **params}.items():
-        values = with_path(values, path, value)
+    values = with_paths(experiment.to_dict(), {**experiment.search.fixed, **params})
     return parse_experiment(values, source="the trial's settings").to_dict()
 
 
@@ -137,50 +167,21 @@ def _absolute(name: str | None) -> str | None:
     return str(Path(name).expanduser().absolute())
 
 
-def _check_fit(experiment: Experiment, space: SearchSpace, source: str) -> None:
-    """Every path of the space must be a setting of this experiment, and every value one that it accepts."""
-    values = experiment.to_dict()
-    known = [path for path in leaf_paths(values) if may_vary(path)]
-    problems: list[str] = []
-    for path, parameter in space.parameters.items():
-        if path not in known:
-            problems.append(f"{path}  {_why_not(path, values, known)}")
-            continue
-        for value in parameter.extremes:
-            problems += _refusals(values, path, value)
+def _with_constants(loaded: LoadedExperiment) -> LoadedExperiment:
+    """Everything that has one value in one place: what the space gives alone is fixed.
+
+    A parameter with a condition is not fixed as a whole: it becomes one with a single value, which is put in where the
+    condition holds.
+    """
+    experiment, parameters = loaded.experiment, dict(loaded.space.parameters)
+    fixed = {**constants(parameters), **experiment.search.fixed}
     for path, value in experiment.search.fixed.items():
-        if path not in space.parameters:
-            problems.append(
-                f"search.fixed: {path}  is not in the space {space.name}; {suggest(path, list(space.parameters))}"
-            )
-        else:
-            problems += _refusals(values, path, value)
-    if not problems and set(space.parameters) <= set(experiment.search.fixed):
-        problems.append("search.fixed  leaves nothing to search: every parameter of the space is fixed")
-    if problems:
-        raise ConfigError(f"{source}, search space {space.name}", list(dict.fromkeys(problems)))
-
-
-def may_vary(path: str) -> bool:
-    """Whether trials of one study may differ in this setting."""
-    return path.split(".")[0] in VARIABLE_SECTIONS and path not in (*NOT_VARIABLE, _PRESET)
-
-
-def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
-    try:
-        found = get_path(values, path)
-    except KeyError:
-        return f"is not a setting of this experiment; {suggest(path, known)}"
-    if isinstance(found, dict):
-        return f"is a group of settings; name one of them, such as {path}.{next(iter(found))}"
-    if path == _PRESET:
-        return "only fills in what the experiment leaves out: another name would change nothing in a trial"
-    return "cannot vary within a study: all trials share it"
-
-
-def _refusals(values: dict[str, Any], path: str, value: ParameterValue) -> list[str]:
-    try:
-        Experiment.model_validate(merge(values, with_path({}, path, value)))
-    except ValidationError as error:
-        return describe(error, Experiment, with_path(values, path, value), {})
-    return []
+        if path in parameters and parameters[path].when:
+            parameters[path] = Choice(kind="choice", values=[value], when=parameters[path].when)
+            del fixed[path]
+    search = experiment.search.model_copy(update={"fixed": fixed})
+    return dataclasses.replace(
+        loaded,
+        experiment=experiment.model_copy(update={"search": search}),
+        space=loaded.space.model_copy(update={"parameters": parameters}),
+    )

@@ -40,6 +40,14 @@ def with_path(values: Mapping[str, Any], path: str, value: Any) -> dict[str, Any
     return merge(values, value)
 
 
+def with_paths(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``values`` with all changes. Kinds come first: another kind replaces the settings of the one before."""
+    changed = dict(values)
+    for path in sorted(changes, key=lambda each: not each.endswith(".kind")):
+        changed = with_path(changed, path, changes[path])
+    return changed
+
+
 def leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """All paths that end in something other than a mapping, in order."""
     for name, value in values.items():

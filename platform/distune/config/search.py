@@ -26,6 +26,35 @@ class RandomSettings(Settings):
     seed: int = Field(0, ge=0)
 
 
+class GpSettings(Settings):
+    """A Gaussian process, as Optuna has it: for few trials of a small space, and for costly ones."""
+
+    kind: Literal["gp"]
+    startup_trials: int = Field(10, ge=1)
+    """So many trials must have finished before the model proposes; until then they are random."""
+    seed: int = Field(0, ge=0)
+
+
+class CmaEsSettings(Settings):
+    """Covariance matrix adaptation (Hansen, arXiv 1604.00772), for numbers alone. Needs the package ``cmaes``."""
+
+    kind: Literal["cmaes"]
+    startup_trials: int = Field(1, ge=1)
+    """So many trials must have finished before the strategy starts; until then they are random."""
+    population_size: int | None = Field(None, ge=5)
+    """Finished trials of a generation; None is ``4 + 3 log(number of parameters)``, rounded down."""
+    seed: int = Field(0, ge=0)
+
+
+class NsgaSettings(Settings):
+    """NSGA-II (Deb et al., 2002): generations of trials, for several objectives."""
+
+    kind: Literal["nsga2"]
+    population_size: int = Field(16, ge=2)
+    """Finished trials of a generation. The first generation is random."""
+    seed: int = Field(0, ge=0)
+
+
 class AshaSettings(Settings):
     """Asynchronous successive halving (Li et al., MLSys 2020): of the trials that reach a rung, the best go on."""
 
@@ -36,14 +65,33 @@ class AshaSettings(Settings):
     """One in so many trials goes on from a rung, and rungs are so many times apart."""
 
 
+class MedianSettings(Settings):
+    """Median stopping (Golovin et al., KDD 2017): a trial whose best score so far is below the median of what the
+    others had on average up to the same epoch is stopped."""
+
+    kind: Literal["median"]
+    grace_epochs: int = Field(1, ge=1)
+    """No trial is stopped before it."""
+    min_trials: int = Field(4, ge=1)
+    """So many other trials must have come as far before a trial is judged."""
+
+
 class NoSchedulerSettings(Settings):
     """Every trial trains for its whole budget."""
 
     kind: Literal["none"]
 
 
-SamplerSettings = Annotated[TpeSettings | RandomSettings, Field(discriminator="kind")]
-SchedulerSettings = Annotated[AshaSettings | NoSchedulerSettings, Field(discriminator="kind")]
+SamplerSettings = Annotated[
+    TpeSettings | RandomSettings | GpSettings | CmaEsSettings | NsgaSettings, Field(discriminator="kind")
+]
+SchedulerSettings = Annotated[AshaSettings | MedianSettings | NoSchedulerSettings, Field(discriminator="kind")]
+Cost = Literal["parameters", "flops", "latency_ms"]
+
+
+def cost_metric(cost: Cost) -> str:
+    """A cost as it is called in reports, such as ``student/latency_ms``."""
+    return f"student/{cost}"
 
 
 class SearchSettings(Settings):
@@ -53,14 +101,22 @@ class SearchSettings(Settings):
     """A shipped search space, or the path of a file; relative paths start from the experiment's folder."""
     metric: Literal["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP50"] = "AP"
     """What is maximised, on the search split."""
+    costs: list[Cost] = []
+    """What is minimised beside the metric, measured on the student of each trial: its parameters, the floating-point
+    operations of a forward pass over one image, the milliseconds that one takes on the trial's device. With costs, the
+    study looks for all students that no other one beats in everything. Trials are stopped by the metric alone."""
     num_trials: int = Field(20, ge=1)
     """In total, over all sessions of the study. Controls come on top."""
-    controls: int = Field(1, ge=1)
-    """Trials without distillation, with equal budget, the first with the same seed as the trials."""
+    controls: int = Field(1, ge=0)
+    """Trials without distillation, with equal budget, the first with the same seed as the trials. With 0 the study says
+    nothing about a gain until it is confirmed."""
     defaults_first: bool = True
     """The experiment's own values are the first trial."""
+    first: list[dict[str, ParameterValue]] = []
+    """Configurations to be tried next, each by its paths; what one leaves out is chosen by the sampler."""
     fixed: dict[str, ParameterValue] = {}
-    """Paths of the space that shall not vary, with their values."""
+    """Paths of the space that shall not vary, with their values. Of a parameter with a condition, the value where the
+    condition holds."""
     sampler: SamplerSettings = TpeSettings(kind="tpe")
     scheduler: SchedulerSettings = AshaSettings(kind="asha")
     storage: str | None = None

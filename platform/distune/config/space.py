@@ -1,13 +1,18 @@
-"""The search space: which paths of an experiment may vary, and how."""
+"""The search space: which paths of an experiment may vary, how, and when."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from distune.config.base import Settings
 from distune.records import ParameterValue
+
+Condition = dict[str, ParameterValue | list[ParameterValue]]
+"""Path of another parameter to the value, or the values, that it must have. All must hold."""
 
 
 class FloatRange(Settings):
@@ -19,6 +24,8 @@ class FloatRange(Settings):
     log: bool = False
     """Sample evenly in the logarithm."""
     step: float | None = Field(None, gt=0)
+    when: Condition = {}
+    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
 
     @model_validator(mode="after")
     def _in_order(self) -> FloatRange:
@@ -29,6 +36,14 @@ class FloatRange(Settings):
     def extremes(self) -> tuple[ParameterValue, ...]:
         """Values at which the whole range is checked against the experiment's schema."""
         return (self.low, self.high)
+
+    @property
+    def grid(self) -> tuple[ParameterValue, ...] | None:
+        """All values that can be sampled, None when they cannot be counted."""
+        if self.step is None:
+            return None
+        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+        return tuple(float(low + number * step) for number in range(int((high - low) // step) + 1))
 
     def contains(self, value: Any) -> bool:
         """Whether the value can be sampled."""
@@ -44,6 +59,8 @@ class IntRange(Settings):
     log: bool = False
     """Sample evenly in the logarithm."""
     step: int = Field(1, ge=1)
+    when: Condition = {}
+    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
 
     @model_validator(mode="after")
     def _in_order(self) -> IntRange:
@@ -54,6 +71,11 @@ class IntRange(Settings):
     def extremes(self) -> tuple[ParameterValue, ...]:
         """Values at which the whole range is checked against the experiment's schema."""
         return (self.low, self.high)
+
+    @property
+    def grid(self) -> tuple[ParameterValue, ...] | None:
+        """All values that can be sampled."""
+        return tuple(range(self.low, self.high + 1, self.step))
 
     def contains(self, value: Any) -> bool:
         """Whether the value can be sampled."""
@@ -66,10 +88,12 @@ class IntRange(Settings):
 
 
 class Choice(Settings):
-    """One of several values."""
+    """One of several values; of a single one, it says what the path is fixed to."""
 
     kind: Literal["choice"]
     values: Annotated[list[ParameterValue], Field(min_length=1)]
+    when: Condition = {}
+    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Choice:
@@ -82,6 +106,11 @@ class Choice(Settings):
         """Values at which the whole range is checked against the experiment's schema."""
         return tuple(self.values)
 
+    @property
+    def grid(self) -> tuple[ParameterValue, ...] | None:
+        """All values that can be sampled."""
+        return tuple(self.values)
+
     def contains(self, value: Any) -> bool:
         """Whether the value can be sampled."""
         return any(type(value) is type(known) and value == known for known in self.values)
@@ -91,22 +120,36 @@ Parameter = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind"
 
 
 class SearchSpace(Settings):
-    """Dotted paths of an experiment, each with what it may be."""
+    """Dotted paths of an experiment, each with what it may be. A plain value fixes its path: ``path: value``."""
 
     name: str
     description: str = ""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_values_are_fixed(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not isinstance(values.get("parameters"), Mapping):
+            return values
+        given = values["parameters"].items()
+        plain = {path: value for path, value in given if isinstance(value, str | int | float)}
+        choices = {path: {"kind": "choice", "values": [value]} for path, value in plain.items()}
+        return {**values, "parameters": {**values["parameters"], **choices}}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; loading it gives an equal space."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        for parameter in values["parameters"].values():
+            if not parameter["when"]:
+                del parameter["when"]
+        return values
 
 
 def _check_range(low: float, high: float, *, log: bool, has_step: bool) -> None:
     if low > high:
         raise ValueError(f"low = {low:g} must not be more than high = {high:g}: the range is upside down")
     if low == high:
-        raise ValueError(f"low and high are both {low:g}; a value that does not vary belongs in search.fixed")
+        raise ValueError(f"low and high are both {low:g}; write the value alone where it does not vary")
     if log and low <= 0:
         raise ValueError(f"low = {low:g} must be more than 0 when log is true")
     if log and has_step:

@@ -10,8 +10,6 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 
-from distune.config.search import AshaSettings, NoSchedulerSettings
-
 
 def rungs(grace_epochs: int, max_epochs: int, reduction_factor: float) -> tuple[int, ...]:
     """The epochs at which trials are judged: ``grace * factor^k``, rounded, below the last epoch.
@@ -100,11 +98,3 @@ class Asha:
         self._highest[key] = reached[-1]
         bisect.insort(self._ascending[reached[-1]], score)
         return reached[-1]
-
-
-def build_asha(settings: AshaSettings | NoSchedulerSettings, max_epochs: int) -> Asha:
-    """The scheduler of an experiment. Without one, there is no rung and every trial goes on."""
-    if settings.kind == "none":
-        return Asha((), reduction_factor=1.0)
-    factor = settings.reduction_factor
-    return Asha(rungs(settings.grace_epochs, max_epochs, factor), reduction_factor=factor)

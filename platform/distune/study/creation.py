@@ -12,14 +12,14 @@ from pathlib import Path
 import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
-from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.folder import Runner, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
+from distune.study.revision import revise
+from distune.study.samplers import check_sampler
 from distune.study.shared_storage import check_storage, open_storage, optuna_name
 from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.trials import metric_name
-from distune.tracking.uris import redact_uri
 
 
 def create_study(
@@ -38,10 +38,11 @@ def create_study(
     Raises:
         StudyError: the name is in use, or the study to be replaced is running.
         UsageError: the name is no file name, or there can be no such storage.
-        ResourceError: the machine does not have what a trial asks for.
+        ResourceError: the machine does not have what a trial or the sampler asks for.
     """
     target = StudyFolder(home.study(name))
     check_resources(loaded.experiment.resources, simulate=simulate)
+    check_sampler(loaded.experiment.search.sampler)
     check_storage(loaded.experiment.search.storage)
     if target.path.exists() and not replace:
         raise _in_use(name)
@@ -57,12 +58,11 @@ def create_study(
     fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
     try:
         fresh.path.mkdir(parents=True)
-        _write_experiment(fresh, loaded)
-        fresh.space_file.write_text(write_yaml(loaded.space.to_dict()), encoding="utf-8")
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
-        storage_setting = loaded.experiment.search.storage
-        with open_storage(fresh, storage_setting) as storage:
-            open_studies(storage, optuna_name(identity, storage_setting))
+        revise(fresh, loaded)
+        search = loaded.experiment.search
+        with open_storage(fresh, search.storage) as storage:
+            open_studies(storage, optuna_name(identity, search.storage), num_costs=len(search.costs))
         if target.path.exists():
             _remove(target)
         _rename(fresh.path, target)
@@ -71,13 +71,6 @@ def create_study(
     finally:
         shutil.rmtree(fresh.path, ignore_errors=True)
     return target
-
-
-def _write_experiment(study: StudyFolder, loaded: LoadedExperiment) -> None:
-    """For this user's eyes alone when an address in it holds a secret."""
-    text = write_yaml(loaded.experiment.to_dict())
-    study.experiment_file.touch(mode=0o600 if redact_uri(text) != text else 0o666)
-    study.experiment_file.write_text(text, encoding="utf-8")
 
 
 def _remove(study: StudyFolder) -> None:

@@ -1,24 +1,46 @@
-"""The experiment's own values, as the first trial of its study."""
+"""The configurations that a study tries first: the experiment's own values, then those that it names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from distune.config.conditions import acts
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
 from distune.records import ParameterValue
 from distune.study.samplers import last_on_grid
 
+OWN_VALUES = "the experiment's own values"
+
+
+def first_configurations(
+    experiment: Experiment, varied: Mapping[str, Parameter]
+) -> Iterator[tuple[str, dict[str, ParameterValue], list[str]]]:
+    """What is tried before the sampler proposes, in order.
+
+    Yields:
+        Where a configuration comes from, in words of its own; its values, as far as they are given; and a line for each
+        thing that a person should know about it.
+    """
+    if experiment.search.defaults_first:
+        yield OWN_VALUES, *default_values(experiment, varied)
+    for index, values in enumerate(experiment.search.first):
+        yield f"search.first[{index}]", dict(values), []
+
 
 def default_values(
     experiment: Experiment, varied: Mapping[str, Parameter]
 ) -> tuple[dict[str, ParameterValue], list[str]]:
-    """The experiment's value of each varied path, as near as the space allows.
+    """The experiment's value of each varied path that acts, as near as the space allows.
 
     A number outside its range is moved to the nearest value in it. A value that is no number, or not one of the
-    choices, is left out, and the sampler chooses for it.
+    choices, is left out, and the sampler chooses for it and for what depends on it.
+
+    Args:
+        experiment: the experiment.
+        varied: what may be chosen, parents before children.
 
     Returns:
         Path to value, and a line for each path whose value is not the experiment's own.
@@ -27,6 +49,8 @@ def default_values(
     chosen: dict[str, ParameterValue] = {}
     messages: list[str] = []
     for path, parameter in varied.items():
+        if not acts(parameter, chosen):
+            continue
         own = get_path(values, path)
         if isinstance(parameter, Choice):
             fits = parameter.contains(own)

@@ -18,13 +18,13 @@ from pathlib import Path
 from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
 from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
-from distune.study.asha import build_asha
-from distune.study.defaults import default_values
+from distune.study.defaults import first_configurations
 from distune.study.failures import MAX_SAME_FAILURES, STORAGE, is_of_kind, streak_after
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
+from distune.study.schedulers import build_scheduler
 from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
-from distune.study.trials import SpecMaker, TrialProgress, metric_name
+from distune.study.trials import SpecMaker, TrialProgress, cost_names, metric_name
 from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
 from distune.training.folder import TrialFolder, write_atomically
@@ -51,6 +51,7 @@ class StudyEngine:
     Attributes:
         failure: why the study has ended itself, None as long as it has not.
         obstacle: why this session cannot go on, though a later one may; None as long as it can.
+        exhausted: why no more trials are started though more were asked for, None otherwise.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class StudyEngine:
         experiment = loaded.experiment
         self.failure: str | None = None
         self.obstacle: str | None = None
+        self.exhausted: str | None = None
         self._ledger, self._specs, self._tracker, self._listener = ledger, specs, tracker, listener
-        self._metric = metric_name(experiment)
-        self._asha = build_asha(experiment.search.scheduler, experiment.training.epochs)
+        self._metric, self._costs = metric_name(experiment), cost_names(experiment)
+        self._scheduler = build_scheduler(experiment.search.scheduler, experiment.training.epochs)
         self._in_flight: dict[str, TrialProgress] = {}
         self._again: deque[TrialSpec] = deque()
         self._is_interrupted = False
@@ -84,9 +86,9 @@ class StudyEngine:
         self._controls_to_start = experiment.search.controls - sum(trial.number < 0 for trial in started)
         for trial in started:
             if trial.number >= 0:
-                self._asha.restore(trial_key(trial.number), trial.scores)
-        if experiment.search.defaults_first and not any(trial.number >= 0 for trial in known):
-            self._enqueue_defaults(loaded)
+                self._scheduler.restore(trial_key(trial.number), trial.scores)
+        if self._trials_to_start > 0:
+            self._enqueue_first(loaded)
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -120,9 +122,13 @@ class StudyEngine:
                 self._controls_to_start -= 1
                 spec = self._begin(*self._specs.make(self._ledger.ask_control(), {}))
             elif self._trials_to_start > 0:
+                asked = self._ledger.ask(self._num_started)
+                if asked is None:
+                    self._give_up()
+                    return None
                 self._trials_to_start -= 1
                 self._num_started += 1
-                spec = self._begin(*self._specs.make(*self._ledger.ask(self._num_started - 1)))
+                spec = self._begin(*self._specs.make(*asked))
             else:
                 return None
             if spec is not None:
@@ -208,12 +214,23 @@ class StudyEngine:
             self._listener.message(f"alarm: {twins}")
             self._tracker.log_study({}, {"alarm": "\n".join(map(str, self._twins.groups))})
 
-    def _enqueue_defaults(self, loaded: LoadedExperiment) -> None:
-        values, messages = default_values(loaded.experiment, loaded.varied)
-        if values and self._trials_to_start > 0:
-            self._ledger.enqueue(values)
-        for message in messages:
-            self._listener.message(message)
+    def _enqueue_first(self, loaded: LoadedExperiment) -> None:
+        """The configurations to try before the sampler's own, unless an earlier session has done so."""
+        for origin, values, messages in first_configurations(loaded.experiment, loaded.varied):
+            if self._ledger.has_origin(origin):
+                continue
+            if values and not self._ledger.enqueue(values, origin):
+                messages = [f"{origin}: this configuration is on record already"]
+            for message in messages:
+                self._listener.message(message)
+
+    def _give_up(self) -> None:
+        self.exhausted = (
+            f"all configurations of the search space have been tried: {self._num_started} trials instead of "
+            f"{self._num_started + self._trials_to_start}"
+        )
+        self._trials_to_start = 0
+        self._listener.message(self.exhausted)
 
     def _begin(self, spec: TrialSpec, problem: str | None) -> TrialSpec | None:
         """Start a new trial."""
@@ -243,7 +260,7 @@ class StudyEngine:
         if ending is None and problem is not None:
             ending = (Outcome.FAILED, problem)
         if ending is None and progress.is_done:
-            ending = (Outcome.FINISHED, None)
+            ending = _finish(progress)
         if ending is None:
             return spec
         self._end(progress, *ending)
@@ -252,7 +269,7 @@ class StudyEngine:
     def _start(
         self, spec: TrialSpec, reports: Iterable[EpochReport] = (), setbacks: Iterable[Setback] = ()
     ) -> TrialProgress:
-        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric, setbacks)
+        progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric, self._costs, setbacks)
         self._tracker.start_trial(spec)
         for report in reports:
             progress.take(report)
@@ -280,8 +297,8 @@ class StudyEngine:
         if divergence is not None:
             return Outcome.DIVERGED, divergence
         if progress.is_done:
-            return Outcome.FINISHED, None
-        if progress.spec.control or self._asha.goes_on(progress.spec.key, report.epoch, score):
+            return _finish(progress)
+        if progress.spec.control or self._scheduler.goes_on(progress.spec.key, report.epoch, score):
             return None
         return Outcome.STOPPED, None
 
@@ -293,7 +310,7 @@ class StudyEngine:
         log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
         clean_up(folder, outcome)
-        self._ledger.end(spec.number, record.state, progress.best_score if outcome is Outcome.FINISHED else None)
+        self._ledger.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]
         self._listener.trial_ended(record)
         self._alarm(self._twins.end(spec.number, outcome))
@@ -305,3 +322,9 @@ class StudyEngine:
 
 def _write_trial_file(spec: TrialSpec) -> None:
     write_atomically(Path(spec.folder) / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+
+
+def _finish(progress: TrialProgress) -> Ending:
+    if all(map(math.isfinite, progress.objectives[1:])):
+        return Outcome.FINISHED, None
+    return Outcome.FAILED, "bug: the costs of the student were not measured"

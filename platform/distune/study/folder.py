@@ -17,6 +17,7 @@ from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
+from distune.study.confirmation.record import ConfirmationFolder
 from distune.training.folder import TrialFolder, write_atomically
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class SessionNote:
     Attributes:
         state: ``running`` until it has ended; one that was killed never says otherwise.
         num_trials: searched trials in total that it was asked for.
-        reason: why the study has failed, None otherwise.
+        reason: why the study has failed, or has finished with fewer trials than were asked for; None otherwise.
     """
 
     state: StudyState
@@ -103,6 +104,16 @@ class StudyFolder:
         return self.path / "session.json"
 
     @property
+    def record_file(self) -> Path:
+        """The experiment and the space that the latest session ran under, to notice that the files were edited."""
+        return self.path / "settings.json"
+
+    @property
+    def changes_file(self) -> Path:
+        """A line for each time that the study went on with changed settings."""
+        return self.path / "changes.jsonl"
+
+    @property
     def database(self) -> Path:
         """Optuna's storage, with the study and its controls."""
         return self.path / "optuna.db"
@@ -116,6 +127,11 @@ class StudyFolder:
     def trials(self) -> Path:
         """Holds one folder per trial."""
         return self.path / "trials"
+
+    @property
+    def confirmation(self) -> ConfirmationFolder:
+        """Trials trained again on fresh seeds, and what that has shown."""
+        return ConfirmationFolder(self.path / "confirmation")
 
     def trial(self, number: int) -> TrialFolder:
         """The folder of a trial."""

@@ -9,15 +9,23 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import optuna
 
-from distune.config.search import SamplerSettings
+from distune.config.conditions import Chosen
+from distune.config.search import RandomSettings, SamplerSettings
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
-from distune.study.samplers import build_sampler, suggest
+from distune.study.proposals import is_complete, propose
+from distune.study.repeats import Tried
+from distune.study.samplers import build_sampler, distribution_of, seed_of
 from distune.study.setbacks import Setback
 
 _OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
+_ORIGIN, _GIVEN, _REPEATS = "origin", "given", "repeats_avoided"
+
+_SAMPLER_ATTEMPTS, _RANDOM_ATTEMPTS = 10, 100
+"""So many proposals that repeat a known configuration are dropped: the sampler's own, then random ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,7 @@ class KnownTrial:
         ending: how the trial ends, written before the state is. A RUNNING trial that has one was cut off while ending.
         reason: why it failed or diverged.
         params: varied path to value, as far as they were chosen.
+        origin: where its values come from, None when the sampler has proposed them.
         scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
         setbacks: failures after which it was tried again.
         ended_at: seconds since 1970, None as long as it has not ended.
@@ -43,6 +52,7 @@ class KnownTrial:
     scores: dict[int, float]
     setbacks: tuple[Setback, ...] = ()
     ended_at: float | None = None
+    origin: str | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -70,7 +80,7 @@ class Ledger:
         storage: where both are kept.
         searched: the study of the searched trials.
         controls: the study of the controls.
-        varied: path to parameter; what a searched trial chooses.
+        varied: path to parameter, parents before children; what a searched trial chooses.
         sampler: who chooses.
     """
 
@@ -85,6 +95,8 @@ class Ledger:
     ) -> None:
         self._storage, self._searched, self._controls = storage, searched, controls
         self._varied, self._sampler = varied, sampler
+        self._has_conditions = any(parameter.when for parameter in varied.values())
+        self._tried = Tried(varied, (trial.params for trial in searched.get_trials(deepcopy=False)))
         self._study_ids = tuple(storage.get_study_id_from_name(study.study_name) for study in (searched, controls))
         self._trial_ids: dict[int, int] = {}
 
@@ -92,14 +104,33 @@ class Ledger:
         """All trials on record, see ``known_trials``."""
         return known_trials(self._searched, self._controls)
 
-    def enqueue(self, values: Mapping[str, ParameterValue]) -> None:
-        """Let the next new trial have these values; what is missing is chosen by the sampler."""
-        self._searched.enqueue_trial(dict(values), skip_if_exists=True)
+    def has_origin(self, origin: str) -> bool:
+        """Whether a configuration of that origin is on record, tried or waiting."""
+        return any(trial.user_attrs.get(_ORIGIN) == origin for trial in self._searched.get_trials(deepcopy=False))
 
-    def ask(self, index: int) -> tuple[int, dict[str, ParameterValue]]:
-        """Start the ``index``-th searched trial. Returns its number and values."""
-        self._searched.sampler = build_sampler(self._sampler, index)
-        return self._choose(self._searched.ask())
+    def enqueue(self, values: Chosen, origin: str) -> bool:
+        """Let the next new trial have these values; what is missing is chosen by the sampler.
+
+        Args:
+            values: path to value.
+            origin: where they come from, in words that no other configuration of the study has.
+
+        Returns:
+            False when the same configuration has been tried already, or is waiting; nothing is enqueued then.
+        """
+        trials = self._searched.get_trials(deepcopy=False)
+        is_waiting = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials)
+        if not values or is_waiting or self._tried.holds(values):
+            return False
+        self._searched.enqueue_trial({}, user_attrs={_ORIGIN: origin, _GIVEN: dict(values)})
+        return True
+
+    def ask(self, index: int) -> tuple[int, dict[str, ParameterValue]] | None:
+        """Start the ``index``-th searched trial. Returns its number and values, None when all have been tried."""
+        if self._tried.is_exhausted:
+            return None
+        number = self._searched.ask().number
+        return number, self._choose(number, index)
 
     def ask_control(self) -> int:
         """Start a control. Returns its number."""
@@ -107,16 +138,9 @@ class Ledger:
 
     def complete_params(self, known: KnownTrial) -> dict[str, ParameterValue]:
         """The values of a trial that an earlier session started; those that it had not chosen yet are chosen now."""
-        if known.number < 0 or set(known.params) >= set(self._varied):
+        if known.number < 0 or is_complete(known.params, self._varied):
             return known.params
-        sampler = self._searched.sampler = build_sampler(self._sampler, known.number)
-        trial_id = self._trial_id(known.number)
-        trial, record = optuna.Trial(self._searched, trial_id), self._storage.get_trial(trial_id)
-        given = {*trial.relative_params, *record.system_attrs.get("fixed_params", {})}
-        for path in (path for path in self._varied if path in known.params and path not in given):
-            # Drawn again and dropped: the values that follow are then those that would have followed.
-            sampler.sample_independent(self._searched, record, path, record.distributions[path])
-        return self._choose(trial)[1]
+        return self._choose(known.number, known.number)
 
     def announce_ending(self, number: int, ending: Outcome, reason: str | None) -> None:
         """Put on record how a trial is about to end, so that a session cut off in between ends it the same way."""
@@ -134,19 +158,52 @@ class Ledger:
         """Put the score of an epoch on record; NaN when the trial has diverged."""
         self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, score)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial; one that has ended already is left as it is.
 
         Args:
             number: distune's number.
             state: COMPLETE, PRUNED or FAIL.
-            value: what the sampler learns from a COMPLETE trial, None otherwise.
+            values: of a COMPLETE trial: its score, then what it costs when that is searched too; None otherwise.
         """
         study, optuna_number = self._locate(number)
-        study.tell(optuna_number, value, state=optuna.trial.TrialState[state.value], skip_if_finished=True)
+        told = None if values is None else list(values[: len(study.directions)])  # controls have a score alone
+        study.tell(optuna_number, told, state=optuna.trial.TrialState[state.value], skip_if_finished=True)
 
-    def _choose(self, trial: optuna.Trial) -> tuple[int, dict[str, ParameterValue]]:
-        return trial.number, {path: suggest(trial, path, parameter) for path, parameter in self._varied.items()}
+    def _choose(self, number: int, index: int) -> dict[str, ParameterValue]:
+        """Choose the values of a trial and put them on record, unless they repeat those of another trial."""
+        trial_id = self._trial_id(number)
+        trial = self._storage.get_trial(trial_id)
+        first = int(trial.user_attrs.get(_REPEATS, 0))
+        for attempt in range(first, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
+            chosen = self._propose(trial, index, attempt)
+            if not self._tried.holds(chosen):
+                break
+        else:
+            chosen = self._any_left(trial, index) or chosen
+        if attempt > first:
+            # First of all: a session that is cut off here must come to the same values again.
+            self._storage.set_trial_user_attr(trial_id, _REPEATS, attempt)
+        for path, value in chosen.items():
+            if path not in trial.params:
+                distribution = distribution_of(self._varied[path])
+                self._storage.set_trial_param(trial_id, path, distribution.to_internal_repr(value), distribution)
+        self._tried.add(chosen)
+        return chosen
+
+    def _propose(self, trial: optuna.trial.FrozenTrial, index: int, attempt: int) -> dict[str, ParameterValue]:
+        is_random = attempt >= _SAMPLER_ATTEMPTS
+        settings = RandomSettings(kind="random", seed=self._sampler.seed) if is_random else self._sampler
+        self._searched.sampler = build_sampler(settings, index, attempt=attempt, has_conditions=self._has_conditions)
+        given = trial.user_attrs.get(_GIVEN, {}) if attempt == 0 else {}
+        return propose(self._searched, trial, self._varied, given)
+
+    def _any_left(self, trial: optuna.trial.FrozenTrial, index: int) -> dict[str, ParameterValue] | None:
+        left = [values for values in self._tried.left() if trial.params.items() <= values.items()]
+        if not left:
+            return None
+        random = np.random.default_rng(seed_of(self._sampler, index, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS))
+        return left[int(random.integers(len(left)))]
 
     def _locate(self, number: int) -> tuple[optuna.Study, int]:
         return (self._controls, -1 - number) if number < 0 else (self._searched, number)
@@ -170,4 +227,5 @@ def _known(number: int, trial: optuna.trial.FrozenTrial) -> KnownTrial:
         scores=dict(trial.intermediate_values),
         setbacks=tuple(Setback(**values) for values in trial.user_attrs.get(_SETBACKS, ())),
         ended_at=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+        origin=trial.user_attrs.get(_ORIGIN),
     )

@@ -22,6 +22,7 @@ import ray
 from ray import tune
 
 from distune.config.search import ResourceSettings
+from distune.errors import ResourceError
 from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.listener import StudyListener
@@ -29,6 +30,7 @@ from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearch
 from distune.study.ray_trainable import ALONE, TrialTrainable
 from distune.study.resources import alone_resources, available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.signals import SIGNALS
+from distune.tracking.uris import redact_uri
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Small: nothing but specifications and reports passes through it."""
@@ -77,9 +79,9 @@ def run_on_ray(
         listener: hears when nothing has happened for long.
 
     Raises:
-        ResourceError: not one trial fits.
+        ResourceError: Ray cannot be had, or not one trial fits.
     """
-    with environment(_ENVIRONMENT), _quiet_logs(), _connected(settings, simulate=simulate):
+    with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
@@ -126,6 +128,13 @@ def _largest_node_cpus() -> float:
     return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
 
 
+@contextlib.contextmanager
+def ray_session(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
+    """A connection to Ray for the length of a session, with Ray and Tune as quiet as they can be."""
+    with environment(_ENVIRONMENT), _quiet_logs(), _connected(settings, simulate=simulate):
+        yield
+
+
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:
     name: str = trial.trial_id
     return name
@@ -138,28 +147,49 @@ def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
         yield
         return
     with _signals_kept_from_ray():
-        if settings.address is not None:
-            ray.init(
-                address=settings.address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": _WORKER_ENVIRONMENT},
-            )
-        else:
-            os.environ.setdefault("RAY_AUTH_TOKEN", _token())
-            ray.init(
-                address="local",
-                num_cpus=available_cpus(),
-                num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        _connect(settings, simulate=simulate)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
+    """Connect to a cluster, or start Ray here; again when it has not come up, as on a machine with much else to do.
+
+    Raises:
+        ResourceError: it cannot be had.
+    """
+    where = f"on {redact_uri(settings.address)}" if settings.address is not None else "on this machine"
+    for is_last in (False, True):
+        try:
+            if settings.address is not None:
+                ray.init(
+                    address=settings.address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+                )
+            else:
+                os.environ.setdefault("RAY_AUTH_TOKEN", _token())
+                ray.init(
+                    address="local",
+                    num_cpus=available_cpus(),
+                    num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except Exception as error:  # Ray raises plain exceptions here
+            ray.shutdown()
+            if is_last:
+                raise ResourceError(
+                    f"Ray cannot be used {where}: {redact_uri(' '.join(str(error).split()))}; look at the machine and "
+                    f"try again, or work without Ray: --runner local"
+                ) from error
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
 from distune.study.artifacts import log_settings
+from distune.study.changes import describe_changes
 from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.failures import StudyFailedError
@@ -25,6 +26,7 @@ from distune.study.ledger import Ledger
 from distune.study.listener import StudyListener
 from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
+from distune.study.revision import revise
 from distune.study.shared_storage import mend_journal, open_storage, optuna_name
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
@@ -46,9 +48,11 @@ class SessionResult:
 
     Attributes:
         state: ``finished``, or ``interrupted`` when a signal has stopped it; it can be resumed then.
+        reason: why it has finished with fewer trials than were asked for, None otherwise.
     """
 
     state: Literal["finished", "interrupted"]
+    reason: str | None = None
 
 
 def run_session(
@@ -73,7 +77,8 @@ def run_session(
             and what the experiment says in the first.
 
     Raises:
-        StudyError: another session works on the study, or it needs a teacher's weights.
+        StudyError: another session works on the study, it needs a teacher's weights, or its files were edited in a way
+            that it cannot go on with.
         StudyFailedError: too many trials in a row failed for the same reason.
         StudyStoppedError: the study's records cannot be kept, such as on a full disk. It can be resumed.
         ResourceError: the machine does not have what a trial asks for.
@@ -87,7 +92,7 @@ def run_session(
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
     if obstacle is not None:
         raise stopped(folder.name, obstacle)
-    return SessionResult(state="finished" if ended.state == "finished" else "interrupted")
+    return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
 
 
 def _work(
@@ -99,6 +104,8 @@ def _work(
 ) -> tuple[SessionNote, str | None]:
     """A session under the study's lock. Returns how it has ended, and the obstacle that has ended it."""
     identity, loaded = folder.identity(), folder.load()
+    for line in describe_changes(revise(folder, loaded)):
+        listener.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     if teacher_weights is None and not identity.simulate:
         raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
@@ -152,6 +159,7 @@ def describe_study(
         "training.seed": experiment.training.seed,
         "search.space": loaded.space.name,
         "search.metric": experiment.search.metric,
+        **({"search.costs": ", ".join(experiment.search.costs)} if experiment.search.costs else {}),
         "search.sampler": experiment.search.sampler.kind,
         "search.scheduler": experiment.search.scheduler.kind,
         "search.controls": experiment.search.controls,
@@ -193,7 +201,8 @@ def _run(
         engine.interrupt()
     if engine.failure is not None:
         return dataclasses.replace(note, state="failed", reason=engine.failure)
-    return dataclasses.replace(note, state="finished" if is_finished else "interrupted")
+    reason = engine.exhausted if is_finished else None
+    return dataclasses.replace(note, state="finished" if is_finished else "interrupted", reason=reason)
 
 
 def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tracker: Tracker) -> None:
@@ -203,6 +212,9 @@ def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tr
         return
     winner, gain = best(status)
     metrics = {status.metric: winner.metrics[status.metric]}
-    if gain is not None:
+    if gain is not None and status.confirmation is None:  # else that one's figures stand
         metrics[f"gain/{experiment.search.metric}"] = gain
-    tracker.log_study(metrics, {"best_trial": winner.key})
+    tags = {"best_trial": winner.key}
+    if status.front:
+        tags["front"] = ", ".join(trial.key for trial in status.front)
+    tracker.log_study(metrics, tags)

@@ -52,6 +52,11 @@ def optuna_name(identity: StudyIdentity, setting: str | None) -> str:
     return identity.name if setting in (None, JOURNAL) else identity.tracking_key
 
 
+def shown_storage(setting: str | None) -> str | None:
+    """``search.storage`` as it may be shown and kept: without secrets."""
+    return None if setting is None else redact_uri(setting)
+
+
 def exists(folder: StudyFolder, setting: str | None) -> bool:
     """Whether the storage of a study is there; of a database nobody can say without a connection."""
     if setting is None:

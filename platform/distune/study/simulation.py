@@ -16,6 +16,7 @@ from pydantic import Field
 
 from distune.config.base import Settings
 from distune.config.hashing import content_hash
+from distune.config.search import cost_metric
 from distune.records import EpochReport, ParameterValue, TrialSpec
 from distune.training.folder import TrialFolder
 
@@ -85,6 +86,7 @@ class SimulatedWork:
                 file.write(f"{self._spec.key} {epoch} {began_at} {time.time()}\n")
         metrics = simulated_metrics(self._spec, epoch)
         metrics.setdefault(self._metric, metrics["search/AP"])
+        metrics.update(simulated_costs(self._spec))
         self._suffer(epoch, metrics)
         metrics["time/epoch_s"] = time.perf_counter() - started
         report = EpochReport(epoch=epoch, metrics=metrics, finished_at=time.time())
@@ -133,6 +135,17 @@ def simulated_metrics(spec: TrialSpec, epoch: int) -> dict[str, float]:
         "search/AP50": min(100.0, 1.6 * average_precision),
         "loss/task": 0.4 + 1.6 * (1.0 - risen) + 0.02 * float(random.standard_normal()),
     }
+
+
+def simulated_costs(spec: TrialSpec) -> dict[str, float]:
+    """What the student costs, as far as the study asks for it: more for larger numbers among its settings."""
+    scale = 1.0
+    for path, value in spec.params.items():
+        if path.startswith("student."):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            scale *= 0.5 + (float(value or 0) / 64 if is_number else _share(path, value))
+    costs = {"parameters": round(5e6 * scale), "flops": round(2e9 * scale), "latency_ms": 3.0 + 9.0 * scale}
+    return {cost_metric(cost): float(costs[cost]) for cost in spec.experiment["search"].get("costs", [])}
 
 
 def quality(params: Mapping[str, ParameterValue]) -> float:

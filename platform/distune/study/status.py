@@ -10,11 +10,13 @@ from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
+from distune.study.confirmation.record import Confirmation
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
+from distune.study.pareto import pareto_front
 from distune.study.shared_storage import exists, open_storage, optuna_name, place
 from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.trials import best_epoch, metric_name, rung_reached, trial_seed
+from distune.study.trials import best_epoch, cost_names, metric_name, rung_reached, trial_seed
 from distune.study.twins import Twins, watch_again
 
 
@@ -27,8 +29,10 @@ class StudyStatus:
         state: ``running``, ``finished``, ``interrupted`` (``distune resume`` goes on with it) or ``failed``.
         metric: what is maximised, such as ``search/AP``.
         trials: all trials, the controls first.
-        reason: why it has failed, None otherwise.
+        reason: why it has failed, or has finished with fewer trials than were asked for; None otherwise.
         twins: searched trials that differ in parameters and not in numbers.
+        costs: what is minimised beside the metric, such as ``student/latency_ms``; empty for a single objective.
+        confirmation: what training the best again on fresh seeds has shown; None as long as that was not done.
     """
 
     study: str
@@ -37,6 +41,13 @@ class StudyStatus:
     trials: list[TrialRecord]
     reason: str | None = None
     twins: tuple[Twins, ...] = ()
+    costs: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """With costs: the trials that no other one beats in everything. Without: none."""
+        return pareto_front(self.trials, self.metric, self.costs) if self.costs else []
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; numbers that are not finite become None."""
@@ -46,6 +57,8 @@ class StudyStatus:
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [twins.to_dict() for twins in self.twins],
+            **({"costs": list(self.costs), "front": [trial.number for trial in self.front]} if self.costs else {}),
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
         }
 
 
@@ -90,16 +103,20 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
     """How a study stands, from the trials on record in Optuna and their folders."""
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
-    has_failed = state == "interrupted" and note is not None and note.state == "failed"
+    if state == "interrupted" and note is not None and note.reason is not None:
+        # The trials alone do not tell that a study has failed, or that its space held no more of them.
+        state = note.state
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
     watch = watch_again((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     return StudyStatus(
         study=folder.name,
-        state="failed" if has_failed else state,
+        state=state,
         metric=metric_name(experiment),
         trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
-        reason=note.reason if has_failed and note is not None else None,
+        reason=note.reason if note is not None and state == note.state else None,
         twins=tuple(watch.groups),
+        costs=cost_names(experiment),
+        confirmation=folder.confirmation.read(),
     )
 
 

@@ -23,6 +23,8 @@ _REMEDIES = {
     "no space left": "free some space",
     "disk is full": "free some space",
     "quota": "free some space",
+    # What SQLite says where there is no room for the file that its readers share.
+    "disk i/o error": "see whether the disk is whole and free some space",
     "read-only": "make it writable",
     "readonly": "make it writable",
     "permission": "make it writable",
@@ -103,14 +105,38 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_studies(storage: optuna.storages.BaseStorage, name: str) -> tuple[optuna.Study, optuna.Study]:
-    """The searched study and the study of its controls, made when they are new. Both are maximised."""
-    return _open_study(storage, name), _open_study(storage, controls_name(name))
+class _ByFirstObjective(optuna.Study):
+    """A study with several objectives whose stopped trials are ranked by the first one.
+
+    Optuna's TPE asks for *the* direction when it ranks stopped trials, and there it would raise. What they have on
+    record while they run is the score alone.
+    """
+
+    @property
+    def direction(self) -> optuna.study.StudyDirection:
+        """Of the score."""
+        return self.directions[0]
 
 
-def _open_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+def open_studies(
+    storage: optuna.storages.BaseStorage, name: str, *, num_costs: int = 0
+) -> tuple[optuna.Study, optuna.Study]:
+    """The searched study and the study of its controls, made when they are new.
+
+    The score is maximised; so many costs are minimised beside it, of the searched trials alone. A study that is there
+    already keeps its own number of them.
+    """
+    searched = _open_study(storage, name, num_costs)
+    if len(searched.directions) > 1:
+        searched = _ByFirstObjective(name, storage)
+    return searched, _open_study(storage, controls_name(name))
+
+
+def _open_study(storage: optuna.storages.BaseStorage, name: str, num_costs: int = 0) -> optuna.Study:
     # Not `create_study(load_if_exists=True)`, which tries to write first and so waits for whoever is writing.
     try:
         return optuna.load_study(storage=storage, study_name=name)
     except KeyError:
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        maximize, minimize = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        directions = [maximize, *[minimize] * num_costs]
+        return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

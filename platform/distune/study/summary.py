@@ -5,9 +5,37 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from distune.records import Outcome
+from distune.reports.front import Point, draw_front
 from distune.reports.plots import Curve, draw_study, save_figure
 from distune.study.folder import StudyFolder
 from distune.study.status import StudyStatus
+
+
+def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
+    """Draw ``report/front.png`` in the study's folder: metric against costs, finished trials and controls.
+
+    Returns:
+        The file; None for a study without costs, and while no trial has finished.
+    """
+    front = {trial.number for trial in status.front}
+    points = [
+        Point(
+            trial.key,
+            trial.metrics[status.metric],
+            [trial.metrics[cost] for cost in status.costs],
+            trial.control,
+            trial.number in front,
+        )
+        for trial in status.trials
+        if trial.outcome is Outcome.FINISHED and all(cost in trial.metrics for cost in status.costs)
+    ]
+    if not front:
+        return None
+    figure = draw_front(points, title=f"study {status.study}", metric=status.metric, costs=status.costs)
+    path = folder.path / "report" / "front.png"
+    save_figure(figure, path)
+    return path
 
 
 def draw_summary(folder: StudyFolder, status: StudyStatus, *, teacher: float | None) -> Path | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import trial_experiment
+from distune.config.search import cost_metric
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState, trial_key
 from distune.study.asha import rungs
@@ -29,6 +30,11 @@ _STATES = {
 def metric_name(experiment: Experiment) -> str:
     """The study's metric as it is called in reports, such as ``search/AP``. It is maximised."""
     return f"search/{experiment.search.metric}"
+
+
+def cost_names(experiment: Experiment) -> tuple[str, ...]:
+    """What is minimised beside the metric, as it is called in reports; empty for a single objective."""
+    return tuple(cost_metric(cost) for cost in experiment.search.costs)
 
 
 def trial_seed(experiment: Experiment, number: int) -> int:
@@ -117,11 +123,13 @@ class TrialProgress:
         setbacks: failures after which it was tried again.
     """
 
-    def __init__(self, spec: TrialSpec, metric: str, setbacks: Iterable[Setback] = ()) -> None:
+    def __init__(
+        self, spec: TrialSpec, metric: str, costs: Sequence[str] = (), setbacks: Iterable[Setback] = ()
+    ) -> None:
         self.spec = spec
         self.epochs = 0
         self.setbacks = list(setbacks)
-        self._metric = metric
+        self._metric, self._costs = metric, costs
         self._best: EpochReport | None = None
 
     @property
@@ -133,6 +141,12 @@ class TrialProgress:
     def best_score(self) -> float:
         """The best finite value of the metric, NaN without one."""
         return math.nan if self._best is None else self._best.metrics[self._metric]
+
+    @property
+    def objectives(self) -> list[float]:
+        """The best score and the costs that go with it, NaN for what is missing."""
+        metrics = {} if self._best is None else self._best.metrics
+        return [self.best_score, *(metrics.get(name, math.nan) for name in self._costs)]
 
     def take(self, report: EpochReport) -> None:
         """An epoch is done."""
@@ -160,6 +174,7 @@ class TrialProgress:
             metrics={} if self._best is None else dict(self._best.metrics),
             seed=self.spec.seed,
             reason=reason,
+            label=self.spec.label,
             rung=self._rung(),
         )
 

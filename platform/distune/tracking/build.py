@@ -34,7 +34,7 @@ def build_tracker(
         experiment: name of the MLflow experiment when the settings name none.
 
     Raises:
-        UsageError: the URI cannot work, or the database cannot be made.
+        UsageError: the URI cannot work, the database cannot be made, or the spool cannot be opened.
     """
     if not settings.enabled:
         return NullTracker()
@@ -51,7 +51,10 @@ def build_tracker(
     def make_sink() -> MlflowSink:
         return MlflowSink(uri, study=study, study_key=study_key, experiment=name, artifact_location=artifact_location)
 
-    return SpoolTracker(study_folder, make_sink=make_sink)
+    try:
+        return SpoolTracker(study_folder, make_sink=make_sink)
+    except OSError as error:
+        raise UsageError(f"study {study}: its records for MLflow cannot be kept: {error}") from None
 
 
 def initialise_sqlite(uri: str) -> None:

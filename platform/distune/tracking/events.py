@@ -29,6 +29,7 @@ class TrialStarted:
     seed: int
     num_epochs: int
     params: dict[str, ParameterValue]
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ def trial_started(spec: TrialSpec, at_ms: int) -> TrialStarted:
         seed=spec.seed,
         num_epochs=spec.num_epochs,
         params=dict(spec.params),
+        tags=dict(spec.tags),
     )
 
 

@@ -10,11 +10,11 @@ from distune.records import ParameterValue
 MAX_RUN_NAME_LENGTH = 60
 """About what the list of runs in the MLflow UI shows of a name."""
 
-_CONTROL = "control-"
+_CONTROL, _CONFIRMATION = "control-", "confirm-"
 
 
 def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
-    """The name of a trial's run: ``t007 global=5 soft=0.4``, or ``control 1``.
+    """The name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
 
     Numbers have leading zeros, so that names sort as trials do. Values are cut to three digits, and values that do not
     fit are counted: ``t007 global=5 +4``. The full ones are the run's params.
@@ -25,6 +25,8 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
     """
     if key.startswith(_CONTROL):
         return f"control {key.removeprefix(_CONTROL)}"
+    if key.startswith(_CONFIRMATION):
+        return key.replace("-", " ")
     given = params or {}
     name = f"t{key:0>3}" if key.isdigit() else key
     shown = [f"{short}={_show(value)}" for short, value in zip(short_names(given), given.values(), strict=True)]

@@ -99,6 +99,8 @@ def start_tags(event: TrialStarted) -> dict[str, str]:
         "control": str(event.control).lower(),
         "seed": str(event.seed),
         "num_epochs": str(event.num_epochs),
+        "kind": "search",
+        **event.tags,
     }
 
 

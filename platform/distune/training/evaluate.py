@@ -126,7 +126,7 @@ def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[
         MLflow does not take are replaced by ``_``.
     """
     metrics = _coco_metrics(predictions, dataset)
-    images = [_scored_image(prediction, dataset) for prediction in predictions]
+    images = [scored_image(prediction, dataset) for prediction in predictions]
     labels = range(1, len(dataset.classes) + 1)
     by_class = [value for label in labels if (value := voc_average_precision(images, label)) is not None]
     if by_class:
@@ -147,11 +147,31 @@ def metric_names(classes: Sequence[str]) -> list[str]:
     return names
 
 
-def _coco_metrics(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
+def coco_evaluation(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCOeval:
+    """pycocotools' evaluation with every image matched and nothing accumulated. Arguments are those of ``score``."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation = COCOeval(_truth(predictions, dataset), _detections(predictions, dataset), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
         evaluation.evaluate()
+    return evaluation
+
+
+def scored_image(prediction: Prediction, dataset: DetectionDataset) -> ScoredImage:
+    """Ground truth and detections of an image in the form that VOC's metric takes."""
+    image = dataset.annotations(int(prediction["image_index"]))
+    return ScoredImage(
+        boxes_N4=image.boxes_N4.astype(np.float64),
+        labels_N=image.labels_N,
+        ignored_N=image.ignored_N,
+        detected_D4=prediction["boxes"].numpy().astype(np.float64),
+        detected_labels_D=prediction["labels"].numpy(),
+        scores_D=prediction["scores"].numpy().astype(np.float64),
+    )
+
+
+def _coco_metrics(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
+    evaluation = coco_evaluation(predictions, dataset)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation.accumulate()
     # Precision at overlap T, recall R, class K, area A; -1 where there is no ground truth.
     precision_TRKA: NDArray[np.float64] = evaluation.eval["precision"][..., 0]
@@ -205,18 +225,6 @@ def _xywh(boxes_N4: NDArray[np.float32]) -> list[list[float]]:
     boxes = boxes_N4.astype(np.float64).reshape(-1, 4)
     rows: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
     return rows
-
-
-def _scored_image(prediction: Prediction, dataset: DetectionDataset) -> ScoredImage:
-    image = dataset.annotations(int(prediction["image_index"]))
-    return ScoredImage(
-        boxes_N4=image.boxes_N4.astype(np.float64),
-        labels_N=image.labels_N,
-        ignored_N=image.ignored_N,
-        detected_D4=prediction["boxes"].numpy().astype(np.float64),
-        detected_labels_D=prediction["labels"].numpy(),
-        scores_D=prediction["scores"].numpy().astype(np.float64),
-    )
 
 
 def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:

@@ -89,8 +89,13 @@ def _read(line: bytes) -> EpochReport | None:
         return None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, is_private: bool = False) -> None:
     """Write a file so that readers see the old content or the new, never a part, also after a crash.
+
+    Args:
+        path: of the file; its folder is made.
+        content: all of it.
+        is_private: for this user's eyes alone.
 
     Raises:
         OSError: it could not be written; the old content is as it was.
@@ -98,6 +103,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch(mode=0o600 if is_private else 0o666)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()

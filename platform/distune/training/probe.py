@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from distune.config.conditions import example
 from distune.config.detector import DetectorSettings
 from distune.config.load import LoadedExperiment, parse_experiment, trial_experiment
 from distune.config.paths import get_path
@@ -179,7 +180,9 @@ class Probe:
         num_epochs: int | None = None,
     ) -> Comparison:
         section = path.split(".")[0]
-        first, second = (itertools.islice(self._play(section, {**context, path: value}), num_epochs) for value in pair)
+        # A parameter with a condition is tried where it acts.
+        values = {**(example(self._loaded.varied, path) or {}), **context}
+        first, second = (itertools.islice(self._play(section, {**values, path: value}), num_epochs) for value in pair)
         return compare(first, second, tolerance=self._tolerance(section))
 
     def _tolerance(self, section: str) -> float:

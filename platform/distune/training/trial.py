@@ -25,7 +25,7 @@ class TrainingWork:
             experiment=experiment,
             splits=build_splits(experiment.data, with_masks=experiment.learns_masks),
             device=pick_device(experiment.resources.gpus_per_trial),
-            feature_folder=None if spec.teacher_weights is None else Path(spec.teacher_weights).parent / _FEATURES,
+            feature_folder=feature_folder(spec.teacher_weights),
         )
         self._run = SoloRun(
             bench,
@@ -36,6 +36,7 @@ class TrainingWork:
             folder=TrialFolder(Path(spec.folder)),
             metric=f"search/{experiment.search.metric}",
             num_pictures=experiment.tracking.pictures,
+            costs=experiment.search.costs,
         )
         self.epochs_done = self._run.epochs_done
         self.notes = self._run.notes
@@ -49,3 +50,8 @@ class TrainingWork:
     def close(self) -> None:
         """See ``TrialWork.close``."""
         self._run.close()
+
+
+def feature_folder(teacher_weights: str | None) -> Path | None:
+    """Where trials share what the teacher sees; None without a file of the teacher's."""
+    return None if teacher_weights is None else Path(teacher_weights).parent / _FEATURES

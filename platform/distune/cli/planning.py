@@ -1,0 +1,111 @@
+"""The plan of a study in words: epochs, configurations, disk and memory."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.config.load import LoadedExperiment
+from distune.config.sampling import sampler_remarks
+from distune.errors import ResourceError
+from distune.study.plan import StudyPlan, plan_study
+from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+
+if TYPE_CHECKING:
+    from distune.data.build import Splits
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def describe_plan(loaded: LoadedExperiment) -> list[str]:
+    """What a study is going to do, as far as it follows from the experiment and its space."""
+    experiment = loaded.experiment
+    plan = plan_study(experiment, loaded.varied)
+    resources, search = experiment.resources, experiment.search
+    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
+    lines = [
+        f"plan: {plan.num_trials} trials and {plan.num_controls} control(s) of {plan.num_epochs} epochs, "
+        f"{_judged(experiment, plan)}; {_epochs(plan)}",
+        f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
+        f"{search.sampler.kind} proposes over {search.space}",
+    ]
+    if plan.num_controls == 0:
+        lines.append(
+            "warning: search.controls = 0: without a control nothing is known about a gain before distune confirm, "
+            "which trains controls of its own"
+        )
+    if plan.num_configurations is not None:
+        lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
+    lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
+    if "latency_ms" in search.costs and 0 < resources.gpus_per_trial < 1:
+        lines.append("plan: trials share a GPU, so each one's latency holds what the others do: give them whole ones")
+    return lines
+
+
+def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) -> list[str]:
+    """What a study takes on disk and in memory; nothing is known without the classes of the data."""
+    if splits is None:
+        return []
+    from distune.study.sizes import disk_plan, trial_sizes
+
+    experiment = loaded.experiment
+    sizes, at_a_time = trial_sizes(experiment, splits), _at_a_time(experiment)
+    has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
+    plan = plan_study(experiment, loaded.varied)
+    disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
+    expected = "" if disk.expected is None else f"about {show_bytes(disk.expected)}, "
+    copies = ", and a copy in MLflow's store" if has_copies else ""
+    free = _free(home.root)
+    lines = [
+        f"disk: {expected}at most {show_bytes(disk.most)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} for "
+        f"the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
+        f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
+        "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
+    ]
+    if disk.most > free:
+        lines.append("disk: that may be more than there is")
+    return lines
+
+
+def show_bytes(number: float) -> str:
+    """Bytes as a person would write them."""
+    for unit in _UNITS[:-1]:
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} {_UNITS[-1]}"
+
+
+def _judged(experiment: Experiment, plan: StudyPlan) -> str:
+    scheduler = experiment.search.scheduler
+    if scheduler.kind == "median":
+        return f"judged after every epoch from {scheduler.grace_epochs} on"
+    return f"judged after {', '.join(map(str, plan.rungs))}" if plan.rungs else "none stopped early"
+
+
+def _epochs(plan: StudyPlan) -> str:
+    if plan.expected_epochs is None:
+        return f"at most {plan.most_epochs} epochs, how many fewer depends on the curves"
+    return f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}"
+
+
+def _at_a_time(experiment: Experiment) -> int:
+    """Trials at a time on this machine; on a cluster, the bound that the settings give, else one."""
+    resources = experiment.resources
+    if resources.address is not None:
+        return resources.max_concurrent or 1
+    gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
+    try:
+        trial = trial_resources(resources, simulate=False)
+        return num_concurrent(resources, trial, cpus=available_cpus(), gpus=gpus)
+    except ResourceError:
+        return 1
+
+
+def _free(folder: Path) -> int:
+    """Bytes free where a folder is, or is going to be."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,217 @@
+"""Conditions between the parameters of a space: which of them act under which values of others. Pure functions.
+
+A parameter acts when all its conditions hold. A parent that does not act itself has no value, so nothing holds for it.
+What is fixed, or is no parameter of the space, has one value for the whole study: conditions on it are decided once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from distune.config.problems import suggest
+from distune.config.space import Choice, Parameter
+from distune.records import ParameterValue
+
+Chosen = Mapping[str, ParameterValue]
+"""Path to the value chosen for it."""
+
+_Parameters = Mapping[str, Parameter]
+
+
+def acts(parameter: Parameter, chosen: Chosen) -> bool:
+    """Whether a parameter is to be chosen, given what has been chosen before it."""
+    return all(
+        parent in chosen and any(_equal(chosen[parent], value) for value in _values(wanted))
+        for parent, wanted in parameter.when.items()
+    )
+
+
+def resolve(parameters: _Parameters, decided: Chosen) -> tuple[dict[str, Parameter], dict[str, str]]:
+    """What is left of a space when some paths are decided.
+
+    Args:
+        parameters: of the space; their conditions have no problems, see ``condition_problems``.
+        decided: paths with one value in the whole study, among them all parents that are no parameters.
+
+    Returns:
+        The parameters to be chosen, parents before children, with conditions on each other alone; and the paths of
+        those that can never act, each with the reason.
+    """
+    left: dict[str, Parameter] = {}
+    idle: dict[str, str] = {}
+    for path in _parents_first(parameters):
+        parameter = parameters[path]
+        if path in decided:
+            continue
+        when = {}
+        for parent, wanted in parameter.when.items():
+            if parent in idle:
+                idle[path] = f"{parent} does not act"
+            elif parent not in decided:
+                when[parent] = wanted
+            elif not any(_equal(decided[parent], value) for value in _values(wanted)):
+                idle[path] = f"{parent} is {_show(decided[parent])}"
+        if path not in idle:
+            left[path] = parameter.model_copy(update={"when": when})
+    return left, idle
+
+
+def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | None:
+    """Values of other parameters with which a parameter acts; empty without conditions, None when there are none."""
+    return _satisfy(parameters, dict(parameters[path].when), {})
+
+
+def configurations(parameters: _Parameters) -> Iterator[dict[str, ParameterValue]]:
+    """All configurations of a resolved space whose parameters all have a grid, one after the other."""
+    return _extend({}, list(parameters), parameters)
+
+
+def constants(parameters: _Parameters) -> dict[str, ParameterValue]:
+    """Paths that have a single value and no condition."""
+    return {
+        path: parameter.values[0]
+        for path, parameter in parameters.items()
+        if isinstance(parameter, Choice) and len(parameter.values) == 1 and not parameter.when
+    }
+
+
+def describe_condition(parameter: Parameter) -> str:
+    """A condition in words, empty when there is none."""
+    return " and ".join(
+        f"{parent} is {' or '.join(map(_show, _values(wanted)))}" for parent, wanted in parameter.when.items()
+    )
+
+
+def condition_problems(parameters: _Parameters, setting: Callable[[str], Any]) -> list[str]:
+    """What is wrong with the conditions of a space: unknown parents, impossible values, circles.
+
+    Args:
+        parameters: of the space.
+        setting: the experiment's own value of a path. Raises ``KeyError`` where there is none.
+
+    Returns:
+        A line for each problem, path first.
+    """
+    found = []
+    for path, parameter in parameters.items():
+        for parent, wanted in parameter.when.items():
+            found += [f"{path}  when {line}" for line in _parent_problems(parent, _values(wanted), parameters, setting)]
+    found += [f"{path}  when {' -> '.join(circle)} goes round in a circle" for path, circle in _circles(parameters)]
+    if not found:
+        inner = {path: _between_parameters(parameter, parameters) for path, parameter in parameters.items()}
+        found = [
+            f"{path}  when {describe_condition(parameters[path])} can never hold: the conditions exclude each other"
+            for path in parameters
+            if example(inner, path) is None
+        ]
+    return found
+
+
+def _parent_problems(
+    parent: str,
+    wanted: tuple[ParameterValue, ...],
+    parameters: _Parameters,
+    setting: Callable[[str], Any],
+) -> list[str]:
+    if parent in parameters:
+        impossible = [value for value in wanted if not parameters[parent].contains(value)]
+        lines = [f"{parent} is {_show(value)} can never hold: the space does not offer it" for value in impossible]
+        return lines or ([] if wanted else [f"{parent} names no value"])
+    try:
+        own = setting(parent)
+    except KeyError:
+        return [f"{parent} is no parameter of the space and no setting; {suggest(parent, list(parameters))}"]
+    return [f"{parent} is a group of settings; name one of them"] if isinstance(own, Mapping) else []
+
+
+def _between_parameters(parameter: Parameter, parameters: _Parameters) -> Parameter:
+    when = {parent: wanted for parent, wanted in parameter.when.items() if parent in parameters}
+    return parameter.model_copy(update={"when": when})
+
+
+def _circles(parameters: _Parameters) -> Iterator[tuple[str, list[str]]]:
+    """Each circle once, from its first parameter on."""
+    found: set[frozenset[str]] = set()
+    for start in parameters:
+        way = _way_back(parameters, start, [start])
+        if way is not None and frozenset(way) not in found:
+            found.add(frozenset(way))
+            yield start, way
+
+
+def _way_back(parameters: _Parameters, start: str, way: list[str]) -> list[str] | None:
+    for parent in parameters[way[-1]].when:
+        if parent == start:
+            return [*way, start]
+        if parent in parameters and parent not in way:
+            longer = _way_back(parameters, start, [*way, parent])
+            if longer is not None:
+                return longer
+    return None
+
+
+def _parents_first(parameters: _Parameters) -> list[str]:
+    order: dict[str, None] = {}
+
+    def visit(path: str) -> None:
+        if path in order:
+            return
+        for parent in parameters[path].when:
+            if parent in parameters:
+                visit(parent)
+        order[path] = None
+
+    for path in parameters:
+        visit(path)
+    return list(order)
+
+
+def _satisfy(
+    parameters: _Parameters, open_conditions: dict[str, ParameterValue | list[ParameterValue]], chosen: Chosen
+) -> dict[str, ParameterValue] | None:
+    if not open_conditions:
+        return dict(chosen)
+    (parent, wanted), *rest = open_conditions.items()
+    for value in _values(wanted):
+        if parent in chosen and not _equal(chosen[parent], value):
+            continue
+        # One at a time: two conditions on one parent, from different children, must agree.
+        own = dict(parameters[parent].when)
+        with_parent = _satisfy(parameters, own, {**chosen, parent: value})
+        found = None if with_parent is None else _satisfy(parameters, dict(rest), with_parent)
+        if found is not None:
+            return found
+    return None
+
+
+def _extend(
+    chosen: dict[str, ParameterValue], rest: list[str], parameters: _Parameters
+) -> Iterator[dict[str, ParameterValue]]:
+    if not rest:
+        yield chosen
+        return
+    parameter = parameters[rest[0]]
+    if not acts(parameter, chosen):
+        yield from _extend(chosen, rest[1:], parameters)
+        return
+    grid = parameter.grid
+    assert grid is not None, rest[0]
+    yield from itertools.chain.from_iterable(
+        _extend({**chosen, rest[0]: value}, rest[1:], parameters) for value in grid
+    )
+
+
+def _values(wanted: ParameterValue | list[ParameterValue]) -> tuple[ParameterValue, ...]:
+    return tuple(wanted) if isinstance(wanted, list) else (wanted,)
+
+
+def _equal(first: ParameterValue, second: ParameterValue) -> bool:
+    return isinstance(first, bool) == isinstance(second, bool) and first == second
+
+
+def _show(value: ParameterValue) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

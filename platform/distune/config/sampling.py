@@ -1,0 +1,78 @@
+"""What the samplers can propose, and what Optuna would quietly draw at random instead. Pure functions.
+
+=======  ==========================  =========================  ==================  ========================
+sampler  choices                     whole numbers              conditions          learns from
+=======  ==========================  =========================  ==================  ========================
+tpe      modelled                    modelled                   modelled in groups  finished, stopped trials
+random   drawn evenly                drawn evenly               drawn evenly        nothing
+gp       modelled, no order          modelled on their grid     refused             finished trials
+cmaes    refused                     as real numbers, rounded   refused             finished trials
+nsga2    crossed over, mutated       crossed over, mutated      refused             finished trials
+=======  ==========================  =========================  ==================  ========================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from distune.config.search import SearchSettings
+from distune.config.space import Choice, Parameter
+
+_WITHOUT_CONDITIONS = ("gp", "cmaes", "nsga2")
+_FROM_FINISHED = ("gp", "cmaes", "nsga2")
+
+
+def sampler_problems(search: SearchSettings, varied: Mapping[str, Parameter]) -> list[str]:
+    """Combinations of sampler, parameters and costs that would not do what they say, a line each."""
+    kind = search.sampler.kind
+    left = f"search.sampler.kind = {kind}"
+    several = {path: parameter for path, parameter in varied.items() if len(parameter.extremes) > 1}
+    conditional = [path for path, parameter in several.items() if parameter.when]
+    choices = [path for path, parameter in several.items() if isinstance(parameter, Choice)]
+    problems = []
+    if kind in _WITHOUT_CONDITIONS and conditional:
+        problems.append(
+            f"{left}  would draw what has a condition at random ({', '.join(conditional)}); use tpe or random, or fix "
+            "what the conditions depend on"
+        )
+    if kind == "cmaes" and choices:
+        problems.append(
+            f"{left}  knows numbers alone and would draw choices at random ({', '.join(choices)}); use another "
+            "sampler, or fix them"
+        )
+    elif kind == "cmaes" and len(several) < 2:
+        problems.append(f"{left}  needs at least 2 parameters, this space has {len(several)}; use tpe or gp")
+    return problems + _cost_problems(search, several)
+
+
+def sampler_remarks(search: SearchSettings) -> list[str]:
+    """What a person should know about a sampler before a launch."""
+    kind = search.sampler.kind
+    remarks = []
+    if kind in _FROM_FINISHED and search.scheduler.kind != "none":
+        remarks.append(
+            f"{kind} learns from finished trials alone, and search.scheduler = {search.scheduler.kind} lets few "
+            "finish: tpe learns from stopped trials too"
+        )
+    population = getattr(search.sampler, "population_size", None)
+    random_trials = getattr(search.sampler, "startup_trials", 0) if population is None else population
+    if random_trials >= search.num_trials and kind != "random":
+        remarks.append(f"the first {random_trials} trials are random for {kind}: all {search.num_trials} of this study")
+    return remarks
+
+
+def _cost_problems(search: SearchSettings, several: Mapping[str, Parameter]) -> list[str]:
+    if not search.costs:
+        return []
+    left = f"search.costs = {', '.join(search.costs)}"
+    problems = []
+    if len(set(search.costs)) < len(search.costs):
+        problems.append(f"{left}  names a cost twice")
+    if search.sampler.kind == "cmaes":
+        problems.append(f"{left}  is more than one objective, which cmaes cannot search; use tpe or nsga2")
+    if not any(path.startswith("student.") for path in several):
+        problems.append(
+            f"{left}  would be the same in every trial: no parameter of the space changes the student; vary "
+            "student.backbone, student.fpn_channels or the like, or remove the costs"
+        )
+    return problems

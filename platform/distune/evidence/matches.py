@@ -1,0 +1,121 @@
+"""Which detections found what: all that is needed to score a detector again on any choice of its images.
+
+Shape legend: ``I`` images, ``N`` detections of a class over all images, ``T`` overlap thresholds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distune.errors import StudyError
+
+VOC_PART = "VOC"
+"""The part of a table that VOC's metric is computed from; all others are COCO's."""
+
+_METRIC_PARTS: dict[str, tuple[str, int | None]] = {
+    "AP": ("all", None),
+    "AP50": ("all", 0),
+    "AP75": ("all", 5),
+    "AP_small": ("small", None),
+    "AP_medium": ("medium", None),
+    "AP_large": ("large", None),
+    "VOC_AP50": (VOC_PART, 0),
+}
+"""Metric to the part of a table that it is computed from, and the threshold; None is the mean over all."""
+
+METRICS = tuple(_METRIC_PARTS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassMatches:
+    """The detections of one class, the highest score first, and the boxes that there are to find.
+
+    Attributes:
+        images_N: int32, position of each detection's image in the table.
+        hits_TN: bool, whether the detection found a box at that overlap.
+        ignored_TN: bool, whether it counts neither way. Never together with a hit.
+        truths_I: int32, boxes to be found in each image.
+    """
+
+    images_N: NDArray[np.int32]
+    hits_TN: NDArray[np.bool_]
+    ignored_TN: NDArray[np.bool_]
+    truths_I: NDArray[np.int32]
+
+    def at(self, threshold: int) -> ClassMatches:
+        """The same at one threshold alone."""
+        chosen = slice(threshold, threshold + 1)
+        return dataclasses.replace(self, hits_TN=self.hits_TN[chosen], ignored_TN=self.ignored_TN[chosen])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatchTable:
+    """The matches of one detector on one split.
+
+    Attributes:
+        image_ids_I: int64, the images, in ascending order.
+        parts: name of a part, such as ``all`` or ``small``, to one entry per class.
+    """
+
+    image_ids_I: NDArray[np.int64]
+    parts: Mapping[str, tuple[ClassMatches, ...]]
+
+    @property
+    def num_images(self) -> int:
+        """How many images."""
+        return len(self.image_ids_I)
+
+    def of_metric(self, metric: str) -> tuple[ClassMatches, ...]:
+        """What a metric is computed from. Raises ``KeyError`` for a metric or a part that is not known."""
+        part, threshold = _METRIC_PARTS[metric]
+        entries = self.parts[part]
+        return entries if threshold is None else tuple(entry.at(threshold) for entry in entries)
+
+    def to_bytes(self) -> bytes:
+        """The content of an ``.npz`` file; ``read_matches`` turns it back."""
+        sizes = {name: len(entries) for name, entries in self.parts.items()}
+        arrays: dict[str, NDArray[np.generic]] = {"image_ids": self.image_ids_I, "parts": np.array(json.dumps(sizes))}
+        for name, entries in self.parts.items():
+            for index, entry in enumerate(entries):
+                arrays[f"{name}/{index}/images"] = entry.images_N
+                arrays[f"{name}/{index}/hits"] = entry.hits_TN
+                arrays[f"{name}/{index}/ignored"] = entry.ignored_TN
+                arrays[f"{name}/{index}/truths"] = entry.truths_I
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+
+def read_matches(path: Path) -> MatchTable:
+    """Read a table from a file; no code in it is run.
+
+    Raises:
+        StudyError: it is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            sizes: dict[str, int] = json.loads(str(arrays["parts"]))
+            parts = {
+                name: tuple(
+                    ClassMatches(
+                        images_N=arrays[f"{name}/{index}/images"],
+                        hits_TN=arrays[f"{name}/{index}/hits"],
+                        ignored_TN=arrays[f"{name}/{index}/ignored"],
+                        truths_I=arrays[f"{name}/{index}/truths"],
+                    )
+                    for index in range(size)
+                )
+                for name, size in sizes.items()
+            }
+            return MatchTable(arrays["image_ids"], parts)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise StudyError(f"{path}: no table of matches: {error}; remove it and run distune confirm again") from None

@@ -1,0 +1,35 @@
+"""A gain in the words of the person who asked for it."""
+
+from __future__ import annotations
+
+from distune.evidence.gain import MIN_SEEDS, Gain, Verdict, seeds_to_show
+
+
+def describe_gain(gain: Gain) -> str:
+    """One line: what was found, with its interval and the number of seeds."""
+    figures = f"{_points(gain)}, {gain.num_seeds} seed{'s' if gain.num_seeds > 1 else ''}"
+    match gain.verdict:
+        case Verdict.GAIN:
+            return f"gain {figures}"
+        case Verdict.LOSS:
+            return f"worse than no distillation: {figures}"
+        case Verdict.UNDECIDED:
+            return f"{figures}: undecided, since one seed says nothing about the spread between seeds"
+        case Verdict.NOT_SHOWN:
+            return f"no gain shown: {figures}"
+
+
+def advise(gain: Gain) -> str | None:
+    """What would make the answer clearer; None when it is clear."""
+    if gain.num_seeds < MIN_SEEDS:
+        return f"the interval means little below {MIN_SEEDS} seeds: confirm with --seeds 5 or more"
+    if gain.verdict is not Verdict.NOT_SHOWN:
+        return None
+    needed = seeds_to_show(gain)
+    if needed is None:
+        return f"more seeds would not show a gain of {gain.mean:+.1f}; more images might"
+    return f"if the gain is as large as it looks, about {needed} seeds would show it"
+
+
+def _points(gain: Gain) -> str:
+    return f"{gain.mean:+.1f} {gain.metric} [{gain.low:+.1f}, {gain.high:+.1f}]"

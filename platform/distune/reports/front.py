@@ -1,0 +1,51 @@
+"""The picture of a study with several objectives: what a metric costs. It draws what it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A trial: its metric, and its costs in the order of the panels."""
+
+    trial: str
+    metric: float
+    costs: Sequence[float]
+    control: bool
+    is_on_front: bool
+
+
+def draw_front(points: Sequence[Point], *, title: str, metric: str, costs: Sequence[str]) -> Figure:
+    """A panel per cost: every trial, those on the front named and, for a single cost, joined, and the controls."""
+    figure = Figure(figsize=(5.2 * len(costs), 4.6), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(costs), squeeze=False)[0]
+    for index, (axes, cost) in enumerate(zip(panels, costs, strict=True)):
+        front = sorted((point for point in points if point.is_on_front), key=lambda point: point.costs[index])
+        groups = {
+            "trial": ([each for each in points if not each.is_on_front and not each.control], "o", "#b0b0b0"),
+            "on the front": (front, "o", "#1f77b4"),
+            "control": ([each for each in points if each.control], "x", "black"),
+        }
+        for label, (group, marker, colour) in groups.items():
+            axes.scatter(
+                [each.costs[index] for each in group],
+                [each.metric for each in group],
+                marker=marker,
+                color=colour,
+                label=label,
+                zorder=3,
+            )
+        if len(costs) == 1:
+            axes.plot([each.costs[0] for each in front], [each.metric for each in front], color="#1f77b4", alpha=0.5)
+        for each in front:
+            axes.annotate(each.trial, (each.costs[index], each.metric), textcoords="offset points", xytext=(5, 3))
+        axes.set_xlabel(cost)
+        axes.set_ylabel(metric)
+        axes.grid(alpha=0.3)
+    panels[0].legend()
+    return figure

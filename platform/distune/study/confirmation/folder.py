@@ -1,0 +1,96 @@
+"""The folder of one arm under one seed: a trial's folder, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from distune.config.hashing import content_hash
+from distune.errors import StudyError
+from distune.evidence.matches import MatchTable, read_matches
+from distune.records import Outcome, TrialSpec
+from distune.study.artifacts import TRIAL_FILE
+from distune.training.folder import TrialFolder, write_atomically
+
+_DECIDING = ("data", "teacher", "student", "distillation", "training")
+"""Sections of an experiment that decide what a training gives."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmFolder:
+    """The files of an arm under a seed. Its worker writes the outcome, the session notes that it was told."""
+
+    path: Path
+
+    @property
+    def trial(self) -> TrialFolder:
+        """Metrics and checkpoints."""
+        return TrialFolder(self.path)
+
+    @property
+    def outcome_file(self) -> Path:
+        """How the training has ended; absent as long as it has not."""
+        return self.path / "outcome.json"
+
+    @property
+    def told_file(self) -> Path:
+        """There when the tracker has been told of the end."""
+        return self.path / "told.json"
+
+    def matches_file(self, split: str) -> Path:
+        """The matches of the best epoch's student on a split."""
+        return self.path / f"matches-{split}.npz"
+
+    def prepare(self, spec: TrialSpec) -> bool:
+        """Make it ready for a training; what was trained under other settings is removed, failures are forgotten.
+
+        Returns:
+            Whether anything was removed because it was made under other settings.
+        """
+        known = _read(self.path / TRIAL_FILE)
+        is_other = known is not None and _identity(known) != _identity(vars(spec))
+        if is_other:
+            shutil.rmtree(self.path)
+        if known is None or is_other:
+            write_atomically(self.path / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+        if self.outcome()[0] is Outcome.FAILED:
+            self.outcome_file.unlink()
+            self.told_file.unlink(missing_ok=True)
+        return is_other
+
+    def outcome(self) -> tuple[Outcome | None, str | None]:
+        """How the training has ended and why; None as long as it has not."""
+        values = _read(self.outcome_file)
+        return (None, None) if values is None else (Outcome(values["outcome"]), values["reason"])
+
+    def end(self, outcome: Outcome, reason: str | None = None) -> None:
+        """Record how the training has ended. The weights that it would go on from are removed, if it never will."""
+        write_atomically(self.outcome_file, json.dumps({"outcome": outcome, "reason": reason}).encode())
+        if outcome is not Outcome.FAILED:
+            self.trial.last_checkpoint.unlink(missing_ok=True)
+
+    def save_matches(self, split: str, table: MatchTable) -> None:
+        """Keep the matches on a split."""
+        write_atomically(self.matches_file(split), table.to_bytes())
+
+    def matches(self, split: str) -> MatchTable | None:
+        """The matches on a split, None when it was not scored. Raises ``StudyError`` when the file is damaged."""
+        file = self.matches_file(split)
+        return read_matches(file) if file.is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise StudyError(f"{file} cannot be read: {error}; remove its folder and run distune confirm again") from None
+    return values
+
+
+def _identity(spec: dict[str, Any]) -> str:
+    return content_hash([spec["seed"], spec["num_epochs"], {name: spec["experiment"][name] for name in _DECIDING}])

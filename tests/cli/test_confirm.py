@@ -1,0 +1,229 @@
+"""``distune confirm`` as a person meets it, and what ``best`` and ``status`` say before and after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distune.config.paths import merge
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from support.command_line import Answer, run
+from support.experiments import small_values
+
+Distune = Callable[..., Answer]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def distune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> Distune:
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+def write(folder: Path, changes: dict[str, Any] | None = None, *, tracked: bool = False) -> str:
+    values = merge(small_values(changes), {"tracking": {"enabled": tracked}})
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_path: Path, home: Path) -> None:
+    path = write(tmp_path, {"search": {"num_trials": 4}})
+    assert distune("launch", path, "--simulate", "--runner", "local", "--name", "one").status == 0
+    hint = "not confirmed yet: one seed, one control: run distune confirm one"
+    assert hint in distune("best", "one").out
+    assert hint in distune("status", "one").out
+    before = json.loads(distune("best", "one", "--json").out)
+    assert before["confirmation"] is None
+
+    answer = distune("confirm", "one", "--top", "1", "--seeds", "4")
+    assert answer.status == 0, answer.err
+    assert "on seeds 1000 to 1003: 8 runs, 24 epochs to train" in answer.err
+    headline = next(line for line in answer.out.splitlines() if line.startswith("confirmed: trial"))
+    assert ", test split: " in headline
+    assert ", 4 seeds" in headline
+    assert (home / "studies" / "one" / "confirmation" / "gain.png").is_file()
+    assert headline in distune("best", "one").out
+    assert headline in distune("status", "one").out
+    after = json.loads(distune("best", "one", "--json").out)
+    assert after["number"] == before["number"]
+    assert after["gain"] == after["confirmation"]["test"]["mean"]
+    assert after["confirmation"]["words"] in headline
+    assert json.loads(distune("status", "one", "--json").out)["confirmation"]["winner"] == after["number"]
+
+    again = json.loads(distune("confirm", "one", "--top", "1", "--seeds", "4", "--json").out)
+    assert {**again, "verdict": None} == {**after["confirmation"], "verdict": None}
+
+    more = distune("resume", "one", "--trials", "25")
+    assert more.status == 0, more.err
+    leader = json.loads(distune("status", "one", "--json").out)
+    best = max(
+        (trial for trial in leader["trials"] if trial["outcome"] == "finished" and not trial["control"]),
+        key=lambda trial: trial["metrics"]["search/AP"],
+    )["number"]
+    assert best != after["number"], "the search went on and found better"
+    later = distune("best", "one").out
+    assert headline in later
+    assert f"trial {best} has scored best in the search since, and is not confirmed" in later
+    changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
+    assert f"confirmed: trial {best}" in changed
+    assert "the test split was looked at once before, for another trial or other seeds" in changed
+
+
+def test_one_seed_is_said_to_prove_nothing(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    answer = distune("confirm", "one", "--top", "1", "--seeds", "1").out
+    assert "1 seed: undecided, since one seed says nothing about the spread between seeds" in answer
+    assert "the interval means little below 3 seeds" in answer
+
+
+def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    assert "study nope: there is no such study" in distune("confirm", "nope").err
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    bad = distune("confirm", "one", "--metric", "mAP")
+    assert (bad.status, "--metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
+    assert distune("confirm", "one", "--seeds", "0").status == 2
+    help_text = distune("confirm", "--help").out
+    assert "distune confirm quickstart --top 1 --seeds 8" in help_text
+
+
+def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path, {"search": {"controls": 0}})
+    plan = distune("validate", path).out
+    assert "warning: search.controls = 0: without a control nothing is known about a gain" in plan
+    launched = distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    assert launched.status == 0, launched.err
+    assert "warning: search.controls = 0" in launched.err
+    assert "gain: unknown, no control has finished; not confirmed yet" in distune("best", "one").out
+    assert ", 3 seeds" in distune("confirm", "one", "--top", "1", "--seeds", "3").out
+    assert "warning" not in distune("validate", write(tmp_path)).out
+
+
+def launch_process(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from distune.cli.main import main; main()", *arguments]
+    values = {**os.environ, "DISTUNE_HOME": str(home), **environment}
+    return subprocess.run(command, env=values, capture_output=True, text=True, check=False)
+
+
+def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
+    path = write(tmp_path)
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    number = json.loads(distune("best", "one", "--json").out)["number"]
+    journal = tmp_path / "journal"
+    mishap = {f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "kill"}}
+    killed = launch_process(
+        home, "confirm", "one", "--top", "1", "--seeds", "3",
+        **{ENVIRONMENT_VARIABLE: json.dumps({"journal": str(journal), "mishaps": mishap})},
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    assert "not confirmed yet" in distune("best", "one").out
+    settings = {ENVIRONMENT_VARIABLE: json.dumps({"journal": str(journal)})}
+    resumed = launch_process(home, "confirm", "one", "--top", "1", "--seeds", "3", **settings)
+    assert resumed.returncode == 0, resumed.stderr
+    computed = [line for line in journal.read_text().splitlines() if line.startswith("confirm")]
+    # The epoch in which the process died was computed and lost; no other one was computed twice.
+    twice = {line for line in computed if computed.count(line) > 1}
+    assert twice == {f"confirm-{number}-seed-1001 2"}
+    assert len(set(computed)) == 2 * 3 * 3
+
+
+@pytest.mark.slow
+def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
+    path = write(
+        tmp_path,
+        {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}},
+        tracked=True,
+    )
+    launched = distune("launch", path, "--runner", "local")
+    assert launched.status == 0, launched.err
+    interrupted = kill_after_first_epoch(home)
+    assert interrupted == -signal.SIGKILL
+    folder = home / "studies" / "small" / "confirmation"
+    before = {path: path.read_bytes() for path in folder.rglob("metrics.jsonl")}
+    assert before
+
+    answer = distune("confirm", "small", "--seeds", "2")
+    assert answer.status == 0, answer.err
+    assert "confirmed: trial 0, test split: " in answer.out
+    for file, content in before.items():
+        assert file.read_bytes().startswith(content), "epochs on record were trained again"
+    for seed in (1000, 1001):
+        for arm in ("control", "0"):
+            lines = (folder / f"seed-{seed}" / arm / "metrics.jsonl").read_text().splitlines()
+            assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+            assert not (folder / f"seed-{seed}" / arm / "last.pt").exists()
+
+    best = json.loads(distune("best", "small", "--json").out)
+    assert Path(best["weights"]).is_file()
+    confirmed = best["confirmation"]
+    scored = json.loads(distune("evaluate", path, best["weights"], "--split", "test", "--json").out)
+    students = [str(folder / f"seed-{seed}" / "0" / "best.pt") for seed in (1000, 1001)]
+    answers = [distune("evaluate", path, student, "--split", "test", "--json") for student in students]
+    both = [json.loads(answer.out)["test/AP"] for answer in answers]
+    assert confirmed["test"]["student"] == pytest.approx(sum(both) / 2, abs=1e-6)
+    assert scored["test/AP"] in both
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    confirmations = [each for each in runs if each.data.tags.get("distune.kind") == "confirmation"]
+    assert sorted(each.info.run_name for each in confirmations) == [
+        "confirm 0 seed 1000",
+        "confirm 0 seed 1001",
+        "confirm control seed 1000",
+        "confirm control seed 1001",
+    ]
+    parent = next(each for each in runs if "distune.trial" not in each.data.tags)
+    for each in confirmations:
+        assert each.info.status == "FINISHED"
+        assert each.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert each.data.tags["distune.confirms"] in ("0", "control")
+        points = client.get_metric_history(each.info.run_id, "search/AP")
+        assert sorted(point.step for point in points) == [1, 2]
+    assert parent.data.metrics["gain/AP"] == pytest.approx(confirmed["test"]["mean"])
+    assert parent.data.metrics["gain/low"] <= parent.data.metrics["gain/high"]
+    assert parent.data.tags["distune.verdict"] == confirmed["words"]
+    assert parent.info.status == "FINISHED"
+    assert {"gain.png", "confirmation.json"} <= {
+        Path(each.path).name for each in client.list_artifacts(parent.info.run_id, "report")
+    }
+
+
+_KILLED_AFTER_AN_EPOCH = """
+import os, signal
+from distune.cli.main import main
+from distune.training.together import JointRun
+
+run_epoch = JointRun.run_epoch
+
+def run_and_die(self):
+    run_epoch(self)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+JointRun.run_epoch = run_and_die
+main()
+"""
+
+
+def kill_after_first_epoch(home: Path) -> int:
+    """Run a confirmation until its first epoch is on disk, and kill it before anybody has heard of that."""
+    command = [sys.executable, "-c", _KILLED_AFTER_AN_EPOCH, "confirm", "small", "--seeds", "2"]
+    values = {**os.environ, "DISTUNE_HOME": str(home)}
+    return subprocess.run(command, env=values, capture_output=True, check=False).returncode

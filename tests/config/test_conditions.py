@@ -1,0 +1,207 @@
+"""Parameters that depend on others: which act, what is refused, and what is fixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.conditions import acts, condition_problems, configurations, example, resolve
+from distune.config.load import LoadedExperiment, from_dict, load, trial_experiment
+from distune.config.paths import get_path, merge
+from distune.config.space import Parameter, SearchSpace
+from distune.errors import ConfigError, UsageError
+from distune.records import ParameterValue
+
+EXPERIMENT: dict[str, Any] = {
+    "name": "mine",
+    "data": {"kind": "shapes"},
+    "teacher": {"family": "retinanet", "backbone": "resnet18"},
+    "teacher_training": {"epochs": 2},
+    "student": {"family": "retinanet", "backbone": "resnet10"},
+}
+SELECTOR, ALPHA = "distillation.prototypes.selector", "distillation.prototypes.alpha"
+UNIQUE, DECAY = "distillation.prototypes.unique", "distillation.decay"
+SPACE: dict[str, Any] = {
+    ALPHA: {"kind": "float", "low": 0.1, "high": 100.0, "log": True, "when": {SELECTOR: ["pursuit", "orthogonal"]}},
+    UNIQUE: {"kind": "choice", "values": [True, False], "when": {SELECTOR: "pursuit"}},
+    SELECTOR: {"kind": "choice", "values": ["pursuit", "orthogonal", "kmeans", "random"]},
+}
+
+
+def loaded(parameters: dict[str, Any] = SPACE, **changes: Any) -> LoadedExperiment:
+    values = merge(EXPERIMENT, changes)
+    return from_dict(values, source="test", space={"name": "given", "parameters": parameters})
+
+
+def problem(parameters: dict[str, Any], **changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(parameters, **changes)
+    return " ".join(str(caught.value).split())
+
+
+def get_path_of_nothing(path: str) -> ParameterValue:
+    raise KeyError(path)
+
+
+def grid(**when: dict[str, ParameterValue | list[ParameterValue]]) -> dict[str, Parameter]:
+    """Parameters of two values, 0 and 1, with conditions."""
+    plain = {name: {"kind": "int", "low": 0, "high": 1, "when": condition} for name, condition in when.items()}
+    return SearchSpace.model_validate({"name": "grid", "parameters": plain}).parameters
+
+
+def test_parents_come_first_and_children_act_with_their_values() -> None:
+    varied = loaded().varied
+    assert list(varied) == [SELECTOR, ALPHA, UNIQUE]
+    assert acts(varied[ALPHA], {SELECTOR: "orthogonal"})
+    assert not acts(varied[UNIQUE], {SELECTOR: "orthogonal"})
+    assert not acts(varied[ALPHA], {SELECTOR: "kmeans"})
+    assert not acts(varied[ALPHA], {})
+
+
+def test_every_configuration_of_the_space_is_a_valid_trial() -> None:
+    """What such a space is for: without conditions, half of these would be refused."""
+    experiment = loaded().experiment
+    narrow = {**SPACE, ALPHA: {"kind": "choice", "values": [1.0, 20.0], "when": SPACE[ALPHA]["when"]}}
+    found = list(configurations(loaded(narrow).varied))
+    assert len(found) == 2 * 2 + 2 + 1 + 1
+    for params in found:
+        values = trial_experiment(experiment, params)
+        assert get_path(values, SELECTOR) == params[SELECTOR]
+        assert get_path(values, ALPHA) == params.get(ALPHA, 10.0), "where it does not act, the own value stays"
+
+
+def test_a_child_of_a_child_needs_both() -> None:
+    varied = resolve(grid(a={}, b={"a": 1}, c={"b": 0}, d={"a": 0, "b": 1}), {})[0]
+    assert example(varied, "c") == {"a": 1, "b": 0}
+    assert example(varied, "d") is None
+    found = list(configurations({path: varied[path] for path in "abc"}))
+    assert found == [{"a": 0}, {"a": 1, "b": 0, "c": 0}, {"a": 1, "b": 0, "c": 1}, {"a": 1, "b": 1}]
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        (
+            {"distillation.prototypes.selectr": "pursuit"},
+            'no parameter of the space and no setting; did you mean "dist',
+        ),
+        ({SELECTOR: "greedy"}, "selector is greedy can never hold: the space does not offer it"),
+        ({SELECTOR: []}, "selector names no value"),
+        ({"distillation.prototypes": "pursuit"}, "is a group of settings"),
+        ({UNIQUE: True}, f"{UNIQUE} -> {ALPHA}"),
+        ({ALPHA: 1.0}, "goes round in a circle"),
+    ],
+)
+def test_conditions_that_cannot_be_meant(when: dict[str, Any], expected: str) -> None:
+    parameters = {
+        **SPACE,
+        ALPHA: {"kind": "float", "low": 0.1, "high": 9.0, "when": when},
+        UNIQUE: {"kind": "choice", "values": [True, False], "when": {ALPHA: 1.0}},
+    }
+    assert expected in problem(parameters)
+
+
+def test_conditions_that_exclude_each_other() -> None:
+    problems = condition_problems(grid(a={}, b={"a": 1}, c={"a": 0, "b": 1}), get_path_of_nothing)
+    assert problems == ["c  when a is 0 and b is 1 can never hold: the conditions exclude each other"]
+
+
+def test_a_condition_may_look_at_a_setting_that_does_not_vary() -> None:
+    alone = {ALPHA: SPACE[ALPHA], DECAY: {"kind": "choice", "values": ["linear", "cosine"]}}
+    assert list(loaded(alone).varied) == [ALPHA, DECAY]
+    assert loaded(alone).varied[ALPHA].when == {}
+    other = loaded(alone, distillation={"prototypes": {"selector": "kmeans"}})
+    assert list(other.varied) == [DECAY]
+    assert other.idle == {ALPHA: f"{SELECTOR} is kmeans"}
+
+
+def test_what_is_fixed_decides_conditions() -> None:
+    fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {SELECTOR: "orthogonal"}})
+    assert list(fixed.varied) == [ALPHA]
+    assert fixed.idle == {UNIQUE: f"{SELECTOR} is orthogonal"}
+    values = trial_experiment(fixed.experiment, {ALPHA: 2.0})
+    assert (get_path(values, SELECTOR), get_path(values, DECAY)) == ("orthogonal", "cosine")
+
+
+def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
+    fixed = loaded(search={"fixed": {ALPHA: 3.0}})
+    assert ALPHA not in fixed.experiment.search.fixed
+    for values in configurations(fixed.varied):
+        assert values.get(ALPHA) == (3.0 if values[SELECTOR] in ("pursuit", "orthogonal") else None)
+        trial_experiment(fixed.experiment, values)
+
+
+def test_a_resolved_space_loads_to_itself() -> None:
+    fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {ALPHA: 3.0}})
+    again = from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict())
+    assert again == fixed
+
+
+def test_settings_of_a_kind_that_is_not_the_experiments_own() -> None:
+    source = "distillation.prototypes.source"
+    space: dict[str, Any] = {
+        f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "sweep"}},
+        f"{source}.kind": {"kind": "choice", "values": ["harvest", "sweep"]},
+    }
+    swept: dict[str, ParameterValue] = {f"{source}.max_images": 20, f"{source}.kind": "sweep"}
+    assert get_path(trial_experiment(loaded(space).experiment, swept), f"{source}.max_images") == 20
+    space[f"{source}.max_images"]["when"] = {f"{source}.kind": "harvest"}
+    assert "max_images is not a setting of this experiment" in problem(space)
+
+
+def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
+    quantile: dict[str, Any] = {
+        "distillation.filter.weight": {"kind": "choice", "values": ["gaussian", "quantile"]},
+        "distillation.filter.global_threshold": {
+            "kind": "float",
+            "low": 0.1,
+            "high": 2.0,
+            "when": {"distillation.filter.weight": "quantile"},
+        },
+    }
+    assert "global_threshold = 2 must be less than 1 when filter.weight is quantile" in problem(quantile)
+    quantile["distillation.filter.global_threshold"]["when"] = {"distillation.filter.weight": "gaussian"}
+    loaded(quantile)
+    assert "alpha = 3 has no effect with selector kmeans" in problem(
+        SPACE, distillation={"prototypes": {"alpha": 3.0}}
+    ), "the experiment's own value stays where a parameter does not act"
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ({SELECTOR: "greedy"}, "search.first[0]: distillation.prototypes.selector = greedy is not in the space"),
+        ({SELECTOR: "kmeans", ALPHA: 2.0}, "only acts when distillation.prototypes.selector is pursuit or orthogonal"),
+        ({ALPHA: 2.0}, "say that too"),
+        ({DECAY: "linear"}, "does not vary"),
+    ],
+)
+def test_configurations_to_try_first_are_checked(first: dict[str, ParameterValue], expected: str) -> None:
+    assert expected in problem(SPACE, search={"first": [first]})
+    loaded(SPACE, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0}]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "expected"),
+    [
+        ("gp", SPACE, f"would draw what has a condition at random ({ALPHA}, {UNIQUE})"),
+        ("nsga2", SPACE, "use tpe or random"),
+        ("cmaes", {SELECTOR: SPACE[SELECTOR]}, f"would draw choices at random ({SELECTOR})"),
+        ("cmaes", {ALPHA: {"kind": "float", "low": 1.0, "high": 2.0}}, "needs at least 2 parameters"),
+    ],
+)
+def test_a_sampler_that_would_quietly_draw_at_random_is_refused(
+    kind: str, parameters: dict[str, Any], expected: str
+) -> None:
+    assert expected in problem(parameters, search={"sampler": {"kind": kind}})
+
+
+def test_fix_on_the_command_line(tmp_path: Path) -> None:
+    fixed = load("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
+    assert fixed.experiment.search.fixed == {"distillation.decay": "cosine", "distillation.prototypes.per_class": 4}
+    with pytest.raises(UsageError, match=r"--fix distillation\.decay: write it as path=value"):
+        load("quickstart", fixed=["distillation.decay"])
+    with pytest.raises(ConfigError, match=r"is not in the space quickstart; did you mean \"distillation\.decay\""):
+        load("quickstart", fixed=["distillation.decaz=cosine"])

@@ -1,0 +1,174 @@
+"""A study that is to go on with other settings: named, and refused where its trials would be incomparable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.home import Home
+from distune.config.paths import merge
+from distune.config.yaml import read_yaml, write_yaml
+from distune.errors import StudyError
+from distune.records import ParameterValue
+from distune.study.changes import compare, describe_changes
+from distune.study.creation import create_study
+from distune.study.folder import StudyFolder
+from distune.study.revision import revise
+from distune.study.session import run_session
+from distune.study.status import read_study
+from study.bench import SPACE, MakeLoaded, Witness
+
+WEIGHT, DECAY = "distillation.global_knowledge.weight", "distillation.decay"
+TRIED: list[dict[str, ParameterValue]] = [
+    {WEIGHT: 1.0, DECAY: "linear"},
+    {WEIGHT: 10.0, DECAY: "cosine"},
+    {WEIGHT: 40.0, DECAY: "cosine"},
+]
+
+
+def space(**parameters: dict[str, Any]) -> dict[str, Any]:
+    names = {"weight": WEIGHT, "decay": DECAY}
+    changes = {names.get(name, name): value for name, value in parameters.items()}
+    return {**SPACE, "parameters": {**SPACE["parameters"], **changes}}
+
+
+def test_nothing_has_changed(make_loaded: MakeLoaded) -> None:
+    assert compare(make_loaded(), make_loaded(), TRIED) == []
+    assert describe_changes([]) == []
+
+
+def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded: MakeLoaded) -> None:
+    assert compare(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"resources": {"max_concurrent": 2}},
+        {"search": {"controls": 3}},
+        {"search": {"sampler": {"kind": "random"}}},
+        {"search": {"scheduler": {"kind": "none"}}},
+        {"search": {"num_trials": 99}},
+    ],
+)
+def test_what_does_not_touch_a_trial_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
+    changes = compare(make_loaded(), make_loaded(**section), TRIED)
+    assert changes
+    assert all(change.refusal is None for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ({"training": {"epochs": 3}}, "training.epochs"),
+        ({"data": {"seed": 3}}, "data.seed"),
+        ({"teacher": {"fpn_channels": 64}}, "teacher.fpn_channels"),
+        ({"distillation": {"start_epoch": 1}}, "distillation.start_epoch"),
+        ({"search": {"metric": "AP50"}}, "search.metric"),
+        ({"search": {"fixed": {DECAY: "cosine"}}}, "search.fixed"),
+        ({"name": "other"}, "name"),
+    ],
+)
+def test_what_would_make_trials_incomparable_is_refused(
+    make_loaded: MakeLoaded, section: dict[str, Any], path: str
+) -> None:
+    sections = {name: value for name, value in section.items() if name != "name"}
+    after = make_loaded(**sections)
+    if "name" in section:
+        renamed = after.experiment.model_copy(update={"name": "other"})
+        after = type(after)(experiment=renamed, space=after.space, source=after.source)
+    (change,) = compare(make_loaded(), after, TRIED)
+    assert change.path == path
+    assert change.refusal is not None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"weight": {"kind": "float", "low": 5.0, "high": 50.0, "log": True}}, None),
+        ({"weight": {"kind": "float", "low": 0.5, "high": 50.0}}, "no other scale"),
+        ({"weight": {"kind": "int", "low": 1, "high": 50}}, "no other kind"),
+        ({"weight": {"kind": "float", "low": 0.5, "high": 50.0, "log": True, "when": {DECAY: "linear"}}}, "condition"),
+        ({"decay": {"kind": "choice", "values": ["linear", "cosine"]}}, "no other values of a choice"),
+        ({"distillation.soft_labels.weight": {"kind": "float", "low": 0.5, "high": 5.0}}, "have no such parameter"),
+    ],
+)
+def test_changes_of_the_space(make_loaded: MakeLoaded, parameters: dict[str, Any], expected: str | None) -> None:
+    (change,) = compare(make_loaded(), make_loaded(space=space(**parameters)), TRIED)
+    if expected is None:
+        assert change.refusal is None
+        assert change.remark == "2 of 3 trials lie within; from now on it is sampled apart from the other parameters"
+        assert (change.old, change.new) == ("0.5 to 50, log", "5 to 50, log")
+    else:
+        assert expected in (change.refusal or "")
+
+
+def test_a_parameter_that_is_gone_is_refused(make_loaded: MakeLoaded) -> None:
+    left = {path: parameter for path, parameter in SPACE["parameters"].items() if path != DECAY}
+    (change,) = compare(make_loaded(), make_loaded(space={**SPACE, "parameters": left}), TRIED)
+    assert "have varied it" in (change.refusal or "")
+
+
+def test_a_range_that_a_sampler_could_not_follow_is_refused(make_loaded: MakeLoaded) -> None:
+    wider = space(weight={"kind": "float", "low": 0.1, "high": 50.0, "log": True})
+    gp = {"sampler": {"kind": "gp", "startup_trials": 4}}
+    (change,) = compare(make_loaded(search=gp), make_loaded(space=wider, search=gp), TRIED)
+    assert "gp would draw it at random" in (change.refusal or "")
+    conditional = {"kind": "float", "low": 1.0, "high": 9.0, "when": {DECAY: "linear"}}
+    soft = {"distillation.soft_labels.weight": conditional}
+    (change,) = compare(
+        make_loaded(space=space(**soft)),
+        make_loaded(space=merge(wider, space(**soft)) | {"parameters": {**wider["parameters"], **soft}}),
+        TRIED,
+    )
+    assert "tpe would keep to the former range" in (change.refusal or "")
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_loaded: MakeLoaded) -> StudyFolder:
+    loaded = make_loaded(training={"epochs": 1}, search={"num_trials": 2, "scheduler": {"kind": "none"}})
+    home = Home(tmp_path / "home")
+    return create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+
+
+def edit(path: Path, changes: dict[str, Any]) -> None:
+    path.write_text(write_yaml(merge(read_yaml(path)[0], changes)))
+
+
+def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> None:
+    edit(study.experiment_file, {"training": {"epochs": 2}})
+    with pytest.raises(StudyError, match=r"training\.epochs +1 +2 +trials before and after .*\n.*--warm-start one"):
+        run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert not study.trials.exists()
+
+    edit(study.experiment_file, {"training": {"epochs": 1}, "search": {"controls": 2}})
+    witness = Witness()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    assert witness.messages == ["setting          was  is now", "search.controls  1    2"]
+    assert sum(spec.control for spec in witness.specs) == 2
+    (line,) = study.changes_file.read_text().splitlines()
+    assert json.loads(line)["changes"][0]["path"] == "search.controls"
+    assert revise(study, study.load()) == [], "what was accepted is on record"
+
+
+def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_path: Path) -> None:
+    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    edit(study.space_file, {"parameters": {WEIGHT: {"low": 20.0, "high": 90.0}}})
+    witness = Witness()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=4)
+    assert [20.0 <= float(spec.params[WEIGHT] or 0) <= 90.0 for spec in witness.specs] == [True, True]
+    assert "0.5 to 50, log" in witness.messages[1]
+    status = read_study(Home(tmp_path / "home"), "one")
+    assert status.state == "finished"
+    assert len(status.trials) == 5
+
+
+def test_a_study_of_an_earlier_version_has_no_record_and_goes_on(study: StudyFolder) -> None:
+    study.record_file.unlink()
+    edit(study.experiment_file, {"description": "edited before there was a record"})
+    assert revise(study, study.load()) == []
+    edit(study.experiment_file, {"description": "edited again"})
+    assert [change.path for change in revise(study, study.load())] == ["description"]

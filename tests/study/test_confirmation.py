@@ -1,0 +1,375 @@
+"""Confirmations of simulated studies, on disk, in milliseconds."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.home import Home
+from distune.errors import StudyError
+from distune.evidence.average_precision import score_of
+from distune.evidence.gain import Verdict
+from distune.records import Outcome, TrialRecord, TrialState
+from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
+from distune.study.confirmation.folder import ArmFolder
+from distune.study.confirmation.record import Confirmation, ConfirmationFolder, Look
+from distune.study.confirmation.session import plan_confirmation, run_confirmation
+from distune.study.confirmation.work import SeedJob
+from distune.study.creation import create_study
+from distune.study.folder import StudyFolder
+from distune.study.session import run_session
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import best, read_study
+from study.bench import MakeLoaded, Witness
+from study.test_session import SignalAfter
+
+METRIC = "search/AP"
+EPOCHS = 3
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4) -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS})
+    folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    return folder
+
+
+def confirm(
+    home: Home,
+    folder: StudyFolder,
+    witness: Witness | None = None,
+    *,
+    top: int = 2,
+    seeds: int = 3,
+    metric: str = "AP",
+    has_test: bool = True,
+) -> Confirmation | None:
+    experiment = folder.load().experiment
+    status = read_study(home, folder.name)
+    plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
+    heard = witness or Witness()
+    return run_confirmation(
+        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, listener=heard
+    )
+
+
+def journal(path: Path) -> list[str]:
+    return sorted(line for line in path.read_text().splitlines() if line.startswith("confirm-"))
+
+
+def record(number: int, score: float, params: dict[str, Any], outcome: Outcome = Outcome.FINISHED) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        state=TrialState.COMPLETE,
+        outcome=outcome,
+        control=number < 0,
+        epochs=EPOCHS,
+        params=params,
+        metrics={METRIC: score},
+        seed=5,
+    )
+
+
+class TestArms:
+    def test_the_best_finished_trials_of_the_search_are_chosen(self) -> None:
+        trials = [record(-1, 90, {}), record(0, 30, {}), record(1, 99, {}, Outcome.STOPPED), record(2, 33, {})]
+        assert [each.number for each in candidates(trials, METRIC, top=5)] == [2, 0]
+        assert [each.number for each in candidates(trials, METRIC, top=1)] == [2]
+        with pytest.raises(StudyError, match="no trial has finished"):
+            candidates(trials[:1], METRIC, top=1)
+
+    def test_trials_that_differ_in_distillation_alone_share_a_control(self) -> None:
+        distillation = "distillation.decay"
+        arms = make_arms([record(4, 1, {distillation: "linear"}), record(2, 1, {distillation: "cosine"})])
+        assert [arm.name for arm in arms.all] == ["control", "4", "2"]
+        rate = "training.optimizer.learning_rate"
+        arms = make_arms(
+            [record(4, 1, {rate: 0.1}), record(2, 1, {rate: 0.2}), record(3, 1, {rate: 0.1, distillation: "linear"})]
+        )
+        assert [arm.name for arm in arms.controls] == ["control-of-4", "control-of-2"]
+        assert arms.control_of == {4: "control-of-4", 2: "control-of-2", 3: "control-of-4"}
+        assert arms.controls[1].params == {rate: 0.2}
+
+    def test_a_control_is_its_trial_without_distillation(self, make_loaded: MakeLoaded) -> None:
+        experiment = make_loaded().experiment
+        chosen = [record(4, 1, {"training.optimizer.learning_rate": 0.07, "distillation.decay": "cosine"})]
+        arms = make_arms(chosen)
+        common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": experiment, "folder": Path("f")}
+        trial, control = (
+            make_spec(arm, **common, teacher_weights="t.pt") for arm in (arms.trials[0], arms.controls[0])
+        )
+        assert (trial.key, control.key) == ("confirm-4-seed-1005", "confirm-control-of-4-seed-1005")
+        assert (trial.control, control.control) == (False, True)
+        assert (trial.teacher_weights, control.teacher_weights) == ("t.pt", None)
+        assert trial.experiment["training"] == control.experiment["training"]
+        assert trial.experiment["training"]["optimizer"]["learning_rate"] == 0.07
+        assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
+        assert trial.tags == {"kind": "confirmation", "confirms": "4"}
+
+    def test_seeds_are_fresh_and_more_of_them_begin_with_fewer(self, make_loaded: MakeLoaded) -> None:
+        experiment = make_loaded(search={"controls": 3}).experiment
+        used = {5, 6, 7}  # of the trials and the controls
+        seeds = fresh_seeds(experiment, 8)
+        assert not used & set(seeds)
+        assert len(set(seeds)) == 8
+        assert fresh_seeds(experiment, 3) == seeds[:3]
+
+
+def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    witness = Witness()
+    found = confirm(home, folder, witness)
+    assert found is not None
+    leaders = candidates(read_study(home, "one").trials, METRIC, top=2)
+    assert {each.number for each in found.candidates} == {each.number for each in leaders}
+    assert found.winner == found.candidates[0].number
+    scores = [each.search.student for each in found.candidates if each.search is not None]
+    assert scores == sorted(scores, reverse=True)
+    assert found.seeds == (1005, 1006, 1007)
+    assert found.test is not None
+    assert list(found.test.by_seed) == [1005, 1006, 1007]
+    assert (found.test.verdict, found.split, found.other_looks) == (Verdict.GAIN, "test", 0)
+    assert found.test.low < found.test.mean < found.test.high
+    assert read_study(home, "one").confirmation == found
+    assert folder.confirmation.picture_file.stat().st_size > 1000
+
+    runs = {spec.key for spec in witness.specs}
+    assert len(runs) == 3 * 3
+    assert {spec.seed for spec in witness.specs} == {1005, 1006, 1007}
+    assert len(witness.points) == len(set(witness.points)) == 9 * EPOCHS
+    assert set(witness.outcomes().values()) == {Outcome.FINISHED}
+    assert {each.key for each in witness.records} == runs
+    assert witness.study_ends == ["finished"]
+    assert witness.figures["gain/AP"] == found.test.mean
+    assert (witness.figures["gain/low"], witness.figures["gain/high"]) == (found.test.low, found.test.high)
+    assert (None, "gain.png", "report") in witness.files
+
+
+def test_the_best_seed_is_the_one_that_scores_best_on_the_search_split(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    found = confirm(home, folder, top=1)
+    assert found is not None
+    scores = {}
+    for seed in found.seeds:
+        table = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(found.winner)).matches("search")
+        assert table is not None
+        scores[seed] = score_of(table, "AP")
+    assert found.best_seed == max(scores, key=lambda seed: scores[seed])
+    assert found.weights == f"confirmation/seed-{found.best_seed}/{found.winner}/best.pt"
+
+
+def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
+    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    found = confirm(home, folder)
+    files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
+    assert len(files) == 9 + 6  # all arms on the search split; the winner and the control on the test split
+    lines = journal(tmp_path / "journal")
+    again = Witness()
+    assert confirm(home, folder, again) == found
+    assert journal(tmp_path / "journal") == lines
+    assert len(lines) == len(set(lines)) == 9 * EPOCHS
+    assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
+    assert not again.specs
+    assert not again.records
+    assert not again.points
+    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds)] if found else False
+
+
+def test_more_seeds_and_more_trials_add_to_what_is_there(
+    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    first = confirm(home, folder, top=1, seeds=2)
+    second = confirm(home, folder, top=2, seeds=4)
+    assert first is not None
+    assert second is not None
+    lines = journal(tmp_path / "journal")
+    assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
+    assert second.other_looks == 1, "more seeds are another look at the test split"
+    # Asking for the first again finds its own look, which was before the other.
+    assert confirm(home, folder, top=1, seeds=2) == first
+
+
+def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded, num_trials=3)
+    first = confirm(home, folder, top=1)
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None, num_trials=30)
+    leader, _ = best(read_study(home, "one"))
+    assert first is not None
+    assert leader.number != first.winner, "the search has found a better one"
+    witness = Witness()
+    second = confirm(home, folder, witness, top=1)
+    assert second is not None
+    assert second.winner == leader.number
+    assert second.other_looks == 1
+    assert not [spec for spec in witness.specs if spec.control], "the controls are those of before"
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 17])
+def test_a_signal_interrupts_and_the_same_command_goes_on(
+    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    folder = searched(home, make_loaded)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    first = SignalAfter(epochs, signal.SIGTERM)
+    assert confirm(home, folder, first) is None
+    assert folder.confirmation.read() is None
+    assert Outcome.INTERRUPTED in first.outcomes().values()
+    second = Witness()
+    found = confirm(home, folder, second)
+    lines = journal(tmp_path / "journal")
+    assert len(lines) == len(set(lines)) == 9 * EPOCHS
+    assert len(set(first.points + second.points)) == 9 * EPOCHS
+    outcomes = {**first.outcomes(), **second.outcomes()}
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert found is not None
+
+
+def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
+    mishaps = {
+        f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
+        f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
+    }
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    witness = Witness()
+    found = confirm(home, folder, witness, seeds=4)
+    assert found is not None
+    assert [len(each.failures) for each in found.candidates] == [1, 1]
+    outcomes = witness.outcomes()
+    assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
+    assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    again = Witness()
+    found = confirm(home, folder, again, seeds=4)
+    assert found is not None
+    assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
+    assert found.winner == second, "the other has a seed under which it does not train"
+    assert found.candidates[0].failures == ()
+    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
+    assert found.candidates[1].search is not None
+    assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
+
+
+def test_memory_that_is_short_for_all_is_tried_for_one(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
+    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "out_of_memory"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    found = confirm(home, folder, top=1, seeds=2)
+    assert found is not None
+    assert len(found.candidates[0].failures) == 1, "it has failed twice: with others and alone"
+    errors = (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
+    assert errors.count("MemoryError: simulated in epoch 2") == 1
+
+
+def test_nothing_to_compare_is_an_error_that_says_why(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "nan"}}}')
+    with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
+        confirm(home, folder)
+    assert folder.confirmation.looks() == []
+    assert read_study(home, "one").state == "finished"
+
+
+def test_without_a_test_split_the_search_split_has_the_last_word(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    found = confirm(home, folder, top=1, has_test=False)
+    assert found is not None
+    assert (found.test, found.split) == (None, "search")
+    assert found.final is found.search
+    assert not list(folder.confirmation.path.rglob("matches-test.npz"))
+
+
+def test_one_seed_decides_nothing(home: Home, make_loaded: MakeLoaded) -> None:
+    found = confirm(home, searched(home, make_loaded), top=1, seeds=1)
+    assert found is not None
+    assert found.final.verdict is Verdict.UNDECIDED
+
+
+def test_another_metric_needs_no_training(
+    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    confirm(home, folder, top=1)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    found = confirm(home, folder, top=1, metric="VOC_AP50")
+    assert found is not None
+    assert found.final.metric == "VOC_AP50"
+    assert found.other_looks == 0
+    assert not (tmp_path / "journal").exists()
+
+
+def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    confirm(home, folder, top=1, seeds=1)
+    name = next(path for path in (folder.confirmation.path / "seed-1005").iterdir() if path.name.isdigit())
+    values = json.loads((name / "trial.json").read_text())
+    values["experiment"]["training"]["batch_size"] += 1
+    (name / "trial.json").write_text(json.dumps(values))
+    witness = Witness()
+    confirm(home, folder, witness, top=1, seeds=1)
+    assert [spec.key for spec in witness.specs] == [f"confirm-{name.name}-seed-1005"]
+    assert "was trained under other settings" in witness.messages[0]
+
+
+def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    confirm(home, folder, top=1)
+    witness = Witness()
+    run_session(folder, tracker=witness, listener=witness, teacher_weights=None, num_trials=5)
+    assert set(witness.figures) == {METRIC}
+
+
+def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    with folder.lock(), pytest.raises(StudyError, match="is running in another process"):
+        confirm(home, folder)
+
+
+def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    found = confirm(home, folder, top=1, seeds=1)
+    own: ConfirmationFolder = folder.confirmation
+    assert own.read() == found
+    for file, read in ((own.record_file, own.read), (own.looks_file, own.looks)):
+        file.write_text('{"metric": ')
+        with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
+            read()
+
+
+def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    plan = plan_confirmation(
+        folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None
+    )
+    by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
+    for spec in by_seed[0]:
+        ArmFolder(Path(spec.folder)).prepare(spec)
+    job = SeedJob(specs=by_seed[0], simulate=True, split="search")
+    job.fail("worker died: out of luck")
+    assert job.is_done
+    assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
+    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
+        (Outcome.FAILED, "worker died: out of luck")
+    }

@@ -1,0 +1,197 @@
+"""No configuration is trained twice, and a space that has run dry ends its study."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.home import Home
+from distune.config.space import Choice, FloatRange, IntRange, Parameter
+from distune.records import TrialState
+from distune.study.creation import create_study
+from distune.study.repeats import Tried, count_configurations, signature
+from distune.study.session import run_session
+from distune.study.status import read_study
+from study.bench import MakeBench, MakeLoaded, Witness, take, tell
+
+GRID: dict[str, Any] = {
+    "name": "grid",
+    "parameters": {
+        "distillation.prototypes.selector": {"kind": "choice", "values": ["pursuit", "kmeans", "random"]},
+        "distillation.prototypes.unique": {
+            "kind": "choice",
+            "values": [True, False],
+            "when": {"distillation.prototypes.selector": "pursuit"},
+        },
+        "distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]},
+    },
+}
+SHORT = {"epochs": 2}
+SAMPLERS = [{"kind": "tpe", "startup_trials": 3}, {"kind": "random"}]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: str(sampler["kind"]))
+def test_all_of_a_grid_is_tried_once_and_the_study_ends(make_bench: MakeBench, sampler: dict[str, Any]) -> None:
+    bench = make_bench(
+        space=GRID, training=SHORT, search={"num_trials": 30, "sampler": sampler, "scheduler": {"kind": "none"}}
+    )
+    engine = bench.run()
+    assert engine.is_over
+    trials = [trial for number, trial in bench.known().items() if number >= 0]
+    assert len(trials) == 4 * 3
+    assert len({signature(trial.params) for trial in trials}) == 12
+    assert bench.states() == [TrialState.COMPLETE] * 12
+    assert engine.exhausted == "all configurations of the search space have been tried: 12 trials instead of 30"
+    assert bench.witness.messages[-1] == engine.exhausted
+    assert len(bench.studies()[0].trials) == 12, "Optuna is told of no trial that was not run"
+
+
+def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_bench: MakeBench) -> None:
+    engine = make_bench(space=GRID, training=SHORT, search={"num_trials": 12}).run()
+    assert engine.is_over
+    assert engine.exhausted is None
+
+
+def test_trials_in_flight_count_as_tried(make_bench: MakeBench) -> None:
+    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 30, "controls": 1})
+    engine = bench.engine()
+    specs = [take(engine) for _ in range(13)]
+    assert len({signature(spec.params) for spec in specs[1:]}) == 12
+    assert engine.next_trial() is None
+    assert engine.exhausted is not None
+    assert not engine.is_over, "what is in flight goes on"
+
+
+def test_a_grid_in_many_sessions_equals_one(make_bench: MakeBench) -> None:
+    search = {"num_trials": 30, "scheduler": {"kind": "none"}}
+    whole, parts = (
+        make_bench(space=GRID, training=SHORT, search=search),
+        make_bench(space=GRID, training=SHORT, search=search),
+    )
+    parts.trials = parts.trials.with_name("parts")
+    whole.run()
+    for _ in range(99):
+        engine = parts.engine()
+        parts.run(engine, stop_after_epochs=5)
+        if engine.is_over:
+            break
+        engine.interrupt()
+    assert {number: trial.params for number, trial in parts.known().items()} == {
+        number: trial.params for number, trial in whole.known().items()
+    }
+
+
+class Crash(BaseException):
+    """Stands for a driver that is killed."""
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_driver_killed_while_a_new_proposal_is_put_on_record_comes_to_the_same_one(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    search = {"num_trials": 12, "scheduler": {"kind": "none"}}
+    whole = make_bench(space=GRID, training=SHORT, search=search)
+    whole.run()
+    repeated = [trial.number for trial in whole.studies()[0].trials if "repeats_avoided" in trial.user_attrs]
+    assert repeated, "the test needs proposals that were dropped"
+
+    bench = make_bench(space=GRID, training=SHORT, search=search)
+    bench.trials = bench.trials.with_name("killed")
+    bench.run(stop_after_epochs=SHORT["epochs"] * (1 + repeated[-1]))
+    engine, calls = bench.engine(), itertools.count()
+    for name in ("set_trial_param", "set_trial_user_attr"):
+        real = getattr(bench.storage, name)
+
+        def killed(*arguments: Any, real: Any = real) -> None:
+            if next(calls) >= after:
+                raise Crash
+            real(*arguments)
+
+        monkeypatch.setattr(bench.storage, name, killed)
+    with pytest.raises(Crash):
+        bench.run(engine)
+    monkeypatch.undo()
+    bench.run()
+    assert {number: trial.params for number, trial in bench.known().items()} == {
+        number: trial.params for number, trial in whole.known().items()
+    }
+
+
+def test_a_configuration_that_failed_is_not_tried_again(make_bench: MakeBench) -> None:
+    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 12})
+    engine = bench.engine()
+    take(engine)
+    first = take(engine)
+    engine.fail(first.key, "over")
+    later = [take(engine) for _ in range(11)]
+    assert signature(first.params) not in {signature(spec.params) for spec in later}
+
+
+def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> None:
+    given = [
+        {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
+        {"distillation.decay": "constant"},
+        {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
+    ]
+    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
+    engine = bench.engine()
+    take(engine)
+    own, first, second = take(engine), take(engine), take(engine)
+    assert own.params["distillation.prototypes.selector"] == "pursuit"
+    assert first.params == given[0]
+    assert second.params["distillation.decay"] == "constant"
+    assert bench.witness.messages == ["search.first[2]: this configuration is on record already"]
+    origins = {number: trial.origin for number, trial in bench.known().items() if number >= 0}
+    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]"}
+    tell(bench, engine, own, 1, 1.0)
+    assert bench.engine() is not None
+    assert len(bench.known()) == 4, "a later session enqueues nothing again"
+
+
+def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoaded, tmp_path: Path) -> None:
+    loaded = make_loaded(space=GRID, training=SHORT, search={"num_trials": 20})
+    home = Home(tmp_path / "home")
+    folder = create_study(loaded, home, name="grid", simulate=True, runner="local", replace=False)
+    result = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert result.state == "finished"
+    assert result.reason is not None
+    status = read_study(home, "grid")
+    assert (status.state, status.reason) == ("finished", result.reason)
+    assert len(status.trials) == 13
+    again = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert dataclasses.asdict(again) == dataclasses.asdict(result)
+    assert len(read_study(home, "grid").trials) == 13
+
+
+def test_counting_configurations() -> None:
+    choice = Choice(kind="choice", values=["a", "b"])
+    steps = FloatRange(kind="float", low=0.0, high=1.0, step=0.3)
+    child = IntRange(kind="int", low=1, high=9, step=2, when={"choice": "a"})
+    parameters: dict[str, Parameter] = {"choice": choice, "steps": steps, "child": child}
+    assert count_configurations(parameters) == 4 * (5 + 1)
+    assert count_configurations({**parameters, "x": FloatRange(kind="float", low=0.0, high=1.0)}) is None
+    assert count_configurations({str(n): IntRange(kind="int", low=0, high=99) for n in range(3)}) is None
+
+
+def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
+    tried = Tried({"x": FloatRange(kind="float", low=0.1, high=0.7, step=0.2)}, [{"x": 0.1 + 0.2}])
+    assert tried.holds({"x": 0.3})
+    assert not tried.holds({"x": 0.5})
+    assert signature({"x": 1}) != signature({"x": True})
+    assert signature({"x": "1"}) != signature({"x": 1})
+    tried.add({"x": 0.1})
+    tried.add({"x": 0.5})
+    assert not tried.is_exhausted
+    assert tried.left() == [{"x": 0.7}]
+    tried.add({"x": 0.7000000000000001})
+    assert tried.is_exhausted
+
+
+def test_what_lies_outside_the_space_does_not_exhaust_it() -> None:
+    tried = Tried({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
+    assert not tried.is_exhausted
+    assert tried.left() == [{"x": 2}]

@@ -1,0 +1,68 @@
+"""What the plan says of disk and memory, against the files of a trial that was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distune.config.load import LoadedExperiment, from_dict
+from distune.data.build import build_splits
+from distune.study.plan import plan_study
+from distune.study.sizes import DiskPlan, TrialSizes, disk_plan, trial_sizes
+from distune.training.assembly import Bench
+from distune.training.folder import TrialFolder
+from distune.training.run import SoloRun
+from study.bench import MakeLoaded
+from support.experiments import small_values
+
+_OVERHEAD = 200_000
+"""Names, shapes, random-number states and the like."""
+
+
+def loaded(optimizer: str) -> LoadedExperiment:
+    values = small_values({"training": {"optimizer": {"kind": optimizer}}, "data": {"num_train": 4, "num_search": 2}})
+    return from_dict(values, source="test")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_files_of_a_trial_are_as_large_as_the_plan_says(tmp_path: Path, optimizer: str) -> None:
+    experiment = loaded(optimizer).experiment
+    bench = Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
+    sizes = trial_sizes(experiment, bench.splits)
+    folder = TrialFolder(tmp_path)
+    run = SoloRun(
+        bench,
+        experiment.student,
+        experiment.training,
+        seed=0,
+        teacher=bench.detector(experiment.teacher, seed=1),
+        folder=folder,
+        metric="loss/total",
+        num_pictures=0,
+    )
+    run.run_epoch()
+    best, last = (path.stat().st_size for path in (folder.best_checkpoint, folder.last_checkpoint))
+    assert sizes.best <= best <= sizes.best + _OVERHEAD
+    assert last <= sizes.last + _OVERHEAD
+    weights = sizes.best + (2 if optimizer == "adamw" else 1) * sizes.best
+    assert last > 0.9 * weights, "the bound is no wild guess: what it adds is the room kept for features"
+    assert sizes.memory > sizes.last
+
+
+def test_disk_is_counted_for_what_finishes_and_what_is_in_progress(make_loaded: MakeLoaded) -> None:
+    sizes = TrialSizes(best=10, last=100, memory=0)
+    search = {"num_trials": 5, "controls": 1, "scheduler": {"kind": "none"}}
+    plan = plan_study(make_loaded(search=search).experiment)
+    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=False) == DiskPlan(
+        most=6 * 110 + 2 * 210, expected=6 * 110 + 2 * 210
+    )
+    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=True).most == 6 * 120 + 2 * 210
+    early = plan_study(make_loaded(search={**search, "scheduler": {"kind": "asha"}}).experiment)
+    expected = disk_plan(early, sizes, num_concurrent=2, has_copies=False).expected
+    assert expected is not None
+    assert expected < 6 * 110 + 2 * 210
+    median = plan_study(make_loaded(search={**search, "scheduler": {"kind": "median"}}).experiment)
+    assert disk_plan(median, sizes, num_concurrent=2, has_copies=False).expected is None
