@@ -11,13 +11,14 @@ import optuna
 import pytest
 
 from distune.config.home import Home
-from distune.errors import UsageError
+from distune.errors import StudyError, UsageError
 from distune.records import Outcome, TrialRecord
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
 from distune.study.session import run_session
-from distune.study.shared_storage import check_storage, mend_journal, open_storage, optuna_name
+from distune.study.shared_storage import check_storage, mend_journal, open_storage, optuna_name, shown_storage
 from distune.study.status import read_study
+from distune.study.trials import SpecMaker
 from distune.tracking.build import build_tracker
 from distune.tracking.mlflow_sink import find_study_runs, open_client
 from study.bench import MakeLoaded, Witness
@@ -166,3 +167,21 @@ def test_warnings_of_optuna_s_journal_are_none(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         with open_storage(StudyFolder(tmp_path), "journal") as storage:
             assert storage.get_all_studies() == []
+
+
+def test_a_study_cannot_move_to_another_storage(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded, None)
+    run(folder)
+    text = folder.experiment_file.read_text()
+    folder.experiment_file.write_text(text.replace("storage: null", "storage: journal"))
+    with pytest.raises(StudyError, match=r"search.storage = journal: its trials are in optuna\.db"):
+        run(folder)
+    folder.experiment_file.write_text(text)
+    assert run(folder).records == []
+
+
+def test_the_address_of_a_database_stays_out_of_trials(make_loaded: MakeLoaded, tmp_path: Path) -> None:
+    loaded = make_loaded(search={"storage": "postgresql://ann:hunter2@host/x"})
+    maker = SpecMaker(study="one", experiment=loaded.experiment, trials_folder=tmp_path, teacher_weights=None)
+    assert "hunter" not in repr(maker.make(0, {})[0])
+    assert "hunter" not in str(shown_storage(loaded.experiment.search.storage))
