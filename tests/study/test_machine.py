@@ -49,6 +49,20 @@ def test_a_trial_must_fit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> No
         check_resources(ResourceSettings(gpus_per_trial=0.5), simulate=False)
 
 
+def test_a_study_is_not_started_through_ray_client() -> None:
+    for simulate in (True, False):
+        with pytest.raises(ResourceError, match="start distune on a machine of the cluster"):
+            check_resources(ResourceSettings(address="ray://head:10001"), simulate=simulate)
+
+
+def test_a_cluster_that_is_going_to_grow_may_begin_empty() -> None:
+    growing = ResourceSettings(address="auto", gpus_per_trial=1.0, max_concurrent=8)
+    trial = trial_resources(growing, simulate=False)
+    assert num_concurrent(growing, trial, cpus=2, gpus=0) == 8
+    with pytest.raises(ResourceError, match=r"resources\.max_concurrent"):
+        num_concurrent(growing.model_copy(update={"max_concurrent": None}), trial, cpus=2, gpus=0)
+
+
 def test_simulated_trials_take_what_there_is() -> None:
     settings = ResourceSettings(cpus_per_trial=512.0, gpus_per_trial=4.0)
     assert trial_resources(settings, simulate=True) == (float(available_cpus()), 0.0)

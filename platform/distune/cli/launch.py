@@ -53,7 +53,9 @@ def launch(
     ] = None,
     warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its finished trials.")] = 5,
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or one trial at a time in this process.")] = Runner.ray,
-    address: Annotated[str | None, typer.Option(help="Ray cluster, such as ray://head:10001 or auto.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
+    ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Make up learning curves instead of training.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Remove an earlier study of that name.")] = False,
 ) -> None:

@@ -119,6 +119,9 @@ class SearchSettings(Settings):
     condition holds."""
     sampler: SamplerSettings = TpeSettings(kind="tpe")
     scheduler: SchedulerSettings = AshaSettings(kind="asha")
+    storage: str | None = None
+    """Where Optuna keeps the trials. None is an SQLite file in the study's folder; ``journal`` is a file there that a
+    network disk can hold; or the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
 class ResourceSettings(Settings):
@@ -135,7 +138,7 @@ class ResourceSettings(Settings):
     """A trial fails when an epoch, or opening the trial, takes longer; None waits for ever. Be generous: the first
     epoch may build what later ones share."""
     address: str | None = None
-    """Of a running Ray cluster; None starts Ray on this machine."""
+    """Of a running Ray cluster that this machine belongs to, such as ``auto``; None starts Ray on this machine."""
 
 
 class TrackingSettings(Settings):

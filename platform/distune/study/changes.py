@@ -90,6 +90,7 @@ def _settings(loaded: LoadedExperiment) -> dict[str, Any]:
     del values["tracking"]  # it may change at any time, and its address may hold a secret
     # Lists are leaves, and so are the configurations and paths within `search`: their keys hold dots.
     search = {f"search.{name}": value for name, value in values.pop("search").items()}
+    del search["search.storage"]  # looked at before everything else, and it may hold a secret
     return {**{path: get_path(values, path) for path in leaf_paths(values)}, **search}
 
 

@@ -17,7 +17,8 @@ from distune.study.folder import Runner, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
 from distune.study.revision import revise
 from distune.study.samplers import check_sampler
-from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
+from distune.study.shared_storage import check_storage, open_storage, optuna_name
+from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.trials import metric_name
 
 
@@ -36,12 +37,13 @@ def create_study(
 
     Raises:
         StudyError: the name is in use, or the study to be replaced is running.
-        UsageError: the name is no file name.
+        UsageError: the name is no file name, or there can be no such storage.
         ResourceError: the machine does not have what a trial or the sampler asks for.
     """
     target = StudyFolder(home.study(name))
     check_resources(loaded.experiment.resources, simulate=simulate)
     check_sampler(loaded.experiment.search.sampler)
+    check_storage(loaded.experiment.search.storage)
     if target.path.exists() and not replace:
         raise _in_use(name)
     identity = StudyIdentity(
@@ -58,8 +60,9 @@ def create_study(
         fresh.path.mkdir(parents=True)
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
         revise(fresh, loaded)
-        with open_database(fresh.database) as storage:
-            open_studies(storage, name, num_costs=len(loaded.experiment.search.costs))
+        search = loaded.experiment.search
+        with open_storage(fresh, search.storage) as storage:
+            open_studies(storage, optuna_name(identity, search.storage), num_costs=len(search.costs))
         if target.path.exists():
             _remove(target)
         _rename(fresh.path, target)

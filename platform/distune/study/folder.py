@@ -119,6 +119,11 @@ class StudyFolder:
         return self.path / "optuna.db"
 
     @property
+    def journal(self) -> Path:
+        """Optuna's storage when the experiment asks for a journal."""
+        return self.path / "optuna.journal"
+
+    @property
     def trials(self) -> Path:
         """Holds one folder per trial."""
         return self.path / "trials"

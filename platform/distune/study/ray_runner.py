@@ -7,7 +7,10 @@ folder is temporary, and neither its checkpoints nor its restore are used.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -45,9 +48,14 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
-_LOCAL_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token into the user's home folder
-}
+
+_QUIET = (
+    "ray.tune",
+    "ray.air",
+    "ray.train",
+    "ray._private.worker",
+    "ray._private.authentication.authentication_token_setup",  # it warns that it asks for a token
+)
 
 
 def run_on_ray(
@@ -104,14 +112,26 @@ def run_on_ray(
             raise bridge.error
 
 
+@functools.cache
+def _token() -> str:
+    """What a process must know to be let in by the Ray of this process.
+
+    Ray listens on all networks of the machine, whatever it is told, and runs what it is sent. It asks for a token when
+    there is one (``RAY_AUTH_MODE=disabled`` turns that off), which it would write into the user's home folder; in the
+    environment, nobody but the user's own processes can read it. Ray reads it once in a process: it stays the same.
+    """
+    return secrets.token_hex(32)
+
+
 def _largest_node_cpus() -> float:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
+
+
 @contextlib.contextmanager
 def ray_session(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
     """A connection to Ray for the length of a session, with Ray and Tune as quiet as they can be."""
-    local = _LOCAL_ENVIRONMENT if settings.address is None else {}
-    with environment({**_ENVIRONMENT, **local}), _quiet_logs(), _connected(settings, simulate=simulate):
+    with environment(_ENVIRONMENT), _quiet_logs(), _connected(settings, simulate=simulate):
         yield
 
 
@@ -151,6 +171,7 @@ def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
                     runtime_env={"env_vars": _WORKER_ENVIRONMENT},
                 )
             else:
+                os.environ.setdefault("RAY_AUTH_TOKEN", _token())
                 ray.init(
                     address="local",
                     num_cpus=available_cpus(),
@@ -194,7 +215,7 @@ def _signals_kept_from_ray() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_logs() -> Iterator[None]:
     """Silence Tune, which reports every trial that we stop or lose as an error. The engine tells what matters."""
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train", "ray._private.worker")]
+    loggers = [logging.getLogger(name) for name in _QUIET]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -18,8 +18,14 @@ def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
     A cluster is not checked, since it may grow, nor are simulated trials, which take what there is.
 
     Raises:
-        ResourceError: a GPU is asked for and not there, or more CPUs per trial than there are.
+        ResourceError: the address is one of Ray Client, a GPU is asked for and not there, or more CPUs per trial than
+            there are.
     """
+    if settings.address is not None and settings.address.startswith("ray://"):
+        raise ResourceError(
+            f"resources.address = {settings.address}: a study keeps its records where it is started, and Ray Client "
+            f"would move it to the cluster; start distune on a machine of the cluster, with the address auto"
+        )
     if simulate or settings.address is not None:
         return
     cpus = available_cpus()
@@ -95,13 +101,17 @@ def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cp
         gpus: there are in all.
 
     Raises:
-        ResourceError: not even one fits.
+        ResourceError: not even one fits. A cluster that grows when it is asked to may begin with no place at all: it is
+            not looked at when the settings say how many trials run at a time.
     """
+    if settings.address is not None and settings.max_concurrent is not None:
+        return settings.max_concurrent
     places = [int(total / each + 1e-6) for total, each in zip((cpus, gpus), trial, strict=True) if each > 0]
     room = min(places)
     if room < 1:
         raise ResourceError(
             f"a trial asks for {trial[0]:g} CPUs and {trial[1]:g} GPUs, but the cluster has {cpus:g} and {gpus:g}; "
-            f"lower resources.cpus_per_trial or resources.gpus_per_trial"
+            f"lower resources.cpus_per_trial or resources.gpus_per_trial, or, where the cluster is going to grow, say "
+            f"how many trials run at a time with resources.max_concurrent"
         )
     return room if settings.max_concurrent is None else min(room, settings.max_concurrent)

@@ -12,7 +12,8 @@ from distune.errors import StudyError
 from distune.study.changes import Change, compare, describe_changes
 from distune.study.folder import StudyFolder
 from distune.study.ledger import known_trials
-from distune.study.storage import open_database, open_studies
+from distune.study.shared_storage import exists, open_storage, optuna_name, shown_storage
+from distune.study.storage import open_studies
 from distune.tracking.uris import redact_uri
 from distune.training.folder import write_atomically
 
@@ -41,7 +42,9 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
         StudyError: the study cannot go on with them; the message is a table of the changes.
     """
     before = settings_on_record(folder)
-    changes = [] if before is None else compare(before, loaded, _tried(folder))
+    if before is not None:
+        _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
+    changes = [] if before is None else compare(before, loaded, _tried(folder, loaded.experiment.search.storage))
     refused = [change for change in changes if change.refusal is not None]
     if refused:
         table = "\n".join(f"  {line}" for line in describe_changes(refused))
@@ -55,8 +58,9 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
         text = write_yaml(experiment)
         write_atomically(folder.experiment_file, text.encode(), is_private=redact_uri(text) != text)
         write_atomically(folder.space_file, write_yaml(space).encode())
-        # Tracking may change at any time, and its address may hold a secret.
+        # Addresses may hold secrets. Tracking's may change at any time.
         kept = {name: value for name, value in experiment.items() if name != "tracking"}
+        kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
         write_atomically(folder.record_file, json.dumps({"experiment": kept, "space": space}).encode())
     if changes:
         line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
@@ -65,8 +69,18 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
     return changes
 
 
-def _tried(folder: StudyFolder) -> list[dict[str, str | int | float | bool | None]]:
-    if not folder.database.is_file():
+def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> None:
+    """Trials are looked for in the storage, so that its change comes before all others."""
+    if before != shown_storage(now):
+        raise StudyError(
+            f"study {folder.name} cannot go on with search.storage = {shown_storage(now)}: its trials are in "
+            f"{before or folder.database.name}; change it back"
+        )
+
+
+def _tried(folder: StudyFolder, setting: str | None) -> list[dict[str, str | int | float | bool | None]]:
+    if not exists(folder, setting):
         return []
-    with open_database(folder.database) as storage:
-        return [trial.params for trial in known_trials(*open_studies(storage, folder.name)) if trial.number >= 0]
+    with open_storage(folder, setting) as storage:
+        studies = open_studies(storage, optuna_name(folder.identity(), setting))
+        return [trial.params for trial in known_trials(*studies) if trial.number >= 0]

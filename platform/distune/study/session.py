@@ -27,9 +27,10 @@ from distune.study.listener import StudyListener
 from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
 from distune.study.revision import revise
+from distune.study.shared_storage import mend_journal, open_storage, optuna_name
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
-from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, stopped
+from distune.study.storage import STORAGE_ERRORS, open_studies, stopped
 from distune.study.trials import SpecMaker
 from distune.tracking.tracker import Tracker
 
@@ -115,8 +116,10 @@ def _work(
     try:
         log_settings(folder, tracker)
         folder.write_session(note)
-        with stop_on_signals() as stop, open_database(folder.database) as storage:
-            searched, controls = open_studies(storage, folder.name)
+        setting = loaded.experiment.search.storage
+        mend_journal(folder.journal)
+        with stop_on_signals() as stop, open_storage(folder, setting) as storage:
+            searched, controls = open_studies(storage, optuna_name(identity, setting))
             sampler = loaded.experiment.search.sampler
             ledger = Ledger(storage, searched, controls, varied=loaded.varied, sampler=sampler)
             specs = SpecMaker(

@@ -14,7 +14,8 @@ from distune.study.confirmation.record import Confirmation
 from distune.study.folder import StudyFolder, StudyState
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.pareto import pareto_front
-from distune.study.storage import STORAGE_ERRORS, open_database, open_studies, reason_of
+from distune.study.shared_storage import exists, open_storage, optuna_name, place
+from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.trials import best_epoch, cost_names, metric_name, rung_reached, trial_seed
 from distune.study.twins import Twins, watch_again
 
@@ -93,7 +94,9 @@ def read_study(home: Home, name: str) -> StudyStatus:
     """How a study stands. Raises ``StudyError`` when there is none of that name, or it cannot be read."""
     folder = find_study(home, name)
     is_running = folder.is_locked()
-    return status_of(folder, folder.load().experiment, _known(folder), is_running=is_running)
+    experiment = folder.load().experiment
+    known = _known(folder, experiment.search.storage)
+    return status_of(folder, experiment, known, is_running=is_running)
 
 
 def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTrial], *, is_running: bool) -> StudyStatus:
@@ -146,14 +149,14 @@ def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     return winner, None if control is None else winner.metrics[status.metric] - control
 
 
-def _known(folder: StudyFolder) -> list[KnownTrial]:
-    if not folder.database.is_file():
+def _known(folder: StudyFolder, setting: str | None) -> list[KnownTrial]:
+    if not exists(folder, setting):
         return []
     try:
-        with open_database(folder.database) as storage:
-            return known_trials(*open_studies(storage, folder.name))
+        with open_storage(folder, setting) as storage:
+            return known_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
     except STORAGE_ERRORS as error:
-        raise StudyError(f"study {folder.name}: {folder.database} cannot be read: {reason_of(error)}") from error
+        raise StudyError(f"study {folder.name}: {place(folder, setting)} cannot be read: {reason_of(error)}") from error
 
 
 def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:

@@ -106,8 +106,12 @@ class SpecMaker:
 
 
 def _untracked(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Without the address of the tracking store: a worker does not track, and its settings are shown to everybody."""
-    return {**experiment, "tracking": {**experiment["tracking"], "uri": None}}
+    """Without the addresses of stores: a worker does not know them, and its settings are shown to everybody."""
+    return {
+        **experiment,
+        "tracking": {**experiment["tracking"], "uri": None},
+        "search": {**experiment["search"], "storage": None},
+    }
 
 
 class TrialProgress:

@@ -1,0 +1,102 @@
+"""A study over several nodes, one of which goes away in the middle."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from distune.config.home import Home
+from distune.records import EpochReport, Outcome, TrialSpec, TrialState
+from distune.study.creation import create_study
+from distune.study.listener import Decision
+from distune.study.session import run_session
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import read_study
+from study.bench import MakeLoaded, Witness
+
+pytestmark = pytest.mark.ray
+
+NUM_TRIALS, NUM_EPOCHS = 6, 9
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Gets a line for each epoch that any worker computes."""
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def cluster(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head that takes no trials, and two nodes with a place each; their workers inherit this environment."""
+    simulation = {"epoch_s": 0.1, "journal": str(journal)}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    small = {"object_store_memory": 2**27, "include_dashboard": False}
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1, **small)
+    try:
+        nodes.wait_for_nodes(timeout=120)
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+class NodeKiller(Witness):
+    """Kills a node with all that runs on it once so many epochs are on record."""
+
+    def __init__(self, cluster: Cluster, epochs: int) -> None:
+        super().__init__()
+        self._cluster, self._epochs = cluster, epochs
+        self._thread: threading.Thread | None = None
+
+    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        super().epoch_done(spec, report, decision)
+        if len(self.decisions) == self._epochs:
+            node = next(iter(self._cluster.worker_nodes))
+            self._thread = threading.Thread(target=self._cluster.remove_node, args=(node, False))
+            self._thread.start()
+
+    def join(self) -> None:
+        assert self._thread is not None, "the study was over before the node was killed"
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
+    cluster: Cluster, journal: Path, make_loaded: MakeLoaded, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    loaded = make_loaded(
+        training={"epochs": NUM_EPOCHS},
+        search={"num_trials": NUM_TRIALS, "scheduler": {"kind": "none"}},
+        resources={"cpus_per_trial": 1.0, "address": cluster.address},
+    )
+    folder = create_study(loaded, home, name="one", simulate=True, runner="ray", replace=False)
+    witness = NodeKiller(cluster, epochs=5)
+    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    witness.join()
+
+    status = read_study(home, "one")
+    assert len(status.trials) == NUM_TRIALS + 1
+    assert {(trial.state, trial.outcome) for trial in status.trials} == {(TrialState.COMPLETE, Outcome.FINISHED)}
+    lost = [message for message in witness.messages if "worker died" in message]
+    assert len(lost) == 1, witness.messages
+    for trial in status.trials:
+        reports = folder.trial(trial.number).reports()
+        assert [report.epoch for report in reports] == list(range(1, NUM_EPOCHS + 1))
+    expected = {(trial.key, epoch) for trial in status.trials for epoch in range(1, NUM_EPOCHS + 1)}
+    assert {(key, epoch) for key, epoch, _ in witness.decisions} == expected
+    assert len(witness.decisions) == len(expected), "no epoch counts twice"
+    computed = Counter(tuple(line.split()) for line in journal.read_text().splitlines())
+    again = [epoch for epoch, times in computed.items() if times > 1]
+    assert len(again) <= 1, "at most the epoch at hand was computed again"
+    assert not again or again[0][0] == lost[0].split()[1].rstrip(":")

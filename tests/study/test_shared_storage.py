@@ -1,0 +1,187 @@
+"""Storages of Optuna beside the SQLite file: a journal for network disks, and a database that many share."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from distune.config.home import Home
+from distune.errors import StudyError, UsageError
+from distune.records import Outcome, TrialRecord
+from distune.study.creation import create_study
+from distune.study.folder import StudyFolder
+from distune.study.session import run_session
+from distune.study.shared_storage import check_storage, mend_journal, open_storage, optuna_name, shown_storage
+from distune.study.status import read_study
+from distune.study.trials import SpecMaker
+from distune.tracking.build import build_tracker
+from distune.tracking.mlflow_sink import find_study_runs, open_client
+from study.bench import MakeLoaded, Witness
+from study.test_session import SignalAfter
+from support import postgres
+
+METRIC = "search/AP"
+NUM_TRIALS = 5
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """A PostgreSQL for the module."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.running() as url:
+        yield url
+
+
+def create(home: Home, make_loaded: MakeLoaded, storage: str | None, name: str = "one") -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": NUM_TRIALS, "storage": storage})
+    return create_study(loaded, home, name=name, simulate=True, runner="local", replace=False)
+
+
+def run(folder: StudyFolder, witness: Witness | None = None) -> Witness:
+    witness = witness or Witness()
+    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    return witness
+
+
+def told(home: Home, name: str = "one") -> list[TrialRecord]:
+    status = read_study(home, name)
+    assert status.state == "finished"
+    return status.trials
+
+
+def same(mine: list[TrialRecord], theirs: list[TrialRecord]) -> bool:
+    return [(trial.key, trial.params, trial.outcome, trial.metrics.get(METRIC)) for trial in mine] == [
+        (trial.key, trial.params, trial.outcome, trial.metrics.get(METRIC)) for trial in theirs
+    ]
+
+
+def tear(folder: StudyFolder) -> None:
+    """What a power failure leaves: the begin of an entry, without its end."""
+    with folder.journal.open("ab") as file:
+        file.write(b'{"op_code":8,"worker_id":"a-')
+
+
+def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoaded) -> None:
+    run(create(home, make_loaded, None, "plain"))
+    folder = create(home, make_loaded, "journal")
+    first = SignalAfter(9, signal.SIGTERM)
+    run(folder, first)
+    tear(folder)
+    assert read_study(home, "one").state == "interrupted", "a torn line does not keep anybody from reading"
+    run(folder)
+    assert same(told(home), told(home, "plain"))
+    assert not folder.database.exists()
+
+
+def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.journal"
+    mend_journal(path)
+    assert not path.exists()
+    for content, kept in [
+        (b"", b""),
+        (b"{}", b""),
+        (b"{}\n", b"{}\n"),
+        (b"{}\n{}\n" + b"x" * 200_000, b"{}\n{}\n"),
+        (b"{}\n" + b"x" * 65_535, b"{}\n"),
+    ]:
+        path.write_bytes(content)
+        mend_journal(path)
+        assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("nonsense", "a database URL"), ("ftp://host/x", "a database URL"), ("sqlite:///a.db", "leave it out")],
+)
+def test_a_storage_that_cannot_be_is_refused_and_nothing_is_written(
+    home: Home, make_loaded: MakeLoaded, setting: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        create(home, make_loaded, setting)
+    assert not home.root.exists()
+
+
+def test_a_driver_that_is_missing_is_told_without_the_password() -> None:
+    with pytest.raises(UsageError, match="driver of this database") as caught:
+        check_storage("oracle://ann:hunter2@host/x")
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.server
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_one_postgresql_serves_optuna_and_mlflow(home: Home, make_loaded: MakeLoaded, database: str) -> None:
+    """Two homes, a study of one name in each, both databases' tables side by side, an interruption in between."""
+    run(create(home, make_loaded, None, "plain"))
+    folders = []
+    for root in (home, Home(home.root.with_name("other"))):
+        loaded = make_loaded(
+            search={"num_trials": NUM_TRIALS, "storage": database}, tracking={"uri": database, "experiment": "cells"}
+        )
+        folder = create_study(loaded, root, name="one", simulate=True, runner="local", replace=False)
+        folders.append(folder)
+        for heard in (SignalAfter(9, signal.SIGTERM), Witness()):
+            tracker = build_tracker(
+                loaded.experiment.tracking,
+                home=root,
+                study_folder=folder.path,
+                study=folder.name,
+                study_key=folder.identity().tracking_key,
+                experiment="unused",
+            )
+            run_session(folder, tracker=tracker, listener=heard, teacher_weights=None)
+            tracker.close()
+        assert same(told(root), told(home, "plain")), "the other home's study of that name is another one"
+        assert not folder.database.exists()
+    for folder in folders:
+        key = folder.identity().tracking_key
+        found = find_study_runs(database, experiment="cells", study_key=key)
+        assert found is not None
+        assert len(found.trial_run_ids) == NUM_TRIALS + 1
+        client = open_client(database)
+        for record in read_study(Home(folder.path.parents[1]), "one").trials:
+            run_id = found.trial_run_ids[record.key]
+            stored = client.get_run(run_id)
+            assert stored.data.tags["distune.outcome"] == record.outcome.value
+            assert stored.info.status in ("FINISHED", "FAILED")
+            steps = [point.step for point in client.get_metric_history(run_id, METRIC)]
+            assert steps == list(range(1, record.epochs + 1)), "each epoch once"
+            assert record.outcome in (Outcome.FINISHED, Outcome.STOPPED)
+        with open_storage(folder, database) as storage:
+            optuna.load_study(storage=storage, study_name=optuna_name(folder.identity(), database))
+
+
+def test_warnings_of_optuna_s_journal_are_none(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_storage(StudyFolder(tmp_path), "journal") as storage:
+            assert storage.get_all_studies() == []
+
+
+def test_a_study_cannot_move_to_another_storage(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = create(home, make_loaded, None)
+    run(folder)
+    text = folder.experiment_file.read_text()
+    folder.experiment_file.write_text(text.replace("storage: null", "storage: journal"))
+    with pytest.raises(StudyError, match=r"search.storage = journal: its trials are in optuna\.db"):
+        run(folder)
+    folder.experiment_file.write_text(text)
+    assert run(folder).records == []
+
+
+def test_the_address_of_a_database_stays_out_of_trials(make_loaded: MakeLoaded, tmp_path: Path) -> None:
+    loaded = make_loaded(search={"storage": "postgresql://ann:hunter2@host/x"})
+    maker = SpecMaker(study="one", experiment=loaded.experiment, trials_folder=tmp_path, teacher_weights=None)
+    assert "hunter" not in repr(maker.make(0, {})[0])
+    assert "hunter" not in str(shown_storage(loaded.experiment.search.storage))

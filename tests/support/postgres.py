@@ -1,0 +1,77 @@
+"""A PostgreSQL of a test run's own: on a random port of this machine, in a temporary folder, without root's rights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+_UNPRIVILEGED = "postgres"
+"""Who runs the server when the tests are run by root, whom it refuses. Debian's package makes this user."""
+
+
+def why_not() -> str | None:
+    """Why no server can be started here, None when it can."""
+    if _binaries() is None:
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    if find_spec("psycopg") is None:
+        return "its driver is not installed (pip install distune[postgres])"
+    if os.geteuid() == 0 and _user() is None:
+        return f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED}"
+    return None
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """A server with one database. Gives its URL."""
+    binaries = _binaries()
+    assert binaries is not None
+    folder = Path(tempfile.mkdtemp(prefix="distune-postgres-"))
+    as_user = {"user": _UNPRIVILEGED, "group": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+    if as_user:
+        shutil.chown(folder, _UNPRIVILEGED, _UNPRIVILEGED)
+    data, port = folder / "data", _free_port()
+
+    def call(program: str, *arguments: str) -> None:
+        command = [str(binaries / program), *arguments]
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **as_user
+        )
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+
+    try:
+        call("initdb", "-D", str(data), "-U", "distune", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
+        call("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-o", options, "-w", "-t", "120", "start")
+        try:
+            yield f"postgresql://distune@127.0.0.1:{port}/postgres"
+        finally:
+            call("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _binaries() -> Path | None:
+    on_path = shutil.which("pg_ctl")
+    places = [Path(on_path).parent] if on_path else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").is_file()), None)
+
+
+def _user() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(_UNPRIVILEGED)
+    except KeyError:
+        return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

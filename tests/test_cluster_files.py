@@ -1,0 +1,80 @@
+"""The example files for clusters: their syntax, and the commands of distune in them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from distune.cli.main import build_app
+from distune.config.search import ResourceSettings, SearchSettings
+
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER = DOCS / "cluster"
+FILES = sorted(FOLDER.iterdir())
+OF_DISTUNE = re.compile(r"(?:^|[\s/;])distune (?P<verb>[a-z]+)(?P<rest>[^;&'\n]*)")
+
+
+def commands_of(path: Path) -> str:
+    """What of a file is meant to be run: code in a page, and all but prose in comments elsewhere."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        return "\n".join("".join(found) for found in re.findall(r"```\n(.*?)```|`([^`\n]+)`", text, re.S))
+    return "\n".join(line for line in text.splitlines() if not re.match(r"# \S", line))
+
+
+def distune_commands(text: str) -> list[tuple[str, list[str]]]:
+    """Verbs and the long options that they are given."""
+    joined = re.sub(r"\\\n|\n[ ]+--", " --", text).replace(" -- ", " ")
+    return [(found["verb"], re.findall(r"--[a-z-]+", found["rest"])) for found in OF_DISTUNE.finditer(joined)]
+
+
+def test_every_file_is_told_of() -> None:
+    told = set(re.findall(r"\(cluster/([\w.-]+)\)", (DOCS / "cluster.md").read_text()))
+    assert told == {path.name for path in FILES}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".yaml"], ids=lambda path: path.name)
+def test_yaml_parses(path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    assert isinstance(values, dict)
+    assert values
+
+
+def test_the_script_for_slurm_is_a_script() -> None:
+    path = FOLDER / "slurm.sbatch"
+    done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert path.read_text().startswith("#!/bin/bash\n")
+    assert re.search(r"^#SBATCH --signal=B:TERM@\d+$", path.read_text(), re.M)
+
+
+@pytest.mark.parametrize("path", [DOCS / "cluster.md", *FILES], ids=lambda path: path.name)
+def test_the_commands_exist(path: Path) -> None:
+    verbs: dict[str, Any] = get_command(build_app()).commands  # type: ignore[attr-defined]
+    found = distune_commands(commands_of(path))
+    assert found
+    for verb, options in found:
+        assert verb in verbs, verb
+        known = {name for parameter in verbs[verb].params for name in parameter.opts}
+        assert set(options) <= known, (verb, options)
+
+
+@pytest.mark.parametrize("path", [DOCS / "cluster.md", *FILES], ids=lambda path: path.name)
+def test_the_settings_exist(path: Path) -> None:
+    sections = {"search": SearchSettings, "resources": ResourceSettings}
+    for section, setting in re.findall(r"--set ([a-z_]+)\.([a-z_]+)=", path.read_text()):
+        assert setting in sections[section].model_fields, f"{section}.{setting}"
+
+
+def test_the_head_of_kuberay_starts_what_ray_is_installed() -> None:
+    import importlib.metadata
+
+    values = yaml.safe_load((FOLDER / "kuberay.yaml").read_text())
+    own = importlib.metadata.version("ray")
+    assert values["spec"]["rayClusterSpec"]["rayVersion"] == own
