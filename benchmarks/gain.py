@@ -225,18 +225,18 @@ def paired(first: dict[int, float], second: dict[int, float]) -> Values:
     }
 
 
-def summarise(lines: list[Values], base: str) -> Values:
-    """The mean AP of each arm, its paired difference from the control and from ``base``, and what the filter finds."""
+def summarise(lines: list[Values], base: str, metric: str = "AP") -> Values:
+    """The mean of each arm, its paired difference from the control and from ``base``, and what the filter finds."""
     by_arm: dict[str, dict[int, float]] = {}
     areas: dict[str, dict[str, list[float]]] = {}
     for line in lines:
-        by_arm.setdefault(line["arm"], {})[line["seed"]] = line["AP"]
+        by_arm.setdefault(line["arm"], {})[line["seed"]] = line[metric]
         for name, value in line["last_epoch"].items():
             if name.startswith("filter/auc_"):
                 areas.setdefault(line["arm"], {}).setdefault(name, []).append(value)
     return {
         arm: {
-            "AP": round(float(np.mean(list(values.values()))), 2),
+            metric: round(float(np.mean(list(values.values()))), 2),
             "over_control": paired(by_arm["control"], values) if "control" in by_arm else None,
             f"over_{base}": paired(by_arm[base], values) if base in by_arm else None,
             "areas_under_roc": {name: round(float(np.mean(each)), 3) for name, each in areas.get(arm, {}).items()},
@@ -255,6 +255,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder of the real images")
     parser.add_argument("--results", type=Path, default=Path("gain.jsonl"))
     parser.add_argument("--base", default="decoupled+soft", help="the arm that additions are compared with")
+    parser.add_argument("--metric", default="AP", help="of the summary: AP50, AP_small, or AP/CLASS of one class")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="run nothing")
     options = parser.parse_args()
@@ -273,7 +274,9 @@ def main() -> None:
                 with options.results.open("a") as file:
                     file.writelines(json.dumps(line) + "\n" for line in new)
         lines = _read(options.results, options.task)
-    print(json.dumps({"benchmark": "gain", "task": options.task, "arms": summarise(lines, options.base)}))
+    print(
+        json.dumps({"benchmark": "gain", "task": options.task, "arms": summarise(lines, options.base, options.metric)})
+    )
 
 
 def _read(path: Path, task: str) -> list[Values]:

@@ -210,15 +210,21 @@ def test_presets_are_starting_points() -> None:
     ).distillation
     assert changed.soft_labels.weight == 3.0
     assert changed.soft_labels.normaliser == "mean"
+    paper = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_global"}}).distillation
+    assert paper.global_knowledge.weight == 0.3
+    assert paper.global_knowledge.unit == "gradient_share"
+    assert paper.prototypes.source.kind == "harvest"
     default = Experiment.model_validate(EXPERIMENT).distillation
-    assert default.preset == "gkd_global"
-    assert default.global_knowledge.weight == 0.3
-    assert default.global_knowledge.unit == "gradient_share"
-    assert default.prototypes.source.kind == "harvest"
+    assert default.preset == "decoupled"
+    # What the paper adds is all that differs.
+    added = {"preset", "filter", "global_knowledge"}
+    assert default.model_dump(exclude=added) == paper.model_dump(exclude=added)
+    assert default.filter.weight == "uniform"
+    assert default.global_knowledge.weight == 0.0
 
 
 def test_the_control_differs_in_the_distillation_weights_alone() -> None:
-    values = Experiment.model_validate(EXPERIMENT).to_dict()
+    values = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_global"}}).to_dict()
     control = without_distillation(values)
     differing = [path for path in leaf_paths(values) if get_path(values, path) != get_path(control, path)]
     assert differing == [

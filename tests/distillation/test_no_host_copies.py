@@ -93,6 +93,7 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
 ) -> None:
     settings = DistillationSettings.model_validate(
         {
+            "preset": "gkd_global",
             "pooling": pooling,
             "prototypes": {"source": {"kind": kind}, "min_box_side_px": 8.0},
             "filter": {"discrepancy": discrepancy, "weight": weight},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from distune.config.distillation import DistillationSettings
+from distune.config.distillation import PRESETS, DistillationSettings
 from distune.config.paths import leaf_paths, with_path
 from distune.config.terms import LocalTermSettings
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
@@ -17,6 +17,7 @@ from distune.distillation.objective import Objective
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 
 BASE: dict[str, Any] = {
+    "preset": "gkd_global",
     "prototypes": {"per_class": 3, "density_quantile": 0.2, "min_box_side_px": 8.0},
     "local_knowledge": {"base_size_px": 6.0},
     "soft_labels": {"weight": 1.0, "unit": "raw"},  # scores of sampled taps do not come from their maps
@@ -78,7 +79,7 @@ CHANGES: dict[str, Any] = {
     "start_epoch": 1,
     "stop_epoch": 2,
 }
-TERMS = DistillationSettings().terms
+TERMS = DistillationSettings.model_validate({"preset": "gkd_global"}).terms
 for _name, _term in TERMS.items():
     _unit = BASE.get(_name, {}).get("unit", _term.unit)
     _other_unit = "raw" if _unit == "gradient_share" else "gradient_share"
@@ -144,8 +145,8 @@ def test_the_setting_changes_something(path: str, make_taps: MakeTaps) -> None:
 
 
 def test_every_setting_is_in_the_list() -> None:
-    paths = set(leaf_paths(DistillationSettings().model_dump()))
-    paths |= set(leaf_paths(DistillationSettings.model_validate({"preset": "gkd_released"}).model_dump()))
+    presets = [DistillationSettings.model_validate({"preset": name}) for name in PRESETS]
+    paths = {path for preset in presets for path in leaf_paths(preset.model_dump())}
     assert paths == set(CHANGES)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.config.distillation import DistillationSettings
+from distune.config.distillation import PRESETS, DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.masks import weight_mask
@@ -218,9 +218,7 @@ def test_a_place_weighs_as_much_as_its_instance_on_average_over_levels(name: str
 
 def test_every_term_has_settings_of_its_name() -> None:
     assert DistillationSettings().terms.keys() == TERMS.keys()
-    assert term_weights(DistillationSettings()) == {
-        "global_knowledge": 0.3,
-        "local_knowledge": 3.0,
-        "soft_labels": 0.3,
-    }
-    assert "global_knowledge" not in term_weights(DistillationSettings.model_validate({"preset": "gkd_released"}))
+    assert term_weights(DistillationSettings()) == {"local_knowledge": 5.0, "soft_labels": 0.3}
+    weights = {name: term_weights(DistillationSettings.model_validate({"preset": name})) for name in PRESETS}
+    assert weights["gkd_global"] == {"global_knowledge": 0.3, "local_knowledge": 5.0, "soft_labels": 0.3}
+    assert weights["gkd_released"] == {"local_knowledge": 1.0, "soft_labels": 1.0}

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "teacher": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 24, "anchor_scale": 0.5},
     "teacher_training": {"epochs": 1, "batch_size": 4},
     "student": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 16, "anchor_scale": 0.5},
-    "distillation": {"prototypes": {"min_box_side_px": 4, "per_class": 2}},
+    "distillation": {"preset": "gkd_global", "prototypes": {"min_box_side_px": 4, "per_class": 2}},
     "training": {"epochs": 3, "batch_size": 4},
     "search": {"space": "loss_weights", "num_trials": 2, "scheduler": {"kind": "asha", "grace_epochs": 1}},
 }

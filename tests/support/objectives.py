@@ -26,7 +26,8 @@ SWEEP = {"kind": "sweep", "max_images": 50}
 
 def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
     values: dict[str, Any] = {"min_box_side_px": 8.0, "per_class": 3, "density_quantile": 0.2}
-    settings = DistillationSettings.model_validate(merge({"prototypes": values, **RAW}, changes or {}))
+    base = {"preset": "gkd_global", "prototypes": values, **RAW}
+    settings = DistillationSettings.model_validate(merge(base, changes or {}))
     known: dict[str, Any] = {
         "num_classes": 3,
         "strides": (8, 16, 32),

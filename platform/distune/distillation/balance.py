@@ -2,8 +2,8 @@
 
 Published weights of distillation terms differ by orders of magnitude, because their normalisers do. The ratio of
 gradients does not depend on a normaliser. It is measured on few steps, since each measurement needs a backward pass
-through the heads, and smoothed over them by a geometric mean: on the first step of an untrained student it may be a
-hundred thousand times what it is on the tenth, and an arithmetic mean would remember that for epochs.
+through the heads, and smoothed over them by a geometric mean: a new head sends hardly any gradient back, so the
+first ratio may be a hundred thousand times the tenth, and an arithmetic mean would remember that for epochs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Brings the maps of both models to one scale, so that no level drowns the others in the terms that imitate maps.
 
 Untrained coarse levels of a feature pyramid can be hundreds of times as large as those that see the objects. A
-squared error then has hardly any other gradient than theirs, at any weight; and what an adapter makes of such a map
-jumps with every step.
+squared error then has hardly any other gradient than theirs, at any weight.
 
 Shape legend: ``B`` batch, ``C`` channels of all levels, ``E`` channels of a level, ``H`` ``W`` a map, ``L`` levels.
 """

@@ -106,7 +106,9 @@ class Objective(nn.Module):
         self._shared = {name for name in self._terms if settings.terms[name].unit == "gradient_share"}
         self.balance = GradientBalance(list(self._terms)) if self._terms else None
         scale = settings.standardise
-        self.statistics = None if scale == "none" else PairStatistics(student_channels, teacher_channels, scale)
+        self.statistics: PairStatistics | None = None
+        if self._terms and scale != "none":
+            self.statistics = PairStatistics(student_channels, teacher_channels, scale)
         self._epoch = 0
         self._step_of_epoch = 0
         self._factor = 0.0
