@@ -12,6 +12,7 @@ import yaml
 from typer.main import get_command
 
 from distune.cli.main import build_app
+from distune.config.base import Settings
 from distune.config.search import ResourceSettings, SearchSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -67,7 +68,7 @@ def test_the_commands_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [DOCS / "cluster.md", *FILES], ids=lambda path: path.name)
 def test_the_settings_exist(path: Path) -> None:
-    sections = {"search": SearchSettings, "resources": ResourceSettings}
+    sections: dict[str, type[Settings]] = {"search": SearchSettings, "resources": ResourceSettings}
     for section, setting in re.findall(r"--set ([a-z_]+)\.([a-z_]+)=", path.read_text()):
         assert setting in sections[section].model_fields, f"{section}.{setting}"
 

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -38,7 +39,7 @@ def cluster(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]
     simulation = {"epoch_s": 0.1, "journal": str(journal)}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    small = {"object_store_memory": 2**27, "include_dashboard": False}
+    small: dict[str, Any] = {"object_store_memory": 2**27, "include_dashboard": False}
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     for _ in range(2):
         nodes.add_node(num_cpus=1, **small)
@@ -47,7 +48,7 @@ def cluster(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]
         yield nodes
     finally:
         ray.shutdown()
-        nodes.shutdown()
+        nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
 class NodeKiller(Witness):

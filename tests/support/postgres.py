@@ -34,15 +34,22 @@ def running() -> Iterator[str]:
     binaries = _binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="distune-postgres-"))
-    as_user = {"user": _UNPRIVILEGED, "group": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
-    if as_user:
-        shutil.chown(folder, _UNPRIVILEGED, _UNPRIVILEGED)
+    user = _UNPRIVILEGED if os.geteuid() == 0 else None
+    if user is not None:
+        shutil.chown(folder, user, user)
     data, port = folder / "data", _free_port()
 
     def call(program: str, *arguments: str) -> None:
-        command = [str(binaries / program), *arguments]
         done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **as_user
+            [str(binaries / program), *arguments],
+            cwd=folder,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 import sqlalchemy.engine
 import sqlalchemy.exc
+import sqlalchemy.pool
+import sqlalchemy.schema
 from optuna.storages.journal import JournalFileBackend
 
 from distune.errors import UsageError
@@ -18,6 +21,7 @@ from distune.study.storage import open_database
 from distune.tracking.uris import redact_uri
 
 JOURNAL = "journal"
+_SCHEMA = "optuna"
 _TAIL_BYTES = 2**16
 
 
@@ -85,12 +89,28 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
     elif setting == JOURNAL:
         yield optuna.storages.JournalStorage(JournalFileBackend(str(folder.journal)))
     else:
-        shared = optuna.storages.RDBStorage(setting, engine_kwargs={"pool_pre_ping": True})
+        shared = optuna.storages.RDBStorage(_in_own_schema(setting), engine_kwargs={"pool_pre_ping": True})
         try:
             yield shared
         finally:
             shared.remove_session()
             shared.engine.dispose()
+
+
+def _in_own_schema(setting: str) -> str:
+    """The URL of a PostgreSQL database with Optuna's tables in the schema ``optuna``, which is made when it is missing.
+
+    Optuna and MLflow both keep the version of their tables in one called ``alembic_version``: in one schema, whoever
+    comes second finds the other's version and refuses to work. A URL with ``options`` of its own is left as it is.
+    """
+    url = sqlalchemy.engine.make_url(setting)
+    if url.get_backend_name() != "postgresql" or "options" in url.query:
+        return setting
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    if _SCHEMA not in sqlalchemy.inspect(engine).get_schema_names():
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.schema.CreateSchema(_SCHEMA, if_not_exists=True))
+    return url.update_query_dict({"options": f"-csearch_path={_SCHEMA}"}).render_as_string(hide_password=False)
 
 
 def mend_journal(path: Path) -> None:
