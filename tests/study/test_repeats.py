@@ -153,7 +153,8 @@ def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> N
 
 
 def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoaded, tmp_path: Path) -> None:
-    loaded = make_loaded(space=GRID, training=SHORT, search={"num_trials": 20})
+    fixed = {"distillation.decay": "linear"}
+    loaded = make_loaded(space=GRID, training=SHORT, search={"num_trials": 20, "fixed": fixed})
     home = Home(tmp_path / "home")
     folder = create_study(loaded, home, name="grid", simulate=True, runner="local", replace=False)
     result = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
@@ -161,10 +162,10 @@ def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoade
     assert result.reason is not None
     status = read_study(home, "grid")
     assert (status.state, status.reason) == ("finished", result.reason)
-    assert len(status.trials) == 13
+    assert len(status.trials) == 5
     again = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
     assert dataclasses.asdict(again) == dataclasses.asdict(result)
-    assert len(read_study(home, "grid").trials) == 13
+    assert len(read_study(home, "grid").trials) == 5
 
 
 def test_counting_configurations() -> None:
