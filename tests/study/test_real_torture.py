@@ -73,7 +73,7 @@ def wait_until(is_true: Callable[[], bool], pid: int, log: Path) -> None:
 
 
 def test_three_kills_a_sigterm_and_a_ctrl_c(zygote: Zygote, home: Home, experiment: str, log: Path) -> None:
-    chance = random.Random(SEED)  # noqa: S311
+    chance = random.Random(SEED)
     launch = ("launch", experiment, "--runner", "local", "--name", "tortured")
     pid = zygote.start(*launch, log=log)
     wait_until(lambda: any(num_lines(path) for path in home.teachers.glob("*/metrics.jsonl")), pid, log)

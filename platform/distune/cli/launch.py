@@ -16,12 +16,13 @@ from distune.cli.validate import describe_plan
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, load
 from distune.errors import StudyError, UsageError
+from distune.records import Outcome, TrialState
 from distune.reports.tables import trial_rows
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
 from distune.study.resources import check_resources
 from distune.study.session import SessionResult, run_session
-from distune.study.status import best, find_study, read_study
+from distune.study.status import StudyStatus, best, find_study, read_study
 from distune.tracking.build import build_tracker
 from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri
@@ -89,7 +90,8 @@ def resume(
 ) -> None:
     """Go on with a study that was interrupted, or run more trials of one that has finished.
 
-    Trials that were running continue after their last epoch; nothing that finished is repeated.
+    Trials that were running continue after their last epoch; nothing that finished is repeated. The total counts
+    searched trials over all sessions: a study of 30 does 20 more with --trials 50.
 
     Examples:
 
@@ -100,10 +102,37 @@ def resume(
     home = Home.from_environment()
     folder = find_study(home, study)
     loaded = folder.load()
+    progress.print(
+        describe_rest(
+            read_study(home, study),
+            total=folder.num_trials(loaded.experiment) if trials is None else trials,
+            controls=loaded.experiment.search.controls,
+        )
+    )
     teacher = None
     if not folder.identity().simulate:
         teacher = ready_teacher(loaded.experiment, open_data(loaded.experiment), home)
     _work(folder, loaded, home, teacher, num_trials=trials)
+
+
+def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
+    """What is left of a study: trials that go on and trials to start, out of so many in total."""
+    counts = {True: 0, False: 0}
+    num_open = 0
+    for trial in status.trials:
+        if trial.outcome is not Outcome.WAITING:
+            counts[trial.control] += 1
+            num_open += trial.state is TrialState.RUNNING
+    to_start = max(0, total - counts[False]) + max(0, controls - counts[True])
+    if num_open + to_start == 0:
+        return (
+            f"study {status.study}: nothing is left of {total} trials, {counts[False]} have been done; "
+            f"ask for more with --trials {counts[False] + 10}"
+        )
+    return (
+        f"study {status.study}: {len(status.trials)} trials on record, controls included; {num_open} go on, "
+        f"{to_start} are to start"
+    )
 
 
 def _work(
