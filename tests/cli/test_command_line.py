@@ -117,6 +117,20 @@ def test_a_simulated_study(distune: Distune, tmp_path: Path) -> None:
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal", "--replace").status == 0
 
 
+def test_resume_says_what_is_left(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path, {"search": {"num_trials": 2}})
+    assert distune("launch", path, "--simulate", "--runner", "local").status == 0
+    more = distune("resume", "small", "--trials", "4")
+    assert more.status == 0
+    assert "study small: 3 trials on record, controls included; 0 go on, 2 are to start" in more.err
+    for arguments in ((), ("--trials", "1")):
+        nothing = distune("resume", "small", *arguments)
+        assert nothing.status == 0
+        assert "nothing is left of" in nothing.err
+        assert "ask for more with --trials 14" in nothing.err
+    assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 5
+
+
 def test_validate_says_what_a_study_would_cost(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err

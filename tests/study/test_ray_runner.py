@@ -109,6 +109,7 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
     known = bench.known()
     assert re.match("worker died: .*SYSTEM_ERROR", known[3].reason or "")
+    assert "The actor is dead" in (bench.folder("3").path / "error.txt").read_text()
     assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
     assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
     assert "Traceback" in (bench.folder("5").path / "error.txt").read_text()

@@ -12,7 +12,7 @@ from distune.cli.gain_words import headline
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, progress, trial_table
-from distune.cli.planning import describe_plan, describe_sizes
+from distune.cli.planning import describe_plan, describe_rest, describe_sizes
 from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, load
@@ -117,7 +117,8 @@ def resume(
 ) -> None:
     """Go on with a study that was interrupted, or run more trials of one that has finished.
 
-    Trials that were running continue after their last epoch; nothing that finished is repeated.
+    Trials that were running continue after their last epoch; nothing that finished is repeated. The total counts
+    searched trials over all sessions: a study of 30 does 20 more with --trials 50.
 
     A study goes on with the settings it was launched with, which lie in its folder. What has been changed there, or is
     given with --experiment or --set, is named; changes that would make its trials incomparable are refused.
@@ -139,6 +140,13 @@ def resume(
         changes = revise(folder, loaded)
     for line in describe_changes(changes):
         progress.print(line, markup=False)
+    progress.print(
+        describe_rest(
+            read_study(home, study),
+            total=folder.num_trials(loaded.experiment) if trials is None else trials,
+            controls=loaded.experiment.search.controls,
+        )
+    )
     teacher = None
     if not folder.identity().simulate:
         teacher = ready_teacher(loaded.experiment, open_data(loaded.experiment), home)

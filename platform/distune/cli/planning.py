@@ -11,8 +11,10 @@ from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
+from distune.records import Outcome, TrialState
 from distune.study.plan import StudyPlan, plan_study
 from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.status import StudyStatus
 
 if TYPE_CHECKING:
     from distune.data.build import Splits
@@ -68,6 +70,26 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     if disk.most > free:
         lines.append("disk: that may be more than there is")
     return lines
+
+
+def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
+    """What is left of a study: trials that go on and trials to start, out of so many in total."""
+    counts = {True: 0, False: 0}
+    num_open = 0
+    for trial in status.trials:
+        if trial.outcome is not Outcome.WAITING:
+            counts[trial.control] += 1
+            num_open += trial.state is TrialState.RUNNING
+    to_start = max(0, total - counts[False]) + max(0, controls - counts[True])
+    if num_open + to_start == 0:
+        return (
+            f"study {status.study}: nothing is left of {total} trials, {counts[False]} have been done; "
+            f"ask for more with --trials {counts[False] + 10}"
+        )
+    return (
+        f"study {status.study}: {len(status.trials)} trials on record, controls included; {num_open} go on, "
+        f"{to_start} are to start"
+    )
 
 
 def show_bytes(number: float) -> str:

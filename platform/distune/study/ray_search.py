@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,13 @@ from distune.records import TrialSpec
 from distune.study.artifacts import ERROR_FILE
 from distune.study.deadline import describe_timeout, has_timed_out
 from distune.study.engine import StudyEngine
-from distune.study.failures import OUT_OF_MEMORY, WORKER_DIED
+from distune.study.failures import OUT_OF_MEMORY, WORKER_DIED, is_of_kind
 from distune.study.listener import Decision, StudyListener
 from distune.study.ray_handover import Handover
 from distune.study.ray_trainable import ALONE, RESULT, SIMULATE, SPEC
 from distune.study.watchdog import Watchdog
 from distune.study.work import StepResult
+from distune.tracking.uris import redact_uri
 
 
 class EngineBridge:
@@ -162,7 +164,10 @@ class EngineScheduler(FIFOScheduler):
         if limit_s is not None and has_timed_out(Path(spec.folder) / ERROR_FILE):
             reason = describe_timeout(limit_s)
         else:
-            reason = describe_death(_error_text(trial))
+            text = _error_text(trial)
+            reason = describe_death(text)
+            if is_of_kind(reason, WORKER_DIED):
+                _keep(text, Path(spec.folder) / ERROR_FILE)
         self._bridge.died(spec.key, reason)
         handover.release()
 
@@ -212,6 +217,12 @@ def _error_text(trial: Trial) -> str:
         return Path(trial.error_file or "").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _keep(text: str, path: Path) -> None:
+    """Add to the file of a trial's errors what its worker could not say any more."""
+    with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+        file.write(redact_uri(text))
 
 
 def _key(trial: Trial) -> str:
