@@ -53,7 +53,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["sweep", "harvest"])
 def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
     run, stored = run_trial(tmp_path, kind=kind)
-    objective = run._student.objective
+    objective = run.student.objective
     assert objective is not None
     assert objective.prototypes is not None
     for name, value in objective.prototypes.state_dict().items():
@@ -69,9 +69,9 @@ def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: s
 
 def test_figures_survive_a_restart_of_the_trial(trial: Path) -> None:
     again, stored = run_trial(trial, epochs=0)
-    assert again._student.objective is not None
-    assert again._student.objective.keeper is not None
-    assert again._student.objective.keeper.metrics == stored.figures
+    assert again.student.objective is not None
+    assert again.student.objective.keeper is not None
+    assert again.student.objective.keeper.metrics == stored.figures
 
 
 def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path: Path) -> None:

@@ -223,6 +223,11 @@ class SoloRun:
         self._cohort.join(self._kept.student)
 
     @property
+    def student(self) -> Student:
+        """The student itself."""
+        return self._kept.student
+
+    @property
     def epochs_done(self) -> int:
         """How many epochs are behind it."""
         return self._kept.epochs_done
