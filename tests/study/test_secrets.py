@@ -16,6 +16,8 @@ from distune.cli.main import SecretFreeFormatter
 from distune.config.home import Home
 from distune.errors import UsageError
 from distune.records import ParameterValue
+from distune.study.confirmation.plan import plan_confirmation
+from distune.study.confirmation.session import run_confirmation
 from distune.study.creation import create_study
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
@@ -66,6 +68,19 @@ def test_a_tracking_address_reaches_neither_runs_nor_workers(
     assert stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
     assert study.load().experiment.tracking.uri == URI
     assert not holds_secret(json.dumps(read_study(home, "one").to_dict()))
+
+
+def test_nor_does_one_by_way_of_a_confirmation(tmp_path: Path, make_loaded: MakeLoaded) -> None:
+    home, witness = Home(tmp_path), Everything()
+    loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 1})
+    study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    status, experiment = read_study(home, "one"), study.load().experiment
+    plan = plan_confirmation(study, status, experiment, top=1, num_seeds=1, teacher_weights=None)
+    run_confirmation(study, plan, metric="AP", has_test=True, state=status.state, tracker=witness, listener=witness)
+    assert sum(name == "trial.json" for key, name, _ in witness.files if key is not None) == 2
+    assert not any(holds_secret(text) for text in [*witness.told, *map(repr, witness.specs)])
+    assert not any(holds_secret(path.read_bytes()) for path in study.confirmation.path.rglob("*") if path.is_file())
 
 
 def test_a_study_without_secrets_is_everybody_s(tmp_path: Path, make_loaded: MakeLoaded) -> None:

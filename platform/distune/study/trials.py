@@ -98,15 +98,15 @@ class SpecMaker:
             seed=trial_seed(self.experiment, number),
             num_epochs=self.experiment.training.epochs,
             params=dict(params),
-            experiment=_untracked(without_distillation(experiment) if is_control else experiment),
+            experiment=without_addresses(without_distillation(experiment) if is_control else experiment),
             folder=str(self.trials_folder / trial_key(number)),
             teacher_weights=None if is_control else self.teacher_weights,
         )
         return spec, problem
 
 
-def _untracked(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Without the addresses of stores: a worker does not know them, and its settings are shown to everybody."""
+def without_addresses(experiment: dict[str, Any]) -> dict[str, Any]:
+    """An experiment as a worker gets it: it needs no addresses of stores, and its settings are shown to everybody."""
     return {
         **experiment,
         "tracking": {**experiment["tracking"], "uri": None},

@@ -10,6 +10,7 @@ from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import trial_experiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialSpec
+from distune.study.trials import without_addresses
 
 _FIRST_FRESH_SEED = 1000
 """Above the study's own seed. Its controls take the seeds that follow the study's own, one each."""
@@ -114,7 +115,7 @@ def make_spec(
         seed=seed,
         num_epochs=experiment.training.epochs,
         params=dict(arm.params),
-        experiment=without_distillation(values) if arm.is_control else values,
+        experiment=without_addresses(without_distillation(values) if arm.is_control else values),
         folder=str(folder / f"seed-{seed}" / arm.name),
         teacher_weights=None if arm.is_control else teacher_weights,
         label=f"confirm-{arm.name}-seed-{seed}",

@@ -19,6 +19,7 @@ from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.simulated import SimulatedRun, simulated_matches
 from distune.study.failures import describe_failure
 from distune.study.trials import TrialProgress
+from distune.tracking.uris import redact_uri
 
 _TAKEOVER_TIMEOUT_S = 60.0
 """How long to wait for the worker of a session that was killed to let go of a seed."""
@@ -208,7 +209,6 @@ def _has_all_epochs(spec: TrialSpec) -> bool:
 
 
 def _fail(folder: ArmFolder, error: Exception) -> None:
-    lines = traceback.format_exception(error)
     with (folder.path / ERROR_FILE).open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+        file.write(redact_uri("".join(traceback.format_exception(error))))
     folder.end(Outcome.FAILED, describe_failure(error))
