@@ -11,23 +11,9 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
-from support.command_line import Answer, run
+from support.command_line import Distune
 from support.datasets import corrupt, make_voc
 from support.experiments import small_values
-
-Distune = Callable[..., Answer]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def distune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> Distune:
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
 
 
 def write(folder: Path, changes: dict[str, Any] | None = None, *, untracked: bool = True) -> str:
@@ -52,7 +38,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     assert "best: trial" in answer.out
 
     status = json.loads(distune("status", "small", "--json").out)
-    assert set(status) == {"study", "state", "metric", "trials", "identical_trials", "confirmation"}
+    assert set(status) == {"study", "state", "simulated", "metric", "trials", "identical_trials", "confirmation"}
     assert (status["study"], status["state"], status["metric"]) == ("small", "finished", "search/AP")
     keys = {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"}
     assert all(keys <= set(trial) for trial in status["trials"])
@@ -105,11 +91,11 @@ def test_a_simulated_study(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path, {"search": {"num_trials": 6}})
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal").status == 0
     table = distune("status", "rehearsal").out
-    assert "study rehearsal: finished" in table
+    assert "study rehearsal (simulated): finished" in table
     assert "control-1" in table
     assert "local_knowledge.weight=" in distune("status", "rehearsal", "--params").out
     assert "gain: " in distune("best", "rehearsal").out
-    assert "rehearsal  finished" in distune("status").out
+    assert "rehearsal  finished  simulated" in distune("status").out
     again = distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal")
     assert again.status == 2
     assert "study rehearsal exists already" in again.err

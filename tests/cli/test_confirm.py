@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,8 @@ import yaml
 
 from distune.config.paths import merge
 from distune.study.simulation import ENVIRONMENT_VARIABLE
-from support.command_line import Answer, run
+from support.command_line import Distune
 from support.experiments import small_values
-
-Distune = Callable[..., Answer]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def distune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> Distune:
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
 
 
 def write(folder: Path, changes: dict[str, Any] | None = None, *, tracked: bool = False) -> str:
@@ -54,11 +39,14 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert answer.status == 0, answer.err
     assert "on seeds 1000 to 1003: 8 runs, 24 epochs to train" in answer.err
     headline = next(line for line in answer.out.splitlines() if line.startswith("confirmed: trial"))
+    made_up = "simulated: the curves are made up, nothing was trained"
+    assert made_up in answer.out
     assert ", test split: " in headline
     assert ", 4 seeds" in headline
     assert (home / "studies" / "one" / "confirmation" / "gain.png").is_file()
     assert headline in distune("best", "one").out
     assert headline in distune("status", "one").out
+    assert all(made_up in distune(verb, "one").out for verb in ("best", "status"))
     after = json.loads(distune("best", "one", "--json").out)
     assert after["number"] == before["number"]
     assert after["gain"] == after["confirmation"]["test"]["mean"]
@@ -158,6 +146,7 @@ def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: P
     answer = distune("confirm", "small", "--seeds", "2")
     assert answer.status == 0, answer.err
     assert "confirmed: trial 0, test split: " in answer.out
+    assert not any("simulated" in each for each in (answer.out, launched.out, distune("best", "small").out))
     for file, content in before.items():
         assert file.read_bytes().startswith(content), "epochs on record were trained again"
     for seed in (1000, 1001):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
-from support.command_line import Answer, run
+from support.command_line import Distune
 from support.experiments import small_values
 
-Distune = Callable[..., Answer]
 CHANNELS = "student.fpn_channels"
 SPACE: dict[str, Any] = {
     "name": "given",
@@ -24,13 +22,6 @@ SPACE: dict[str, Any] = {
         "distillation.start_epoch": {"kind": "int", "low": 0, "high": 0 + 1, "when": {"distillation.decay": "cosine"}},
     },
 }
-
-
-@pytest.fixture
-def distune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Distune:
-    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
 
 
 def write(folder: Path, changes: dict[str, Any] | None = None) -> str:
@@ -100,7 +91,7 @@ def test_a_space_that_has_run_dry(distune: Distune, tmp_path: Path) -> None:
     answer = distune("launch", path, "--simulate", "--runner", "local", "--name", "dry", *fixed)
     assert answer.status == 0, answer.err
     assert "reason: all configurations of the search space have been tried: 3 trials instead of 8" in answer.out
-    assert "study dry: finished" in distune("status", "dry").out
+    assert "study dry (simulated): finished" in distune("status", "dry").out
 
 
 def test_a_sampler_whose_package_is_missing(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

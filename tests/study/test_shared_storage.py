@@ -16,7 +16,7 @@ from distune.records import Outcome, TrialRecord
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
 from distune.study.session import run_session
-from distune.study.shared_storage import check_storage, mend_journal, open_storage, optuna_name, shown_storage
+from distune.study.shared_storage import check_storage, open_storage, optuna_name, shown_storage
 from distune.study.status import read_study
 from distune.study.trials import SpecMaker
 from distune.tracking.build import build_tracker
@@ -83,22 +83,6 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
     run(folder)
     assert same(told(home), told(home, "plain"))
     assert not folder.database.exists()
-
-
-def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "optuna.journal"
-    mend_journal(path)
-    assert not path.exists()
-    for content, kept in [
-        (b"", b""),
-        (b"{}", b""),
-        (b"{}\n", b"{}\n"),
-        (b"{}\n{}\n" + b"x" * 200_000, b"{}\n{}\n"),
-        (b"{}\n" + b"x" * 65_535, b"{}\n"),
-    ]:
-        path.write_bytes(content)
-        mend_journal(path)
-        assert path.read_bytes() == kept
 
 
 @pytest.mark.parametrize(

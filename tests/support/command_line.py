@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +17,10 @@ class Answer:
     status: int
     out: str
     err: str
+
+
+Distune = Callable[..., Answer]
+"""Runs ``distune`` with the arguments it is given."""
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Answer:

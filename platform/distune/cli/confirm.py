@@ -11,7 +11,7 @@ from distune.cli.gain_words import explain, headline
 from distune.cli.launch import InterruptedSessionError
 from distune.cli.live import watching
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_json, progress
+from distune.cli.output import out, print_json, print_whether_simulated, progress
 from distune.cli.preparation import open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.errors import UsageError
@@ -104,3 +104,4 @@ def _say(folder: StudyFolder, found: Confirmation) -> None:
     for line in explain(found, folder):
         out.print(line, markup=False)
     out.print(f"picture: {folder.confirmation.picture_file}", markup=False)
+    print_whether_simulated(simulated=folder.identity().simulate)

@@ -11,7 +11,7 @@ import typer
 from distune.cli.gain_words import headline
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, progress, trial_table
+from distune.cli.output import out, print_alarms, print_front, print_whether_simulated, progress, trial_table
 from distune.cli.planning import describe_plan, describe_rest, describe_sizes
 from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
@@ -203,7 +203,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
             out.print(f"student: {weights}")
     print_front(status)
     print_alarms(status)
-    out.print(f"study {folder.name}: {result.state}, {folder.path}")
+    out.print(f"{status.title}: {result.state}, {folder.path}")
     if result.reason is not None:
         out.print(f"reason: {result.reason}", markup=False)
     if result.state == "interrupted":
@@ -213,6 +213,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         out.print(f"is the gain real? distune confirm {folder.name}")
     else:
         out.print(headline(status.confirmation), markup=False)
+    print_whether_simulated(simulated=status.simulated)
 
 
 class InterruptedSessionError(UsageError):

@@ -27,6 +27,12 @@ def print_alarms(status: StudyStatus) -> None:
         out.print(f"alarm: {twins}", style="bold red", markup=False)
 
 
+def print_whether_simulated(*, simulated: bool) -> None:
+    """Say that nothing of what was printed is real; nothing when it is."""
+    if simulated:
+        out.print("simulated: the curves are made up, nothing was trained", style="yellow")
+
+
 def print_front(status: StudyStatus) -> None:
     """The trials that no other one beats in everything, and the controls; nothing for a single objective."""
     if not status.front:

@@ -9,7 +9,7 @@ import typer
 
 from distune.cli.gain_words import explain, headline, overtaken, unconfirmed
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, print_json, trial_table
+from distune.cli.output import out, print_alarms, print_front, print_json, print_whether_simulated, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.evidence.words import describe_gain
@@ -40,11 +40,12 @@ def status(
         print_json(found.to_dict())
         return
     rows = trial_rows(found.trials, found.metric)
-    out.print(trial_table(rows, found.metric, title=f"study {found.study}: {found.state}", with_params=params))
+    out.print(trial_table(rows, found.metric, title=f"{found.title}: {found.state}", with_params=params))
     if found.reason is not None:
         out.print(f"reason: {found.reason}", markup=False)
     print_alarms(found)
     _print_gain(found)
+    print_whether_simulated(simulated=found.simulated)
 
 
 def best(study: StudyArgument, *, json: JsonOption = False) -> None:
@@ -79,6 +80,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     if found is None and weights.is_file():
         out.print(f"student: {weights}")
     print_front(status)
+    print_whether_simulated(simulated=status.simulated)
 
 
 def _print_gain(status: StudyStatus) -> None:
@@ -106,4 +108,5 @@ def _list_studies(home: Home, *, json: bool) -> None:
     if not names:
         raise StudyError(f"there is no study in {home.studies} yet; start one with: distune launch quickstart")
     for name in names:
-        out.print(f"{name}  {read_study(home, name).state}")
+        found = read_study(home, name)
+        out.print(f"{name}  {found.state}{'  simulated' if found.simulated else ''}")

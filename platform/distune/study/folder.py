@@ -72,6 +72,11 @@ class SessionNote:
     reason: str | None = None
 
 
+def study_title(study: str, *, simulated: bool) -> str:
+    """What a table or a picture of a study is called."""
+    return f"study {study} (simulated)" if simulated else f"study {study}"
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyFolder:
     """The files of one study."""

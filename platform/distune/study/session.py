@@ -27,11 +27,12 @@ from distune.study.listener import StudyListener
 from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
 from distune.study.revision import revise
-from distune.study.shared_storage import mend_journal, open_storage, optuna_name
+from distune.study.shared_storage import open_storage, optuna_name
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
 from distune.study.storage import STORAGE_ERRORS, open_studies, stopped
 from distune.study.trials import SpecMaker
+from distune.tracking.torn_line import cut_torn_line
 from distune.tracking.tracker import Tracker
 
 _LOG = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def _work(
         log_settings(folder, tracker)
         folder.write_session(note)
         setting = loaded.experiment.search.storage
-        mend_journal(folder.journal)
+        cut_torn_line(folder.journal)
         with stop_on_signals() as stop, open_storage(folder, setting) as storage:
             searched, controls = open_studies(storage, optuna_name(identity, setting))
             sampler = loaded.experiment.search.sampler

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 import sqlalchemy
@@ -22,7 +20,6 @@ from distune.tracking.uris import redact_uri
 
 JOURNAL = "journal"
 _SCHEMA = "optuna"
-_TAIL_BYTES = 2**16
 
 
 def check_storage(setting: str | None) -> None:
@@ -111,25 +108,3 @@ def _in_own_schema(setting: str) -> str:
         with engine.begin() as connection:
             connection.execute(sqlalchemy.schema.CreateSchema(_SCHEMA, if_not_exists=True))
     return url.update_query_dict({"options": f"-csearch_path={_SCHEMA}"}).render_as_string(hide_password=False)
-
-
-def mend_journal(path: Path) -> None:
-    """Cut off a last line without an end, which a crash left: the next entry would be appended to it, and both be lost.
-
-    Only for who holds the study: the line may be one that is being written.
-    """
-    if not path.is_file():
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        position = size
-        while position > 0:
-            start = max(0, position - _TAIL_BYTES)
-            file.seek(start)
-            line_end = file.read(position - start).rfind(b"\n")
-            if line_end >= 0:
-                position = start + line_end + 1
-                break
-            position = start
-        if position < size:
-            file.truncate(position)

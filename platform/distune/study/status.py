@@ -11,7 +11,7 @@ from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.confirmation.record import Confirmation
-from distune.study.folder import StudyFolder, StudyState
+from distune.study.folder import StudyFolder, StudyState, study_title
 from distune.study.ledger import KnownTrial, known_trials
 from distune.study.pareto import pareto_front
 from distune.study.shared_storage import exists, open_storage, optuna_name, place
@@ -33,6 +33,7 @@ class StudyStatus:
         twins: searched trials that differ in parameters and not in numbers.
         costs: what is minimised beside the metric, such as ``student/latency_ms``; empty for a single objective.
         confirmation: what training the best again on fresh seeds has shown; None as long as that was not done.
+        simulated: whether its curves are made up.
     """
 
     study: str
@@ -43,6 +44,12 @@ class StudyStatus:
     twins: tuple[Twins, ...] = ()
     costs: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
+    simulated: bool = False
+
+    @property
+    def title(self) -> str:
+        """What a table or a picture of it is called; whoever sees one of a simulated study is told so."""
+        return study_title(self.study, simulated=self.simulated)
 
     @property
     def front(self) -> list[TrialRecord]:
@@ -54,6 +61,7 @@ class StudyStatus:
         return {
             "study": self.study,
             "state": self.state,
+            "simulated": self.simulated,
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [twins.to_dict() for twins in self.twins],
@@ -117,6 +125,7 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
         twins=tuple(watch.groups),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
+        simulated=folder.identity().simulate,
     )
 
 

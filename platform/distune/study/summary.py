@@ -32,7 +32,7 @@ def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
     ]
     if not front:
         return None
-    figure = draw_front(points, title=f"study {status.study}", metric=status.metric, costs=status.costs)
+    figure = draw_front(points, title=status.title, metric=status.metric, costs=status.costs)
     path = folder.path / "report" / "front.png"
     save_figure(figure, path)
     return path
@@ -61,7 +61,7 @@ def draw_summary(folder: StudyFolder, status: StudyStatus, *, teacher: float | N
             curves.append(Curve(record.key, record.outcome, record.control, epochs, values))
     if not curves:
         return None
-    figure = draw_study(curves, title=f"study {status.study}", metric=status.metric, teacher=teacher)
+    figure = draw_study(curves, title=status.title, metric=status.metric, teacher=teacher)
     path = folder.path / "report" / "study.png"
     save_figure(figure, path)
     return path

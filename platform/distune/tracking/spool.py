@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from distune.tracking.events import Event, encode
+from distune.tracking.torn_line import cut_torn_line
 
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
@@ -52,7 +53,7 @@ class Spool:
         self._unwritten: collections.deque[bytes] = collections.deque(maxlen=_MAX_UNWRITTEN)
         self._num_lost = 0
         self._said: set[str] = set()
-        self._size = _trim_torn_line(self.path)
+        self._size = cut_torn_line(self.path)
         self._file: io.FileIO | None = io.FileIO(self.path, "ab")
         self._committed = min(_read_offset(self._offset_path), self._size)
 
@@ -149,25 +150,6 @@ class Spool:
         if topic not in self._said:
             self._said.add(topic)
             _LOG.error("%s", message)
-
-
-def _trim_torn_line(path: Path) -> int:
-    """Cut a last line without an end, which a crash left. Returns the size in bytes."""
-    if not path.is_file():
-        return 0
-    with path.open("r+b") as file:
-        size = position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - io.DEFAULT_BUFFER_SIZE)
-            file.seek(start)
-            line_end = file.read(position - start).rfind(b"\n")
-            if line_end >= 0:
-                position = start + line_end + 1
-                break
-            position = start
-        if position < size:
-            file.truncate(position)
-        return position
 
 
 def _read_offset(path: Path) -> int:

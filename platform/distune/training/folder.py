@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distune.records import EpochReport
+from distune.tracking.torn_line import cut_torn_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TrialFolder:
         Raises:
             OSError: it could not be written. A part of a line that was is removed by the next call.
         """
-        self._trim_torn_line()
+        cut_torn_line(self.metrics_file)
         if any(known.epoch == report.epoch for known in self.reports()):
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -74,12 +75,6 @@ class TrialFolder:
         kept = [report for report in reports if is_kept(report)]
         if len(kept) < len(reports):
             write_atomically(self.metrics_file, "".join(json.dumps(each.to_dict()) + "\n" for each in kept).encode())
-
-    def _trim_torn_line(self) -> None:
-        if self.metrics_file.is_file():
-            content = self.metrics_file.read_bytes()
-            if content and not content.endswith(b"\n"):
-                write_atomically(self.metrics_file, content[: content.rfind(b"\n") + 1])
 
 
 def _read(line: bytes) -> EpochReport | None:

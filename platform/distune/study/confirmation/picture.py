@@ -7,7 +7,7 @@ from pathlib import Path
 from distune.reports.gain_plot import GainPanel, draw_gains
 from distune.reports.plots import save_figure
 from distune.study.confirmation.record import Confirmation
-from distune.study.folder import StudyFolder
+from distune.study.folder import StudyFolder, study_title
 
 
 def draw_confirmation(folder: StudyFolder, found: Confirmation) -> Path:
@@ -19,5 +19,6 @@ def draw_confirmation(folder: StudyFolder, found: Confirmation) -> Path:
         if candidate.search is not None
     ]
     path = folder.confirmation.picture_file
-    save_figure(draw_gains(panels, title=f"study {folder.name}: gain over no distillation"), path)
+    title = study_title(folder.name, simulated=folder.identity().simulate)
+    save_figure(draw_gains(panels, title=f"{title}: gain over no distillation"), path)
     return path

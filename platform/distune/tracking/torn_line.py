@@ -1,0 +1,32 @@
+"""Mends a file of lines whose last one a crash has left without an end."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+
+def cut_torn_line(path: Path) -> int:
+    """Cut a last line without an end: the next entry would be appended to it, and both be lost.
+
+    Only for who alone writes the file: the line may be one that is being written.
+
+    Returns:
+        The size of the file in bytes, 0 when there is none.
+    """
+    if not path.is_file():
+        return 0
+    with path.open("r+b") as file:
+        size = position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - io.DEFAULT_BUFFER_SIZE)
+            file.seek(start)
+            line_end = file.read(position - start).rfind(b"\n")
+            if line_end >= 0:
+                position = start + line_end + 1
+                break
+            position = start
+        if position < size:
+            file.truncate(position)
+        return position

@@ -1,0 +1,23 @@
+"""A last line without an end is cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distune.tracking.torn_line import cut_torn_line
+
+
+def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert cut_torn_line(path) == 0
+    assert not path.exists()
+    for content, kept in [
+        (b"", b""),
+        (b"{}", b""),
+        (b"{}\n", b"{}\n"),
+        (b"{}\n{}\n" + b"x" * 200_000, b"{}\n{}\n"),
+        (b"{}\n" + b"x" * 65_535, b"{}\n"),
+    ]:
+        path.write_bytes(content)
+        assert cut_torn_line(path) == len(kept)
+        assert path.read_bytes() == kept
