@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+JOBS ?= 2
+ALONE := ray or server or slow
 
 .PHONY: help setup quickstart check test lint lock clean
 
@@ -17,10 +19,11 @@ quickstart: setup ## Run a whole small study on generated data, then say where t
 	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
 check: lint ## Format, lint, types and the fast tests
-	$(BIN)/python -m pytest -q -m "not ray and not server and not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE))"
 
-test: lint ## Everything that CI runs
-	$(BIN)/python -m pytest -q
+# Tests that start Ray, a server or a long training get the machine for themselves.
+test: check ## Everything that CI runs
+	$(BIN)/python -m pytest -q -m "$(ALONE)"
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -117,7 +117,7 @@ TASKS: dict[str, Values] = {
             "max_size_px": 192,
             "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
         },
-        "training": {**RECIPE, "epochs": 10, "batch_size": 4},
+        "training": {**RECIPE, "epochs": 16, "batch_size": 4},
         "teacher_training": {**RECIPE, "epochs": 14, "batch_size": 4},
     },
 }
