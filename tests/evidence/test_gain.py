@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -56,6 +57,42 @@ def test_without_a_true_gain_none_is_shown_in_95_of_100_repetitions(num_seeds: i
     covered = found.count(Verdict.NOT_SHOWN) / len(found)
     # Of 300 repetitions at 0.95 the share is between these in 99 cases of 100, and the random numbers are fixed.
     assert 0.915 <= covered <= 0.98, covered
+
+
+def with_boxes_in(table: MatchTable, num_images: int) -> MatchTable:
+    """The same images, of which only the first hold anything."""
+    (entry,) = table.parts["all"]
+    is_kept_N = entry.images_N < num_images
+    truths_I = np.where(np.arange(NUM_IMAGES) < num_images, entry.truths_I, 0)
+    rare = dataclasses.replace(
+        entry,
+        images_N=entry.images_N[is_kept_N],
+        hits_TN=entry.hits_TN[:, is_kept_N],
+        ignored_TN=entry.ignored_TN[:, is_kept_N],
+        truths_I=truths_I.astype(np.int32),
+    )
+    return MatchTable(table.image_ids_I, {"all": (rare,)})
+
+
+def rare_gain(random: np.random.Generator, num_images: int) -> Gain:
+    arms = make_arms(random, num_seeds=5, gain=0.0, seed_spread=0.0)
+    rare = [{seed: with_boxes_in(table, num_images) for seed, table in arm.items()} for arm in arms]
+    return gain_of(rare[0], rare[1], num_resamples=80)
+
+
+def test_where_few_images_hold_such_boxes_the_interval_knows() -> None:
+    random = np.random.default_rng(11)
+    found = [rare_gain(random, 12) for _ in range(200)]
+    assert {gain.num_images for gain in found} == {12}
+    assert sum(gain.verdict is Verdict.NOT_SHOWN for gain in found) / len(found) >= 0.915
+
+
+def test_a_handful_of_images_decides_nothing() -> None:
+    random = np.random.default_rng(12)
+    found = [rare_gain(random, 4) for _ in range(20)]
+    assert {gain.verdict for gain in found} == {Verdict.UNDECIDED}
+    assert describe_gain(found[0]).endswith("5 seeds: undecided, since only 4 images hold a box that AP is about")
+    assert str(advise(found[0])).startswith("10 such images are the least")
 
 
 def test_a_large_gain_is_found_and_so_is_a_loss() -> None:
@@ -138,6 +175,9 @@ def test_words() -> None:
     unclear = make_gain([1.5, -0.5, 1.0, -0.4, 0.9])
     assert describe_gain(unclear) == "no gain shown: +0.5 AP [-0.6, +1.6], 5 seeds"
     assert advise(unclear) == "if the gain is as large as it looks, about 15 seeds would show it"
+    assert advise(make_gain([-1.5, 0.5, -1.0, 0.4, -0.9])) == (
+        "it does not look like a gain at all: search again, or distill in another way"
+    )
     worse = make_gain([-1.9, -1.6, -2.1])
     assert describe_gain(worse).startswith("worse than no distillation: -1.9 AP [-2.5, -1.2], 3 seeds")
     one = make_gain([2.0], error_images=0.3)

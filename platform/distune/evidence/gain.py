@@ -22,6 +22,8 @@ LEVEL = 0.95
 """Of every interval."""
 MIN_SEEDS = 3
 """With fewer the interval is honest and useless: the t quantile is 12.7 for two seeds, and there is none for one."""
+MIN_IMAGES = 10
+"""With fewer that hold what a metric is about, a bootstrap of the images does not know how much they vary."""
 _MOST_SEEDS = 1000
 
 
@@ -31,7 +33,7 @@ class Verdict(enum.StrEnum):
     GAIN = "gain"  # all of it above zero
     NOT_SHOWN = "not shown"  # zero is in it
     LOSS = "loss"  # all of it below zero
-    UNDECIDED = "undecided"  # one seed: nothing is known about the spread between seeds
+    UNDECIDED = "undecided"  # one seed or a handful of images: nothing is known about the spread between them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Gain:
         low, high: of the 95% interval. With one seed it is over images alone.
         student, control: their mean scores.
         by_seed: seed to the gain under it, on all images.
-        num_images: of the split.
+        num_images: of the split, those that hold a box that the metric is about.
         error_seeds: standard error of ``mean`` that comes of training again, with other seeds.
         error_images: standard error of ``mean`` that comes of other images, alike for all seeds.
     """
@@ -68,7 +70,7 @@ class Gain:
     @property
     def verdict(self) -> Verdict:
         """What the interval says."""
-        if self.num_seeds < 2:
+        if self.num_seeds < 2 or self.num_images < MIN_IMAGES:
             return Verdict.UNDECIDED
         if self.low > 0:
             return Verdict.GAIN
@@ -104,7 +106,7 @@ def measure_gain(students: ResampledRuns, controls: ResampledRuns) -> Gain:
         np.stack([students.scores[seed] for seed in seeds]),
         np.stack([controls.scores[seed] for seed in seeds]),
         metric=students.metric,
-        num_images=len(students.image_ids_I),
+        num_images=students.num_images,
     )
 
 
@@ -118,8 +120,8 @@ def gain_from_scores(
     for all seeds, ``c`` of both together. The spread of the ``D_s`` estimates ``var(a) + var(c)``, with S-1 degrees of
     freedom, and does not see ``b``. The resamples show ``var(b) + var(c)/S`` in their mean over seeds, and ``var(c)``
     in what is left. So the variance of the mean is ``s^2/S + var(b)``, and its degrees of freedom are Satterthwaite's
-    (Biometrics Bulletin 2, 1946): S-1 where seeds decide, the number of images where images do. The interval is
-    Student's t.
+    (Biometrics Bulletin 2, 1946): S-1 where seeds decide, about the number of images with such boxes where images do.
+    The interval is Student's t.
 
     Raises:
         StudyError: the split holds no box that the metric is about.

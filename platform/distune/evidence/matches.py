@@ -80,6 +80,11 @@ class MatchTable:
         entries = self.parts[part]
         return entries if threshold is None else tuple(entry.at(threshold) for entry in entries)
 
+    def num_images_about(self, metric: str) -> int:
+        """How many images hold a box that a metric is about."""
+        entries = self.of_metric(metric)
+        return int(np.any([entry.truths_I > 0 for entry in entries], axis=0).sum()) if entries else 0
+
     def to_bytes(self) -> bytes:
         """The content of an ``.npz`` file; ``read_matches`` turns it back."""
         sizes = {name: len(entries) for name, entries in self.parts.items()}

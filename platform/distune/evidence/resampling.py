@@ -33,11 +33,13 @@ class ResampledRuns:
     Attributes:
         metric: one of ``METRICS``.
         image_ids_I: the images.
+        num_images: how many of them hold a box that the metric is about.
         scores: seed to its scores, shape (1 + R,); the first is on the split itself.
     """
 
     metric: str
     image_ids_I: NDArray[np.int64]
+    num_images: int
     scores: dict[int, Floats]
 
 
@@ -57,11 +59,11 @@ def resample_runs(
     """
     if not tables:
         raise StudyError("no run has finished, so there is nothing to compare")
-    ids_I = next(iter(tables.values())).image_ids_I
+    any_table = next(iter(tables.values()))
+    ids_I = any_table.image_ids_I
     if any(not np.array_equal(table.image_ids_I, ids_I) for table in tables.values()):
         raise StudyError(CHANGED)
     generator = np.random.default_rng(random_seed)
     counts_RI = draw_counts(len(ids_I), num_resamples=num_resamples, generator=generator)
-    return ResampledRuns(
-        metric, ids_I, {seed: resampled_scores(table, metric, counts_RI) for seed, table in tables.items()}
-    )
+    scores = {seed: resampled_scores(table, metric, counts_RI) for seed, table in tables.items()}
+    return ResampledRuns(metric, ids_I, any_table.num_images_about(metric), scores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distune.evidence.gain import MIN_SEEDS, Gain, Verdict, seeds_to_show
+from distune.evidence.gain import MIN_IMAGES, MIN_SEEDS, Gain, Verdict, seeds_to_show
 
 
 def describe_gain(gain: Gain) -> str:
@@ -13,22 +13,32 @@ def describe_gain(gain: Gain) -> str:
             return f"gain {figures}"
         case Verdict.LOSS:
             return f"worse than no distillation: {figures}"
-        case Verdict.UNDECIDED:
+        case Verdict.UNDECIDED if gain.num_seeds < 2:
             return f"{figures}: undecided, since one seed says nothing about the spread between seeds"
+        case Verdict.UNDECIDED:
+            return f"{figures}: undecided, since {_images(gain)} a box that {gain.metric} is about"
         case Verdict.NOT_SHOWN:
             return f"no gain shown: {figures}"
 
 
 def advise(gain: Gain) -> str | None:
     """What would make the answer clearer; None when it is clear."""
+    if gain.num_images < MIN_IMAGES:
+        return f"{MIN_IMAGES} such images are the least that an interval needs: use a larger split, or another --metric"
     if gain.num_seeds < MIN_SEEDS:
         return f"the interval means little below {MIN_SEEDS} seeds: confirm with --seeds 5 or more"
     if gain.verdict is not Verdict.NOT_SHOWN:
         return None
+    if gain.mean <= 0:
+        return "it does not look like a gain at all: search again, or distill in another way"
     needed = seeds_to_show(gain)
     if needed is None:
         return f"more seeds would not show a gain of {gain.mean:+.1f}; more images might"
     return f"if the gain is as large as it looks, about {needed} seeds would show it"
+
+
+def _images(gain: Gain) -> str:
+    return "only one image holds" if gain.num_images == 1 else f"only {gain.num_images} images hold"
 
 
 def _points(gain: Gain) -> str:
