@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.fit import may_vary
 from distune.config.load import load, parse_experiment, trial_experiment
@@ -214,13 +215,19 @@ def test_presets_are_starting_points() -> None:
     assert paper.global_knowledge.weight == 0.3
     assert paper.global_knowledge.unit == "gradient_share"
     assert paper.prototypes.source.kind == "harvest"
+    # Each preset differs from the one before it in one thing.
     default = Experiment.model_validate(EXPERIMENT).distillation
-    assert default.preset == "decoupled"
-    # What the paper adds is all that differs.
-    added = {"preset", "filter", "global_knowledge"}
-    assert default.model_dump(exclude=added) == paper.model_dump(exclude=added)
-    assert default.filter.weight == "uniform"
-    assert default.global_knowledge.weight == 0.0
+    assert default.preset == "decoupled_global"
+    assert differing(default, paper) == {"preset", "filter.weight"}
+    assert (default.filter.weight, paper.filter.weight) == ("uniform", "gaussian")
+    plain = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "decoupled"}}).distillation
+    assert differing(plain, default) == {"preset", "global_knowledge.weight"}
+    assert plain.global_knowledge.weight == 0.0
+
+
+def differing(first: DistillationSettings, second: DistillationSettings) -> set[str]:
+    values, others = first.model_dump(), second.model_dump()
+    return {path for path in leaf_paths(values) if get_path(values, path) != get_path(others, path)}
 
 
 def test_the_control_differs_in_the_distillation_weights_alone() -> None:

@@ -114,34 +114,25 @@ class FilterSettings(Settings):
         return self
 
 
+_DECOUPLED: dict[str, Any] = {
+    "pooling": "roi_align",
+    "standardise": "level",
+    "prototypes": {"unique": True, "source": {"kind": "harvest"}},
+    "filter": {"discrepancy": "mean_cosine", "weight": "uniform", "global_threshold": 0.2, "local_threshold": 0.2},
+    "global_knowledge": {"weight": 0.0, "unit": "gradient_share"},
+    "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
+    "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
+    "decay": "linear",
+}
+_GLOBAL = {"global_knowledge": {"weight": 0.3, "unit": "gradient_share"}}
+_FILTER = {"filter": {"weight": "gaussian"}}
 PRESETS: dict[str, dict[str, Any]] = {
-    # What has shown a gain: maps of one scale and a little of soft labels. Makes no prototypes.
-    "decoupled": {
-        "pooling": "roi_align",
-        "standardise": "level",
-        "prototypes": {"unique": True, "source": {"kind": "harvest"}},
-        "filter": {"discrepancy": "mean_cosine", "weight": "uniform", "global_threshold": 0.2, "local_threshold": 0.2},
-        "global_knowledge": {"weight": 0.0, "unit": "gradient_share"},
-        "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
-        "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
-        "decay": "linear",
-    },
-    # The same with what the paper adds to it, prototypes: the robust filter and the global loss.
-    "gkd_global": {
-        "pooling": "roi_align",
-        "prototypes": {"unique": True, "source": {"kind": "harvest"}},
-        "filter": {
-            "discrepancy": "mean_cosine",
-            "weight": "gaussian",
-            "global_threshold": 0.2,
-            "local_threshold": 0.2,
-        },
-        "standardise": "level",
-        "global_knowledge": {"weight": 0.3, "unit": "gradient_share"},
-        "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
-        "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
-        "decay": "linear",
-    },
+    # Maps of one scale and a little of soft labels. Makes no prototypes.
+    "decoupled": _DECOUPLED,
+    # The same with the paper's global loss: what has shown the surest gain.
+    "decoupled_global": merge(_DECOUPLED, _GLOBAL),
+    # All that the paper adds to it: the robust filter as well.
+    "gkd_global": merge(_DECOUPLED, merge(_GLOBAL, _FILTER)),
     # What the authors' released code computes.
     "gkd_released": {
         "pooling": "crop",
@@ -154,12 +145,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decay": "linear",
     },
 }
+DEFAULT_PRESET: Literal["decoupled_global"] = "decoupled_global"
 
 
 class DistillationSettings(Settings):
     """What the student learns from the teacher. Settings that are not given come from the preset."""
 
-    preset: Literal["decoupled", "gkd_global", "gkd_released"] = "decoupled"
+    preset: Literal["decoupled", "decoupled_global", "gkd_global", "gkd_released"] = DEFAULT_PRESET
     pooling: Literal["roi_align", "crop"] = "roi_align"
     """How an instance's feature is averaged: RoIAlign, or the mean over whole cells as the authors' release does."""
     standardise: Literal["none", "level", "channel"] = "none"
@@ -198,7 +190,7 @@ class DistillationSettings(Settings):
         ]
         if without_weight:
             raise ValueError("\n".join(without_weight))
-        preset = PRESETS.get(values.get("preset", "decoupled"))
+        preset = PRESETS.get(values.get("preset", DEFAULT_PRESET))
         return values if preset is None else merge(preset, values)
 
     @model_validator(mode="after")
