@@ -180,3 +180,21 @@ def test_own_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -
         "distillation.prototypes.per_class": 10,
         "distillation.decay": "linear",
     }
+
+
+def test_a_setting_that_only_a_fixed_kind_has_is_left_to_the_sampler(make_loaded: MakeLoaded) -> None:
+    source = "distillation.prototypes.source"
+    space = {
+        "name": "swept",
+        "parameters": {
+            f"{source}.kind": {"kind": "choice", "values": ["harvest", "sweep"]},
+            f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "sweep"}},
+            "distillation.decay": {"kind": "choice", "values": ["linear", "cosine"]},
+        },
+    }
+    loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "sweep"}})
+    values, messages = default_values(loaded.experiment, loaded.varied)
+    assert values == {"distillation.decay": "linear"}
+    assert messages == [
+        f"{source}.max_images has no value of the experiment's own; the sampler chooses its first value"
+    ]
