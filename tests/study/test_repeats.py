@@ -144,12 +144,65 @@ def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> N
     assert own.params["distillation.prototypes.selector"] == "pursuit"
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
-    assert bench.witness.messages == ["search.first[2]: this configuration is on record already"]
+    take(engine)
+    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
     origins = {number: trial.origin for number, trial in bench.known().items() if number >= 0}
-    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]"}
+    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
     tell(bench, engine, own, 1, 1.0)
     assert bench.engine() is not None
-    assert len(bench.known()) == 4, "a later session enqueues nothing again"
+    assert len(bench.known()) == 5, "a later session enqueues nothing again"
+
+
+def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_bench: MakeBench) -> None:
+    given = {"distillation.prototypes.selector": "kmeans"}
+    whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
+    bench = make_bench(
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+    )
+    bench.run()
+    assert bench.known()[2].origin == "search.first[2]"
+    assert bench.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
+
+    whole.append({**given, "distillation.decay": "constant"})
+    bench = make_bench(
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+    )
+    bench.trials = bench.trials.with_name("none")
+    bench.run()
+    assert bench.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert len(bench.known()) == 10
+
+
+def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_bench: MakeBench) -> None:
+    weight, decay = "distillation.global_knowledge.weight", "distillation.decay"
+    space = {
+        "name": "endless",
+        "parameters": {
+            weight: {"kind": "float", "low": 0.5, "high": 50.0},
+            decay: {"kind": "choice", "values": ["linear", "cosine"]},
+        },
+    }
+    first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
+    bench = make_bench(space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first})
+    bench.run()
+    trials = bench.known()
+    assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
+    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
+
+
+def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_bench: MakeBench) -> None:
+    first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
+    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first})
+    bench.run()
+    assert bench.states() == [TrialState.COMPLETE] * 2
+    bench.run(bench.engine(num_trials=4))
+    assert [trial.origin for number, trial in bench.known().items() if number >= 0] == [
+        "search.first[0]",
+        "search.first[1]",
+        "search.first[2]",
+        None,
+    ], "those that were left over come first when there are more trials"
 
 
 def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoaded, tmp_path: Path) -> None:
@@ -187,7 +240,7 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
     tried.add({"x": 0.1})
     tried.add({"x": 0.5})
     assert not tried.is_exhausted
-    assert tried.left() == [{"x": 0.7}]
+    assert tried.left({}) == [{"x": 0.7}]
     tried.add({"x": 0.7000000000000001})
     assert tried.is_exhausted
 
@@ -195,4 +248,4 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
 def test_what_lies_outside_the_space_does_not_exhaust_it() -> None:
     tried = Tried({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
     assert not tried.is_exhausted
-    assert tried.left() == [{"x": 2}]
+    assert tried.left({}) == [{"x": 2}]

@@ -104,6 +104,11 @@ class Ledger:
         """All trials on record, see ``known_trials``."""
         return known_trials(self._searched, self._controls)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a configuration waits for the next new trial."""
+        return bool(self._searched.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
+
     def has_origin(self, origin: str) -> bool:
         """Whether a configuration of that origin is on record, tried or waiting."""
         return any(trial.user_attrs.get(_ORIGIN) == origin for trial in self._searched.get_trials(deepcopy=False))
@@ -116,11 +121,11 @@ class Ledger:
             origin: where they come from, in words that no other configuration of the study has.
 
         Returns:
-            False when the same configuration has been tried already, or is waiting; nothing is enqueued then.
+            False when they are on record already, or nothing with these values is left; nothing is enqueued then.
         """
         trials = self._searched.get_trials(deepcopy=False)
-        is_waiting = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials)
-        if not values or is_waiting or self._tried.holds(values):
+        is_known = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials) or self._tried.holds(values)
+        if not values or is_known or self._tried.left(values) == []:
             return False
         self._searched.enqueue_trial({}, user_attrs={_ORIGIN: origin, _GIVEN: dict(values)})
         return True
@@ -175,12 +180,15 @@ class Ledger:
         trial_id = self._trial_id(number)
         trial = self._storage.get_trial(trial_id)
         first = int(trial.user_attrs.get(_REPEATS, 0))
+        given = trial.user_attrs.get(_GIVEN, {})
+        if given and self._tried.left(given) == []:
+            given = {}
         for attempt in range(first, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
-            chosen = self._propose(trial, index, attempt)
+            chosen = self._propose(trial, index, attempt, given)
             if not self._tried.holds(chosen):
                 break
         else:
-            chosen = self._any_left(trial, index) or chosen
+            chosen = self._any_left(trial, index, given) or chosen
         if attempt > first:
             # First of all: a session that is cut off here must come to the same values again.
             self._storage.set_trial_user_attr(trial_id, _REPEATS, attempt)
@@ -191,15 +199,16 @@ class Ledger:
         self._tried.add(chosen)
         return chosen
 
-    def _propose(self, trial: optuna.trial.FrozenTrial, index: int, attempt: int) -> dict[str, ParameterValue]:
+    def _propose(
+        self, trial: optuna.trial.FrozenTrial, index: int, attempt: int, given: Chosen
+    ) -> dict[str, ParameterValue]:
         is_random = attempt >= _SAMPLER_ATTEMPTS
         settings = RandomSettings(kind="random", seed=self._sampler.seed) if is_random else self._sampler
         self._searched.sampler = build_sampler(settings, index, attempt=attempt, has_conditions=self._has_conditions)
-        given = trial.user_attrs.get(_GIVEN, {}) if attempt == 0 else {}
         return propose(self._searched, trial, self._varied, given)
 
-    def _any_left(self, trial: optuna.trial.FrozenTrial, index: int) -> dict[str, ParameterValue] | None:
-        left = [values for values in self._tried.left() if trial.params.items() <= values.items()]
+    def _any_left(self, trial: optuna.trial.FrozenTrial, index: int, given: Chosen) -> dict[str, ParameterValue] | None:
+        left = self._tried.left({**given, **trial.params})
         if not left:
             return None
         random = np.random.default_rng(seed_of(self._sampler, index, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS))
