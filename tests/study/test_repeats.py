@@ -16,7 +16,7 @@ from distune.study.creation import create_study
 from distune.study.repeats import Tried, count_configurations, signature
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import MakeBench, MakeLoaded, Witness, take, tell
+from study.bench import SPACE, Bench, MakeBench, MakeLoaded, Witness, take, tell
 
 GRID: dict[str, Any] = {
     "name": "grid",
@@ -89,20 +89,45 @@ class Crash(BaseException):
     """Stands for a driver that is killed."""
 
 
-@pytest.mark.parametrize("after", range(4))
-def test_a_driver_killed_while_a_new_proposal_is_put_on_record_comes_to_the_same_one(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, after: int
+KILLED: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+    (GRID, SAMPLERS[0], 12),
+    (GRID, SAMPLERS[1], 12),
+    (SPACE, {"kind": "gp", "startup_trials": 2}, 3),
+    (SPACE, {"kind": "nsga2", "population_size": 3}, 6),
+]
+
+
+@pytest.mark.parametrize("which", range(len(KILLED)), ids=lambda which: str(KILLED[which][1]["kind"]))
+def test_a_driver_killed_while_a_proposal_is_put_on_record_comes_to_the_same_one(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    search = {"num_trials": 12, "scheduler": {"kind": "none"}}
-    whole = make_bench(space=GRID, training=SHORT, search=search)
+    space, sampler, num_trials = KILLED[which]
+    search = {"num_trials": num_trials, "sampler": sampler, "scheduler": {"kind": "none"}}
+    whole = make_bench(space=space, training=SHORT, search=search)
     whole.run()
     repeated = [trial.number for trial in whole.studies()[0].trials if "repeats_avoided" in trial.user_attrs]
-    assert repeated, "the test needs proposals that were dropped"
+    assert bool(repeated) == (space is GRID), "a proposal was dropped before the one that is put on record"
+    number = repeated[-1] if repeated else num_trials - 1
 
-    bench = make_bench(space=GRID, training=SHORT, search=search)
-    bench.trials = bench.trials.with_name("killed")
-    bench.run(stop_after_epochs=SHORT["epochs"] * (1 + repeated[-1]))
-    engine, calls = bench.engine(), itertools.count()
+    for after in range(4):
+        bench = make_bench(space=space, training=SHORT, search=search)
+        bench.trials = bench.trials.with_name(f"killed after {after}")
+        bench.run(stop_after_epochs=SHORT["epochs"] * (1 + number))
+        engine = bench.engine()
+        kill_writing(bench, monkeypatch, after)
+        with pytest.raises(Crash):
+            bench.run(engine)
+        monkeypatch.undo()
+        assert len(bench.known()[number].params) == max(0, after - 1 - bool(repeated)), "cut off where it should be"
+        bench.run()
+        assert {number: trial.params for number, trial in bench.known().items()} == {
+            number: trial.params for number, trial in whole.known().items()
+        }
+
+
+def kill_writing(bench: Bench, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """End the driver once it has written so many attributes and values of trials."""
+    calls = itertools.count()
     for name in ("set_trial_param", "set_trial_user_attr"):
         real = getattr(bench.storage, name)
 
@@ -112,13 +137,6 @@ def test_a_driver_killed_while_a_new_proposal_is_put_on_record_comes_to_the_same
             real(*arguments)
 
         monkeypatch.setattr(bench.storage, name, killed)
-    with pytest.raises(Crash):
-        bench.run(engine)
-    monkeypatch.undo()
-    bench.run()
-    assert {number: trial.params for number, trial in bench.known().items()} == {
-        number: trial.params for number, trial in whole.known().items()
-    }
 
 
 def test_a_configuration_that_failed_is_not_tried_again(make_bench: MakeBench) -> None:

@@ -22,7 +22,10 @@ from distune.study.samplers import build_sampler, distribution_of, seed_of
 from distune.study.setbacks import Setback
 
 _OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
-_ORIGIN, _GIVEN, _REPEATS = "origin", "given", "repeats_avoided"
+_ORIGIN, _GIVEN = "origin", "given"
+_PROPOSAL, _REPEATS = "proposal", "repeats_avoided"
+_DRAWN = ":relative_params:"
+"""In the names under which Optuna's samplers keep what they have drawn for a trial."""
 
 _SAMPLER_ATTEMPTS, _RANDOM_ATTEMPTS = 10, 100
 """So many proposals that repeat a known configuration are dropped: the sampler's own, then random ones."""
@@ -179,25 +182,37 @@ class Ledger:
         """Choose the values of a trial and put them on record, unless they repeat those of another trial."""
         trial_id = self._trial_id(number)
         trial = self._storage.get_trial(trial_id)
-        first = int(trial.user_attrs.get(_REPEATS, 0))
-        given = trial.user_attrs.get(_GIVEN, {})
-        if given and self._tried.left(given) == []:
-            given = {}
-        for attempt in range(first, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
-            chosen = self._propose(trial, index, attempt, given)
-            if not self._tried.holds(chosen):
-                break
-        else:
-            chosen = self._any_left(trial, index, given) or chosen
-        if attempt > first:
-            # First of all: a session that is cut off here must come to the same values again.
-            self._storage.set_trial_user_attr(trial_id, _REPEATS, attempt)
+        chosen: dict[str, ParameterValue] = trial.user_attrs.get(_PROPOSAL, {})
+        if not chosen or not all(self._varied[path].contains(value) for path, value in chosen.items()):
+            chosen, repeats = self._new_proposal(trial, index)
+            if repeats:
+                self._storage.set_trial_user_attr(trial_id, _REPEATS, repeats)
+            # As a whole and before its values: what a session that is cut off in between has begun, the next one ends.
+            self._storage.set_trial_user_attr(trial_id, _PROPOSAL, chosen)
         for path, value in chosen.items():
             if path not in trial.params:
                 distribution = distribution_of(self._varied[path])
                 self._storage.set_trial_param(trial_id, path, distribution.to_internal_repr(value), distribution)
         self._tried.add(chosen)
         return chosen
+
+    def _new_proposal(self, trial: optuna.trial.FrozenTrial, index: int) -> tuple[dict[str, ParameterValue], int]:
+        """Values that no other trial has, and how many proposals were dropped for them."""
+        self._forget_drawn(trial)
+        given = trial.user_attrs.get(_GIVEN, {})
+        if given and self._tried.left(given) == []:
+            given = {}
+        for attempt in range(_SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
+            chosen = self._propose(trial, index, attempt, given)
+            if not self._tried.holds(chosen):
+                return chosen, attempt
+        return self._any_left(trial, index, given) or chosen, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS
+
+    def _forget_drawn(self, trial: optuna.trial.FrozenTrial) -> None:
+        """GP keeps away from what is on record as drawn for running trials: here, for this one before a session ended."""
+        for name in trial.system_attrs:
+            if _DRAWN in name:
+                self._storage.set_trial_system_attr(self._trial_id(trial.number), name, "")
 
     def _propose(
         self, trial: optuna.trial.FrozenTrial, index: int, attempt: int, given: Chosen
