@@ -106,3 +106,17 @@ def test_a_sampler_whose_package_is_missing(distune: Distune, tmp_path: Path, mo
         assert answer.status == 2
         assert "search.sampler.kind = gp needs the package no_such_package" in answer.err
     assert not (tmp_path / "home").exists()
+
+
+def test_a_study_cannot_go_on_under_a_sampler_whose_package_is_missing(
+    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = ("--fix", "distillation.decay=linear")
+    assert distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one", *fixed).status == 0
+    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"gp": "no_such_package"})
+    folder = tmp_path / "home" / "studies" / "one"
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    answer = distune("resume", "one", "--trials", "4", "--set", "search.sampler={kind: gp}")
+    assert answer.status == 2
+    assert "search.sampler.kind = gp needs the package no_such_package" in answer.err
+    assert {path: path.read_bytes() for path in before} == before, "nothing has been put on record"

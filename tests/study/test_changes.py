@@ -11,7 +11,7 @@ import pytest
 from distune.config.home import Home
 from distune.config.paths import merge
 from distune.config.yaml import read_yaml, write_yaml
-from distune.errors import StudyError
+from distune.errors import ResourceError, StudyError
 from distune.records import ParameterValue
 from distune.study.changes import compare, describe_changes
 from distune.study.creation import create_study
@@ -152,6 +152,15 @@ def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> No
     (line,) = study.changes_file.read_text().splitlines()
     assert json.loads(line)["changes"][0]["path"] == "search.controls"
     assert revise(study, study.load()) == [], "what was accepted is on record"
+
+
+def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"nsga2": "no_such_package"})
+    edit(study.experiment_file, {"search": {"sampler": {"kind": "nsga2"}}})
+    record = study.record_file.read_bytes()
+    with pytest.raises(ResourceError, match="needs the package no_such_package"):
+        run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert study.record_file.read_bytes() == record
 
 
 def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ GRID: dict[str, Any] = {
     },
 }
 SHORT = {"epochs": 2}
-SAMPLERS = [{"kind": "tpe", "startup_trials": 3}, {"kind": "random"}]
+SAMPLERS: list[dict[str, Any]] = [{"kind": "tpe", "startup_trials": 3}, {"kind": "random"}]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: str(sampler["kind"]))

@@ -209,7 +209,7 @@ class Ledger:
         return self._any_left(trial, index, given) or chosen, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS
 
     def _forget_drawn(self, trial: optuna.trial.FrozenTrial) -> None:
-        """GP keeps away from what is on record as drawn for running trials: here, for this one before a session ended."""
+        """GP keeps away from what was drawn for running trials: for this one, by a session that was cut off."""
         for name in trial.system_attrs:
             if _DRAWN in name:
                 self._storage.set_trial_system_attr(self._trial_id(trial.number), name, "")
