@@ -127,6 +127,14 @@ def test_a_range_that_a_sampler_could_not_follow_is_refused(make_loaded: MakeLoa
     assert "tpe would keep to the former range" in (change.refusal or "")
 
 
+def test_another_name_of_the_space_is_refused_when_the_space_stays(make_loaded: MakeLoaded) -> None:
+    (change,) = compare(make_loaded(), make_loaded(search={"space": "prototypes"}), TRIED)
+    assert (change.path, change.refusal) == ("search.space", "the study keeps to its own space.yaml: edit that")
+    wider = space(weight={"kind": "float", "low": 0.1, "high": 50.0, "log": True})
+    changes = compare(make_loaded(), make_loaded(space=wider, search={"space": "wider.yaml"}), TRIED)
+    assert [(change.path, change.refusal) for change in changes] == [("search.space", None), (f"space: {WEIGHT}", None)]
+
+
 @pytest.fixture
 def study(tmp_path: Path, make_loaded: MakeLoaded) -> StudyFolder:
     loaded = make_loaded(training={"epochs": 1}, search={"num_trials": 2, "scheduler": {"kind": "none"}})
@@ -170,6 +178,12 @@ def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_pat
     run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=4)
     assert [20.0 <= float(spec.params[WEIGHT] or 0) <= 90.0 for spec in witness.specs] == [True, True]
     assert "0.5 to 50, log" in witness.messages[1]
+    for kind in ("gp", "nsga2"):
+        edit(study.experiment_file, {"search": {"sampler": {"kind": kind}}})
+        with pytest.raises(StudyError, match=f"range of {WEIGHT} has changed: {kind} would draw it at random"):
+            revise(study, study.load())
+    edit(study.experiment_file, {"search": {"sampler": {"kind": "random"}}})
+    assert [change.path for change in revise(study, study.load())] == ["search.sampler"]
     status = read_study(Home(tmp_path / "home"), "one")
     assert status.state == "finished"
     assert len(status.trials) == 5
