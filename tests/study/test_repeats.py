@@ -171,6 +171,19 @@ def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> N
     assert len(bench.known()) == 5, "a later session enqueues nothing again"
 
 
+def test_a_configuration_to_try_first_is_known_by_its_values(make_bench: MakeBench, make_loaded: MakeLoaded) -> None:
+    linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
+    search = {"num_trials": 2, "defaults_first": False}
+    bench = make_bench(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    bench.run()
+    changed = {**search, "num_trials": 4, "first": [cosine, constant]}
+    bench.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
+    bench.run()
+    assert [trial.origin for number, trial in bench.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert bench.known()[2].params["distillation.decay"] == "constant"
+    assert bench.witness.messages == []
+
+
 def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_bench: MakeBench) -> None:
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]

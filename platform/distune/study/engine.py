@@ -87,9 +87,8 @@ class StudyEngine:
         for trial in started:
             if trial.number >= 0:
                 self._scheduler.restore(trial_key(trial.number), trial.scores)
-        self._first = deque(
-            each for each in first_configurations(experiment, loaded.varied) if not ledger.has_origin(each[0])
-        )
+        first = first_configurations(experiment, loaded.varied)
+        self._first = deque(each for each in first if not ledger.has_been_given(*each[:2]))
 
     @property
     def in_flight(self) -> tuple[str, ...]:

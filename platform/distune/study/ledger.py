@@ -16,6 +16,7 @@ from distune.config.conditions import Chosen
 from distune.config.search import RandomSettings, SamplerSettings
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
+from distune.study.defaults import OWN_VALUES
 from distune.study.proposals import is_complete, propose
 from distune.study.repeats import Tried
 from distune.study.samplers import build_sampler, distribution_of, seed_of
@@ -112,16 +113,23 @@ class Ledger:
         """Whether a configuration waits for the next new trial."""
         return bool(self._searched.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
 
-    def has_origin(self, origin: str) -> bool:
-        """Whether a configuration of that origin is on record, tried or waiting."""
-        return any(trial.user_attrs.get(_ORIGIN) == origin for trial in self._searched.get_trials(deepcopy=False))
+    def has_been_given(self, origin: str, values: Chosen) -> bool:
+        """Whether a configuration to be tried first is on record, tried or waiting.
+
+        The experiment's own values are tried once, even where the space has let them be others since. Another one is
+        known by its values: its place in the settings may have been another, and hold other ones now.
+        """
+        attributes = [trial.user_attrs for trial in self._searched.get_trials(deepcopy=False)]
+        if origin == OWN_VALUES:
+            return any(each.get(_ORIGIN) == origin for each in attributes)
+        return any(each.get(_GIVEN) == dict(values) for each in attributes)
 
     def enqueue(self, values: Chosen, origin: str) -> bool:
         """Let the next new trial have these values; what is missing is chosen by the sampler.
 
         Args:
             values: path to value.
-            origin: where they come from, in words that no other configuration of the study has.
+            origin: where they come from, in words.
 
         Returns:
             False when they are on record already, or nothing with these values is left; nothing is enqueued then.
