@@ -23,6 +23,7 @@ EXPERIMENT: dict[str, Any] = {
 }
 SELECTOR, ALPHA = "distillation.prototypes.selector", "distillation.prototypes.alpha"
 UNIQUE, DECAY = "distillation.prototypes.unique", "distillation.decay"
+DENSITY = "distillation.prototypes.density_quantile"
 SPACE: dict[str, Any] = {
     ALPHA: {"kind": "float", "low": 0.1, "high": 100.0, "log": True, "when": {SELECTOR: ["pursuit", "orthogonal"]}},
     UNIQUE: {"kind": "choice", "values": [True, False], "when": {SELECTOR: "pursuit"}},
@@ -176,11 +177,13 @@ def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
         ({SELECTOR: "kmeans", ALPHA: 2.0}, "only acts when distillation.prototypes.selector is pursuit or orthogonal"),
         ({ALPHA: 2.0}, "say that too"),
         ({DECAY: "linear"}, "does not vary"),
+        ({DENSITY: 0.1}, "density_quantile = 0.1 is not in the space"),
     ],
 )
 def test_configurations_to_try_first_are_checked(first: dict[str, ParameterValue], expected: str) -> None:
-    assert expected in problem(SPACE, search={"first": [first]})
-    loaded(SPACE, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0}]})
+    steps = {**SPACE, DENSITY: {"kind": "float", "low": 0.0, "high": 0.7, "step": 0.2}}
+    assert expected in problem(steps, search={"first": [first]})
+    loaded(steps, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0, DENSITY: 0.1 + 0.2 + 0.3}]})
 
 
 @pytest.mark.parametrize(
