@@ -134,6 +134,18 @@ def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
         trial_experiment(fixed.experiment, values)
 
 
+def test_what_waits_for_another_value_of_a_fixed_child_is_idle() -> None:
+    space = {
+        **SPACE,
+        DENSITY: {"kind": "float", "low": 0.0, "high": 0.8, "when": {UNIQUE: True}},
+        DECAY: {"kind": "choice", "values": ["linear", "cosine"], "when": {UNIQUE: [True, False]}},
+    }
+    fixed = loaded(space, search={"fixed": {UNIQUE: False}})
+    assert fixed.idle == {DENSITY: f"{UNIQUE} is false"}
+    assert fixed.varied[DECAY].when == {UNIQUE: [False]}
+    assert from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict()) == fixed
+
+
 def test_a_resolved_space_loads_to_itself() -> None:
     fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {ALPHA: 3.0}})
     again = from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict())
