@@ -175,6 +175,8 @@ def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
         },
     }
     assert "global_threshold = 2 must be less than 1 when filter.weight is quantile" in problem(quantile)
+    quantile["distillation.filter.global_threshold"]["when"] = {"distillation.filter.weight": ["gaussian", "quantile"]}
+    assert "must be less than 1 when filter.weight is quantile" in problem(quantile), "the second of its values as well"
     quantile["distillation.filter.global_threshold"]["when"] = {"distillation.filter.weight": "gaussian"}
     loaded(quantile)
     assert "alpha = 3 has no effect with selector kmeans" in problem(

@@ -66,6 +66,14 @@ def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | N
     return _satisfy(parameters, dict(parameters[path].when), {})
 
 
+def examples(parameters: _Parameters, path: str) -> list[dict[str, ParameterValue]]:
+    """As ``example``, one for each value that a condition names and that the others allow."""
+    when = parameters[path].when
+    each = [{**when, parent: value} for parent, wanted in when.items() for value in _values(wanted)]
+    found = [_satisfy(parameters, conditions, {}) for conditions in each or [{}]]
+    return [values for values in found if values is not None]
+
+
 def configurations(parameters: _Parameters) -> Iterator[dict[str, ParameterValue]]:
     """All configurations of a resolved space whose parameters all have a grid, one after the other."""
     return _extend({}, list(parameters), parameters)
