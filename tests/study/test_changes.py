@@ -11,7 +11,7 @@ import pytest
 from distune.config.home import Home
 from distune.config.paths import merge
 from distune.config.yaml import read_yaml, write_yaml
-from distune.errors import ResourceError, StudyError
+from distune.errors import ConfigError, ResourceError, StudyError
 from distune.records import ParameterValue
 from distune.study.changes import compare, describe_changes
 from distune.study.creation import create_study
@@ -187,6 +187,20 @@ def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_pat
     status = read_study(Home(tmp_path / "home"), "one")
     assert status.state == "finished"
     assert len(status.trials) == 5
+
+
+def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: StudyFolder) -> None:
+    edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
+    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
+    with pytest.raises(
+        ConfigError, match=r"first\[0\]: .* = 40\.0 +is not in the space; .* can be taken out of search\.f"
+    ):
+        study.load()
+    edit(study.experiment_file, {"search": {"first": []}})
+    witness = Witness()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=3)
+    assert len(witness.specs) == 1
 
 
 def test_a_study_of_an_earlier_version_has_no_record_and_goes_on(study: StudyFolder) -> None:
