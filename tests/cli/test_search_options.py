@@ -41,7 +41,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert answer.status == 0, answer.err
     assert "plan: 3 trials and 1 control(s) of 2 epochs, none stopped early; about 8 epochs of at most 8" in answer.out
     assert "plan: the space has 3 configurations, none is trained twice" in answer.out
-    assert "plan: the first 10 trials are random for tpe: all 3 of this study" in answer.out
+    assert "proposes at random until 10 trials have finished or been stopped: in all 3 of this study" in answer.out
     assert "varies: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
     assert "varies: student" not in answer.out
     assert "disk: about " in answer.out
