@@ -41,7 +41,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert answer.status == 0, answer.err
     assert "plan: 3 trials and 1 control(s) of 2 epochs, none stopped early; about 8 epochs of at most 8" in answer.out
     assert "plan: the space has 3 configurations, none is trained twice" in answer.out
-    assert "plan: the first 10 trials are random for tpe: all 3 of this study" in answer.out
+    assert "proposes at random until 10 trials have finished or been stopped: in all 3 of this study" in answer.out
     assert "varies: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
     assert "varies: student" not in answer.out
     assert "disk: about " in answer.out
@@ -50,6 +50,9 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
     idle = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
     assert "never acts: distillation.start_epoch  distillation.decay is linear" in idle.out
+    first = "search.first=[{distillation.decay: linear}, {distillation.decay: cosine}]"
+    many = distune("validate", str(tmp_path / "mine.yaml"), "--set", first, "--set", "search.num_trials=2")
+    assert "warning: 3 configurations are to be tried first, 1 more than search.num_trials = 2" in many.out
     wrong = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.dekay=linear")
     assert wrong.status == 2
     assert 'did you mean "distillation.decay"?' in wrong.err
@@ -103,3 +106,17 @@ def test_a_sampler_whose_package_is_missing(distune: Distune, tmp_path: Path, mo
         assert answer.status == 2
         assert "search.sampler.kind = gp needs the package no_such_package" in answer.err
     assert not (tmp_path / "home").exists()
+
+
+def test_a_study_cannot_go_on_under_a_sampler_whose_package_is_missing(
+    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = ("--fix", "distillation.decay=linear")
+    assert distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one", *fixed).status == 0
+    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"gp": "no_such_package"})
+    folder = tmp_path / "home" / "studies" / "one"
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    answer = distune("resume", "one", "--trials", "4", "--set", "search.sampler={kind: gp}")
+    assert answer.status == 2
+    assert "search.sampler.kind = gp needs the package no_such_package" in answer.err
+    assert {path: path.read_bytes() for path in before} == before, "nothing has been put on record"

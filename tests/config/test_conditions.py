@@ -23,6 +23,7 @@ EXPERIMENT: dict[str, Any] = {
 }
 SELECTOR, ALPHA = "distillation.prototypes.selector", "distillation.prototypes.alpha"
 UNIQUE, DECAY = "distillation.prototypes.unique", "distillation.decay"
+DENSITY = "distillation.prototypes.density_quantile"
 SPACE: dict[str, Any] = {
     ALPHA: {"kind": "float", "low": 0.1, "high": 100.0, "log": True, "when": {SELECTOR: ["pursuit", "orthogonal"]}},
     UNIQUE: {"kind": "choice", "values": [True, False], "when": {SELECTOR: "pursuit"}},
@@ -133,6 +134,18 @@ def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
         trial_experiment(fixed.experiment, values)
 
 
+def test_what_waits_for_another_value_of_a_fixed_child_is_idle() -> None:
+    space = {
+        **SPACE,
+        DENSITY: {"kind": "float", "low": 0.0, "high": 0.8, "when": {UNIQUE: True}},
+        DECAY: {"kind": "choice", "values": ["linear", "cosine"], "when": {UNIQUE: [True, False]}},
+    }
+    fixed = loaded(space, search={"fixed": {UNIQUE: False}})
+    assert fixed.idle == {DENSITY: f"{UNIQUE} is false"}
+    assert fixed.varied[DECAY].when == {UNIQUE: [False]}
+    assert from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict()) == fixed
+
+
 def test_a_resolved_space_loads_to_itself() -> None:
     fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {ALPHA: 3.0}})
     again = from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict())
@@ -162,6 +175,8 @@ def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
         },
     }
     assert "global_threshold = 2 must be less than 1 when filter.weight is quantile" in problem(quantile)
+    quantile["distillation.filter.global_threshold"]["when"] = {"distillation.filter.weight": ["gaussian", "quantile"]}
+    assert "must be less than 1 when filter.weight is quantile" in problem(quantile), "the second of its values as well"
     quantile["distillation.filter.global_threshold"]["when"] = {"distillation.filter.weight": "gaussian"}
     loaded(quantile)
     assert "alpha = 3 has no effect with selector kmeans" in problem(
@@ -176,11 +191,13 @@ def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
         ({SELECTOR: "kmeans", ALPHA: 2.0}, "only acts when distillation.prototypes.selector is pursuit or orthogonal"),
         ({ALPHA: 2.0}, "say that too"),
         ({DECAY: "linear"}, "does not vary"),
+        ({DENSITY: 0.1}, "density_quantile = 0.1 is not in the space"),
     ],
 )
 def test_configurations_to_try_first_are_checked(first: dict[str, ParameterValue], expected: str) -> None:
-    assert expected in problem(SPACE, search={"first": [first]})
-    loaded(SPACE, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0}]})
+    steps = {**SPACE, DENSITY: {"kind": "float", "low": 0.0, "high": 0.7, "step": 0.2}}
+    assert expected in problem(steps, search={"first": [first]})
+    loaded(steps, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0, DENSITY: 0.1 + 0.2 + 0.3}]})
 
 
 @pytest.mark.parametrize(

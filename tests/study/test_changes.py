@@ -11,7 +11,7 @@ import pytest
 from distune.config.home import Home
 from distune.config.paths import merge
 from distune.config.yaml import read_yaml, write_yaml
-from distune.errors import StudyError
+from distune.errors import ConfigError, ResourceError, StudyError
 from distune.records import ParameterValue
 from distune.study.changes import compare, describe_changes
 from distune.study.creation import create_study
@@ -127,6 +127,14 @@ def test_a_range_that_a_sampler_could_not_follow_is_refused(make_loaded: MakeLoa
     assert "tpe would keep to the former range" in (change.refusal or "")
 
 
+def test_another_name_of_the_space_is_refused_when_the_space_stays(make_loaded: MakeLoaded) -> None:
+    (change,) = compare(make_loaded(), make_loaded(search={"space": "prototypes"}), TRIED)
+    assert (change.path, change.refusal) == ("search.space", "the study keeps to its own space.yaml: edit that")
+    wider = space(weight={"kind": "float", "low": 0.1, "high": 50.0, "log": True})
+    changes = compare(make_loaded(), make_loaded(space=wider, search={"space": "wider.yaml"}), TRIED)
+    assert [(change.path, change.refusal) for change in changes] == [("search.space", None), (f"space: {WEIGHT}", None)]
+
+
 @pytest.fixture
 def study(tmp_path: Path, make_loaded: MakeLoaded) -> StudyFolder:
     loaded = make_loaded(training={"epochs": 1}, search={"num_trials": 2, "scheduler": {"kind": "none"}})
@@ -154,6 +162,15 @@ def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> No
     assert revise(study, study.load()) == [], "what was accepted is on record"
 
 
+def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"nsga2": "no_such_package"})
+    edit(study.experiment_file, {"search": {"sampler": {"kind": "nsga2"}}})
+    record = study.record_file.read_bytes()
+    with pytest.raises(ResourceError, match="needs the package no_such_package"):
+        run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    assert study.record_file.read_bytes() == record
+
+
 def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_path: Path) -> None:
     run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"low": 20.0, "high": 90.0}}})
@@ -161,9 +178,29 @@ def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_pat
     run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=4)
     assert [20.0 <= float(spec.params[WEIGHT] or 0) <= 90.0 for spec in witness.specs] == [True, True]
     assert "0.5 to 50, log" in witness.messages[1]
+    for kind in ("gp", "nsga2"):
+        edit(study.experiment_file, {"search": {"sampler": {"kind": kind}}})
+        with pytest.raises(StudyError, match=f"range of {WEIGHT} has changed: {kind} would draw it at random"):
+            revise(study, study.load())
+    edit(study.experiment_file, {"search": {"sampler": {"kind": "random"}}})
+    assert [change.path for change in revise(study, study.load())] == ["search.sampler"]
     status = read_study(Home(tmp_path / "home"), "one")
     assert status.state == "finished"
     assert len(status.trials) == 5
+
+
+def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: StudyFolder) -> None:
+    edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
+    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
+    with pytest.raises(
+        ConfigError, match=r"first\[0\]: .* = 40\.0 +is not in the space; .* can be taken out of search\.f"
+    ):
+        study.load()
+    edit(study.experiment_file, {"search": {"first": []}})
+    witness = Witness()
+    run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=3)
+    assert len(witness.specs) == 1
 
 
 def test_a_study_of_an_earlier_version_has_no_record_and_goes_on(study: StudyFolder) -> None:

@@ -16,7 +16,7 @@ from distune.study.creation import create_study
 from distune.study.repeats import Tried, count_configurations, signature
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import MakeBench, MakeLoaded, Witness, take, tell
+from study.bench import SPACE, Bench, MakeBench, MakeLoaded, Witness, take, tell
 
 GRID: dict[str, Any] = {
     "name": "grid",
@@ -31,7 +31,7 @@ GRID: dict[str, Any] = {
     },
 }
 SHORT = {"epochs": 2}
-SAMPLERS = [{"kind": "tpe", "startup_trials": 3}, {"kind": "random"}]
+SAMPLERS: list[dict[str, Any]] = [{"kind": "tpe", "startup_trials": 3}, {"kind": "random"}]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: str(sampler["kind"]))
@@ -89,20 +89,45 @@ class Crash(BaseException):
     """Stands for a driver that is killed."""
 
 
-@pytest.mark.parametrize("after", range(4))
-def test_a_driver_killed_while_a_new_proposal_is_put_on_record_comes_to_the_same_one(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, after: int
+KILLED: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+    (GRID, SAMPLERS[0], 12),
+    (GRID, SAMPLERS[1], 12),
+    (SPACE, {"kind": "gp", "startup_trials": 2}, 3),
+    (SPACE, {"kind": "nsga2", "population_size": 3}, 6),
+]
+
+
+@pytest.mark.parametrize("which", range(len(KILLED)), ids=lambda which: str(KILLED[which][1]["kind"]))
+def test_a_driver_killed_while_a_proposal_is_put_on_record_comes_to_the_same_one(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    search = {"num_trials": 12, "scheduler": {"kind": "none"}}
-    whole = make_bench(space=GRID, training=SHORT, search=search)
+    space, sampler, num_trials = KILLED[which]
+    search = {"num_trials": num_trials, "sampler": sampler, "scheduler": {"kind": "none"}}
+    whole = make_bench(space=space, training=SHORT, search=search)
     whole.run()
     repeated = [trial.number for trial in whole.studies()[0].trials if "repeats_avoided" in trial.user_attrs]
-    assert repeated, "the test needs proposals that were dropped"
+    assert bool(repeated) == (space is GRID), "a proposal was dropped before the one that is put on record"
+    number = repeated[-1] if repeated else num_trials - 1
 
-    bench = make_bench(space=GRID, training=SHORT, search=search)
-    bench.trials = bench.trials.with_name("killed")
-    bench.run(stop_after_epochs=SHORT["epochs"] * (1 + repeated[-1]))
-    engine, calls = bench.engine(), itertools.count()
+    for after in range(4):
+        bench = make_bench(space=space, training=SHORT, search=search)
+        bench.trials = bench.trials.with_name(f"killed after {after}")
+        bench.run(stop_after_epochs=SHORT["epochs"] * (1 + number))
+        engine = bench.engine()
+        kill_writing(bench, monkeypatch, after)
+        with pytest.raises(Crash):
+            bench.run(engine)
+        monkeypatch.undo()
+        assert len(bench.known()[number].params) == max(0, after - 1 - bool(repeated)), "cut off where it should be"
+        bench.run()
+        assert {number: trial.params for number, trial in bench.known().items()} == {
+            number: trial.params for number, trial in whole.known().items()
+        }
+
+
+def kill_writing(bench: Bench, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """End the driver once it has written so many attributes and values of trials."""
+    calls = itertools.count()
     for name in ("set_trial_param", "set_trial_user_attr"):
         real = getattr(bench.storage, name)
 
@@ -112,13 +137,6 @@ def test_a_driver_killed_while_a_new_proposal_is_put_on_record_comes_to_the_same
             real(*arguments)
 
         monkeypatch.setattr(bench.storage, name, killed)
-    with pytest.raises(Crash):
-        bench.run(engine)
-    monkeypatch.undo()
-    bench.run()
-    assert {number: trial.params for number, trial in bench.known().items()} == {
-        number: trial.params for number, trial in whole.known().items()
-    }
 
 
 def test_a_configuration_that_failed_is_not_tried_again(make_bench: MakeBench) -> None:
@@ -144,12 +162,78 @@ def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> N
     assert own.params["distillation.prototypes.selector"] == "pursuit"
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
-    assert bench.witness.messages == ["search.first[2]: this configuration is on record already"]
+    take(engine)
+    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
     origins = {number: trial.origin for number, trial in bench.known().items() if number >= 0}
-    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]"}
+    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
     tell(bench, engine, own, 1, 1.0)
     assert bench.engine() is not None
-    assert len(bench.known()) == 4, "a later session enqueues nothing again"
+    assert len(bench.known()) == 5, "a later session enqueues nothing again"
+
+
+def test_a_configuration_to_try_first_is_known_by_its_values(make_bench: MakeBench, make_loaded: MakeLoaded) -> None:
+    linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
+    search = {"num_trials": 2, "defaults_first": False}
+    bench = make_bench(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    bench.run()
+    changed = {**search, "num_trials": 4, "first": [cosine, constant]}
+    bench.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
+    bench.run()
+    assert [trial.origin for number, trial in bench.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert bench.known()[2].params["distillation.decay"] == "constant"
+    assert bench.witness.messages == []
+
+
+def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_bench: MakeBench) -> None:
+    given = {"distillation.prototypes.selector": "kmeans"}
+    whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
+    bench = make_bench(
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+    )
+    bench.run()
+    assert bench.known()[2].origin == "search.first[2]"
+    assert bench.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
+
+    whole.append({**given, "distillation.decay": "constant"})
+    bench = make_bench(
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+    )
+    bench.trials = bench.trials.with_name("none")
+    bench.run()
+    assert bench.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert len(bench.known()) == 10
+
+
+def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_bench: MakeBench) -> None:
+    weight, decay = "distillation.global_knowledge.weight", "distillation.decay"
+    space = {
+        "name": "endless",
+        "parameters": {
+            weight: {"kind": "float", "low": 0.5, "high": 50.0},
+            decay: {"kind": "choice", "values": ["linear", "cosine"]},
+        },
+    }
+    first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
+    bench = make_bench(space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first})
+    bench.run()
+    trials = bench.known()
+    assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
+    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
+
+
+def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_bench: MakeBench) -> None:
+    first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
+    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first})
+    bench.run()
+    assert bench.states() == [TrialState.COMPLETE] * 2
+    bench.run(bench.engine(num_trials=4))
+    assert [trial.origin for number, trial in bench.known().items() if number >= 0] == [
+        "search.first[0]",
+        "search.first[1]",
+        "search.first[2]",
+        None,
+    ], "those that were left over come first when there are more trials"
 
 
 def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoaded, tmp_path: Path) -> None:
@@ -187,7 +271,7 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
     tried.add({"x": 0.1})
     tried.add({"x": 0.5})
     assert not tried.is_exhausted
-    assert tried.left() == [{"x": 0.7}]
+    assert tried.left({}) == [{"x": 0.7}]
     tried.add({"x": 0.7000000000000001})
     assert tried.is_exhausted
 
@@ -195,4 +279,4 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
 def test_what_lies_outside_the_space_does_not_exhaust_it() -> None:
     tried = Tried({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
     assert not tried.is_exhausted
-    assert tried.left() == [{"x": 2}]
+    assert tried.left({}) == [{"x": 2}]

@@ -98,6 +98,22 @@ def test_a_sampler_that_models_goes_where_the_good_values_are(which: int) -> Non
         assert fmean(values[8:]) > fmean(values[:4])
 
 
+@pytest.mark.parametrize("which", [5, 6], ids=["cmaes", "nsga2"])
+def test_trials_whose_values_are_given_are_learnt_from_as_well(which: int) -> None:
+    settings, parameters = SETTINGS[which]
+    study = optuna.create_study(direction="maximize")
+    for index, given in enumerate(undisturbed(which)[:4]):
+        study.sampler = build_sampler(settings, index)
+        trial = study.ask()
+        assert propose(study, study.trials[-1], parameters, given) == given
+        for path, value in given.items():
+            distribution = distribution_of(parameters[path])
+            study._storage.set_trial_param(trial._trial_id, path, distribution.to_internal_repr(value), distribution)
+        study.tell(trial, float(index))
+    generations = [name for trial in study.trials for name in trial.system_attrs if name.endswith(":generation")]
+    assert len(generations) == (3 if settings.kind == "cmaes" else 4), "CMA-ES needs one trial to know the space by"
+
+
 def test_another_seed_gives_another_study() -> None:
     settings = TpeSettings(kind="tpe", startup_trials=3, seed=1)
     assert undisturbed(0) != studies(settings, PARAMETERS, num_sessions=1)
@@ -180,3 +196,21 @@ def test_own_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -
         "distillation.prototypes.per_class": 10,
         "distillation.decay": "linear",
     }
+
+
+def test_a_setting_that_only_a_fixed_kind_has_is_left_to_the_sampler(make_loaded: MakeLoaded) -> None:
+    source = "distillation.prototypes.source"
+    space = {
+        "name": "swept",
+        "parameters": {
+            f"{source}.kind": {"kind": "choice", "values": ["harvest", "sweep"]},
+            f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "sweep"}},
+            "distillation.decay": {"kind": "choice", "values": ["linear", "cosine"]},
+        },
+    }
+    loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "sweep"}})
+    values, messages = default_values(loaded.experiment, loaded.varied)
+    assert values == {"distillation.decay": "linear"}
+    assert messages == [
+        f"{source}.max_images has no value of the experiment's own; the sampler chooses its first value"
+    ]

@@ -74,6 +74,23 @@ def test_equal_spaces_are_taken_whole(make_loaded: MakeLoaded) -> None:
     assert "3 of its 3 best finished trials lie within" in found.lines[-1]
 
 
+def test_what_the_source_had_fixed_is_taken_over(make_loaded: MakeLoaded) -> None:
+    source = StudyStatus(
+        study="first",
+        state="finished",
+        metric=METRIC,
+        trials=[trial(0, 10.0, weight=1.0, temperature=2.0)],
+    )
+    fixed = make_loaded(search={"fixed": {DECAY: "cosine", PER_CLASS: 4}})
+    found = warm_start(source, fixed, make_loaded(), top=1)
+    assert found.configurations == [{WEIGHT: 1.0, TEMPERATURE: 2.0, PER_CLASS: 4, DECAY: "cosine"}]
+    assert f"warm start: {DECAY} was fixed, cosine is taken over" in found.lines
+    assert "(1 of its 1 best finished trials lie within the space)" in found.lines[-1]
+    outside = warm_start(source, fixed, make_loaded(space=narrower()), top=1)
+    assert outside.configurations == [{WEIGHT: 1.0, PER_CLASS: 4}]
+    assert f"warm start: {DECAY} is new, the sampler chooses it" in outside.lines
+
+
 def test_another_metric_is_named(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(search={"metric": "AP50"}), top=5)
     assert "are those by search/AP, this study maximises search/AP50" in found.lines[1]

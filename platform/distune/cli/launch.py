@@ -136,6 +136,7 @@ def resume(
     loaded = load(
         folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
     )
+    check_sampler(loaded.experiment.search.sampler)
     with folder.lock():
         changes = revise(folder, loaded)
     for line in describe_changes(changes):

@@ -41,6 +41,12 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
         )
     if plan.num_configurations is not None:
         lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
+    num_first = search.defaults_first + len(search.first)
+    if num_first > search.num_trials:
+        lines.append(
+            f"warning: {num_first} configurations are to be tried first, {num_first - search.num_trials} more than "
+            f"search.num_trials = {search.num_trials}: the last ones wait for distune resume NAME --trials N"
+        )
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
     if "latency_ms" in search.costs and 0 < resources.gpus_per_trial < 1:
         lines.append("plan: trials share a GPU, so each one's latency holds what the others do: give them whole ones")

@@ -50,7 +50,10 @@ def resolve(parameters: _Parameters, decided: Chosen) -> tuple[dict[str, Paramet
             if parent in idle:
                 idle[path] = f"{parent} does not act"
             elif parent not in decided:
-                when[parent] = wanted
+                possible = [value for value in _values(wanted) if parameters[parent].contains(value)]
+                when[parent] = wanted if len(possible) == len(_values(wanted)) else possible
+                if not possible:
+                    idle[path] = f"{parent} is {_show(parameters[parent].extremes[0])}"
             elif not any(_equal(decided[parent], value) for value in _values(wanted)):
                 idle[path] = f"{parent} is {_show(decided[parent])}"
         if path not in idle:
@@ -61,6 +64,14 @@ def resolve(parameters: _Parameters, decided: Chosen) -> tuple[dict[str, Paramet
 def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | None:
     """Values of other parameters with which a parameter acts; empty without conditions, None when there are none."""
     return _satisfy(parameters, dict(parameters[path].when), {})
+
+
+def examples(parameters: _Parameters, path: str) -> list[dict[str, ParameterValue]]:
+    """As ``example``, one for each value that a condition names and that the others allow."""
+    when = parameters[path].when
+    each = [{**when, parent: value} for parent, wanted in when.items() for value in _values(wanted)]
+    found = [_satisfy(parameters, conditions, {}) for conditions in each or [{}]]
+    return [values for values in found if values is not None]
 
 
 def configurations(parameters: _Parameters) -> Iterator[dict[str, ParameterValue]]:
@@ -115,6 +126,8 @@ def _parent_problems(
     parameters: _Parameters,
     setting: Callable[[str], Any],
 ) -> list[str]:
+    if parent in parameters and len(parameters[parent].extremes) == 1:
+        return [] if wanted else [f"{parent} names no value"]  # fixed: what waits for another value never acts
     if parent in parameters:
         impossible = [value for value in wanted if not parameters[parent].contains(value)]
         lines = [f"{parent} is {_show(value)} can never hold: the space does not offer it" for value in impossible]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distune.config.conditions import acts, condition_problems, describe_condition, example, resolve
+from distune.config.conditions import acts, condition_problems, describe_condition, examples, resolve
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, leaf_paths, with_paths
 from distune.config.problems import describe, suggest
@@ -40,7 +40,8 @@ def fit_problems(*, experiment: Experiment, space: SearchSpace, decided: Mapping
     if not problems:
         varied = resolve(space.parameters, decided)[0]
         for path, parameter in varied.items():
-            problems += _parameter_problems(experiment, path, parameter, example(varied, path) or {})
+            for around in examples(varied, path):
+                problems += _parameter_problems(experiment, path, parameter, around)
         problems += [
             f"search.first[{index}]: {line}"
             for index, given in enumerate(experiment.search.first)
@@ -93,7 +94,10 @@ def _given_problems(given: Mapping[str, ParameterValue], varied: Mapping[str, Pa
         if parameter is None:
             problems.append(f"{path}  does not vary; {suggest(path, list(varied))}")
         elif not parameter.contains(value):
-            problems.append(f"{path} = {value}  is not in the space")
+            problems.append(
+                f"{path} = {value}  is not in the space; a configuration that has been tried can be taken out of "
+                "search.first"
+            )
         elif not acts(parameter, given):
             problems.append(f"{path} = {value}  only acts when {describe_condition(parameter)}; say that too")
     return problems

@@ -54,11 +54,19 @@ def sampler_remarks(search: SearchSettings) -> list[str]:
             f"{kind} learns from finished trials alone, and search.scheduler = {search.scheduler.kind} lets few "
             "finish: tpe learns from stopped trials too"
         )
-    population = getattr(search.sampler, "population_size", None)
-    random_trials = getattr(search.sampler, "startup_trials", 0) if population is None else population
-    if random_trials >= search.num_trials and kind != "random":
-        remarks.append(f"the first {random_trials} trials are random for {kind}: all {search.num_trials} of this study")
+    num_random = _num_random(search)
+    if num_random > 0:
+        ended = "" if kind in _FROM_FINISHED else " or been stopped"
+        whole = f": in all {search.num_trials} of this study" if num_random >= search.num_trials else ""
+        remarks.append(f"{kind} proposes at random until {num_random} trials have finished{ended}{whole}")
     return remarks
+
+
+def _num_random(search: SearchSettings) -> int:
+    """Trials that a sampler must have to learn from; random, who learns nothing, waits for none."""
+    if search.sampler.kind == "nsga2":
+        return search.sampler.population_size
+    return 0 if search.sampler.kind == "random" else search.sampler.startup_trials
 
 
 def _cost_problems(search: SearchSettings, several: Mapping[str, Parameter]) -> list[str]:

@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from distune.config.base import Settings
 from distune.records import ParameterValue
 
+_GRID_TOLERANCE = 1e-8
+"""In steps; as Optuna has it."""
+
 Condition = dict[str, ParameterValue | list[ParameterValue]]
 """Path of another parameter to the value, or the values, that it must have. All must hold."""
 
@@ -47,7 +50,10 @@ class FloatRange(Settings):
 
     def contains(self, value: Any) -> bool:
         """Whether the value can be sampled."""
-        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return abs(steps - round(steps)) < _GRID_TOLERANCE
 
 
 class IntRange(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from distune.config.load import LoadedExperiment
@@ -14,6 +14,7 @@ from distune.records import ParameterValue
 _FREE = ("description", "expects", "resources")
 _FREE_SEARCH = ("space", "num_trials", "controls", "defaults_first", "first", "scheduler", "sampler")
 _TAKES_OTHER_RANGES = ("tpe", "random")
+_SAMPLER = "search.sampler"
 _MISSING = "-"
 
 
@@ -37,7 +38,11 @@ class Change:
 
 
 def compare(
-    before: LoadedExperiment, after: LoadedExperiment, tried: Sequence[Mapping[str, ParameterValue]]
+    before: LoadedExperiment,
+    after: LoadedExperiment,
+    tried: Sequence[Mapping[str, ParameterValue]],
+    *,
+    moved: Collection[str] = (),
 ) -> list[Change]:
     """All changes, settings first, then the search space.
 
@@ -45,10 +50,12 @@ def compare(
         before: what the study ran under.
         after: what it is to go on with.
         tried: the parameters of its trials so far.
+        moved: paths of which some of these trials were chosen from other ranges than ``after`` has.
     """
     old, new = (_settings(loaded) for loaded in (before, after))
+    refusals = {_SAMPLER: _sampler_refusal(after, moved), "search.space": _space_refusal(before, after)}
     changes = [
-        _setting(path, old.get(path, _MISSING), new.get(path, _MISSING))
+        _setting(path, old.get(path, _MISSING), new.get(path, _MISSING), refusals.get(path))
         for path in dict.fromkeys((*old, *new))
         if old.get(path, _MISSING) != new.get(path, _MISSING)
     ]
@@ -94,7 +101,7 @@ def _settings(loaded: LoadedExperiment) -> dict[str, Any]:
     return {**{path: get_path(values, path) for path in leaf_paths(values)}, **search}
 
 
-def _setting(path: str, old: Any, new: Any) -> Change:
+def _setting(path: str, old: Any, new: Any, refusal: str | None) -> Change:
     section, _, name = path.partition(".")
     is_free = section in _FREE or (section == "search" and name in _FREE_SEARCH)
     remark = ""
@@ -104,7 +111,7 @@ def _setting(path: str, old: Any, new: Any) -> Change:
         path=path,
         old=str(old),
         new=str(new),
-        refusal=None if is_free else "trials before and after it could not be compared",
+        refusal=refusal if is_free else "trials before and after it could not be compared",
         remark=remark,
     )
 
@@ -140,9 +147,24 @@ def _refusal(old: Parameter | None, new: Parameter | None, after: LoadedExperime
         return "Optuna takes no other values of a choice in a study"
     if old.log != new.log:
         return "Optuna takes no other scale in a study"
+    return _range_refusal(after)
+
+
+def _range_refusal(after: LoadedExperiment) -> str | None:
+    """What a sampler has against a range that is not that of all trials."""
     kind = after.experiment.search.sampler.kind
     if kind not in _TAKES_OTHER_RANGES:
         return f"{kind} would draw it at random from now on"
     if kind == "tpe" and any(parameter.when for parameter in after.varied.values()):
         return "tpe would keep to the former range in a space with conditions"
     return None
+
+
+def _sampler_refusal(after: LoadedExperiment, moved: Collection[str]) -> str | None:
+    refusal = _range_refusal(after) if moved else None
+    return None if refusal is None else f"the range of {', '.join(moved)} has changed: {refusal}"
+
+
+def _space_refusal(before: LoadedExperiment, after: LoadedExperiment) -> str | None:
+    """The name alone would change nothing: a study has its space in its own folder."""
+    return "the study keeps to its own space.yaml: edit that" if before.space == after.space else None

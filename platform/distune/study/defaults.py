@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from distune.config.conditions import acts
 from distune.config.experiment import Experiment
-from distune.config.paths import get_path
+from distune.config.paths import get_path, with_paths
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
 from distune.records import ParameterValue
 from distune.study.samplers import last_on_grid
@@ -36,7 +36,8 @@ def default_values(
     """The experiment's value of each varied path that acts, as near as the space allows.
 
     A number outside its range is moved to the nearest value in it. A value that is no number, or not one of the
-    choices, is left out, and the sampler chooses for it and for what depends on it.
+    choices, is left out, and the sampler chooses for it and for what depends on it. So is a setting of a fixed kind
+    that is not the experiment's own: it has no value there.
 
     Args:
         experiment: the experiment.
@@ -45,13 +46,17 @@ def default_values(
     Returns:
         Path to value, and a line for each path whose value is not the experiment's own.
     """
-    values = experiment.to_dict()
+    values = with_paths(experiment.to_dict(), experiment.search.fixed)
     chosen: dict[str, ParameterValue] = {}
     messages: list[str] = []
     for path, parameter in varied.items():
         if not acts(parameter, chosen):
             continue
-        own = get_path(values, path)
+        try:
+            own = get_path(values, path)
+        except KeyError:
+            messages.append(f"{path} has no value of the experiment's own; the sampler chooses its first value")
+            continue
         if isinstance(parameter, Choice):
             fits = parameter.contains(own)
             nearest = own

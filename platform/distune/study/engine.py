@@ -87,8 +87,8 @@ class StudyEngine:
         for trial in started:
             if trial.number >= 0:
                 self._scheduler.restore(trial_key(trial.number), trial.scores)
-        if self._trials_to_start > 0:
-            self._enqueue_first(loaded)
+        first = first_configurations(experiment, loaded.varied)
+        self._first = deque(each for each in first if not ledger.has_been_given(*each[:2]))
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -122,6 +122,7 @@ class StudyEngine:
                 self._controls_to_start -= 1
                 spec = self._begin(*self._specs.make(self._ledger.ask_control(), {}))
             elif self._trials_to_start > 0:
+                self._enqueue_next()
                 asked = self._ledger.ask(self._num_started)
                 if asked is None:
                     self._give_up()
@@ -214,13 +215,12 @@ class StudyEngine:
             self._listener.message(f"alarm: {twins}")
             self._tracker.log_study({}, {"alarm": "\n".join(map(str, self._twins.groups))})
 
-    def _enqueue_first(self, loaded: LoadedExperiment) -> None:
-        """The configurations to try before the sampler's own, unless an earlier session has done so."""
-        for origin, values, messages in first_configurations(loaded.experiment, loaded.varied):
-            if self._ledger.has_origin(origin):
-                continue
+    def _enqueue_next(self) -> None:
+        """One of the configurations to try before the sampler's own: Optuna is told of none that may never run."""
+        while self._first and not self._ledger.has_waiting:
+            origin, values, messages = self._first.popleft()
             if values and not self._ledger.enqueue(values, origin):
-                messages = [f"{origin}: this configuration is on record already"]
+                messages = [f"{origin}: these values have been tried already"]
             for message in messages:
                 self._listener.message(message)
 

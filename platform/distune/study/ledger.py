@@ -16,13 +16,17 @@ from distune.config.conditions import Chosen
 from distune.config.search import RandomSettings, SamplerSettings
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
+from distune.study.defaults import OWN_VALUES
 from distune.study.proposals import is_complete, propose
 from distune.study.repeats import Tried
 from distune.study.samplers import build_sampler, distribution_of, seed_of
 from distune.study.setbacks import Setback
 
 _OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
-_ORIGIN, _GIVEN, _REPEATS = "origin", "given", "repeats_avoided"
+_ORIGIN, _GIVEN = "origin", "given"
+_PROPOSAL, _REPEATS = "proposal", "repeats_avoided"
+_DRAWN = ":relative_params:"
+"""In the names under which Optuna's samplers keep what they have drawn for a trial."""
 
 _SAMPLER_ATTEMPTS, _RANDOM_ATTEMPTS = 10, 100
 """So many proposals that repeat a known configuration are dropped: the sampler's own, then random ones."""
@@ -104,23 +108,35 @@ class Ledger:
         """All trials on record, see ``known_trials``."""
         return known_trials(self._searched, self._controls)
 
-    def has_origin(self, origin: str) -> bool:
-        """Whether a configuration of that origin is on record, tried or waiting."""
-        return any(trial.user_attrs.get(_ORIGIN) == origin for trial in self._searched.get_trials(deepcopy=False))
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a configuration waits for the next new trial."""
+        return bool(self._searched.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
+
+    def has_been_given(self, origin: str, values: Chosen) -> bool:
+        """Whether a configuration to be tried first is on record, tried or waiting.
+
+        The experiment's own values are tried once, even where the space has let them be others since. Another one is
+        known by its values: its place in the settings may have been another, and hold other ones now.
+        """
+        attributes = [trial.user_attrs for trial in self._searched.get_trials(deepcopy=False)]
+        if origin == OWN_VALUES:
+            return any(each.get(_ORIGIN) == origin for each in attributes)
+        return any(each.get(_GIVEN) == dict(values) for each in attributes)
 
     def enqueue(self, values: Chosen, origin: str) -> bool:
         """Let the next new trial have these values; what is missing is chosen by the sampler.
 
         Args:
             values: path to value.
-            origin: where they come from, in words that no other configuration of the study has.
+            origin: where they come from, in words.
 
         Returns:
-            False when the same configuration has been tried already, or is waiting; nothing is enqueued then.
+            False when they are on record already, or nothing with these values is left; nothing is enqueued then.
         """
         trials = self._searched.get_trials(deepcopy=False)
-        is_waiting = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials)
-        if not values or is_waiting or self._tried.holds(values):
+        is_known = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials) or self._tried.holds(values)
+        if not values or is_known or self._tried.left(values) == []:
             return False
         self._searched.enqueue_trial({}, user_attrs={_ORIGIN: origin, _GIVEN: dict(values)})
         return True
@@ -174,16 +190,13 @@ class Ledger:
         """Choose the values of a trial and put them on record, unless they repeat those of another trial."""
         trial_id = self._trial_id(number)
         trial = self._storage.get_trial(trial_id)
-        first = int(trial.user_attrs.get(_REPEATS, 0))
-        for attempt in range(first, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
-            chosen = self._propose(trial, index, attempt)
-            if not self._tried.holds(chosen):
-                break
-        else:
-            chosen = self._any_left(trial, index) or chosen
-        if attempt > first:
-            # First of all: a session that is cut off here must come to the same values again.
-            self._storage.set_trial_user_attr(trial_id, _REPEATS, attempt)
+        chosen: dict[str, ParameterValue] = trial.user_attrs.get(_PROPOSAL, {})
+        if not chosen or not all(self._varied[path].contains(value) for path, value in chosen.items()):
+            chosen, repeats = self._new_proposal(trial, index)
+            if repeats:
+                self._storage.set_trial_user_attr(trial_id, _REPEATS, repeats)
+            # As a whole and before its values: what a session that is cut off in between has begun, the next one ends.
+            self._storage.set_trial_user_attr(trial_id, _PROPOSAL, chosen)
         for path, value in chosen.items():
             if path not in trial.params:
                 distribution = distribution_of(self._varied[path])
@@ -191,15 +204,34 @@ class Ledger:
         self._tried.add(chosen)
         return chosen
 
-    def _propose(self, trial: optuna.trial.FrozenTrial, index: int, attempt: int) -> dict[str, ParameterValue]:
+    def _new_proposal(self, trial: optuna.trial.FrozenTrial, index: int) -> tuple[dict[str, ParameterValue], int]:
+        """Values that no other trial has, and how many proposals were dropped for them."""
+        self._forget_drawn(trial)
+        given = trial.user_attrs.get(_GIVEN, {})
+        if given and self._tried.left(given) == []:
+            given = {}
+        for attempt in range(_SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):
+            chosen = self._propose(trial, index, attempt, given)
+            if not self._tried.holds(chosen):
+                return chosen, attempt
+        return self._any_left(trial, index, given) or chosen, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS
+
+    def _forget_drawn(self, trial: optuna.trial.FrozenTrial) -> None:
+        """GP keeps away from what was drawn for running trials: for this one, by a session that was cut off."""
+        for name in trial.system_attrs:
+            if _DRAWN in name:
+                self._storage.set_trial_system_attr(self._trial_id(trial.number), name, "")
+
+    def _propose(
+        self, trial: optuna.trial.FrozenTrial, index: int, attempt: int, given: Chosen
+    ) -> dict[str, ParameterValue]:
         is_random = attempt >= _SAMPLER_ATTEMPTS
         settings = RandomSettings(kind="random", seed=self._sampler.seed) if is_random else self._sampler
         self._searched.sampler = build_sampler(settings, index, attempt=attempt, has_conditions=self._has_conditions)
-        given = trial.user_attrs.get(_GIVEN, {}) if attempt == 0 else {}
         return propose(self._searched, trial, self._varied, given)
 
-    def _any_left(self, trial: optuna.trial.FrozenTrial, index: int) -> dict[str, ParameterValue] | None:
-        left = [values for values in self._tried.left() if trial.params.items() <= values.items()]
+    def _any_left(self, trial: optuna.trial.FrozenTrial, index: int, given: Chosen) -> dict[str, ParameterValue] | None:
+        left = self._tried.left({**given, **trial.params})
         if not left:
             return None
         random = np.random.default_rng(seed_of(self._sampler, index, _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS))

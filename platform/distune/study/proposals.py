@@ -31,7 +31,9 @@ def propose(
     """
     sampler = study.sampler
     sampler.before_trial(study, trial)
-    relative: dict[str, ParameterValue] | None = None
+    # Asked of even when all is given: in here CMA-ES and NSGA-II put the trial into a generation, and they learn from
+    # no trial that is in none.
+    relative = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
     chosen: dict[str, ParameterValue] = {}
     for path, parameter in varied.items():
         if not acts(parameter, chosen):
@@ -40,14 +42,10 @@ def propose(
             chosen[path] = given[path]
         elif len(parameter.extremes) == 1:
             chosen[path] = parameter.extremes[0]
+        elif path in relative and parameter.contains(relative[path]):
+            chosen[path] = relative[path]
         else:
-            if relative is None:
-                together = sampler.infer_relative_search_space(study, trial)
-                relative = sampler.sample_relative(study, trial, together)
-            if path in relative and parameter.contains(relative[path]):
-                chosen[path] = relative[path]
-            else:
-                chosen[path] = sampler.sample_independent(study, trial, path, distribution_of(parameter))
+            chosen[path] = sampler.sample_independent(study, trial, path, distribution_of(parameter))
         if path in trial.params:
             # Drawn all the same and dropped: the values that follow are then those that would have followed.
             chosen[path] = trial.params[path]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from distune.config.conditions import Chosen, configurations
-from distune.config.space import Parameter
+from distune.config.space import Choice, Parameter
 from distune.records import ParameterValue
 
 MAX_COUNTED = 4096
@@ -52,11 +52,19 @@ class Tried:
             self._next = next(self._rest, None)
         return not self._is_endless and self._next is None
 
-    def left(self) -> list[dict[str, ParameterValue]]:
-        """The configurations that have not been given out, no more than can be counted; none of an endless space."""
-        if self._is_endless:
-            return []
-        untried = (values for values in configurations(self._varied) if not self.holds(values))
+    def left(self, given: Chosen) -> list[dict[str, ParameterValue]] | None:
+        """The configurations with these values that have not been given out, no more than can be counted.
+
+        Args:
+            given: path to value; what is not in the space is passed over.
+
+        Returns:
+            None when there is no end of them.
+        """
+        varied = {path: _narrowed(path, parameter, given) for path, parameter in self._varied.items()}
+        if any(parameter.grid is None for parameter in varied.values()):
+            return None
+        untried = (values for values in configurations(varied) if not self.holds(values))
         return list(itertools.islice(untried, MAX_COUNTED))
 
 
@@ -66,6 +74,12 @@ def count_configurations(varied: Mapping[str, Parameter]) -> int | None:
         return None
     count = sum(1 for _ in itertools.islice(configurations(varied), MAX_COUNTED + 1))
     return None if count > MAX_COUNTED else count
+
+
+def _narrowed(path: str, parameter: Parameter, given: Chosen) -> Parameter:
+    if path not in given or not parameter.contains(given[path]):
+        return parameter
+    return Choice(kind="choice", values=[given[path]], when=parameter.when)
 
 
 def _word(value: ParameterValue) -> str:

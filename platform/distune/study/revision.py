@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterable
+
+import optuna
 
 from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.changes import Change, compare, describe_changes
 from distune.study.folder import StudyFolder
-from distune.study.ledger import known_trials
+from distune.study.samplers import distribution_of
 from distune.study.shared_storage import exists, open_storage, optuna_name, shown_storage
 from distune.study.storage import open_studies
 from distune.tracking.uris import redact_uri
@@ -44,7 +47,10 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
     before = settings_on_record(folder)
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
-    changes = [] if before is None else compare(before, loaded, _tried(folder, loaded.experiment.search.storage))
+    changes = []
+    if before is not None:
+        tried = _tried(folder, loaded.experiment.search.storage)
+        changes = compare(before, loaded, [trial.params for trial in tried], moved=_moved(tried, loaded))
     refused = [change for change in changes if change.refusal is not None]
     if refused:
         table = "\n".join(f"  {line}" for line in describe_changes(refused))
@@ -78,9 +84,18 @@ def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> 
         )
 
 
-def _tried(folder: StudyFolder, setting: str | None) -> list[dict[str, str | int | float | bool | None]]:
+def _tried(folder: StudyFolder, setting: str | None) -> list[optuna.trial.FrozenTrial]:
     if not exists(folder, setting):
         return []
     with open_storage(folder, setting) as storage:
-        studies = open_studies(storage, optuna_name(folder.identity(), setting))
-        return [trial.params for trial in known_trials(*studies) if trial.number >= 0]
+        return open_studies(storage, optuna_name(folder.identity(), setting))[0].get_trials()
+
+
+def _moved(tried: Iterable[optuna.trial.FrozenTrial], loaded: LoadedExperiment) -> list[str]:
+    """Paths of which some trials were chosen from another range than they would be now."""
+    distributions = {path: distribution_of(parameter) for path, parameter in loaded.varied.items()}
+    return [
+        path
+        for path, distribution in distributions.items()
+        if any(trial.distributions.get(path, distribution) != distribution for trial in tried)
+    ]

@@ -27,6 +27,7 @@ from distune.study.listener import StudyListener
 from distune.study.local_runner import run_locally
 from distune.study.resources import check_resources
 from distune.study.revision import revise
+from distune.study.samplers import check_sampler
 from distune.study.shared_storage import open_storage, optuna_name
 from distune.study.signals import StopRequest, stop_on_signals
 from distune.study.status import best, status_of
@@ -82,7 +83,7 @@ def run_session(
             that it cannot go on with.
         StudyFailedError: too many trials in a row failed for the same reason.
         StudyStoppedError: the study's records cannot be kept, such as on a full disk. It can be resumed.
-        ResourceError: the machine does not have what a trial asks for.
+        ResourceError: the machine does not have what a trial or the sampler asks for.
     """
     try:
         with folder.lock():
@@ -105,6 +106,7 @@ def _work(
 ) -> tuple[SessionNote, str | None]:
     """A session under the study's lock. Returns how it has ended, and the obstacle that has ended it."""
     identity, loaded = folder.identity(), folder.load()
+    check_sampler(loaded.experiment.search.sampler)
     for line in describe_changes(revise(folder, loaded)):
         listener.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)

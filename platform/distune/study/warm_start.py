@@ -41,12 +41,13 @@ def warm_start(
     """
     finished = [trial for trial in source.trials if trial.outcome is Outcome.FINISHED and not trial.control]
     ranked = sorted(finished, key=lambda trial: -trial.metrics[source.metric])[:top]
-    taken = [_taken(trial, target.varied) for trial in ranked]
+    fixed = source_loaded.experiment.search.fixed
+    taken = [_taken({**fixed, **trial.params}, target.varied) for trial in ranked]
     distinct = {signature(values): values for values in taken if values}
     return WarmStart(
         configurations=list(distinct.values()),
         lines=[
-            *_overlap(source, source_loaded.varied, target.varied),
+            *_overlap(source, source_loaded, target.varied),
             *_other_metric(source, metric_name(target.experiment)),
             f"warm start: {len(distinct)} configurations of {source.study} are tried first; their scores are not taken "
             f"over ({_whole(ranked, taken)} of its {len(ranked)} best finished trials lie within the space)",
@@ -70,19 +71,20 @@ def _other_metric(source: StudyStatus, metric: str) -> list[str]:
     ]
 
 
-def _taken(trial: TrialRecord, varied: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
+def _taken(source: Mapping[str, ParameterValue], varied: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
     values: dict[str, ParameterValue] = {}
     for path, parameter in varied.items():
-        if path in trial.params and acts(parameter, values) and parameter.contains(trial.params[path]):
-            values[path] = trial.params[path]
+        if path in source and acts(parameter, values) and parameter.contains(source[path]):
+            values[path] = source[path]
     return values
 
 
 def _whole(ranked: list[TrialRecord], taken: list[dict[str, ParameterValue]]) -> int:
-    return sum(set(trial.params) == set(values) for trial, values in zip(ranked, taken, strict=True))
+    return sum(set(trial.params) <= set(values) for trial, values in zip(ranked, taken, strict=True))
 
 
-def _overlap(source: StudyStatus, old: Mapping[str, Parameter], new: Mapping[str, Parameter]) -> list[str]:
+def _overlap(source: StudyStatus, source_loaded: LoadedExperiment, new: Mapping[str, Parameter]) -> list[str]:
+    old, fixed = source_loaded.varied, source_loaded.experiment.search.fixed
     shared = [path for path in new if path in old]
     lines = [f"warm start: {len(shared)} of {len(new)} parameters vary in study {source.study} as well"]
     lines += [
@@ -90,6 +92,10 @@ def _overlap(source: StudyStatus, old: Mapping[str, Parameter], new: Mapping[str
         for path in shared
         if old[path] != new[path]
     ]
-    lines += [f"warm start: {path} is new, the sampler chooses it" for path in new if path not in old]
+    for path in (each for each in new if each not in old):
+        if path in fixed and new[path].contains(fixed[path]):
+            lines.append(f"warm start: {path} was fixed, {fixed[path]} is taken over")
+        else:
+            lines.append(f"warm start: {path} is new, the sampler chooses it")
     lines += [f"warm start: {path} does not vary here" for path in old if path not in new]
     return lines
