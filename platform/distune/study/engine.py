@@ -143,7 +143,8 @@ class StudyEngine:
             report: is in the trial's folder already. An epoch that is known is not counted again.
 
         Returns:
-            STOP when the trial is over. It has been ended then, and the runner only stops working on it.
+            STOP when the trial is over. It has been ended then, or ``obstacle`` says why it could not be; the runner
+            only stops working on it.
         """
         progress = self._in_flight.get(key)
         if progress is None:
@@ -309,6 +310,11 @@ class StudyEngine:
             self._ledger.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
+        obstacle = self._tracker.obstacle()
+        if obstacle is not None:
+            # A later session goes on with what Optuna does not know, and tells the tracker again. Nobody else would.
+            self.obstacle = self.obstacle or f"trial {spec.key}: {obstacle}"
+            return
         clean_up(folder, outcome)
         self._ledger.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]
