@@ -187,7 +187,7 @@ class StudyEngine:
         Nothing is given out afterwards, and reports are not taken any more: their epochs are in the folders.
         """
         for known in self._left_over:
-            self._start(self._specs.make(known.number, known.params)[0])
+            self._start(self._specs.make(known.number, known.params)[0], self._on_record(known), known.setbacks)
         self._left_over.clear()
         self._is_interrupted = self._is_interrupted or bool(self._in_flight)
         for progress in self._in_flight.values():
@@ -198,14 +198,8 @@ class StudyEngine:
 
     def _watch(self, known: list[KnownTrial]) -> TwinWatch:
         """What earlier sessions have seen of trials that are alike; those were told of then."""
-        folders = {trial.number: TrialFolder(self._specs.trials_folder / trial_key(trial.number)) for trial in known}
         return watch_again(
-            (
-                trial.number,
-                trial.params,
-                trial.outcome,
-                [report for report in folders[trial.number].reports() if report.epoch in trial.scores],
-            )
+            (trial.number, trial.params, trial.outcome, self._on_record(trial))
             for trial in known
             if trial.number >= 0 and trial.scores
         )
@@ -251,13 +245,12 @@ class StudyEngine:
         spec, problem = self._specs.make(known.number, self._ledger.complete_params(known))
         if not (Path(spec.folder) / TRIAL_FILE).is_file():
             _write_trial_file(spec)  # cut off between the record in Optuna and the file
-        reports = TrialFolder(Path(spec.folder)).reports()
-        on_record = [report for report in reports if report.epoch in known.scores]
-        progress = self._start(spec, on_record, known.setbacks)
-        ending: Ending | None = None if known.ending is None else (known.ending, known.reason)
-        for report in reports:
-            if report.epoch > progress.epochs and ending is None:
-                ending = self._take(progress, report)
+        progress = self._start(spec, self._on_record(known), known.setbacks)
+        announced: Ending | None = None if known.ending is None else (known.ending, known.reason)
+        ending = announced
+        for report in TrialFolder(Path(spec.folder)).reports():
+            if report.epoch > progress.epochs and (ending is None or announced is not None):
+                ending = self._take(progress, report, announced)
         if ending is None and problem is not None:
             ending = (Outcome.FAILED, problem)
         if ending is None and progress.is_done:
@@ -278,17 +271,26 @@ class StudyEngine:
         self._listener.trial_started(spec)
         return progress
 
-    def _take(self, progress: TrialProgress, report: EpochReport) -> Ending | None:
-        """Put an epoch on record, and decide."""
+    def _on_record(self, known: KnownTrial) -> list[EpochReport]:
+        """The epochs of a trial that Optuna knows as well."""
+        folder = TrialFolder(self._specs.trials_folder / trial_key(known.number))
+        return [report for report in folder.reports() if report.epoch in known.scores]
+
+    def _take(self, progress: TrialProgress, report: EpochReport, announced: Ending | None = None) -> Ending | None:
+        """Put an epoch on record, and decide, unless an earlier session has done so and was cut off in between."""
         spec = progress.spec
         progress.take(report)
         self._tracker.log_epoch(spec.key, report)
-        score = report.metrics.get(self._metric, math.nan)
-        ending = self._judge(progress, report, score)
-        if ending is not None and ending[0] is not Outcome.FINISHED:
-            self._ledger.announce_ending(spec.number, *ending)
-        has_diverged = ending is not None and ending[0] is Outcome.DIVERGED
-        self._ledger.report(spec.number, report.epoch, math.nan if has_diverged else score)
+        has_diverged = progress.divergence(report) is not None
+        score = math.nan if has_diverged else report.metrics.get(self._metric, math.nan)
+        ending = announced
+        if announced is None:
+            ending = self._judge(progress, report, score)
+            if ending is not None and ending[0] is not Outcome.FINISHED:
+                self._ledger.announce_ending(spec.number, *ending)
+        elif not spec.control:
+            self._scheduler.restore(spec.key, {report.epoch: score})
+        self._ledger.report(spec.number, report.epoch, score)
         self._listener.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
         self._alarm(self._twins.take(spec.number, spec.params, report))
         return ending
