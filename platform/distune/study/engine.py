@@ -19,7 +19,7 @@ from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
 from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
 from distune.study.defaults import first_configurations
-from distune.study.failures import MAX_SAME_FAILURES, STORAGE, is_of_kind, streak_after
+from distune.study.failures import MAX_SAME_FAILURES, OBSTACLES, is_of_kind, streak_after
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
 from distune.study.schedulers import build_scheduler
@@ -160,8 +160,9 @@ class StudyEngine:
     def fail(self, key: str, reason: str) -> None:
         """The attempt at a trial has failed. It is given out again where that may help, and ended where not.
 
-        Trouble with the disk is nobody's fault: the trial stays in flight, and ``obstacle`` says that the session is to
-        end. A trial that is over is left as it is.
+        Its worker may have put epochs into the folder that nobody has reported; they count, and may even end the trial.
+        Trouble with the disk, and a folder that another process works on, are nobody's fault: the trial stays in
+        flight, and ``obstacle`` says that the session is to end. A trial that is over is left as it is.
 
         Args:
             key: of a trial that was given out. Nobody works on it any more.
@@ -170,10 +171,14 @@ class StudyEngine:
         progress = self._in_flight.get(key)
         if progress is None:
             return
-        setback = Setback(reason=reason, epochs=progress.epochs)
-        if is_of_kind(reason, STORAGE):
+        if any(is_of_kind(reason, kind) for kind in OBSTACLES):
             self.obstacle = self.obstacle or f"trial {key}: {reason}"
-        elif may_try_again(setback, progress.setbacks):
+            return
+        for report in TrialFolder(Path(progress.spec.folder)).reports():
+            if self.report(key, report) is Decision.STOP:
+                return
+        setback = Setback(reason=reason, epochs=progress.epochs)
+        if may_try_again(setback, progress.setbacks):
             progress.setbacks.append(setback)
             self._ledger.record_setbacks(progress.spec.number, progress.setbacks)
             self._again.append(progress.spec)
