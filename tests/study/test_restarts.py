@@ -87,6 +87,9 @@ def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_onc
     ), "NaN included"
     assert set(bench.witness.points) == set(undisturbed.witness.points)
     assert sorted(bench.witness.decisions) == sorted(undisturbed.witness.decisions)
+    for record in bench.witness.records:
+        best = max(bench.folder(record.key).reports(), key=lambda report: report.metrics[METRIC])
+        assert record.best_at == best.finished_at, "however often it is told"
     last = {record.key: (record.outcome, record.epochs, record.rung) for record in bench.witness.records}
     assert last == {record.key: (record.outcome, record.epochs, record.rung) for record in undisturbed.witness.records}
 

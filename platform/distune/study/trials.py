@@ -175,6 +175,7 @@ class TrialProgress:
             reason=reason,
             label=self.spec.label,
             rung=self._rung(),
+            best_at=None if self._best is None else self._best.finished_at,
         )
 
     def _rung(self) -> int | None:
