@@ -27,6 +27,7 @@ from distune.study.setbacks import Setback, describe_setback, may_try_again, mus
 from distune.study.trials import SpecMaker, TrialProgress, cost_names, metric_name
 from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
+from distune.tracking.values import MAX_TAG_LENGTH
 from distune.training.folder import TrialFolder, write_atomically
 
 Ending = tuple[Outcome, str | None]
@@ -212,7 +213,7 @@ class StudyEngine:
     def _alarm(self, twins: Twins | None) -> None:
         if twins is not None:
             self._listener.message(f"alarm: {twins}")
-            self._tracker.log_study({}, {"alarm": "\n".join(map(str, self._twins.groups))})
+            self._tracker.log_study({}, {"alarm": self._twins.summary(MAX_TAG_LENGTH)})
 
     def _enqueue_first(self, loaded: LoadedExperiment) -> None:
         """The configurations to try before the sampler's own, unless an earlier session has done so."""
