@@ -187,6 +187,12 @@ class StudyEngine:
         else:
             self._end(progress, Outcome.FAILED, reason)
 
+    def put_back(self, key: str) -> None:
+        """A trial that was given out could not be begun: it is the next one to be given out, unless it is over."""
+        progress = self._in_flight.get(key)
+        if progress is not None:
+            self._again.appendleft(progress.spec)
+
     def interrupt(self) -> None:
         """End the session. What has not ended stays RUNNING in Optuna, and a later session goes on with it.
 
