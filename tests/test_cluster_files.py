@@ -73,6 +73,28 @@ def test_the_settings_exist(path: Path) -> None:
         assert setting in sections[section].model_fields, f"{section}.{setting}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_study_is_launched_for_network_disks(path: Path) -> None:
+    launches = re.findall(r"distune launch [^;&'\n]*(?:\n +--[^;&'\n]*)*", commands_of(path))
+    assert launches
+    assert all("--address auto" in each and "--set search.storage=journal" in each for each in launches), launches
+
+
+def test_whoever_starts_or_joins_ray_has_the_token() -> None:
+    """KubeRay sets it in every container. The driver of the others is a command like those that start Ray."""
+    assert (
+        yaml.safe_load((FOLDER / "kuberay.yaml").read_text())["spec"]["rayClusterSpec"]["authOptions"]["mode"]
+        == "token"
+    )
+    token = r"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\S+"
+    text = (FOLDER / "ray-up.yaml").read_text()
+    assert len(re.findall(rf"{token}\s+\S*/ray start", text)) == len(re.findall(r"/ray start", text)) == 2
+    assert re.search(rf"export [^&]*{token} &&[^&]*distune launch", text)
+    assert re.search(
+        rf"^export {token}$.*^ray start.*distune launch", (FOLDER / "slurm.sbatch").read_text(), re.M | re.S
+    )
+
+
 def test_the_head_of_kuberay_starts_what_ray_is_installed() -> None:
     import importlib.metadata
 

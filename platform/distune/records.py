@@ -117,6 +117,7 @@ class TrialRecord:
         label: the key of a run that repeats a trial under another seed; None for the trials of the search.
         rung: the highest rung that it has reached, in epochs; None before the first, and for controls, which are not
             judged.
+        best_at: seconds since 1970 when its best epoch ended, None before the first report.
     """
 
     number: int
@@ -130,6 +131,7 @@ class TrialRecord:
     reason: str | None = None
     label: str | None = None
     rung: int | None = None
+    best_at: float | None = None
 
     @property
     def key(self) -> str:

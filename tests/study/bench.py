@@ -86,6 +86,9 @@ class Witness:
     def end_study(self, state: str) -> None:
         self.study_ends.append(state)
 
+    def obstacle(self) -> str | None:
+        return None
+
     def close(self) -> None: ...
 
     def trial_started(self, spec: TrialSpec) -> None: ...

@@ -25,6 +25,7 @@ from study.bench import MakeLoaded, Witness
 pytestmark = pytest.mark.ray
 
 NUM_TRIALS, NUM_EPOCHS = 6, 9
+SMALL: dict[str, Any] = {"object_store_memory": 2**27, "include_dashboard": False}
 
 
 @pytest.fixture
@@ -34,15 +35,14 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cluster(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head that takes no trials, and two nodes with a place each; their workers inherit this environment."""
-    simulation = {"epoch_s": 0.1, "journal": str(journal)}
+    simulation = {"epoch_s": 0.1, "journal": str(journal), **getattr(request, "param", {})}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    small: dict[str, Any] = {"object_store_memory": 2**27, "include_dashboard": False}
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
     for _ in range(2):
-        nodes.add_node(num_cpus=1, **small)
+        nodes.add_node(num_cpus=1, **SMALL)
     try:
         nodes.wait_for_nodes(timeout=120)
         yield nodes
@@ -70,6 +70,46 @@ class NodeKiller(Witness):
         assert self._thread is not None, "the study was over before the node was killed"
         self._thread.join(60)
         assert not self._thread.is_alive()
+
+
+class LargestKiller(Witness):
+    """Kills the largest node when a trial has begun to wait for all of it."""
+
+    def __init__(self, cluster: Cluster, largest: Any) -> None:
+        super().__init__()
+        self._cluster, self._largest = cluster, largest
+        self.threads: list[threading.Thread] = []
+
+    def message(self, text: str) -> None:
+        super().message(text)
+        if "alone on its device" in text:
+            # Later, for Tune to have asked for the node, on which others still run.
+            self.threads.append(threading.Timer(1.0, self._cluster.remove_node, args=(self._largest, False)))
+            self.threads[-1].start()
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [{"epoch_s": 0.5, "mishaps": {"1": {"epoch": 1, "kind": "out_of_memory", "once": True}}}],
+    ids=["out of memory"],
+    indirect=True,
+)
+def test_a_trial_that_waits_for_a_machine_of_its_own_gets_another_one(
+    cluster: Cluster, make_loaded: MakeLoaded, tmp_path: Path
+) -> None:
+    largest = cluster.add_node(num_cpus=3, **SMALL)
+    cluster.wait_for_nodes(timeout=120)
+    loaded = make_loaded(
+        training={"epochs": NUM_EPOCHS},
+        search={"num_trials": NUM_TRIALS, "scheduler": {"kind": "none"}},
+        resources={"cpus_per_trial": 1.0, "address": cluster.address},
+    )
+    folder = create_study(loaded, Home(tmp_path / "home"), name="one", simulate=True, runner="ray", replace=False)
+    witness = LargestKiller(cluster, largest)
+    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    assert witness.threads
+    status = read_study(Home(tmp_path / "home"), "one")
+    assert {(trial.state, trial.outcome) for trial in status.trials} == {(TrialState.COMPLETE, Outcome.FINISHED)}
 
 
 def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(

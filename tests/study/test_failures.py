@@ -35,6 +35,25 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (caused(TrialError("last.pt: not written"), OSError(errno.ENOSPC, "full")), "storage: last.pt: not written"),
         (RuntimeError("unable to write: No space left on device (28)"), "storage: unable to write"),
         (FileNotFoundError(errno.ENOENT, "No such file"), "bug: FileNotFoundError"),
+        (
+            RuntimeError("DataLoader worker (pid 47) is killed by signal: Killed. "),
+            "out of memory: DataLoader worker (pid 47) is killed by signal: Killed.",
+        ),
+        (
+            caused(
+                RuntimeError("DataLoader worker (pid(s) 47) exited unexpectedly"),
+                RuntimeError("DataLoader worker (pid 47) is killed by signal: Bus error. It is possible that ..."),
+            ),
+            "out of memory: DataLoader worker (pid(s) 47) exited unexpectedly",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 47) is killed by signal: Segmentation fault. "),
+            "worker died: DataLoader worker (pid 47)",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid(s) 47) exited unexpectedly"),
+            "worker died: DataLoader worker (pid(s) 47",
+        ),
         (DataError("s3://key:secret@bucket/a.jpg: corrupt"), "data: s3://***@bucket/a.jpg: corrupt"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from distune.study.resources import (
     cgroup_cpus,
     check_resources,
     num_concurrent,
+    num_concurrent_on,
     trial_resources,
 )
 from distune.study.signals import stop_on_signals
@@ -90,7 +92,30 @@ def test_how_many_trials_run_at_a_time(settings: dict[str, float], cpus: float, 
     [((0.5, 0.0), (8.0, 0.0)), ((16.0, 0.0), (16.0, 0.0)), ((2.0, 0.25), (2.0, 1.0)), ((2.0, 2.0), (2.0, 2.0))],
 )
 def test_what_a_trial_reserves_to_be_alone(trial: tuple[float, float], expected: tuple[float, float]) -> None:
-    assert alone_resources(trial, node_cpus=8.0) == expected
+    assert alone_resources(trial, [(2.0, 0.0), (8.0, 1.0)]) == expected
+    assert alone_resources(trial, []) == (trial[0], float(math.ceil(trial[1])))
+
+
+@pytest.mark.parametrize(
+    ("trial", "machines", "expected"),
+    [
+        ((4.0, 0.0), [(6.0, 0.0), (6.0, 0.0)], 2),
+        ((4.0, 1.0), [(64.0, 0.0), (8.0, 4.0), (4.0, 1.0)], 3),
+        ((1.0, 0.5), [(0.0, 0.0), (1.0, 1.0), (8.0, 1.0)], 3),
+    ],
+)
+def test_a_trial_is_on_one_machine(
+    trial: tuple[float, float], machines: list[tuple[float, float]], expected: int
+) -> None:
+    assert num_concurrent_on(ResourceSettings(address="auto"), trial, machines) == expected
+
+
+@pytest.mark.parametrize("machines", [[(4.0, 0.0), (4.0, 0.0)], [(64.0, 0.0), (2.0, 4.0)], []])
+def test_a_trial_that_fits_on_no_machine_of_a_cluster_is_refused(machines: list[tuple[float, float]]) -> None:
+    """Though all of them together have enough."""
+    trial = (8.0, 1.0 if len(set(machines)) > 1 else 0.0)
+    with pytest.raises(ResourceError, match=r"no machine has both \(.+\); lower resources"):
+        num_concurrent_on(ResourceSettings(address="auto"), trial, machines)
 
 
 def test_not_one_trial_fits() -> None:

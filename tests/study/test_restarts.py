@@ -10,6 +10,7 @@ import pytest
 from distune.records import EpochReport, Outcome, TrialState
 from distune.study.failures import MAX_SAME_FAILURES
 from distune.study.listener import Decision
+from distune.study.simulation import ENVIRONMENT_VARIABLE
 from study.bench import METRIC, SPACE, MakeBench, take, tell
 
 
@@ -50,6 +51,47 @@ def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
     assert got == expected
     assert set(bench.witness.points) == set(undisturbed.witness.points)
     assert bench.witness.outcomes() == undisturbed.witness.outcomes()
+
+
+@pytest.mark.parametrize("scheduler", [{"kind": "asha", "grace_epochs": 1}, {"kind": "median", "min_trials": 1}])
+def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_once_its_ending_was(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, scheduler: dict[str, Any]
+) -> None:
+    """Every session of the second study is killed between the two writes, until none is left to be."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"2": {"epoch": 2, "kind": "nan"}}}))
+    undisturbed = make_bench(search={"num_trials": 9, "scheduler": scheduler})
+    undisturbed.run()
+    bench = make_bench(search={"num_trials": 9, "scheduler": scheduler})
+    bench.trials = bench.trials.with_name("disturbed")
+    kills = 0
+    for _ in range(20):
+        engine = bench.engine()
+        announce = engine._ledger.announce_ending
+
+        def announce_and_die(*arguments: Any, announce: Any = announce) -> None:
+            announce(*arguments)
+            raise Crash
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._ledger, "announce_ending", announce_and_die)
+            try:
+                bench.run(engine)
+            except Crash:
+                kills += 1
+            else:
+                break
+    assert kills >= 3
+    assert undisturbed.witness.outcomes()["2"] is Outcome.DIVERGED
+    assert repr({n: (t.state, t.outcome, t.params, t.scores) for n, t in bench.known().items()}) == repr(
+        {n: (t.state, t.outcome, t.params, t.scores) for n, t in undisturbed.known().items()}
+    ), "NaN included"
+    assert set(bench.witness.points) == set(undisturbed.witness.points)
+    assert sorted(bench.witness.decisions) == sorted(undisturbed.witness.decisions)
+    for record in bench.witness.records:
+        best = max(bench.folder(record.key).reports(), key=lambda report: report.metrics[METRIC])
+        assert record.best_at == best.finished_at, "however often it is told"
+    last = {record.key: (record.outcome, record.epochs, record.rung) for record in bench.witness.records}
+    assert last == {record.key: (record.outcome, record.epochs, record.rung) for record in undisturbed.witness.records}
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 10, 17])
@@ -94,9 +136,13 @@ def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_
     engine = bench.engine()
     take(engine)
     first = take(engine)
+    for epoch in (1, 2):
+        tell(bench, engine, first, epoch, 20.0 + epoch)
     again = bench.engine()
     again.interrupt()
     assert bench.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
+    record = bench.witness.records[-1]
+    assert (record.key, record.epochs, record.metrics, record.rung) == ("0", 2, {METRIC: 22.0}, 1)
     assert take(bench.engine()).key == "control-1"
     assert first.params == bench.known()[0].params
 

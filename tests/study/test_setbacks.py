@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from filelock import FileLock
 
-from distune.records import Outcome, TrialState
+from distune.records import EpochReport, Outcome, TrialSpec, TrialState
 from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.simulation import ENVIRONMENT_VARIABLE
-from study.bench import MakeBench, take, tell
+from distune.study.storage import stopped
+from study.bench import METRIC, Bench, MakeBench, take, tell
 
 MEMORY = "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
 LOST = "worker died: its node has gone away"
@@ -118,6 +120,69 @@ def test_a_trial_goes_on_as_long_as_its_workers_come_further(make_bench: MakeBen
         {"reason": LOST, "epochs": 1},
         {"reason": LOST, "epochs": 2},
     ]
+
+
+def unheard(bench: Bench, spec: TrialSpec, *epochs: int) -> None:
+    """Epochs that the worker has put into the folder, and could not report any more."""
+    for epoch in epochs:
+        bench.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
+
+
+def test_epochs_that_a_failed_trial_has_not_reported_are_on_record(make_bench: MakeBench) -> None:
+    bench = make_bench(training={"epochs": 5}, search={"scheduler": {"kind": "none"}})
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    tell(bench, engine, spec, 1, 21.0)
+    unheard(bench, spec, 2)
+    engine.fail(spec.key, LOST)
+    assert bench.known()[0].setbacks == tuple(setbacks((LOST, 2)))
+    take(engine)
+    unheard(bench, spec, 3)
+    engine.fail(spec.key, "timeout: an epoch took more than resources.epoch_timeout_s = 5")
+    assert bench.known()[0].state is TrialState.FAIL
+    assert bench.known()[0].scores == {1: 21.0, 2: 22.0, 3: 23.0}
+    assert bench.witness.points == [("0", 1), ("0", 2), ("0", 3)]
+    assert (bench.witness.records[-1].epochs, bench.witness.records[-1].metrics) == (3, {METRIC: 23.0})
+
+
+def test_a_worker_that_dies_after_the_last_epoch_has_done_its_work(make_bench: MakeBench) -> None:
+    bench = make_bench(training={"epochs": 2}, search={"scheduler": {"kind": "none"}})
+    engine = bench.engine()
+    take(engine)
+    spec = take(engine)
+    unheard(bench, spec, 1, 2)
+    engine.fail(spec.key, LOST)
+    assert bench.known()[0].state is TrialState.COMPLETE
+    assert bench.witness.outcomes() == {"0": Outcome.FINISHED}
+
+
+def test_a_folder_that_another_process_works_on_is_nobody_s_fault(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distune.study.work._TAKEOVER_TIMEOUT_S", 0.0)
+    bench = make_bench(search={"num_trials": 2})
+    folder = bench.folder("0").path
+    engine = bench.engine()
+    locks = []
+    real = bench.witness.trial_started
+
+    def started(spec: TrialSpec) -> None:
+        real(spec)
+        if spec.key == "0":
+            locks.append(FileLock(folder / "work.lock"))
+            locks[0].acquire()
+
+    monkeypatch.setattr(bench.witness, "trial_started", started)
+    bench.run(engine)
+    assert engine.obstacle == f"trial 0: busy: another process still works on {folder}"
+    assert "end that process, then go on with: distune resume one" in str(stopped("one", engine.obstacle))
+    engine.interrupt()
+    assert bench.known()[0].state is TrialState.RUNNING
+    locks[0].release()
+    monkeypatch.undo()
+    bench.run()
+    assert TrialState.FAIL not in bench.states()
 
 
 def test_trouble_with_the_disk_is_nobody_s_fault(make_bench: MakeBench) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from distune.study.folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
 from distune.study.storage import StudyStoppedError, stopped
+from distune.tracking.events import EpochLogged, Event, TrialEnded, TrialStarted
+from distune.tracking.spool_tracker import SpoolTracker
 from study.bench import METRIC, MakeLoaded, Witness
 from support.command_line import run as command
 
@@ -246,6 +249,67 @@ def test_a_disk_that_is_full_at_any_write_in_turn(
     assert set(points) == recorded
 
 
+class Runs:
+    """What a tracking server knows of the trials of a study, from what is sent to it."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, str] = {}
+        self.points: set[tuple[str, int]] = set()
+
+    def apply(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, TrialStarted):
+                self.outcomes[event.key] = "running"
+            elif isinstance(event, TrialEnded):
+                self.outcomes[event.key] = event.outcome
+            elif isinstance(event, EpochLogged):
+                self.points.add((event.key, event.epoch))
+
+
+def words_of_a_tracked_session(study: StudyFolder, runs: Runs, listener: Witness) -> str | None:
+    """Why a session with a real spool has stopped; None when the study is finished."""
+    tracker = SpoolTracker(study.path, make_sink=lambda: runs)
+    try:
+        run_session(study, tracker=tracker, listener=listener, teacher_weights=None)
+    except StudyStoppedError as error:
+        return str(error)
+    finally:
+        tracker.close()
+    return None
+
+
+def assert_all_told(runs: Runs, home: Home) -> None:
+    """What Optuna knows of its trials, the tracking server knows."""
+    trials = read_study(home, "one").trials
+    assert runs.outcomes == {trial.key: trial.outcome.value for trial in trials}
+    assert runs.points == {(trial.key, epoch) for trial in trials for epoch in range(1, trial.epochs + 1)}
+
+
+@pytest.mark.parametrize("writes", [2, 5, 10, 12, 13, 14, 15, 16])
+def test_a_disk_that_is_full_for_the_spool_alone(
+    study: StudyFolder, home: Home, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """Optuna's file may have room left where the spool has none. Whatever was in memory alone is told again."""
+    runs, disk = Runs(), FullAfter(writes)
+    real_open = io.FileIO
+
+    class File(io.FileIO):
+        def write(self, line: Any) -> int:
+            disk.take()
+            return super().write(line)
+
+    def open_file(path: Any, mode: str) -> io.FileIO:
+        return (File if Path(path).name == "spool.jsonl" else real_open)(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distune.tracking.spool.io.FileIO", open_file)
+        said = words_of_a_tracked_session(study, runs, Witness())
+    assert "free some space, then go on with: distune resume one" in (said or "")
+    assert disk.num_refused > 0
+    assert words_of_a_tracked_session(study, runs, Witness()) is None
+    assert_all_told(runs, home)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB, where this process may mount one."""
@@ -277,6 +341,28 @@ def test_a_disk_that_is_really_full(small_disk: Path, make_loaded: MakeLoaded) -
     status = read_study(home, "one")
     assert status.state == "finished"
     assert all(trial.state is not TrialState.FAIL for trial in status.trials)
+
+
+@pytest.mark.parametrize("epochs", [2, 12])
+def test_a_disk_that_is_really_full_in_the_middle(small_disk: Path, make_loaded: MakeLoaded, epochs: int) -> None:
+    """With a real spool and a real database, which find their last room at different times."""
+    home, runs = Home(small_disk), Runs()
+    study = create_study(make_loaded(search=SEARCH), home, name="one", simulate=True, runner="local", replace=False)
+    filling = small_disk / "filling"
+
+    class Filler(Witness):
+        def epoch_done(self, spec: Any, report: Any, decision: Any) -> None:
+            super().epoch_done(spec, report, decision)
+            if len(self.decisions) == epochs:
+                with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(b"\0" * 512)
+
+    said = words_of_a_tracked_session(study, runs, Filler())
+    assert "free some space" in (said or "")
+    filling.unlink()
+    assert words_of_a_tracked_session(study, runs, Witness()) is None
+    assert_all_told(runs, home)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"state": "runn', b"[]", b'{"state": "finished"}', b"\0\0\0"])

@@ -150,6 +150,42 @@ def play_twins(bench: Bench, *, sessions: int) -> None:
     tell(bench, engine, second, 3, 10.0, **{"loss/task": 1.0 / 3})
 
 
+def many_pairs(count: int) -> TwinWatch:
+    watch = TwinWatch()
+    for number in range(2 * count):
+        watch.take(number, {"alpha": number // 2, "inert": number % 2}, report(1, loss=float(number // 2)))
+        watch.end(number, Outcome.STOPPED)
+    return watch
+
+
+def test_the_summary_of_many_twins_is_short_and_counts_the_others() -> None:
+    assert TwinWatch().summary(5000) == ""
+    few = many_pairs(3)
+    assert few.summary(5000) == "\n".join(map(str, few.groups))
+    many = many_pairs(200)
+    text = many.summary(5000)
+    assert 4000 < len(text) <= 5000
+    *lines, last = text.split("\n")
+    assert lines == [str(twins) for twins in many.groups[: len(lines)]]
+    assert last == f"and {200 - len(lines)} more such groups"
+    cut, more = few.summary(100).split("\n")
+    assert str(few.groups[0]).startswith(cut)
+    assert more == "and 2 more such groups"
+    assert len(f"{cut}\n{more}") == 100
+
+
+def test_the_alarm_of_many_twins_costs_no_more_than_that_of_few(make_bench: MakeBench) -> None:
+    """Each new pair tells of all of them, in a tag that MLflow cuts."""
+    bench = make_bench(search={"num_trials": 80, "controls": 0, "scheduler": {"kind": "none"}})
+    bench.witness = witness = Alarms()
+    engine = bench.engine()
+    for number in range(80):
+        tell(bench, engine, take(engine), 9, 10.0, **{"loss/task": float(number // 2)})
+    lengths = [len(tags["alarm"]) for tags in witness.tags if "alarm" in tags]
+    assert len(lengths) == 40
+    assert 4000 < lengths[-1] <= max(lengths) <= 5000
+
+
 @pytest.mark.parametrize("sessions", [1, 2])
 def test_the_engine_raises_the_alarm_once(make_bench: MakeBench, sessions: int) -> None:
     witness = Alarms()

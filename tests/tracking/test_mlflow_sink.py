@@ -242,6 +242,18 @@ def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, 
     assert len(store.runs()) == 2
 
 
+def test_the_figures_of_a_trial_come_once_though_its_end_is_told_again(store: Store) -> None:
+    """It was interrupted, then cut off between its end here and its end in Optuna, with other times for both."""
+    sink = store.sink()
+    apply_each(sink, [start(), end(outcome=Outcome.INTERRUPTED, state="RUNNING", epochs=2, best_at_ms=BEGIN_MS + 2)])
+    assert "best/AP" not in store.run("t007").data.metrics
+    for later in (1000, 2000):
+        again = start(at_ms=BEGIN_MS + later)
+        apply_each(sink, [again, end(at_ms=BEGIN_MS + later + 100, best_at_ms=BEGIN_MS + 3)])
+    assert store.points("t007", "best/AP") == [(3, 0.3, BEGIN_MS + 3)]
+    assert store.points("t007", "gain/AP") == [(3, 0.1, BEGIN_MS + 3)]
+
+
 @pytest.mark.parametrize(
     ("state", "status"), [("finished", "FINISHED"), ("interrupted", "KILLED"), ("failed", "FAILED")]
 )

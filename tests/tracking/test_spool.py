@@ -139,13 +139,26 @@ def test_a_full_disk_is_said_once_and_lines_are_written_when_there_is_room(
     for text in "abc":
         spool.append(ended(text))
     assert states(spool) == ["before"], "half a line was left in the file"
+    assert "spool.jsonl cannot be written: " in (spool.obstacle() or "")
     assert len(caplog.records) == 1
     assert "cannot be written" in caplog.text
     file.is_full = False
     spool.append(ended("d"))
     assert states(spool) == ["before", "a", "b", "c", "d"]
+    assert spool.obstacle() is None
     spool.close()
     assert len(caplog.records) == 1
+
+
+def test_asking_for_the_obstacle_removes_it_when_there_is_room(tmp_path: Path, open_spool: OpenSpool) -> None:
+    spool = open_spool(tmp_path)
+    assert spool.obstacle() is None
+    file = fill_the_disk(spool)
+    spool.append(ended("a"))
+    assert spool.obstacle() is not None
+    file.is_full = False
+    assert spool.obstacle() is None
+    assert states(spool) == ["a"]
 
 
 def test_events_that_never_found_room_are_counted_at_the_end(

@@ -151,6 +151,7 @@ class TestEveryTracker:
     def test_takes_a_whole_study_without_waiting(self, tracker: Tracker) -> None:
         begin = time.perf_counter()
         tell_a_study(tracker, num_trials=10)
+        assert tracker.obstacle() is None
         assert time.perf_counter() - begin < 1.0
         tracker.close()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distune.errors import UsageError
-from distune.tracking.uris import check_uri, is_database, is_server, redact_uri, scheme_of
+from distune.tracking.uris import check_uri, is_database, is_server, redact_uri, scheme_of, shown_address
 
 
 @pytest.mark.parametrize(
@@ -25,11 +27,50 @@ from distune.tracking.uris import check_uri, is_database, is_server, redact_uri,
         ("s3://key:secret@bucket/a: no such key", "s3://***@bucket/a: no such key"),
         ("mysql://db/x?ssl_key=a&AWS_SECRET_ACCESS_KEY=secret", "mysql://db/x?ssl_key=a&AWS_SECRET_ACCESS_KEY=***"),
         ("uri: postgresql://ann:secret@db/x\nexperiment: null", "uri: postgresql://***@db/x\nexperiment: null"),
+        ("postgresql://ann:sec'ret\"s@db/x", "postgresql://***@db/x"),
+        ("postgresql://ann:#secret: @db/x", "postgresql://***@db/x"),
+        ("postgresql://ann:5432/secret@db/x", "postgresql://***@db/x"),
+        ("postgresql://ann:p@ss/secret@db/x", "postgresql://***@db/x"),
+        ("postgresql://db:5432/x refused; ask ann@x.org", "postgresql://db:5432/x refused; ask ann@x.org"),
+        ("https://docs.org: ask ann@x.org", "https://docs.org: ask ann@x.org"),
+        (
+            "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsecret%3BX%3D1",
+            "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D***%3BX%3D1",
+        ),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3D%7Bse%3Bcret%7D", "mssql+pyodbc:///?odbc_connect=PWD%3D***"),
+        ("https://host/a?sig=secret&key=secret&x=1", "https://host/a?sig=***&key=***&x=1"),
+        ("DefaultEndpoint=x;AccountKey=secret==;y", "DefaultEndpoint=x;AccountKey=***;y"),
+        ("sorted(names, key=len)", "sorted(names, key=len)"),
     ],
 )
 def test_secrets_are_not_shown(text: str, shown: str) -> None:
     assert redact_uri(text) == shown
     assert "secret" not in redact_uri(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("journal", "journal"),
+        ("databricks", "databricks"),
+        ("postgresql://db:5432/x", "postgresql://db:5432/x"),
+        ("postgresql+psycopg2://ann:s@c/r'e t@db/x?sslmode=on", "postgresql+psycopg2://***@db/x?***"),
+        ("https://secret@host/a", "https://***@host/a"),
+        ("postgresql://ann:5432/secret@db/x", "postgresql://***@db/x"),
+        ("postgresql://ann:sec?ret@db/x", "postgresql://***"),
+        ("mysql://db/x?password=sec@ret", "mysql://***"),
+        ("mssql://db/x;PWD=secret", "mssql://db/x;***"),
+        ("Server=db;PWD=secret", "***"),
+    ],
+)
+def test_of_an_address_that_others_see_nothing_is_left_that_may_be_a_secret(address: str, shown: str) -> None:
+    assert shown_address(address) == shown
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")))
+def test_no_password_whatsoever_is_in_a_shown_address(password: str, query: str) -> None:
+    address = f"postgresql://ann:\0{password}\0@db/x?password=\0{query}\0"
+    assert "\0" not in shown_address(address)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distune.config.experiment import Experiment
+from distune.config.yaml import write_yaml
 from distune.records import Outcome
 from distune.study.folder import StudyFolder
+from distune.study.trials import ADDRESSES
 from distune.tracking.tracker import Tracker
-from distune.tracking.uris import redact_uri
+from distune.tracking.uris import redact_uri, shown_address
 from distune.training.folder import TrialFolder, write_atomically
 
 ERROR_FILE = "error.txt"
@@ -31,15 +34,18 @@ def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, s
     return [(path, target) for path, target in found if path.is_file()]
 
 
-def log_settings(folder: StudyFolder, tracker: Tracker) -> None:
+def log_settings(folder: StudyFolder, experiment: Experiment, tracker: Tracker) -> None:
     """Hand the experiment and the space of a study to the tracker, without the secrets that addresses may hold.
 
     The experiment in the study's folder needs them, to go on; whoever sees the runs does not.
     """
-    text = folder.experiment_file.read_text(encoding="utf-8")
-    shown = redact_uri(text)
+    values = experiment.to_dict()
+    for section, name in ADDRESSES:
+        address = values[section][name]
+        values[section] = {**values[section], name: None if address is None else shown_address(address)}
+    shown = redact_uri(write_yaml(values))
     path = folder.experiment_file
-    if shown != text:
+    if shown != path.read_text(encoding="utf-8"):
         path = folder.path / "report" / path.name
         write_atomically(path, shown.encode())
     tracker.log_file(None, path, "")

@@ -13,7 +13,7 @@ from types import FrameType
 
 from distune.errors import TrialError
 
-_MARK = "Timeout ("
+_MARK = b"Timeout ("
 """How ``faulthandler`` begins the report of a process that it ends."""
 
 Deadline = Callable[[float | None, Path], contextlib.AbstractContextManager[None]]
@@ -75,9 +75,10 @@ def describe_timeout(limit_s: float) -> str:
     return f"timeout: an epoch took more than resources.epoch_timeout_s = {limit_s:g}"
 
 
-def has_timed_out(report: Path) -> bool:
-    """Whether a worker was ended by ``ends_process``."""
+def has_timed_out(report: Path, *, after: int = 0) -> bool:
+    """Whether a worker was ended by ``ends_process``, as its file says after so many bytes, which others have left."""
     try:
-        return any(line.startswith(_MARK) for line in report.read_text(encoding="utf-8", errors="replace").splitlines())
+        lines = report.read_bytes()[after:].splitlines()
     except OSError:
         return False
+    return any(line.startswith(_MARK) for line in lines)

@@ -19,7 +19,7 @@ from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
 from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
 from distune.study.defaults import first_configurations
-from distune.study.failures import MAX_SAME_FAILURES, STORAGE, is_of_kind, streak_after
+from distune.study.failures import MAX_SAME_FAILURES, OBSTACLES, is_of_kind, streak_after
 from distune.study.ledger import KnownTrial, Ledger
 from distune.study.listener import Decision, StudyListener
 from distune.study.schedulers import build_scheduler
@@ -27,6 +27,7 @@ from distune.study.setbacks import Setback, describe_setback, may_try_again, mus
 from distune.study.trials import SpecMaker, TrialProgress, cost_names, metric_name
 from distune.study.twins import Twins, TwinWatch, watch_again
 from distune.tracking.tracker import Tracker
+from distune.tracking.values import MAX_TAG_LENGTH
 from distune.training.folder import TrialFolder, write_atomically
 
 Ending = tuple[Outcome, str | None]
@@ -144,7 +145,8 @@ class StudyEngine:
             report: is in the trial's folder already. An epoch that is known is not counted again.
 
         Returns:
-            STOP when the trial is over. It has been ended then, and the runner only stops working on it.
+            STOP when the trial is over. It has been ended then, or ``obstacle`` says why it could not be; the runner
+            only stops working on it.
         """
         progress = self._in_flight.get(key)
         if progress is None:
@@ -160,8 +162,9 @@ class StudyEngine:
     def fail(self, key: str, reason: str) -> None:
         """The attempt at a trial has failed. It is given out again where that may help, and ended where not.
 
-        Trouble with the disk is nobody's fault: the trial stays in flight, and ``obstacle`` says that the session is to
-        end. A trial that is over is left as it is.
+        Its worker may have put epochs into the folder that nobody has reported; they count, and may even end the trial.
+        Trouble with the disk, and a folder that another process works on, are nobody's fault: the trial stays in
+        flight, and ``obstacle`` says that the session is to end. A trial that is over is left as it is.
 
         Args:
             key: of a trial that was given out. Nobody works on it any more.
@@ -170,10 +173,14 @@ class StudyEngine:
         progress = self._in_flight.get(key)
         if progress is None:
             return
-        setback = Setback(reason=reason, epochs=progress.epochs)
-        if is_of_kind(reason, STORAGE):
+        if any(is_of_kind(reason, kind) for kind in OBSTACLES):
             self.obstacle = self.obstacle or f"trial {key}: {reason}"
-        elif may_try_again(setback, progress.setbacks):
+            return
+        for report in TrialFolder(Path(progress.spec.folder)).reports():
+            if self.report(key, report) is Decision.STOP:
+                return
+        setback = Setback(reason=reason, epochs=progress.epochs)
+        if may_try_again(setback, progress.setbacks):
             progress.setbacks.append(setback)
             self._ledger.record_setbacks(progress.spec.number, progress.setbacks)
             self._again.append(progress.spec)
@@ -181,13 +188,19 @@ class StudyEngine:
         else:
             self._end(progress, Outcome.FAILED, reason)
 
+    def put_back(self, key: str) -> None:
+        """A trial that was given out could not be begun: it is the next one to be given out, unless it is over."""
+        progress = self._in_flight.get(key)
+        if progress is not None:
+            self._again.appendleft(progress.spec)
+
     def interrupt(self) -> None:
         """End the session. What has not ended stays RUNNING in Optuna, and a later session goes on with it.
 
         Nothing is given out afterwards, and reports are not taken any more: their epochs are in the folders.
         """
         for known in self._left_over:
-            self._start(self._specs.make(known.number, known.params)[0])
+            self._start(self._specs.make(known.number, known.params)[0], self._on_record(known), known.setbacks)
         self._left_over.clear()
         self._is_interrupted = self._is_interrupted or bool(self._in_flight)
         for progress in self._in_flight.values():
@@ -198,14 +211,8 @@ class StudyEngine:
 
     def _watch(self, known: list[KnownTrial]) -> TwinWatch:
         """What earlier sessions have seen of trials that are alike; those were told of then."""
-        folders = {trial.number: TrialFolder(self._specs.trials_folder / trial_key(trial.number)) for trial in known}
         return watch_again(
-            (
-                trial.number,
-                trial.params,
-                trial.outcome,
-                [report for report in folders[trial.number].reports() if report.epoch in trial.scores],
-            )
+            (trial.number, trial.params, trial.outcome, self._on_record(trial))
             for trial in known
             if trial.number >= 0 and trial.scores
         )
@@ -213,7 +220,7 @@ class StudyEngine:
     def _alarm(self, twins: Twins | None) -> None:
         if twins is not None:
             self._listener.message(f"alarm: {twins}")
-            self._tracker.log_study({}, {"alarm": "\n".join(map(str, self._twins.groups))})
+            self._tracker.log_study({}, {"alarm": self._twins.summary(MAX_TAG_LENGTH)})
 
     def _enqueue_next(self) -> None:
         """One of the configurations to try before the sampler's own: Optuna is told of none that may never run."""
@@ -250,13 +257,12 @@ class StudyEngine:
         spec, problem = self._specs.make(known.number, self._ledger.complete_params(known))
         if not (Path(spec.folder) / TRIAL_FILE).is_file():
             _write_trial_file(spec)  # cut off between the record in Optuna and the file
-        reports = TrialFolder(Path(spec.folder)).reports()
-        on_record = [report for report in reports if report.epoch in known.scores]
-        progress = self._start(spec, on_record, known.setbacks)
-        ending: Ending | None = None if known.ending is None else (known.ending, known.reason)
-        for report in reports:
-            if report.epoch > progress.epochs and ending is None:
-                ending = self._take(progress, report)
+        progress = self._start(spec, self._on_record(known), known.setbacks)
+        announced: Ending | None = None if known.ending is None else (known.ending, known.reason)
+        ending = announced
+        for report in TrialFolder(Path(spec.folder)).reports():
+            if report.epoch > progress.epochs and (ending is None or announced is not None):
+                ending = self._take(progress, report, announced)
         if ending is None and problem is not None:
             ending = (Outcome.FAILED, problem)
         if ending is None and progress.is_done:
@@ -277,17 +283,26 @@ class StudyEngine:
         self._listener.trial_started(spec)
         return progress
 
-    def _take(self, progress: TrialProgress, report: EpochReport) -> Ending | None:
-        """Put an epoch on record, and decide."""
+    def _on_record(self, known: KnownTrial) -> list[EpochReport]:
+        """The epochs of a trial that Optuna knows as well."""
+        folder = TrialFolder(self._specs.trials_folder / trial_key(known.number))
+        return [report for report in folder.reports() if report.epoch in known.scores]
+
+    def _take(self, progress: TrialProgress, report: EpochReport, announced: Ending | None = None) -> Ending | None:
+        """Put an epoch on record, and decide, unless an earlier session has done so and was cut off in between."""
         spec = progress.spec
         progress.take(report)
         self._tracker.log_epoch(spec.key, report)
-        score = report.metrics.get(self._metric, math.nan)
-        ending = self._judge(progress, report, score)
-        if ending is not None and ending[0] is not Outcome.FINISHED:
-            self._ledger.announce_ending(spec.number, *ending)
-        has_diverged = ending is not None and ending[0] is Outcome.DIVERGED
-        self._ledger.report(spec.number, report.epoch, math.nan if has_diverged else score)
+        has_diverged = progress.divergence(report) is not None
+        score = math.nan if has_diverged else report.metrics.get(self._metric, math.nan)
+        ending = announced
+        if announced is None:
+            ending = self._judge(progress, report, score)
+            if ending is not None and ending[0] is not Outcome.FINISHED:
+                self._ledger.announce_ending(spec.number, *ending)
+        elif not spec.control:
+            self._scheduler.restore(spec.key, {report.epoch: score})
+        self._ledger.report(spec.number, report.epoch, score)
         self._listener.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
         self._alarm(self._twins.take(spec.number, spec.params, report))
         return ending
@@ -309,6 +324,11 @@ class StudyEngine:
             self._ledger.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
+        obstacle = self._tracker.obstacle()
+        if obstacle is not None:
+            # A later session goes on with what Optuna does not know, and tells the tracker again. Nobody else would.
+            self.obstacle = self.obstacle or f"trial {spec.key}: {obstacle}"
+            return
         clean_up(folder, outcome)
         self._ledger.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]

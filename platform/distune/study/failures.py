@@ -12,11 +12,22 @@ from distune.tracking.uris import redact_uri
 MAX_SAME_FAILURES = 10
 """So many failures in a row with the same reason end a study."""
 
-OUT_OF_MEMORY, DATA, STORAGE, WORKER_DIED, BUG = "out of memory", "data", "storage", "worker died", "bug"
+OUT_OF_MEMORY, DATA, STORAGE, BUSY = "out of memory", "data", "storage", "busy"
+WORKER_DIED, BUG = "worker died", "bug"
+
+OBSTACLES = (STORAGE, BUSY)
+"""Kinds of which no trial is to blame, and every trial would fail: they end the session instead."""
 
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_LOADER_DEATH = re.compile(r"DataLoader worker .*(?:killed by signal|exited unexpectedly)", re.DOTALL)
+_LOADER_MEMORY = re.compile(r"killed by signal: (?:Killed|Bus error)|out of shared memory")
+"""SIGKILL to one process out of many is the kernel's answer to a lack of memory."""
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 _STORAGE_PHRASES = ("no space left on device", "read-only file system", "disk quota exceeded")
+
+
+class FolderBusyError(TrialError):
+    """Another process works on the folder of a trial."""
 
 
 class StudyFailedError(DistuneError):
@@ -26,8 +37,9 @@ class StudyFailedError(DistuneError):
 def describe_failure(error: BaseException) -> str:
     """The reason of a failure: what kind it is, then the error's own words, on one line and without secrets.
 
-    The kinds are ``out of memory``, ``storage``, ``data`` and ``bug``. An error that says on purpose why the trial
-    cannot go on (``TrialError``) speaks for itself. ``worker died`` is said by those who saw it.
+    The kinds are ``out of memory``, ``storage``, ``busy``, ``data``, ``worker died`` and ``bug``. An error that says on
+    purpose why the trial cannot go on (``TrialError``) speaks for itself. Here it is a worker that reads images which
+    has died; the death of a trial's own worker is said by those who saw it.
     """
     chain = list(_chain(error))
     words = redact_uri(" ".join(str(error).split())) or "no message"
@@ -35,6 +47,10 @@ def describe_failure(error: BaseException) -> str:
         return f"{OUT_OF_MEMORY}: {words}"
     if any(is_storage_trouble(link) for link in chain):
         return f"{STORAGE}: {words}"
+    if isinstance(error, FolderBusyError):
+        return f"{BUSY}: {words}"
+    if any(_LOADER_DEATH.search(str(link)) for link in chain):
+        return f"{WORKER_DIED}: {words}"
     if any(isinstance(link, DataError) for link in chain):
         return f"{DATA}: {words}"
     if isinstance(error, TrialError):
@@ -110,4 +126,8 @@ def _is_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError is known by its name: reading an error should not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in _MEMORY_PHRASES)
+    if not isinstance(error, RuntimeError | OSError):
+        return False
+    text = str(error)
+    is_loader = _LOADER_DEATH.search(text) is not None and _LOADER_MEMORY.search(text) is not None
+    return is_loader or any(words in text.lower() for words in _MEMORY_PHRASES)

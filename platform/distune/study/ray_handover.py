@@ -16,13 +16,16 @@ class Handover:
 
     Args:
         spec: of the trial.
+        error_bytes: see the attribute.
 
     Attributes:
         key: names the trial within its study.
+        error_bytes: how long the file of its errors was; what earlier attempts have left there is not about this one.
     """
 
-    def __init__(self, spec: TrialSpec) -> None:
+    def __init__(self, spec: TrialSpec, *, error_bytes: int) -> None:
         self.key = spec.key
+        self.error_bytes = error_bytes
         self._spec: TrialSpec | None = spec
 
     @property

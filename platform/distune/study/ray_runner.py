@@ -27,8 +27,8 @@ from distune.study.engine import StudyEngine
 from distune.study.environment import environment
 from distune.study.listener import StudyListener
 from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
-from distune.study.ray_trainable import ALONE, TrialTrainable
-from distune.study.resources import alone_resources, available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.ray_trainable import RESOURCES, TrialTrainable
+from distune.study.resources import available_cpus, available_gpus, num_concurrent_on, trial_resources
 from distune.study.signals import SIGNALS
 from distune.tracking.uris import redact_uri
 
@@ -83,13 +83,11 @@ def run_on_ray(
     """
     with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        bound = num_concurrent(settings, trial, cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
-        alone = alone_resources(trial, node_cpus=_largest_node_cpus())
-        bridge = EngineBridge(engine, should_stop=should_stop, listener=listener)
+        bound = num_concurrent_on(settings, trial, machines())
+        bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, listener=listener)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            cpus, gpus = alone if config.get(ALONE) else trial
+            cpus, gpus = config.get(RESOURCES, trial)
             return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
 
         with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
@@ -123,9 +121,11 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-def _largest_node_cpus() -> float:
+def machines() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each machine of the cluster, as it is now."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return [(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in alive]
 
 
 @contextlib.contextmanager

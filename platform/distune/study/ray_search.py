@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ from distune.study.engine import StudyEngine
 from distune.study.failures import OUT_OF_MEMORY, WORKER_DIED, is_of_kind
 from distune.study.listener import Decision, StudyListener
 from distune.study.ray_handover import Handover
-from distune.study.ray_trainable import ALONE, RESULT, SIMULATE, SPEC
+from distune.study.ray_trainable import ALONE, RESOURCES, RESULT, SIMULATE, SPEC
+from distune.study.resources import alone_resources
 from distune.study.watchdog import Watchdog
 from distune.study.work import StepResult
 from distune.tracking.uris import redact_uri
+
+_MAX_REASON = 500
+"""A reason is a tag in MLflow and a cell of a table. All that Ray has to say is in the file of the trial's errors."""
 
 
 class EngineBridge:
@@ -31,15 +35,31 @@ class EngineBridge:
 
     Tune wraps errors of its parts until they cannot be recognised, so the first one is kept here and ends the session.
 
+    Args:
+        engine: gives out trials and decides about them.
+        trial: CPUs and GPUs of one trial.
+        machines: asked for CPUs and GPUs of each machine of the cluster, which come and go.
+        should_stop: asked several times a second.
+        listener: hears when nothing has happened for long.
+
     Attributes:
         error: what went wrong in the engine, None as long as nothing has.
     """
 
-    def __init__(self, engine: StudyEngine, *, should_stop: Callable[[], bool], listener: StudyListener) -> None:
+    def __init__(
+        self,
+        engine: StudyEngine,
+        *,
+        trial: tuple[float, float],
+        machines: Callable[[], Sequence[tuple[float, float]]],
+        should_stop: Callable[[], bool],
+        listener: StudyListener,
+    ) -> None:
         self.error: Exception | None = None
         self._engine, self._should_stop, self._listener = engine, should_stop, listener
+        self._trial, self._machines = trial, machines
         self._watchdog = Watchdog()
-        self._waiting: list[Trial] = []
+        self._alone: list[Trial] = []
 
     def next_trial(self) -> TrialSpec | None:
         """The next trial, None when there is none to start now.
@@ -47,9 +67,10 @@ class EngineBridge:
         As long as a trial that must be alone waits for its device, no other one is started: it would take the place
         that is becoming free.
         """
-        self._waiting = [trial for trial in self._waiting if trial.status == Trial.PENDING]
+        self._alone = [trial for trial in self._alone if trial.status in (Trial.PENDING, Trial.RUNNING)]
         try:
-            spec = None if self._waiting or self.is_over() else self._engine.next_trial()
+            is_kept_free = any(map(self._keeps_others_away, self._alone))
+            spec = None if is_kept_free or self.is_over() else self._engine.next_trial()
         except Exception as error:
             self.error = self.error or error
             return None
@@ -61,14 +82,39 @@ class EngineBridge:
         """Whether there may be a trial to start later: one that is worked on may have to be tried again."""
         return not self.is_over() and bool(self._engine.in_flight)
 
-    def is_alone(self, key: str) -> bool:
-        """Whether a trial must be alone on its device."""
-        return self._engine.is_alone(key)
+    def config_of(self, spec: TrialSpec) -> dict[str, Any]:
+        """Whether a trial must be alone on its device, and what it reserves."""
+        is_alone = self._engine.is_alone(spec.key)
+        return {ALONE: is_alone, RESOURCES: alone_resources(self._trial, self._machines()) if is_alone else self._trial}
 
     def queued(self, trial: Trial) -> None:
         """Tune has taken a trial, and waits for a place for it."""
         if trial.config[ALONE]:
-            self._waiting.append(trial)
+            self._alone.append(trial)
+
+    def outdated(self) -> list[Trial]:
+        """Trials that wait for a place in which they would not be alone, or which is gone, and there is another."""
+        waiting = [trial for trial in self._alone if trial.status == Trial.PENDING]
+        if not waiting:
+            return []
+        machines = self._machines()
+        has_place = any(cpus >= self._trial[0] for cpus, _ in machines)
+        alone = alone_resources(self._trial, machines)
+        return [trial for trial in waiting if has_place and trial.config[RESOURCES] != alone]
+
+    def put_back(self, key: str) -> None:
+        """Tell the engine that a trial was not begun."""
+        self._told(lambda: self._engine.put_back(key))
+
+    def _keeps_others_away(self, trial: Trial) -> bool:
+        """Whether a trial that must be alone would not be if another one were started.
+
+        One that runs has reserved its device, unless no machine was known when it was given out.
+        """
+        if trial.status == Trial.PENDING:
+            return True
+        reserved: tuple[float, float] = trial.config[RESOURCES]
+        return reserved == self._trial != alone_resources(self._trial, self._machines())
 
     def goes_on(self, key: str, result: StepResult) -> bool:
         """Tell the engine what came of a step. Returns whether the trial goes on."""
@@ -126,7 +172,8 @@ class EngineSearcher(Searcher):
         spec = self._bridge.next_trial()
         if spec is None:
             return None if self._bridge.may_come_more() else Searcher.FINISHED
-        return {SPEC: Handover(spec), SIMULATE: self._simulate, ALONE: self._bridge.is_alone(spec.key)}
+        handover = Handover(spec, error_bytes=_size(_error_file(spec)))
+        return {SPEC: handover, SIMULATE: self._simulate, **self._bridge.config_of(spec)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine."""
@@ -147,8 +194,18 @@ class EngineScheduler(FIFOScheduler):
         self._bridge.queued(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """None: Tune starts pending trials in order by itself, and this would look through all trials each time."""
+        """None: Tune starts pending trials in order by itself, and this would look through all trials each time.
+
+        It is asked before that, which is the time to take back what waits for the wrong place.
+        """
+        for trial in self._bridge.outdated():
+            tune_controller.stop_trial(trial)
         return None
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial was taken back before it had a place."""
+        self._bridge.put_back(_key(trial))
+        trial.config[SPEC].release()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Take a result."""
@@ -161,13 +218,13 @@ class EngineScheduler(FIFOScheduler):
         handover: Handover = trial.config[SPEC]
         spec = handover.spec
         limit_s = spec.experiment["resources"]["epoch_timeout_s"]
-        if limit_s is not None and has_timed_out(Path(spec.folder) / ERROR_FILE):
+        if limit_s is not None and has_timed_out(_error_file(spec), after=handover.error_bytes):
             reason = describe_timeout(limit_s)
         else:
             text = _error_text(trial)
             reason = describe_death(text)
             if is_of_kind(reason, WORKER_DIED):
-                _keep(text, Path(spec.folder) / ERROR_FILE)
+                _keep(text, _error_file(spec))
         self._bridge.died(spec.key, reason)
         handover.release()
 
@@ -196,11 +253,16 @@ class EngineStopper(Stopper):
 
 
 def describe_death(text: str) -> str:
-    """Why a worker is gone, in a line.
+    """Why a worker is gone, in a line that is not too long and holds no secrets.
 
     Args:
         text: what Ray has to say about it, tracebacks and all.
     """
+    reason = redact_uri(_death(text))
+    return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 4]} ..."
+
+
+def _death(text: str) -> str:
     raised = re.findall(r"^(?:\w+\.)*TrialError: (.+)$", text, flags=re.MULTILINE)
     if raised:
         return str(raised[-1])
@@ -209,6 +271,17 @@ def describe_death(text: str) -> str:
         return f"{OUT_OF_MEMORY}: Ray has ended the worker, because its machine was running low on memory"
     cause = re.search(r"The actor is dead because (.*?)(?: Some common causes|$)", words)
     return f"{WORKER_DIED}: {words if cause is None else cause[1]}"
+
+
+def _error_file(spec: TrialSpec) -> Path:
+    return Path(spec.folder) / ERROR_FILE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _error_text(trial: Trial) -> str:

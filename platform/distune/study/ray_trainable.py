@@ -12,7 +12,7 @@ from distune.records import TrialSpec
 from distune.study.deadline import ends_process
 from distune.study.work import Attempt, StepResult
 
-SPEC, SIMULATE, ALONE, RESULT = "spec", "simulate", "alone", "result"
+SPEC, SIMULATE, ALONE, RESOURCES, RESULT = "spec", "simulate", "alone", "resources", "result"
 
 
 class TrialTrainable(tune.Trainable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from distune.config.search import ResourceSettings
@@ -77,28 +78,36 @@ def trial_resources(settings: ResourceSettings, *, simulate: bool) -> tuple[floa
     return settings.cpus_per_trial, settings.gpus_per_trial
 
 
-def alone_resources(trial: tuple[float, float], *, node_cpus: float) -> tuple[float, float]:
+def alone_resources(trial: tuple[float, float], machines: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """What a trial reserves so that no other one is on its device.
 
     Args:
         trial: CPUs and GPUs of one trial.
-        node_cpus: of the largest machine.
+        machines: CPUs and GPUs of each.
 
     Returns:
-        CPUs and GPUs: whole GPUs, or all CPUs of a machine when trials train on CPUs.
+        CPUs and GPUs: whole GPUs, or all CPUs of the largest machine when trials train on CPUs.
     """
     cpus, gpus = trial
-    return (cpus, float(math.ceil(gpus))) if gpus > 0 else (max(cpus, node_cpus), 0.0)
+    return (cpus, float(math.ceil(gpus))) if gpus > 0 else (max([cpus, *(each for each, _ in machines)]), 0.0)
 
 
 def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cpus: float, gpus: float) -> int:
+    """See ``num_concurrent_on``, of a single machine with so many CPUs and GPUs."""
+    return num_concurrent_on(settings, trial, [(cpus, gpus)])
+
+
+def num_concurrent_on(
+    settings: ResourceSettings, trial: tuple[float, float], machines: Sequence[tuple[float, float]]
+) -> int:
     """How many trials run at a time, at most: as many as there is room for, or fewer when the settings say so.
+
+    A trial is on one machine: what is left over on several does not add up to a place.
 
     Args:
         settings: of the experiment.
         trial: CPUs and GPUs of one trial.
-        cpus: there are in all.
-        gpus: there are in all.
+        machines: CPUs and GPUs of each.
 
     Raises:
         ResourceError: not even one fits. A cluster that grows when it is asked to may begin with no place at all: it is
@@ -106,12 +115,15 @@ def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cp
     """
     if settings.address is not None and settings.max_concurrent is not None:
         return settings.max_concurrent
-    places = [int(total / each + 1e-6) for total, each in zip((cpus, gpus), trial, strict=True) if each > 0]
-    room = min(places)
+    room = sum(
+        min(int(total / each + 1e-6) for total, each in zip(machine, trial, strict=True) if each > 0)
+        for machine in machines
+    )
     if room < 1:
+        there = ", ".join(f"{cpus:g} and {gpus:g}" for cpus, gpus in sorted(set(machines), reverse=True)) or "none yet"
         raise ResourceError(
-            f"a trial asks for {trial[0]:g} CPUs and {trial[1]:g} GPUs, but the cluster has {cpus:g} and {gpus:g}; "
-            f"lower resources.cpus_per_trial or resources.gpus_per_trial, or, where the cluster is going to grow, say "
-            f"how many trials run at a time with resources.max_concurrent"
+            f"a trial asks for {trial[0]:g} CPUs and {trial[1]:g} GPUs, but no machine has both ({there}); lower "
+            f"resources.cpus_per_trial or resources.gpus_per_trial, or, where the cluster is going to grow, say how "
+            f"many trials run at a time with resources.max_concurrent"
         )
     return room if settings.max_concurrent is None else min(room, settings.max_concurrent)

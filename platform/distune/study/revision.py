@@ -15,8 +15,9 @@ from distune.errors import StudyError
 from distune.study.changes import Change, compare, describe_changes
 from distune.study.folder import StudyFolder
 from distune.study.samplers import distribution_of
-from distune.study.shared_storage import exists, open_storage, optuna_name, shown_storage
+from distune.study.shared_storage import JOURNAL, exists, open_storage, optuna_name, shown_storage
 from distune.study.storage import open_studies
+from distune.study.trials import ADDRESSES
 from distune.tracking.uris import redact_uri
 from distune.training.folder import write_atomically
 
@@ -62,12 +63,15 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
     if before is None or changes:
         experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
         text = write_yaml(experiment)
-        write_atomically(folder.experiment_file, text.encode(), is_private=redact_uri(text) != text)
+        # Whether an address holds a secret is not for us to guess.
+        is_private = any(experiment[section][name] not in (None, JOURNAL) for section, name in ADDRESSES)
+        write_atomically(folder.experiment_file, text.encode(), is_private=is_private or redact_uri(text) != text)
         write_atomically(folder.space_file, write_yaml(space).encode())
         # Addresses may hold secrets. Tracking's may change at any time.
         kept = {name: value for name, value in experiment.items() if name != "tracking"}
         kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
-        write_atomically(folder.record_file, json.dumps({"experiment": kept, "space": space}).encode())
+        record = json.dumps({"experiment": kept, "space": space})
+        write_atomically(folder.record_file, record.encode(), is_private=is_private)
     if changes:
         line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
         with folder.changes_file.open("a", encoding="utf-8") as file:

@@ -117,7 +117,7 @@ def _work(
     note = SessionNote(state="running", num_trials=total)
     ended = dataclasses.replace(note, state="interrupted")
     try:
-        log_settings(folder, tracker)
+        log_settings(folder, loaded.experiment, tracker)
         folder.write_session(note)
         setting = loaded.experiment.search.storage
         cut_torn_line(folder.journal)

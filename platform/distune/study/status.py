@@ -183,6 +183,7 @@ def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport
         metrics={} if best_report is None else best_report.metrics,
         seed=trial_seed(experiment, trial.number),
         reason=trial.reason,
+        best_at=None if best_report is None else best_report.finished_at,
         rung=None
         if trial.number < 0
         else rung_reached(scheduler, max_epochs=experiment.training.epochs, epochs=epochs),

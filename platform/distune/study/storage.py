@@ -28,6 +28,7 @@ _REMEDIES = {
     "read-only": "make it writable",
     "readonly": "make it writable",
     "permission": "make it writable",
+    "another process": "end that process",
     "locked": "end the process that holds the database",
     "malformed": "restore optuna.db from a copy: the file is damaged",
     "not a database": "restore optuna.db from a copy: the file is damaged",

@@ -16,6 +16,9 @@ from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, T
 from distune.study.asha import rungs
 from distune.study.setbacks import Setback
 
+ADDRESSES = (("tracking", "uri"), ("search", "storage"))
+"""Settings that may hold a user and a password."""
+
 _STATES = {
     Outcome.WAITING: TrialState.WAITING,
     Outcome.RUNNING: TrialState.RUNNING,
@@ -107,11 +110,7 @@ class SpecMaker:
 
 def without_addresses(experiment: dict[str, Any]) -> dict[str, Any]:
     """An experiment as a worker gets it: it needs no addresses of stores, and its settings are shown to everybody."""
-    return {
-        **experiment,
-        "tracking": {**experiment["tracking"], "uri": None},
-        "search": {**experiment["search"], "storage": None},
-    }
+    return {**experiment, **{section: {**experiment[section], name: None} for section, name in ADDRESSES}}
 
 
 class TrialProgress:
@@ -176,6 +175,7 @@ class TrialProgress:
             reason=reason,
             label=self.spec.label,
             rung=self._rung(),
+            best_at=None if self._best is None else self._best.finished_at,
         )
 
     def _rung(self) -> int | None:

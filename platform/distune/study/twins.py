@@ -62,9 +62,27 @@ class TwinWatch:
     @property
     def groups(self) -> list[Twins]:
         """All twins so far, by their first trial."""
+        return [self._twins(group) for group in self._differing()]
+
+    def summary(self, max_characters: int) -> str:
+        """All twins so far in words, a line each, as far as there is room; what there is none for is counted.
+
+        It is asked for again and again, so its cost and its length hardly depend on how many twins there are.
+        """
+        groups, lines = self._differing(), list[str]()
+        room = max_characters - len(_more(len(groups))) - 1
+        for group in groups:
+            line = str(self._twins(group))
+            if lines and len(line) > room:
+                lines.append(_more(len(groups) - len(lines)))
+                break
+            lines.append(line[:room])
+            room -= len(line) + 1
+        return "\n".join(lines)
+
+    def _differing(self) -> list[_Group]:
         distinct = {id(root): root for root in (group.root() for group in self._groups.values())}
-        found = [self._twins(group) for group in distinct.values() if group.differs]
-        return sorted(found, key=lambda twins: twins.trials)
+        return sorted((group for group in distinct.values() if group.differs), key=lambda group: min(group.trials))
 
     def take(self, number: int, params: Mapping[str, ParameterValue], report: EpochReport) -> Twins | None:
         """An epoch is on record. One that is known is not taken again.
@@ -182,6 +200,10 @@ class _Alike:
     def __init__(self) -> None:
         self.waiting: list[int] = []
         self.group: _Group | None = None
+
+
+def _more(count: int) -> str:
+    return f"and {count} more such groups"
 
 
 def _show(value: ParameterValue) -> str:

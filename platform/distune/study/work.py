@@ -10,11 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from distune.errors import TrialError
 from distune.records import EpochReport, TrialSpec
 from distune.study.artifacts import ERROR_FILE
 from distune.study.deadline import Deadline, interrupts_block
-from distune.study.failures import OUT_OF_MEMORY, describe_failure, is_of_kind, spoils_process
+from distune.study.failures import OUT_OF_MEMORY, FolderBusyError, describe_failure, is_of_kind, spoils_process
 from distune.study.simulation import SimulatedWork
 from distune.tracking.uris import redact_uri
 from distune.training.folder import TrialFolder
@@ -116,9 +115,7 @@ class Attempt:
         try:
             self._lock.acquire()
         except Timeout:
-            raise TrialError(
-                f"another process still works on {self._folder.path}; stop it and resume the study"
-            ) from None
+            raise FolderBusyError(f"another process still works on {self._folder.path}") from None
         return open_work(self._spec, simulate=self._simulate)
 
     def _write_traceback(self) -> None:

@@ -54,7 +54,10 @@ class FileLogged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialEnded:
-    """A trial ended or was interrupted. ``state`` and ``outcome`` are the words of ``distune.records``."""
+    """A trial ended or was interrupted. ``state`` and ``outcome`` are the words of ``distune.records``.
+
+    ``best_at_ms`` is the time of its best epoch, equal however often the end is told.
+    """
 
     at_ms: int
     key: str
@@ -66,6 +69,7 @@ class TrialEnded:
     metrics: dict[str, float]
     reason: str | None
     rung: int | None = None
+    best_at_ms: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,7 @@ def trial_ended(record: TrialRecord, at_ms: int) -> TrialEnded:
         metrics=dict(record.metrics),
         reason=record.reason,
         rung=record.rung,
+        best_at_ms=None if record.best_at is None else round(record.best_at * 1000),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.errors import UsageError
-from distune.records import ParameterValue
+from distune.records import Outcome, ParameterValue
 from distune.tracking.environment import prepare_client
 from distune.tracking.events import (
     EpochLogged,
@@ -148,8 +148,10 @@ class MlflowSink:
 
     def _end_trial(self, event: TrialEnded) -> None:
         run = self._run(event.key, event.at_ms)
-        summary = _metrics(summary_metrics(event.metrics), at_ms=event.at_ms, step=event.epochs)
-        self._log(run, summary, tags=end_tags(event))
+        # One that goes on has no summary yet, and the end of one that was cut off while ending is told twice.
+        figures = {} if event.outcome == Outcome.INTERRUPTED else summary_metrics(event.metrics)
+        at_ms = event.at_ms if event.best_at_ms is None else event.best_at_ms
+        self._log(run, _metrics(figures, at_ms=at_ms, step=event.epochs), tags=end_tags(event))
         self._set_status(run, run_status(event.outcome), event.at_ms)
 
     def _log_file(self, event: FileLogged) -> None:

@@ -52,6 +52,7 @@ class Spool:
         self._lock = threading.Lock()
         self._unwritten: collections.deque[bytes] = collections.deque(maxlen=_MAX_UNWRITTEN)
         self._num_lost = 0
+        self._obstacle = ""
         self._said: set[str] = set()
         self._size = cut_torn_line(self.path)
         self._file: io.FileIO | None = io.FileIO(self.path, "ab")
@@ -77,6 +78,13 @@ class Spool:
                 self._write_out()
         except Exception as error:
             self._say_once("append", f"an event of the study could not be recorded: {error!r}")
+
+    def obstacle(self) -> str | None:
+        """Why lines are still in memory, after one more attempt to write them; None when all are in the file."""
+        with self._lock:
+            if self._unwritten:
+                self._write_out()
+            return self._obstacle if self._unwritten else None
 
     def read_from(self, offset: int, *, max_lines: int = 1000) -> list[SpoolLine]:
         """Up to ``max_lines`` whole lines after ``offset``; none when the file cannot be read."""
@@ -138,6 +146,7 @@ class Spool:
                 self._unwritten.popleft()
         except OSError as error:
             self._drop_part_of_line()
+            self._obstacle = f"{self.path} cannot be written: {error}"
             self._say_once("write", f"{self.path} cannot be written; events are kept in memory for now: {error}")
 
     def _drop_part_of_line(self) -> None:

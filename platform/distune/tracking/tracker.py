@@ -47,6 +47,10 @@ class Tracker(Protocol):
         """The session is over: ``finished``, ``interrupted`` or ``failed``."""
         ...
 
+    def obstacle(self) -> str | None:
+        """Why a part of what was told would be lost with this process, such as a full disk; None when none would."""
+        ...
+
     def close(self) -> None:
         """Send what is left, for a bounded time. What could not be sent is kept and sent by the next session."""
         ...
@@ -75,6 +79,10 @@ class NullTracker:
 
     def end_study(self, state: str) -> None:
         """Nothing."""
+
+    def obstacle(self) -> str | None:
+        """None."""
+        return None
 
     def close(self) -> None:
         """Nothing."""

@@ -12,22 +12,46 @@ SERVER_SCHEMES = ("http", "https")
 _KNOWN = (*DATABASE_SCHEMES, *SERVER_SCHEMES, "databricks")
 _PLUGIN_GROUP = "mlflow.tracking_store"
 
+_NO_SERVER = r"(?<!http://)(?<!https://)"
 _USER_INFO = re.compile(
-    r"""(?<=://)(?:
-    [^/\s'"]*@  # up to the first slash
-    | [^/\s'"@:]*:(?!\d+(?:[/?#\s]|$))[^\s'"]*@  # and beyond it, after a colon that begins a password and not a port
+    rf"""(?<=://)(?:
+    [^/\s'"@:]*:(?!\d+(?:[/?\#\s]|$))\S*@  # beyond slashes and quotes, after a colon that begins a password, not a port
+    | {_NO_SERVER}[^/\s'"@:]*:\d\S*@  # the paths of databases and stores hold no @, so that it is no port either
+    | {_NO_SERVER}[^/\s'"@:]*:(?=\S)(?!\d+(?:[/?\#\s,;:)]|$))[^@\n]*@  # nor is a blank the end of their passwords
+    | [^/\s]*@  # up to the first slash
     )""",
     re.VERBOSE,
 )
+_EQUALS = r"(?:=|%3D)"
+_VALUE = r"(?:\{[^}\n]*\}|%7B.*?%7D|(?:(?!%3B|%26)[^&;\s'\"])+)"
 _SECRET_FIELD = re.compile(
-    r"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|credential|signature|api[_-]?key|access[_-]?key)[\w.-]*)"
-    r"=[^&;\s'\"]+"
+    r"([\w.-]*(?:password|passwd|passphrase|pwd|token|secret|credential|signature|(?:api|access|account)[_-]?key)[\w.-]*"
+    # Words that are plain ones elsewhere.
+    r"|(?:(?<=[?&;])|(?<=%3F)|(?<=%26)|(?<=%3B))(?:sig|sas|key|pass|auth|code))"
+    rf"({_EQUALS}){_VALUE}",
+    re.IGNORECASE,
 )
 
 
 def redact_uri(text: str) -> str:
-    """A URI, or any text that holds some, without users, passwords, tokens and keys."""
-    return _SECRET_FIELD.sub(r"\1=***", _USER_INFO.sub("***@", text))
+    """A URI, or any text that holds some, without users, passwords, tokens and keys.
+
+    In doubt it takes too much. No text can be read with certainty, though: where an address as a whole is at hand and
+    goes to others, ``shown_address`` is to be used.
+    """
+    return _SECRET_FIELD.sub(r"\1\2***", _USER_INFO.sub("***@", text))
+
+
+def shown_address(address: str) -> str:
+    """An address for others to see: scheme, host and path, and neither user nor query. Less where that is not clear."""
+    scheme, separator, rest = address.partition("://")
+    if not separator or not re.fullmatch(r"\w[\w+.-]*", scheme):
+        return address if re.fullmatch(r"\w*", address) else "***"
+    place, end, query = re.fullmatch(r"([^?#;&]*)([?#;&]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    if "@" in query:  # either a password with that character, or a query with an @
+        return f"{scheme}://***"
+    _, at, host = place.rpartition("@")
+    return redact_uri(f"{scheme}://{'***@' if at else ''}{host}{f'{end}***' if end else ''}")
 
 
 def scheme_of(uri: str) -> str:

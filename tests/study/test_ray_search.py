@@ -1,0 +1,157 @@
+"""The engine in the words of Ray Tune, without a Ray: places for trials that must be alone, and reasons of deaths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial
+
+from distune.records import TrialSpec
+from distune.study.deadline import describe_timeout
+from distune.study.engine import StudyEngine
+from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, describe_death
+from distune.study.ray_trainable import ALONE, RESOURCES, SPEC
+from study.bench import Bench, MakeBench
+
+TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
+
+
+class Tune:
+    """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
+
+    def __init__(self, bench: Bench, engine: StudyEngine, *machines: tuple[float, float]) -> None:
+        self.machines = list(machines)
+        self.bridge = EngineBridge(
+            engine,
+            trial=(1.0, 0.0),
+            machines=lambda: self.machines,
+            should_stop=lambda: False,
+            listener=bench.witness,
+        )
+        self._searcher = EngineSearcher(self.bridge, simulate=True)
+        self._scheduler = EngineScheduler(self.bridge)
+
+    def give_out(self) -> Any:
+        """The next trial, None when there is none now."""
+        config = self._searcher.suggest("x")
+        if not isinstance(config, dict):
+            return None
+        trial = SimpleNamespace(config=config, status=Trial.PENDING, error_file=None)
+        self._scheduler.on_trial_add(self, trial)  # type: ignore[arg-type]
+        return trial
+
+    def stop_trial(self, trial: Any) -> None:
+        trial.status = Trial.TERMINATED
+        self._scheduler.on_trial_remove(self, trial)
+
+    def step(self) -> None:
+        assert self._scheduler.choose_trial_to_run(self) is None
+
+    def die(self, trial: Any, text: str) -> None:
+        trial.status = Trial.ERROR
+        Path(trial.error_file).write_text(text)
+        self._scheduler.on_trial_error(self, trial)
+
+
+def spec_of(trial: Any) -> TrialSpec:
+    spec: TrialSpec = trial.config[SPEC].spec
+    return spec
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+    return make_bench(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
+
+
+def lonely(bench: Bench, *machines: tuple[float, float]) -> tuple[Tune, Any]:
+    """A trial that ran out of memory, and is the next to be given out."""
+    tune = Tune(bench, bench.engine(), *machines)
+    first = tune.give_out()
+    first.status = Trial.TERMINATED
+    tune.bridge.died(spec_of(first).key, "out of memory: no room")
+    return tune, first
+
+
+def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(bench: Bench) -> None:
+    tune, first = lonely(bench, (2.0, 0.0))
+    assert first.config[RESOURCES] == (1.0, 0.0)
+    tune.machines.append((8.0, 0.0))
+    again = tune.give_out()
+    assert (again.config[ALONE], again.config[RESOURCES]) == (True, (8.0, 0.0))
+    assert tune.give_out() is None, "it would take the place that is becoming free"
+    again.status = Trial.RUNNING
+    assert tune.give_out() is not None
+
+
+@pytest.mark.parametrize("left", [(4.0, 0.0), (1.0, 0.0), (16.0, 0.0)])
+def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_come(
+    bench: Bench, left: tuple[float, float]
+) -> None:
+    tune, _ = lonely(bench, (8.0, 0.0))
+    again = tune.give_out()
+    tune.step()
+    assert again.status == Trial.PENDING
+    tune.machines = []
+    tune.step()
+    assert again.status == Trial.PENDING, "there is nothing better to ask for"
+    tune.machines = [left]
+    tune.step()
+    assert again.status == Trial.TERMINATED
+    third = tune.give_out()
+    assert (third.config[SPEC].key, third.config[RESOURCES]) == (again.config[SPEC].key, left)
+    third.status = Trial.RUNNING
+    assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study goes on"
+    assert bench.known()[0].setbacks[1:] == (), "it has not failed meanwhile"
+
+
+def test_no_other_trial_joins_it_when_no_machine_was_known(bench: Bench) -> None:
+    tune, _ = lonely(bench)
+    again = tune.give_out()
+    assert again.config[RESOURCES] == (1.0, 0.0), "a cluster that grows must be asked for something"
+    tune.machines = [(8.0, 0.0)]
+    again.status = Trial.RUNNING
+    assert tune.give_out() is None
+    again.status = Trial.TERMINATED
+    assert tune.give_out() is not None
+
+
+def test_a_trial_that_is_over_is_not_given_out_again(bench: Bench) -> None:
+    engine = bench.engine()
+    tune = Tune(bench, engine, (8.0, 0.0))
+    first = tune.give_out()
+    engine.interrupt()
+    tune.stop_trial(first)
+    assert tune.give_out() is None
+    assert tune.bridge.error is None
+
+
+def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(bench: Bench, tmp_path: Path) -> None:
+    tune = Tune(bench, bench.engine(), (8.0, 0.0))
+    first, second = tune.give_out(), tune.give_out()
+    for trial in (first, second):
+        trial.error_file = tmp_path / "tune.txt"
+    died = "The actor is dead because its node has died. Some common causes include: x"
+    folder = Path(spec_of(first).folder)
+    (folder / "error.txt").write_text(f"{TIMED_OUT}...\n")
+    (Path(spec_of(second).folder) / "error.txt").write_text(TIMED_OUT)
+    tune.die(first, died)
+    assert bench.known()[0].reason == describe_timeout(6.0)
+
+    tune.bridge.died("1", "worker died: once")
+    again = tune.give_out()
+    assert again.config[SPEC].key == "1"
+    again.error_file = tmp_path / "tune.txt"
+    tune.die(again, died)
+    assert bench.known()[1].reason == "worker died: its node has died."
+
+
+def test_the_reason_of_a_death_is_short_and_holds_no_secret() -> None:
+    reason = describe_death(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
+    assert reason.startswith("worker died: OSError: cannot reach https://***@store/x and so on")
+    assert len(reason) == 500
+    assert reason.endswith(" ...")
+    raised = describe_death("distune.errors.TrialError: bug: cannot reach https://ann:hunter2@store/x")
+    assert raised == "bug: cannot reach https://***@store/x"
