@@ -24,13 +24,14 @@ class JointRun:
     last run was cut off while it wrote checkpoints, wait for the others.
 
     Args:
-        specs: with equal seed, data, batch size and teacher; they may differ in the rest.
+        specs: with equal seed, data, batch size, precision and teacher; they may differ in the rest.
     """
 
     def __init__(self, specs: Sequence[TrialSpec]) -> None:
         experiments = {spec.key: parse_experiment(spec.experiment, source=f"run {spec.key}") for spec in specs}
         any_experiment = experiments[specs[0].key]
-        assert len({(spec.seed, experiments[spec.key].training.batch_size) for spec in specs}) == 1
+        shared = {(each.training.batch_size, each.training.precision) for each in experiments.values()}
+        assert len({spec.seed for spec in specs}) == len(shared) == 1
         with_masks = any(experiment.student.learns_masks for experiment in experiments.values())
         splits = build_splits(any_experiment.data, with_masks=with_masks)
         device = pick_device(any_experiment.resources.gpus_per_trial)
