@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from distune.config.home import Home
-from distune.errors import StudyError
+from distune.config.load import trial_experiment
+from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.gain import Verdict
 from distune.records import Outcome, TrialRecord, TrialState
@@ -96,9 +97,16 @@ class TestArms:
         arms = make_arms(
             [record(4, 1, {rate: 0.1}), record(2, 1, {rate: 0.2}), record(3, 1, {rate: 0.1, distillation: "linear"})]
         )
-        assert [arm.name for arm in arms.controls] == ["control-of-4", "control-of-2"]
-        assert arms.control_of == {4: "control-of-4", 2: "control-of-2", 3: "control-of-4"}
+        first, second = (arm.name for arm in arms.controls)
+        assert arms.control_of == {4: first, 2: second, 3: first}
         assert arms.controls[1].params == {rate: 0.2}
+        assert first.startswith("control-")
+
+    def test_a_control_has_the_same_name_whichever_trial_it_is_for(self) -> None:
+        rate, depth = "training.optimizer.learning_rate", "student.fpn_channels"
+        before = make_arms([record(4, 1, {rate: 0.1, depth: 16, "distillation.decay": "linear"})])
+        after = make_arms([record(9, 2, {depth: 16, rate: 0.1}), record(4, 1, {rate: 0.1, depth: 16})])
+        assert before.controls == after.controls
 
     def test_a_control_is_its_trial_without_distillation(self, make_loaded: MakeLoaded) -> None:
         experiment = make_loaded().experiment
@@ -108,13 +116,27 @@ class TestArms:
         trial, control = (
             make_spec(arm, **common, teacher_weights="t.pt") for arm in (arms.trials[0], arms.controls[0])
         )
-        assert (trial.key, control.key) == ("confirm-4-seed-1005", "confirm-control-of-4-seed-1005")
+        assert (trial.key, control.key) == ("confirm-4-seed-1005", f"confirm-{arms.controls[0].name}-seed-1005")
         assert (trial.control, control.control) == (False, True)
         assert (trial.teacher_weights, control.teacher_weights) == ("t.pt", None)
         assert trial.experiment["training"] == control.experiment["training"]
         assert trial.experiment["training"]["optimizer"]["learning_rate"] == 0.07
         assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
         assert trial.tags == {"kind": "confirmation", "confirms": "4"}
+
+    def test_a_control_need_not_go_together_with_the_distillation_that_it_does_without(
+        self, make_loaded: MakeLoaded
+    ) -> None:
+        student = {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 256}
+        terms = {"mimic": {"weight": 1.0, "adapter": "identity"}}
+        experiment = make_loaded(student=student, distillation=terms).experiment
+        chosen = [record(4, 1, {"student.fpn_channels": 64, "distillation.mimic.adapter": "conv1x1"})]
+        (control,) = make_arms(chosen).controls
+        with pytest.raises(ConfigError, match="needs equal fpn_channels"):
+            trial_experiment(experiment, control.params)
+        spec = make_spec(control, seed=1005, study="one", experiment=experiment, folder=Path("f"), teacher_weights=None)
+        assert spec.experiment["student"]["fpn_channels"] == 64
+        assert spec.experiment["distillation"]["mimic"]["weight"] == 0.0
 
     def test_seeds_are_fresh_and_more_of_them_begin_with_fewer(self, make_loaded: MakeLoaded) -> None:
         experiment = make_loaded(search={"controls": 3}).experiment
