@@ -60,7 +60,15 @@ def confirm(
         splits = open_data(experiment)
         has_test = splits.test is not None
         teacher = ready_teacher(experiment, splits, home)
-        plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=teacher.weights)
+        plan = plan_confirmation(
+            folder,
+            status,
+            experiment,
+            top=top,
+            num_seeds=seeds,
+            teacher_weights=teacher.weights,
+            data_fingerprint=splits.fingerprint,
+        )
     if status.state != "finished":
         progress.print(f"study {study} is {status.state}: what is best so far is confirmed")
     progress.print(_describe(plan))

@@ -97,7 +97,14 @@ def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
 
 
 def make_spec(
-    arm: Arm, *, seed: int, study: str, experiment: Experiment, folder: Path, teacher_weights: str | None
+    arm: Arm,
+    *,
+    seed: int,
+    study: str,
+    experiment: Experiment,
+    folder: Path,
+    teacher_weights: str | None,
+    data_fingerprint: str | None = None,
 ) -> TrialSpec:
     """The specification of an arm under a seed.
 
@@ -108,6 +115,7 @@ def make_spec(
         experiment: of the study.
         folder: of the confirmation.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
+        data_fingerprint: of the splits; None when the study is simulated.
     """
     values = trial_experiment(experiment, arm.params, is_control=arm.is_control)
     return TrialSpec(
@@ -122,4 +130,5 @@ def make_spec(
         teacher_weights=None if arm.is_control else teacher_weights,
         label=f"confirm-{arm.name}-seed-{seed}",
         tags={"kind": "confirmation", "confirms": arm.name},
+        data_fingerprint=data_fingerprint,
     )

@@ -60,8 +60,9 @@ def run_confirmation(
         identity, loaded = folder.identity(), folder.load()
         check_resources(loaded.experiment.resources, simulate=identity.simulate)
         for spec in plan.specs:
-            if ArmFolder(Path(spec.folder)).prepare(spec):
-                listener.message(f"{spec.key}: was trained under other settings and is trained again")
+            otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
+            if otherwise is not None:
+                listener.message(f"{spec.key}: was trained {otherwise} and is trained again")
         tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
         follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
         try:
