@@ -473,6 +473,15 @@ def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Hom
     assert set(witness.figures) == {METRIC}
 
 
+def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    text = folder.experiment_file.read_text()
+    folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
+    with pytest.raises(StudyError, match="cannot go on with other settings"):
+        confirm(home, folder)
+    assert not folder.confirmation.path.exists()
+
+
 def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched(home, make_loaded)
     with folder.lock(), pytest.raises(StudyError, match="is running in another process"):

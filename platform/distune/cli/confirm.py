@@ -17,10 +17,12 @@ from distune.config.home import Home
 from distune.errors import UsageError
 from distune.evidence.matches import METRICS
 from distune.evidence.words import describe_gain
+from distune.study.changes import describe_changes
 from distune.study.confirmation.plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
 from distune.study.confirmation.record import Confirmation
 from distune.study.confirmation.session import run_confirmation
 from distune.study.folder import StudyFolder
+from distune.study.revision import revise
 from distune.study.status import find_study, read_study
 
 
@@ -48,12 +50,16 @@ def confirm(
     """
     home = Home.from_environment()
     folder = find_study(home, study)
-    status = read_study(home, study)
-    experiment = folder.load().experiment
-    is_simulated = folder.identity().simulate
+    loaded = folder.load()
+    experiment, is_simulated = loaded.experiment, folder.identity().simulate
     chosen = metric or experiment.search.metric
     if chosen not in METRICS:
         raise UsageError(f"--metric {chosen}: must be one of {', '.join(METRICS)}")
+    with folder.lock():  # nothing is begun while another session works on the study
+        changes = revise(folder, loaded)
+    for line in describe_changes(changes):
+        progress.print(line, markup=False)
+    status = read_study(home, study)
     teacher, has_test = None, True
     plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
     if not is_simulated:

@@ -12,6 +12,7 @@ from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.resampling import resample_runs
 from distune.evidence.words import describe_gain
 from distune.records import TrialSpec
+from distune.study.changes import describe_changes
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.follower import Follower
 from distune.study.confirmation.picture import draw_confirmation
@@ -23,6 +24,7 @@ from distune.study.confirmation.work import SeedJob
 from distune.study.folder import StudyFolder, StudyIdentity
 from distune.study.listener import StudyListener
 from distune.study.resources import check_resources
+from distune.study.revision import revise
 from distune.study.session import describe_study
 from distune.study.signals import stop_on_signals
 from distune.tracking.tracker import Tracker
@@ -53,11 +55,14 @@ def run_confirmation(
         What was found; None when a signal has stopped the session, which can be gone on with then.
 
     Raises:
-        StudyError: another session works on the study, or nothing can be compared.
+        StudyError: another session works on the study, its files were edited in a way that it cannot go on with, or
+            nothing can be compared.
         ResourceError: the machine does not have what a trial asks for.
     """
     with folder.lock():
         identity, loaded = folder.identity(), folder.load()
+        for line in describe_changes(revise(folder, loaded)):
+            listener.message(line)
         check_resources(loaded.experiment.resources, simulate=identity.simulate)
         for spec in plan.specs:
             otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
