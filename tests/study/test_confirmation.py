@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.gain import Verdict
 from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
+from distune.study.confirmation import joint
 from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.plan import plan_confirmation
 from distune.study.confirmation.record import Confirmation, ConfirmationFolder, Look
 from distune.study.confirmation.session import run_confirmation
+from distune.study.confirmation.simulated import SimulatedRun
 from distune.study.confirmation.work import SeedJob
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
@@ -40,8 +43,8 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS})
+def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
     return folder
@@ -292,18 +295,60 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
 
 
+@pytest.mark.parametrize("is_short_for_one", [False, True])
 def test_memory_that_is_short_for_all_is_tried_for_one(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
 ) -> None:
     folder = searched(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "out_of_memory"}}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
-    found = confirm(home, folder, top=1, seeds=2)
+    key = f"confirm-{number}-seed-1005"
+    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
+
+    def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
+        is_short = len(specs) > 1 or is_short_for_one
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
+        return SimulatedRun(specs)
+
+    monkeypatch.setattr(joint, "SimulatedRun", crowded)
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
     assert found is not None
-    assert len(found.candidates[0].failures) == 1, "it has failed twice: with others and alone"
-    errors = (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
-    assert errors.count("MemoryError: simulated in epoch 2") == 1
+    outcomes = witness.outcomes()
+    errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
+    if is_short_for_one:
+        assert outcomes.pop(key) is Outcome.FAILED
+        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert errors.exists() == is_short_for_one
+
+
+def test_an_epoch_without_an_end_fails_its_seed_alone(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded, resources={"epoch_timeout_s": 0.4})
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
+    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
+    assert found is not None
+    reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
+    assert reasons == dict.fromkeys(
+        ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
+        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
+    )
+    assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
+
+
+def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    note = "last.pt is damaged; going on from previous.pt"
+    monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
+    witness = Witness()
+    confirm(home, folder, witness, top=1, seeds=1)
+    assert witness.messages == [f"confirm-control-seed-1005: {note}"]
 
 
 def test_nothing_to_compare_is_an_error_that_says_why(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ class ArmFolder:
     def told_file(self) -> Path:
         """There when the tracker has been told of the end."""
         return self.path / "told.json"
+
+    @property
+    def notes_file(self) -> Path:
+        """What a person should know about how the training went on, a line each."""
+        return self.path / "notes.txt"
 
     def matches_file(self, split: str) -> Path:
         """The matches of the best epoch's student on a split."""
@@ -85,6 +91,15 @@ class ArmFolder:
         if outcome is not Outcome.FAILED:
             self.trial.last_checkpoint.unlink(missing_ok=True)
             self.trial.previous_checkpoint.unlink(missing_ok=True)
+
+    def note(self, notes: Iterable[str]) -> None:
+        """Put on record what a person should know."""
+        with self.notes_file.open("a", encoding="utf-8") as file:
+            file.writelines(f"{' '.join(note.split())}\n" for note in notes)
+
+    def notes(self) -> list[str]:
+        """All that a person should know so far."""
+        return self.notes_file.read_text(encoding="utf-8").splitlines() if self.notes_file.is_file() else []
 
     def save_matches(self, split: str, table: MatchTable) -> None:
         """Keep the matches on a split."""

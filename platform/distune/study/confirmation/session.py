@@ -27,6 +27,7 @@ from distune.study.resources import check_resources
 from distune.study.revision import revise
 from distune.study.session import describe_study
 from distune.study.signals import stop_on_signals
+from distune.study.storage import STORAGE_ERRORS, stopped
 from distune.tracking.tracker import Tracker
 
 
@@ -58,29 +59,48 @@ def run_confirmation(
         StudyError: another session works on the study, its files were edited in a way that it cannot go on with, or
             nothing can be compared.
         ResourceError: the machine does not have what a trial asks for.
+        StudyStoppedError: the records cannot be kept, such as on a full disk. It can be gone on with.
     """
-    with folder.lock():
-        identity, loaded = folder.identity(), folder.load()
-        for line in describe_changes(revise(folder, loaded)):
-            listener.message(line)
-        check_resources(loaded.experiment.resources, simulate=identity.simulate)
-        for spec in plan.specs:
-            otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
-            if otherwise is not None:
-                listener.message(f"{spec.key}: was trained {otherwise} and is trained again")
-        tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
-        follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
+    try:
+        with folder.lock():
+            return _run(folder, plan, metric, has_test, state, tracker, listener)
+    except STORAGE_ERRORS as error:
+        raise stopped(folder.name, error, verb="confirm") from error
+
+
+def _run(
+    folder: StudyFolder,
+    plan: ConfirmationPlan,
+    metric: str,
+    has_test: bool,
+    state: str,
+    tracker: Tracker,
+    listener: StudyListener,
+) -> Confirmation | None:
+    """A session under the study's lock."""
+    identity, loaded = folder.identity(), folder.load()
+    for line in describe_changes(revise(folder, loaded)):
+        listener.message(line)
+    check_resources(loaded.experiment.resources, simulate=identity.simulate)
+    for spec in plan.specs:
+        otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
+        if otherwise is not None:
+            listener.message(f"{spec.key}: was trained {otherwise} and is trained again")
+    tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
+    follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
+    try:
+        with stop_on_signals() as should_stop:
+            work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
+            found = _recorded(folder.confirmation, plan, work, metric, has_test=has_test)
+            if found is None:
+                found = _confirm(folder, plan, work, metric, has_test=has_test)
+                if found is not None:
+                    _tell(folder, found, tracker)
+            return found
+    finally:
         try:
-            with stop_on_signals() as should_stop:
-                work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
-                found = _recorded(folder.confirmation, plan, work, metric, has_test=has_test)
-                if found is None:
-                    found = _confirm(folder, plan, work, metric, has_test=has_test)
-                    if found is not None:
-                        _tell(folder, found, tracker)
-                return found
-        finally:
             follower.interrupt()
+        finally:
             tracker.end_study(state)
 
 
