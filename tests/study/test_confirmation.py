@@ -16,13 +16,13 @@ from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.gain import Verdict
+from distune.evidence.gain import Gain, Verdict
 from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
 from distune.study.confirmation import joint
 from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.record import Confirmation, ConfirmationFolder, Look
+from distune.study.confirmation.record import Candidate, Confirmation, ConfirmationFolder, Look
 from distune.study.confirmation.session import run_confirmation
 from distune.study.confirmation.simulated import SimulatedRun
 from distune.study.confirmation.work import SeedJob
@@ -212,7 +212,7 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert not again.specs
     assert not again.records
     assert not again.points
-    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds)] if found else False
+    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds, metric="AP")] if found else False
 
 
 def test_more_seeds_and_more_trials_add_to_what_is_there(
@@ -227,8 +227,9 @@ def test_more_seeds_and_more_trials_add_to_what_is_there(
     lines = journal(tmp_path / "journal")
     assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
     assert second.other_looks == 1, "more seeds are another look at the test split"
-    # Asking for the first again finds its own look, which was before the other.
-    assert confirm(home, folder, top=1, seeds=2) == first
+    # Asking for the first again is no third look, but the second was taken in the meantime.
+    assert first.other_looks == 0
+    assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, other_looks=1)
 
 
 def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
@@ -280,6 +281,8 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     found = confirm(home, folder, witness, seeds=4)
     assert found is not None
     assert [len(each.failures) for each in found.candidates] == [1, 1]
+    assert witness.tags["verdict"] == found.words
+    assert ", 3 of 4 seeds, 1 " in found.words
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
     assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
@@ -386,7 +389,7 @@ def test_another_metric_needs_no_training(
     found = confirm(home, folder, top=1, metric="VOC_AP50")
     assert found is not None
     assert found.final.metric == "VOC_AP50"
-    assert found.other_looks == 0
+    assert found.other_looks == 1, "another metric is another look"
     assert not (tmp_path / "journal").exists()
 
 
@@ -542,6 +545,49 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
         file.write_text('{"metric": ')
         with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
             read()
+
+
+def test_looks_that_an_earlier_version_noted_count(tmp_path: Path) -> None:
+    own = ConfirmationFolder(tmp_path)
+    own.looks_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
+    assert own.looks() == [Look(trial=4, seeds=(1005, 1006), metric=None)]
+    look = Look(trial=4, seeds=(1005, 1006), metric="AP")
+    assert [own.note_look(look), own.note_look(look)] == [1, 1]
+    assert own.looks()[1] == look
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict", "words"),
+    [
+        ((), Verdict.GAIN, "gain +2.0 AP [+1.0, +3.0], 3 seeds"),
+        (
+            ("confirm-4-seed-1008: failed (bug)", "confirm-control-seed-1009: diverged (nan: in epoch 2)"),
+            Verdict.GAIN,
+            "gain +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 1 failed, 1 control diverged",
+        ),
+        (
+            ("confirm-4-seed-1008: diverged (nan)", "confirm-4-seed-1009: diverged (nan)"),
+            Verdict.UNSTABLE,
+            "unstable: +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 2 diverged",
+        ),
+    ],
+)
+def test_seeds_that_are_missing_are_counted(failures: tuple[str, ...], verdict: Verdict, words: str) -> None:
+    gain = Gain(
+        metric="AP",
+        mean=2.0,
+        low=1.0,
+        high=3.0,
+        student=35.0,
+        control=33.0,
+        by_seed={1005: 2.0, 1006: 1.5, 1007: 2.5},
+        num_images=150,
+        error_seeds=0.1,
+        error_images=0.1,
+    )
+    candidate = Candidate(number=4, control="control", search=gain, failures=failures)
+    assert candidate.verdict(gain) is verdict
+    assert candidate.describe(gain, num_seeds=3 + len(failures)) == words
 
 
 def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:

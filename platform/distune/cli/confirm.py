@@ -16,7 +16,6 @@ from distune.cli.preparation import open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.errors import UsageError
 from distune.evidence.matches import METRICS
-from distune.evidence.words import describe_gain
 from distune.study.changes import describe_changes
 from distune.study.confirmation.plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
 from distune.study.confirmation.record import Confirmation
@@ -93,7 +92,7 @@ def confirm(
     if found is None:
         raise InterruptedSessionError(f"the confirmation was interrupted; go on with: distune confirm {study}")
     if json:
-        print_json({**found.to_dict(), "verdict": found.final.verdict, "words": describe_gain(found.final)})
+        print_json({**found.to_dict(), "verdict": found.verdict, "words": found.words})
         return
     _say(folder, found)
 
@@ -109,10 +108,12 @@ def _describe(plan: ConfirmationPlan) -> str:
 
 def _say(folder: StudyFolder, found: Confirmation) -> None:
     for candidate in found.candidates:
-        gain = "not compared" if candidate.search is None else describe_gain(candidate.search)
-        score = "" if candidate.search is None else f"{found.metric} {candidate.search.student:.1f}, "
-        out.print(f"trial {candidate.number}, search split: {score}{gain}", markup=False)
-        for line in candidate.failures:
+        words = "not compared"
+        if candidate.search is not None:
+            gain = candidate.describe(candidate.search, num_seeds=len(found.seeds))
+            words = f"{found.metric} {candidate.search.student:.1f}, {gain}"
+        out.print(f"trial {candidate.number}, search split: {words}", markup=False)
+        for line in candidate.failures if candidate.number != found.winner else ():  # the winner's are said below
             out.print(f"  {line}", markup=False)
     out.print(headline(found), markup=False)
     for line in explain(found, folder):

@@ -32,6 +32,7 @@ class Verdict(enum.StrEnum):
     NOT_SHOWN = "not shown"  # zero is in it
     LOSS = "loss"  # all of it below zero
     UNDECIDED = "undecided"  # one seed: nothing is known about the spread between seeds
+    UNSTABLE = "unstable"  # above zero, but the student has diverged under other seeds, which an interval does not know
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Literal
 from distune.config.experiment import Experiment
 from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.resampling import resample_runs
-from distune.evidence.words import describe_gain
 from distune.records import TrialSpec
 from distune.study.changes import describe_changes
 from distune.study.confirmation.folder import ArmFolder
@@ -149,7 +148,7 @@ def _confirm(
     if not has_test:
         return _conclude(folder, plan, ranking, metric, None, 0)
     students, controls = _pair(plan, ranking[0])
-    look = Look(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)))
+    look = Look(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)), metric=metric)
     other_looks = folder.confirmation.note_look(look)
     if not work.do([*students, *controls], "test"):
         return None
@@ -211,7 +210,7 @@ def _tell(folder: StudyFolder, found: Confirmation, tracker: Tracker) -> None:
     if found.test is not None:
         figures |= {f"test/{found.metric}": found.test.student, f"test/control_{found.metric}": found.test.control}
     tags = {
-        "verdict": describe_gain(final),
+        "verdict": found.words,
         "confirmed_trial": str(found.winner),
         "confirmed_on": found.split,
         "confirmed_seeds": str(final.num_seeds),
