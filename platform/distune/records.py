@@ -80,6 +80,7 @@ class TrialSpec:
         teacher_weights: file of the teacher's weights, None for controls and simulated trials.
         label: the key of a run that repeats a trial under another seed; None for the trials of the search.
         tags: what such a run is tagged with besides.
+        data_fingerprint: of the data that such a run is trained on; None where nobody asks, and when it is simulated.
     """
 
     study: str
@@ -93,6 +94,7 @@ class TrialSpec:
     teacher_weights: str | None
     label: str | None = None
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    data_fingerprint: str | None = None
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
+from distune.study.folder import StudyFolder
 from distune.study.simulation import ENVIRONMENT_VARIABLE
 from support.command_line import Distune
 from support.experiments import small_values
@@ -69,7 +70,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert f"trial {best} has scored best in the search since, and is not confirmed" in later
     changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
     assert f"confirmed: trial {best}" in changed
-    assert "the test split was looked at once before, for another trial or other seeds" in changed
+    assert "the test split was looked at once besides, for another trial, other seeds or another metric" in changed
 
 
 def test_one_seed_is_said_to_prove_nothing(distune: Distune, tmp_path: Path) -> None:
@@ -89,6 +90,62 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     assert distune("confirm", "one", "--seeds", "0").status == 2
     help_text = distune("confirm", "--help").out
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text
+
+
+def test_seeds_under_which_the_student_diverged_are_said_and_leave_no_plain_gain(
+    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path)
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    number = json.loads(distune("best", "one", "--json").out)["number"]
+    mishaps = {
+        f"confirm-{number}-seed-1000": {"epoch": 2, "kind": "nan"},
+        f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "nan"},
+        "confirm-control-seed-1002": {"epoch": 2, "kind": "error"},
+    }
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    answer = distune("confirm", "one", "--top", "1", "--seeds", "5").out
+    for said in (answer, distune("best", "one").out):
+        assert ", 2 of 5 seeds, 2 diverged, 1 control failed" in said
+        assert f"confirm-{number}-seed-1001: diverged (loss/task was nan in epoch 2)" in said
+        assert "the student diverged under 2 of 5 seeds, which are not in the figures" in said
+        assert ": gain " not in said
+    assert answer.count(f"confirm-{number}-seed-1001: diverged") == 1
+    assert ", 2 of 5 seeds, 2 diverged, 1 control failed" in distune("status", "one").out
+
+
+def test_settings_that_were_edited_are_named_or_refused_as_when_a_study_is_resumed(
+    distune: Distune, tmp_path: Path, home: Path
+) -> None:
+    path = write(tmp_path)
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    file = home / "studies" / "one" / "experiment.yaml"
+    values = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(merge(values, {"training": {"epochs": 2}})))
+    refused = distune("confirm", "one", "--top", "1", "--seeds", "2")
+    assert refused.status == 2
+    assert "cannot go on with other settings than it was launched with" in refused.err
+    assert not (home / "studies" / "one" / "confirmation").exists()
+    file.write_text(yaml.safe_dump(merge(values, {"resources": {"max_concurrent": 7}})))
+    named = distune("confirm", "one", "--top", "1", "--seeds", "2")
+    assert named.status == 0, named.err
+    assert "resources.max_concurrent" in named.err
+
+
+def test_a_study_that_is_running_is_left_alone(
+    distune: Distune, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path)
+    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+
+    def refuse(*arguments: Any) -> None:
+        pytest.fail("the tracker was opened")
+
+    monkeypatch.setattr("distune.cli.confirm.open_tracker", refuse)
+    with StudyFolder(home / "studies" / "one").lock():
+        answer = distune("confirm", "one", "--top", "1", "--seeds", "2")
+    assert answer.status == 2
+    assert answer.err.strip() == "error: study one is running in another process; wait for it or stop it"
 
 
 def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Distune, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
         ({"distillation.global_knowlege.weight": {"kind": "float", "low": 0.0, "high": 1.0}}, "did you mean"),
         ({"distillation.global_knowledge": {"kind": "float", "low": 0.0, "high": 1.0}}, "is a group of settings"),
         ({"training.batch_size": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
+        ({"training.precision": {"kind": "choice", "values": ["auto", "float32"]}}, "cannot vary within a study"),
         ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
         (
             {"distillation.preset": {"kind": "choice", "values": ["gkd_global", "gkd_released"]}},

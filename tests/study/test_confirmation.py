@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distune.config.home import Home
-from distune.errors import StudyError
+from distune.config.load import trial_experiment
+from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.gain import Verdict
-from distune.records import Outcome, TrialRecord, TrialState
+from distune.evidence.gain import Gain, Verdict
+from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
+from distune.study.confirmation import joint
 from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.record import Confirmation, ConfirmationFolder, Look
+from distune.study.confirmation.record import Candidate, Confirmation, ConfirmationFolder, Look
 from distune.study.confirmation.session import run_confirmation
+from distune.study.confirmation.simulated import SimulatedRun
 from distune.study.confirmation.work import SeedJob
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
@@ -37,8 +43,8 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS})
+def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
     return folder
@@ -96,9 +102,16 @@ class TestArms:
         arms = make_arms(
             [record(4, 1, {rate: 0.1}), record(2, 1, {rate: 0.2}), record(3, 1, {rate: 0.1, distillation: "linear"})]
         )
-        assert [arm.name for arm in arms.controls] == ["control-of-4", "control-of-2"]
-        assert arms.control_of == {4: "control-of-4", 2: "control-of-2", 3: "control-of-4"}
+        first, second = (arm.name for arm in arms.controls)
+        assert arms.control_of == {4: first, 2: second, 3: first}
         assert arms.controls[1].params == {rate: 0.2}
+        assert first.startswith("control-")
+
+    def test_a_control_has_the_same_name_whichever_trial_it_is_for(self) -> None:
+        rate, depth = "training.optimizer.learning_rate", "student.fpn_channels"
+        before = make_arms([record(4, 1, {rate: 0.1, depth: 16, "distillation.decay": "linear"})])
+        after = make_arms([record(9, 2, {depth: 16, rate: 0.1}), record(4, 1, {rate: 0.1, depth: 16})])
+        assert before.controls == after.controls
 
     def test_a_control_is_its_trial_without_distillation(self, make_loaded: MakeLoaded) -> None:
         experiment = make_loaded().experiment
@@ -108,13 +121,27 @@ class TestArms:
         trial, control = (
             make_spec(arm, **common, teacher_weights="t.pt") for arm in (arms.trials[0], arms.controls[0])
         )
-        assert (trial.key, control.key) == ("confirm-4-seed-1005", "confirm-control-of-4-seed-1005")
+        assert (trial.key, control.key) == ("confirm-4-seed-1005", f"confirm-{arms.controls[0].name}-seed-1005")
         assert (trial.control, control.control) == (False, True)
         assert (trial.teacher_weights, control.teacher_weights) == ("t.pt", None)
         assert trial.experiment["training"] == control.experiment["training"]
         assert trial.experiment["training"]["optimizer"]["learning_rate"] == 0.07
         assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
         assert trial.tags == {"kind": "confirmation", "confirms": "4"}
+
+    def test_a_control_need_not_go_together_with_the_distillation_that_it_does_without(
+        self, make_loaded: MakeLoaded
+    ) -> None:
+        student = {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 256}
+        terms = {"mimic": {"weight": 1.0, "adapter": "identity"}}
+        experiment = make_loaded(student=student, distillation=terms).experiment
+        chosen = [record(4, 1, {"student.fpn_channels": 64, "distillation.mimic.adapter": "conv1x1"})]
+        (control,) = make_arms(chosen).controls
+        with pytest.raises(ConfigError, match="needs equal fpn_channels"):
+            trial_experiment(experiment, control.params)
+        spec = make_spec(control, seed=1005, study="one", experiment=experiment, folder=Path("f"), teacher_weights=None)
+        assert spec.experiment["student"]["fpn_channels"] == 64
+        assert spec.experiment["distillation"]["mimic"]["weight"] == 0.0
 
     def test_seeds_are_fresh_and_more_of_them_begin_with_fewer(self, make_loaded: MakeLoaded) -> None:
         experiment = make_loaded(search={"controls": 3}).experiment
@@ -185,7 +212,7 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert not again.specs
     assert not again.records
     assert not again.points
-    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds)] if found else False
+    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds, metric="AP")] if found else False
 
 
 def test_more_seeds_and_more_trials_add_to_what_is_there(
@@ -200,8 +227,9 @@ def test_more_seeds_and_more_trials_add_to_what_is_there(
     lines = journal(tmp_path / "journal")
     assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
     assert second.other_looks == 1, "more seeds are another look at the test split"
-    # Asking for the first again finds its own look, which was before the other.
-    assert confirm(home, folder, top=1, seeds=2) == first
+    # Asking for the first again is no third look, but the second was taken in the meantime.
+    assert first.other_looks == 0
+    assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, other_looks=1)
 
 
 def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
@@ -253,6 +281,8 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     found = confirm(home, folder, witness, seeds=4)
     assert found is not None
     assert [len(each.failures) for each in found.candidates] == [1, 1]
+    assert witness.tags["verdict"] == found.words
+    assert ", 3 of 4 seeds, 1 " in found.words
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
     assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
@@ -268,18 +298,60 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
 
 
+@pytest.mark.parametrize("is_short_for_one", [False, True])
 def test_memory_that_is_short_for_all_is_tried_for_one(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
 ) -> None:
     folder = searched(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "out_of_memory"}}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
-    found = confirm(home, folder, top=1, seeds=2)
+    key = f"confirm-{number}-seed-1005"
+    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
+
+    def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
+        is_short = len(specs) > 1 or is_short_for_one
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
+        return SimulatedRun(specs)
+
+    monkeypatch.setattr(joint, "SimulatedRun", crowded)
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
     assert found is not None
-    assert len(found.candidates[0].failures) == 1, "it has failed twice: with others and alone"
-    errors = (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
-    assert errors.count("MemoryError: simulated in epoch 2") == 1
+    outcomes = witness.outcomes()
+    errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
+    if is_short_for_one:
+        assert outcomes.pop(key) is Outcome.FAILED
+        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert errors.exists() == is_short_for_one
+
+
+def test_an_epoch_without_an_end_fails_its_seed_alone(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded, resources={"epoch_timeout_s": 0.4})
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
+    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
+    assert found is not None
+    reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
+    assert reasons == dict.fromkeys(
+        ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
+        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
+    )
+    assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
+
+
+def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    note = "last.pt is damaged; going on from previous.pt"
+    monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
+    witness = Witness()
+    confirm(home, folder, witness, top=1, seeds=1)
+    assert witness.messages == [f"confirm-control-seed-1005: {note}"]
 
 
 def test_nothing_to_compare_is_an_error_that_says_why(
@@ -317,7 +389,7 @@ def test_another_metric_needs_no_training(
     found = confirm(home, folder, top=1, metric="VOC_AP50")
     assert found is not None
     assert found.final.metric == "VOC_AP50"
-    assert found.other_looks == 0
+    assert found.other_looks == 1, "another metric is another look"
     assert not (tmp_path / "journal").exists()
 
 
@@ -334,12 +406,128 @@ def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make
     assert "was trained under other settings" in witness.messages[0]
 
 
+def arm_spec(make_loaded: MakeLoaded, folder: Path, **changes: Any) -> TrialSpec:
+    arms = make_arms([record(4, 1, {"distillation.decay": "cosine"})])
+    common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": make_loaded().experiment, "folder": folder}
+    return make_spec(arms.trials[0], **{**common, "teacher_weights": "teachers/a/best.pt", **changes})
+
+
+class TestArmFolder:
+    @pytest.mark.parametrize(
+        ("before", "after", "words"),
+        [
+            ({}, {}, None),
+            ({"data_fingerprint": "1"}, {"data_fingerprint": "1"}, None),
+            ({"data_fingerprint": "1"}, {"data_fingerprint": "2"}, "on other data"),
+            ({}, {"teacher_weights": "elsewhere/a/best.pt"}, None),
+            ({}, {"teacher_weights": "teachers/b/best.pt"}, "with another teacher"),
+            ({}, {"seed": 1006}, "under other settings"),
+        ],
+    )
+    def test_what_was_trained_otherwise_is_removed(
+        self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path, **before)
+        folder = ArmFolder(Path(spec.folder))
+        assert folder.prepare(spec) is None
+        folder.trial.metrics_file.touch()
+        other = dataclasses.replace(arm_spec(make_loaded, tmp_path, **after), folder=spec.folder)
+        assert folder.mismatch(other) == folder.prepare(other) == words
+        assert folder.trial.metrics_file.is_file() == (words is None)
+        assert folder.prepare(other) is None
+
+    def test_what_an_earlier_version_trained_is_taken_and_from_then_on_known_by_its_data(
+        self, make_loaded: MakeLoaded, tmp_path: Path
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        file = folder.path / "trial.json"
+        values = json.loads(file.read_text())
+        del values["data_fingerprint"]
+        file.write_text(json.dumps(values))
+        assert folder.prepare(spec) is None
+        assert folder.prepare(dataclasses.replace(spec, data_fingerprint="2")) == "on other data"
+
+    @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
+    def test_a_crash_while_old_results_are_removed_leaves_none_that_look_new(
+        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        folder.trial.metrics_file.write_text("old\n")
+
+        def crash(path: Path, *, ignore_errors: bool = False) -> None:
+            if not ignore_errors:
+                (path / "trial.json").unlink()
+                raise KeyboardInterrupt
+
+        other = dataclasses.replace(spec, num_epochs=99)
+        if moment == "before it is":  # as earlier versions left it
+            (folder.path / "trial.json").unlink()
+        else:
+            with monkeypatch.context() as patch:
+                patch.setattr(shutil, "rmtree", crash)
+                with pytest.raises(KeyboardInterrupt):
+                    folder.prepare(other)
+        folder.prepare(other)
+        assert [path.name for path in folder.path.parent.rglob("*")] == [folder.path.name, "trial.json"]
+
+    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_told(
+        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        folder.end(Outcome.FAILED, "bug: one")
+        folder.told_file.touch()
+        unlink, removed = Path.unlink, list[str]()
+
+        def unlink_one(path: Path, missing_ok: bool = False) -> None:
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path.name)
+            unlink(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink_one)
+            with pytest.raises(KeyboardInterrupt):
+                folder.prepare(spec)
+        assert not folder.told_file.exists()
+        folder.prepare(spec)
+        assert folder.outcome() == (None, None)
+
+    def test_the_states_to_go_on_from_are_kept_for_failures_alone(
+        self, make_loaded: MakeLoaded, tmp_path: Path
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        states = (folder.trial.last_checkpoint, folder.trial.previous_checkpoint)
+        for state in states:
+            state.touch()
+        folder.end(Outcome.FAILED, "worker died")
+        assert all(state.is_file() for state in states)
+        folder.end(Outcome.FINISHED)
+        assert not any(state.exists() for state in states)
+
+
 def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched(home, make_loaded)
     confirm(home, folder, top=1)
     witness = Witness()
     run_session(folder, tracker=witness, listener=witness, teacher_weights=None, num_trials=5)
     assert set(witness.figures) == {METRIC}
+
+
+def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    text = folder.experiment_file.read_text()
+    folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
+    with pytest.raises(StudyError, match="cannot go on with other settings"):
+        confirm(home, folder)
+    assert not folder.confirmation.path.exists()
 
 
 def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
@@ -357,6 +545,49 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
         file.write_text('{"metric": ')
         with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
             read()
+
+
+def test_looks_that_an_earlier_version_noted_count(tmp_path: Path) -> None:
+    own = ConfirmationFolder(tmp_path)
+    own.looks_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
+    assert own.looks() == [Look(trial=4, seeds=(1005, 1006), metric=None)]
+    look = Look(trial=4, seeds=(1005, 1006), metric="AP")
+    assert [own.note_look(look), own.note_look(look)] == [1, 1]
+    assert own.looks()[1] == look
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict", "words"),
+    [
+        ((), Verdict.GAIN, "gain +2.0 AP [+1.0, +3.0], 3 seeds"),
+        (
+            ("confirm-4-seed-1008: failed (bug)", "confirm-control-seed-1009: diverged (nan: in epoch 2)"),
+            Verdict.GAIN,
+            "gain +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 1 failed, 1 control diverged",
+        ),
+        (
+            ("confirm-4-seed-1008: diverged (nan)", "confirm-4-seed-1009: diverged (nan)"),
+            Verdict.UNSTABLE,
+            "unstable: +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 2 diverged",
+        ),
+    ],
+)
+def test_seeds_that_are_missing_are_counted(failures: tuple[str, ...], verdict: Verdict, words: str) -> None:
+    gain = Gain(
+        metric="AP",
+        mean=2.0,
+        low=1.0,
+        high=3.0,
+        student=35.0,
+        control=33.0,
+        by_seed={1005: 2.0, 1006: 1.5, 1007: 2.5},
+        num_images=150,
+        error_seeds=0.1,
+        error_images=0.1,
+    )
+    candidate = Candidate(number=4, control="control", search=gain, failures=failures)
+    assert candidate.verdict(gain) is verdict
+    assert candidate.describe(gain, num_seeds=3 + len(failures)) == words
 
 
 def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:

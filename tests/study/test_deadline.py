@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -46,6 +47,11 @@ def test_the_driver_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(EpochTimeoutError, match=match), interrupts_block(0.05, tmp_path):
         time.sleep(60)
     assert time.monotonic() - began < 30
+
+
+def test_the_alarm_rings_through_what_catches_all_errors(tmp_path: Path) -> None:
+    with pytest.raises(EpochTimeoutError), interrupts_block(0.05, tmp_path), contextlib.suppress(Exception):
+        time.sleep(60)
 
 
 def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tmp_path: Path) -> None:

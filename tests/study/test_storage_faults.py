@@ -17,8 +17,11 @@ import pytest
 
 from distune.config.home import Home
 from distune.errors import StudyError
-from distune.records import TrialState
+from distune.records import Outcome, TrialState
 from distune.study import storage
+from distune.study.confirmation.plan import plan_confirmation
+from distune.study.confirmation.record import Confirmation
+from distune.study.confirmation.session import run_confirmation
 from distune.study.creation import create_study
 from distune.study.folder import StudyFolder
 from distune.study.session import run_session
@@ -308,6 +311,42 @@ def test_a_disk_that_is_full_for_the_spool_alone(
     assert disk.num_refused > 0
     assert words_of_a_tracked_session(study, runs, Witness()) is None
     assert_all_told(runs, home)
+
+
+def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops with a clear word, fails no run, and finds in the end what it finds on a disk with room."""
+    loaded = make_loaded(search={"num_trials": 1}, training={"epochs": 2})
+    found: dict[str, Confirmation] = {}
+    words: list[str] = []
+    outcomes: set[Outcome] = set()
+    for name in ("calm", "one"):
+        study = create_study(loaded, home, name=name, simulate=True, runner="local", replace=False)
+        run(study)
+        for writes in range(1000 if name == "calm" else 0, 2000):
+            witness = Witness()
+            status = read_study(home, name)
+            plan = plan_confirmation(study, status, loaded.experiment, top=1, num_seeds=2, teacher_weights=None)
+            try:
+                with monkeypatch.context() as patch:
+                    install(patch, FullAfter(writes))
+                    answer = run_confirmation(
+                        study, plan, metric="AP", has_test=True, state="finished", tracker=witness, listener=witness
+                    )
+            except StudyStoppedError as error:
+                words.append(str(error))
+            else:
+                assert answer is not None
+                found[name] = answer
+                break
+            finally:
+                assert witness.study_ends in ([], ["finished"])
+                outcomes |= set(witness.outcomes().values())
+    assert len(words) > 5
+    assert all("free some space, then go on with: distune confirm one" in each for each in words)
+    assert outcomes == {Outcome.FINISHED, Outcome.INTERRUPTED}
+    assert found["one"] == found["calm"]
 
 
 @pytest.fixture

@@ -98,6 +98,21 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
     return model
 
 
+def test_a_student_that_cannot_be_opened_is_refused_alone_and_damage_is_noted(tmp_path: Path, teacher: str) -> None:
+    control, trial = specs(tmp_path, teacher)
+    checkpoint.save({"model": {}}, TrialFolder(Path(trial.folder)).last_checkpoint)
+    damaged = TrialFolder(Path(control.folder)).last_checkpoint
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"torn")
+    run = JointRun([control, trial])
+    assert run.notes == {control.key: (f"{damaged} is damaged; there is no other one, so training starts anew",)}
+    behind = [run.behind]
+    (answer,) = run.run_epoch().values()
+    assert "does not fit this trial" in str(answer)
+    assert [*behind, run.behind] == [(trial.key, control.key), (control.key,)]
+    run.close()
+
+
 @pytest.mark.slow
 def test_side_by_side_is_alone_and_cut_off_is_uninterrupted(tmp_path: Path, teacher: str) -> None:
     together = specs(tmp_path / "together", teacher)

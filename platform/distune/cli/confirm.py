@@ -16,11 +16,12 @@ from distune.cli.preparation import open_data, open_tracker, ready_teacher
 from distune.config.home import Home
 from distune.errors import UsageError
 from distune.evidence.matches import METRICS
-from distune.evidence.words import describe_gain
+from distune.study.changes import describe_changes
 from distune.study.confirmation.plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
 from distune.study.confirmation.record import Confirmation
 from distune.study.confirmation.session import run_confirmation
 from distune.study.folder import StudyFolder
+from distune.study.revision import revise
 from distune.study.status import find_study, read_study
 
 
@@ -48,19 +49,31 @@ def confirm(
     """
     home = Home.from_environment()
     folder = find_study(home, study)
-    status = read_study(home, study)
-    experiment = folder.load().experiment
-    is_simulated = folder.identity().simulate
+    loaded = folder.load()
+    experiment, is_simulated = loaded.experiment, folder.identity().simulate
     chosen = metric or experiment.search.metric
     if chosen not in METRICS:
         raise UsageError(f"--metric {chosen}: must be one of {', '.join(METRICS)}")
+    with folder.lock():  # nothing is begun while another session works on the study
+        changes = revise(folder, loaded)
+    for line in describe_changes(changes):
+        progress.print(line, markup=False)
+    status = read_study(home, study)
     teacher, has_test = None, True
     plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
     if not is_simulated:
         splits = open_data(experiment)
         has_test = splits.test is not None
         teacher = ready_teacher(experiment, splits, home)
-        plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=teacher.weights)
+        plan = plan_confirmation(
+            folder,
+            status,
+            experiment,
+            top=top,
+            num_seeds=seeds,
+            teacher_weights=teacher.weights,
+            data_fingerprint=splits.fingerprint,
+        )
     if status.state != "finished":
         progress.print(f"study {study} is {status.state}: what is best so far is confirmed")
     progress.print(_describe(plan))
@@ -79,7 +92,7 @@ def confirm(
     if found is None:
         raise InterruptedSessionError(f"the confirmation was interrupted; go on with: distune confirm {study}")
     if json:
-        print_json({**found.to_dict(), "verdict": found.final.verdict, "words": describe_gain(found.final)})
+        print_json({**found.to_dict(), "verdict": found.verdict, "words": found.words})
         return
     _say(folder, found)
 
@@ -95,10 +108,12 @@ def _describe(plan: ConfirmationPlan) -> str:
 
 def _say(folder: StudyFolder, found: Confirmation) -> None:
     for candidate in found.candidates:
-        gain = "not compared" if candidate.search is None else describe_gain(candidate.search)
-        score = "" if candidate.search is None else f"{found.metric} {candidate.search.student:.1f}, "
-        out.print(f"trial {candidate.number}, search split: {score}{gain}", markup=False)
-        for line in candidate.failures:
+        words = "not compared"
+        if candidate.search is not None:
+            gain = candidate.describe(candidate.search, num_seeds=len(found.seeds))
+            words = f"{found.metric} {candidate.search.student:.1f}, {gain}"
+        out.print(f"trial {candidate.number}, search split: {words}", markup=False)
+        for line in candidate.failures if candidate.number != found.winner else ():  # the winner's are said below
             out.print(f"  {line}", markup=False)
     out.print(headline(found), markup=False)
     for line in explain(found, folder):

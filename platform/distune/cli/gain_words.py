@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distune.evidence.gain import Verdict
-from distune.evidence.words import advise, describe_gain
+from distune.evidence.words import advise
 from distune.records import TrialRecord
 from distune.study.confirmation.record import Confirmation
 from distune.study.folder import StudyFolder
@@ -12,12 +12,17 @@ from distune.study.status import StudyStatus
 
 def headline(found: Confirmation) -> str:
     """The winner and its gain."""
-    return f"confirmed: trial {found.winner}, {found.split} split: {describe_gain(found.final)}"
+    return f"confirmed: trial {found.winner}, {found.split} split: {found.words}"
 
 
 def explain(found: Confirmation, folder: StudyFolder) -> list[str]:
-    """What else there is to say about a confirmation: the split, earlier looks, advice, and where the student is."""
-    lines: list[str] = []
+    """What else there is to say about a confirmation: failures, the split, other looks, advice, the student's file."""
+    lines = [f"  {line}" for line in found.best.failures]
+    if found.best.num_diverged:
+        lines.append(
+            f"the student diverged under {found.best.num_diverged} of {len(found.seeds)} seeds, which are not in the "
+            "figures: what is left flatters it"
+        )
     if found.test is None:
         lines.append(
             "there is no test split, so the last word is from the search split, on which the trial was chosen: "
@@ -28,8 +33,8 @@ def explain(found: Confirmation, folder: StudyFolder) -> list[str]:
     if found.other_looks:
         times = "once" if found.other_looks == 1 else f"{found.other_looks} times"
         lines.append(
-            f"the test split was looked at {times} before, for another trial or other seeds: each look makes it a "
-            "little more like a search split"
+            f"the test split was looked at {times} besides, for another trial, other seeds or another metric: each "
+            "look makes it a little more like a search split"
         )
     advice = advise(found.final)
     if advice is not None:

@@ -12,7 +12,6 @@ from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, print_json, print_whether_simulated, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
-from distune.evidence.words import describe_gain
 from distune.records import TrialRecord
 from distune.reports.tables import trial_rows
 from distune.study.status import StudyStatus, find_study, read_study, record_to_dict, study_names
@@ -65,7 +64,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     weights = folder.trial(winner.number).best_checkpoint if found is None else folder.path / found.weights
     if json:
         values = {**record_to_dict(winner), "gain": gain if found is None else found.final.mean}
-        confirmed = None if found is None else {**found.to_dict(), "words": describe_gain(found.final)}
+        confirmed = None if found is None else {**found.to_dict(), "words": found.words}
         where = str(weights) if weights.is_file() else None
         front = {"front": [record_to_dict(trial) for trial in status.front]} if status.costs else {}
         print_json({**values, "weights": where, "confirmation": confirmed, **front})

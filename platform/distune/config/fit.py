@@ -17,7 +17,9 @@ from distune.records import ParameterValue
 
 VARIABLE_SECTIONS = ("student", "distillation", "training")
 """Sections of an experiment that a space may vary within one study: all that does not change the shared stream."""
-NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed")
+NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed", "training.precision")
+"""Of these sections, what students that are trained side by side share: budget, stream, and the precision in which the
+teacher looks at a batch and all are evaluated."""
 _PRESET = "distillation.preset"
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from distune.config.conditions import constants, resolve
 from distune.config.data import ShapesData
-from distune.config.experiment import Experiment
+from distune.config.experiment import Experiment, without_distillation
 from distune.config.fit import fit_problems
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
 from distune.config.problems import FROM_COMMAND_LINE, describe
@@ -137,13 +137,19 @@ def parse_space(values: dict[str, Any], *, source: str, lines: Mapping[str, int]
         raise ConfigError(source, describe(error, SearchSpace, values, lines or {})) from None
 
 
-def trial_experiment(experiment: Experiment, params: Mapping[str, ParameterValue]) -> dict[str, Any]:
+def trial_experiment(
+    experiment: Experiment, params: Mapping[str, ParameterValue], *, is_control: bool = False
+) -> dict[str, Any]:
     """The experiment of one trial as plain data: the study's, with the chosen values put in.
+
+    A control's is without distillation, so that it need not go together with the chosen values.
 
     Raises:
         ConfigError: the values do not go together, such as an adapter that does not fit the chosen channels.
     """
     values = with_paths(experiment.to_dict(), {**experiment.search.fixed, **params})
+    if is_control:
+        values = without_distillation(values)
     return parse_experiment(values, source="the trial's settings").to_dict()
 
 

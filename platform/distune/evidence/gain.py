@@ -34,6 +34,7 @@ class Verdict(enum.StrEnum):
     NOT_SHOWN = "not shown"  # zero is in it
     LOSS = "loss"  # all of it below zero
     UNDECIDED = "undecided"  # one seed or a handful of images: nothing is known about the spread between them
+    UNSTABLE = "unstable"  # above zero, but the student has diverged under other seeds, which an interval does not know
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

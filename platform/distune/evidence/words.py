@@ -5,10 +5,17 @@ from __future__ import annotations
 from distune.evidence.gain import MIN_IMAGES, MIN_SEEDS, Gain, Verdict, seeds_to_show
 
 
-def describe_gain(gain: Gain) -> str:
-    """One line: what was found, with its interval and the number of seeds."""
-    figures = f"{_points(gain)}, {gain.num_seeds} seed{'s' if gain.num_seeds > 1 else ''}"
-    match gain.verdict:
+def describe_gain(gain: Gain, *, verdict: Verdict | None = None, seeds: str | None = None) -> str:
+    """One line: what was found, with its interval and the number of seeds.
+
+    Args:
+        gain: over the seeds under which both runs have finished.
+        verdict: where more is known than the interval says.
+        seeds: words for the number of seeds, where it is not as large as it was meant to be.
+    """
+    seeds = seeds or f"{gain.num_seeds} seed{'s' if gain.num_seeds > 1 else ''}"
+    figures = f"{_points(gain)}, {seeds}"
+    match verdict or gain.verdict:
         case Verdict.GAIN:
             return f"gain {figures}"
         case Verdict.LOSS:
@@ -17,6 +24,8 @@ def describe_gain(gain: Gain) -> str:
             return f"{figures}: undecided, since one seed says nothing about the spread between seeds"
         case Verdict.UNDECIDED:
             return f"{figures}: undecided, since {_images(gain)} a box that {gain.metric} is about"
+        case Verdict.UNSTABLE:
+            return f"unstable: {figures}"
         case Verdict.NOT_SHOWN:
             return f"no gain shown: {figures}"
 

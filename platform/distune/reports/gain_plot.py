@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distune.evidence.gain import Gain
-from distune.evidence.words import describe_gain
 
 _SEED, _MEAN = "#1f77b4", "#d62728"
 _PANEL_WIDTH = 4.2
@@ -17,10 +16,11 @@ _PANEL_WIDTH = 4.2
 
 @dataclasses.dataclass(frozen=True)
 class GainPanel:
-    """One comparison."""
+    """One comparison: its title, its gain, and the gain in words."""
 
     title: str
     gain: Gain
+    words: str
 
 
 def draw_gains(panels: Sequence[GainPanel], *, title: str) -> Figure:
@@ -41,7 +41,7 @@ def _draw(axes: Axes, panel: GainPanel) -> None:
     axes.plot(names, list(gain.by_seed.values()), "o", color=_SEED, label="one seed")
     spread = [[gain.mean - gain.low], [gain.high - gain.mean]]
     axes.errorbar(["mean"], [gain.mean], yerr=spread, fmt="s", color=_MEAN, capsize=5, label="mean, 95% interval")
-    axes.set_title(f"{panel.title}\n{describe_gain(gain).split(': undecided')[0]}", fontsize="medium")
+    axes.set_title(f"{panel.title}\n{panel.words.split(': undecided')[0]}", fontsize="medium")
     axes.set_xlabel("seed")
     axes.tick_params(axis="x", rotation=45)
     axes.grid(alpha=0.3, axis="y")

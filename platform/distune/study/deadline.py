@@ -24,6 +24,10 @@ class EpochTimeoutError(TrialError):
     """An epoch took longer than it may."""
 
 
+class _Alarm(BaseException):
+    """Rings through whatever guards one student against the errors of another."""
+
+
 @contextlib.contextmanager
 def ends_process(limit_s: float | None, report: Path) -> Iterator[None]:
     """End this process when the block takes longer, whatever it hangs in. For workers that nobody else depends on."""
@@ -54,13 +58,15 @@ def interrupts_block(limit_s: float | None, report: Path) -> Iterator[None]:
 
     def ring(number: int, frame: FrameType | None) -> None:
         if not is_over:
-            raise EpochTimeoutError(describe_timeout(limit_s))
+            raise _Alarm
 
     handler = signal.signal(signal.SIGALRM, ring)
     started = time.monotonic()
     left_s, interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
+    except _Alarm as alarm:
+        raise EpochTimeoutError(describe_timeout(limit_s)) from alarm
     finally:
         is_over = True
         # Whoever had set an alarm before still gets it.
@@ -73,6 +79,11 @@ def interrupts_block(limit_s: float | None, report: Path) -> Iterator[None]:
 def describe_timeout(limit_s: float) -> str:
     """The reason of a trial that was cut off."""
     return f"timeout: an epoch took more than resources.epoch_timeout_s = {limit_s:g}"
+
+
+def describe_joint_timeout(limit_s: float) -> str:
+    """The reason of several trials that were cut off together; each of them is given so much."""
+    return f"{describe_timeout(limit_s)} for each that was trained side by side"
 
 
 def has_timed_out(report: Path, *, after: int = 0) -> bool:

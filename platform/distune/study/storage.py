@@ -39,18 +39,19 @@ class StudyStoppedError(DistuneError):
     """A session could not go on, for a reason that lies outside of the study. The study can be resumed."""
 
 
-def stopped(study: str, error: BaseException | str) -> StudyStoppedError:
+def stopped(study: str, error: BaseException | str, *, verb: str = "resume") -> StudyStoppedError:
     """What to tell a person whose study cannot go on: what is wrong, and what to do.
 
     Args:
         study: its name.
         error: one of ``STORAGE_ERRORS``, or a reason in words.
+        verb: what goes on with it on the command line.
     """
     words = redact_uri(error) if isinstance(error, str) else reason_of(error)
     remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in words.lower()), "mend that")
     return StudyStoppedError(
         f"study {study} has stopped, because its records cannot be kept: {words}; nothing on record is lost: {remedy}, "
-        f"then go on with: distune resume {study}"
+        f"then go on with: distune {verb} {study}"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distune.config.experiment import Experiment, without_distillation
+from distune.config.experiment import Experiment
 from distune.config.load import trial_experiment
 from distune.config.search import cost_metric
 from distune.errors import ConfigError
@@ -91,7 +91,7 @@ class SpecMaker:
         is_control = number < 0
         problem: str | None = None
         try:
-            experiment = trial_experiment(self.experiment, params)
+            experiment = trial_experiment(self.experiment, params, is_control=is_control)
         except ConfigError as error:
             experiment, problem = self.experiment.to_dict(), f"settings: {'; '.join(error.problems)}"
         spec = TrialSpec(
@@ -101,7 +101,7 @@ class SpecMaker:
             seed=trial_seed(self.experiment, number),
             num_epochs=self.experiment.training.epochs,
             params=dict(params),
-            experiment=without_addresses(without_distillation(experiment) if is_control else experiment),
+            experiment=without_addresses(experiment),
             folder=str(self.trials_folder / trial_key(number)),
             teacher_weights=None if is_control else self.teacher_weights,
         )

@@ -24,13 +24,14 @@ class JointRun:
     last run was cut off while it wrote checkpoints, wait for the others.
 
     Args:
-        specs: with equal seed, data, batch size and teacher; they may differ in the rest.
+        specs: with equal seed, data, batch size, precision and teacher; they may differ in the rest.
     """
 
     def __init__(self, specs: Sequence[TrialSpec]) -> None:
         experiments = {spec.key: parse_experiment(spec.experiment, source=f"run {spec.key}") for spec in specs}
         any_experiment = experiments[specs[0].key]
-        assert len({(spec.seed, experiments[spec.key].training.batch_size) for spec in specs}) == 1
+        shared = {(each.training.batch_size, each.training.precision) for each in experiments.values()}
+        assert len({spec.seed for spec in specs}) == len(shared) == 1
         with_masks = any(experiment.student.learns_masks for experiment in experiments.values())
         splits = build_splits(any_experiment.data, with_masks=with_masks)
         device = pick_device(any_experiment.resources.gpus_per_trial)
@@ -44,42 +45,38 @@ class JointRun:
         self._training, self._seed = training, specs[0].seed
         self._stream = self._host.stream(training, seed=self._seed, with_masks=with_masks)
         self._budgets = {spec.key: spec.num_epochs for spec in specs}
-        self._kept = {
-            spec.key: KeptStudent(
-                spec.key,
-                benches[spec.key],
-                experiments[spec.key].student,
-                experiments[spec.key].training,
-                seed=spec.seed,
-                steps_per_epoch=len(self._stream),
-                teacher=self._teacher if experiments[spec.key].distillation.is_active else None,
-                folder=TrialFolder(Path(spec.folder)),
-                metric=f"search/{any_experiment.search.metric}",
-                num_pictures=0,
-            )
-            for spec in specs
-        }
+        self._kept: dict[str, KeptStudent] = {}
+        self._refused: dict[str, Exception] = {}
+        for spec in specs:
+            try:
+                self._kept[spec.key] = self._keep(spec, benches[spec.key])
+            except Exception as error:
+                self._refused[spec.key] = error
         self._dropped: set[str] = set()
         self._joined: set[str] = set()
         self._epoch = -1
         self._cohort: Cohort | None = None
 
     @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """Key to what a person should know about how that student was opened."""
+        return {key: kept.notes for key, kept in self._kept.items() if kept.notes}
+
+    @property
     def behind(self) -> tuple[str, ...]:
         """Keys of the students that have epochs to do."""
-        return tuple(
-            key
-            for key, kept in self._kept.items()
-            if key not in self._dropped and kept.epochs_done < self._budgets[key]
-        )
+        return (*self._refused, *self._going())
 
     def run_epoch(self) -> Mapping[str, EpochReport | Exception]:
         """Train and evaluate the students that are furthest behind for one epoch.
 
         Returns:
             Key to the epoch's report, which is on disk with its checkpoint; or what went wrong, and the student is
-            dropped then.
+            dropped then. Students that could not even be opened come first, alone and without an epoch.
         """
+        if self._refused:
+            refused, self._refused = self._refused, {}
+            return refused
         cohort = self._gather()
         answers: dict[str, EpochReport | Exception] = {}
         for key, result in cohort.run_epoch().items():
@@ -91,7 +88,7 @@ class JointRun:
             if result.error is not None:
                 self._joined.discard(key)  # the cohort has let it go
         self._epoch += 1
-        for key in self._joined - set(self.behind):
+        for key in self._joined - set(self._going()):
             self._joined.discard(key)
             cohort.leave(key)
         return answers
@@ -107,9 +104,31 @@ class JointRun:
         """Give back the processes that read images."""
         self._stream.close()
 
+    def _keep(self, spec: TrialSpec, bench: Bench) -> KeptStudent:
+        experiment = bench.experiment
+        return KeptStudent(
+            spec.key,
+            bench,
+            experiment.student,
+            experiment.training,
+            seed=spec.seed,
+            steps_per_epoch=len(self._stream),
+            teacher=self._teacher if experiment.distillation.is_active else None,
+            folder=TrialFolder(Path(spec.folder)),
+            metric=f"search/{experiment.search.metric}",
+            num_pictures=0,
+        )
+
+    def _going(self) -> tuple[str, ...]:
+        return tuple(
+            key
+            for key, kept in self._kept.items()
+            if key not in self._dropped and kept.epochs_done < self._budgets[key]
+        )
+
     def _gather(self) -> Cohort:
         """The cohort at the epoch of those that are furthest behind, with all in it that are as far."""
-        behind = self.behind
+        behind = self._going()
         epoch = min(self._kept[key].epochs_done for key in behind)
         if self._cohort is None or not self._joined:
             self._cohort = self._host.cohort(self._training, self._stream, self._teacher, first_epoch=epoch)

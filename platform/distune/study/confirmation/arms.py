@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from distune.config.experiment import Experiment, without_distillation
+from distune.config.experiment import Experiment
+from distune.config.hashing import content_hash
 from distune.config.load import trial_experiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialSpec
@@ -21,7 +22,8 @@ class Arm:
     """One of the things compared: a trial's values, or a control.
 
     Attributes:
-        name: ``17`` for trial 17, ``control``, or ``control-of-17`` where several controls are needed.
+        name: ``17`` for trial 17, ``control``, or ``control-`` and a hash of its values where it has any, so that
+            it is the same one whichever trial it is for.
         number: of the trial; -1 for a control.
         params: the varied paths and their values; a control has those that are not about distillation.
     """
@@ -80,7 +82,7 @@ def make_arms(chosen: Sequence[TrialRecord]) -> Arms:
         params = {path: value for path, value in trial.params.items() if not path.startswith("distillation.")}
         same = next((control for control in controls if control.params == params), None)
         if same is None:
-            name = f"control-of-{trial.number}" if params else "control"
+            name = f"control-{content_hash(params, length=8)}" if params else "control"
             same = Arm(name=name, number=-1, params=params)
             controls.append(same)
         control_of[trial.number] = same.name
@@ -95,7 +97,14 @@ def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
 
 
 def make_spec(
-    arm: Arm, *, seed: int, study: str, experiment: Experiment, folder: Path, teacher_weights: str | None
+    arm: Arm,
+    *,
+    seed: int,
+    study: str,
+    experiment: Experiment,
+    folder: Path,
+    teacher_weights: str | None,
+    data_fingerprint: str | None = None,
 ) -> TrialSpec:
     """The specification of an arm under a seed.
 
@@ -106,8 +115,9 @@ def make_spec(
         experiment: of the study.
         folder: of the confirmation.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
+        data_fingerprint: of the splits; None when the study is simulated.
     """
-    values = trial_experiment(experiment, arm.params)
+    values = trial_experiment(experiment, arm.params, is_control=arm.is_control)
     return TrialSpec(
         study=study,
         number=arm.number,
@@ -115,9 +125,10 @@ def make_spec(
         seed=seed,
         num_epochs=experiment.training.epochs,
         params=dict(arm.params),
-        experiment=without_addresses(without_distillation(values) if arm.is_control else values),
+        experiment=without_addresses(values),
         folder=str(folder / f"seed-{seed}" / arm.name),
         teacher_weights=None if arm.is_control else teacher_weights,
         label=f"confirm-{arm.name}-seed-{seed}",
         tags={"kind": "confirmation", "confirms": arm.name},
+        data_fingerprint=data_fingerprint,
     )

@@ -31,6 +31,7 @@ class Follower:
         self._tracker, self._listener = tracker, listener
         self._metric = metric
         self._open = {spec.key: TrialProgress(spec, metric) for spec in specs if not _folder(spec).told_file.is_file()}
+        self._num_noted = {key: len(_folder(progress.spec).notes()) for key, progress in self._open.items()}
         for progress in self._open.values():
             self._tracker.start_trial(progress.spec)
             self._listener.trial_started(progress.spec)
@@ -38,6 +39,7 @@ class Follower:
 
     def follow(self) -> None:
         """Tell what is new."""
+        self._take_notes()
         self._take_epochs(is_news=True)
         for key, progress in list(self._open.items()):
             folder = _folder(progress.spec)
@@ -52,15 +54,23 @@ class Follower:
 
     def interrupt(self) -> None:
         """The session is over; what has not ended is interrupted."""
-        self.follow()
-        for progress in self._open.values():
-            self._end(progress, Outcome.INTERRUPTED, None)
-        self._open.clear()
+        try:
+            self.follow()
+        finally:  # also on a full disk
+            for progress in self._open.values():
+                self._end(progress, Outcome.INTERRUPTED, None)
+            self._open.clear()
 
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         record = progress.record(outcome, reason)
         self._tracker.end_trial(record)
         self._listener.trial_ended(record)
+
+    def _take_notes(self) -> None:
+        for key, progress in self._open.items():
+            for note in _folder(progress.spec).notes()[self._num_noted[key] :]:
+                self._listener.message(f"{key}: {note}")
+                self._num_noted[key] += 1
 
     def _take_epochs(self, *, is_news: bool) -> None:
         for key, progress in self._open.items():

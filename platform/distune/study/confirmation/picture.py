@@ -12,11 +12,12 @@ from distune.study.folder import StudyFolder, study_title
 
 def draw_confirmation(folder: StudyFolder, found: Confirmation) -> Path:
     """Draw ``gain.png`` in the folder of the confirmation. Returns the file."""
-    panels = [GainPanel(f"trial {found.winner}, test split", found.test)] if found.test is not None else []
-    panels += [
-        GainPanel(f"trial {candidate.number}, search split", candidate.search)
-        for candidate in found.candidates
-        if candidate.search is not None
+    gains = [("test", found.best, found.test)]
+    gains += [("search", candidate, candidate.search) for candidate in found.candidates]
+    panels = [
+        GainPanel(f"trial {each.number}, {split} split", gain, each.describe(gain, num_seeds=len(found.seeds)))
+        for split, each, gain in gains
+        if gain is not None
     ]
     path = folder.confirmation.picture_file
     title = study_title(folder.name, simulated=folder.identity().simulate)

@@ -46,6 +46,7 @@ def plan_confirmation(
     top: int,
     num_seeds: int,
     teacher_weights: Path | None,
+    data_fingerprint: str | None = None,
 ) -> ConfirmationPlan:
     """What there is to train. Writes nothing.
 
@@ -64,15 +65,19 @@ def plan_confirmation(
                 experiment=experiment,
                 folder=folder.confirmation.path,
                 teacher_weights=weights,
+                data_fingerprint=data_fingerprint,
             )
             for seed in seeds
         ]
         for arm in arms.all
     }
-    left = 0
-    for specs in runs.values():
-        for spec in specs:
-            arm_folder = ArmFolder(Path(spec.folder))
-            if arm_folder.outcome()[0] in (None, Outcome.FAILED):
-                left += spec.num_epochs - len(arm_folder.trial.reports())
+    left = sum(_epochs_left(spec) for specs in runs.values() for spec in specs)
     return ConfirmationPlan(arms=arms, seeds=seeds, runs=runs, num_epochs=left)
+
+
+def _epochs_left(spec: TrialSpec) -> int:
+    folder = ArmFolder(Path(spec.folder))
+    if folder.mismatch(spec) is not None:
+        return spec.num_epochs
+    is_open = folder.outcome()[0] in (None, Outcome.FAILED)
+    return spec.num_epochs - len(folder.trial.reports()) if is_open else 0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from distune.errors import StudyError
-from distune.evidence.gain import Gain
+from distune.evidence.gain import Gain, Verdict
+from distune.evidence.words import describe_gain
+from distune.records import Outcome
 from distune.training.folder import write_atomically
 
 
@@ -20,13 +23,43 @@ class Candidate:
         number: of the trial.
         control: name of its control.
         search: its gain on the search split; None when no pair of runs has finished.
-        failures: its runs that did not finish, a line each.
+        failures: its runs and its control's that did not finish, a line each: ``KEY: OUTCOME (REASON)``.
     """
 
     number: int
     control: str
     search: Gain | None
     failures: tuple[str, ...] = ()
+
+    @property
+    def own_failures(self) -> tuple[str, ...]:
+        """Those of the trial, not of its control."""
+        return tuple(line for line in self.failures if line.startswith(f"confirm-{self.number}-seed-"))
+
+    @property
+    def num_diverged(self) -> int:
+        """Under how many seeds the student itself has diverged. Leaving them out flatters it."""
+        return sum(_outcome_of(line) == Outcome.DIVERGED for line in self.own_failures)
+
+    def verdict(self, gain: Gain) -> Verdict:
+        """What a gain of it says: none is proven as long as the student diverges under some seeds."""
+        is_unstable = gain.verdict is Verdict.GAIN and self.num_diverged > 0
+        return Verdict.UNSTABLE if is_unstable else gain.verdict
+
+    def describe(self, gain: Gain, *, num_seeds: int) -> str:
+        """A gain of it in one line, with what became of the seeds that are not in it.
+
+        Args:
+            gain: on either split.
+            num_seeds: how many were asked for.
+        """
+        counts = Counter((line in self.own_failures, _outcome_of(line)) for line in self.failures)
+        lost = "".join(
+            f", {number} {outcome}" if is_own else f", {number} control{'s' * (number > 1)} {outcome}"
+            for (is_own, outcome), number in counts.items()
+        )
+        seeds = None if gain.num_seeds == num_seeds else f"{gain.num_seeds} of {num_seeds} seeds{lost}"
+        return describe_gain(gain, verdict=self.verdict(gain), seeds=seeds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +72,7 @@ class Confirmation:
         candidates: the trials, best on the fresh seeds first.
         winner: number of the best one.
         test: its gain on the test split, None where the experiment has none.
-        other_looks: how often the test split was looked at before for another trial or other seeds.
+        other_looks: how many other looks at the test split are on record: for another trial, seeds or metric.
         best_seed: under which the winner's student scored best on the search split.
         weights: its file, relative to the study's folder.
     """
@@ -54,9 +87,14 @@ class Confirmation:
     weights: str
 
     @property
+    def best(self) -> Candidate:
+        """The winner."""
+        return next(each for each in self.candidates if each.number == self.winner)
+
+    @property
     def search(self) -> Gain:
         """The winner's gain on the search split."""
-        found = next(each.search for each in self.candidates if each.number == self.winner)
+        found = self.best.search
         assert found is not None
         return found
 
@@ -64,6 +102,16 @@ class Confirmation:
     def final(self) -> Gain:
         """The last word: of the test split, or of the search split where there is no other."""
         return self.search if self.test is None else self.test
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the last word comes to."""
+        return self.best.verdict(self.final)
+
+    @property
+    def words(self) -> str:
+        """The last word in one line."""
+        return self.best.describe(self.final, num_seeds=len(self.seeds))
 
     @property
     def split(self) -> str:
@@ -99,10 +147,11 @@ class Confirmation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Look:
-    """A look at the test split: whose students, and under which seeds."""
+    """A look at the test split: whose students, under which seeds, and by what; earlier versions did not note that."""
 
     trial: int
     seeds: tuple[int, ...]
+    metric: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,23 +192,30 @@ class ConfirmationFolder:
         """All looks at the test split. Raises ``StudyError`` when the file is damaged."""
         try:
             values = json.loads(self.looks_file.read_bytes())
-            return [Look(trial=int(each["trial"]), seeds=tuple(each["seeds"])) for each in values]
+            return [
+                Look(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric")) for each in values
+            ]
         except FileNotFoundError:
             return []
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.looks_file, error) from None
 
     def note_look(self, look: Look) -> int:
         """Put a look on record, before it is taken. One that is on record already counts once.
 
         Returns:
-            How many others there were before it.
+            How many others are on record.
         """
         looks = self.looks()
         if look not in looks:
             looks.append(look)
             write_atomically(self.looks_file, json.dumps([dataclasses.asdict(each) for each in looks]).encode())
-        return looks.index(look)
+        return len(looks) - 1
+
+
+def _outcome_of(failure: str) -> str:
+    """The outcome that a line of ``Candidate.failures`` tells: ``KEY: OUTCOME (REASON)``."""
+    return failure.partition(": ")[2].partition(" (")[0]
 
 
 def _unreadable(file: Path, error: Exception) -> StudyError:

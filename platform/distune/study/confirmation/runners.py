@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distune.config.search import ResourceSettings
+from distune.errors import TrialError
 from distune.study.confirmation.work import SeedJob
+from distune.study.deadline import ends_process
 from distune.study.resources import num_concurrent, trial_resources
 
 _POLL_S = 0.5
@@ -30,8 +32,8 @@ def run_jobs_on_ray(
 ) -> None:
     """Do the jobs, as many at a time as there is room for: a job reserves what a trial does.
 
-    A worker that dies fails its seed, and the others go on. On a wish to stop, workers are ended at once: the epochs at
-    hand are lost, and nothing else.
+    A worker that dies, or whose epoch takes too long, fails its seed, and the others go on. On a wish to stop, workers
+    are ended at once: the epochs at hand are lost, and nothing else.
 
     Raises:
         ResourceError: not one job fits.
@@ -54,17 +56,33 @@ def run_jobs_on_ray(
                     running[remote.remote(job)] = job
                 ended, _ = ray.wait(list(running), timeout=_POLL_S)
                 for task in ended:
-                    job = running.pop(task)
-                    try:
-                        ray.get(task)
-                    except ray.exceptions.WorkerCrashedError as error:
-                        job.fail(f"worker died: {' '.join(str(error).split())}")
-                    except ray.exceptions.RayTaskError as error:
-                        raise error.cause from None
+                    settle(running.pop(task), task)
                 heard()
         finally:
             for task in running:
                 ray.cancel(task, force=True)
+
+
+def settle(job: SeedJob, task: Any) -> None:
+    """Take what a task has left behind. One whose worker or machine is gone fails its seed.
+
+    Raises:
+        TrialError: it was to score students on the test split: half a look at that is none.
+        Exception: what the task has raised.
+    """
+    import ray
+
+    from distune.study.ray_search import describe_death
+
+    try:
+        ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        reason = job.timeout or describe_death(str(error))
+        if job.split == "test":
+            raise TrialError(f"{reason}; run distune confirm {job.specs[0].study} again") from None
+        job.fail(reason)
 
 
 def _run(job: SeedJob) -> None:
@@ -72,4 +90,4 @@ def _run(job: SeedJob) -> None:
         from distune.study.ray_trainable import limit_threads
 
         limit_threads(float(job.specs[0].experiment["resources"]["cpus_per_trial"]))
-    job.run()
+    job.run(deadline=ends_process)

@@ -10,8 +10,8 @@ from typing import Literal
 from distune.config.experiment import Experiment
 from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.resampling import resample_runs
-from distune.evidence.words import describe_gain
 from distune.records import TrialSpec
+from distune.study.changes import describe_changes
 from distune.study.confirmation.folder import ArmFolder
 from distune.study.confirmation.follower import Follower
 from distune.study.confirmation.picture import draw_confirmation
@@ -23,8 +23,10 @@ from distune.study.confirmation.work import SeedJob
 from distune.study.folder import StudyFolder, StudyIdentity
 from distune.study.listener import StudyListener
 from distune.study.resources import check_resources
+from distune.study.revision import revise
 from distune.study.session import describe_study
 from distune.study.signals import stop_on_signals
+from distune.study.storage import STORAGE_ERRORS, stopped
 from distune.tracking.tracker import Tracker
 
 
@@ -53,28 +55,51 @@ def run_confirmation(
         What was found; None when a signal has stopped the session, which can be gone on with then.
 
     Raises:
-        StudyError: another session works on the study, or nothing can be compared.
+        StudyError: another session works on the study, its files were edited in a way that it cannot go on with, or
+            nothing can be compared.
         ResourceError: the machine does not have what a trial asks for.
+        StudyStoppedError: the records cannot be kept, such as on a full disk. It can be gone on with.
     """
-    with folder.lock():
-        identity, loaded = folder.identity(), folder.load()
-        check_resources(loaded.experiment.resources, simulate=identity.simulate)
-        for spec in plan.specs:
-            if ArmFolder(Path(spec.folder)).prepare(spec):
-                listener.message(f"{spec.key}: was trained under other settings and is trained again")
-        tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
-        follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
+    try:
+        with folder.lock():
+            return _run(folder, plan, metric, has_test, state, tracker, listener)
+    except STORAGE_ERRORS as error:
+        raise stopped(folder.name, error, verb="confirm") from error
+
+
+def _run(
+    folder: StudyFolder,
+    plan: ConfirmationPlan,
+    metric: str,
+    has_test: bool,
+    state: str,
+    tracker: Tracker,
+    listener: StudyListener,
+) -> Confirmation | None:
+    """A session under the study's lock."""
+    identity, loaded = folder.identity(), folder.load()
+    for line in describe_changes(revise(folder, loaded)):
+        listener.message(line)
+    check_resources(loaded.experiment.resources, simulate=identity.simulate)
+    for spec in plan.specs:
+        otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
+        if otherwise is not None:
+            listener.message(f"{spec.key}: was trained {otherwise} and is trained again")
+    tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
+    follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
+    try:
+        with stop_on_signals() as should_stop:
+            work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
+            found = _recorded(folder.confirmation, plan, work, metric, has_test=has_test)
+            if found is None:
+                found = _confirm(folder, plan, work, metric, has_test=has_test)
+                if found is not None:
+                    _tell(folder, found, tracker)
+            return found
+    finally:
         try:
-            with stop_on_signals() as should_stop:
-                work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
-                found = _recorded(folder.confirmation, plan, work, metric, has_test=has_test)
-                if found is None:
-                    found = _confirm(folder, plan, work, metric, has_test=has_test)
-                    if found is not None:
-                        _tell(folder, found, tracker)
-                return found
-        finally:
             follower.interrupt()
+        finally:
             tracker.end_study(state)
 
 
@@ -123,7 +148,7 @@ def _confirm(
     if not has_test:
         return _conclude(folder, plan, ranking, metric, None, 0)
     students, controls = _pair(plan, ranking[0])
-    look = Look(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)))
+    look = Look(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)), metric=metric)
     other_looks = folder.confirmation.note_look(look)
     if not work.do([*students, *controls], "test"):
         return None
@@ -185,7 +210,7 @@ def _tell(folder: StudyFolder, found: Confirmation, tracker: Tracker) -> None:
     if found.test is not None:
         figures |= {f"test/{found.metric}": found.test.student, f"test/control_{found.metric}": found.test.control}
     tags = {
-        "verdict": describe_gain(final),
+        "verdict": found.words,
         "confirmed_trial": str(found.winner),
         "confirmed_on": found.split,
         "confirmed_seeds": str(final.num_seeds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,11 @@ class SimulatedRun:
         self._works = {spec.key: SimulatedWork(spec) for spec in specs}
         self._budgets = {spec.key: spec.num_epochs for spec in specs}
         self._dropped: set[str] = set()
+
+    @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
 
     @property
     def behind(self) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def rank_candidates(arms: Arms, runs: Runs, metric: str) -> list[Candidate]:
     if all(candidate.search is None for candidate in found):
         lines = list(dict.fromkeys(line for candidate in found for line in candidate.failures))
         raise StudyError("\n".join(["nothing can be confirmed, since no run has finished beside its control:", *lines]))
-    return sorted(found, key=lambda each: (each.search is None, bool(_own(each)), -_score(each), each.number))
+    return sorted(found, key=lambda each: (each.search is None, bool(each.own_failures), -_score(each), each.number))
 
 
 def best_run(runs: Sequence[TrialSpec], metric: str) -> TrialSpec:
@@ -68,10 +68,6 @@ def _failures(runs: Sequence[TrialSpec]) -> list[str]:
         if outcome is not Outcome.FINISHED:
             lines.append(f"{spec.key}: {outcome or 'not trained'}{f' ({reason})' if reason else ''}")
     return lines
-
-
-def _own(candidate: Candidate) -> list[str]:
-    return [line for line in candidate.failures if line.startswith(f"confirm-{candidate.number}-seed-")]
 
 
 def _score(candidate: Candidate) -> float:
