@@ -60,7 +60,7 @@ class Witness:
         self.records: list[TrialRecord] = []
         self.files: list[tuple[str | None, str, str]] = []
         self.figures: dict[str, float] = {}
-        self.tags: dict[str, str] = {}
+        self.study_tags: dict[str, str] = {}
         self.study_ends: list[str] = []
         self.decisions: list[tuple[str, int, Decision]] = []
         self.heard_ends: list[TrialRecord] = []
@@ -83,7 +83,7 @@ class Witness:
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         self.figures.update(metrics)
-        self.tags.update(tags)
+        self.study_tags.update(tags)
 
     def end_study(self, state: str) -> None:
         self.study_ends.append(state)

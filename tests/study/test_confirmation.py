@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from distune.config.home import Home
 from distune.config.load import trial_experiment
-from distune.errors import ConfigError, StudyError
+from distune.errors import ConfigError, StudyError, TrialError
 from distune.evidence.average_precision import score_of
 from distune.evidence.gain import Gain, Verdict
 from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
@@ -31,6 +32,7 @@ from distune.study.folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import best, read_study
+from distune.study.storage import StudyStoppedError
 from study.bench import MakeLoaded, Witness
 from study.test_session import SignalAfter
 
@@ -281,7 +283,7 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     found = confirm(home, folder, witness, seeds=4)
     assert found is not None
     assert [len(each.failures) for each in found.candidates] == [1, 1]
-    assert witness.tags["verdict"] == found.words
+    assert witness.study_tags["verdict"] == found.words
     assert ", 3 of 4 seeds, 1 " in found.words
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
@@ -323,6 +325,27 @@ def test_memory_that_is_short_for_all_is_tried_for_one(
         assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert errors.exists() == is_short_for_one
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is small, such as a line on how a run has ended, still has room."""
+    folder = searched(home, make_loaded)
+
+    def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
+        error = TrialError("last.pt: the checkpoint could not be written")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        return dict.fromkeys(run.behind, error)
+
+    witness = Witness()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedRun, "run_epoch", run_epoch)
+        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then go on with: distune confirm one"):
+            confirm(home, folder, witness, top=1, seeds=1)
+    assert set(witness.outcomes().values()) == {Outcome.INTERRUPTED}
+    assert witness.study_ends == ["finished"]
+    assert confirm(home, folder, top=1, seeds=1) is not None
 
 
 def test_an_epoch_without_an_end_fails_its_seed_alone(
