@@ -33,8 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def write(folder: Path, changes: dict[str, Any] | None = None) -> str:
-    (folder / "space.yaml").write_text(yaml.safe_dump({"name": "mine", "parameters": SPACE}, sort_keys=False))
+def write(folder: Path, changes: dict[str, Any] | None = None, more_parameters: dict[str, Any] | None = None) -> str:
+    parameters = {**SPACE, **(more_parameters or {})}
+    (folder / "space.yaml").write_text(yaml.safe_dump({"name": "mine", "parameters": parameters}, sort_keys=False))
     values = merge(small_values({"search": {"space": "space.yaml"}, "tracking": {"enabled": False}}), changes or {})
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -83,6 +84,20 @@ def test_a_dead_parameter_is_an_error_that_names_it(
         ]
         assert found[0]["moved"]["share"] > 0
         assert found[1]["moved"] is None
+
+
+def test_a_setting_that_only_another_kind_has_is_no_cause(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path
+) -> None:
+    kind = "distillation.prototypes.source.kind"
+    more = {
+        kind: {"kind": "choice", "values": ["harvest", "sweep"]},
+        "distillation.prototypes.source.max_images": {"kind": "int", "low": 2, "high": 6, "when": {kind: "sweep"}},
+    }
+    path = write(tmp_path, {"distillation": {"filter": {"weight": "uniform"}}}, more)
+    answer = validate(capsys, monkeypatch, path)
+    assert answer.status == 2
+    assert f"{THRESHOLD}  moves neither a loss nor a gradient between 0.05 and 0.8" in answer.err
 
 
 def test_a_probe_needs_data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

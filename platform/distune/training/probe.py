@@ -12,7 +12,7 @@ import torch
 from distune.config.conditions import example
 from distune.config.detector import DetectorSettings
 from distune.config.load import LoadedExperiment, parse_experiment, trial_experiment
-from distune.config.paths import get_path
+from distune.config.paths import get_path, leaf_paths
 from distune.config.space import Choice, Parameter
 from distune.data.build import Splits
 from distune.data.dataset import Subset
@@ -140,9 +140,10 @@ class Probe:
         Those that share most of its path come first.
         """
         values = self._bench({}).experiment.to_dict()
+        paths = set(leaf_paths(values))
         found: list[tuple[str, ParameterValue]] = []
         for other, parameter in self._loaded.varied.items():
-            own = get_path(values, other)
+            own = get_path(values, other) if other in paths else None  # a setting that another kind of thing has
             if other != path and (isinstance(parameter, Choice) or own == 0):
                 found += [(other, value) for value in reversed(parameter.extremes) if value != own]
         return sorted(found, key=lambda each: -shared_words(path, each[0]))
