@@ -19,7 +19,6 @@ from distune.study.resources import (
     cgroup_cpus,
     check_resources,
     num_concurrent,
-    num_concurrent_on,
     trial_resources,
 )
 from distune.study.signals import stop_on_signals
@@ -60,9 +59,9 @@ def test_a_study_is_not_started_through_ray_client() -> None:
 def test_a_cluster_that_is_going_to_grow_may_begin_empty() -> None:
     growing = ResourceSettings(address="auto", gpus_per_trial=1.0, max_concurrent=8)
     trial = trial_resources(growing, simulate=False)
-    assert num_concurrent(growing, trial, cpus=2, gpus=0) == 8
+    assert num_concurrent(growing, trial, [(2, 0)]) == 8
     with pytest.raises(ResourceError, match=r"resources\.max_concurrent"):
-        num_concurrent(growing.model_copy(update={"max_concurrent": None}), trial, cpus=2, gpus=0)
+        num_concurrent(growing.model_copy(update={"max_concurrent": None}), trial, [(2, 0)])
 
 
 def test_simulated_trials_take_what_there_is() -> None:
@@ -84,7 +83,7 @@ def test_simulated_trials_take_what_there_is() -> None:
 def test_how_many_trials_run_at_a_time(settings: dict[str, float], cpus: float, gpus: float, expected: int) -> None:
     resources = ResourceSettings.model_validate(settings)
     trial = trial_resources(resources, simulate=False)
-    assert num_concurrent(resources, trial, cpus=cpus, gpus=gpus) == expected
+    assert num_concurrent(resources, trial, [(cpus, gpus)]) == expected
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_what_a_trial_reserves_to_be_alone(trial: tuple[float, float], expected:
 def test_a_trial_is_on_one_machine(
     trial: tuple[float, float], machines: list[tuple[float, float]], expected: int
 ) -> None:
-    assert num_concurrent_on(ResourceSettings(address="auto"), trial, machines) == expected
+    assert num_concurrent(ResourceSettings(address="auto"), trial, machines) == expected
 
 
 @pytest.mark.parametrize("machines", [[(4.0, 0.0), (4.0, 0.0)], [(64.0, 0.0), (2.0, 4.0)], []])
@@ -115,12 +114,12 @@ def test_a_trial_that_fits_on_no_machine_of_a_cluster_is_refused(machines: list[
     """Though all of them together have enough."""
     trial = (8.0, 1.0 if len(set(machines)) > 1 else 0.0)
     with pytest.raises(ResourceError, match=r"no machine has both \(.+\); lower resources"):
-        num_concurrent_on(ResourceSettings(address="auto"), trial, machines)
+        num_concurrent(ResourceSettings(address="auto"), trial, machines)
 
 
 def test_not_one_trial_fits() -> None:
     with pytest.raises(ResourceError, match="1 GPUs"):
-        num_concurrent(ResourceSettings(), (1.0, 1.0), cpus=8, gpus=0)
+        num_concurrent(ResourceSettings(), (1.0, 1.0), [(8, 0)])
 
 
 def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:

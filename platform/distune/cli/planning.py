@@ -128,7 +128,7 @@ def _at_a_time(experiment: Experiment) -> int:
     gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
     try:
         trial = trial_resources(resources, simulate=False)
-        return num_concurrent(resources, trial, cpus=available_cpus(), gpus=gpus)
+        return num_concurrent(resources, trial, [(available_cpus(), gpus)])
     except ResourceError:
         return 1
 

@@ -28,7 +28,7 @@ from distune.study.environment import environment
 from distune.study.listener import StudyListener
 from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
 from distune.study.ray_trainable import RESOURCES, TrialTrainable
-from distune.study.resources import available_cpus, available_gpus, num_concurrent_on, trial_resources
+from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.signals import SIGNALS
 from distune.tracking.uris import redact_uri
 
@@ -83,7 +83,7 @@ def run_on_ray(
     """
     with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
-        bound = num_concurrent_on(settings, trial, machines())
+        bound = num_concurrent(settings, trial, machines())
         bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, listener=listener)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -92,12 +92,7 @@ def alone_resources(trial: tuple[float, float], machines: Sequence[tuple[float, 
     return (cpus, float(math.ceil(gpus))) if gpus > 0 else (max([cpus, *(each for each, _ in machines)]), 0.0)
 
 
-def num_concurrent(settings: ResourceSettings, trial: tuple[float, float], *, cpus: float, gpus: float) -> int:
-    """See ``num_concurrent_on``, of a single machine with so many CPUs and GPUs."""
-    return num_concurrent_on(settings, trial, [(cpus, gpus)])
-
-
-def num_concurrent_on(
+def num_concurrent(
     settings: ResourceSettings, trial: tuple[float, float], machines: Sequence[tuple[float, float]]
 ) -> int:
     """How many trials run at a time, at most: as many as there is room for, or fewer when the settings say so.

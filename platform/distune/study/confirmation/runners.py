@@ -40,12 +40,11 @@ def run_jobs_on_ray(
     """
     import ray
 
-    from distune.study.ray_runner import ray_session
+    from distune.study.ray_runner import machines, ray_session
 
     with ray_session(settings, simulate=simulate):
         cpus, gpus = trial_resources(settings, simulate=simulate)
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        room = num_concurrent(settings, (cpus, gpus), cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        room = num_concurrent(settings, (cpus, gpus), machines())
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run)
         waiting = list(jobs)
         running: dict[Any, SeedJob] = {}
