@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import shutil
-import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,77 +11,23 @@ import pytest
 
 from distune.config.home import Home
 from distune.config.load import trial_experiment
-from distune.errors import ConfigError, StudyError, TrialError
+from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.gain import Gain, Verdict
-from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
-from distune.study.confirmation import joint
+from distune.records import Outcome
 from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.study.confirmation.folder import ArmFolder
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.record import Candidate, Confirmation, ConfirmationFolder, Look
-from distune.study.confirmation.session import run_confirmation
-from distune.study.confirmation.simulated import SimulatedRun
-from distune.study.confirmation.work import SeedJob
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
+from distune.study.confirmation.record import Candidate, ConfirmationFolder, Look
 from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import best, read_study
-from distune.study.storage import StudyStoppedError
 from study.bench import MakeLoaded, Witness
-from study.test_session import SignalAfter
-
-METRIC = "search/AP"
-EPOCHS = 3
+from study.confirming import EPOCHS, METRIC, confirm, journal, record, searched
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
-    folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
-    return folder
-
-
-def confirm(
-    home: Home,
-    folder: StudyFolder,
-    witness: Witness | None = None,
-    *,
-    top: int = 2,
-    seeds: int = 3,
-    metric: str = "AP",
-    has_test: bool = True,
-) -> Confirmation | None:
-    experiment = folder.load().experiment
-    status = read_study(home, folder.name)
-    plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
-    heard = witness or Witness()
-    return run_confirmation(
-        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, listener=heard
-    )
-
-
-def journal(path: Path) -> list[str]:
-    return sorted(line for line in path.read_text().splitlines() if line.startswith("confirm-"))
-
-
-def record(number: int, score: float, params: dict[str, Any], outcome: Outcome = Outcome.FINISHED) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        state=TrialState.COMPLETE,
-        outcome=outcome,
-        control=number < 0,
-        epochs=EPOCHS,
-        params=params,
-        metrics={METRIC: score},
-        seed=5,
-    )
 
 
 class TestArms:
@@ -249,134 +191,6 @@ def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loade
     assert not [spec for spec in witness.specs if spec.control], "the controls are those of before"
 
 
-@pytest.mark.parametrize("epochs", [1, 7, 17])
-def test_a_signal_interrupts_and_the_same_command_goes_on(
-    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
-) -> None:
-    folder = searched(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
-    first = SignalAfter(epochs, signal.SIGTERM)
-    assert confirm(home, folder, first) is None
-    assert folder.confirmation.read() is None
-    assert Outcome.INTERRUPTED in first.outcomes().values()
-    second = Witness()
-    found = confirm(home, folder, second)
-    lines = journal(tmp_path / "journal")
-    assert len(lines) == len(set(lines)) == 9 * EPOCHS
-    assert len(set(first.points + second.points)) == 9 * EPOCHS
-    outcomes = {**first.outcomes(), **second.outcomes()}
-    assert set(outcomes.values()) == {Outcome.FINISHED}
-    assert found is not None
-
-
-def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = searched(home, make_loaded)
-    first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
-    mishaps = {
-        f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
-        f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
-    }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
-    witness = Witness()
-    found = confirm(home, folder, witness, seeds=4)
-    assert found is not None
-    assert [len(each.failures) for each in found.candidates] == [1, 1]
-    assert witness.study_tags["verdict"] == found.words
-    assert ", 3 of 4 seeds, 1 " in found.words
-    outcomes = witness.outcomes()
-    assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
-    assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
-    again = Witness()
-    found = confirm(home, folder, again, seeds=4)
-    assert found is not None
-    assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
-    assert found.winner == second, "the other has a seed under which it does not train"
-    assert found.candidates[0].failures == ()
-    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
-    assert found.candidates[1].search is not None
-    assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
-
-
-@pytest.mark.parametrize("is_short_for_one", [False, True])
-def test_memory_that_is_short_for_all_is_tried_for_one(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
-) -> None:
-    folder = searched(home, make_loaded)
-    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    key = f"confirm-{number}-seed-1005"
-    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
-
-    def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
-        is_short = len(specs) > 1 or is_short_for_one
-        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
-        return SimulatedRun(specs)
-
-    monkeypatch.setattr(joint, "SimulatedRun", crowded)
-    witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
-    outcomes = witness.outcomes()
-    errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
-    if is_short_for_one:
-        assert outcomes.pop(key) is Outcome.FAILED
-        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
-    assert set(outcomes.values()) == {Outcome.FINISHED}
-    assert errors.exists() == is_short_for_one
-
-
-def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is small, such as a line on how a run has ended, still has room."""
-    folder = searched(home, make_loaded)
-
-    def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
-        error = TrialError("last.pt: the checkpoint could not be written")
-        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-        return dict.fromkeys(run.behind, error)
-
-    witness = Witness()
-    with monkeypatch.context() as patch:
-        patch.setattr(SimulatedRun, "run_epoch", run_epoch)
-        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then go on with: distune confirm one"):
-            confirm(home, folder, witness, top=1, seeds=1)
-    assert set(witness.outcomes().values()) == {Outcome.INTERRUPTED}
-    assert witness.study_ends == ["finished"]
-    assert confirm(home, folder, top=1, seeds=1) is not None
-
-
-def test_an_epoch_without_an_end_fails_its_seed_alone(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = searched(home, make_loaded, resources={"epoch_timeout_s": 0.4})
-    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
-    witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
-    reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
-    assert reasons == dict.fromkeys(
-        ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
-        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
-    )
-    assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
-
-
-def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = searched(home, make_loaded)
-    note = "last.pt is damaged; going on from previous.pt"
-    monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
-    witness = Witness()
-    confirm(home, folder, witness, top=1, seeds=1)
-    assert witness.messages == [f"confirm-control-seed-1005: {note}"]
-
-
 def test_nothing_to_compare_is_an_error_that_says_why(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,113 +241,6 @@ def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make
     confirm(home, folder, witness, top=1, seeds=1)
     assert [spec.key for spec in witness.specs] == [f"confirm-{name.name}-seed-1005"]
     assert "was trained under other settings" in witness.messages[0]
-
-
-def arm_spec(make_loaded: MakeLoaded, folder: Path, **changes: Any) -> TrialSpec:
-    arms = make_arms([record(4, 1, {"distillation.decay": "cosine"})])
-    common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": make_loaded().experiment, "folder": folder}
-    return make_spec(arms.trials[0], **{**common, "teacher_weights": "teachers/a/best.pt", **changes})
-
-
-class TestArmFolder:
-    @pytest.mark.parametrize(
-        ("before", "after", "words"),
-        [
-            ({}, {}, None),
-            ({"data_fingerprint": "1"}, {"data_fingerprint": "1"}, None),
-            ({"data_fingerprint": "1"}, {"data_fingerprint": "2"}, "on other data"),
-            ({}, {"teacher_weights": "elsewhere/a/best.pt"}, None),
-            ({}, {"teacher_weights": "teachers/b/best.pt"}, "with another teacher"),
-            ({}, {"seed": 1006}, "under other settings"),
-        ],
-    )
-    def test_what_was_trained_otherwise_is_removed(
-        self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
-    ) -> None:
-        spec = arm_spec(make_loaded, tmp_path, **before)
-        folder = ArmFolder(Path(spec.folder))
-        assert folder.prepare(spec) is None
-        folder.trial.metrics_file.touch()
-        other = dataclasses.replace(arm_spec(make_loaded, tmp_path, **after), folder=spec.folder)
-        assert folder.mismatch(other) == folder.prepare(other) == words
-        assert folder.trial.metrics_file.is_file() == (words is None)
-        assert folder.prepare(other) is None
-
-    def test_what_an_earlier_version_trained_is_taken_and_from_then_on_known_by_its_data(
-        self, make_loaded: MakeLoaded, tmp_path: Path
-    ) -> None:
-        spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
-        folder = ArmFolder(Path(spec.folder))
-        folder.prepare(spec)
-        file = folder.path / "trial.json"
-        values = json.loads(file.read_text())
-        del values["data_fingerprint"]
-        file.write_text(json.dumps(values))
-        assert folder.prepare(spec) is None
-        assert folder.prepare(dataclasses.replace(spec, data_fingerprint="2")) == "on other data"
-
-    @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
-    def test_a_crash_while_old_results_are_removed_leaves_none_that_look_new(
-        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-    ) -> None:
-        spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
-        folder.prepare(spec)
-        folder.trial.metrics_file.write_text("old\n")
-
-        def crash(path: Path, *, ignore_errors: bool = False) -> None:
-            if not ignore_errors:
-                (path / "trial.json").unlink()
-                raise KeyboardInterrupt
-
-        other = dataclasses.replace(spec, num_epochs=99)
-        if moment == "before it is":  # as earlier versions left it
-            (folder.path / "trial.json").unlink()
-        else:
-            with monkeypatch.context() as patch:
-                patch.setattr(shutil, "rmtree", crash)
-                with pytest.raises(KeyboardInterrupt):
-                    folder.prepare(other)
-        folder.prepare(other)
-        assert [path.name for path in folder.path.parent.rglob("*")] == [folder.path.name, "trial.json"]
-
-    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_told(
-        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
-        folder.prepare(spec)
-        folder.end(Outcome.FAILED, "bug: one")
-        folder.told_file.touch()
-        unlink, removed = Path.unlink, list[str]()
-
-        def unlink_one(path: Path, missing_ok: bool = False) -> None:
-            if removed:
-                raise KeyboardInterrupt
-            removed.append(path.name)
-            unlink(path, missing_ok=missing_ok)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", unlink_one)
-            with pytest.raises(KeyboardInterrupt):
-                folder.prepare(spec)
-        assert not folder.told_file.exists()
-        folder.prepare(spec)
-        assert folder.outcome() == (None, None)
-
-    def test_the_states_to_go_on_from_are_kept_for_failures_alone(
-        self, make_loaded: MakeLoaded, tmp_path: Path
-    ) -> None:
-        spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
-        folder.prepare(spec)
-        states = (folder.trial.last_checkpoint, folder.trial.previous_checkpoint)
-        for state in states:
-            state.touch()
-        folder.end(Outcome.FAILED, "worker died")
-        assert all(state.is_file() for state in states)
-        folder.end(Outcome.FINISHED)
-        assert not any(state.exists() for state in states)
 
 
 def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Home, make_loaded: MakeLoaded) -> None:
@@ -611,20 +318,3 @@ def test_seeds_that_are_missing_are_counted(failures: tuple[str, ...], verdict: 
     candidate = Candidate(number=4, control="control", search=gain, failures=failures)
     assert candidate.verdict(gain) is verdict
     assert candidate.describe(gain, num_seeds=3 + len(failures)) == words
-
-
-def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
-    plan = plan_confirmation(
-        folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None
-    )
-    by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
-    for spec in by_seed[0]:
-        ArmFolder(Path(spec.folder)).prepare(spec)
-    job = SeedJob(specs=by_seed[0], simulate=True, split="search")
-    job.fail("worker died: out of luck")
-    assert job.is_done
-    assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
-    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
-        (Outcome.FAILED, "worker died: out of luck")
-    }

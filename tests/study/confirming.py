@@ -1,0 +1,63 @@
+"""What tests of confirmations share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distune.config.home import Home
+from distune.records import Outcome, TrialRecord, TrialState
+from distune.study.confirmation.plan import plan_confirmation
+from distune.study.confirmation.record import Confirmation
+from distune.study.confirmation.session import run_confirmation
+from distune.study.creation import create_study
+from distune.study.folder import StudyFolder
+from distune.study.session import run_session
+from distune.study.status import read_study
+from study.bench import MakeLoaded, Witness
+
+METRIC = "search/AP"
+EPOCHS = 3
+
+
+def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
+    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
+    folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
+    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    return folder
+
+
+def confirm(
+    home: Home,
+    folder: StudyFolder,
+    witness: Witness | None = None,
+    *,
+    top: int = 2,
+    seeds: int = 3,
+    metric: str = "AP",
+    has_test: bool = True,
+) -> Confirmation | None:
+    experiment = folder.load().experiment
+    status = read_study(home, folder.name)
+    plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
+    heard = witness or Witness()
+    return run_confirmation(
+        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, listener=heard
+    )
+
+
+def journal(path: Path) -> list[str]:
+    return sorted(line for line in path.read_text().splitlines() if line.startswith("confirm-"))
+
+
+def record(number: int, score: float, params: dict[str, Any], outcome: Outcome = Outcome.FINISHED) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        state=TrialState.COMPLETE,
+        outcome=outcome,
+        control=number < 0,
+        epochs=EPOCHS,
+        params=params,
+        metrics={METRIC: score},
+        seed=5,
+    )

@@ -1,0 +1,124 @@
+"""The folder of one arm under one seed: what is in it counts for the training that it says, and for no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.records import Outcome, TrialSpec
+from distune.study.confirmation.arms import make_arms, make_spec
+from distune.study.confirmation.folder import ArmFolder
+from study.bench import MakeLoaded
+from study.confirming import record
+
+
+def arm_spec(make_loaded: MakeLoaded, folder: Path, **changes: Any) -> TrialSpec:
+    arms = make_arms([record(4, 1, {"distillation.decay": "cosine"})])
+    common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": make_loaded().experiment, "folder": folder}
+    return make_spec(arms.trials[0], **{**common, "teacher_weights": "teachers/a/best.pt", **changes})
+
+
+class TestArmFolder:
+    @pytest.mark.parametrize(
+        ("before", "after", "words"),
+        [
+            ({}, {}, None),
+            ({"data_fingerprint": "1"}, {"data_fingerprint": "1"}, None),
+            ({"data_fingerprint": "1"}, {"data_fingerprint": "2"}, "on other data"),
+            ({}, {"teacher_weights": "elsewhere/a/best.pt"}, None),
+            ({}, {"teacher_weights": "teachers/b/best.pt"}, "with another teacher"),
+            ({}, {"seed": 1006}, "under other settings"),
+        ],
+    )
+    def test_what_was_trained_otherwise_is_removed(
+        self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path, **before)
+        folder = ArmFolder(Path(spec.folder))
+        assert folder.prepare(spec) is None
+        folder.trial.metrics_file.touch()
+        other = dataclasses.replace(arm_spec(make_loaded, tmp_path, **after), folder=spec.folder)
+        assert folder.mismatch(other) == folder.prepare(other) == words
+        assert folder.trial.metrics_file.is_file() == (words is None)
+        assert folder.prepare(other) is None
+
+    def test_what_an_earlier_version_trained_is_taken_and_from_then_on_known_by_its_data(
+        self, make_loaded: MakeLoaded, tmp_path: Path
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        file = folder.path / "trial.json"
+        values = json.loads(file.read_text())
+        del values["data_fingerprint"]
+        file.write_text(json.dumps(values))
+        assert folder.prepare(spec) is None
+        assert folder.prepare(dataclasses.replace(spec, data_fingerprint="2")) == "on other data"
+
+    @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
+    def test_a_crash_while_old_results_are_removed_leaves_none_that_look_new(
+        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        folder.trial.metrics_file.write_text("old\n")
+
+        def crash(path: Path, *, ignore_errors: bool = False) -> None:
+            if not ignore_errors:
+                (path / "trial.json").unlink()
+                raise KeyboardInterrupt
+
+        other = dataclasses.replace(spec, num_epochs=99)
+        if moment == "before it is":  # as earlier versions left it
+            (folder.path / "trial.json").unlink()
+        else:
+            with monkeypatch.context() as patch:
+                patch.setattr(shutil, "rmtree", crash)
+                with pytest.raises(KeyboardInterrupt):
+                    folder.prepare(other)
+        folder.prepare(other)
+        assert [path.name for path in folder.path.parent.rglob("*")] == [folder.path.name, "trial.json"]
+
+    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_told(
+        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        folder.end(Outcome.FAILED, "bug: one")
+        folder.told_file.touch()
+        unlink, removed = Path.unlink, list[str]()
+
+        def unlink_one(path: Path, missing_ok: bool = False) -> None:
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path.name)
+            unlink(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink_one)
+            with pytest.raises(KeyboardInterrupt):
+                folder.prepare(spec)
+        assert not folder.told_file.exists()
+        folder.prepare(spec)
+        assert folder.outcome() == (None, None)
+
+    def test_the_states_to_go_on_from_are_kept_for_failures_alone(
+        self, make_loaded: MakeLoaded, tmp_path: Path
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        states = (folder.trial.last_checkpoint, folder.trial.previous_checkpoint)
+        for state in states:
+            state.touch()
+        folder.end(Outcome.FAILED, "worker died")
+        assert all(state.is_file() for state in states)
+        folder.end(Outcome.FINISHED)
+        assert not any(state.exists() for state in states)

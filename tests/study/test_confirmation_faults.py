@@ -1,0 +1,177 @@
+"""Confirmations in which something goes wrong: they go on, or say what is missing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from distune.config.home import Home
+from distune.errors import TrialError
+from distune.records import Outcome, TrialSpec
+from distune.study.confirmation import joint
+from distune.study.confirmation.arms import candidates
+from distune.study.confirmation.folder import ArmFolder
+from distune.study.confirmation.plan import plan_confirmation
+from distune.study.confirmation.simulated import SimulatedRun
+from distune.study.confirmation.work import SeedJob
+from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import read_study
+from distune.study.storage import StudyStoppedError
+from study.bench import MakeLoaded, Witness
+from study.confirming import EPOCHS, METRIC, confirm, journal, searched
+from study.test_session import SignalAfter
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 17])
+def test_a_signal_interrupts_and_the_same_command_goes_on(
+    home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    folder = searched(home, make_loaded)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    first = SignalAfter(epochs, signal.SIGTERM)
+    assert confirm(home, folder, first) is None
+    assert folder.confirmation.read() is None
+    assert Outcome.INTERRUPTED in first.outcomes().values()
+    second = Witness()
+    found = confirm(home, folder, second)
+    lines = journal(tmp_path / "journal")
+    assert len(lines) == len(set(lines)) == 9 * EPOCHS
+    assert len(set(first.points + second.points)) == 9 * EPOCHS
+    outcomes = {**first.outcomes(), **second.outcomes()}
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert found is not None
+
+
+def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
+    mishaps = {
+        f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
+        f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
+    }
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    witness = Witness()
+    found = confirm(home, folder, witness, seeds=4)
+    assert found is not None
+    assert [len(each.failures) for each in found.candidates] == [1, 1]
+    assert witness.study_tags["verdict"] == found.words
+    assert ", 3 of 4 seeds, 1 " in found.words
+    outcomes = witness.outcomes()
+    assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
+    assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    again = Witness()
+    found = confirm(home, folder, again, seeds=4)
+    assert found is not None
+    assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
+    assert found.winner == second, "the other has a seed under which it does not train"
+    assert found.candidates[0].failures == ()
+    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
+    assert found.candidates[1].search is not None
+    assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
+
+
+@pytest.mark.parametrize("is_short_for_one", [False, True])
+def test_memory_that_is_short_for_all_is_tried_for_one(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
+) -> None:
+    folder = searched(home, make_loaded)
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
+    key = f"confirm-{number}-seed-1005"
+    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
+
+    def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
+        is_short = len(specs) > 1 or is_short_for_one
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
+        return SimulatedRun(specs)
+
+    monkeypatch.setattr(joint, "SimulatedRun", crowded)
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
+    assert found is not None
+    outcomes = witness.outcomes()
+    errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
+    if is_short_for_one:
+        assert outcomes.pop(key) is Outcome.FAILED
+        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert errors.exists() == is_short_for_one
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is small, such as a line on how a run has ended, still has room."""
+    folder = searched(home, make_loaded)
+
+    def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
+        error = TrialError("last.pt: the checkpoint could not be written")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        return dict.fromkeys(run.behind, error)
+
+    witness = Witness()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedRun, "run_epoch", run_epoch)
+        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then go on with: distune confirm one"):
+            confirm(home, folder, witness, top=1, seeds=1)
+    assert set(witness.outcomes().values()) == {Outcome.INTERRUPTED}
+    assert witness.study_ends == ["finished"]
+    assert confirm(home, folder, top=1, seeds=1) is not None
+
+
+def test_an_epoch_without_an_end_fails_its_seed_alone(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded, resources={"epoch_timeout_s": 0.4})
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
+    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    witness = Witness()
+    found = confirm(home, folder, witness, top=1, seeds=2)
+    assert found is not None
+    reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
+    assert reasons == dict.fromkeys(
+        ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
+        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
+    )
+    assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
+
+
+def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched(home, make_loaded)
+    note = "last.pt is damaged; going on from previous.pt"
+    monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
+    witness = Witness()
+    confirm(home, folder, witness, top=1, seeds=1)
+    assert witness.messages == [f"confirm-control-seed-1005: {note}"]
+
+
+def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched(home, make_loaded)
+    plan = plan_confirmation(
+        folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None
+    )
+    by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
+    for spec in by_seed[0]:
+        ArmFolder(Path(spec.folder)).prepare(spec)
+    job = SeedJob(specs=by_seed[0], simulate=True, split="search")
+    job.fail("worker died: out of luck")
+    assert job.is_done
+    assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
+    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
+        (Outcome.FAILED, "worker died: out of luck")
+    }
