@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +161,32 @@ def test_asking_for_the_obstacle_removes_it_when_there_is_room(tmp_path: Path, o
     file.is_full = False
     assert spool.obstacle() is None
     assert states(spool) == ["a"]
+
+
+def test_asking_for_the_obstacle_forces_lines_to_the_disk(
+    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: forced.append(os.fstat(descriptor).st_size))
+    spool = open_spool(tmp_path)
+    spool.append(ended("first"))
+    assert forced == []
+    assert spool.obstacle() is None
+    assert forced == [spool.path.stat().st_size]
+
+
+def test_a_disk_that_does_not_keep_lines_is_an_obstacle(
+    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    spool = open_spool(tmp_path)
+    spool.append(ended("first"))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", refuse)
+        assert "spool.jsonl cannot be forced to the disk: " in (spool.obstacle() or "")
+    assert spool.obstacle() is None
 
 
 def test_events_that_never_found_room_are_counted_at_the_end(

@@ -34,8 +34,8 @@ class Spool:
     """``spool.jsonl``, a line per event, and ``spool.offset``, how much of it was sent.
 
     ``append`` may be called from any thread; ``read_from`` and ``commit`` belong to the one thread that sends.
-    A line is handed to the operating system at once but not forced to the disk: it survives the end of this process,
-    and a power failure may take the last seconds.
+    A line is handed to the operating system at once, so it survives the end of this process. It is forced to the disk
+    where the study asks for an ``obstacle``, and at the end; a power failure may take what came in between.
 
     Args:
         folder: the study's folder; made when it is missing.
@@ -80,11 +80,13 @@ class Spool:
             self._say_once("append", f"an event of the study could not be recorded: {error!r}")
 
     def obstacle(self) -> str | None:
-        """Why lines are still in memory, after one more attempt to write them; None when all are in the file."""
+        """Why the disk does not hold all lines, after one more attempt to bring them there; None when it does."""
         with self._lock:
             if self._unwritten:
                 self._write_out()
-            return self._obstacle if self._unwritten else None
+            if self._unwritten:
+                return self._obstacle
+            return self._force_to_disk()
 
     def read_from(self, offset: int, *, max_lines: int = 1000) -> list[SpoolLine]:
         """Up to ``max_lines`` whole lines after ``offset``; none when the file cannot be read."""
@@ -124,8 +126,8 @@ class Spool:
             lost = self._num_lost + len(self._unwritten)
             if lost:
                 _LOG.error("%d events of the study could not be written to %s and are lost", lost, self.path)
+            self._force_to_disk()
             try:
-                os.fsync(self._file.fileno())
                 self._file.close()
             except OSError as error:
                 self._say_once("close", f"{self.path} cannot be closed: {error}")
@@ -148,6 +150,18 @@ class Spool:
             self._drop_part_of_line()
             self._obstacle = f"{self.path} cannot be written: {error}"
             self._say_once("write", f"{self.path} cannot be written; events are kept in memory for now: {error}")
+
+    def _force_to_disk(self) -> str | None:
+        """Survive a power failure from here on. Returns why that cannot be."""
+        if self._file is None:
+            return None
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            obstacle = f"{self.path} cannot be forced to the disk: {error}"
+            self._say_once("fsync", obstacle)
+            return obstacle
+        return None
 
     def _drop_part_of_line(self) -> None:
         try:
