@@ -144,6 +144,10 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
             {"distillation.prototypes.alpha": {"kind": "float", "low": 0.0, "high": 1.0, "log": True}},
             "more than 0 when log",
         ),
+        (
+            {"distillation.prototypes.per_class": {"kind": "int", "low": 1, "high": 4, "step": 5}},
+            "step = 5 leaves nothing but 1",
+        ),
         ({"distillation.decay": {"kind": "choice", "values": ["linear", "linear"]}}, "names a value twice"),
         ({}, "must hold at least 1"),
         ({"distillation.prototypes.source.max_images": {"kind": "int", "low": 1, "high": 4}}, "is not a setting"),
@@ -152,6 +156,19 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
 def test_a_space_that_does_not_fit(tmp_path: Path, parameters: dict[str, Any], expected: str) -> None:
     text = " ".join(problems(tmp_path, EXPERIMENT, {"name": "bad", "parameters": parameters}).split())
     assert " ".join(expected.split()) in text
+
+
+@pytest.mark.parametrize(("step", "fits"), [(0.4, True), (0.5, False)])
+def test_a_bound_that_no_step_reaches_need_not_be_allowed(tmp_path: Path, step: float, fits: bool) -> None:
+    parameter = {"kind": "float", "low": 0.0, "high": 1.0, "step": step}
+    file = write(
+        tmp_path, space={"name": "steps", "parameters": {"distillation.prototypes.density_quantile": parameter}}
+    )
+    if fits:
+        load(file)
+    else:
+        with pytest.raises(ConfigError, match="must be less than 1"):
+            load(file)
 
 
 def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:

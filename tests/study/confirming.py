@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from distune.config.home import Home
-from distune.records import Outcome, TrialRecord, TrialState
+from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
+from distune.study.confirmation.arms import make_arms, make_spec
 from distune.study.confirmation.plan import plan_confirmation
 from distune.study.confirmation.record import Confirmation
 from distune.study.confirmation.session import run_confirmation
@@ -61,3 +62,9 @@ def record(number: int, score: float, params: dict[str, Any], outcome: Outcome =
         metrics={METRIC: score},
         seed=5,
     )
+
+
+def arm_spec(make_loaded: MakeLoaded, folder: Path, **changes: Any) -> TrialSpec:
+    arms = make_arms([record(4, 1, {"distillation.decay": "cosine"})])
+    common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": make_loaded().experiment, "folder": folder}
+    return make_spec(arms.trials[0], **{**common, "teacher_weights": "teachers/a/best.pt", **changes})

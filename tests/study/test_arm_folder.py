@@ -10,17 +10,10 @@ from typing import Any
 
 import pytest
 
-from distune.records import Outcome, TrialSpec
-from distune.study.confirmation.arms import make_arms, make_spec
+from distune.records import Outcome
 from distune.study.confirmation.folder import ArmFolder
 from study.bench import MakeLoaded
-from study.confirming import record
-
-
-def arm_spec(make_loaded: MakeLoaded, folder: Path, **changes: Any) -> TrialSpec:
-    arms = make_arms([record(4, 1, {"distillation.decay": "cosine"})])
-    common: dict[str, Any] = {"seed": 1005, "study": "one", "experiment": make_loaded().experiment, "folder": folder}
-    return make_spec(arms.trials[0], **{**common, "teacher_weights": "teachers/a/best.pt", **changes})
+from study.confirming import arm_spec
 
 
 class TestArmFolder:

@@ -21,7 +21,7 @@ from distune.study.session import run_session
 from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from study.bench import MakeLoaded, Witness
-from study.test_arm_folder import arm_spec
+from study.confirming import arm_spec
 
 
 @pytest.mark.ray

@@ -32,13 +32,13 @@ class FloatRange(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> FloatRange:
-        _check_range(self.low, self.high, log=self.log, has_step=self.step is not None)
+        _check_range(self.low, self.high, log=self.log, step=self.step)
         return self
 
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
         """Values at which the whole range is checked against the experiment's schema."""
-        return (self.low, self.high)
+        return (self.low, self.high if self.grid is None else self.grid[-1])
 
     @property
     def grid(self) -> tuple[ParameterValue, ...] | None:
@@ -70,13 +70,13 @@ class IntRange(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> IntRange:
-        _check_range(self.low, self.high, log=self.log, has_step=self.step != 1)
+        _check_range(self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
         return self
 
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
         """Values at which the whole range is checked against the experiment's schema."""
-        return (self.low, self.high)
+        return (self.low, range(self.low, self.high + 1, self.step)[-1])
 
     @property
     def grid(self) -> tuple[ParameterValue, ...] | None:
@@ -151,12 +151,14 @@ class SearchSpace(Settings):
         return values
 
 
-def _check_range(low: float, high: float, *, log: bool, has_step: bool) -> None:
+def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:
     if low > high:
         raise ValueError(f"low = {low:g} must not be more than high = {high:g}: the range is upside down")
     if low == high:
         raise ValueError(f"low and high are both {low:g}; write the value alone where it does not vary")
     if log and low <= 0:
         raise ValueError(f"low = {low:g} must be more than 0 when log is true")
-    if log and has_step:
+    if step is not None and step > high - low:
+        raise ValueError(f"step = {step:g} leaves nothing but {low:g}; write the value alone where it does not vary")
+    if log and step is not None:
         raise ValueError("step cannot be combined with log")

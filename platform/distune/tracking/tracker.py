@@ -48,7 +48,7 @@ class Tracker(Protocol):
         ...
 
     def obstacle(self) -> str | None:
-        """Why a part of what was told could be lost, such as a full disk; None when all of it outlasts a power failure."""
+        """Why a part of what was told could be lost, such as a full disk; None when all outlasts a power failure."""
         ...
 
     def close(self) -> None:
