@@ -71,7 +71,8 @@ class LocalKnowledgeSettings(LocalTermSettings):
     """Turns student channels into teacher channels; ``identity`` needs equal channels."""
     base_size_px: float = Field(56.0, gt=0)
     """Boxes from this side to twice of it belong to the stride-4 level, those of the next doubling to stride 8, and so
-    on. What falls below the finest level or above the coarsest belongs to that one."""
+    on. What falls below the finest level or above the coarsest belongs to that one. 56 is where the paper draws the
+    line; the anchors of a RetinaNet draw it at 16 times their ``anchor_scale``, which suits small images better."""
 
 
 class SoftLabelsSettings(LocalTermSettings):
