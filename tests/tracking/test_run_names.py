@@ -19,9 +19,9 @@ VALUES = st.one_of(st.floats(allow_nan=False), st.integers(), st.booleans(), st.
 
 def test_a_trial_is_called_by_its_number_and_what_it_tries() -> None:
     params: dict[str, ParameterValue] = {
+        "distillation.prototypes.per_class": 17,
         "distillation.global_knowledge.weight": 5.0,
         "distillation.soft_labels.weight": 0.41234,
-        "distillation.prototypes.per_class": 17,
         "distillation.decay": "cosine",
         "distillation.prototypes.unique": True,
     }

@@ -29,7 +29,7 @@ def test_links_lead_to_the_study_alone() -> None:
     page, _, query = links.runs.partition("?")
     assert page == "http://localhost:5000/#/experiments/3/runs"
     assert urllib.parse.parse_qs(query) == {
-        "searchFilter": ["tags.`distune.study_key` = 'blood-1' AND tags.`distune.trial` LIKE '%'"],
+        "searchFilter": ["tags.`distune.study_key` = 'blood-1' AND tags.`distune.kind` = 'search'"],
         "orderByKey": ["metrics.`search/AP`"],
         "orderByAsc": ["false"],
         "compareRunsMode": ["TABLE"],

@@ -25,7 +25,7 @@ class StudyRuns:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyLinks:
-    """Pages of one study.
+    """Pages of one study. Trials are those of the search and its controls, not those of a confirmation.
 
     Attributes:
         runs: the table of its trials.
@@ -45,7 +45,8 @@ def links_to(base_url: str, runs: StudyRuns, *, study_key: str, metric: str) -> 
     base = base_url.rstrip("/")
     experiment = f"{base}/#/experiments/{runs.experiment_id}"
     of_the_study = {
-        "searchFilter": f"tags.`distune.study_key` = '{study_key}' AND tags.`distune.trial` LIKE '%'",
+        # The study's own run has no kind, and the runs that confirm its best trials have another.
+        "searchFilter": f"tags.`distune.study_key` = '{study_key}' AND tags.`distune.kind` = 'search'",
         # Sorted by time, which is its default, MLflow folds the trials away under their parent.
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": "false",

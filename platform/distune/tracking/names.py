@@ -16,18 +16,18 @@ _CONTROL, _CONFIRMATION = "control-", "confirm-"
 def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
     """The name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
 
-    Numbers have leading zeros, so that names sort as trials do. Values are cut to three digits, and values that do not
+    The weights of terms come first, since they say most about a trial. Numbers have leading zeros, so that names sort as trials do. Values are cut to three digits, and values that do not
     fit are counted: ``t007 global=5 +4``. The full ones are the run's params.
 
     Args:
         key: of the trial.
-        params: varied path to value, in the order of the space.
+        params: varied path to value, in the order of the space; otherwise that order stays.
     """
     if key.startswith(_CONTROL):
         return f"control {key.removeprefix(_CONTROL)}"
     if key.startswith(_CONFIRMATION):
         return key.replace("-", " ")
-    given = params or {}
+    given = dict(sorted((params or {}).items(), key=lambda item: not item[0].endswith(".weight")))
     name = f"t{key:0>3}" if key.isdigit() else key
     shown = [f"{short}={_show(value)}" for short, value in zip(short_names(given), given.values(), strict=True)]
     for index, text in enumerate(shown):
