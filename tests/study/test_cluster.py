@@ -37,7 +37,7 @@ def journal(tmp_path: Path) -> Path:
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head that takes no trials, and two nodes with a place each; their workers inherit this environment."""
-    simulation = {"epoch_s": 0.1, "journal": str(journal), **getattr(request, "param", {})}
+    simulation = {"epoch_s": 0.3, "journal": str(journal), **getattr(request, "param", {})}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})

@@ -47,7 +47,7 @@ def write_experiment(folder: Path) -> str:
 
 
 def simulation(journal: Path) -> dict[str, str]:
-    return {ENVIRONMENT_VARIABLE: json.dumps({"epoch_s": 0.01, "journal": str(journal)})}
+    return {ENVIRONMENT_VARIABLE: json.dumps({"epoch_s": 0.03, "journal": str(journal)})}
 
 
 @pytest.mark.slow

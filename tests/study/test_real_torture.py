@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -26,10 +26,12 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
+Answer = TypeVar("Answer")
 SEED = 3
 CHANGES: dict[str, Any] = {
     "teacher_training": {"epochs": 2},
-    "search": {"num_trials": 3, "scheduler": {"grace_epochs": 2}},
+    "training": {"epochs": 8},
+    "search": {"num_trials": 3, "scheduler": {"grace_epochs": 2}},  # the next rung is at 6
     "resources": {"max_concurrent": 1},
 }
 
@@ -60,16 +62,22 @@ def log(home: Home) -> Path:
     return home.root.parent / "log"
 
 
+def epochs_by_trial(home: Home, name: str) -> dict[str, int]:
+    return {path.parent.name: num_lines(path) for path in StudyFolder(home.study(name)).trials.glob("*/metrics.jsonl")}
+
+
 def epochs_on_disk(home: Home, name: str) -> int:
-    return sum(num_lines(path) for path in StudyFolder(home.study(name)).trials.glob("*/metrics.jsonl"))
+    return sum(epochs_by_trial(home, name).values())
 
 
-def wait_until(is_true: Callable[[], bool], pid: int, log: Path) -> None:
+def wait_until(ask: Callable[[], Answer], pid: int, log: Path) -> Answer:
+    """The first answer that is true, while this process lives."""
     deadline = time.monotonic() + 300
-    while not is_true():
+    while not (answer := ask()):
         assert time.monotonic() < deadline, log.read_text()
         assert Path(f"/proc/{pid}").exists(), log.read_text()
         time.sleep(0.01)
+    return answer
 
 
 def test_three_kills_a_sigterm_and_a_ctrl_c(zygote: Zygote, home: Home, experiment: str, log: Path) -> None:
@@ -118,10 +126,9 @@ def test_a_driver_and_a_worker_are_killed(zygote: Zygote, home: Home, experiment
     os.kill(pid, signal.SIGKILL)
     assert zygote.wait(pid) == -signal.SIGKILL
 
-    wanted = epochs_on_disk(home, "on-ray") + 2
+    before = epochs_by_trial(home, "on-ray")
     pid = zygote.start("resume", "on-ray", log=log)
-    wait_until(lambda: epochs_on_disk(home, "on-ray") >= wanted, pid, log)
-    for worker in workers_of(home):
+    for worker in wait_until(lambda: halt_amid_a_trial(home, before), pid, log):
         os.kill(worker, signal.SIGKILL)
     assert zygote.wait(pid) == 0, log.read_text()
     assert "is tried again, with another worker" in log.read_text()
@@ -129,6 +136,26 @@ def test_a_driver_and_a_worker_are_killed(zygote: Zygote, home: Home, experiment
     status = read_study(home, "on-ray")
     assert_on_record_once(home, status)
     assert_in_mlflow_once(home, status)
+
+
+def halt_amid_a_trial(home: Home, before: dict[str, int]) -> list[int]:
+    """Stop the workers while one is between two rungs of a trial, so that it cannot get to its end meanwhile.
+
+    Returns them, or nobody when no trial is there, or none has gone on from where it was ``before``.
+    """
+
+    def is_amid() -> bool:
+        trials = epochs_by_trial(home, "on-ray").items()
+        return any(num_epochs in (3, 4) and num_epochs > before.get(trial, 0) for trial, num_epochs in trials)
+
+    workers = workers_of(home) if is_amid() else []
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    if workers and is_amid():
+        return workers
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    return []
 
 
 def workers_of(home: Home) -> list[int]:
