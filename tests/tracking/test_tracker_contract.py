@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -152,7 +153,7 @@ class TestEveryTracker:
         begin = time.perf_counter()
         tell_a_study(tracker, num_trials=10)
         assert tracker.obstacle() is None
-        assert time.perf_counter() - begin < 1.0
+        assert time.perf_counter() - begin < 10
         tracker.close()
 
     def test_may_be_closed_twice_and_told_things_afterwards(self, tracker: Tracker) -> None:
@@ -270,15 +271,19 @@ def test_closing_with_a_dead_server_is_quick(tmp_path: Path) -> None:
 
 
 def test_closing_is_bounded_when_the_sink_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    is_over = threading.Event()
+
     class HangingSink:
         def apply(self, events: object) -> None:
-            time.sleep(0.5)
+            is_over.wait(60)
 
     tracker = SpoolTracker(tmp_path, make_sink=HangingSink, policy=IMPATIENT)
     tracker.end_study("finished")
     begin = time.perf_counter()
     tracker.close(timeout_s=0.05)
-    assert time.perf_counter() - begin < 0.4
+    waited_s = time.perf_counter() - begin
+    is_over.set()
+    assert waited_s < 30
     assert "next session" in caplog.text
 
 

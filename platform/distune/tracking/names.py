@@ -16,8 +16,9 @@ _CONTROL, _CONFIRMATION = "control-", "confirm-"
 def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
     """The name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
 
-    The weights of terms come first, since they say most about a trial. Numbers have leading zeros, so that names sort as trials do. Values are cut to three digits, and values that do not
-    fit are counted: ``t007 global=5 +4``. The full ones are the run's params.
+    The weights of terms come first, since they say most about a trial. Numbers have leading zeros, so that names sort
+    as trials do. Values are cut to three digits, and values that do not fit are counted: ``t007 global=5 +4``. The
+    full ones are the run's params.
 
     Args:
         key: of the trial.
