@@ -70,6 +70,7 @@ class Bench:
             student_channels=[student_levels[stride] for stride in strides],
             teacher_channels=[teacher_levels[stride] for stride in strides],
             score_kind=student.score_kind,
+            base_size_px=student.base_size_px,
             num_epochs=EPOCHS,
             seed=0,
         )

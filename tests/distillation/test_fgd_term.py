@@ -143,6 +143,7 @@ def build(settings: dict[str, Any] | None = None, *, seed: int = 0, channels: in
         student_channels=(channels,) * 3,
         teacher_channels=(channels,) * 3,
         score_kind="sigmoid",
+        base_size_px=56.0,
         generator=torch.Generator().manual_seed(seed),
     )
     term = build_fgd(DistillationSettings.model_validate({"fgd": {"adapter": "identity", **(settings or {})}}), context)

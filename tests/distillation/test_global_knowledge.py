@@ -108,6 +108,7 @@ def adapters() -> torch.nn.ModuleList:
         student_channels=(8, 8, 8),
         teacher_channels=(8, 8, 8),
         score_kind="sigmoid",
+        base_size_px=56.0,
         generator=torch.Generator().manual_seed(1),
     )
     term = build_global_knowledge(settings, context)

@@ -79,6 +79,7 @@ def build(*, seed: int = 0, channels: int = 3, **settings: object) -> Mgd:
         student_channels=(channels,) * 3,
         teacher_channels=(channels,) * 3,
         score_kind="sigmoid",
+        base_size_px=56.0,
         generator=torch.Generator().manual_seed(seed),
     )
     return build_mgd(DistillationSettings.model_validate({"mgd": {"adapter": "identity", **settings}}), context)

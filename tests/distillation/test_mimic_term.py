@@ -38,6 +38,7 @@ def build(values: dict[str, Any], *, channels: tuple[int, ...] = (6, 6, 6), **ot
         student_channels=channels,
         teacher_channels=(8, 8, 8),
         score_kind="sigmoid",
+        base_size_px=56.0,
         generator=torch.Generator().manual_seed(0),
     )
     return build_mimic(DistillationSettings.model_validate({"mimic": values, **others}), context)

@@ -130,6 +130,7 @@ def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str
         student_channels=(6, 6, 6),
         teacher_channels=(8, 8, 8),
         score_kind=score_kind,
+        base_size_px=56.0,
         num_epochs=4,
         seed=0,
     )

@@ -119,6 +119,7 @@ def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, flo
         student_channels=(6, 6, 6),
         teacher_channels=(8, 8, 8),
         score_kind="sigmoid",
+        base_size_px=56.0,
         num_epochs=4,
         seed=0,
     )

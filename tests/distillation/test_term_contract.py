@@ -65,6 +65,7 @@ def build(way: str, *, score_kind: str = "sigmoid", **changes: Any) -> Distillat
         student_channels=(8, 8, 8),
         teacher_channels=(8, 8, 8),
         score_kind=score_kind,
+        base_size_px=56.0,
         generator=torch.Generator().manual_seed(0),
     )
     return TERMS[name](DistillationSettings.model_validate(values), context)

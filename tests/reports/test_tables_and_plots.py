@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from matplotlib.patches import Rectangle
 
 from distune.records import Outcome, TrialRecord, TrialState, control_score
@@ -42,6 +43,12 @@ def test_the_gain_is_against_the_mean_of_the_finished_controls() -> None:
     assert trial_rows(trials, METRIC)[-1].gain == "+3.0"
     assert control_score([record(0, 15.0)], METRIC) is None
     assert trial_rows([record(0, 15.0)], METRIC)[0].gain == ""
+
+
+@pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.RUNNING, Outcome.INTERRUPTED])
+def test_a_trial_without_the_whole_budget_has_a_score_and_no_gain(outcome: Outcome) -> None:
+    row = trial_rows([record(-1, 10.0), record(0, 4.0, outcome)], METRIC)[-1]
+    assert (row.score, row.gain) == ("4.0", "")
 
 
 def test_values_and_reasons_as_a_person_would_write_them() -> None:

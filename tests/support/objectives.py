@@ -34,6 +34,7 @@ def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
         "student_channels": (6, 6, 6),
         "teacher_channels": (8, 8, 8),
         "score_kind": "sigmoid",
+        "base_size_px": 56.0,
         "num_epochs": 4,
         "seed": 0,
     }

@@ -26,7 +26,8 @@ def status(
 ) -> None:
     """Show the trials of a study, controls first, then from best to worst.
 
-    The gain is the best epoch's metric minus the control's. Works while the study runs.
+    The gain is the best epoch's metric minus the control's, of trials that had the whole budget. Works while the
+    study runs.
 
     Example: `distune status quickstart`
     """

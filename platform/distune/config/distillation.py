@@ -140,7 +140,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prototypes": {"unique": False, "source": {"kind": "sweep"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
         "global_knowledge": {"weight": 0.0, "unit": "raw"},
-        "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0},
+        "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},
         "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "normaliser": "mean"},
         "decay": "linear",
     },

@@ -49,7 +49,7 @@ class GlobalKnowledgeSettings(TermSettings):
     teacher's."""
     levels: Literal["all", "own"] = "all"
     """Look at a box on all levels, or on the one that its size belongs to."""
-    base_size_px: float = Field(56.0, gt=0)
+    base_size_px: float | None = Field(None, gt=0)
     """As in ``local_knowledge``; only for ``levels: own``."""
     background_weight: float = Field(0.0, ge=0)
     """Of the cells outside of boxes; only for ``at: cells``."""
@@ -69,10 +69,11 @@ class LocalKnowledgeSettings(LocalTermSettings):
     """Weight of the background over the foreground's."""
     adapter: Adapter = "conv1x1"
     """Turns student channels into teacher channels; ``identity`` needs equal channels."""
-    base_size_px: float = Field(56.0, gt=0)
+    base_size_px: float | None = Field(None, gt=0)
     """Boxes from this side to twice of it belong to the stride-4 level, those of the next doubling to stride 8, and so
-    on. What falls below the finest level or above the coarsest belongs to that one. 56 is where the paper draws the
-    line; the anchors of a RetinaNet draw it at 16 times their ``anchor_scale``, which suits small images better."""
+    on. What falls below the finest level or above the coarsest belongs to that one. null deals out boxes as the
+    student's family does: 56 for two-stage detectors, which is also the paper's line; 16 times ``anchor_scale`` for a
+    RetinaNet, 32 times for an FCOS; 0.035 times ``input_size_px`` for an SSD and 0.05 times for an SSDlite."""
 
 
 class SoftLabelsSettings(LocalTermSettings):

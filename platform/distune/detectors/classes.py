@@ -109,6 +109,7 @@ class TeacherOfOtherClasses:
         self.model = own.model
         self.family = own.family
         self.score_kind = own.score_kind
+        self.base_size_px = own.base_size_px
         self.table = table
         self._own = own
         self._own_labels_C = torch.tensor([0, *table.own_labels])

@@ -49,13 +49,15 @@ class OneStageDetector:
         model: has ``transform``, ``backbone``, ``anchor_generator`` and ``head``.
         family: its name.
         score_kind: ``softmax`` or ``sigmoid``.
+        base_size_px: see ``Detector``.
         rules: of the family.
     """
 
-    def __init__(self, model: Any, *, family: str, score_kind: str, rules: Rules) -> None:
+    def __init__(self, model: Any, *, family: str, score_kind: str, base_size_px: float, rules: Rules) -> None:
         self.model: nn.Module = model
         self.family = family
         self.score_kind = score_kind
+        self.base_size_px = base_size_px
         self._parts: Any = model
         self._rules = rules
         answer_in_float32(self._parts.head.classification_head)

@@ -15,6 +15,7 @@ from distune.detectors.onestage import OneStageDetector, Rules, match_by_overlap
 
 REPLACEABLE = ("head.classification_head.cls_logits.",)
 """The parameters that depend on the classes."""
+_FINEST_ANCHOR_PX, _NUM_LEVELS = 32, 5
 
 
 def build_retinanet(
@@ -48,13 +49,15 @@ def build_retinanet(
     rules = Rules(
         match=match_by_overlap(model), compute_loss=model.head.compute_loss, decode=model.box_coder.decode_single
     )
-    return OneStageDetector(model, family="retinanet", score_kind="sigmoid", rules=rules)
+    # The finest anchors have 32 px, times the scale, on stride 8.
+    base_size_px = _FINEST_ANCHOR_PX / 2 * settings.anchor_scale
+    return OneStageDetector(model, family="retinanet", score_kind="sigmoid", base_size_px=base_size_px, rules=rules)
 
 
 def _anchors(scale: float) -> Float32AnchorGenerator:
     """torchvision's anchors of RetinaNet, times ``scale``."""
     sizes = tuple(
         tuple(scale * size for size in (base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))))
-        for base in (32, 64, 128, 256, 512)
+        for base in (_FINEST_ANCHOR_PX * 2**level for level in range(_NUM_LEVELS))
     )
     return Float32AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))

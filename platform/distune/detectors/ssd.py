@@ -50,7 +50,8 @@ def build_ssd(settings: SsdSettings, *, num_classes: int, **_: int) -> OneStageD
         decode=model.box_coder.decode_single,
         num_neck_maps=len(_STRIDES_PX),
     )
-    return OneStageDetector(model, family="ssd", score_kind="softmax", rules=rules)
+    base_size_px = _FINEST_SCALE * size_px * 4 / _STRIDES_PX[0]
+    return OneStageDetector(model, family="ssd", score_kind="softmax", base_size_px=base_size_px, rules=rules)
 
 
 def map_sides(size_px: int) -> list[int]:

@@ -176,11 +176,14 @@ class Detector(Protocol):
         model: the plain torchvision detector; its state dict is what is saved and exported.
         family: such as ``retinanet``.
         score_kind: ``softmax`` or ``sigmoid``.
+        base_size_px: the side from which a box belongs to stride 4, were there one, as the family deals out boxes among
+            its levels; twice of it belongs to stride 8, and so on.
     """
 
     model: nn.Module
     family: str
     score_kind: str
+    base_size_px: float
 
     def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """A training forward pass. Images (3, H, W) in [0, 1]; targets hold ``boxes`` (n, 4) and ``labels`` (n,)."""

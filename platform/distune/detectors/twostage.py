@@ -28,6 +28,8 @@ from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, V
 CLASS_PARAMETERS = ("roi_heads.box_predictor.",)
 """Of the parts that the families share, the parameters that depend on the classes."""
 _POOLED_PX = 7
+_BASE_SIZE_PX = 56.0
+"""The box head looks at boxes of 224 px on stride 16 (Lin et al., "Feature Pyramid Networks", CVPR 2017, eq. 1)."""
 
 
 def shared_parts(settings: TwoStageSettings, *, num_classes: int, min_size_px: int, max_size_px: int) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class TwoStageDetector:
     """
 
     score_kind = "softmax"
+    base_size_px = _BASE_SIZE_PX
 
     def __init__(self, model: Any, *, family: str) -> None:
         self.model: nn.Module = model

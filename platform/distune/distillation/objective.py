@@ -51,6 +51,7 @@ class Objective(nn.Module):
         student_channels: of the student's neck maps, for each of these levels.
         teacher_channels: of the teacher's.
         score_kind: ``softmax`` or ``sigmoid``, the same for both models where a term compares heads.
+        base_size_px: the side from which a box belongs to stride 4 in the student, for settings that leave it open.
         num_epochs: of the whole training.
         seed: of the adapters' initial weights, and of prototypes that are drawn at random.
         tags_of: the tags of an image's boxes, where the data has tags: to see what the filter finds.
@@ -68,6 +69,7 @@ class Objective(nn.Module):
         student_channels: Sequence[int],
         teacher_channels: Sequence[int],
         score_kind: str,
+        base_size_px: float,
         num_epochs: int,
         seed: int,
         tags_of: TagsOf | None = None,
@@ -86,6 +88,7 @@ class Objective(nn.Module):
             student_channels=student_channels,
             teacher_channels=teacher_channels,
             score_kind=score_kind,
+            base_size_px=base_size_px,
             generator=torch.Generator().manual_seed(seed),
         )
         self._weights = term_weights(settings)

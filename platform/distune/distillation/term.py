@@ -116,6 +116,7 @@ class TermContext:
         student_channels: of the student's neck maps on these levels.
         teacher_channels: of the teacher's.
         score_kind: ``softmax`` or ``sigmoid``.
+        base_size_px: the side from which a box belongs to stride 4 in the student; see ``Detector``.
         generator: the only source of random numbers for initial weights.
     """
 
@@ -123,6 +124,7 @@ class TermContext:
     student_channels: tuple[int, ...]
     teacher_channels: tuple[int, ...]
     score_kind: str
+    base_size_px: float
     generator: torch.Generator
 
     def for_term(self, name: str) -> TermContext:

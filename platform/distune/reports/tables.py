@@ -6,12 +6,16 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from distune.records import ParameterValue, TrialRecord, control_score
+from distune.records import Outcome, ParameterValue, TrialRecord, control_score
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRow:
-    """A line of the table of trials, as text. ``gain`` is against the control, empty where there is none."""
+    """A line of the table of trials, as text.
+
+    ``gain`` is against the control. It is empty where there is none, and for trials that have not had the whole budget:
+    a trial that was stopped early is not worse than the control because it was stopped.
+    """
 
     trial: str
     outcome: str
@@ -52,7 +56,8 @@ def show_value(value: ParameterValue) -> str:
 def _row(trial: TrialRecord, metric: str, base: float | None) -> TrialRow:
     value = trial.metrics.get(metric)
     score = value if value is not None and math.isfinite(value) else None
-    gain = score - base if score is not None and base is not None and not trial.control else None
+    is_comparable = trial.outcome is Outcome.FINISHED and not trial.control
+    gain = score - base if score is not None and base is not None and is_comparable else None
     outcome = str(trial.outcome) if trial.reason is None else f"{trial.outcome}: {trial.reason}"
     return TrialRow(
         trial=trial.key,

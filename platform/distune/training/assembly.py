@@ -133,6 +133,7 @@ class Bench:
             student_channels=[student_levels[stride] for stride in strides],
             teacher_channels=[teacher_levels[stride] for stride in strides],
             score_kind=student.score_kind,
+            base_size_px=student.base_size_px,
             num_epochs=training.epochs,
             seed=seed,
             tags_of=_tags(self.splits.train),
