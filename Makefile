@@ -18,7 +18,7 @@ quickstart: setup ## Run a whole small study on generated data, then say where t
 	$(BIN)/distune launch quickstart --replace
 	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
-check: lint ## Format, lint, types and the fast tests
+check: lint ## Check format, lint and types, and run the fast tests
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE))"
 
 # Tests that start Ray, a server or a long training get the machine for themselves.

@@ -28,7 +28,7 @@ def body(*arguments: Any, **settings: Any) -> Any:
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UsageError, match=r"pip install distune\[timm\]"):
+    with pytest.raises(UsageError, match=r"pip install timm"):
         build()
 
 

@@ -22,7 +22,7 @@ def why_not() -> str | None:
     if _binaries() is None:
         return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
     if find_spec("psycopg") is None:
-        return "its driver is not installed (pip install distune[postgres])"
+        return "its driver is not installed (extra postgres)"
     if os.geteuid() == 0 and _user() is None:
         return f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED}"
     return None

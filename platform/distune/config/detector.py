@@ -57,7 +57,7 @@ class PyramidDetectorSettings(CommonDetectorSettings):
 
     backbone: Backbone
     """torchvision's name of a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3; ``resnet10``: one block per stage,
-    small enough for a CPU; or ``timm/<model>``, which needs the package timm (``pip install distune[timm]``)."""
+    small enough for a CPU; or ``timm/<model>``, which needs the package timm (extra ``timm``)."""
     fpn_channels: int = Field(256, ge=8)
     """Channels of the neck's maps."""
     norm: Literal["batch", "frozen", "group", "own"] = "batch"

@@ -95,7 +95,7 @@ def _timm() -> Any:
         return importlib.import_module("timm")
     except ImportError:
         raise UsageError(
-            f"backbones named {TIMM}... need the package timm, which is not installed: pip install distune[timm]"
+            f"backbones named {TIMM}... need the package timm, which is not installed: pip install timm"
         ) from None
 
 
