@@ -6,33 +6,47 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.poolers import initLevelMapper
 
-from distune.detectors.taps import Detector
+from distune.detectors.onestage import OneStageDetector
 from distune.detectors.zoo import build_detector
 from distune.distillation.masks import level_of_boxes
 from support.families import CLASSES, SETTINGS, build
 
 IMAGE_PX = 512
-STRIDES = (8, 16, 32, 64)
+NUM_PLACES = 8
+STEPS_PER_DOUBLING = 8
+LARGEST = 0.45
+"""As a share of the image; SSDlite's default boxes leave the doubling of strides from there on."""
 
 
-def box_of(side: float) -> torch.Tensor:
-    """A square in the middle of the image, (1, 4)."""
-    return torch.tensor([[IMAGE_PX - side, IMAGE_PX - side, IMAGE_PX + side, IMAGE_PX + side]]) / 2
+def busiest_levels(detector: OneStageDetector, sides: list[float]) -> list[int]:
+    """For squares of each side, here and there in an image, the level on which most places of the head learn them."""
+    model: Any = detector.model.eval()
+    images = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
+    with torch.no_grad():
+        features = list(model.backbone(images).values())
+        [anchors_A4] = model.anchor_generator(ImageList(images, [(IMAGE_PX, IMAGE_PX)]), features)
+    per_cell = model.anchor_generator.num_anchors_per_location()
+    counts = [each.shape[-2] * each.shape[-1] * num for each, num in zip(features, per_cell, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for side in sides:
+        positive_L = torch.zeros(len(counts))
+        for _ in range(NUM_PLACES):
+            corner_2 = torch.rand(2, generator=generator) * (IMAGE_PX - side)
+            box_14 = torch.cat([corner_2, corner_2 + side])[None]
+            matched_A = detector._match(box_14, anchors_A4, features)
+            positive_L += torch.stack([(each >= 0).sum() for each in torch.split(matched_A, counts)])
+        found.append(int(positive_L.argmax()))
+    return found
 
 
-def stride_of_places(detector: Detector, side: float) -> int:
-    """The stride of the map on which most places of the head are trained for this box."""
-    target = {"boxes": box_of(side), "labels": torch.tensor([1])}
-    taps = detector.learn([torch.zeros(3, IMAGE_PX, IMAGE_PX)] * 2, [target] * 2)
-    parts: Any = detector.model
-    anchors_per_cell = parts.anchor_generator.num_anchors_per_location()
-    sizes = [neck.shape[-2] * neck.shape[-1] for neck in taps.neck.values()]
-    counts = [size * num for size, num in zip(sizes, anchors_per_cell, strict=False)]
-    positive_A = taps.places.positive_R.reshape(2, -1)[0]
-    positive_per_level = [int(each.sum()) for each in torch.split(positive_A[: sum(counts)], counts)]
-    return list(taps.neck)[positive_per_level.index(max(positive_per_level))]
+def squares(sides: list[float]) -> Tensor:
+    """(N, 4)."""
+    return torch.tensor([[0.0, 0.0, side, side] for side in sides])
 
 
 @pytest.mark.parametrize(
@@ -40,27 +54,37 @@ def stride_of_places(detector: Detector, side: float) -> int:
     [
         ("retinanet", {"anchor_scale": 1.0}, (8, 16, 32, 64)),
         ("retinanet", {"anchor_scale": 0.5}, (8, 16, 32, 64)),
+        ("fcos", {"anchor_scale": 1.0}, (8, 16, 32)),
         ("fcos", {"anchor_scale": 0.5}, (8, 16, 32)),
         ("ssd", {"input_size_px": IMAGE_PX}, (8, 16, 32)),
-        ("ssdlite", {"input_size_px": IMAGE_PX}, (16,)),  # its coarser default boxes grow by less than doubling
+        ("ssdlite", {"input_size_px": IMAGE_PX}, (16, 32)),
     ],
 )
-def test_heads_are_trained_on_the_level_that_the_base_size_says(
+def test_heads_learn_boxes_on_the_level_that_the_base_size_says(
     family: str, changes: dict[str, Any], strides: tuple[int, ...]
 ) -> None:
     settings = SETTINGS[family].model_copy(update=changes)
     detector = build_detector(settings, classes=CLASSES, min_size_px=IMAGE_PX, max_size_px=IMAGE_PX, seed=0)
-    for stride in strides:
-        side = detector.base_size_px * stride / 4 * 2**0.5  # in the middle between this level and the next
-        assert stride_of_places(detector, side) == stride
-        level = level_of_boxes(box_of(side), strides, base_size_px=detector.base_size_px)
-        assert strides[int(level)] == stride
+    assert isinstance(detector, OneStageDetector)
+    smallest = detector.base_size_px * strides[0] / 4
+    sides = [smallest * 2 ** (step / STEPS_PER_DOUBLING) for step in range(STEPS_PER_DOUBLING * len(strides))]
+    sides = [side for side in sides if side < LARGEST * IMAGE_PX]
+    busiest_N = torch.tensor(busiest_levels(detector, sides))
+
+    def agreement(factor: float) -> float:
+        said_N = level_of_boxes(squares(sides), strides, base_size_px=detector.base_size_px * factor)
+        return float((busiest_N == said_N).float().mean())
+
+    assert agreement(1.0) > 0.8
+    assert agreement(0.6) < agreement(1.0) - 0.1
+    assert agreement(1.6) < agreement(1.0) - 0.1
 
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn"])
 def test_two_stage_families_pool_where_it_says(family: str) -> None:
+    """On the strides that are pooled from; the coarsest map of the neck is for proposals alone."""
     detector = build(family)
-    strides = (4, 8, 16, 32)
-    boxes_N4 = torch.cat([box_of(float(side)) for side in range(10, 1000, 7)])
+    boxes_N4 = squares([float(side) for side in range(10, 1000, 7)])
     pooled_from_N = initLevelMapper(2, 5, canonical_scale=224, canonical_level=4)([boxes_N4])
-    assert torch.equal(level_of_boxes(boxes_N4, strides, base_size_px=detector.base_size_px), pooled_from_N)
+    said_N = level_of_boxes(boxes_N4, (4, 8, 16, 32), base_size_px=detector.base_size_px)
+    assert torch.equal(said_N, pooled_from_N)

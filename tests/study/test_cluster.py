@@ -52,16 +52,17 @@ def cluster(request: pytest.FixtureRequest, journal: Path, monkeypatch: pytest.M
 
 
 class NodeKiller(Witness):
-    """Kills a node with all that runs on it once so many epochs are on record."""
+    """Kills a node with all that runs on it once both nodes are in the middle of a trial."""
 
-    def __init__(self, cluster: Cluster, epochs: int) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         super().__init__()
-        self._cluster, self._epochs = cluster, epochs
+        self._cluster = cluster
         self._thread: threading.Thread | None = None
 
     def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         super().epoch_done(spec, report, decision)
-        if len(self.decisions) == self._epochs:
+        done = Counter(key for key, _, _ in self.decisions)
+        if self._thread is None and sum(epochs <= NUM_EPOCHS // 2 for epochs in done.values()) == 2:
             node = next(iter(self._cluster.worker_nodes))
             self._thread = threading.Thread(target=self._cluster.remove_node, args=(node, False))
             self._thread.start()
@@ -122,7 +123,7 @@ def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
         resources={"cpus_per_trial": 1.0, "address": cluster.address},
     )
     folder = create_study(loaded, home, name="one", simulate=True, runner="ray", replace=False)
-    witness = NodeKiller(cluster, epochs=5)
+    witness = NodeKiller(cluster)
     assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
     witness.join()
 

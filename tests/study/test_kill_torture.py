@@ -20,7 +20,7 @@ from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from study.bench import EXPERIMENT, SPACE, read_journal
 from study.torture import PRELOADED, assert_equal_studies, assert_in_mlflow_once, assert_on_record_once, num_lines
-from support.zygote import Zygote
+from support.zygote import Zygote, is_running
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -75,7 +75,7 @@ def test_twenty_kills(zygote: Zygote, home: Home, tmp_path: Path) -> None:
         pid = zygote.start(*(launch if is_new else ("resume", "tortured")), log=log, environment=simulation(journal))
         wanted = num_lines(journal) + chance.choice((0, 1, 2, 4, 6, 8))
         deadline = time.monotonic() + 120
-        while num_lines(journal) < wanted and os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
+        while num_lines(journal) < wanted and is_running(pid):
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.001)
         time.sleep(chance.random() * 0.05)

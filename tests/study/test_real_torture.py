@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from distune.study.folder import StudyFolder
 from distune.study.status import read_study
 from study.torture import PRELOADED, assert_equal_studies, assert_in_mlflow_once, assert_on_record_once, num_lines
 from support.experiments import small_values
-from support.zygote import Zygote
+from support.zygote import Zygote, is_running
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,7 +76,7 @@ def wait_until(ask: Callable[[], Answer], pid: int, log: Path) -> Answer:
     deadline = time.monotonic() + 300
     while not (answer := ask()):
         assert time.monotonic() < deadline, log.read_text()
-        assert Path(f"/proc/{pid}").exists(), log.read_text()
+        assert is_running(pid), log.read_text()
         time.sleep(0.01)
     return answer
 
@@ -126,10 +127,10 @@ def test_a_driver_and_a_worker_are_killed(zygote: Zygote, home: Home, experiment
     os.kill(pid, signal.SIGKILL)
     assert zygote.wait(pid) == -signal.SIGKILL
 
+    wait_until(lambda: not workers_of(home), os.getpid(), log)  # for those of the session that was killed to end
     before = epochs_by_trial(home, "on-ray")
     pid = zygote.start("resume", "on-ray", log=log)
-    for worker in wait_until(lambda: halt_amid_a_trial(home, before), pid, log):
-        os.kill(worker, signal.SIGKILL)
+    send(signal.SIGKILL, wait_until(lambda: halt_amid_a_trial(home, before), pid, log))
     assert zygote.wait(pid) == 0, log.read_text()
     assert "is tried again, with another worker" in log.read_text()
     assert_equal_studies(home, "on-ray", "calm")
@@ -149,13 +150,17 @@ def halt_amid_a_trial(home: Home, before: dict[str, int]) -> list[int]:
         return any(num_epochs in (3, 4) and num_epochs > before.get(trial, 0) for trial, num_epochs in trials)
 
     workers = workers_of(home) if is_amid() else []
-    for worker in workers:
-        os.kill(worker, signal.SIGSTOP)
+    send(signal.SIGSTOP, workers)
     if workers and is_amid():
         return workers
-    for worker in workers:
-        os.kill(worker, signal.SIGCONT)
+    send(signal.SIGCONT, workers)
     return []
+
+
+def send(number: signal.Signals, pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, number)
 
 
 def workers_of(home: Home) -> list[int]:

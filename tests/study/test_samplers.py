@@ -11,11 +11,11 @@ import pytest
 
 from distune.config.conditions import acts
 from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
-from distune.config.space import Choice, FloatRange, IntRange, Parameter
+from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
 from distune.study.defaults import default_values
 from distune.study.proposals import propose
-from distune.study.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of, last_on_grid
+from distune.study.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
 from study.bench import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
@@ -157,6 +157,12 @@ def test_the_grid_ends_on_a_whole_step() -> None:
     assert last_on_grid(FloatRange(kind="float", low=0.0, high=1.0, step=0.3)) == 0.9
     assert last_on_grid(IntRange(kind="int", low=1, high=9, step=3)) == 7
     assert last_on_grid(FloatRange(kind="float", low=0.1, high=0.7)) == 0.7
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.1, 0.3, 0.2), (0.2, 0.3, 0.1)])
+def test_a_single_step_is_a_range_whatever_its_rounding(low: float, high: float, step: float) -> None:
+    parameter = FloatRange(kind="float", low=low, high=high, step=step)
+    assert parameter.grid == parameter.extremes == (low, high)
 
 
 def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded) -> None:

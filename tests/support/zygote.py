@@ -67,6 +67,14 @@ class Zygote:
         return answer
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has waited for yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def serve() -> None:
     """What the zygote does: reads wishes from standard input, and answers on standard output."""
     for line in sys.stdin:

@@ -186,7 +186,21 @@ def test_a_disk_that_does_not_keep_lines_is_an_obstacle(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", refuse)
         assert "spool.jsonl cannot be forced to the disk: " in (spool.obstacle() or "")
+    assert "spool.jsonl cannot be forced to the disk: " in (spool.obstacle() or ""), "it tells of a lost page only once"
+
+
+def test_a_file_system_that_cannot_be_asked_to_keep_lines_is_none(
+    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    spool = open_spool(tmp_path)
+    spool.append(ended("first"))
+    monkeypatch.setattr("os.fsync", refuse)
     assert spool.obstacle() is None
+    assert spool.obstacle() is None
+    assert caplog.text.count("cannot be forced to the disk") == 1
 
 
 def test_events_that_never_found_room_are_counted_at_the_end(

@@ -38,14 +38,14 @@ class FloatRange(Settings):
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
         """Values at which the whole range is checked against the experiment's schema."""
-        return (self.low, self.high if self.grid is None else self.grid[-1])
+        return (self.low, last_on_grid(self))
 
     @property
     def grid(self) -> tuple[ParameterValue, ...] | None:
         """All values that can be sampled, None when they cannot be counted."""
         if self.step is None:
             return None
-        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+        low, high, step = (_decimal(value) for value in (self.low, self.high, self.step))
         return tuple(float(low + number * step) for number in range(int((high - low) // step) + 1))
 
     def contains(self, value: Any) -> bool:
@@ -151,6 +151,19 @@ class SearchSpace(Settings):
         return values
 
 
+def last_on_grid(parameter: FloatRange | IntRange) -> float:
+    """The upper bound, or the last value before it that whole steps from the lower bound reach."""
+    if parameter.step is None:
+        return parameter.high
+    low, high, step = (_decimal(value) for value in (parameter.low, parameter.high, parameter.step))
+    return float(low + (high - low) // step * step)
+
+
+def _decimal(value: float) -> Decimal:
+    """The number as it was written: 0.3 - 0.1 is 0.2 then."""
+    return Decimal(str(value))
+
+
 def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:
     if low > high:
         raise ValueError(f"low = {low:g} must not be more than high = {high:g}: the range is upside down")
@@ -158,7 +171,7 @@ def _check_range(low: float, high: float, *, log: bool, step: float | None) -> N
         raise ValueError(f"low and high are both {low:g}; write the value alone where it does not vary")
     if log and low <= 0:
         raise ValueError(f"low = {low:g} must be more than 0 when log is true")
-    if step is not None and step > high - low:
+    if step is not None and _decimal(step) > _decimal(high) - _decimal(low):
         raise ValueError(f"step = {step:g} leaves nothing but {low:g}; write the value alone where it does not vary")
     if log and step is not None:
         raise ValueError("step cannot be combined with log")

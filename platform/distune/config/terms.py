@@ -73,7 +73,7 @@ class LocalKnowledgeSettings(LocalTermSettings):
     """Boxes from this side to twice of it belong to the stride-4 level, those of the next doubling to stride 8, and so
     on. What falls below the finest level or above the coarsest belongs to that one. null deals out boxes as the
     student's family does: 56 for two-stage detectors, which is also the paper's line; 16 times ``anchor_scale`` for a
-    RetinaNet, 32 times for an FCOS; 0.035 times ``input_size_px`` for an SSD and 0.05 times for an SSDlite."""
+    RetinaNet, 25 times for an FCOS; 0.035 times ``input_size_px`` for an SSD and 0.0375 times for an SSDlite."""
 
 
 class SoftLabelsSettings(LocalTermSettings):

@@ -45,8 +45,9 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
         return match_cells(boxes_n4, anchors_A4, cells_per_level, radius=model.center_sampling_radius)
 
     rules = Rules(match=match, compute_loss=model.head.compute_loss, decode=model.box_coder.decode)
-    # A cell of stride S looks for boxes whose farthest side is 4 S to 8 S away, times the scale: boxes twice as wide.
-    base_size_px = 2 * 4 * 4 * settings.anchor_scale
+    # A cell of stride S looks for boxes whose farthest side is 4 S to 8 S away, times the scale. From the middle of a
+    # box that would begin at 32 px on stride 4, but most of its cells lie off the middle: one side is farther away.
+    base_size_px = 25 * settings.anchor_scale
     return OneStageDetector(model, family="fcos", score_kind="sigmoid", base_size_px=base_size_px, rules=rules)
 
 

@@ -22,7 +22,9 @@ REPLACEABLE = tuple(f"head.classification_head.module_list.{index}.1." for index
 _EXTRA_CHANNELS = (512, 256, 256, 128)
 _MEAN = _STD = (0.5, 0.5, 0.5)
 _INITIAL_SPREAD = 0.03
-_FINEST_SCALE, _FINEST_STRIDE_PX = 0.2, 16
+_SCALE_ON_STRIDE_32 = 0.3
+"""Where boxes begin to be learned on stride 32, between default boxes of 0.26 and 0.35. Coarser levels, whose default
+boxes grow by less than doubling, begin earlier than this says."""
 
 
 def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> OneStageDetector:
@@ -32,7 +34,7 @@ def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> O
     """
     norm_layer = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     layers, stage_starts = _mobilenet(settings, norm_layer)
-    anchors = Float32DefaultBoxGenerator([[2, 3] for _ in range(_NUM_MAPS)], min_ratio=_FINEST_SCALE, max_ratio=0.95)
+    anchors = Float32DefaultBoxGenerator([[2, 3] for _ in range(_NUM_MAPS)], min_ratio=0.2, max_ratio=0.95)
     parts: Any = layers
     channels = [parts[stage_starts[-2]].block[0].out_channels, parts[-1].out_channels, *_EXTRA_CHANNELS]
     model: Any = SSD(
@@ -49,7 +51,7 @@ def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> O
         topk_candidates=300,
     )
     rules = Rules(match=match_by_overlap(model), compute_loss=model.compute_loss, decode=model.box_coder.decode_single)
-    base_size_px = _FINEST_SCALE * settings.input_size_px * 4 / _FINEST_STRIDE_PX
+    base_size_px = _SCALE_ON_STRIDE_32 * settings.input_size_px * 4 / 32
     return OneStageDetector(model, family="ssdlite", score_kind="softmax", base_size_px=base_size_px, rules=rules)
 
 

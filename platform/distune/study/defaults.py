@@ -8,9 +8,8 @@ from decimal import Decimal
 from distune.config.conditions import acts
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, with_paths
-from distune.config.space import Choice, FloatRange, IntRange, Parameter
+from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.records import ParameterValue
-from distune.study.samplers import last_on_grid
 
 OWN_VALUES = "the experiment's own values"
 

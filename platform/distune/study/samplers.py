@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
-from distune.config.space import FloatRange, IntRange, Parameter
+from distune.config.space import FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
 
 _PACKAGES = {"cmaes": "cmaes"}
@@ -108,11 +107,3 @@ def distribution_of(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, IntRange):
         return IntDistribution(parameter.low, int(last_on_grid(parameter)), step=parameter.step, log=parameter.log)
     return CategoricalDistribution(parameter.values)
-
-
-def last_on_grid(parameter: FloatRange | IntRange) -> float:
-    """The upper bound, or the last value before it that whole steps from the lower bound reach."""
-    if parameter.step is None:
-        return parameter.high
-    low, high, step = (Decimal(str(value)) for value in (parameter.low, parameter.high, parameter.step))
-    return float(low + (high - low) // step * step)

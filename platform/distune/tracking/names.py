@@ -28,7 +28,7 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
         return f"control {key.removeprefix(_CONTROL)}"
     if key.startswith(_CONFIRMATION):
         return key.replace("-", " ")
-    given = dict(sorted((params or {}).items(), key=lambda item: not item[0].endswith(".weight")))
+    given = dict(sorted((params or {}).items(), key=lambda item: not _is_weight_of_term(item[0])))
     name = f"t{key:0>3}" if key.isdigit() else key
     shown = [f"{short}={_show(value)}" for short, value in zip(short_names(given), given.values(), strict=True)]
     for index, text in enumerate(shown):
@@ -58,6 +58,11 @@ def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
         if longer == chosen:
             return chosen
         chosen = longer
+
+
+def _is_weight_of_term(path: str) -> bool:
+    """The filter has a setting of that name as well: a kind, no number."""
+    return path.endswith(".weight") and not path.endswith("filter.weight")
 
 
 def _ways(path: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ from distune.tracking.torn_line import cut_torn_line
 
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
+_NO_SUCH_REQUEST = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Spool:
         self._unwritten: collections.deque[bytes] = collections.deque(maxlen=_MAX_UNWRITTEN)
         self._num_lost = 0
         self._obstacle = ""
+        self._unforced: str | None = None
         self._said: set[str] = set()
         self._size = cut_torn_line(self.path)
         self._file: io.FileIO | None = io.FileIO(self.path, "ab")
@@ -152,16 +155,21 @@ class Spool:
             self._say_once("write", f"{self.path} cannot be written; events are kept in memory for now: {error}")
 
     def _force_to_disk(self) -> str | None:
-        """Survive a power failure from here on. Returns why that cannot be."""
-        if self._file is None:
-            return None
+        """Survive a power failure from here on. Returns why that cannot be.
+
+        Once it has failed it stays so for this spool: the operating system tells of a lost page only once. A file
+        system that knows no such request is none the worse for it.
+        """
+        if self._file is None or self._unforced is not None:
+            return self._unforced
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            obstacle = f"{self.path} cannot be forced to the disk: {error}"
-            self._say_once("fsync", obstacle)
-            return obstacle
-        return None
+            message = f"{self.path} cannot be forced to the disk: {error}"
+            self._say_once("fsync", message)
+            if error.errno not in _NO_SUCH_REQUEST:
+                self._unforced = message
+        return self._unforced
 
     def _drop_part_of_line(self) -> None:
         try:
