@@ -70,5 +70,8 @@ def test_the_shipped_spaces_have_short_words(name: str) -> None:
 
 
 def test_the_kind_of_the_filter_is_no_weight_of_a_term() -> None:
-    params = {"distillation.filter.weight": "gaussian", "distillation.soft_labels.weight": 0.4}
+    params: dict[str, ParameterValue] = {
+        "distillation.filter.weight": "gaussian",
+        "distillation.soft_labels.weight": 0.4,
+    }
     assert run_name("7", params) == "t007 soft=0.4 filter=gaussian"
