@@ -83,8 +83,10 @@ ARMS: dict[str, Values] = {
     "decoupled+soft+global": _arm(LOCAL, SOFT, GLOBAL),
     "gkd_global": _arm(LOCAL, SOFT, FILTER, GLOBAL),
     "decoupled+soft+cells": _arm(LOCAL, SOFT, CELLS),
+    "decoupled+soft@56px": _arm(LOCAL, SOFT, {"local_knowledge": {"base_size_px": 56.0}}),
 }
-"""``gkd_global`` is the preset's decoupled + soft + filter + global. ``cells`` is another form of the global loss."""
+"""``gkd_global`` is the preset's decoupled + soft + filter + global. ``cells`` is another form of the global loss,
+``56px`` the paper's line between the levels of boxes."""
 
 RECIPE: Values = {"optimizer": {"kind": "adamw", "learning_rate": 1e-3}, "gradient_clip_norm": 5.0}
 TASKS: dict[str, Values] = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from distune.config.distillation import DEFAULT_PRESET
 from distune.config.load import from_dict
 from distune.config.shipped import shipped_folder, shipped_names
 from distune.config.yaml import read_yaml
@@ -246,3 +247,16 @@ def test_two_stage_detectors_can_be_probed() -> None:
     faster = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
     found = probe_small({**LIVE, **THRESHOLDS}, {"student": faster, "teacher": faster})
     assert {each.verdict for each in found.values()} == {Verdict.ACTS}
+
+
+@pytest.mark.slow
+def test_every_path_of_the_default_space_acts_under_the_default_preset() -> None:
+    """Which filters nothing: thresholds are not searched there."""
+    space, _ = read_yaml(shipped_folder("search_spaces") / "global_knowledge.yaml")
+    values = small_values({"distillation": {"preset": DEFAULT_PRESET}})
+    found = probe_loaded(from_dict(values, source="small.yaml", space=space), num_images=8)
+    assert set(space["parameters"]) - set(found) == {
+        "distillation.filter.global_threshold",
+        "distillation.filter.local_threshold",
+    }
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)

@@ -45,7 +45,7 @@ class FloatRange(Settings):
         """All values that can be sampled, None when they cannot be counted."""
         if self.step is None:
             return None
-        low, high, step = (_decimal(value) for value in (self.low, self.high, self.step))
+        low, high, step = (as_written(value) for value in (self.low, self.high, self.step))
         return tuple(float(low + number * step) for number in range(int((high - low) // step) + 1))
 
     def contains(self, value: Any) -> bool:
@@ -155,11 +155,11 @@ def last_on_grid(parameter: FloatRange | IntRange) -> float:
     """The upper bound, or the last value before it that whole steps from the lower bound reach."""
     if parameter.step is None:
         return parameter.high
-    low, high, step = (_decimal(value) for value in (parameter.low, parameter.high, parameter.step))
+    low, high, step = (as_written(value) for value in (parameter.low, parameter.high, parameter.step))
     return float(low + (high - low) // step * step)
 
 
-def _decimal(value: float) -> Decimal:
+def as_written(value: float) -> Decimal:
     """The number as it was written: 0.3 - 0.1 is 0.2 then."""
     return Decimal(str(value))
 
@@ -171,7 +171,7 @@ def _check_range(low: float, high: float, *, log: bool, step: float | None) -> N
         raise ValueError(f"low and high are both {low:g}; write the value alone where it does not vary")
     if log and low <= 0:
         raise ValueError(f"low = {low:g} must be more than 0 when log is true")
-    if step is not None and _decimal(step) > _decimal(high) - _decimal(low):
+    if step is not None and as_written(step) > as_written(high) - as_written(low):
         raise ValueError(f"step = {step:g} leaves nothing but {low:g}; write the value alone where it does not vary")
     if log and step is not None:
         raise ValueError("step cannot be combined with log")

@@ -132,6 +132,10 @@ class TermContext:
         seed = zlib.crc32(f"{self.generator.initial_seed()} {name}".encode())
         return dataclasses.replace(self, generator=torch.Generator().manual_seed(seed))
 
+    def base_size(self, given_px: float | None) -> float:
+        """The size that a setting gives, or where it leaves that open the student's own."""
+        return self.base_size_px if given_px is None else given_px
+
     def adapters(self, adapter: str, *, term: str) -> nn.ModuleList:
         """An adapter per level; see ``build_adapters``."""
         return build_adapters(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 
 from distune.config.conditions import acts
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, with_paths
-from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
+from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
 from distune.records import ParameterValue
 
 OWN_VALUES = "the experiment's own values"
@@ -75,7 +74,7 @@ def _nearest(parameter: FloatRange | IntRange, value: float) -> float | int:
     high = last_on_grid(parameter)
     inside = min(max(value, parameter.low), high)
     if parameter.step is not None:
-        low, step = Decimal(str(parameter.low)), Decimal(str(parameter.step))
-        steps = ((Decimal(str(inside)) - low) / step).to_integral_value()
+        low, step = as_written(parameter.low), as_written(parameter.step)
+        steps = ((as_written(inside) - low) / step).to_integral_value()
         inside = float(low + steps * step)
     return round(inside) if isinstance(parameter, IntRange) else float(inside)

@@ -193,9 +193,7 @@ def build_global_knowledge(
     """The term that the settings describe."""
     own = settings.global_knowledge
     form = Form(name=own.form, temperature=own.temperature)
-    base_size_px: float | None = None
-    if own.levels == "own":
-        base_size_px = context.base_size_px if own.base_size_px is None else own.base_size_px
+    base_size_px = context.base_size(own.base_size_px) if own.levels == "own" else None
     if own.at == "cells":
         return GlobalKnowledgeOfCells(
             form=form,

@@ -82,6 +82,6 @@ def build_local_knowledge(settings: DistillationSettings, context: TermContext) 
     return LocalKnowledge(
         context.adapters(own.adapter, term="local_knowledge"),
         background_ratio=own.background_ratio,
-        base_size_px=context.base_size_px if own.base_size_px is None else own.base_size_px,
+        base_size_px=context.base_size(own.base_size_px),
         robust=own.robust,
     )
