@@ -20,7 +20,7 @@ from distune.data.stream import Batch
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector, Places, StudentTaps, TeacherTaps
 from distune.detectors.zoo import build_detector
-from distune.distillation.balance import GradientBalance
+from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.objective import Objective
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.student import Student

@@ -42,9 +42,9 @@ from distill_bench import (
     warm_up,
 )
 from distune.detectors.taps import Detector
-from distune.distillation.balance import GradientBalance
+from distune.distillation.gradient_balance import GradientBalance
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.objective import Objective
-from distune.distillation.pooling import PooledFeatures
 from distune.distillation.terms import TERMS
 from per_box_loops import Weights, loop_losses
 

@@ -42,10 +42,10 @@ from typing import Any
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, from_dict
 from distune.records import EpochReport, TrialRecord, TrialSpec
-from distune.study.creation import create_study
-from distune.study.listener import Decision
+from distune.study.callback import Decision
+from distune.study.create import create_study
+from distune.study.runners.simulation import simulated_metrics
 from distune.study.session import run_session
-from distune.study.simulation import simulated_metrics
 from distune.tracking.build import build_tracker, initialise_sqlite
 
 NUM_EPOCHS = 5

@@ -33,8 +33,8 @@ from distune.config.load import from_dict
 from distune.config.paths import merge
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.assembly import Bench
-from distune.training.evaluate import evaluate
+from distune.training.builder import Bench
+from distune.training.evaluation.predict_and_score import evaluate
 from distune.training.teacher import prepare_teacher
 
 Values = dict[str, Any]

@@ -17,7 +17,7 @@ import torch
 from distune.config.home import Home
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.assembly import Bench
+from distune.training.builder import Bench
 from distune.training.teacher import prepare_teacher
 from gain import TASKS, build_task
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.prototypes import Prototypes
+from distune.distillation.prototypes.prototypes import Prototypes
 
 
 @dataclasses.dataclass(frozen=True)

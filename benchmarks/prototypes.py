@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distune.distillation.density import density, estimated_density
-from distune.distillation.pooling import unit
-from distune.distillation.prototypes import InstanceFeatures, make_prototypes
-from distune.distillation.pursuit import pursue
+from distune.distillation.maps.pooling import unit
+from distune.distillation.prototypes.density import density, estimated_density
+from distune.distillation.prototypes.prototypes import InstanceFeatures, make_prototypes
+from distune.distillation.prototypes.pursuit import pursue
 
 ALPHA = 10.0
 BANDWIDTH = 0.1

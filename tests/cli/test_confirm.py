@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
-from distune.study.folder import StudyFolder
-from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.files.study_folder import StudyFolder
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from support.command_line import Distune
 from support.experiments import small_values
 

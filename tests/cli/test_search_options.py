@@ -98,7 +98,7 @@ def test_a_space_that_has_run_dry(distune: Distune, tmp_path: Path) -> None:
 
 
 def test_a_sampler_whose_package_is_missing(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"gp": "no_such_package"})
+    monkeypatch.setattr("distune.study.search.samplers._PACKAGES", {"gp": "no_such_package"})
     path = write(tmp_path)
     fixed = ("--set", "search.sampler={kind: gp}", "--fix", "distillation.decay=linear")
     for verb in (("validate",), ("launch", "--simulate")):
@@ -113,7 +113,7 @@ def test_a_study_cannot_go_on_under_a_sampler_whose_package_is_missing(
 ) -> None:
     fixed = ("--fix", "distillation.decay=linear")
     assert distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one", *fixed).status == 0
-    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"gp": "no_such_package"})
+    monkeypatch.setattr("distune.study.search.samplers._PACKAGES", {"gp": "no_such_package"})
     folder = tmp_path / "home" / "studies" / "one"
     before = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
     answer = distune("resume", "one", "--trials", "4", "--set", "search.sampler={kind: gp}")

@@ -13,7 +13,7 @@ import yaml
 from distune.cli.live import Board, PlainLines
 from distune.config.paths import merge
 from distune.records import TrialSpec
-from distune.study import simulation
+from distune.study.runners import simulation
 from support.command_line import Answer, run
 from support.experiments import small_values
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from distune.config.compatibility import may_vary
 from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment, without_distillation
-from distune.config.fit import may_vary
 from distune.config.load import load, parse_experiment, trial_experiment
 from distune.config.paths import get_path, leaf_paths, merge, with_path
 from distune.config.shipped import shipped_names

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from distune.config.distillation import DistillationSettings, PrototypeSettings
-from distune.distillation.selectors import SELECTORS
+from distune.distillation.prototypes.selectors import SELECTORS
 
 
 def refusal(values: dict[str, Any]) -> str:

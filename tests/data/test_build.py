@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distune.config.data import ShapesData, VocData
-from distune.data.build import build_splits, check_classes, hold_out
+from distune.data.build import build_splits, check_classes
 from distune.data.dataset import DetectionDataset, Subset
+from distune.data.splits import hold_out
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, make_coco, make_voc, write_voc_list
 

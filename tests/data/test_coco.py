@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from distune.data.build import Splits, build_splits
+from distune.data.build import build_splits
 from distune.data.check import check_splits
 from distune.data.files import FileDataset
+from distune.data.splits import Splits
 from distune.errors import DataError
 from support.datasets import coco_settings, corrupt, make_coco
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from distune.config.data import VocData
-from distune.data.build import Splits, build_splits
+from distune.data.build import build_splits
 from distune.data.check import check_splits
+from distune.data.splits import Splits
 from distune.errors import DataError
 from support.datasets import VocObject, corrupt, make_voc, write_voc_image, write_voc_list
 

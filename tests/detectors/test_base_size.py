@@ -12,7 +12,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from distune.detectors.onestage import OneStageDetector
 from distune.detectors.zoo import build_detector
-from distune.distillation.masks import level_of_boxes
+from distune.distillation.maps.box_masks import level_of_boxes
 from support.families import CLASSES, SETTINGS, build
 
 IMAGE_PX = 512

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.detectors.places import labels_at
+from distune.detectors.prediction_sites import labels_at
 from distune.detectors.taps import Frame, Instances, NeckMaps, Places, StudentTaps, TeacherTaps, View
 
 Taps = tuple[StudentTaps, TeacherTaps]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, View
-from distune.distillation.alignment import align
-from distune.distillation.pooling import pool_both
+from distune.distillation.maps.alignment import align
+from distune.distillation.maps.pooling import pool_both
 
 SMALL = Frame((64, 96), ((64, 96), (48, 64)))
 LARGE = Frame((128, 192), ((128, 192), (120, 160)))

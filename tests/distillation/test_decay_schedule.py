@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.distillation.schedule import Decay, Schedule
+from distune.distillation.weight_schedule import Decay, Schedule
 
 DECAYS: list[Decay] = ["linear", "cosine", "constant"]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation import density as density_module
-from distune.distillation.density import dense_candidates, density, estimated_density
-from distune.distillation.pooling import unit
+from distune.distillation.maps.pooling import unit
+from distune.distillation.prototypes import density as density_module
+from distune.distillation.prototypes.density import dense_candidates, density, estimated_density
 
 
 def features(seed: int, num_instances: int, channels: int = 4, *, spread: float = 0.4) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
-from distune.distillation.context_relation import ContextRelation
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.global_context import ContextRelation
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.fgd import Fgd, attention, build_fgd, foreground_scale
 

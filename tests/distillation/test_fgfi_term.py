@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
 from distune.distillation.terms.fgfi import Fgfi, near_cells, near_imitation, nearest_anchor_iou
 

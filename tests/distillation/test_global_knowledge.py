@@ -12,8 +12,8 @@ from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.masks import level_of_boxes, weight_mask
-from distune.distillation.pooling import unit
+from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
+from distune.distillation.maps.pooling import unit
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.global_knowledge import (
     Form,

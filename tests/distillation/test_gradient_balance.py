@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.balance import GradientBalance, gradient_length
+from distune.distillation.gradient_balance import GradientBalance, gradient_length
 from distune.distillation.objective import Objective
 from support.objectives import build, source
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
-from distune.distillation.harvest import Harvest, ring_slots
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.pooling import PooledFeatures
+from distune.distillation.prototypes.feature_queue import Harvest, ring_slots
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
-from distune.distillation.cells import centred_cells, cropped_cells
-from distune.distillation.pooling import Pooling, pool_both, pool_instances, unit
+from distune.distillation.maps.box_cells import centred_cells, cropped_cells
+from distune.distillation.maps.pooling import Pooling, pool_both, pool_instances, unit
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 POOLINGS: list[Pooling] = ["roi_align", "crop"]

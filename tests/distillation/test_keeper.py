@@ -10,8 +10,8 @@ from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.keeper import PrototypeKeeper
-from distune.distillation.schedule import Schedule
+from distune.distillation.prototypes.prototype_manager import PrototypeKeeper
+from distune.distillation.weight_schedule import Schedule
 from support.objectives import source
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.masks import level_of_boxes, weight_mask
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
 from distune.distillation.terms.local_knowledge import LocalKnowledge, decoupled_imitation
 from distune.errors import ConfigError

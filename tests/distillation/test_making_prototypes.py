@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from distune.distillation import density as density_module
-from distune.distillation.basis import dual_basis, unexplained
-from distune.distillation.pooling import unit
-from distune.distillation.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
-from distune.distillation.selectors import SELECTORS
+from distune.distillation.maps.pooling import unit
+from distune.distillation.prototypes import density as density_module
+from distune.distillation.prototypes.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
+from distune.distillation.prototypes.ridge import dual_basis, unexplained
+from distune.distillation.prototypes.selectors import SELECTORS
 
 STRIDES = (8, 16)
 

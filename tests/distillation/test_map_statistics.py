@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.map_statistics import MapStatistics, PairStatistics
+from distune.distillation.maps.map_statistics import MapStatistics, PairStatistics
 from support.objectives import build, never, source, values_of
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.mgd import Mgd, build_mgd, generation_loss, hide_cells
-from distune.training.randomness import OwnRandomness
+from distune.training.rng_state import OwnRandomness
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)

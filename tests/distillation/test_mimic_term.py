@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.pooling import Pooling, pool_both
+from distune.distillation.maps.pooling import Pooling, pool_both
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.mimic import Mimic, build_mimic, instance_imitation, map_imitation
 from distune.errors import ConfigError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
 from distune.distillation.terms.pkd import Pkd, pearson_imitation
 

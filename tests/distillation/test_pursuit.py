@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.pooling import unit
-from distune.distillation.prototypes import pursue
+from distune.distillation.maps.pooling import unit
+from distune.distillation.prototypes.prototypes import pursue
 
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:

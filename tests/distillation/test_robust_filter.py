@@ -14,8 +14,8 @@ from torch import Tensor
 
 from distune.config.distillation import FilterSettings
 from distune.distillation.filtering import DISCREPANCIES, WEIGHTS, InstanceWeights, RobustFilter, build_filter
-from distune.distillation.pooling import PooledFeatures, unit
-from distune.distillation.prototypes import Prototypes
+from distune.distillation.maps.pooling import PooledFeatures, unit
+from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations, own_class, represent
 from distune.errors import ConfigError
 

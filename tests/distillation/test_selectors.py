@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.basis import unexplained
-from distune.distillation.orthogonal import pursue_orthogonally
-from distune.distillation.pooling import unit
-from distune.distillation.pursuit import pursue
-from distune.distillation.selectors import SELECTORS, Selection
+from distune.distillation.maps.pooling import unit
+from distune.distillation.prototypes.orthogonal_pursuit import pursue_orthogonally
+from distune.distillation.prototypes.pursuit import pursue
+from distune.distillation.prototypes.ridge import unexplained
+from distune.distillation.prototypes.selectors import SELECTORS, Selection
 
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:

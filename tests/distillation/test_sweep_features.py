@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
-from distune.distillation.pooling import pool_instances
-from distune.distillation.prototypes import InstanceFeatures
-from distune.distillation.sweep import InstancePooling, sweep_features
+from distune.distillation.maps.pooling import pool_instances
+from distune.distillation.prototypes.feature_pass import InstancePooling, sweep_features
+from distune.distillation.prototypes.prototypes import InstanceFeatures
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 Batch = tuple[View, View, Instances]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
+from distune.distillation.filter_auc import TagWatch, area_under_roc
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.tag_watch import TagWatch, area_under_roc
 from support.objectives import SWEEP, build, source
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]

@@ -13,9 +13,9 @@ from torch import Tensor
 from distune.config.distillation import PRESETS, DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.masks import weight_mask
-from distune.distillation.pooling import pool_both
-from distune.distillation.prototypes import InstanceFeatures, make_prototypes
+from distune.distillation.maps.box_masks import weight_mask
+from distune.distillation.maps.pooling import pool_both
+from distune.distillation.prototypes.prototypes import InstanceFeatures, make_prototypes
 from distune.distillation.representation import Representations
 from distune.distillation.term import DistillationTerm, Step, TermContext
 from distune.distillation.terms import TERMS, term_weights

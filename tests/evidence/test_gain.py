@@ -16,9 +16,9 @@ from distune.evidence.gain import (
     measure_gain,
     seeds_to_show,
 )
+from distune.evidence.gain_text import advise, describe_gain
 from distune.evidence.matches import MatchTable
 from distune.evidence.resampling import draw_counts, resample_runs
-from distune.evidence.words import advise, describe_gain
 from support.matches import make_table
 
 NUM_IMAGES = 40

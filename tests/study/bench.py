@@ -12,13 +12,13 @@ import optuna
 
 from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialSpec, TrialState
+from distune.study.callback import Decision
 from distune.study.engine import StudyEngine
-from distune.study.ledger import KnownTrial, Ledger
-from distune.study.listener import Decision
-from distune.study.local_runner import run_locally
-from distune.study.storage import open_studies
-from distune.study.trials import SpecMaker
-from distune.training.folder import TrialFolder
+from distune.study.runners.local import run_locally
+from distune.study.search.trial_store import KnownTrial, Ledger
+from distune.study.storage.optuna_storage import open_studies
+from distune.study.trial_spec import SpecMaker
+from distune.training.trial_folder import TrialFolder
 
 STUDY = "small"
 METRIC = "search/AP"

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from distune.config.home import Home
+from distune.confirmation.arms import make_arms, make_spec
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
+from distune.evidence.confirmation_result import Confirmation
 from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
-from distune.study.confirmation.arms import make_arms, make_spec
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.record import Confirmation
-from distune.study.confirmation.session import run_confirmation
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
+from distune.study.create import create_study
+from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
 from study.bench import MakeLoaded, Witness

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from distune.confirmation.arm_folder import ArmFolder
 from distune.records import Outcome
-from distune.study.confirmation.folder import ArmFolder
 from study.bench import MakeLoaded
 from study.confirming import arm_spec
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.study.asha import Asha, num_kept, rungs
+from distune.study.schedulers.asha import Asha, num_kept, rungs
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from distune.config.paths import merge
 from distune.config.yaml import read_yaml, write_yaml
 from distune.errors import ConfigError, ResourceError, StudyError
 from distune.records import ParameterValue
-from distune.study.changes import compare, describe_changes
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
-from distune.study.revision import revise
+from distune.study.create import create_study
+from distune.study.files.settings_diff import compare, describe_changes
+from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
+from distune.study.settings_update import revise
 from distune.study.status import read_study
 from study.bench import SPACE, MakeLoaded, Witness
 
@@ -163,7 +163,7 @@ def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> No
 
 
 def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.samplers._PACKAGES", {"nsga2": "no_such_package"})
+    monkeypatch.setattr("distune.study.search.samplers._PACKAGES", {"nsga2": "no_such_package"})
     edit(study.experiment_file, {"search": {"sampler": {"kind": "nsga2"}}})
     record = study.record_file.read_bytes()
     with pytest.raises(ResourceError, match="needs the package no_such_package"):

@@ -15,10 +15,10 @@ from ray.cluster_utils import Cluster
 
 from distune.config.home import Home
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
-from distune.study.creation import create_study
-from distune.study.listener import Decision
+from distune.study.callback import Decision
+from distune.study.create import create_study
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from study.bench import MakeLoaded, Witness
 

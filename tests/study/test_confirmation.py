@@ -11,15 +11,16 @@ import pytest
 
 from distune.config.home import Home
 from distune.config.load import trial_experiment
+from distune.confirmation.arm_folder import ArmFolder
+from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
+from distune.evidence.confirmation_result import Candidate, Look
 from distune.evidence.gain import Gain, Verdict
 from distune.records import Outcome
-from distune.study.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
-from distune.study.confirmation.folder import ArmFolder
-from distune.study.confirmation.record import Candidate, ConfirmationFolder, Look
+from distune.study.files.confirmation_folder import ConfirmationFolder
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import best, read_study
 from study.bench import MakeLoaded, Witness
 from study.confirming import EPOCHS, METRIC, confirm, journal, record, searched

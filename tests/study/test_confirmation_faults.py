@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from distune.config.home import Home
+from distune.confirmation import joint_training as joint
+from distune.confirmation.arm_folder import ArmFolder
+from distune.confirmation.arms import candidates
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.seed_job import SeedJob
+from distune.confirmation.simulated_arms import SimulatedRun
 from distune.errors import TrialError
 from distune.records import Outcome, TrialSpec
-from distune.study.confirmation import joint
-from distune.study.confirmation.arms import candidates
-from distune.study.confirmation.folder import ArmFolder
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.simulated import SimulatedRun
-from distune.study.confirmation.work import SeedJob
-from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
-from distune.study.storage import StudyStoppedError
+from distune.study.storage.optuna_storage import StudyStoppedError
 from study.bench import MakeLoaded, Witness
 from study.confirming import EPOCHS, METRIC, confirm, journal, searched
 from study.test_session import SignalAfter

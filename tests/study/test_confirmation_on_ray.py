@@ -9,16 +9,16 @@ import pytest
 import ray
 
 from distune.config.home import Home
+from distune.confirmation.arm_folder import ArmFolder
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
+from distune.confirmation.seed_job import SeedJob
+from distune.confirmation.seed_runners import settle
 from distune.errors import TrialError
 from distune.records import Outcome
-from distune.study.confirmation.folder import ArmFolder
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.runners import settle
-from distune.study.confirmation.session import run_confirmation
-from distune.study.confirmation.work import SeedJob
-from distune.study.creation import create_study
+from distune.study.create import create_study
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from study.bench import MakeLoaded, Witness
 from study.confirming import arm_spec

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from distune.records import TrialState
-from distune.study.deadline import EpochTimeoutError, describe_timeout, has_timed_out, interrupts_block
-from distune.study.simulation import ENVIRONMENT_VARIABLE
-from distune.study.watchdog import Watchdog, watching
+from distune.study.runners.epoch_timeout import EpochTimeoutError, describe_timeout, has_timed_out, interrupts_block
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.runners.watchdog import Watchdog, watching
 from study.bench import MakeBench
 
 HANGS = """

@@ -9,9 +9,9 @@ import optuna
 import pytest
 
 from distune.records import EpochReport, Outcome, TrialState
-from distune.study.failures import MAX_SAME_FAILURES
-from distune.study.listener import Decision
-from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.callback import Decision
+from distune.study.failures.reasons import MAX_SAME_FAILURES
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from study.bench import METRIC, MakeBench, take, tell
 
 

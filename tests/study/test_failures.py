@@ -7,7 +7,13 @@ import errno
 import pytest
 
 from distune.errors import DataError, TrialError
-from distune.study.failures import MAX_SAME_FAILURES, FailureStreak, describe_failure, spoils_process, streak_after
+from distune.study.failures.reasons import (
+    MAX_SAME_FAILURES,
+    FailureStreak,
+    describe_failure,
+    spoils_process,
+    streak_after,
+)
 
 
 class OutOfMemoryError(RuntimeError):

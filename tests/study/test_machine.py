@@ -21,8 +21,8 @@ from distune.study.resources import (
     num_concurrent,
     trial_resources,
 )
-from distune.study.signals import stop_on_signals
-from distune.study.watchdog import Watchdog
+from distune.study.runners.signals import stop_on_signals
+from distune.study.runners.watchdog import Watchdog
 
 
 @pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2.0), ("max 100000\n", None), ("nonsense", None)])

@@ -13,11 +13,11 @@ import pytest
 from distune.config.home import Home
 from distune.errors import ConfigError
 from distune.records import EpochReport, Outcome, TrialRecord, TrialState
-from distune.study.creation import create_study
-from distune.study.pareto import dominates, pareto_front
+from distune.study.create import create_study
+from distune.study.search.pareto import dominates, pareto_front
 from distune.study.session import run_session
 from distune.study.status import read_study
-from distune.study.summary import draw_front_of
+from distune.study.study_figures import draw_front_of
 from study.bench import METRIC, MakeBench, MakeLoaded, Witness, take
 
 COSTS = ("student/latency_ms", "student/parameters")

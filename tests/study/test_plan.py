@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distune.study.asha import Asha
-from distune.study.plan import expected_reaching, expected_search_epochs, plan_study
+from distune.study.planning.study_plan import expected_reaching, expected_search_epochs, plan_study
+from distune.study.schedulers.asha import Asha
 from study.bench import MakeLoaded
 
 

@@ -22,13 +22,13 @@ from distune.config.home import Home
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
-from distune.study import ray_runner
-from distune.study.creation import create_study
-from distune.study.ray_runner import run_on_ray
-from distune.study.ray_search import describe_death
-from distune.study.ray_trainable import limit_threads
+from distune.study.create import create_study
+from distune.study.runners import ray_tune as ray_runner
+from distune.study.runners.ray_adapters import describe_death
+from distune.study.runners.ray_trainable import limit_threads
+from distune.study.runners.ray_tune import run_on_ray
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from study.bench import Computed, MakeBench, MakeLoaded, Witness, read_journal
 

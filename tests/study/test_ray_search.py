@@ -10,10 +10,10 @@ import pytest
 from ray.tune.experiment import Trial
 
 from distune.records import TrialSpec
-from distune.study.deadline import describe_timeout
 from distune.study.engine import StudyEngine
-from distune.study.ray_search import EngineBridge, EngineScheduler, EngineSearcher, describe_death
-from distune.study.ray_trainable import ALONE, RESOURCES, SPEC
+from distune.study.runners.epoch_timeout import describe_timeout
+from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, describe_death
+from distune.study.runners.ray_trainable import ALONE, RESOURCES, SPEC
 from study.bench import Bench, MakeBench
 
 TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"

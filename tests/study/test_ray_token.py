@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distune.config.home import Home
-from distune.study.creation import create_study
+from distune.study.create import create_study
 from study.bench import MakeLoaded
 
 pytestmark = pytest.mark.ray

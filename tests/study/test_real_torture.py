@@ -16,7 +16,7 @@ import yaml
 
 from distune.config.home import Home
 from distune.records import Outcome
-from distune.study.folder import StudyFolder
+from distune.study.files.study_folder import StudyFolder
 from distune.study.status import read_study
 from study.torture import PRELOADED, assert_equal_studies, assert_in_mlflow_once, assert_on_record_once, num_lines
 from support.experiments import small_values

@@ -12,8 +12,8 @@ import pytest
 from distune.config.home import Home
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
 from distune.records import TrialState
-from distune.study.creation import create_study
-from distune.study.repeats import Tried, count_configurations, signature
+from distune.study.create import create_study
+from distune.study.search.tried_configurations import Tried, count_configurations, signature
 from distune.study.session import run_session
 from distune.study.status import read_study
 from study.bench import SPACE, Bench, MakeBench, MakeLoaded, Witness, take, tell

@@ -13,9 +13,9 @@ from distune.config.conditions import acts
 from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
-from distune.study.defaults import default_values
-from distune.study.proposals import propose
-from distune.study.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
+from distune.study.search.initial_configurations import default_values
+from distune.study.search.sampler_proposals import propose
+from distune.study.search.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
 from study.bench import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from distune.config.search import AshaSettings, MedianSettings, NoSchedulerSettings, SchedulerSettings
-from distune.study.asha import Asha
-from distune.study.median import MedianStopping, median
-from distune.study.schedulers import build_scheduler
+from distune.study.schedulers.asha import Asha
+from distune.study.schedulers.build import build_scheduler
+from distune.study.schedulers.median import MedianStopping, median
 from study.bench import MakeBench
 
 ALL: list[SchedulerSettings] = [

@@ -14,15 +14,15 @@ import yaml
 
 from distune.cli.main import SecretFreeFormatter
 from distune.config.home import Home
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
 from distune.errors import UsageError
 from distune.records import ParameterValue
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.session import run_confirmation
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
-from distune.study.revision import revise
+from distune.study.create import create_study
+from distune.study.files.study_folder import StudyFolder
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
+from distune.study.settings_update import revise
 from distune.study.status import find_study, read_study
 from study.bench import MakeLoaded, Witness
 from support.command_line import run

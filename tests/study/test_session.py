@@ -14,12 +14,12 @@ import pytest
 from distune.config.home import Home
 from distune.errors import ResourceError, StudyError, UsageError
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
-from distune.study.creation import create_study
-from distune.study.failures import StudyFailedError
-from distune.study.folder import StudyFolder
-from distune.study.listener import Decision
+from distune.study.callback import Decision
+from distune.study.create import create_study
+from distune.study.failures.reasons import StudyFailedError
+from distune.study.files.study_folder import StudyFolder
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import best, find_study, read_study, study_names
 from study.bench import MakeLoaded, Witness
 
@@ -144,7 +144,7 @@ def test_a_study_whose_trials_all_fail_has_failed(
 
 
 def test_one_session_at_a_time(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.folder._LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("distune.study.files.study_folder._LOCK_TIMEOUT_S", 0.05)
     folder = create(home, make_loaded)
     with folder.lock():
         assert read_study(home, "one").state == "running"
@@ -184,7 +184,7 @@ def test_nothing_is_written_when_something_is_wrong(
             replace=False,
         )
     assert not home.root.exists()
-    monkeypatch.setattr("distune.study.creation.open_studies", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("distune.study.create.open_studies", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         create(home, make_loaded)
     assert list(home.studies.iterdir()) == []

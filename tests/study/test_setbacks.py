@@ -8,9 +8,9 @@ import pytest
 from filelock import FileLock
 
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
-from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
-from distune.study.simulation import ENVIRONMENT_VARIABLE
-from distune.study.storage import stopped
+from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.storage.optuna_storage import stopped
 from study.bench import METRIC, Bench, MakeBench, take, tell
 
 MEMORY = "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -160,7 +160,7 @@ def test_a_worker_that_dies_after_the_last_epoch_has_done_its_work(make_bench: M
 def test_a_folder_that_another_process_works_on_is_nobody_s_fault(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distune.study.work._TAKEOVER_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("distune.study.runners.trial_attempt._TAKEOVER_TIMEOUT_S", 0.0)
     bench = make_bench(search={"num_trials": 2})
     folder = bench.folder("0").path
     engine = bench.engine()

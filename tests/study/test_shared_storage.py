@@ -13,12 +13,12 @@ import pytest
 from distune.config.home import Home
 from distune.errors import StudyError, UsageError
 from distune.records import Outcome, TrialRecord
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
+from distune.study.create import create_study
+from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
-from distune.study.shared_storage import check_storage, open_storage, optuna_name, shown_storage
 from distune.study.status import read_study
-from distune.study.trials import SpecMaker
+from distune.study.storage.storage_url import check_storage, open_storage, optuna_name, shown_storage
+from distune.study.trial_spec import SpecMaker
 from distune.tracking.build import build_tracker
 from distune.tracking.mlflow_sink import find_study_runs, open_client
 from study.bench import MakeLoaded, Witness

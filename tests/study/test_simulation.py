@@ -11,9 +11,9 @@ import pytest
 
 from distune.errors import TrialError
 from distune.records import TrialSpec
-from distune.study.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
-from distune.study.trials import SpecMaker
-from distune.study.work import Attempt
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
+from distune.study.runners.trial_attempt import Attempt
+from distune.study.trial_spec import SpecMaker
 from study.bench import MakeLoaded
 
 
@@ -87,7 +87,7 @@ def test_an_attempt_says_what_is_on_record_before_it_trains_on(spec: TrialSpec) 
 
 
 def test_two_workers_cannot_have_the_same_trial(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.work._TAKEOVER_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("distune.study.runners.trial_attempt._TAKEOVER_TIMEOUT_S", 0.0)
     first, second = Attempt(spec, simulate=True), Attempt(spec, simulate=True)
     first.step()
     assert "another process" in (second.step().failure or "")

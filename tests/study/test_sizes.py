@@ -9,11 +9,11 @@ import torch
 
 from distune.config.load import LoadedExperiment, from_dict
 from distune.data.build import build_splits
-from distune.study.plan import plan_study
-from distune.study.sizes import DiskPlan, TrialSizes, disk_plan, trial_sizes
-from distune.training.assembly import Bench
-from distune.training.folder import TrialFolder
-from distune.training.run import SoloRun
+from distune.study.planning.disk_and_memory import DiskPlan, TrialSizes, disk_plan, trial_sizes
+from distune.study.planning.study_plan import plan_study
+from distune.training.builder import Bench
+from distune.training.student_run import SoloRun
+from distune.training.trial_folder import TrialFolder
 from study.bench import MakeLoaded
 from support.experiments import small_values
 

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 from distune.config.home import Home
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
 from distune.errors import StudyError
+from distune.evidence.confirmation_result import Confirmation
 from distune.records import Outcome, TrialState
-from distune.study import storage
-from distune.study.confirmation.plan import plan_confirmation
-from distune.study.confirmation.record import Confirmation
-from distune.study.confirmation.session import run_confirmation
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
+from distune.study.create import create_study
+from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
-from distune.study.storage import StudyStoppedError, stopped
+from distune.study.storage import optuna_storage as storage
+from distune.study.storage.optuna_storage import StudyStoppedError, stopped
 from distune.tracking.events import EpochLogged, Event, TrialEnded, TrialStarted
 from distune.tracking.spool_tracker import SpoolTracker
 from study.bench import METRIC, MakeLoaded, Witness

@@ -11,12 +11,12 @@ import pytest
 
 from distune.config.home import Home
 from distune.records import EpochReport, Outcome, ParameterValue, TrialSpec
-from distune.study import simulation
-from distune.study.creation import create_study
-from distune.study.listener import Decision
+from distune.study.callback import Decision
+from distune.study.create import create_study
+from distune.study.failures.identical_trials import TwinWatch, fingerprint, watch_again
+from distune.study.runners import simulation
 from distune.study.session import run_session
 from distune.study.status import read_study
-from distune.study.twins import TwinWatch, fingerprint, watch_again
 from study.bench import METRIC, Bench, MakeBench, MakeLoaded, Witness, take, tell
 
 Params = dict[str, ParameterValue]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialState
+from distune.study.search.warm_start import warm_start, with_first
 from distune.study.status import StudyStatus
-from distune.study.warm_start import warm_start, with_first
 from study.bench import METRIC, SPACE, MakeBench, MakeLoaded, take
 
 WEIGHT, TEMPERATURE = "distillation.global_knowledge.weight", "distillation.soft_labels.temperature"

@@ -8,13 +8,13 @@ from typing import Any
 
 from distune.config.home import Home
 from distune.records import Outcome, TrialState
-from distune.study.folder import StudyFolder
+from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus, read_study
 from distune.tracking.mlflow_sink import find_study_runs, open_client
 
 PRELOADED = [
     "distune.cli.main",
-    "distune.study.summary",
+    "distune.study.study_figures",
     "mlflow.tracking.client",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.db.utils",

@@ -8,8 +8,8 @@ import torch
 
 from distune.config.load import LoadedExperiment, from_dict
 from distune.data.build import build_splits
-from distune.training.probe import Probe
-from distune.training.probe_findings import Finding
+from distune.training.probe.findings import Finding
+from distune.training.probe.probe import Probe
 from support.experiments import small_values
 
 Parameters = dict[str, dict[str, Any]]

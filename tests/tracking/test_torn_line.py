@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distune.tracking.torn_line import cut_torn_line
+from distune.tracking.partial_line import cut_torn_line
 
 
 def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from distune.config.experiment import Experiment, without_distillation
 from distune.data.build import build_splits
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.training.assembly import Bench
+from distune.training.builder import Bench
 from distune.training.cohort import Cohort, EpochResult
-from distune.training.folder import TrialFolder
-from distune.training.run import SoloRun
 from distune.training.student import Student
+from distune.training.student_run import SoloRun
+from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
 State = dict[str, Tensor]

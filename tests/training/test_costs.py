@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from distune.config.search import Cost
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.assembly import Bench
-from distune.training.costs import measure_costs
-from distune.training.folder import TrialFolder
-from distune.training.run import SoloRun
+from distune.training.builder import Bench
+from distune.training.evaluation.model_costs import measure_costs
+from distune.training.student_run import SoloRun
+from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")

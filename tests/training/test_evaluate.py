@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from distune.data.dataset import DetectionDataset
 from distune.errors import DataError
-from distune.training.evaluate import Prediction, evaluate, metric_names, predict, score
+from distune.training.evaluation.predict_and_score import Prediction, evaluate, metric_names, predict, score
 from support.datasets import MemoryDataset, annotate
 
 CPU = torch.device("cpu")

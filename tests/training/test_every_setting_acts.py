@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from distune.config.distillation import DistillationSettings
 from distune.config.paths import get_path, leaf_paths, merge
-from distune.training.probe_findings import Verdict
+from distune.training.probe.findings import Verdict
 from support.experiments import small_experiment
 from support.probes import probe_small
 

@@ -17,8 +17,8 @@ from distune.config.home import Home
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector, Instances, StudentTaps, TeacherTaps, View
 from distune.records import EpochReport
-from distune.training.assembly import Bench
-from distune.training.evaluate import predict
+from distune.training.builder import Bench
+from distune.training.evaluation.predict_and_score import predict
 from distune.training.teacher import prepare_teacher
 from support.experiments import small_values
 from support.families import CLASSES, SETTINGS, as_if_trained, batch, build, freeze_statistics

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.training import feature_cache
-from distune.training.feature_cache import FeatureCache
+from distune.training.feature_pass import feature_cache
+from distune.training.feature_pass.feature_cache import FeatureCache
 
 
 def some(seed: int = 0, rows: int = 3) -> Tensor:

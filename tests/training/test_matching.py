@@ -13,8 +13,8 @@ from distune.errors import StudyError
 from distune.evidence.average_precision import resampled_scores, score_of
 from distune.evidence.matches import METRICS, MatchTable, read_matches
 from distune.evidence.resampling import draw_counts
-from distune.training.evaluate import Prediction, score
-from distune.training.matching import match
+from distune.training.evaluation.matching import match
+from distune.training.evaluation.predict_and_score import Prediction, score
 from support.datasets import MemoryDataset, annotate
 
 CLASSES = ("cat", "dog", "bird")

@@ -15,9 +15,9 @@ from distune.config.shipped import shipped_folder, shipped_names
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
 from distune.errors import WeightsError
-from distune.training.assembly import Bench
-from distune.training.probe import Probe
-from distune.training.probe_findings import Verdict
+from distune.training.builder import Bench
+from distune.training.probe.findings import Verdict
+from distune.training.probe.probe import Probe
 from support.experiments import small_values
 from support.probes import load_small, probe_loaded, probe_small
 

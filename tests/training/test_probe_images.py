@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distune.config.data import ShapesData
-from distune.training.probe_images import choose_images, most_of_a_class
+from distune.training.probe.sample_images import choose_images, most_of_a_class
 from support.datasets import Box, MemoryDataset, annotate
 
 SETTINGS = ShapesData(kind="shapes", min_size_px=100, max_size_px=200)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distune.training.probe_numbers import Change, Comparison, Numbers, apart, compare, noise
+from distune.training.probe.numbers import Change, Comparison, Numbers, apart, compare, noise
 
 NAN = math.nan
 

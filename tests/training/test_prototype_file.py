@@ -13,12 +13,12 @@ import torch
 from distune.data.build import build_splits
 from distune.errors import WeightsError
 from distune.records import Outcome
-from distune.study.artifacts import clean_up, trial_artifacts
-from distune.training.assembly import Bench
-from distune.training.digest import tensors_hash
-from distune.training.folder import TrialFolder
+from distune.study.files.artifacts import clean_up, trial_artifacts
+from distune.training.builder import Bench
 from distune.training.prototype_file import Origin, StoredPrototypes, load_prototypes
-from distune.training.run import SoloRun
+from distune.training.student_run import SoloRun
+from distune.training.tensor_hash import tensors_hash
+from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
 

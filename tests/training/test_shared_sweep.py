@@ -15,14 +15,14 @@ from distune.config.experiment import Experiment
 from distune.data.build import build_splits
 from distune.data.stream import TrainingStream
 from distune.detectors.taps import Detector, Frame, Instances, View
-from distune.distillation.prototypes import InstanceFeatures
-from distune.distillation.sweep import SweepSource, sweep_features
-from distune.training import shared_sweep
-from distune.training.assembly import Bench
-from distune.training.feature_cache import FeatureCache
-from distune.training.shared_sweep import Sweeps
+from distune.distillation.prototypes.feature_pass import SweepSource, sweep_features
+from distune.distillation.prototypes.prototypes import InstanceFeatures
+from distune.training.builder import Bench
+from distune.training.feature_pass import teacher_features as shared_sweep
+from distune.training.feature_pass.feature_cache import FeatureCache
+from distune.training.feature_pass.image_order import SweepOrder
+from distune.training.feature_pass.teacher_features import Sweeps
 from distune.training.student import Student
-from distune.training.sweep_order import SweepOrder
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")

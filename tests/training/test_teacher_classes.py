@@ -18,9 +18,9 @@ from distune.detectors.classes import class_table
 from distune.detectors.zoo import build_detector
 from distune.errors import WeightsError
 from distune.records import TrialSpec
-from distune.training.assembly import Bench
-from distune.training.evaluate import evaluate
-from distune.training.evaluate_known import KnownClasses, evaluate_known
+from distune.training.builder import Bench
+from distune.training.evaluation.known_classes import KnownClasses, evaluate_known
+from distune.training.evaluation.predict_and_score import evaluate
 from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
 from distune.training.trial import TrainingWork
 from support.experiments import small_experiment

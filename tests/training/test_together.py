@@ -16,10 +16,10 @@ from distune.detectors.zoo import build_detector
 from distune.evidence.average_precision import score_of
 from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
-from distune.training.folder import TrialFolder
-from distune.training.scoring import measure
-from distune.training.together import JointRun
+from distune.training.evaluation.checkpoint_score import measure
+from distune.training.joint_run import JointRun
 from distune.training.trial import TrainingWork
+from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
 EPOCHS = 2

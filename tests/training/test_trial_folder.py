@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distune.records import EpochReport
-from distune.training.folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder, write_atomically
 
 
 def report(epoch: int, score: float = 1.0) -> EpochReport:

@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.gain_words import explain, headline
+from distune.cli.confirmation_text import explain, headline
 from distune.cli.launch import InterruptedSessionError
 from distune.cli.live import watching
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_json, print_whether_simulated, progress
 from distune.cli.preparation import open_data, open_tracker, ready_teacher
 from distune.config.home import Home
+from distune.confirmation.confirmation_plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
 from distune.errors import UsageError
+from distune.evidence.confirmation_result import Confirmation
 from distune.evidence.matches import METRICS
-from distune.study.changes import describe_changes
-from distune.study.confirmation.plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
-from distune.study.confirmation.record import Confirmation
-from distune.study.confirmation.session import run_confirmation
-from distune.study.folder import StudyFolder
-from distune.study.revision import revise
+from distune.study.files.settings_diff import describe_changes
+from distune.study.files.study_folder import StudyFolder
+from distune.study.settings_update import revise
 from distune.study.status import find_study, read_study
 
 

@@ -36,9 +36,9 @@ def evaluate(
 
     Example: `distune evaluate quickstart runs/studies/quickstart/trials/3/best.pt`
     """
-    from distune.training.evaluate_known import evaluate_known
+    from distune.training.evaluation.checkpoint_score import open_student
+    from distune.training.evaluation.known_classes import evaluate_known
     from distune.training.precision import autocast_dtype, pick_device
-    from distune.training.scoring import open_student
 
     loaded = load(experiment, set, check_space=False).experiment
     splits = open_data(loaded)

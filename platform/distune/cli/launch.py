@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distune.cli.gain_words import headline
+from distune.cli.confirmation_text import headline
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, print_whether_simulated, progress, trial_table
@@ -19,16 +19,16 @@ from distune.config.load import LoadedExperiment, load
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
-from distune.study.changes import describe_changes
-from distune.study.creation import create_study
-from distune.study.folder import StudyFolder
+from distune.study.create import create_study
+from distune.study.files.settings_diff import describe_changes
+from distune.study.files.study_folder import StudyFolder
 from distune.study.resources import check_resources
-from distune.study.revision import revise
-from distune.study.samplers import check_sampler
+from distune.study.search.samplers import check_sampler
+from distune.study.search.warm_start import warm_start as warm_start_from
+from distune.study.search.warm_start import with_first
 from distune.study.session import SessionResult, run_session
+from distune.study.settings_update import revise
 from distune.study.status import best, find_study, read_study
-from distune.study.warm_start import warm_start as warm_start_from
-from distune.study.warm_start import with_first
 from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | N
 def _work(
     folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
 ) -> None:
-    from distune.study.summary import draw_front_of, draw_summary  # loads matplotlib
+    from distune.study.study_figures import draw_front_of, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
     tracker = open_tracker(folder, experiment, home)

@@ -16,7 +16,7 @@ from distune.cli.output import progress, trial_table
 from distune.config.experiment import Experiment
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.reports.tables import trial_rows
-from distune.study.listener import Decision, StudyListener
+from distune.study.callback import Decision, StudyListener
 
 _SHOWN = 25
 

@@ -12,12 +12,12 @@ from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
-from distune.study.plan import StudyPlan, plan_study
+from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.status import StudyStatus
 
 if TYPE_CHECKING:
-    from distune.data.build import Splits
+    from distune.data.splits import Splits
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -57,7 +57,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     """What a study takes on disk and in memory; nothing is known without the classes of the data."""
     if splits is None:
         return []
-    from distune.study.sizes import disk_plan, trial_sizes
+    from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
 
     experiment = loaded.experiment
     sizes, at_a_time = trial_sizes(experiment, splits), _at_a_time(experiment)

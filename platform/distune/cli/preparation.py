@@ -11,12 +11,12 @@ from distune.cli.output import progress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.records import EpochReport
-from distune.study.folder import StudyFolder
+from distune.study.files.study_folder import StudyFolder
 from distune.tracking.build import build_tracker
 from distune.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from distune.data.build import Splits
+    from distune.data.splits import Splits
     from distune.training.teacher import Teacher
 
 _SHOWN = 5

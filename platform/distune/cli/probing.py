@@ -16,8 +16,8 @@ from distune.errors import ConfigError
 from distune.reports.tables import short_name, show_value
 
 if TYPE_CHECKING:
-    from distune.data.build import Splits
-    from distune.training.probe_findings import Finding
+    from distune.data.splits import Splits
+    from distune.training.probe.findings import Finding
 
 _TABLE_WIDTH = 110
 
@@ -26,7 +26,7 @@ def probe_space(loaded: LoadedExperiment, splits: Splits, *, num_images: int) ->
     """Probe every parameter that varies, and say what comes out as it comes. Raises ``UsageError``."""
     import torch
 
-    from distune.training.probe import Probe
+    from distune.training.probe.probe import Probe
     from distune.training.teacher import find_teacher
 
     started = time.monotonic()
@@ -77,7 +77,7 @@ def stop_if_wrong(loaded: LoadedExperiment, findings: Sequence[Finding]) -> None
 
 
 def _problem(finding: Finding) -> str:
-    from distune.training.probe_findings import Verdict
+    from distune.training.probe.findings import Verdict
 
     if finding.verdict is Verdict.FAILS:
         return f"cannot be trained with at {_values(finding)}: {finding.remark}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.gain_words import explain, headline, overtaken, unconfirmed
+from distune.cli.confirmation_text import explain, headline, overtaken, unconfirmed
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_alarms, print_front, print_json, print_whether_simulated, trial_table
 from distune.config.home import Home

@@ -16,7 +16,7 @@ from distune.config.home import Home
 from distune.config.load import load, trial_experiment
 from distune.errors import TrialError
 from distune.records import TrialSpec
-from distune.training.folder import TrialFolder
+from distune.training.trial_folder import TrialFolder
 
 
 def train(

@@ -16,8 +16,8 @@ from distune.config.conditions import describe_condition
 from distune.config.data import ShapesData
 from distune.config.home import Home
 from distune.config.load import load
-from distune.study.plan import plan_study
-from distune.study.samplers import check_sampler
+from distune.study.planning.study_plan import plan_study
+from distune.study.search.samplers import check_sampler
 
 
 def validate(

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distune.config.compatibility import fit_problems
 from distune.config.conditions import constants, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
-from distune.config.fit import fit_problems
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
 from distune.config.problems import FROM_COMMAND_LINE, describe
 from distune.config.shipped import find_file

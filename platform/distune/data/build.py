@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from distune.config.data import CocoData, CocoSplitSettings, ShapesData, VocData
 from distune.config.hashing import content_hash
-from distune.data import coco, voc
 from distune.data.check import is_too_many, listing, stop_if_damaged
-from distune.data.dataset import DetectionDataset, Subset
+from distune.data.dataset import DetectionDataset
 from distune.data.files import FileDataset, RawSplit
+from distune.data.formats import coco, voc
 from distune.data.shapes import GENERATOR_VERSION, ShapesDataset
+from distune.data.splits import Splits, fingerprint, hold_out
 from distune.errors import DataError
 
 AnyDataSettings = ShapesData | VocData | CocoData
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Splits:
-    """The data of an experiment.
-
-    Attributes:
-        train, search, test: no image is in two of them. ``test`` is None where the experiment names none.
-        classes: class names without background, the same for all splits.
-        fingerprint: 16 hexadecimal digits; equal data has equal ones, wherever its folder lies.
-        faults: what was found bad and skipped, a line for each.
-    """
-
-    train: DetectionDataset
-    search: DetectionDataset
-    test: DetectionDataset | None
-    classes: tuple[str, ...]
-    fingerprint: str
-    faults: tuple[str, ...]
 
 
 def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Splits:
@@ -85,41 +63,6 @@ def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Spli
         fingerprint=fingerprint(splits, classes),
         faults=tuple(faults),
     )
-
-
-def hold_out(dataset: DetectionDataset, *, share: float) -> tuple[Subset, Subset]:
-    """Split a training set in two by a hash of the images' names: the order of the images does not matter.
-
-    Returns:
-        The rest, named ``train``, and ``share`` of the images, named ``search``; both hold at least one image.
-
-    Raises:
-        DataError: there are fewer than two images.
-    """
-    num_images = len(dataset)
-    if num_images < 2:
-        raise DataError(
-            f"{dataset.name}: has {num_images} image{'s' * (num_images != 1)}, of which none can be held out for "
-            "scoring; name a search split or use more images"
-        )
-    digests = [hashlib.sha256(dataset.annotations(index).file.encode()).digest() for index in range(num_images)]
-    num_held = min(max(1, round(share * num_images)), num_images - 1)
-    held = set(sorted(range(num_images), key=lambda index: digests[index])[:num_held])
-    rest = [index for index in range(num_images) if index not in held]
-    return Subset(dataset, rest, name="train"), Subset(dataset, sorted(held), name="search")
-
-
-def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:
-    """A hash over the names, sizes and boxes of all images of all splits, and the classes; not over the pixels."""
-    digest = hashlib.sha256(content_hash({"classes": list(classes)}).encode())
-    for name, dataset in splits.items():
-        digest.update(f"{name} {len(dataset)}".encode())
-        for index in range(len(dataset)):
-            image = dataset.annotations(index)
-            digest.update(f"{image.file} {image.width} {image.height} {len(image)}".encode())
-            for values in (image.boxes_N4, image.labels_N, image.areas_N, image.crowd_N, image.difficult_N):
-                digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def check_classes(classes: Sequence[str], counts: Mapping[str, int], *, source: str) -> None:

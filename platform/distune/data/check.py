@@ -11,7 +11,7 @@ from distune.data.dataset import DetectionDataset, ImageError
 from distune.errors import DataError
 
 if TYPE_CHECKING:
-    from distune.data.build import Splits
+    from distune.data.splits import Splits
 
 TOLERATED_SHARE = 0.01
 """More than this share of bad images or boxes stops."""

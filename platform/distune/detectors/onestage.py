@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 from distune.detectors.exact_boxes import answer_in_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import observing
-from distune.detectors.places import matched_places
+from distune.detectors.prediction_sites import matched_places
 from distune.detectors.taps import Frame, Instances, Places, StudentTaps, TeacherTaps, View, frame_of
 
 Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distune.detectors.modes import observing
-from distune.detectors.places import labels_at
+from distune.detectors.prediction_sites import labels_at
 from distune.detectors.taps import Instances, Places
 
 

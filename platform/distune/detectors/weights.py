@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_weight
 
-from distune.detectors.old_names import with_present_names
+from distune.detectors.checkpoint_names import with_present_names
 from distune.errors import WeightsError
 
 StateDict = dict[str, Tensor]

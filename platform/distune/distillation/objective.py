@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, View
-from distune.distillation.balance import GradientBalance
+from distune.distillation.filter_auc import TagsOf, TagWatch
 from distune.distillation.filtering import InstanceWeights, build_filter
-from distune.distillation.keeper import PrototypeKeeper
-from distune.distillation.map_statistics import PairStatistics
+from distune.distillation.gradient_balance import GradientBalance
+from distune.distillation.maps.map_statistics import PairStatistics
+from distune.distillation.maps.pooling import PooledFeatures, pool_both
 from distune.distillation.meters import EpochMeans
-from distune.distillation.pooling import PooledFeatures, pool_both
-from distune.distillation.prototypes import Prototypes
+from distune.distillation.prototypes.feature_pass import SweepSource
+from distune.distillation.prototypes.prototype_manager import PrototypeKeeper
+from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations
-from distune.distillation.schedule import Schedule
-from distune.distillation.sweep import SweepSource
-from distune.distillation.tag_watch import TagsOf, TagWatch
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms import build_terms, term_weights
+from distune.distillation.weight_schedule import Schedule
 from distune.errors import ConfigError
 
 

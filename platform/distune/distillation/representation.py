@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distune.distillation.pooling import PooledFeatures, unit
-from distune.distillation.prototypes import Prototypes
+from distune.distillation.maps.pooling import PooledFeatures, unit
+from distune.distillation.prototypes.prototypes import Prototypes
 
 Representation = Literal["cosine", "coefficient"]
 

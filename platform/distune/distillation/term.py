@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
-from distune.distillation.alignment import align
 from distune.distillation.filtering import InstanceWeights
-from distune.distillation.map_statistics import PairStatistics
-from distune.distillation.masks import weight_of_cells
-from distune.distillation.pooling import PooledFeatures
+from distune.distillation.maps.alignment import align
+from distune.distillation.maps.box_masks import weight_of_cells
+from distune.distillation.maps.map_statistics import PairStatistics
+from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.representation import Representations
 
 

@@ -17,18 +17,20 @@ from pathlib import Path
 
 from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
-from distune.study.artifacts import TRIAL_FILE, clean_up, log_artifacts
-from distune.study.defaults import first_configurations
-from distune.study.failures import MAX_SAME_FAILURES, OBSTACLES, is_of_kind, streak_after
-from distune.study.ledger import KnownTrial, Ledger
-from distune.study.listener import Decision, StudyListener
-from distune.study.schedulers import build_scheduler
-from distune.study.setbacks import Setback, describe_setback, may_try_again, must_be_alone
-from distune.study.trials import SpecMaker, TrialProgress, cost_names, metric_name
-from distune.study.twins import Twins, TwinWatch, watch_again
+from distune.study.callback import Decision, StudyListener
+from distune.study.failures.identical_trials import Twins, TwinWatch, watch_again
+from distune.study.failures.reasons import MAX_SAME_FAILURES, OBSTACLES, is_of_kind, streak_after
+from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
+from distune.study.files.artifacts import TRIAL_FILE, clean_up, log_artifacts
+from distune.study.metric_names import cost_names, metric_name
+from distune.study.schedulers.build import build_scheduler
+from distune.study.search.initial_configurations import first_configurations
+from distune.study.search.trial_store import KnownTrial, Ledger
+from distune.study.trial_progress import TrialProgress
+from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
 from distune.tracking.values import MAX_TAG_LENGTH
-from distune.training.folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder, write_atomically
 
 Ending = tuple[Outcome, str | None]
 """How a trial ends, and why."""

@@ -16,24 +16,24 @@ from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
-from distune.study.artifacts import log_settings
-from distune.study.changes import describe_changes
+from distune.study.callback import StudyListener
 from distune.study.engine import StudyEngine
-from distune.study.environment import environment
-from distune.study.failures import StudyFailedError
-from distune.study.folder import SessionNote, StudyFolder, StudyIdentity
-from distune.study.ledger import Ledger
-from distune.study.listener import StudyListener
-from distune.study.local_runner import run_locally
+from distune.study.failures.reasons import StudyFailedError
+from distune.study.files.artifacts import log_settings
+from distune.study.files.settings_diff import describe_changes
+from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
-from distune.study.revision import revise
-from distune.study.samplers import check_sampler
-from distune.study.shared_storage import open_storage, optuna_name
-from distune.study.signals import StopRequest, stop_on_signals
+from distune.study.runners.env_vars import environment
+from distune.study.runners.local import run_locally
+from distune.study.runners.signals import StopRequest, stop_on_signals
+from distune.study.search.samplers import check_sampler
+from distune.study.search.trial_store import Ledger
+from distune.study.settings_update import revise
 from distune.study.status import best, status_of
-from distune.study.storage import STORAGE_ERRORS, open_studies, stopped
-from distune.study.trials import SpecMaker
-from distune.tracking.torn_line import cut_torn_line
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped
+from distune.study.storage.storage_url import open_storage, optuna_name
+from distune.study.trial_spec import SpecMaker
+from distune.tracking.partial_line import cut_torn_line
 from distune.tracking.tracker import Tracker
 
 _LOG = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ def _run(
                 run_locally(engine, simulate=identity.simulate, should_stop=stop, listener=listener)
             else:
                 with environment(_RAY_IMPORT_ENVIRONMENT):
-                    from distune.study.ray_runner import run_on_ray  # here, since Ray takes a second to load
+                    from distune.study.runners.ray_tune import run_on_ray  # here, since Ray takes a second to load
 
                 run_on_ray(
                     engine, experiment.resources, simulate=identity.simulate, should_stop=stop, listener=listener

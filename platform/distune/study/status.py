@@ -9,15 +9,17 @@ from typing import Any
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
+from distune.evidence.confirmation_result import Confirmation
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
-from distune.study.confirmation.record import Confirmation
-from distune.study.folder import StudyFolder, StudyState, study_title
-from distune.study.ledger import KnownTrial, known_trials
-from distune.study.pareto import pareto_front
-from distune.study.shared_storage import exists, open_storage, optuna_name, place
-from distune.study.storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.trials import best_epoch, cost_names, metric_name, rung_reached, trial_seed
-from distune.study.twins import Twins, watch_again
+from distune.study.failures.identical_trials import Twins, watch_again
+from distune.study.files.study_folder import StudyFolder, StudyState, study_title
+from distune.study.metric_names import cost_names, metric_name
+from distune.study.search.pareto import pareto_front
+from distune.study.search.trial_store import KnownTrial, known_trials
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
+from distune.study.storage.storage_url import exists, open_storage, optuna_name, place
+from distune.study.trial_progress import best_epoch, rung_reached
+from distune.study.trial_spec import trial_seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

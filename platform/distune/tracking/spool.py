@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from distune.tracking.events import Event, encode
-from distune.tracking.torn_line import cut_torn_line
+from distune.tracking.partial_line import cut_torn_line
 
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000

@@ -12,10 +12,10 @@ import torch
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.sweep import SweepSource
-from distune.training.evaluate import Prediction, predict, score
+from distune.distillation.prototypes.feature_pass import SweepSource
+from distune.training.evaluation.predict_and_score import Prediction, predict, score
+from distune.training.feature_pass.teacher_features import Sweeps
 from distune.training.precision import autocast
-from distune.training.shared_sweep import Sweeps
 from distune.training.student import Student, is_finite
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from distune.config.hashing import content_hash
 from distune.detectors.weights import read_tensors
-from distune.distillation.keeper import PrototypeKeeper
-from distune.distillation.prototypes import Prototypes
+from distune.distillation.prototypes.prototype_manager import PrototypeKeeper
+from distune.distillation.prototypes.prototypes import Prototypes
 from distune.errors import WeightsError
 from distune.training import checkpoint
-from distune.training.folder import TrialFolder
+from distune.training.trial_folder import TrialFolder
 
 _FORMAT = 1
 

@@ -13,11 +13,11 @@ from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.sweep import SweepSource
+from distune.distillation.prototypes.feature_pass import SweepSource
 from distune.errors import TrialError
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
-from distune.training.randomness import OwnRandomness
+from distune.training.rng_state import OwnRandomness
 
 
 class Student:

@@ -16,17 +16,17 @@ from filelock import FileLock
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
-from distune.data.build import Splits
+from distune.data.splits import Splits
 from distune.detectors.classes import class_table
 from distune.detectors.weights import is_torchvision_name
 from distune.errors import TrialError, WeightsError
 from distune.records import EpochReport
 from distune.training import checkpoint
-from distune.training.assembly import Bench
-from distune.training.evaluate_known import evaluate_known
-from distune.training.folder import TrialFolder, write_atomically
+from distune.training.builder import Bench
+from distune.training.evaluation.known_classes import evaluate_known
 from distune.training.precision import autocast_dtype
-from distune.training.run import SoloRun
+from distune.training.student_run import SoloRun
+from distune.training.trial_folder import TrialFolder, write_atomically
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from distune.config.load import parse_experiment
 from distune.data.build import build_splits
 from distune.records import EpochReport, TrialSpec
-from distune.training.assembly import Bench
-from distune.training.folder import TrialFolder
+from distune.training.builder import Bench
 from distune.training.precision import pick_device
-from distune.training.run import SoloRun
+from distune.training.student_run import SoloRun
+from distune.training.trial_folder import TrialFolder
 
 _FEATURES = "features"
 """Beside the teacher's weights: what trials share of the teacher's features."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
-from distune.distillation.cells import centred_cells
-from distune.distillation.context_relation import ContextRelation
-from distune.distillation.masks import weight_mask
+from distune.distillation.maps.box_cells import centred_cells
+from distune.distillation.maps.box_masks import weight_mask
+from distune.distillation.maps.global_context import ContextRelation
 from distune.distillation.term import Step, TermContext
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
 from distune.distillation.adapters import build_linear_adapters
-from distune.distillation.masks import level_of_boxes, weight_mask
-from distune.distillation.pooling import unit
+from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
+from distune.distillation.maps.pooling import unit
 from distune.distillation.representation import Representation, Representations, own_class, represent
 from distune.distillation.term import Step, TermContext
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.masks import level_of_boxes, weight_mask
+from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
 from distune.distillation.term import Step, TermContext
 
 

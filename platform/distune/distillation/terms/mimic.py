@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.pooling import Pooling, pool_instances
+from distune.distillation.maps.pooling import Pooling, pool_instances
 from distune.distillation.term import Step, TermContext
 
 Regions = Literal["whole", "boxes"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.pooling import unit
+from distune.distillation.maps.pooling import unit
 from distune.distillation.term import Step, TermContext
 
 

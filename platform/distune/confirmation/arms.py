@@ -1,0 +1,134 @@
+"""Which runs a confirmation is made of: arms, seeds and their specifications. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.config.hashing import content_hash
+from distune.config.load import trial_experiment
+from distune.errors import StudyError
+from distune.records import Outcome, ParameterValue, TrialRecord, TrialSpec
+from distune.study.trial_spec import without_addresses
+
+_FIRST_FRESH_SEED = 1000
+"""Above the study's own seed. Its controls take the seeds that follow the study's own, one each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the things compared: a trial's values, or a control.
+
+    Attributes:
+        name: ``17`` for trial 17, ``control``, or ``control-`` and a hash of its values where it has any, so that
+            it is the same one whichever trial it is for.
+        number: of the trial; -1 for a control.
+        params: the varied paths and their values; a control has those that are not about distillation.
+    """
+
+    name: str
+    number: int
+    params: dict[str, ParameterValue]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it trains without distillation."""
+        return self.number < 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arms:
+    """The arms of a confirmation.
+
+    Attributes:
+        trials: the candidates, best in the search first.
+        controls: each needed once.
+        control_of: number of a trial to the name of its control.
+    """
+
+    trials: tuple[Arm, ...]
+    controls: tuple[Arm, ...]
+    control_of: dict[int, str]
+
+    @property
+    def all(self) -> tuple[Arm, ...]:
+        """Controls first."""
+        return self.controls + self.trials
+
+
+def candidates(trials: Sequence[TrialRecord], metric: str, *, top: int) -> list[TrialRecord]:
+    """The best trials of the search that were trained for their whole budget, best first.
+
+    Raises:
+        StudyError: there is none.
+    """
+    finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control]
+    if not finished:
+        raise StudyError("no trial has finished yet, so there is nothing to confirm")
+    return sorted(finished, key=lambda trial: (-trial.metrics[metric], trial.number))[:top]
+
+
+def make_arms(chosen: Sequence[TrialRecord]) -> Arms:
+    """The arms for these trials.
+
+    A control has its trial's values for everything but distillation: what the student is and how it is trained. Trials
+    that differ in distillation alone share one.
+    """
+    controls: list[Arm] = []
+    control_of: dict[int, str] = {}
+    for trial in chosen:
+        params = {path: value for path, value in trial.params.items() if not path.startswith("distillation.")}
+        same = next((control for control in controls if control.params == params), None)
+        if same is None:
+            name = f"control-{content_hash(params, length=8)}" if params else "control"
+            same = Arm(name=name, number=-1, params=params)
+            controls.append(same)
+        control_of[trial.number] = same.name
+    trials = tuple(Arm(name=str(trial.number), number=trial.number, params=dict(trial.params)) for trial in chosen)
+    return Arms(trials=trials, controls=tuple(controls), control_of=control_of)
+
+
+def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
+    """Seeds that no trial and no control of the study was trained with. More seeds begin with fewer."""
+    first = experiment.training.seed + max(_FIRST_FRESH_SEED, experiment.search.controls)
+    return [first + index for index in range(num_seeds)]
+
+
+def make_spec(
+    arm: Arm,
+    *,
+    seed: int,
+    study: str,
+    experiment: Experiment,
+    folder: Path,
+    teacher_weights: str | None,
+    data_fingerprint: str | None = None,
+) -> TrialSpec:
+    """The specification of an arm under a seed.
+
+    Args:
+        arm: a trial's values, or a control.
+        seed: of weights, order of images, augmentation and sampling.
+        study: its name.
+        experiment: of the study.
+        folder: of the confirmation.
+        teacher_weights: file of the teacher's weights; None when the study is simulated.
+        data_fingerprint: of the splits; None when the study is simulated.
+    """
+    values = trial_experiment(experiment, arm.params, is_control=arm.is_control)
+    return TrialSpec(
+        study=study,
+        number=arm.number,
+        control=arm.is_control,
+        seed=seed,
+        num_epochs=experiment.training.epochs,
+        params=dict(arm.params),
+        experiment=without_addresses(values),
+        folder=str(folder / f"seed-{seed}" / arm.name),
+        teacher_weights=None if arm.is_control else teacher_weights,
+        label=f"confirm-{arm.name}-seed-{seed}",
+        tags={"kind": "confirmation", "confirms": arm.name},
+        data_fingerprint=data_fingerprint,
+    )

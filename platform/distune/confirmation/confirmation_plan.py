@@ -1,0 +1,83 @@
+"""What a confirmation is going to train, before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.confirmation.arm_folder import ArmFolder
+from distune.confirmation.arms import Arms, candidates, fresh_seeds, make_arms, make_spec
+from distune.confirmation.ranking import Runs
+from distune.records import Outcome, TrialSpec
+from distune.study.files.study_folder import StudyFolder
+from distune.study.status import StudyStatus
+
+DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmationPlan:
+    """What a confirmation trains.
+
+    Attributes:
+        arms: the trials and their controls.
+        seeds: fresh ones.
+        runs: name of an arm to its runs, one per seed.
+        num_epochs: of all runs that are not done, at most.
+    """
+
+    arms: Arms
+    seeds: tuple[int, ...]
+    runs: Runs
+    num_epochs: int
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """All runs."""
+        return [spec for runs in self.runs.values() for spec in runs]
+
+
+def plan_confirmation(
+    folder: StudyFolder,
+    status: StudyStatus,
+    experiment: Experiment,
+    *,
+    top: int,
+    num_seeds: int,
+    teacher_weights: Path | None,
+    data_fingerprint: str | None = None,
+) -> ConfirmationPlan:
+    """What there is to train. Writes nothing.
+
+    Raises:
+        StudyError: no trial of the search has finished.
+    """
+    arms = make_arms(candidates(status.trials, status.metric, top=top))
+    seeds = tuple(fresh_seeds(experiment, num_seeds))
+    weights = None if teacher_weights is None else str(teacher_weights)
+    runs = {
+        arm.name: [
+            make_spec(
+                arm,
+                seed=seed,
+                study=folder.name,
+                experiment=experiment,
+                folder=folder.confirmation.path,
+                teacher_weights=weights,
+                data_fingerprint=data_fingerprint,
+            )
+            for seed in seeds
+        ]
+        for arm in arms.all
+    }
+    left = sum(_epochs_left(spec) for specs in runs.values() for spec in specs)
+    return ConfirmationPlan(arms=arms, seeds=seeds, runs=runs, num_epochs=left)
+
+
+def _epochs_left(spec: TrialSpec) -> int:
+    folder = ArmFolder(Path(spec.folder))
+    if folder.mismatch(spec) is not None:
+        return spec.num_epochs
+    is_open = folder.outcome()[0] in (None, Outcome.FAILED)
+    return spec.num_epochs - len(folder.trial.reports()) if is_open else 0

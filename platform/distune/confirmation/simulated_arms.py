@@ -1,0 +1,90 @@
+"""Made-up arms: learning curves instead of training, and matches instead of detections."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from distune.evidence.matches import VOC_PART, ClassMatches, MatchTable
+from distune.records import EpochReport, TrialSpec
+from distune.study.runners.simulation import SimulatedWork
+from distune.training.trial_folder import TrialFolder
+
+_NUM_IMAGES, _BOXES_PER_IMAGE = 150, 2
+_COMMON = 0.9
+"""How much of a box's difficulty is its own, and not a matter of luck in one training."""
+
+
+class SimulatedRun:
+    """Several simulated trials, an epoch of each in turn. See ``ArmsRun``."""
+
+    def __init__(self, specs: Sequence[TrialSpec]) -> None:
+        self._works = {spec.key: SimulatedWork(spec) for spec in specs}
+        self._budgets = {spec.key: spec.num_epochs for spec in specs}
+        self._dropped: set[str] = set()
+
+    @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Keys of those that have epochs to do."""
+        return tuple(
+            key
+            for key, work in self._works.items()
+            if key not in self._dropped and work.epochs_done < self._budgets[key]
+        )
+
+    def run_epoch(self) -> dict[str, EpochReport | Exception]:
+        """An epoch of those that are furthest behind."""
+        behind = self.behind
+        epoch = min(self._works[key].epochs_done for key in behind)
+        answers: dict[str, EpochReport | Exception] = {}
+        for key in behind:
+            if self._works[key].epochs_done == epoch:
+                try:
+                    answers[key] = self._works[key].run_epoch()
+                except Exception as error:
+                    answers[key] = error
+                    self.drop(key)
+        return answers
+
+    def drop(self, key: str) -> None:
+        """Simulate one no further."""
+        self._dropped.add(key)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
+    """Matches whose average precision is about the metric of the trial's best epoch.
+
+    The boxes of a split are equally hard for all arms and seeds, up to a little luck.
+    """
+    metric = f"search/{spec.experiment['search']['metric']}"
+    scores = [report.metrics[metric] for report in TrialFolder(Path(spec.folder)).reports()]
+    share = min(0.99, max(0.01, max(score for score in scores if math.isfinite(score)) / 100.0))
+    shape = (_NUM_IMAGES, _BOXES_PER_IMAGE)
+    common_IB = _random(split).standard_normal(shape)
+    random = _random(f"{split} {spec.seed} {spec.key}")
+    hardness_IB = math.sqrt(_COMMON) * common_IB + math.sqrt(1 - _COMMON) * random.standard_normal(shape)
+    hits_IB = hardness_IB < stats.norm.ppf(share)
+    truths_I = np.full(_NUM_IMAGES, _BOXES_PER_IMAGE, np.int32)
+    images_N = np.nonzero(hits_IB)[0].astype(np.int32)
+    parts = {}
+    for name, num_thresholds in (("all", 10), ("small", 10), ("medium", 10), ("large", 10), (VOC_PART, 1)):
+        hits_TN = np.ones((num_thresholds, len(images_N)), np.bool_)
+        parts[name] = (ClassMatches(images_N, hits_TN, np.zeros_like(hits_TN), truths_I),)
+    return MatchTable(np.arange(_NUM_IMAGES), parts)
+
+
+def _random(words: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big"))

@@ -1,0 +1,1 @@
+"""Data formats: a reader per annotation format."""

@@ -1,0 +1,1 @@
+"""Feature maps: alignment of student and teacher maps, boxes as cells and masks, pooling."""

@@ -1,0 +1,67 @@
+"""Which files of a trial's folder go to the tracker, and which are removed when the trial has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.config.yaml import write_yaml
+from distune.records import Outcome
+from distune.study.files.study_folder import StudyFolder
+from distune.study.trial_spec import ADDRESSES
+from distune.tracking.tracker import Tracker
+from distune.tracking.uris import redact_uri, shown_address
+from distune.training.trial_folder import TrialFolder, write_atomically
+
+ERROR_FILE = "error.txt"
+"""Traceback of a trial that failed."""
+TRIAL_FILE = "trial.json"
+"""The specification of a trial, its resolved experiment included."""
+PICTURES_FOLDER = "pictures"
+"""Pictures that a trial made."""
+STUDENT_FOLDER = "student"
+"""The student of a trial that finished, at its best epoch."""
+
+
+def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, str]]:
+    """Files that belong to the record of a trial, each with the artifact folder it goes to."""
+    found = [(folder.path / name, "") for name in (TRIAL_FILE, ERROR_FILE)]
+    pictures = folder.path / PICTURES_FOLDER
+    found += [(path, PICTURES_FOLDER) for path in sorted(pictures.glob("*"))]
+    if outcome is Outcome.FINISHED:
+        found.append((folder.best_checkpoint, STUDENT_FOLDER))
+        found += [(path, STUDENT_FOLDER) for path in folder.prototype_files()]
+    return [(path, target) for path, target in found if path.is_file()]
+
+
+def log_settings(folder: StudyFolder, experiment: Experiment, tracker: Tracker) -> None:
+    """Hand the experiment and the space of a study to the tracker, without the secrets that addresses may hold.
+
+    The experiment in the study's folder needs them, to go on; whoever sees the runs does not.
+    """
+    values = experiment.to_dict()
+    for section, name in ADDRESSES:
+        address = values[section][name]
+        values[section] = {**values[section], name: None if address is None else shown_address(address)}
+    shown = redact_uri(write_yaml(values))
+    path = folder.experiment_file
+    if shown != path.read_text(encoding="utf-8"):
+        path = folder.path / "report" / path.name
+        write_atomically(path, shown.encode())
+    tracker.log_file(None, path, "")
+    tracker.log_file(None, folder.space_file, "")
+
+
+def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder, outcome: Outcome) -> None:
+    """Hand the files of a trial that has ended to the tracker."""
+    for path, target in trial_artifacts(folder, outcome):
+        tracker.log_file(key, path, target)
+
+
+def clean_up(folder: TrialFolder, outcome: Outcome) -> None:
+    """Remove what nobody is going to use: the last but one state, and all weights of a trial stopped or diverged."""
+    folder.previous_checkpoint.unlink(missing_ok=True)
+    if outcome in (Outcome.STOPPED, Outcome.DIVERGED):
+        folder.last_checkpoint.unlink(missing_ok=True)
+        for path in (folder.best_checkpoint, *folder.prototype_files()):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,212 @@
+"""The folder of a study: what lies where, and who works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from distune.config.experiment import Experiment
+from distune.config.load import LoadedExperiment, from_dict
+from distune.config.yaml import read_yaml
+from distune.errors import StudyError
+from distune.records import trial_key
+from distune.study.files.confirmation_folder import ConfirmationFolder
+from distune.training.trial_folder import TrialFolder, write_atomically
+
+_LOG = logging.getLogger(__name__)
+
+Runner = Literal["ray", "local"]
+StudyState = Literal["running", "finished", "interrupted", "failed"]
+
+_LOCK_TIMEOUT_S = 2.0
+"""A session waits this long for its lock, since `distune status` holds it for an instant."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyIdentity:
+    """What was decided when the study was created.
+
+    Attributes:
+        name: of the study.
+        key: made up at random; tells this study from an earlier one of the same name.
+        created_at: seconds since 1970.
+        simulate: whether its learning curves are made up.
+        runner: what its trials run on.
+        metric: what is maximised, such as ``search/AP``.
+        version: of distune.
+    """
+
+    name: str
+    key: str
+    created_at: float
+    simulate: bool
+    runner: Runner
+    metric: str
+    version: str
+
+    @property
+    def tracking_key(self) -> str:
+        """What the study's runs are tagged with: its name, and enough of the key to tell it from its namesakes."""
+        return f"{self.name}-{self.key[:8]}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionNote:
+    """How the latest session of a study stands.
+
+    Attributes:
+        state: ``running`` until it has ended; one that was killed never says otherwise.
+        num_trials: searched trials in total that it was asked for.
+        reason: why the study has failed, or has finished with fewer trials than were asked for; None otherwise.
+    """
+
+    state: StudyState
+    num_trials: int
+    reason: str | None = None
+
+
+def study_title(study: str, *, simulated: bool) -> str:
+    """What a table or a picture of a study is called."""
+    return f"study {study} (simulated)" if simulated else f"study {study}"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.path.name
+
+    @property
+    def experiment_file(self) -> Path:
+        """The experiment with every default filled in."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def space_file(self) -> Path:
+        """The search space."""
+        return self.path / "space.yaml"
+
+    @property
+    def study_file(self) -> Path:
+        """The identity of the study. A folder that has one is a study."""
+        return self.path / "study.json"
+
+    @property
+    def session_file(self) -> Path:
+        """The note of the latest session."""
+        return self.path / "session.json"
+
+    @property
+    def record_file(self) -> Path:
+        """The experiment and the space that the latest session ran under, to notice that the files were edited."""
+        return self.path / "settings.json"
+
+    @property
+    def changes_file(self) -> Path:
+        """A line for each time that the study went on with changed settings."""
+        return self.path / "changes.jsonl"
+
+    @property
+    def database(self) -> Path:
+        """Optuna's storage, with the study and its controls."""
+        return self.path / "optuna.db"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's storage when the experiment asks for a journal."""
+        return self.path / "optuna.journal"
+
+    @property
+    def trials(self) -> Path:
+        """Holds one folder per trial."""
+        return self.path / "trials"
+
+    @property
+    def confirmation(self) -> ConfirmationFolder:
+        """Trials trained again on fresh seeds, and what that has shown."""
+        return ConfirmationFolder(self.path / "confirmation")
+
+    def trial(self, number: int) -> TrialFolder:
+        """The folder of a trial."""
+        return TrialFolder(self.trials / trial_key(number))
+
+    def identity(self) -> StudyIdentity:
+        """Read what was decided at creation. Raises ``StudyError`` when that was damaged."""
+        values = _read_json(self.study_file)
+        try:
+            return StudyIdentity(**values)
+        except TypeError as error:
+            raise StudyError(f"{self.study_file} does not describe a study: {error}") from None
+
+    def load(self) -> LoadedExperiment:
+        """The experiment and its space, from the folder's own files. Raises ``ConfigError`` when they were damaged."""
+        values, lines = read_yaml(self.experiment_file)
+        space, _ = read_yaml(self.space_file)
+        return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
+
+    def session(self) -> SessionNote | None:
+        """The note of the latest session, None before the first, and when it was damaged: it is nothing but a note."""
+        if not self.session_file.is_file():
+            return None
+        try:
+            return SessionNote(**_read_json(self.session_file))
+        except (StudyError, TypeError):
+            _LOG.warning("%s is damaged and not used; say the total again with --trials", self.session_file)
+            return None
+
+    def write_session(self, note: SessionNote) -> None:
+        """Replace the note of the session."""
+        write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
+
+    def num_trials(self, experiment: Experiment) -> int:
+        """Searched trials in total: what the latest session was asked for, else what the experiment says."""
+        note = self.session()
+        return experiment.search.num_trials if note is None else note.num_trials
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for one session.
+
+        Raises:
+            StudyError: another session holds it.
+        """
+        lock = FileLock(self.path / "session.lock", timeout=_LOCK_TIMEOUT_S)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StudyError(f"study {self.name} is running in another process; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a session holds the study now."""
+        try:
+            with FileLock(self.path / "session.lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            # A folder that cannot be written to cannot be worked on either.
+            return False
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    return values

@@ -1,0 +1,1 @@
+"""Planning: what a study costs, before it runs."""

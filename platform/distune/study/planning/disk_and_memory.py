@@ -1,0 +1,105 @@
+"""What a trial takes on disk and in memory, as far as it follows from its settings. Loads torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from distune.config.detector import DetectorSettings
+from distune.config.experiment import Experiment
+from distune.config.training import OptimizerSettings
+from distune.data.splits import Splits
+from distune.study.planning.study_plan import StudyPlan
+from distune.training.builder import Bench
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialSizes:
+    """Bytes of one trial with the experiment's own values.
+
+    Attributes:
+        best: the student at its best epoch.
+        last: what the trial goes on from, at most: student, adapters, optimizer, features kept for prototypes.
+        memory: weights, gradients and optimizer of what is trained, the teacher's weights, features kept for
+            prototypes. Activations come on top, and what the libraries keep for themselves.
+    """
+
+    best: int
+    last: int
+    memory: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiskPlan:
+    """Bytes that a study leaves on disk.
+
+    Attributes:
+        most: when no trial is stopped.
+        expected: see ``StudyPlan.expected_finished``; None where that is.
+    """
+
+    most: int
+    expected: int | None
+
+
+def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
+    """Build student, teacher and objective with random weights, and add up what they hold.
+
+    Raises:
+        UsageError: student and teacher do not fit each other.
+    """
+    bench = Bench(experiment, splits, torch.device("cpu"))
+    training = experiment.training
+    student = bench.detector(_from_scratch(experiment.student), seed=0)
+    best = _bytes(student.model)
+    trained, kept, teacher_bytes = [student.model], 0, 0
+    if experiment.distillation.is_active:
+        teacher = bench.detector(_from_scratch(experiment.teacher), seed=0)
+        objective = bench.objective(student, teacher, training, seed=0)
+        trained.append(objective)
+        kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
+    gradients = sum(_num_bytes(each for each in module.parameters() if each.requires_grad) for module in trained)
+    optimizer = _moments(training.optimizer) * gradients
+    return TrialSizes(
+        best=best,
+        last=best + kept + optimizer,
+        memory=best + kept + optimizer + gradients + teacher_bytes,
+    )
+
+
+def disk_plan(plan: StudyPlan, sizes: TrialSizes, *, num_concurrent: int, has_copies: bool) -> DiskPlan:
+    """What a study leaves on disk: both states of every trial that finishes, and of those in progress.
+
+    Args:
+        plan: of the study.
+        sizes: of a trial. Controls are counted like the others, though they hold no adapters.
+        num_concurrent: trials at a time.
+        has_copies: whether the tracker keeps a copy of each finished student on the same disk.
+    """
+    each = sizes.best + sizes.last + (sizes.best if has_copies else 0)
+    # A state is written beside the one that it replaces.
+    in_progress = num_concurrent * (sizes.best + 2 * sizes.last)
+    expected = None if plan.expected_finished is None else round(plan.expected_finished * each) + in_progress
+    return DiskPlan(most=plan.most_finished * each + in_progress, expected=expected)
+
+
+def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
+    return settings.model_copy(update={"weights": None, "backbone_weights": None})
+
+
+def _moments(settings: OptimizerSettings) -> int:
+    """Numbers that the optimizer keeps for each one that it trains."""
+    if settings.kind == "adamw":
+        return 2
+    return 1 if settings.momentum > 0 else 0
+
+
+def _bytes(module: nn.Module) -> int:
+    return _num_bytes([*module.parameters(), *module.buffers()])
+
+
+def _num_bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,1 @@
+"""Runners: where and how trials are executed."""

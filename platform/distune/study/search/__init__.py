@@ -1,0 +1,1 @@
+"""Search: which configuration is tried next, and which were tried."""

@@ -1,0 +1,105 @@
+"""Lets a study go on under changed settings, or refuses, and keeps a record of what it ran under."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable
+
+import optuna
+
+from distune.config.load import LoadedExperiment, from_dict
+from distune.config.yaml import write_yaml
+from distune.errors import StudyError
+from distune.study.files.settings_diff import Change, compare, describe_changes
+from distune.study.files.study_folder import StudyFolder
+from distune.study.search.samplers import distribution_of
+from distune.study.storage.optuna_storage import open_studies
+from distune.study.storage.storage_url import JOURNAL, exists, open_storage, optuna_name, shown_storage
+from distune.study.trial_spec import ADDRESSES
+from distune.tracking.uris import redact_uri
+from distune.training.trial_folder import write_atomically
+
+
+def settings_on_record(folder: StudyFolder) -> LoadedExperiment | None:
+    """What the latest session ran under; None when there is no such record, as before the first session."""
+    if not folder.record_file.is_file():
+        return None
+    values = json.loads(folder.record_file.read_bytes())
+    return from_dict(values["experiment"], source=str(folder.record_file), space=values["space"])
+
+
+def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
+    """Make settings the study's own, if it can go on with them. To be called while its lock is held.
+
+    The folder's ``experiment.yaml`` and ``space.yaml`` are written anew, and a line is added to ``changes.jsonl``.
+
+    Args:
+        folder: of the study.
+        loaded: what it is to go on with: the folder's own files, which may have been edited, or others.
+
+    Returns:
+        What has changed since the latest session, empty for nothing.
+
+    Raises:
+        StudyError: the study cannot go on with them; the message is a table of the changes.
+    """
+    before = settings_on_record(folder)
+    if before is not None:
+        _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
+    changes = []
+    if before is not None:
+        tried = _tried(folder, loaded.experiment.search.storage)
+        changes = compare(before, loaded, [trial.params for trial in tried], moved=_moved(tried, loaded))
+    refused = [change for change in changes if change.refusal is not None]
+    if refused:
+        table = "\n".join(f"  {line}" for line in describe_changes(refused))
+        raise StudyError(
+            f"study {folder.name} cannot go on with other settings than it was launched with:\n{table}\n"
+            f"change them back, or start a new study that tries the best trials of this one first: "
+            f"distune launch EXPERIMENT --name OTHER --warm-start {folder.name}"
+        )
+    if before is None or changes:
+        experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
+        text = write_yaml(experiment)
+        # Whether an address holds a secret is not for us to guess.
+        is_private = any(experiment[section][name] not in (None, JOURNAL) for section, name in ADDRESSES)
+        write_atomically(folder.experiment_file, text.encode(), is_private=is_private or redact_uri(text) != text)
+        write_atomically(folder.space_file, write_yaml(space).encode())
+        # Addresses may hold secrets. Tracking's may change at any time.
+        kept = {name: value for name, value in experiment.items() if name != "tracking"}
+        kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
+        record = json.dumps({"experiment": kept, "space": space})
+        write_atomically(folder.record_file, record.encode(), is_private=is_private)
+    if changes:
+        line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
+        with folder.changes_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    return changes
+
+
+def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> None:
+    """Trials are looked for in the storage, so that its change comes before all others."""
+    if before != shown_storage(now):
+        raise StudyError(
+            f"study {folder.name} cannot go on with search.storage = {shown_storage(now)}: its trials are in "
+            f"{before or folder.database.name}; change it back"
+        )
+
+
+def _tried(folder: StudyFolder, setting: str | None) -> list[optuna.trial.FrozenTrial]:
+    if not exists(folder, setting):
+        return []
+    with open_storage(folder, setting) as storage:
+        return open_studies(storage, optuna_name(folder.identity(), setting))[0].get_trials()
+
+
+def _moved(tried: Iterable[optuna.trial.FrozenTrial], loaded: LoadedExperiment) -> list[str]:
+    """Paths of which some trials were chosen from another range than they would be now."""
+    distributions = {path: distribution_of(parameter) for path, parameter in loaded.varied.items()}
+    return [
+        path
+        for path, distribution in distributions.items()
+        if any(trial.distributions.get(path, distribution) != distribution for trial in tried)
+    ]

@@ -1,0 +1,1 @@
+"""Storage: where Optuna keeps the trials of a study."""

@@ -1,0 +1,163 @@
+"""Puts a trial's parts together from its settings: data, stream, teacher, student, objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from distune.config.detector import DetectorSettings
+from distune.config.experiment import Experiment
+from distune.config.training import TrainingSettings
+from distune.data.dataset import DetectionDataset
+from distune.data.splits import Splits
+from distune.data.stream import TrainingStream
+from distune.detectors.levels import common_strides, probe_levels
+from distune.detectors.taps import Detector
+from distune.detectors.zoo import build_detector, build_teacher
+from distune.distillation.filter_auc import TagsOf
+from distune.distillation.objective import Objective
+from distune.errors import UsageError
+from distune.training.cohort import Cohort
+from distune.training.feature_pass.feature_cache import FeatureCache
+from distune.training.feature_pass.teacher_features import Sweeps
+from distune.training.precision import autocast_dtype
+from distune.training.student import Student
+
+_LOOKED_AT = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What one student needs around it, on one device.
+
+    Attributes:
+        experiment: the settings of everything.
+        splits: the data.
+        device: where it is trained.
+        feature_folder: where the teacher's features are kept that all trials share; None keeps them in memory.
+    """
+
+    experiment: Experiment
+    splits: Splits
+    device: torch.device
+    feature_folder: Path | None = None
+
+    def detector(self, settings: DetectorSettings, *, seed: int) -> Detector:
+        """A detector to be trained, with its initial weights."""
+        data = self.experiment.data
+        return build_detector(
+            settings,
+            classes=self.splits.classes,
+            min_size_px=data.min_size_px,
+            max_size_px=data.max_size_px,
+            seed=seed,
+        )
+
+    def teacher(self, weights: str | None) -> Detector:
+        """The teacher as it is: with the weights of a file, or with its settings' own. Raises ``WeightsError``."""
+        settings = self.experiment.teacher
+        data = self.experiment.data
+        terms = self.experiment.distillation.terms
+        return build_teacher(
+            settings if weights in (None, settings.weights) else settings.with_weights(weights),
+            classes=self.splits.classes,
+            min_size_px=data.min_size_px,
+            max_size_px=data.max_size_px,
+            needed_by=[name for name, term in terms.items() if term.weight > 0 and term.compares_heads],
+        )
+
+    def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
+        """The stream of training batches."""
+        return TrainingStream(
+            self.splits.train,
+            settings=self.experiment.data,
+            batch_size=settings.batch_size,
+            seed=seed,
+            num_workers=self.experiment.resources.loader_workers,
+            pin_memory=self.device.type == "cuda",
+            with_masks=with_masks,
+        )
+
+    def student(
+        self,
+        key: str,
+        settings: DetectorSettings,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        steps_per_epoch: int,
+        teacher: Detector | None,
+    ) -> Student:
+        """A student with its initial weights; it distils when there is a teacher."""
+        detector = self.detector(settings, seed=seed)
+        objective = None if teacher is None else self.objective(detector, teacher, training, seed=seed)
+        return Student(
+            key,
+            detector,
+            objective=objective,
+            settings=training,
+            seed=seed,
+            steps_per_epoch=steps_per_epoch,
+            device=self.device,
+        )
+
+    def cohort(
+        self, training: TrainingSettings, stream: TrainingStream, teacher: Detector | None, *, first_epoch: int
+    ) -> Cohort:
+        """A cohort without students."""
+        dtype = autocast_dtype(training.precision, self.device)
+        return Cohort(
+            teacher=teacher,
+            stream=stream,
+            search=self.splits.search,
+            device=self.device,
+            dtype=dtype,
+            sweeps=None if teacher is None else self._sweeps(teacher, stream, dtype),
+            first_epoch=first_epoch,
+        )
+
+    def objective(self, student: Detector, teacher: Detector, training: TrainingSettings, *, seed: int) -> Objective:
+        """What a student learns from a teacher under the experiment's settings. Raises ``UsageError``."""
+        data = self.experiment.data
+        probe = torch.zeros(3, data.min_size_px, data.min_size_px)
+        student_levels, teacher_levels = probe_levels(student, probe), probe_levels(teacher, probe)
+        strides = common_strides(student_levels, teacher_levels)
+        if not strides:
+            raise UsageError("student and teacher have no level of equal stride in common")
+        return Objective(
+            self.experiment.distillation,
+            num_classes=len(self.splits.classes),
+            strides=strides,
+            student_channels=[student_levels[stride] for stride in strides],
+            teacher_channels=[teacher_levels[stride] for stride in strides],
+            score_kind=student.score_kind,
+            base_size_px=student.base_size_px,
+            num_epochs=training.epochs,
+            seed=seed,
+            tags_of=_tags(self.splits.train),
+        )
+
+    def _sweeps(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> Sweeps:
+        data = self.experiment.data
+        return Sweeps(
+            teacher,
+            stream,
+            device=self.device,
+            dtype=dtype,
+            cache=FeatureCache(self.feature_folder),
+            identity={
+                "data": self.splits.fingerprint,
+                "min_size_px": data.min_size_px,
+                "max_size_px": data.max_size_px,
+                "teacher": self.experiment.teacher.with_weights(None).model_dump(mode="json"),
+            },
+        )
+
+
+def _tags(dataset: DetectionDataset) -> TagsOf | None:
+    """The tags of a data set's boxes, by image; None when the first images have none."""
+    if not any(any(dataset.annotations(index).tags_N) for index in range(min(len(dataset), _LOOKED_AT))):
+        return None
+    return lambda index: dataset.annotations(index).tags_N

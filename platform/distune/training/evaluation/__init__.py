@@ -1,0 +1,1 @@
+"""Evaluation: predictions, average precision, costs and figures of a detector."""

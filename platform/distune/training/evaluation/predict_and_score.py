@@ -1,0 +1,277 @@
+"""Runs a detector over a data set and scores what it finds: COCO's average precisions and VOC's.
+
+Shape legend: ``n`` detections of an image, ``N`` its ground-truth boxes, ``K`` labels of a model with background.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from distune.data.check import stop_if_corrupt
+from distune.data.dataset import DetectionDataset, ImageError
+from distune.data.loading import make_loader
+from distune.data.transforms import to_unit_range
+from distune.detectors.maskrcnn import boxes_only
+from distune.training.evaluation.voc_ap import ScoredImage, voc_average_precision
+
+Prediction = dict[str, Tensor]
+"""Detections of an image, on the CPU: ``boxes`` (n, 4) xyxy pixels of the original image, ``scores`` (n,), ``labels``
+(n,) and ``image_index`` (), its index in the data set."""
+
+MAX_DETECTIONS = 100
+"""COCO's metrics look at this many detections per image and class, the best ones."""
+
+_AREAS = ("", "_small", "_medium", "_large")
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: DetectionDataset,
+    *,
+    device: torch.device,
+    batch_size: int,
+    autocast_dtype: torch.dtype | None = None,
+    num_workers: int = 0,
+    labels_K: Tensor | None = None,
+) -> dict[str, float]:
+    """Score a detector on a data set: ``predict``, then ``score``. Arguments and errors are those of ``predict``."""
+    predictions = predict(
+        model,
+        dataset,
+        device=device,
+        batch_size=batch_size,
+        autocast_dtype=autocast_dtype,
+        num_workers=num_workers,
+        labels_K=labels_K,
+    )
+    return score(predictions, dataset)
+
+
+def predict(
+    model: nn.Module,
+    dataset: DetectionDataset,
+    *,
+    device: torch.device,
+    batch_size: int,
+    autocast_dtype: torch.dtype | None = None,
+    num_workers: int = 0,
+    labels_K: Tensor | None = None,
+) -> list[Prediction]:
+    """The detections of a torchvision detector on every image.
+
+    Args:
+        model: on ``device``. Runs in evaluation mode; each of its modules has its own mode back afterwards.
+        dataset: any; images are not augmented.
+        device: of the model.
+        batch_size: images at a time.
+        autocast_dtype: of mixed precision, None for float32.
+        num_workers: processes that load images; 0 loads in this one.
+        labels_K: for each label of the model the data set's, 0 for classes that the data set does not have, whose
+            detections are dropped; None where both have the same labels.
+
+    Returns:
+        One prediction per image, in order. Detections with a coordinate or score that is no finite number are dropped;
+        images that cannot be decoded are left out.
+
+    Raises:
+        DataError: more than 1% of the images, and more than one, cannot be decoded.
+    """
+    indices = range(len(dataset))
+    batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
+    loader = make_loader(_Images(dataset), batches, collate=_keep, num_workers=num_workers)
+    predictions: list[Prediction] = []
+    corrupt: dict[str, str] = {}
+    with _evaluating(model), boxes_only(model), torch.inference_mode():
+        for loaded in loader:
+            corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
+            pairs = [item for item in loaded if not isinstance(item, ImageError)]
+            if not pairs:
+                continue
+            with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
+                outputs = model([to_unit_range(image.to(device, non_blocking=True)) for _, image in pairs])
+            predictions += [_finite(output, index) for (index, _), output in zip(pairs, outputs, strict=True)]
+    if labels_K is not None:
+        predictions = [_relabelled(prediction, labels_K.cpu()) for prediction in predictions]
+    stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
+    return predictions
+
+
+def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
+    """Average precisions in points, 0 to 100.
+
+    ``AP``, ``AP50``, ``AP75``, ``AP_small``, ``AP_medium``, ``AP_large`` and ``AP/<class>`` are COCO's, by pycocotools.
+    VOC's difficult boxes count there as crowd: detections on them are neither right nor wrong. ``VOC_AP50`` is the mean
+    over classes of the area under the interpolated precision-recall curve at an overlap of 0.5, matched as VOC's
+    development kit matches, without the limit of 100 detections. It differs from the kit in one thing: crowd boxes,
+    which VOC does not know, are ignored like difficult ones.
+
+    Args:
+        predictions: at most one per image; images without one are left out of the ground truth too.
+        dataset: the ground truth.
+
+    Returns:
+        The metrics. One about an area or a class without ground truth is left out. Characters of a class name that
+        MLflow does not take are replaced by ``_``.
+    """
+    metrics = _coco_metrics(predictions, dataset)
+    images = [scored_image(prediction, dataset) for prediction in predictions]
+    labels = range(1, len(dataset.classes) + 1)
+    by_class = [value for label in labels if (value := voc_average_precision(images, label)) is not None]
+    if by_class:
+        metrics["VOC_AP50"] = 100 * float(np.mean(by_class))
+    return metrics
+
+
+def metric_names(classes: Sequence[str]) -> list[str]:
+    """A distinct metric name ``AP/<class>`` for each class, of letters, digits and ``_-. :`` only."""
+    names: list[str] = []
+    for class_name in classes:
+        clean = re.sub(r"[^A-Za-z0-9_\-. :]", "_", class_name)
+        clean = re.sub(r"\A\.+\Z", "_", clean) or "_"  # MLflow reads a name as a path: . and .. are none
+        name, number = f"AP/{clean}", 2
+        while name in names:
+            name, number = f"AP/{clean}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def coco_evaluation(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCOeval:
+    """pycocotools' evaluation with every image matched and nothing accumulated. Arguments are those of ``score``."""
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        evaluation = COCOeval(_truth(predictions, dataset), _detections(predictions, dataset), "bbox")
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.evaluate()
+    return evaluation
+
+
+def scored_image(prediction: Prediction, dataset: DetectionDataset) -> ScoredImage:
+    """Ground truth and detections of an image in the form that VOC's metric takes."""
+    image = dataset.annotations(int(prediction["image_index"]))
+    return ScoredImage(
+        boxes_N4=image.boxes_N4.astype(np.float64),
+        labels_N=image.labels_N,
+        ignored_N=image.ignored_N,
+        detected_D4=prediction["boxes"].numpy().astype(np.float64),
+        detected_labels_D=prediction["labels"].numpy(),
+        scores_D=prediction["scores"].numpy().astype(np.float64),
+    )
+
+
+def _coco_metrics(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
+    evaluation = coco_evaluation(predictions, dataset)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        evaluation.accumulate()
+    # Precision at overlap T, recall R, class K, area A; -1 where there is no ground truth.
+    precision_TRKA: NDArray[np.float64] = evaluation.eval["precision"][..., 0]
+    parts = {f"AP{area}": precision_TRKA[..., position] for position, area in enumerate(_AREAS)}
+    parts["AP50"] = precision_TRKA[0, ..., 0]
+    parts["AP75"] = precision_TRKA[5, ..., 0]
+    for position, name in enumerate(metric_names(dataset.classes)):
+        parts[name] = precision_TRKA[:, :, position, 0]
+    return {name: 100 * float(part[part > -1].mean()) for name, part in parts.items() if (part > -1).any()}
+
+
+def _truth(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCO:
+    records: list[dict[str, Any]] = []
+    for prediction in predictions:
+        image = dataset.annotations(int(prediction["image_index"]))
+        columns = zip(_xywh(image.boxes_N4), image.labels_N, image.areas_N, image.ignored_N, strict=True)
+        for box, label, area, ignored in columns:
+            record = _record(len(records), prediction, box, int(label), float(area))
+            records.append({**record, "iscrowd": int(ignored)})
+    return _coco(predictions, dataset, records)
+
+
+def _detections(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCO:
+    records: list[dict[str, Any]] = []
+    for prediction in predictions:
+        boxes = _xywh(prediction["boxes"].numpy())
+        for box, label, value in zip(boxes, prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True):
+            record = _record(len(records), prediction, box, label, box[2] * box[3])
+            records.append({**record, "score": value})
+    return _coco(predictions, dataset, records)
+
+
+def _record(number: int, prediction: Prediction, box: list[float], label: int, area: float) -> dict[str, Any]:
+    # Ids count from 1: pycocotools takes a match with id 0 for none.
+    image = int(prediction["image_index"])
+    return {"id": number + 1, "image_id": image, "category_id": label, "bbox": box, "area": area}
+
+
+def _coco(predictions: Sequence[Prediction], dataset: DetectionDataset, records: list[dict[str, Any]]) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": int(prediction["image_index"])} for prediction in predictions],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(dataset.classes, start=1)],
+        "annotations": records,
+    }
+    coco.createIndex()
+    return coco
+
+
+def _xywh(boxes_N4: NDArray[np.float32]) -> list[list[float]]:
+    boxes = boxes_N4.astype(np.float64).reshape(-1, 4)
+    rows: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+    return rows
+
+
+def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:
+    boxes = output["boxes"].float().cpu().reshape(-1, 4)
+    scores = output["scores"].float().cpu()
+    kept = boxes.isfinite().all(dim=1) & scores.isfinite()
+    return {
+        "boxes": boxes[kept],
+        "scores": scores[kept],
+        "labels": output["labels"].cpu()[kept],
+        "image_index": torch.tensor(index),
+    }
+
+
+def _relabelled(prediction: Prediction, labels_K: Tensor) -> Prediction:
+    labels_n = labels_K[prediction["labels"]]
+    kept_n = labels_n > 0
+    return {
+        "boxes": prediction["boxes"][kept_n],
+        "scores": prediction["scores"][kept_n],
+        "labels": labels_n[kept_n],
+        "image_index": prediction["image_index"],
+    }
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for all modules, and back: frozen batch norms and the like have a mode of their own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class _Images(Dataset[tuple[int, Tensor] | ImageError]):
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor] | ImageError:
+        try:
+            return index, self._dataset.image(index)
+        except ImageError as error:
+            return error
+
+
+def _keep(samples: list[Any]) -> list[Any]:
+    return samples

@@ -1,0 +1,1 @@
+"""Feature pass: teacher features of the training images, computed once and shared."""

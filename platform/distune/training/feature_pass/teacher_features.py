@@ -1,0 +1,124 @@
+"""Sweeps that know the teacher's features: every sweep takes the same images in the same batches, so that the teacher
+looks at them once, for all students, epochs and trials.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distune.config.hashing import content_hash
+from distune.data.stream import Batch, TrainingStream
+from distune.detectors.taps import Detector, Frame, Instances, View
+from distune.distillation.prototypes.feature_pass import InstancePooling, SweepSource
+from distune.training.feature_pass.feature_cache import FeatureCache, Features
+from distune.training.feature_pass.image_order import SweepOrder
+from distune.training.precision import autocast
+from distune.training.student import Student
+from distune.training.tensor_hash import tensors_hash
+
+_ORDER_SEED = 0
+_BATCHES_PER_PART = 32
+_VERSION = 1
+"""Part of every name in the cache: raise it with every change that changes a feature."""
+
+
+class Sweeps:
+    """Makes the sweeps of a cohort's students. The teacher looks at each batch once, then its features are known.
+
+    Args:
+        teacher: on its device.
+        stream: whose data set is swept, in batches of its size.
+        device: where everybody lives.
+        dtype: lower precision of the forward passes; None is float32.
+        cache: what keeps the teacher's features.
+        identity: plain data that decides them besides the teacher's weights, the images chosen and the above: the data
+            and its resizing, and the teacher's settings.
+    """
+
+    def __init__(
+        self,
+        teacher: Detector,
+        stream: TrainingStream,
+        *,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        cache: FeatureCache,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self._teacher = teacher
+        self._stream = stream
+        self._device = device
+        self._dtype = dtype
+        self._cache = cache
+        self._given_identity = identity
+
+    def source(self, student: Student) -> SweepSource:
+        """What ``Objective.begin_epoch`` takes: given the images per class, runs both models over as many images."""
+
+        def sweep(max_images: int) -> Iterator[tuple[View, View | Tensor, Instances]]:
+            keeper = None if student.objective is None else student.objective.keeper
+            assert keeper is not None, "nobody else asks for a sweep"
+            indices = self._order.images(max_images)
+            part_of = {index: place // self._images_per_part for place, index in enumerate(indices)}
+            batches = self._stream.plain_batches(indices)
+            for part, members in itertools.groupby(batches, key=lambda batch: part_of[_images_of(batch)[0]]):
+                start = part * self._images_per_part
+                name = self._name(keeper.pool, indices[start : start + self._images_per_part])
+                with self._cache.part(name) as known:
+                    for batch in members:
+                        yield self._look(student.detector, batch, keeper.pool, known)
+
+        return sweep
+
+    def _look(
+        self, student: Detector, batch: Batch, pool: InstancePooling, known: Features
+    ) -> tuple[View, Tensor, Instances]:
+        key = ",".join(str(index) for index in _images_of(batch))
+        moved = batch.to(self._device)
+        instances = Instances.of(moved.targets, _frame_of(moved.images))
+        with autocast(self._device, self._dtype):
+            student_view = student.neck_only(moved.images)
+            if key not in known:
+                teacher_view = self._teacher.neck_only(moved.images)
+        if key not in known:
+            known[key] = pool(teacher_view, instances).cpu()
+        return student_view, known[key].to(self._device), instances
+
+    def _name(self, pool: InstancePooling, indices: list[int]) -> str:
+        decides = {**self._identity, "strides": pool.strides, "pooling": pool.kind, "images": indices}
+        return content_hash(decides, length=32)
+
+    @property
+    def _images_per_part(self) -> int:
+        return _BATCHES_PER_PART * self._stream.batch_size
+
+    @functools.cached_property
+    def _order(self) -> SweepOrder:
+        return SweepOrder.of(self._stream.dataset, seed=_ORDER_SEED)
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        return {
+            **self._given_identity,
+            "version": _VERSION,
+            "weights": tensors_hash(self._teacher.model.state_dict()),
+            "batch_size": self._stream.batch_size,
+            "device": self._device.type,
+            "dtype": str(self._dtype),
+        }
+
+
+def _images_of(batch: Batch) -> list[int]:
+    return [int(target["image_index"]) for target in batch.targets]
+
+
+def _frame_of(images: list[Tensor]) -> Frame:
+    """The frame of images as they are, before a model resizes them."""
+    sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
+    return Frame((max(height for height, _ in sizes), max(width for _, width in sizes)), sizes)

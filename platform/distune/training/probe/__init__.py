@@ -1,0 +1,1 @@
+"""Probe: does every searched parameter change anything?"""
