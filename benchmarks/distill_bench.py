@@ -18,7 +18,7 @@ from distune.config.distillation import DistillationSettings
 from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.levels import common_strides, probe_levels
-from distune.detectors.taps import Detector, Places, StudentTaps, TeacherTaps
+from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherTaps
 from distune.detectors.zoo import build_detector
 from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.objective import Objective
@@ -34,7 +34,7 @@ EPOCHS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
+class StepBench:
     """Models, data and device of a run."""
 
     options: argparse.Namespace
@@ -96,10 +96,10 @@ class Bench:
             device=self.device,
         )
 
-    def observe(self, batch: Batch) -> TeacherTaps:
+    def forward_teacher(self, batch: Batch) -> TeacherTaps:
         """The teacher's forward pass, as the training loop makes it."""
         with autocast(self.device, self.dtype):
-            return self.teacher.observe(batch.images)
+            return self.teacher.forward_teacher(batch.images)
 
     def clock(self) -> float:
         """Seconds, when everything asked of the device is done; see ``clock_kind``."""
@@ -120,7 +120,7 @@ class HeadAlone(nn.Module):
         """Always."""
         return True
 
-    def begin_epoch(self, _epoch: int, _sweep: Any) -> None:
+    def begin_epoch(self, _epoch: int, _feature_pass: Any) -> None:
         """Nothing to prepare."""
 
     def end_epoch(self) -> dict[str, float]:
@@ -133,8 +133,8 @@ class HeadAlone(nn.Module):
         return {}
 
 
-def no_sweep(_max_images: int) -> Iterator[Any]:
-    """Features come from the harvest."""
+def no_feature_pass(_max_images: int) -> Iterator[Any]:
+    """Features come from the queue."""
     return iter(())
 
 
@@ -173,7 +173,7 @@ def ratio(over: list[float], under: list[float]) -> Values:
     }
 
 
-def take_turns(students: list[Student], bench: Bench, rounds: range) -> Rounds:
+def take_turns(students: list[Student], bench: StepBench, rounds: range) -> Rounds:
     """Steps of all students, one after the other in changing order: seconds of the teacher and of the whole step."""
     found: Rounds = {student.key: [] for student in students}
     for index in rounds:
@@ -184,7 +184,7 @@ def take_turns(students: list[Student], bench: Bench, rounds: range) -> Rounds:
             if bench.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(bench.device)
             started = bench.clock()
-            taps = bench.observe(batch)
+            taps = bench.forward_teacher(batch)
             observed = bench.clock()
             student.step(batch, taps if student.needs_teacher else None)
             seconds = {"teacher": observed - started, "step": bench.clock() - started}
@@ -194,14 +194,14 @@ def take_turns(students: list[Student], bench: Bench, rounds: range) -> Rounds:
     return found
 
 
-def warm_up(students: list[Student], bench: Bench) -> None:
-    """An epoch that fills the harvest, and the start of the next one, which has prototypes."""
+def warm_up(students: list[Student], bench: StepBench) -> None:
+    """An epoch that fills the queue, and the start of the next one, which has prototypes."""
     for student in students:
-        student.begin_epoch(no_sweep)
+        student.begin_epoch(no_feature_pass)
     take_turns(students, bench, range(len(bench.batches)))
     for student in students:
         student.end_epoch()
-        student.begin_epoch(no_sweep)
+        student.begin_epoch(no_feature_pass)
 
 
 class Watch:
@@ -210,7 +210,7 @@ class Watch:
     Torchvision's two-stage heads wait by themselves: they are let off.
     """
 
-    def __init__(self, objective: Objective, bench: Bench) -> None:
+    def __init__(self, objective: Objective, bench: StepBench) -> None:
         self.objective: list[float] = []
         self.head: list[float] = []
         self._bench = bench
@@ -230,8 +230,8 @@ class Watch:
         self._forbid(forbid=False)
         self.objective.append(self._bench.clock() - self._started)
 
-    def _timed(self, logits_at: Callable[[Places], Tensor]) -> Callable[[Places], Tensor]:
-        def timed(places: Places) -> Tensor:
+    def _timed(self, logits_at: Callable[[PredictionSites], Tensor]) -> Callable[[PredictionSites], Tensor]:
+        def timed(places: PredictionSites) -> Tensor:
             self._forbid(forbid=False)
             started = self._bench.clock()
             self._forbid(forbid=self._bench.options.pair == "retinanet")
@@ -248,7 +248,7 @@ class Watch:
             torch.cuda.set_sync_debug_mode("error" if forbid else "default")
 
 
-def fixed_taps(bench: Bench) -> tuple[StudentTaps, TeacherTaps, Detector, list[Tensor]]:
+def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, list[Tensor]]:
     """A step's taps that losses can be taken of again and again, and the tensors that gradients go to.
 
     Class scores are noise: heads without training say next to nothing.
@@ -256,7 +256,7 @@ def fixed_taps(bench: Bench) -> tuple[StudentTaps, TeacherTaps, Detector, list[T
     detector = bench.detector(bench.options.student_backbone)
     detector.model.to(bench.device).train()
     batch = bench.batches[0]
-    student, teacher = detector.learn(batch.images, batch.targets), bench.observe(batch)
+    student, teacher = detector.forward_train(batch.images, batch.targets), bench.forward_teacher(batch)
     generator = torch.Generator(bench.device).manual_seed(0)
     shape = student.places.logits_RC.shape
     logits_RC, student_RC = (2 * torch.randn(shape, generator=generator, device=bench.device) for _ in range(2))
@@ -277,16 +277,16 @@ class Repeated:
     ``skip`` passes by the steps that measure shares of the gradient, which are few and dear.
     """
 
-    def __init__(self, objective: Objective, student: StudentTaps, teacher: TeacherTaps, bench: Bench) -> None:
+    def __init__(self, objective: Objective, student: StudentTaps, teacher: TeacherTaps, bench: StepBench) -> None:
         self.objective = objective.to(bench.device)
         self._taps = student, teacher
         self._index = 0
-        objective.begin_epoch(0, no_sweep)
+        objective.begin_epoch(0, no_feature_pass)
         with torch.no_grad():
             for _ in range(4):
                 objective(student, teacher)
         objective.end_epoch()
-        objective.begin_epoch(1, no_sweep)
+        objective.begin_epoch(1, no_feature_pass)
 
     def skip(self) -> None:
         """Goes on to a step that measures no shares."""
@@ -303,7 +303,7 @@ class Repeated:
 def timed_losses(
     losses: Callable[[], dict[str, Tensor]],
     leaves: list[Tensor],
-    bench: Bench,
+    bench: StepBench,
     *,
     repeats: int,
     before: Callable[[], None] = lambda: None,

@@ -8,10 +8,10 @@ only ratios count. A ratio is the median over rounds, with a 95% bootstrap inter
     python benchmarks/distill_step.py --device cuda --size 800 --max-size 1333 --batch 16 \\
         --teacher-backbone resnet101 --student-backbone resnet50 --classes 80
 
-Parts. ``step``: a step with the terms of ``gkd_global`` and harvest, over one with the teacher's neck alone, and over
+Parts. ``step``: a step with the terms of ``gkd_global`` and queue, over one with the teacher's neck alone, and over
 one in which the teacher's class head runs as well, as soft labels need in any implementation. ``terms``: each known
 term alone, forward and backward, on maps that are there already. ``loops``: the three terms against a version that goes
-from box to box. ``harvest``: an epoch with harvest against one that pools the same features and keeps none.
+from box to box. ``queue``: an epoch with queue against one that pools the same features and keeps none.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import Any, cast
 import torch
 
 from distill_bench import (
-    Bench,
     HeadAlone,
     Repeated,
     Rounds,
+    StepBench,
     Values,
     Watch,
     fixed_taps,
     make_batches,
-    no_sweep,
+    no_feature_pass,
     ratio,
     take_turns,
     timed_losses,
@@ -48,7 +48,7 @@ from distune.distillation.objective import Objective
 from distune.distillation.terms import TERMS
 from per_box_loops import Weights, loop_losses
 
-PARTS = ("step", "terms", "loops", "harvest")
+PARTS = ("step", "terms", "loops", "queue")
 FIRST_STEP = 4
 PROTOTYPES: Values = {"min_box_side_px": 1.0}
 """All boxes may become prototypes, also on small images."""
@@ -75,7 +75,7 @@ LITERAL: Values = {
 }
 
 
-def step_cost(bench: Bench) -> Values:
+def step_cost(bench: StepBench) -> Values:
     """The step with the terms over the two steps without, and where the time goes."""
     students = [
         bench.student("terms", lambda detector: bench.objective(detector, DEFAULT)),
@@ -89,7 +89,7 @@ def step_cost(bench: Bench) -> Values:
     pass_by_first_steps(objective, bench)
     if bench.device.type == "cuda":  # the watch waits for the device, which changes the step
         found = take_turns(students, bench, rounds)
-        objective.begin_epoch(1, no_sweep)
+        objective.begin_epoch(1, no_feature_pass)
         pass_by_first_steps(objective, bench)
         watch = Watch(objective, bench)
         watched = take_turns(students, bench, rounds)
@@ -107,7 +107,7 @@ def step_cost(bench: Bench) -> Values:
     return results
 
 
-def pass_by_first_steps(objective: Objective, bench: Bench) -> None:
+def pass_by_first_steps(objective: Objective, bench: StepBench) -> None:
     """Most of an epoch's first steps measure shares, which few others do."""
     student, teacher, *_ = fixed_taps(bench)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def pass_by_first_steps(objective: Objective, bench: Bench) -> None:
             objective(student, teacher)
 
 
-def step_ratio(found: Rounds, base: str, rounds: range, bench: Bench) -> Values:
+def step_ratio(found: Rounds, base: str, rounds: range, bench: StepBench) -> Values:
     """A step with the terms over another: steps that measure shares apart, and an epoch that has both."""
 
     def over(*, due: bool) -> Values:
@@ -156,7 +156,7 @@ def step_parts(found: Rounds, watch: Watch, rounds: range) -> Values:
     return {name: round(value, 4) for name, value in parts.items()}
 
 
-def term_costs(bench: Bench) -> Values:
+def term_costs(bench: StepBench) -> Values:
     """Milliseconds of each known term alone, forward and backward, with what it needs of pooling and filter."""
     student, teacher, detector, leaves = fixed_taps(bench)
     milliseconds: Values = {}
@@ -168,7 +168,7 @@ def term_costs(bench: Bench) -> Values:
     return {"milliseconds": milliseconds}
 
 
-def against_loops(bench: Bench) -> Values:
+def against_loops(bench: StepBench) -> Values:
     """The three terms against the version that goes from box to box: values and time."""
     if bench.options.pair != "retinanet":
         return {"left_out": "the version box by box is written for sigmoid heads: use --pair retinanet"}
@@ -211,43 +211,43 @@ def against_loops(bench: Bench) -> Values:
     }
 
 
-def harvest_cost(bench: Bench) -> Values:
-    """An epoch with harvest against one whose prototypes stay, which pools the same features for the filter."""
+def queue_cost(bench: StepBench) -> Values:
+    """An epoch with queue against one whose prototypes stay, which pools the same features for the filter."""
     kept: Values = {**DEFAULT, "prototypes": {**PROTOTYPES, "refresh_epochs": 0}}
     students = [
-        bench.student("harvest", lambda detector: bench.objective(detector, DEFAULT)),
+        bench.student("queue", lambda detector: bench.objective(detector, DEFAULT)),
         bench.student("kept", lambda detector: bench.objective(detector, kept)),
     ]
     warm_up(students, bench)
-    harvesting, kept_alone = (student.objective for student in students)
-    assert harvesting is not None
+    collecting, kept_alone = (student.objective for student in students)
+    assert collecting is not None
     assert kept_alone is not None
-    assert harvesting.keeper is not None
-    assert harvesting.keeper.harvest is not None
-    assert kept_alone.keeper is not None
-    assert harvesting.keeper.is_harvesting
-    assert not kept_alone.keeper.is_harvesting
+    assert collecting.prototype_manager is not None
+    assert collecting.prototype_manager.queue is not None
+    assert kept_alone.prototype_manager is not None
+    assert collecting.prototype_manager.is_collecting
+    assert not kept_alone.prototype_manager.is_collecting
     found = take_turns(students, bench, range(bench.options.rounds))
     steps = {name: [each["step"] for each in values] for name, values in found.items()}
     detector = students[1].detector
     batch = bench.batches[0]
-    instances = detector.learn(batch.images, batch.targets).instances
-    levels, _, channels = harvesting.keeper.harvest.student.shape
+    instances = detector.forward_train(batch.images, batch.targets).instances
+    levels, _, channels = collecting.prototype_manager.queue.student.shape
     generator = torch.Generator(bench.device).manual_seed(0)
     num_boxes = sum(instances.counts)
     adding: list[float] = []
     for _ in range(bench.options.epoch_steps):
         drawn_2LND = torch.randn(2, levels, num_boxes, channels, generator=generator, device=bench.device) + 1.0
         started = bench.clock()
-        harvesting.keeper.observe(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
+        collecting.prototype_manager.observe(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
         adding.append(bench.clock() - started)
     started = bench.clock()
-    metrics = harvesting.end_epoch()
+    metrics = collecting.end_epoch()
     making = bench.clock() - started
     epoch_s = bench.options.epoch_steps * statistics.median(steps["kept"])
     added_share = (sum(adding) + making) / epoch_s
     return {
-        "step_over_step_without": ratio(steps["harvest"], steps["kept"]),
+        "step_over_step_without": ratio(steps["queue"], steps["kept"]),
         "adding_ms_per_step": round(1e3 * statistics.median(adding), 3),
         "prototypes_made_s": round(making, 3),
         "prototypes_made_of": metrics.get("prototypes/instances"),
@@ -285,11 +285,11 @@ def main() -> None:
         parser.error("--device cuda: torch sees no GPU here")
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    empty = Bench(options, device, cast(Detector, None), [])
+    empty = StepBench(options, device, cast(Detector, None), [])
     teacher = empty.detector(options.teacher_backbone)
     teacher.model.to(device).eval().requires_grad_(requires_grad=False)
     bench = dataclasses.replace(empty, teacher=teacher, batches=make_batches(options, device))
-    measure = {"step": step_cost, "terms": term_costs, "loops": against_loops, "harvest": harvest_cost}
+    measure = {"step": step_cost, "terms": term_costs, "loops": against_loops, "queue": queue_cost}
     line: Values = {"benchmark": "distill_step"}
     for part in options.parts:
         line[part] = measure[part](bench)

@@ -113,7 +113,7 @@ class Reading:
 
 
 class Meter:
-    """A listener that reads the driver's clocks ten times in a study, and counts reports."""
+    """A callback that reads the driver's clocks ten times in a study, and counts reports."""
 
     def __init__(self, num_trials: int) -> None:
         self.readings = [Reading.now(0)]
@@ -158,7 +158,7 @@ def run_ours(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
             study_key="driver-1",
             experiment="driver",
         )
-        run_session(study, tracker=tracker, listener=meter, teacher_weights=None)
+        run_session(study, tracker=tracker, callback=meter, teacher_weights=None)
         tracker.close(timeout_s=3600.0)  # type: ignore[call-arg]  # of SpoolTracker: wait for all of it
         end = Reading.now(num_trials)
         offset = int((study.path / "spool.offset").read_text())

@@ -33,7 +33,7 @@ from distune.config.load import from_dict
 from distune.config.paths import merge
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.evaluation.predict_and_score import evaluate
 from distune.training.teacher import prepare_teacher
 
@@ -162,7 +162,7 @@ def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say:
     ready = prepare_teacher(
         task.teacher, build_splits(task.teacher.data), home=home, device=device, progress=_tell_teacher(say)
     )
-    benches = {name: Bench(task.arm(distillation), splits, device) for name, distillation in arms.items()}
+    benches = {name: TrialBuilder(task.arm(distillation), splits, device) for name, distillation in arms.items()}
     any_bench = next(iter(benches.values()))
     training = task.student.training
     teacher = any_bench.teacher(str(ready.weights))

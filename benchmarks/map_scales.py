@@ -17,7 +17,7 @@ import torch
 from distune.config.home import Home
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.teacher import prepare_teacher
 from gain import TASKS, build_task
 
@@ -36,14 +36,14 @@ def main() -> None:
         device=device,
         progress=_say,
     )
-    bench = Bench(task.student, build_splits(task.student.data), device)
+    bench = TrialBuilder(task.student, build_splits(task.student.data), device)
     batch = next(iter(bench.stream(task.student.training, seed=0).epoch(0)))
     detectors = {
         "teacher": bench.teacher(str(ready.weights)),
         "new student": bench.detector(task.student.student, seed=0),
     }
     with torch.no_grad():
-        necks = {name: detector.observe(batch.images).view.neck for name, detector in detectors.items()}
+        necks = {name: detector.forward_teacher(batch.images).view.neck for name, detector in detectors.items()}
     scales = {
         name: {stride: round(float(neck[stride].std()), 2) for stride in sorted(neck)} for name, neck in necks.items()
     }

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes.density import density, estimated_density
 from distune.distillation.prototypes.prototypes import InstanceFeatures, make_prototypes
 from distune.distillation.prototypes.pursuit import pursue
@@ -45,7 +45,7 @@ def features(num_instances: int, channels: int, *, seed: int, dtype: torch.dtype
     cluster_N = torch.randint(0, 12, (num_instances,), generator=generator)
     noise_ND = torch.randn(num_instances, channels, generator=generator, dtype=dtype)
     raw_ND = centres_CD[cluster_N] + 0.5 * noise_ND
-    return unit(raw_ND)
+    return l2_normalize(raw_ND)
 
 
 def literal_pursuit(student_ND: Tensor, teacher_ND: Tensor, *, num_prototypes: int) -> Tensor:

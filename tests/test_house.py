@@ -1,17 +1,20 @@
-"""The house rules that a machine can hold: layers, no printing below the command line, no module named platform."""
+"""The house rules that a machine can check: layers, no import circles, one meaning per file name, no printing."""
 
 from __future__ import annotations
 
 import ast
 import platform
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "platform" / "distune"
+SOURCE = ROOT / "platform"
+PACKAGE = SOURCE / "distune"
 LAYERS = (
     {"errors", "records"},
     {"config"},
@@ -20,28 +23,39 @@ LAYERS = (
     {"distillation"},
     {"training"},
     {"reports"},
-    {"study", "export"},
+    {"study"},
+    {"confirmation"},
+    {"api"},
     {"cli"},
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}
 TORCH_FREE = {"errors", "records", "config", "tracking", "reports", "evidence"}
+SHARED_NAMES = {
+    "__init__": "every folder has one",
+    "build": "builds the folder's objects from settings",
+    "status": "cli/status.py prints what study/status.py reads",
+    "teacher": "cli/teacher.py prints what training/teacher.py prepares",
+}
+"""File names that may stand in several folders, each with the reason."""
 
 
-def first_party_imports(path: Path) -> Iterator[str]:
-    """The parts of distune that a file imports, also inside functions."""
+def imported_modules(path: Path) -> Iterator[str]:
+    """The modules of distune that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [
-                f"{node.module}.{alias.name}" if node.module == "distune" else str(node.module) for alias in node.names
-            ]
-        for name in names:
-            if name.startswith("distune."):
-                yield name.split(".")[1]
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                module = name if name in MODULES else str(node.module)
+                if module in MODULES:
+                    yield module
 
 
 def all_imports(path: Path) -> Iterator[str]:
+    """The top-level packages that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -60,11 +74,27 @@ def part_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_its_own_part_or_a_lower_layer(path: Path) -> None:
     own = part_of(path)
-    if own == "__init__":
-        assert not list(first_party_imports(path))
+    if own == "__init__":  # the front door, which loads on demand: tests/test_import.py
         return
-    for part in first_party_imports(path):
-        assert part == own or layer_of(part) < layer_of(own), f"{path} imports distune.{part}"
+    for module in imported_modules(path):
+        part = module.split(".")[1]
+        assert part == own or layer_of(part) < layer_of(own), f"{path} imports {module}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {module: set(imported_modules(path)) for module, path in MODULES.items() if module != "distune.__init__"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circular import: {' -> '.join(error.args[1])}")
+
+
+def test_a_file_name_means_one_thing() -> None:
+    paths = defaultdict(list)
+    for path in FILES:
+        if path.stem not in SHARED_NAMES:
+            paths[path.stem].append(str(path.relative_to(PACKAGE)))
+    assert not {name: found for name, found in paths.items() if len(found) > 1}
 
 
 def test_what_is_torch_free_stays_so() -> None:

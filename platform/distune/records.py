@@ -74,7 +74,7 @@ class TrialSpec:
         control: whether this trial trains without distillation.
         seed: seed of the student's weights and of everything random in its training.
         num_epochs: its whole budget.
-        params: the varied paths and their values.
+        params: the searched paths and their values.
         experiment: the resolved experiment of this trial, with ``params`` put in, as plain data.
         folder: where the trial keeps its metrics and checkpoints.
         teacher_weights: file of the teacher's weights, None for controls and simulated trials.
@@ -112,7 +112,7 @@ class TrialRecord:
         outcome: the user's word.
         control: whether it trained without distillation.
         epochs: how many it did.
-        params: the varied paths and their values; empty for a control.
+        params: the searched paths and their values; empty for a control.
         metrics: all metrics of its best epoch by the study's metric, empty before the first report.
         seed: of the student.
         reason: why it failed or diverged, None otherwise.

@@ -252,7 +252,7 @@ def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: P
 _KILLED_AFTER_AN_EPOCH = """
 import os, signal
 from distune.cli.main import main
-from distune.training.together import JointRun
+from distune.training.joint_run import JointRun
 
 run_epoch = JointRun.run_epoch
 

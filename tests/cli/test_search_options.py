@@ -48,8 +48,8 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert "memory: at least " in answer.out
     plan = json.loads(distune("validate", str(tmp_path / "mine.yaml"), "--json").out)["plan"]
     assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
-    idle = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
-    assert "never acts: distillation.start_epoch  distillation.decay is linear" in idle.out
+    inactive = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
+    assert "never acts: distillation.start_epoch  distillation.decay is linear" in inactive.out
     first = "search.first=[{distillation.decay: linear}, {distillation.decay: cosine}]"
     many = distune("validate", str(tmp_path / "mine.yaml"), "--set", first, "--set", "search.num_trials=2")
     assert "warning: 3 configurations are to be tried first, 1 more than search.num_trials = 2" in many.out

@@ -91,8 +91,13 @@ def test_a_setting_that_only_another_kind_has_is_no_cause(
 ) -> None:
     kind = "distillation.prototypes.source.kind"
     more = {
-        kind: {"kind": "choice", "values": ["harvest", "sweep"]},
-        "distillation.prototypes.source.max_images": {"kind": "int", "low": 2, "high": 6, "when": {kind: "sweep"}},
+        kind: {"kind": "choice", "values": ["queue", "feature_pass"]},
+        "distillation.prototypes.source.max_images": {
+            "kind": "int",
+            "low": 2,
+            "high": 6,
+            "when": {kind: "feature_pass"},
+        },
     }
     path = write(tmp_path, {"distillation": {"filter": {"weight": "uniform"}}}, more)
     answer = validate(capsys, monkeypatch, path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distune.config.conditions import acts, condition_problems, configurations, example, resolve
+from distune.config.conditions import condition_problems, configurations, example, is_active, resolve
 from distune.config.load import LoadedExperiment, from_dict, load, trial_experiment
 from distune.config.paths import get_path, merge
 from distune.config.space import Parameter, SearchSpace
@@ -53,19 +53,19 @@ def grid(**when: dict[str, ParameterValue | list[ParameterValue]]) -> dict[str, 
 
 
 def test_parents_come_first_and_children_act_with_their_values() -> None:
-    varied = loaded().varied
-    assert list(varied) == [SELECTOR, ALPHA, UNIQUE]
-    assert acts(varied[ALPHA], {SELECTOR: "orthogonal"})
-    assert not acts(varied[UNIQUE], {SELECTOR: "orthogonal"})
-    assert not acts(varied[ALPHA], {SELECTOR: "kmeans"})
-    assert not acts(varied[ALPHA], {})
+    searched = loaded().searched
+    assert list(searched) == [SELECTOR, ALPHA, UNIQUE]
+    assert is_active(searched[ALPHA], {SELECTOR: "orthogonal"})
+    assert not is_active(searched[UNIQUE], {SELECTOR: "orthogonal"})
+    assert not is_active(searched[ALPHA], {SELECTOR: "kmeans"})
+    assert not is_active(searched[ALPHA], {})
 
 
 def test_every_configuration_of_the_space_is_a_valid_trial() -> None:
     """What such a space is for: without conditions, half of these would be refused."""
     experiment = loaded().experiment
     narrow = {**SPACE, ALPHA: {"kind": "choice", "values": [1.0, 20.0], "when": SPACE[ALPHA]["when"]}}
-    found = list(configurations(loaded(narrow).varied))
+    found = list(configurations(loaded(narrow).searched))
     assert len(found) == 2 * 2 + 2 + 1 + 1
     for params in found:
         values = trial_experiment(experiment, params)
@@ -74,10 +74,10 @@ def test_every_configuration_of_the_space_is_a_valid_trial() -> None:
 
 
 def test_a_child_of_a_child_needs_both() -> None:
-    varied = resolve(grid(a={}, b={"a": 1}, c={"b": 0}, d={"a": 0, "b": 1}), {})[0]
-    assert example(varied, "c") == {"a": 1, "b": 0}
-    assert example(varied, "d") is None
-    found = list(configurations({path: varied[path] for path in "abc"}))
+    searched = resolve(grid(a={}, b={"a": 1}, c={"b": 0}, d={"a": 0, "b": 1}), {})[0]
+    assert example(searched, "c") == {"a": 1, "b": 0}
+    assert example(searched, "d") is None
+    found = list(configurations({path: searched[path] for path in "abc"}))
     assert found == [{"a": 0}, {"a": 1, "b": 0, "c": 0}, {"a": 1, "b": 0, "c": 1}, {"a": 1, "b": 1}]
 
 
@@ -111,17 +111,17 @@ def test_conditions_that_exclude_each_other() -> None:
 
 def test_a_condition_may_look_at_a_setting_that_does_not_vary() -> None:
     alone = {ALPHA: SPACE[ALPHA], DECAY: {"kind": "choice", "values": ["linear", "cosine"]}}
-    assert list(loaded(alone).varied) == [ALPHA, DECAY]
-    assert loaded(alone).varied[ALPHA].when == {}
+    assert list(loaded(alone).searched) == [ALPHA, DECAY]
+    assert loaded(alone).searched[ALPHA].when == {}
     other = loaded(alone, distillation={"prototypes": {"selector": "kmeans"}})
-    assert list(other.varied) == [DECAY]
-    assert other.idle == {ALPHA: f"{SELECTOR} is kmeans"}
+    assert list(other.searched) == [DECAY]
+    assert other.inactive == {ALPHA: f"{SELECTOR} is kmeans"}
 
 
 def test_what_is_fixed_decides_conditions() -> None:
     fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {SELECTOR: "orthogonal"}})
-    assert list(fixed.varied) == [ALPHA]
-    assert fixed.idle == {UNIQUE: f"{SELECTOR} is orthogonal"}
+    assert list(fixed.searched) == [ALPHA]
+    assert fixed.inactive == {UNIQUE: f"{SELECTOR} is orthogonal"}
     values = trial_experiment(fixed.experiment, {ALPHA: 2.0})
     assert (get_path(values, SELECTOR), get_path(values, DECAY)) == ("orthogonal", "cosine")
 
@@ -129,7 +129,7 @@ def test_what_is_fixed_decides_conditions() -> None:
 def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
     fixed = loaded(search={"fixed": {ALPHA: 3.0}})
     assert ALPHA not in fixed.experiment.search.fixed
-    for values in configurations(fixed.varied):
+    for values in configurations(fixed.searched):
         assert values.get(ALPHA) == (3.0 if values[SELECTOR] in ("pursuit", "orthogonal") else None)
         trial_experiment(fixed.experiment, values)
 
@@ -141,8 +141,8 @@ def test_what_waits_for_another_value_of_a_fixed_child_is_idle() -> None:
         DECAY: {"kind": "choice", "values": ["linear", "cosine"], "when": {UNIQUE: [True, False]}},
     }
     fixed = loaded(space, search={"fixed": {UNIQUE: False}})
-    assert fixed.idle == {DENSITY: f"{UNIQUE} is false"}
-    assert fixed.varied[DECAY].when == {UNIQUE: [False]}
+    assert fixed.inactive == {DENSITY: f"{UNIQUE} is false"}
+    assert fixed.searched[DECAY].when == {UNIQUE: [False]}
     assert from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict()) == fixed
 
 
@@ -155,12 +155,12 @@ def test_a_resolved_space_loads_to_itself() -> None:
 def test_settings_of_a_kind_that_is_not_the_experiments_own() -> None:
     source = "distillation.prototypes.source"
     space: dict[str, Any] = {
-        f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "sweep"}},
-        f"{source}.kind": {"kind": "choice", "values": ["harvest", "sweep"]},
+        f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "feature_pass"}},
+        f"{source}.kind": {"kind": "choice", "values": ["queue", "feature_pass"]},
     }
-    swept: dict[str, ParameterValue] = {f"{source}.max_images": 20, f"{source}.kind": "sweep"}
+    swept: dict[str, ParameterValue] = {f"{source}.max_images": 20, f"{source}.kind": "feature_pass"}
     assert get_path(trial_experiment(loaded(space).experiment, swept), f"{source}.max_images") == 20
-    space[f"{source}.max_images"]["when"] = {f"{source}.kind": "harvest"}
+    space[f"{source}.max_images"]["when"] = {f"{source}.kind": "queue"}
     assert "max_images is not a setting of this experiment" in problem(space)
 
 

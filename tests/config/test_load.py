@@ -50,7 +50,7 @@ def problems(folder: Path, experiment: dict[str, Any], space: dict[str, Any] = S
 def test_every_shipped_experiment_loads_with_its_space(name: str) -> None:
     loaded = load(name)
     assert loaded.experiment.name == name
-    assert loaded.varied
+    assert loaded.searched
     assert loaded.experiment.description
     assert loaded.experiment.expects, "an experiment states what it is expected to reach"
 
@@ -173,7 +173,7 @@ def test_a_bound_that_no_step_reaches_need_not_be_allowed(tmp_path: Path, step: 
 
 def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
     loaded = load(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
-    assert list(loaded.varied) == ["distillation.global_knowledge.weight"]
+    assert list(loaded.searched) == ["distillation.global_knowledge.weight"]
     values = trial_experiment(loaded.experiment, {"distillation.global_knowledge.weight": 2.0})
     assert get_path(values, "distillation.decay") == "constant"
     assert get_path(values, "distillation.global_knowledge.weight") == 2.0
@@ -222,7 +222,7 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
 def test_presets_are_starting_points() -> None:
     released = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_released"}}).distillation
     assert released.global_knowledge.weight == 0.0
-    assert released.prototypes.source.kind == "sweep"
+    assert released.prototypes.source.kind == "feature_pass"
     assert released.soft_labels.normaliser == "mean"
     changed = Experiment.model_validate(
         {**EXPERIMENT, "distillation": {"preset": "gkd_released", "soft_labels": {"weight": 3.0}}}
@@ -232,7 +232,7 @@ def test_presets_are_starting_points() -> None:
     paper = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_global"}}).distillation
     assert paper.global_knowledge.weight == 0.3
     assert paper.global_knowledge.unit == "gradient_share"
-    assert paper.prototypes.source.kind == "harvest"
+    assert paper.prototypes.source.kind == "queue"
     # Each preset differs from the one before it in one thing.
     default = Experiment.model_validate(EXPERIMENT).distillation
     assert default.preset == "decoupled_global"

@@ -136,8 +136,8 @@ class TestTeacher:
         teacher = build_teacher(settings_of(family, weights=weights), classes=DATA, needed_by=["a"], **SIZE)
         assert class_table(teacher) == ClassTable(DATA, OWN, (4, 2))
         images, targets = batch()
-        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).learn(images, targets).places
-        seen, own_seen = teacher.observe(images), own.observe(images)
+        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).forward_train(images, targets).places
+        seen, own_seen = teacher.forward_teacher(images), own.forward_teacher(images)
         own_labels = torch.tensor([0, 4, 2])[places.labels_R]
         own_places = dataclasses.replace(places, labels_R=own_labels)
         own_logits = own_seen.logits_at(own_places)
@@ -166,8 +166,8 @@ class TestTeacher:
             build_teacher(given, classes=("owl", "fox"), needed_by=["soft_labels"], **SIZE)
         teacher = build_teacher(given, classes=("owl", "fox"), **SIZE)
         images, targets = batch()
-        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).learn(images, targets).places
-        seen = teacher.observe(images)
+        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).forward_train(images, targets).places
+        seen = teacher.forward_teacher(images)
         assert len(seen.neck) == 5
         with pytest.raises(AssertionError):
             seen.logits_at(places)

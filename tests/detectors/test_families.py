@@ -36,7 +36,7 @@ class TestFamily:
         images, targets = batch()
         detector.model.train()
         torch.manual_seed(3)
-        ours = detector.learn(images, targets).losses
+        ours = detector.forward_train(images, targets).losses
         torch.manual_seed(3)
         theirs = detector.model(
             images, [{key: target[key] for key in ("boxes", "labels", "masks")} for target in targets]
@@ -48,7 +48,7 @@ class TestFamily:
 
     def test_instances_are_the_targets_where_the_model_sees_them(self, family: str) -> None:
         images, targets = batch()
-        instances = build(family).learn(images, targets).instances
+        instances = build(family).forward_train(images, targets).instances
         assert instances.counts == (2, 1)
         assert instances.labels_N.tolist() == [1, 3, 2]
         assert instances.image_of_N.tolist() == [0, 0, 1]
@@ -59,7 +59,7 @@ class TestFamily:
 
     def test_neck_maps_have_gradient_and_the_size_of_their_stride(self, family: str) -> None:
         images, targets = batch()
-        taps = build(family).learn(images, targets)
+        taps = build(family).forward_train(images, targets)
         assert tuple(taps.neck) == STRIDES[family]
         height, width = taps.instances.frame.padded_size
         for stride, each in taps.neck.items():
@@ -68,7 +68,7 @@ class TestFamily:
 
     def test_positive_places_point_at_boxes_that_they_overlap(self, family: str) -> None:
         images, targets = batch()
-        taps = build(family).learn(images, targets)
+        taps = build(family).forward_train(images, targets)
         places = taps.places
         assert places.logits_RC.shape == (places.positive_R.shape[0], len(CLASSES) + 1)
         positive = places.instance_R[places.positive_R]
@@ -87,7 +87,7 @@ class TestFamily:
     def test_a_teacher_equal_to_the_student_gives_equal_maps_scores_and_boxes(self, family: str) -> None:
         images, targets = batch()
         student, teacher = freeze_statistics(build(family)), build(family)
-        taps, seen = student.learn(images, targets), teacher.observe(images)
+        taps, seen = student.forward_train(images, targets), teacher.forward_teacher(images)
         assert tuple(taps.neck) == tuple(seen.neck)
         assert taps.instances.frame == seen.view.frame == teacher.neck_only(images).frame
         for stride in taps.neck:
@@ -102,7 +102,7 @@ class TestFamily:
     def test_what_is_detected_are_the_boxes_of_places(self, family: str) -> None:
         images, targets = batch()
         detector = freeze_statistics(build(family))
-        taps = detector.learn(images, targets)
+        taps = detector.forward_train(images, targets)
         if taps.places.proposals is not None:
             pytest.skip("detections come from other proposals than training does")
         detector.model.eval()
@@ -120,10 +120,10 @@ class TestFamily:
     def test_observing_leaves_no_gradient_and_no_trace(self, family: str) -> None:
         images, targets = batch()
         detector = build(family)
-        places = build(family, 1).learn(images, targets).places
+        places = build(family, 1).forward_train(images, targets).places
         detector.model.train()
         before = {name: value.clone() for name, value in detector.model.state_dict().items()}
-        seen = detector.observe(images)
+        seen = detector.forward_teacher(images)
         told = [seen.logits_at(places), seen.boxes_at(places)]
         assert not any(each.requires_grad for each in (*seen.neck.values(), *told))
         assert detector.model.training
@@ -133,7 +133,7 @@ class TestFamily:
         images, targets = batch()
         nothing = [without_boxes(image) for image in images]
         for given in ([targets[0], nothing[1]], nothing):
-            taps = build(family).learn(images, given)
+            taps = build(family).forward_train(images, given)
             total = torch.stack(list(taps.losses.values())).sum()
             assert torch.isfinite(total)
             total.backward()  # type: ignore[no-untyped-call]
@@ -171,14 +171,14 @@ class TestFamily:
         detector = build(family)
         images, targets = batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            taps = detector.learn(images, targets)
+            taps = detector.forward_train(images, targets)
         assert all(torch.isfinite(loss) for loss in taps.losses.values())
         assert taps.places.logits_RC.dtype == torch.float32
 
     def test_frozen_stages_have_no_gradient_and_the_rest_has(self, family: str) -> None:
         images, targets = batch()
         detector = build(family)
-        torch.stack(list(detector.learn(images, targets).losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(detector.forward_train(images, targets).losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         without = [name for name, each in detector.model.named_parameters() if each.requires_grad and each.grad is None]
         assert not without
         frozen = build(family, trainable_stages=1).model

@@ -22,7 +22,7 @@ def test_its_boxes_are_those_of_faster_rcnn() -> None:
     losses = []
     for detector in (mask, faster):
         torch.manual_seed(0)
-        losses.append(detector.learn(images, targets).losses)
+        losses.append(detector.forward_train(images, targets).losses)
     assert losses[0].keys() - losses[1].keys() == {"loss_mask"}
     assert all(torch.equal(losses[0][name], value) for name, value in losses[1].items())
 
@@ -35,7 +35,7 @@ def test_masks_are_learnt() -> None:
     values = []
     for _ in range(10):
         torch.manual_seed(0)
-        loss = detector.learn(images, targets).losses["loss_mask"]
+        loss = detector.forward_train(images, targets).losses["loss_mask"]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -50,11 +50,11 @@ def test_other_masks_give_another_loss_and_no_masks_an_error() -> None:
     for value in (1, 0):
         torch.manual_seed(0)
         given = [{**target, "masks": target["masks"] * value} for target in targets]
-        losses.append(detector.learn(images, given).losses)
+        losses.append(detector.forward_train(images, given).losses)
     different = {name for name in losses[0] if not torch.equal(losses[0][name], losses[1][name])}
     assert different == {"loss_mask"}
     with pytest.raises(ValueError, match="masks"):
-        detector.learn(images, [{"boxes": each["boxes"], "labels": each["labels"]} for each in targets])
+        detector.forward_train(images, [{"boxes": each["boxes"], "labels": each["labels"]} for each in targets])
 
 
 def test_evaluation_of_boxes_alone_skips_the_masks_and_leaves_no_trace() -> None:

@@ -43,7 +43,7 @@ def test_second_versions_normalise_as_the_backbone_does(family: str) -> None:
 @pytest.mark.parametrize("family", ["fasterrcnn", "retinanet"])
 def test_second_versions_take_a_step(family: str) -> None:
     detector = build(family, head="v2", norm="group")
-    taps = detector.learn(*batch())
+    taps = detector.forward_train(*batch())
     torch.stack(list(taps.losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     missing = [name for name, value in detector.model.named_parameters() if value.grad is None]
     assert missing == []
@@ -53,13 +53,13 @@ def test_the_last_levels_are_those_that_the_box_head_looks_at() -> None:
     detector = build("fasterrcnn", backbone="mobilenet_v3_small", levels="last", norm="group", box_head_channels=16)
     assert probe_levels(detector, torch.zeros(3, 64, 64)) == {32: 16, 64: 16}
     images, targets = batch()
-    taps = detector.learn(images, targets)
+    taps = detector.forward_train(images, targets)
     assert taps.places.logits_RC.shape[1] == 3
     looked_at: list[torch.Tensor] = []
     heads: Any = detector.model.roi_heads
     pool = heads.box_roi_pool
     pool.register_forward_hook(lambda _, given, __: looked_at.extend(neck_maps(given[0])[:1]))
-    seen = detector.observe(images)
+    seen = detector.forward_teacher(images)
     seen.logits_at(taps.places)
     assert torch.equal(looked_at[0], seen.neck[32])
     assert pool.map_levels.k_min == pool.map_levels.k_max == 5  # boxes of all sizes

@@ -44,7 +44,7 @@ class TestTimm:
     def test_a_step_reaches_the_backbone(self, backbone: str, norm: str) -> None:
         detector = build(backbone, norm=norm)
         targets = [{"boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0]]), "labels": torch.tensor([1])}]
-        taps = detector.learn([torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))], targets)
+        taps = detector.forward_train([torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))], targets)
         assert list(taps.neck) == [8, 16, 32, 64, 128]
         torch.stack(list(taps.losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         assert next(detector.model.backbone.body.parameters()).grad is not None

@@ -153,7 +153,7 @@ def test_second_versions_are_trained_like_those_of_torchvision(name: str, monkey
     images = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))]
     targets = [{"boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0]]), "labels": torch.tensor([7])}]
     losses = []
-    for run in (lambda: detector.learn(images, targets).losses, lambda: reference(images, targets)):
+    for run in (lambda: detector.forward_train(images, targets).losses, lambda: reference(images, targets)):
         detector.model.eval()  # so that both normalise alike, whoever runs first
         detector.model.training = True
         reference.eval()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distune.detectors.prediction_sites import labels_at
-from distune.detectors.taps import Frame, Instances, NeckMaps, Places, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Frame, Instances, NeckMaps, PredictionSites, StudentTaps, TeacherTaps, View
 
 Taps = tuple[StudentTaps, TeacherTaps]
 
@@ -69,7 +69,7 @@ def sample_taps(
     num_boxes = sum(boxes_per_image)
     positive_R = (torch.rand(num_places, generator=generator) < 0.6) & (num_boxes > 0)
     instance_R = torch.randint(0, max(1, num_boxes), (num_places,), generator=generator) * positive_R
-    places = Places(
+    places = PredictionSites(
         logits_RC=student_RC,
         boxes=lambda: student_R4,
         labels_R=labels_at(instance_R, positive_R, instances),

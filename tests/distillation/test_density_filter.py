@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes import density as density_module
 from distune.distillation.prototypes.density import dense_candidates, density, estimated_density
 
@@ -16,7 +16,7 @@ from distune.distillation.prototypes.density import dense_candidates, density, e
 def features(seed: int, num_instances: int, channels: int = 4, *, spread: float = 0.4) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     raw_ND = torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) * spread + 1
-    return unit(raw_ND)
+    return l2_normalize(raw_ND)
 
 
 def candidates(

@@ -13,7 +13,7 @@ from torch import Tensor
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.global_knowledge import (
     Form,
@@ -21,7 +21,7 @@ from distune.distillation.terms.global_knowledge import (
     GlobalKnowledgeOfCells,
     build_global_knowledge,
 )
-from support.objectives import SWEEP, build, source
+from support.objectives import FEATURE_PASS, build, source
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 FORMS = [Form(name="smooth_l1", temperature=0.1), Form(name="divergence", temperature=0.3)]
@@ -94,7 +94,7 @@ def test_nothing_to_compare_is_zero(form: Form) -> None:
 
 def step_of(make_taps: MakeTaps, **arguments: Any) -> Step:
     """A step on prototypes of other batches, with uneven weights."""
-    objective = build({"prototypes": {"source": SWEEP}}, student_channels=(8, 8, 8))
+    objective = build({"prototypes": {"source": FEATURE_PASS}}, student_channels=(8, 8, 8))
     objective.begin_epoch(0, source(make_taps, student_channels=8))
     step = objective._step(*make_taps(student_channels=8, **arguments))
     step.weights.global_LN[:, ::2] *= 0.25
@@ -145,8 +145,8 @@ def test_over_instances(make_taps: MakeTaps, form: Form, in_teachers_space: bool
             losses.append(
                 literal(
                     form,
-                    (basis_PD @ unit(student_D)).tolist(),
-                    (teacher_LCME[level].flatten(0, 1) @ unit(step.features().teacher_LNE[level, n])).tolist(),
+                    (basis_PD @ l2_normalize(student_D)).tolist(),
+                    (teacher_LCME[level].flatten(0, 1) @ l2_normalize(step.features().teacher_LNE[level, n])).tolist(),
                     float(step.weights.global_LN[level, n]),
                     step.representations.valid_LCM[level].flatten().tolist(),
                 )
@@ -187,9 +187,11 @@ def test_over_cells(make_taps: MakeTaps, form: Form, in_teachers_space: bool, ba
                     student_D, basis_PD = student_BDHW[b, :, row, column], student_LCMD[level].flatten(0, 1)
                     if layers is not None:
                         student_D, basis_PD = layers[level](student_D), teacher_LCME[level].flatten(0, 1)
-                    teacher_P = teacher_LCME[level].flatten(0, 1) @ unit(teacher_BEHW[b, :, row, column])
+                    teacher_P = teacher_LCME[level].flatten(0, 1) @ l2_normalize(teacher_BEHW[b, :, row, column])
                     valid_P = step.representations.valid_LCM[level].flatten().tolist()
-                    total += m * literal(form, (basis_PD @ unit(student_D)).tolist(), teacher_P.tolist(), 1.0, valid_P)
+                    total += m * literal(
+                        form, (basis_PD @ l2_normalize(student_D)).tolist(), teacher_P.tolist(), 1.0, valid_P
+                    )
                     weight += m
     assert float(term(step).detach()) == pytest.approx(total / weight, rel=1e-4)
 

@@ -21,7 +21,7 @@ SHARES: dict[str, Any] = {
     "global_knowledge": {"weight": 0.3, "unit": "gradient_share"},
     "local_knowledge": {"weight": 2.0, "unit": "gradient_share"},
     "soft_labels": {"weight": 7.0},
-    "prototypes": {"source": {"kind": "sweep"}},
+    "prototypes": {"source": {"kind": "feature_pass"}},
 }
 
 
@@ -125,7 +125,7 @@ class Scaled:
 
 
 def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:
-    objective = build({"prototypes": {"source": {"kind": "sweep"}}})
+    objective = build({"prototypes": {"source": {"kind": "feature_pass"}}})
     objective.begin_epoch(0, source(make_taps))
     lengths, task = gradients(objective, make_taps())
     metrics = objective.end_epoch()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.maps.box_cells import centred_cells, cropped_cells
-from distune.distillation.maps.pooling import Pooling, pool_both, pool_instances, unit
+from distune.distillation.maps.pooling import Pooling, l2_normalize, pool_both, pool_instances
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 POOLINGS: list[Pooling] = ["roi_align", "crop"]
@@ -93,7 +93,7 @@ def test_without_gradient_there_is_none(make_taps: MakeTaps) -> None:
 
 def test_unit_features_have_length_one_or_are_zero_without_gradient() -> None:
     raw_ND = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    unit_ND = unit(raw_ND)
+    unit_ND = l2_normalize(raw_ND)
     assert unit_ND.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
     torch.autograd.backward(unit_ND.sum())
     assert raw_ND.grad is not None

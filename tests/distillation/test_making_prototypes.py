@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes import density as density_module
 from distune.distillation.prototypes.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
 from distune.distillation.prototypes.ridge import dual_basis, unexplained
@@ -52,10 +52,10 @@ def test_each_row_is_one_instance_of_the_class_in_both_spaces() -> None:
                 assert box == image + 1000
                 assert found.labels_N[image] == class_index + 1
                 torch.testing.assert_close(
-                    prototypes.student[level, class_index, row], unit(found.student_LND[level, image])
+                    prototypes.student[level, class_index, row], l2_normalize(found.student_LND[level, image])
                 )
                 torch.testing.assert_close(
-                    prototypes.teacher[level, class_index, row], unit(found.teacher_LNE[level, image])
+                    prototypes.teacher[level, class_index, row], l2_normalize(found.teacher_LNE[level, image])
                 )
     assert report.instances == 60
     assert report.per_class == 4
@@ -152,7 +152,7 @@ def test_coverage_is_the_mean_cosine_to_the_nearest_prototype() -> None:
                 ("teacher", found.teacher_LNE, prototypes.teacher),
             ):
                 if raw_LNC[level, n].any():
-                    cosines[name].append(float((own[level, label - 1] @ unit(raw_LNC[level, n])).max()))
+                    cosines[name].append(float((own[level, label - 1] @ l2_normalize(raw_LNC[level, n])).max()))
     assert report.coverage_student == pytest.approx(sum(cosines["student"]) / 119, abs=1e-6)
     assert report.coverage_teacher == pytest.approx(sum(cosines["teacher"]) / 120, abs=1e-6)
     more = make(found, num_prototypes=9)[1]
@@ -224,7 +224,7 @@ def test_metrics_are_plain_numbers_under_one_prefix() -> None:
 
 def test_dual_basis_gives_the_ridge_coefficients() -> None:
     generator = torch.Generator().manual_seed(0)
-    basis_MD = unit(torch.randn(4, 6, generator=generator, dtype=torch.float64))
+    basis_MD = l2_normalize(torch.randn(4, 6, generator=generator, dtype=torch.float64))
     feature_D = torch.randn(6, generator=generator, dtype=torch.float64)
     ridge_rows = torch.cat([basis_MD.T, 0.1 * torch.eye(4, dtype=torch.float64)])
     target = torch.cat([feature_D, torch.zeros(4, dtype=torch.float64)])
@@ -242,13 +242,13 @@ def test_prototypes_hold_the_dual_of_each_space() -> None:
 
 
 def test_dual_basis_of_repeated_vectors_shares_between_them() -> None:
-    basis_MD = unit(torch.tensor([[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], dtype=torch.float64))
+    basis_MD = l2_normalize(torch.tensor([[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], dtype=torch.float64))
     first, second = (dual_basis(basis_MD) @ basis_MD[0]).tolist()
     assert first == pytest.approx(second)
     assert first == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_basis_explains_itself() -> None:
-    basis_MD = unit(torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    basis_MD = l2_normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     assert float(unexplained(basis_MD, basis_MD)) < 0.01
     assert float(unexplained(basis_MD, basis_MD[:0])) == pytest.approx(3.0)

@@ -122,7 +122,7 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
 
 
 def test_statistics_come_back_with_the_state(make_taps: MakeTaps) -> None:
-    changes = {"standardise": "channel", "prototypes": {"source": {"kind": "sweep"}}}
+    changes = {"standardise": "channel", "prototypes": {"source": {"kind": "feature_pass"}}}
     first, second = build(changes), build(changes)
     first.begin_epoch(0, source(make_taps))
     first(*make_taps(seed=3))

@@ -70,7 +70,7 @@ def test_the_guard_sees_host_copies(wait: Callable[[torch.Tensor], Any]) -> None
 
 
 @pytest.mark.parametrize("pooling", ["roi_align", "crop"])
-@pytest.mark.parametrize("kind", ["harvest", "sweep"])
+@pytest.mark.parametrize("kind", ["queue", "feature_pass"])
 @pytest.mark.parametrize(
     ("discrepancy", "weight", "representation", "classes", "score_kind"),
     [
@@ -135,13 +135,13 @@ def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str
         seed=0,
     )
 
-    def sweep(_: int) -> Iterator[tuple[View, View, Instances]]:
+    def feature_pass(_: int) -> Iterator[tuple[View, View, Instances]]:
         student, teacher = make_taps(boxes_per_image=(9, 9))
         yield student.view, teacher.view, student.instances
 
     losses: dict[str, torch.Tensor] = {}
     for epoch in range(2):
-        objective.begin_epoch(epoch, sweep)
+        objective.begin_epoch(epoch, feature_pass)
         for counts in ((4, 3), (0, 2), (0, 0)):
             student, teacher = make_taps(boxes_per_image=counts, score_kind=score_kind)
             with refusing_host_copies():

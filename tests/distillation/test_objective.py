@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Instances, PredictionSites, StudentTaps, TeacherTaps, View
 from distune.errors import ConfigError
-from support.objectives import SWEEP, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
+from support.objectives import FEATURE_PASS, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
 
 
 def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTaps) -> None:
@@ -29,7 +29,7 @@ def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTa
 
 def test_a_student_that_sees_what_the_teacher_sees_has_nothing_to_learn(make_taps: MakeTaps) -> None:
     objective = build(
-        {"prototypes": {"source": SWEEP}, "local_knowledge": {"adapter": "identity"}},
+        {"prototypes": {"source": FEATURE_PASS}, "local_knowledge": {"adapter": "identity"}},
         student_channels=(8, 8, 8),
     )
     objective.begin_epoch(0, source(make_taps, same=True))
@@ -78,7 +78,7 @@ def test_the_teachers_head_runs_in_the_precision_of_its_neck(make_taps: MakeTaps
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
         hidden_R5 = torch.nn.functional.linear(torch.randn(20, 3), torch.randn(5, 3))
 
-        def logits_at(_: Places) -> Tensor:
+        def logits_at(_: PredictionSites) -> Tensor:
             logits_R4: Tensor = head(hidden_R5).detach()
             ran_in.append(logits_R4.dtype)
             return logits_R4
@@ -103,7 +103,7 @@ def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tu
         StudentTaps(
             student.losses,
             {s: m.detach()[order] for s, m in student.neck.items()},
-            Places(
+            PredictionSites(
                 logits_RC=there.logits_RC[places],
                 boxes=there.boxes,
                 labels_R=there.labels_R[places],
@@ -127,7 +127,7 @@ def test_the_order_of_images_does_not_matter(make_taps: MakeTaps) -> None:
 
 
 def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTaps) -> None:
-    objective = build({"prototypes": {"source": SWEEP}}, num_classes=4)
+    objective = build({"prototypes": {"source": FEATURE_PASS}}, num_classes=4)
     objective.begin_epoch(0, source(make_taps))
     assert objective.prototypes is not None
     assert objective.prototypes.valid[:, :3].any()

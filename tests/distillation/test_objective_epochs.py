@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from distune.distillation.objective import Objective
-from support.objectives import SWEEP, TERMS, MakeTaps, build, never, run_epochs, source, values_of, with_prototypes
+from support.objectives import (
+    FEATURE_PASS,
+    TERMS,
+    MakeTaps,
+    build,
+    never,
+    run_epochs,
+    source,
+    values_of,
+    with_prototypes,
+)
 
 
 def test_an_epoch_that_is_begun_again_is_reported_from_there(make_taps: MakeTaps) -> None:
@@ -32,7 +42,7 @@ def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) ->
 
 
 def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
-    objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": SWEEP}}, num_epochs=5)
+    objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": FEATURE_PASS}}, num_epochs=5)
     assert [objective.is_active_in(epoch) for epoch in range(5)] == [False, True, True, False, False]
     for epoch in range(5):
         objective.begin_epoch(epoch, source(make_taps) if epoch in (1, 2) else never)
@@ -79,10 +89,10 @@ def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
         metrics = run_epochs(objective, make_taps, range(epoch, epoch + 1))[0]
         if "prototypes/instances" in metrics:
             made.append(epoch)
-        assert objective.keeper is not None
-        assert objective.keeper.harvest is not None
+        assert objective.prototype_manager is not None
+        assert objective.prototype_manager.queue is not None
         waits = epoch < made_at_end_of[-1] and epoch not in made_at_end_of
-        assert (int(objective.keeper.harvest.seen.sum()) > 0) == waits
+        assert (int(objective.prototype_manager.queue.seen.sum()) > 0) == waits
     assert made == made_at_end_of
 
 
@@ -111,7 +121,7 @@ def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
 
 
 def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
-    changes = {"prototypes": {"source": SWEEP, "refresh_epochs": 0}}
+    changes = {"prototypes": {"source": FEATURE_PASS, "refresh_epochs": 0}}
     first, second = build(changes), build(changes)
     first.begin_epoch(0, source(make_taps))
     second.load_state_dict(first.state_dict())
@@ -131,7 +141,9 @@ def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
 
 def test_prototypes_drawn_at_random_follow_from_the_seed(make_taps: MakeTaps) -> None:
     def origins(seed: int) -> list[list[int]]:
-        changes = {"prototypes": {"source": SWEEP, "selector": "random", "density_quantile": 0.0, "per_class": 2}}
+        changes = {
+            "prototypes": {"source": FEATURE_PASS, "selector": "random", "density_quantile": 0.0, "per_class": 2}
+        }
         objective = build(changes, seed=seed)
         objective.begin_epoch(0, source(make_taps))
         assert objective.prototypes is not None

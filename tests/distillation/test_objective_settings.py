@@ -35,7 +35,7 @@ CHANGES: dict[str, Any] = {
     "prototypes.density_bandwidth": 1.0,
     "prototypes.density_quantile": 0.7,
     "prototypes.min_box_side_px": 20.0,
-    "prototypes.source.kind": "sweep",
+    "prototypes.source.kind": "feature_pass",
     "prototypes.source.max_instances": 5,
     "prototypes.source.max_images": 1,
     "filter.discrepancy": "max_cosine",
@@ -89,7 +89,7 @@ for _name, _term in TERMS.items():
 
 NEEDS: dict[str, dict[str, Any]] = {
     "prototypes.unique": {"prototypes.per_class": 8},
-    "prototypes.source.max_images": {"prototypes.source.kind": "sweep"},
+    "prototypes.source.max_images": {"prototypes.source.kind": "feature_pass"},
     "localization.margin": {"localization.kind": "bounded"},
     "global_knowledge.temperature": {"global_knowledge.form": "divergence"},
     "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},
@@ -124,14 +124,14 @@ def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, flo
         seed=0,
     )
 
-    def sweep(_: int) -> Iterator[tuple[View, View, Instances]]:
+    def feature_pass(_: int) -> Iterator[tuple[View, View, Instances]]:
         for seed in range(20, 25):
             student, teacher = make_taps(seed=seed, boxes_per_image=(5, 4))
             yield student.view, teacher.view, student.instances
 
     found = []
     for epoch in range(4):
-        objective.begin_epoch(epoch, sweep)
+        objective.begin_epoch(epoch, feature_pass)
         for step in range(3):
             losses = objective(*make_taps(seed=epoch * 3 + step, boxes_per_image=(5, 4)))
             found.append({name: float(loss.detach()) for name, loss in losses.items()})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes.prototypes import pursue
 
 
@@ -14,7 +14,7 @@ def features(seed: int, num_instances: int, channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     # A common direction, as features of one class have: without it all candidates look alike.
     raw_ND = torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) + 0.5
-    return unit(raw_ND)
+    return l2_normalize(raw_ND)
 
 
 def dot(x: list[float], y: list[float]) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distune.config.distillation import FilterSettings
 from distune.distillation.filtering import DISCREPANCIES, WEIGHTS, InstanceWeights, RobustFilter, build_filter
-from distune.distillation.maps.pooling import PooledFeatures, unit
+from distune.distillation.maps.pooling import PooledFeatures, l2_normalize
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations, own_class, represent
 from distune.errors import ConfigError
@@ -30,8 +30,8 @@ def prototypes(seed: int = 0) -> Prototypes:
         for class_index in range(3):
             count = 2 if class_index < 2 else 1 - level
             if count > 0:
-                student_PD = unit(torch.randn(count, 4, generator=generator, dtype=torch.float64))
-                teacher_PE = unit(torch.randn(count, 5, generator=generator, dtype=torch.float64))
+                student_PD = l2_normalize(torch.randn(count, 4, generator=generator, dtype=torch.float64))
+                teacher_PE = l2_normalize(torch.randn(count, 5, generator=generator, dtype=torch.float64))
                 made.put(level, class_index, student_PD, teacher_PE, torch.zeros(count, 2, dtype=torch.int64))
     return made
 
@@ -52,7 +52,7 @@ def test_cosines_are_those_of_every_instance_and_prototype() -> None:
     generator = torch.Generator().manual_seed(3)
     raw_LND = torch.randn(2, 5, 4, generator=generator) * 7
     made = prototypes()
-    found_LNCM = represent(unit(raw_LND), made.student)
+    found_LNCM = represent(l2_normalize(raw_LND), made.student)
     for level in range(2):
         for n in range(5):
             for c in range(3):

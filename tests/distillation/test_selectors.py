@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes.orthogonal_pursuit import pursue_orthogonally
 from distune.distillation.prototypes.pursuit import pursue
 from distune.distillation.prototypes.ridge import unexplained
@@ -15,7 +15,7 @@ from distune.distillation.prototypes.selectors import SELECTORS, Selection
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return unit(torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) + 0.5)
+    return l2_normalize(torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) + 0.5)
 
 
 def how(num_prototypes: int = 4, *, alpha: float = 10.0, seed: int = 0) -> Selection:
@@ -25,7 +25,7 @@ def how(num_prototypes: int = 4, *, alpha: float = 10.0, seed: int = 0) -> Selec
 def clustered(num_clusters: int) -> Tensor:
     """Ten instances around each axis, the n-th of cluster c in row 10 c + n."""
     noise_ND = torch.randn(10 * num_clusters, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return unit(torch.eye(8, dtype=torch.float64)[:num_clusters].repeat_interleave(10, dim=0) + 0.02 * noise_ND)
+    return l2_normalize(torch.eye(8, dtype=torch.float64)[:num_clusters].repeat_interleave(10, dim=0) + 0.02 * noise_ND)
 
 
 @pytest.mark.parametrize("name", SELECTORS)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from distune.config.load import LoadedExperiment, from_dict
-from study.bench import EXPERIMENT, SPACE, Bench, MakeBench, MakeLoaded
+from study.harness import EXPERIMENT, SPACE, EngineHarness, MakeHarness, MakeLoaded
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def make_loaded() -> MakeLoaded:
 
 
 @pytest.fixture
-def make_bench(make_loaded: MakeLoaded, tmp_path: Path) -> MakeBench:
-    """Makes a bench; takes what ``make_loaded`` takes."""
+def make_harness(make_loaded: MakeLoaded, tmp_path: Path) -> MakeHarness:
+    """Makes a harness; takes what ``make_loaded`` takes."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-    def make(**arguments: Any) -> Bench:
-        return Bench(make_loaded(**arguments), tmp_path / "trials")
+    def make(**arguments: Any) -> EngineHarness:
+        return EngineHarness(make_loaded(**arguments), tmp_path / "trials")
 
     return make

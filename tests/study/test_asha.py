@@ -42,42 +42,42 @@ def test_one_in_three_is_kept_and_always_the_best(num_reached: int, expected: in
 
 def test_decisions_in_a_history_worked_out_by_hand() -> None:
     asha = Asha((1, 3), reduction_factor=3.0)
-    assert asha.goes_on("0", 1, 10.0)  # the first
-    assert not asha.goes_on("1", 1, 9.0)  # one of two is kept, and it is the other
-    assert asha.goes_on("2", 1, 12.0)  # the best of three
-    assert asha.goes_on("2", 2, 1.0)  # no rung
-    assert not asha.goes_on("3", 1, 11.0)
-    assert not asha.goes_on("4", 1, 11.5)
-    assert asha.goes_on("5", 1, 11.6)  # two of six are kept: 12 and this one
-    assert asha.goes_on("0", 3, 8.0)  # the first at the second rung
-    assert not asha.goes_on("2", 3, 7.0)
+    assert asha.should_continue("0", 1, 10.0)  # the first
+    assert not asha.should_continue("1", 1, 9.0)  # one of two is kept, and it is the other
+    assert asha.should_continue("2", 1, 12.0)  # the best of three
+    assert asha.should_continue("2", 2, 1.0)  # no rung
+    assert not asha.should_continue("3", 1, 11.0)
+    assert not asha.should_continue("4", 1, 11.5)
+    assert asha.should_continue("5", 1, 11.6)  # two of six are kept: 12 and this one
+    assert asha.should_continue("0", 3, 8.0)  # the first at the second rung
+    assert not asha.should_continue("2", 3, 7.0)
     assert asha.scores(1) == (12.0, 11.6, 11.5, 11.0, 10.0, 9.0)
     assert asha.scores(3) == (8.0, 7.0)
 
 
 def test_equal_scores_share_the_better_rank() -> None:
     asha = Asha((1,), reduction_factor=3.0)
-    assert asha.goes_on("0", 1, 5.0)
-    assert asha.goes_on("1", 1, 5.0)
+    assert asha.should_continue("0", 1, 5.0)
+    assert asha.should_continue("1", 1, 5.0)
 
 
 def test_a_late_report_counts_for_the_highest_rung_alone() -> None:
     asha = Asha((1, 3, 9), reduction_factor=3.0)
-    asha.goes_on("late", 5, 50.0)
+    asha.should_continue("late", 5, 50.0)
     assert asha.scores(1) == ()
     assert asha.scores(3) == (50.0,)
-    asha.goes_on("late", 6, 60.0)
+    asha.should_continue("late", 6, 60.0)
     assert asha.scores(3) == (50.0,)
-    assert asha.goes_on("healthy", 1, 1.0), "the late score must not be compared with this one"
+    assert asha.should_continue("healthy", 1, 1.0), "the late score must not be compared with this one"
 
 
 def test_restored_trials_do_not_stop_healthy_ones() -> None:
     """The trap of the library: after a restart, rungs were empty and filled with the late scores of resumed trials."""
     asha = Asha((1, 3), reduction_factor=3.0)
     asha.restore("0", {1: 10.0, 2: 20.0, 3: 30.0, 4: 40.0})
-    asha.goes_on("0", 5, 50.0)
+    asha.should_continue("0", 5, 50.0)
     assert asha.scores(1) == (10.0,)
-    assert asha.goes_on("1", 1, 11.0)
+    assert asha.should_continue("1", 1, 11.0)
 
 
 def test_scores_that_are_not_finite_are_not_restored() -> None:
@@ -104,10 +104,10 @@ def test_a_restored_state_decides_as_the_one_that_was_lost(seed: int) -> None:
             break
         key = str(random.choice(alive))
         epoch, score = len(scores[key]) + 1, float(random.normal(len(scores[key])))
-        goes_on = online.goes_on(key, epoch, score)
+        should_continue = online.should_continue(key, epoch, score)
         if step >= moment:
-            assert restored.goes_on(key, epoch, score) == goes_on
+            assert restored.should_continue(key, epoch, score) == should_continue
         scores[key][epoch] = score
-        if not goes_on or epoch == 12:
+        if not should_continue or epoch == 12:
             alive.remove(key)
     assert all(online.scores(rung) == restored.scores(rung) for rung in rung_epochs)

@@ -20,7 +20,7 @@ from distune.study.create import create_study
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import MakeLoaded, Witness
+from study.harness import MakeLoaded, Witness
 
 pytestmark = pytest.mark.ray
 
@@ -107,7 +107,7 @@ def test_a_trial_that_waits_for_a_machine_of_its_own_gets_another_one(
     )
     folder = create_study(loaded, Home(tmp_path / "home"), name="one", simulate=True, runner="ray", replace=False)
     witness = LargestKiller(cluster, largest)
-    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    assert run_session(folder, tracker=witness, callback=witness, teacher_weights=None).state == "finished"
     assert witness.threads
     status = read_study(Home(tmp_path / "home"), "one")
     assert {(trial.state, trial.outcome) for trial in status.trials} == {(TrialState.COMPLETE, Outcome.FINISHED)}
@@ -124,7 +124,7 @@ def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
     )
     folder = create_study(loaded, home, name="one", simulate=True, runner="ray", replace=False)
     witness = NodeKiller(cluster)
-    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    assert run_session(folder, tracker=witness, callback=witness, teacher_weights=None).state == "finished"
     witness.join()
 
     status = read_study(home, "one")

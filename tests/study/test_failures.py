@@ -69,7 +69,7 @@ def test_reasons(error: Exception, reason: str) -> None:
 
 def test_a_broken_device_spoils_its_process_and_lack_of_memory_does_not() -> None:
     assert spoils_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
-    assert not spoils_process(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not spoils_process(OutOfMemoryError("CUDA out of memory. TriedConfigurations to allocate 2 GiB"))
 
 
 def test_a_streak_is_made_of_equal_reasons_up_to_numbers() -> None:

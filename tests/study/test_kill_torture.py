@@ -18,7 +18,7 @@ from distune.config.home import Home
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
-from study.bench import EXPERIMENT, SPACE, read_journal
+from study.harness import EXPERIMENT, SPACE, read_journal
 from study.torture import PRELOADED, assert_equal_studies, assert_in_mlflow_once, assert_on_record_once, num_lines
 from support.zygote import Zygote, is_running
 

@@ -18,7 +18,7 @@ from distune.study.search.pareto import dominates, pareto_front
 from distune.study.session import run_session
 from distune.study.status import read_study
 from distune.study.study_figures import draw_front_of
-from study.bench import METRIC, MakeBench, MakeLoaded, Witness, take
+from study.harness import METRIC, MakeHarness, MakeLoaded, Witness, take
 
 COSTS = ("student/latency_ms", "student/parameters")
 SPACE: dict[str, Any] = {
@@ -76,32 +76,32 @@ def test_neither_controls_nor_trials_that_did_not_finish_are_on_the_front() -> N
     ],
     ids=lambda sampler: str(sampler["kind"]),
 )
-def test_a_study_of_every_sampler_with_stopped_trials(make_bench: MakeBench, sampler: dict[str, Any]) -> None:
-    bench = make_bench(space=SPACE, search={**SEARCH, "sampler": sampler}, training={"epochs": 3})
-    bench.run()
-    searched, controls = bench.studies()
-    assert [direction.name for direction in searched.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
-    assert len(controls.directions) == 1
-    states = bench.states()
+def test_a_study_of_every_sampler_with_stopped_trials(make_harness: MakeHarness, sampler: dict[str, Any]) -> None:
+    harness = make_harness(space=SPACE, search={**SEARCH, "sampler": sampler}, training={"epochs": 3})
+    harness.run()
+    search_study, control_study = harness.studies()
+    assert [direction.name for direction in search_study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert len(control_study.directions) == 1
+    states = harness.states()
     assert len(states) == 9
     assert {TrialState.COMPLETE, TrialState.PRUNED} == set(states), "the scheduler stops by the score alone"
-    records = {each.number: each for each in bench.witness.records}
-    for trial in searched.trials:
+    records = {each.number: each for each in harness.witness.records}
+    for trial in search_study.trials:
         if trial.state is optuna.trial.TrialState.COMPLETE:
             metrics = records[trial.number].metrics
             assert trial.values == [metrics[METRIC], *(metrics[cost] for cost in COSTS)]
-    assert controls.trials[0].values == [records[-1].metrics[METRIC]]
+    assert control_study.trials[0].values == [records[-1].metrics[METRIC]]
 
 
-def test_a_trial_whose_costs_are_missing_has_failed(make_bench: MakeBench) -> None:
-    bench = make_bench(space=SPACE, search={**SEARCH, "scheduler": {"kind": "none"}}, training={"epochs": 1})
-    engine = bench.engine()
+def test_a_trial_whose_costs_are_missing_has_failed(make_harness: MakeHarness) -> None:
+    harness = make_harness(space=SPACE, search={**SEARCH, "scheduler": {"kind": "none"}}, training={"epochs": 1})
+    engine = harness.engine()
     take(engine)
     spec = take(engine)
     report = EpochReport(epoch=1, metrics={METRIC: 5.0, "student/parameters": 3.0}, finished_at=1.0)
     engine.report(spec.key, report)
-    assert bench.known()[0].state is TrialState.FAIL
-    assert bench.known()[0].reason == "bug: the costs of the student were not measured"
+    assert harness.known()[0].state is TrialState.FAIL
+    assert harness.known()[0].reason == "bug: the costs of the student were not measured"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_front_of_a_study_on_disk(make_loaded: MakeLoaded, tmp_path: Path) -
     loaded = make_loaded(space=SPACE, search={**SEARCH, "num_trials": 4}, training={"epochs": 1})
     folder = create_study(loaded, home, name="two", simulate=True, runner="local", replace=False)
     witness = Witness()
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     status = read_study(home, "two")
     assert status.costs == COSTS
     assert status.front

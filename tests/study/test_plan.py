@@ -7,7 +7,7 @@ import pytest
 
 from distune.study.planning.study_plan import expected_reaching, expected_search_epochs, plan_study
 from distune.study.schedulers.asha import Asha
-from study.bench import MakeLoaded
+from study.harness import MakeLoaded
 
 
 def test_plan_of_the_small_experiment(make_loaded: MakeLoaded) -> None:
@@ -35,9 +35,9 @@ def test_what_the_median_rule_saves_is_not_guessed(make_loaded: MakeLoaded) -> N
 def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
     decay = {"distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]}}
     loaded = make_loaded(space={"name": "decay", "parameters": decay}, search={"scheduler": {"kind": "none"}})
-    plan = plan_study(loaded.experiment, loaded.varied)
+    plan = plan_study(loaded.experiment, loaded.searched)
     assert (plan.num_configurations, plan.num_trials, plan.most_epochs) == (3, 3, 4 * 9)
-    assert plan_study(make_loaded().experiment, make_loaded().varied).num_configurations is None
+    assert plan_study(make_loaded().experiment, make_loaded().searched).num_configurations is None
 
 
 def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
@@ -56,6 +56,6 @@ def test_the_formula_agrees_with_studies_whose_scores_come_in_no_order(num_trial
     for _ in range(repeats):
         asha = Asha((1, 3), reduction_factor=3.0)
         for index in range(num_trials):
-            reached = next((rung for rung in (1, 3) if not asha.goes_on(str(index), rung, random.normal())), 9)
+            reached = next((rung for rung in (1, 3) if not asha.should_continue(str(index), rung, random.normal())), 9)
             epochs += reached
     assert epochs / repeats == pytest.approx(expected_search_epochs(num_trials, 9, (1, 3), 3.0), rel=0.06)

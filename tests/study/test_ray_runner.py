@@ -30,7 +30,7 @@ from distune.study.runners.ray_tune import run_on_ray
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import Computed, MakeBench, MakeLoaded, Witness, read_journal
+from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_journal
 
 pytestmark = pytest.mark.ray
 
@@ -50,13 +50,13 @@ CUT_OFF = {("3", 2): 2, ("5", 1): 1, ("7", 1): 1, ("8", 2): 1, ("9", 3): 1, ("10
 SESSION = """
 import sys
 from pathlib import Path
-from distune.study.folder import StudyFolder
-from distune.study.listener import NullListener
+from distune.study.files.study_folder import StudyFolder
+from distune.study.callback import NullCallback
 from distune.study.session import run_session
 from distune.tracking.tracker import NullTracker
 
 folder = StudyFolder(Path(sys.argv[1]))
-result = run_session(folder, tracker=NullTracker(), listener=NullListener(), teacher_weights=None)
+result = run_session(folder, tracker=NullTracker(), callback=NullCallback(), teacher_weights=None)
 sys.exit(0 if result.state == "interrupted" else 3)
 """
 
@@ -81,24 +81,24 @@ def cluster(journal: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> None:
-    bench = make_bench(
+def test_a_whole_study(cluster: None, journal: Path, make_harness: MakeHarness) -> None:
+    harness = make_harness(
         search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}}, resources={"epoch_timeout_s": 6.0}
     )
     journal.unlink(missing_ok=True)
-    engine = bench.engine()
+    engine = harness.engine()
     environment = dict(os.environ)
     run_on_ray(
-        engine, bench.loaded.experiment.resources, simulate=True, should_stop=lambda: False, listener=bench.witness
+        engine, harness.loaded.experiment.resources, simulate=True, should_stop=lambda: False, callback=harness.witness
     )
     assert ray.is_initialized(), "a connection that was there before is left alone"
     assert dict(os.environ) == environment
     assert engine.is_over
 
-    states = bench.states()
+    states = harness.states()
     assert len(states) == 14
     assert {TrialState.COMPLETE, TrialState.PRUNED} <= set(states)
-    outcomes = bench.witness.outcomes()
+    outcomes = harness.witness.outcomes()
     assert outcomes.pop("control-1") is Outcome.FINISHED
     assert outcomes.pop("3") is Outcome.FAILED
     assert outcomes.pop("5") is Outcome.FAILED
@@ -107,26 +107,26 @@ def test_a_whole_study(cluster: None, journal: Path, make_bench: MakeBench) -> N
     assert outcomes.pop("11") is Outcome.FAILED
     assert outcomes.pop("6") is Outcome.DIVERGED
     assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
-    known = bench.known()
+    known = harness.known()
     assert re.match("worker died: .*SYSTEM_ERROR", known[3].reason or "")
-    assert "The actor is dead" in (bench.folder("3").path / "error.txt").read_text()
+    assert "The actor is dead" in (harness.folder("3").path / "error.txt").read_text()
     assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
     assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
-    assert "Traceback" in (bench.folder("5").path / "error.txt").read_text()
+    assert "Traceback" in (harness.folder("5").path / "error.txt").read_text()
 
     assert known[10].reason == "out of memory: simulated in epoch 1"
     assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 6"
-    assert "simulation.py" in (bench.folder("11").path / "error.txt").read_text(), "where it hung"
+    assert "simulation.py" in (harness.folder("11").path / "error.txt").read_text(), "where it hung"
     assert [len(known[number].setbacks) for number in (3, 5, 7, 8, 9, 10)] == [1, 0, 0, 1, 1, 1]
-    assert "trial 8: worker died" in "\n".join(bench.witness.messages)
+    assert "trial 8: worker died" in "\n".join(harness.witness.messages)
 
     computed = Counter((each.key, each.epoch) for each in read_journal(journal))
-    assert computed - Counter(bench.witness.points) == CUT_OFF, "only what a mishap cut off was computed for nothing"
-    assert max(Counter(bench.witness.points).values()) == 1
+    assert computed - Counter(harness.witness.points) == CUT_OFF, "only what a mishap cut off was computed for nothing"
+    assert max(Counter(harness.witness.points).values()) == 1
     assert_alone("9", read_journal(journal))
     assert_alone("10", read_journal(journal))
-    for key in bench.witness.outcomes():
-        reports = bench.folder(key).reports()
+    for key in harness.witness.outcomes():
+        reports = harness.folder(key).reports()
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
 
 
@@ -141,18 +141,22 @@ def assert_alone(key: str, computed: list[Computed]) -> None:
 
 
 def test_the_engine_s_errors_come_out_as_they_are(
-    cluster: None, make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+    cluster: None, make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = make_bench(search={"num_trials": 2})
-    engine = bench.engine()
+    harness = make_harness(search={"num_trials": 2})
+    engine = harness.engine()
 
     def fail(*arguments: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(engine._ledger, "report", fail)
+    monkeypatch.setattr(engine._trial_store, "report", fail)
     with pytest.raises(OSError, match="disk full"):
         run_on_ray(
-            engine, bench.loaded.experiment.resources, simulate=True, should_stop=lambda: False, listener=bench.witness
+            engine,
+            harness.loaded.experiment.resources,
+            simulate=True,
+            should_stop=lambda: False,
+            callback=harness.witness,
         )
 
 
@@ -266,7 +270,7 @@ def test_a_signal_and_a_resume(
     assert any(trial.outcome is Outcome.INTERRUPTED for trial in status.trials)
 
     witness = Witness()
-    assert run_session(folder, tracker=witness, listener=witness, teacher_weights=None).state == "finished"
+    assert run_session(folder, tracker=witness, callback=witness, teacher_weights=None).state == "finished"
     status = read_study(home, "one")
     assert status.state == "finished"
     assert len(status.trials) == 6

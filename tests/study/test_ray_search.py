@@ -14,7 +14,7 @@ from distune.study.engine import StudyEngine
 from distune.study.runners.epoch_timeout import describe_timeout
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, describe_death
 from distune.study.runners.ray_trainable import ALONE, RESOURCES, SPEC
-from study.bench import Bench, MakeBench
+from study.harness import EngineHarness, MakeHarness
 
 TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 
@@ -22,14 +22,14 @@ TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 class Tune:
     """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
 
-    def __init__(self, bench: Bench, engine: StudyEngine, *machines: tuple[float, float]) -> None:
+    def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: tuple[float, float]) -> None:
         self.machines = list(machines)
         self.bridge = EngineBridge(
             engine,
             trial=(1.0, 0.0),
             machines=lambda: self.machines,
             should_stop=lambda: False,
-            listener=bench.witness,
+            callback=harness.witness,
         )
         self._searcher = EngineSearcher(self.bridge, simulate=True)
         self._scheduler = EngineScheduler(self.bridge)
@@ -62,21 +62,23 @@ def spec_of(trial: Any) -> TrialSpec:
 
 
 @pytest.fixture
-def bench(make_bench: MakeBench) -> Bench:
-    return make_bench(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
+def harness(make_harness: MakeHarness) -> EngineHarness:
+    return make_harness(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
 
 
-def lonely(bench: Bench, *machines: tuple[float, float]) -> tuple[Tune, Any]:
+def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune, Any]:
     """A trial that ran out of memory, and is the next to be given out."""
-    tune = Tune(bench, bench.engine(), *machines)
+    tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
     first.status = Trial.TERMINATED
     tune.bridge.died(spec_of(first).key, "out of memory: no room")
     return tune, first
 
 
-def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(bench: Bench) -> None:
-    tune, first = lonely(bench, (2.0, 0.0))
+def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(
+    harness: EngineHarness,
+) -> None:
+    tune, first = lonely(harness, (2.0, 0.0))
     assert first.config[RESOURCES] == (1.0, 0.0)
     tune.machines.append((8.0, 0.0))
     again = tune.give_out()
@@ -88,9 +90,9 @@ def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_
 
 @pytest.mark.parametrize("left", [(4.0, 0.0), (1.0, 0.0), (16.0, 0.0)])
 def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_come(
-    bench: Bench, left: tuple[float, float]
+    harness: EngineHarness, left: tuple[float, float]
 ) -> None:
-    tune, _ = lonely(bench, (8.0, 0.0))
+    tune, _ = lonely(harness, (8.0, 0.0))
     again = tune.give_out()
     tune.step()
     assert again.status == Trial.PENDING
@@ -104,11 +106,11 @@ def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_c
     assert (third.config[SPEC].key, third.config[RESOURCES]) == (again.config[SPEC].key, left)
     third.status = Trial.RUNNING
     assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study goes on"
-    assert bench.known()[0].setbacks[1:] == (), "it has not failed meanwhile"
+    assert harness.known()[0].setbacks[1:] == (), "it has not failed meanwhile"
 
 
-def test_no_other_trial_joins_it_when_no_machine_was_known(bench: Bench) -> None:
-    tune, _ = lonely(bench)
+def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarness) -> None:
+    tune, _ = lonely(harness)
     again = tune.give_out()
     assert again.config[RESOURCES] == (1.0, 0.0), "a cluster that grows must be asked for something"
     tune.machines = [(8.0, 0.0)]
@@ -118,9 +120,9 @@ def test_no_other_trial_joins_it_when_no_machine_was_known(bench: Bench) -> None
     assert tune.give_out() is not None
 
 
-def test_a_trial_that_is_over_is_not_given_out_again(bench: Bench) -> None:
-    engine = bench.engine()
-    tune = Tune(bench, engine, (8.0, 0.0))
+def test_a_trial_that_is_over_is_not_given_out_again(harness: EngineHarness) -> None:
+    engine = harness.engine()
+    tune = Tune(harness, engine, (8.0, 0.0))
     first = tune.give_out()
     engine.interrupt()
     tune.stop_trial(first)
@@ -128,8 +130,8 @@ def test_a_trial_that_is_over_is_not_given_out_again(bench: Bench) -> None:
     assert tune.bridge.error is None
 
 
-def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(bench: Bench, tmp_path: Path) -> None:
-    tune = Tune(bench, bench.engine(), (8.0, 0.0))
+def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: EngineHarness, tmp_path: Path) -> None:
+    tune = Tune(harness, harness.engine(), (8.0, 0.0))
     first, second = tune.give_out(), tune.give_out()
     for trial in (first, second):
         trial.error_file = tmp_path / "tune.txt"
@@ -138,14 +140,14 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(bench: Be
     (folder / "error.txt").write_text(f"{TIMED_OUT}...\n")
     (Path(spec_of(second).folder) / "error.txt").write_text(TIMED_OUT)
     tune.die(first, died)
-    assert bench.known()[0].reason == describe_timeout(6.0)
+    assert harness.known()[0].reason == describe_timeout(6.0)
 
     tune.bridge.died("1", "worker died: once")
     again = tune.give_out()
     assert again.config[SPEC].key == "1"
     again.error_file = tmp_path / "tune.txt"
     tune.die(again, died)
-    assert bench.known()[1].reason == "worker died: its node has died."
+    assert harness.known()[1].reason == "worker died: its node has died."
 
 
 def test_the_reason_of_a_death_is_short_and_holds_no_secret() -> None:

@@ -11,21 +11,21 @@ import pytest
 
 from distune.config.home import Home
 from distune.study.create import create_study
-from study.bench import MakeLoaded
+from study.harness import MakeLoaded
 
 pytestmark = pytest.mark.ray
 
 SESSION = """
 import os, subprocess, sys
 from pathlib import Path
-from distune.study.folder import StudyFolder
-from distune.study.listener import NullListener
+from distune.study.files.study_folder import StudyFolder
+from distune.study.callback import NullCallback
 from distune.study.session import run_session
 from distune.tracking.tracker import NullTracker
 
 ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=30)"
 
-class Stranger(NullListener):
+class Stranger(NullCallback):
     answers = []
 
     def epoch_done(self, spec, report, decision):
@@ -40,7 +40,7 @@ class Stranger(NullListener):
                 self.answers.append(done.returncode != 0 and "AuthenticationError" in done.stderr)
 
 stranger = Stranger()
-run_session(StudyFolder(Path(sys.argv[1])), tracker=NullTracker(), listener=stranger, teacher_weights=None)
+run_session(StudyFolder(Path(sys.argv[1])), tracker=NullTracker(), callback=stranger, teacher_weights=None)
 sys.exit(0 if stranger.answers == [True, True] else 3)
 """
 

@@ -11,7 +11,7 @@ from distune.records import EpochReport, Outcome, TrialState
 from distune.study.callback import Decision
 from distune.study.failures.reasons import MAX_SAME_FAILURES
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from study.bench import METRIC, SPACE, MakeBench, take, tell
+from study.harness import METRIC, SPACE, MakeHarness, take, tell
 
 
 class Crash(BaseException):
@@ -21,17 +21,17 @@ class Crash(BaseException):
 @pytest.mark.parametrize("where", ["log_epoch", "end_trial", "report", "announce_ending", "end"])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, where: str, after: int
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, where: str, after: int
 ) -> None:
     """Kill the driver just before the n-th write of a kind, go on, and compare with a study that was left alone."""
-    undisturbed = make_bench(search={"num_trials": 7})
+    undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
     expected = {number: (trial.state, trial.params, trial.scores) for number, trial in undisturbed.known().items()}
 
-    bench = make_bench(search={"num_trials": 7})
-    bench.trials = bench.trials.with_name("disturbed")
-    engine = bench.engine()
-    target = bench.witness if where in ("log_epoch", "end_trial") else engine._ledger
+    harness = make_harness(search={"num_trials": 7})
+    harness.trials = harness.trials.with_name("disturbed")
+    engine = harness.engine()
+    target = harness.witness if where in ("log_epoch", "end_trial") else engine._trial_store
     real = getattr(target, where)
     calls = 0
 
@@ -45,187 +45,187 @@ def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(target, where, killed)
         with pytest.raises(Crash):
-            bench.run(engine)
-    bench.run()
-    got = {number: (trial.state, trial.params, trial.scores) for number, trial in bench.known().items()}
+            harness.run(engine)
+    harness.run()
+    got = {number: (trial.state, trial.params, trial.scores) for number, trial in harness.known().items()}
     assert got == expected
-    assert set(bench.witness.points) == set(undisturbed.witness.points)
-    assert bench.witness.outcomes() == undisturbed.witness.outcomes()
+    assert set(harness.witness.points) == set(undisturbed.witness.points)
+    assert harness.witness.outcomes() == undisturbed.witness.outcomes()
 
 
 @pytest.mark.parametrize("scheduler", [{"kind": "asha", "grace_epochs": 1}, {"kind": "median", "min_trials": 1}])
 def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_once_its_ending_was(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, scheduler: dict[str, Any]
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, scheduler: dict[str, Any]
 ) -> None:
     """Every session of the second study is killed between the two writes, until none is left to be."""
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"2": {"epoch": 2, "kind": "nan"}}}))
-    undisturbed = make_bench(search={"num_trials": 9, "scheduler": scheduler})
+    undisturbed = make_harness(search={"num_trials": 9, "scheduler": scheduler})
     undisturbed.run()
-    bench = make_bench(search={"num_trials": 9, "scheduler": scheduler})
-    bench.trials = bench.trials.with_name("disturbed")
+    harness = make_harness(search={"num_trials": 9, "scheduler": scheduler})
+    harness.trials = harness.trials.with_name("disturbed")
     kills = 0
     for _ in range(20):
-        engine = bench.engine()
-        announce = engine._ledger.announce_ending
+        engine = harness.engine()
+        announce = engine._trial_store.announce_ending
 
         def announce_and_die(*arguments: Any, announce: Any = announce) -> None:
             announce(*arguments)
             raise Crash
 
         with monkeypatch.context() as patch:
-            patch.setattr(engine._ledger, "announce_ending", announce_and_die)
+            patch.setattr(engine._trial_store, "announce_ending", announce_and_die)
             try:
-                bench.run(engine)
+                harness.run(engine)
             except Crash:
                 kills += 1
             else:
                 break
     assert kills >= 3
     assert undisturbed.witness.outcomes()["2"] is Outcome.DIVERGED
-    assert repr({n: (t.state, t.outcome, t.params, t.scores) for n, t in bench.known().items()}) == repr(
+    assert repr({n: (t.state, t.outcome, t.params, t.scores) for n, t in harness.known().items()}) == repr(
         {n: (t.state, t.outcome, t.params, t.scores) for n, t in undisturbed.known().items()}
     ), "NaN included"
-    assert set(bench.witness.points) == set(undisturbed.witness.points)
-    assert sorted(bench.witness.decisions) == sorted(undisturbed.witness.decisions)
-    for record in bench.witness.records:
-        best = max(bench.folder(record.key).reports(), key=lambda report: report.metrics[METRIC])
+    assert set(harness.witness.points) == set(undisturbed.witness.points)
+    assert sorted(harness.witness.decisions) == sorted(undisturbed.witness.decisions)
+    for record in harness.witness.records:
+        best = max(harness.folder(record.key).reports(), key=lambda report: report.metrics[METRIC])
         assert record.best_at == best.finished_at, "however often it is told"
-    last = {record.key: (record.outcome, record.epochs, record.rung) for record in bench.witness.records}
+    last = {record.key: (record.outcome, record.epochs, record.rung) for record in harness.witness.records}
     assert last == {record.key: (record.outcome, record.epochs, record.rung) for record in undisturbed.witness.records}
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 10, 17])
-def test_many_short_sessions_equal_one_long_one(make_bench: MakeBench, epochs: int) -> None:
-    undisturbed = make_bench(search={"num_trials": 7})
+def test_many_short_sessions_equal_one_long_one(make_harness: MakeHarness, epochs: int) -> None:
+    undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
-    bench = make_bench(search={"num_trials": 7})
-    bench.trials = bench.trials.with_name("in-parts")
-    engine = bench.engine()
+    harness = make_harness(search={"num_trials": 7})
+    harness.trials = harness.trials.with_name("in-parts")
+    engine = harness.engine()
     for _ in range(200):
-        bench.run(engine, stop_after_epochs=epochs)
+        harness.run(engine, stop_after_epochs=epochs)
         engine.interrupt()
-        engine = bench.engine()
+        engine = harness.engine()
         if engine.is_over:
             break
     assert engine.is_over
-    assert {n: (t.state, t.params, t.scores) for n, t in bench.known().items()} == {
+    assert {n: (t.state, t.params, t.scores) for n, t in harness.known().items()} == {
         n: (t.state, t.params, t.scores) for n, t in undisturbed.known().items()
     }
-    assert sorted(bench.witness.decisions) == sorted(undisturbed.witness.decisions)
+    assert sorted(harness.witness.decisions) == sorted(undisturbed.witness.decisions)
 
 
-def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_bench: MakeBench) -> None:
-    bench = make_bench()
-    engine = bench.engine()
+def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    engine = harness.engine()
     control, first = take(engine), take(engine)
-    tell(bench, engine, first, 1, 20.0)
+    tell(harness, engine, first, 1, 20.0)
     engine.interrupt()
-    assert bench.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
-    assert bench.known()[0].state is bench.known()[-1].state is TrialState.RUNNING
+    assert harness.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
+    assert harness.known()[0].state is harness.known()[-1].state is TrialState.RUNNING
     assert not engine.is_over
     assert engine.next_trial() is None
-    assert tell(bench, engine, first, 2, 20.0) is Decision.STOP
-    again = bench.engine()
+    assert tell(harness, engine, first, 2, 20.0) is Decision.STOP
+    again = harness.engine()
     assert [take(again).key, take(again).key] == ["control-1", "0"]
     assert take(again).number == 1
-    assert tell(bench, again, control, 1, 5.0) is Decision.CONTINUE
+    assert tell(harness, again, control, 1, 5.0) is Decision.CONTINUE
 
 
-def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_bench: MakeBench) -> None:
-    bench = make_bench()
-    engine = bench.engine()
+def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    engine = harness.engine()
     take(engine)
     first = take(engine)
     for epoch in (1, 2):
-        tell(bench, engine, first, epoch, 20.0 + epoch)
-    again = bench.engine()
+        tell(harness, engine, first, epoch, 20.0 + epoch)
+    again = harness.engine()
     again.interrupt()
-    assert bench.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
-    record = bench.witness.records[-1]
+    assert harness.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
+    record = harness.witness.records[-1]
     assert (record.key, record.epochs, record.metrics, record.rung) == ("0", 2, {METRIC: 22.0}, 1)
-    assert take(bench.engine()).key == "control-1"
-    assert first.params == bench.known()[0].params
+    assert take(harness.engine()).key == "control-1"
+    assert first.params == harness.known()[0].params
 
 
-def test_epochs_that_only_the_folder_knows_are_put_on_record(make_bench: MakeBench) -> None:
-    bench = make_bench(training={"epochs": 3}, search={"scheduler": {"kind": "none"}, "num_trials": 1})
-    engine = bench.engine()
+def test_epochs_that_only_the_folder_knows_are_put_on_record(make_harness: MakeHarness) -> None:
+    harness = make_harness(training={"epochs": 3}, search={"scheduler": {"kind": "none"}, "num_trials": 1})
+    engine = harness.engine()
     take(engine)
     spec = take(engine)
-    tell(bench, engine, spec, 1, 20.0)
+    tell(harness, engine, spec, 1, 20.0)
     for epoch in (2, 3):
-        bench.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
-    again = bench.engine()
+        harness.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
+    again = harness.engine()
     assert take(again).key == "control-1"
     assert again.next_trial() is None, "the trial has done its budget and needs no worker"
-    assert bench.known()[0].state is TrialState.COMPLETE
-    assert bench.known()[0].scores == {1: 20.0, 2: 22.0, 3: 23.0}
-    assert bench.studies()[0].trials[0].value == 23.0
+    assert harness.known()[0].state is TrialState.COMPLETE
+    assert harness.known()[0].scores == {1: 20.0, 2: 22.0, 3: 23.0}
+    assert harness.studies()[0].trials[0].value == 23.0
 
 
-def test_a_trial_cut_off_before_it_had_all_its_values_goes_on_with_them(make_bench: MakeBench) -> None:
-    bench = make_bench(search={"defaults_first": False})
-    trial = bench.studies()[0].ask()
+def test_a_trial_cut_off_before_it_had_all_its_values_goes_on_with_them(make_harness: MakeHarness) -> None:
+    harness = make_harness(search={"defaults_first": False})
+    trial = harness.studies()[0].ask()
     value = trial.suggest_float("distillation.global_knowledge.weight", 0.5, 50.0, log=True)
-    engine = bench.engine()
+    engine = harness.engine()
     spec = take(engine)
     assert spec.number == 0
     assert spec.params["distillation.global_knowledge.weight"] == value
-    assert set(spec.params) == set(bench.loaded.varied)
+    assert set(spec.params) == set(harness.loaded.searched)
 
 
-def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_bench: MakeBench) -> None:
-    bench = make_bench()
-    bench.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
-    engine = bench.engine()
+def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    harness.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
+    engine = harness.engine()
     take(engine)
     take(engine)
-    assert bench.folder("0").reports() == []
+    assert harness.folder("0").reports() == []
 
 
-def test_failures_in_a_row_are_counted_over_sessions(make_bench: MakeBench) -> None:
+def test_failures_in_a_row_are_counted_over_sessions(make_harness: MakeHarness) -> None:
     """Else a study that is interrupted often enough would fail all its trials and never say why."""
-    bench = make_bench(search={"num_trials": 30})
-    engine = bench.engine()
+    harness = make_harness(search={"num_trials": 30})
+    engine = harness.engine()
     take(engine)
     for _ in range(MAX_SAME_FAILURES - 1):
         engine.fail(take(engine).key, "bug: RuntimeError: simulated error in epoch 1")
     engine.interrupt()
     assert engine.failure is None
-    again = bench.engine()
+    again = harness.engine()
     take(again)
     again.fail(take(again).key, "bug: RuntimeError: simulated error in epoch 2")
     assert "10 trials in a row" in (again.failure or "")
     again.interrupt()
-    third = bench.engine()
+    third = harness.engine()
     take(third)
     third.fail(take(third).key, "bug: RuntimeError: simulated error in epoch 2")
     assert third.failure is None, "who resumes has mended something"
 
 
-def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_bench: MakeBench) -> None:
-    bench = make_bench()
-    engine = bench.engine()
+def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    engine = harness.engine()
     take(engine)
     spec = take(engine)
-    (bench.trials / "0" / "trial.json").unlink()
-    again = bench.engine()
+    (harness.trials / "0" / "trial.json").unlink()
+    again = harness.engine()
     take(again)
     take(again)
-    assert json.loads((bench.trials / "0" / "trial.json").read_text())["params"] == spec.params
+    assert json.loads((harness.trials / "0" / "trial.json").read_text())["params"] == spec.params
 
 
 @pytest.mark.parametrize("number", [0, 1, 6])
 @pytest.mark.parametrize("num_chosen", [0, 1, 2, 3])
 def test_a_trial_cut_off_while_its_values_were_chosen_gets_the_same_ones(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, number: int, num_chosen: int
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, number: int, num_chosen: int
 ) -> None:
     """Its own, those of the first random samples, and those of the sampler's model."""
-    undisturbed = make_bench(search={"num_trials": 7})
+    undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
-    bench = make_bench(search={"num_trials": 7})
-    bench.trials = bench.trials.with_name("disturbed")
-    real = bench.storage.set_trial_param
+    harness = make_harness(search={"num_trials": 7})
+    harness.trials = harness.trials.with_name("disturbed")
+    real = harness.storage.set_trial_param
     calls = 0
 
     def killed(*arguments: Any) -> None:
@@ -236,9 +236,9 @@ def test_a_trial_cut_off_while_its_values_were_chosen_gets_the_same_ones(
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.storage, "set_trial_param", killed)
+        patch.setattr(harness.storage, "set_trial_param", killed)
         with pytest.raises(Crash):
-            bench.run()
-    assert len(bench.known()[number].params) == num_chosen
-    bench.run()
-    assert {n: t.params for n, t in bench.known().items()} == {n: t.params for n, t in undisturbed.known().items()}
+            harness.run()
+    assert len(harness.known()[number].params) == num_chosen
+    harness.run()
+    assert {n: t.params for n, t in harness.known().items()} == {n: t.params for n, t in undisturbed.known().items()}

@@ -9,14 +9,14 @@ from typing import Any, get_args
 import optuna
 import pytest
 
-from distune.config.conditions import acts
+from distune.config.conditions import is_active
 from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
 from distune.study.search.initial_configurations import default_values
 from distune.study.search.sampler_proposals import propose
 from distune.study.search.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
-from study.bench import MakeLoaded
+from study.harness import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
     "float": FloatRange(kind="float", low=0.0, high=1.0),
@@ -80,7 +80,7 @@ def undisturbed(which: int) -> list[dict[str, Any]]:
 def test_every_proposal_is_in_the_space(which: int) -> None:
     parameters = SETTINGS[which][1]
     for values in undisturbed(which):
-        assert set(values) == {path for path, parameter in parameters.items() if acts(parameter, values)}
+        assert set(values) == {path for path, parameter in parameters.items() if is_active(parameter, values)}
         for path, value in values.items():
             assert parameters[path].contains(value), (path, value)
 
@@ -177,13 +177,13 @@ def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded
         },
     }
     loaded = make_loaded(space=space)
-    values, messages = default_values(loaded.experiment, loaded.varied)
+    values, messages = default_values(loaded.experiment, loaded.searched)
     assert values == {
         "distillation.global_knowledge.weight": 2.0,
         "distillation.soft_labels.temperature": 1.75,
         "distillation.prototypes.per_class": 10,
     }
-    assert all(loaded.varied[path].contains(value) for path, value in values.items())
+    assert all(loaded.searched[path].contains(value) for path, value in values.items())
     assert [message.split()[0] for message in messages] == [
         "distillation.global_knowledge.weight",
         "distillation.soft_labels.temperature",
@@ -194,7 +194,7 @@ def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded
 
 def test_own_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -> None:
     loaded = make_loaded()
-    values, messages = default_values(loaded.experiment, loaded.varied)
+    values, messages = default_values(loaded.experiment, loaded.searched)
     assert messages == []
     assert values == {
         "distillation.global_knowledge.weight": 5.0,
@@ -209,13 +209,13 @@ def test_a_setting_that_only_a_fixed_kind_has_is_left_to_the_sampler(make_loaded
     space = {
         "name": "swept",
         "parameters": {
-            f"{source}.kind": {"kind": "choice", "values": ["harvest", "sweep"]},
-            f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "sweep"}},
+            f"{source}.kind": {"kind": "choice", "values": ["queue", "feature_pass"]},
+            f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "feature_pass"}},
             "distillation.decay": {"kind": "choice", "values": ["linear", "cosine"]},
         },
     }
-    loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "sweep"}})
-    values, messages = default_values(loaded.experiment, loaded.varied)
+    loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "feature_pass"}})
+    values, messages = default_values(loaded.experiment, loaded.searched)
     assert values == {"distillation.decay": "linear"}
     assert messages == [
         f"{source}.max_images has no value of the experiment's own; the sampler chooses its first value"

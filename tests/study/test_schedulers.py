@@ -12,7 +12,7 @@ from distune.config.search import AshaSettings, MedianSettings, NoSchedulerSetti
 from distune.study.schedulers.asha import Asha
 from distune.study.schedulers.build import build_scheduler
 from distune.study.schedulers.median import MedianStopping, median
-from study.bench import MakeBench
+from study.harness import MakeHarness
 
 ALL: list[SchedulerSettings] = [
     AshaSettings(kind="asha"),
@@ -42,10 +42,10 @@ def test_median_stopping_is_what_the_paper_says(grace: int, min_trials: int) -> 
         key = str(random.choice(sorted(running)))
         curve = curves.setdefault(key, [])
         curve.append(float(random.normal(int(key) / 6)))
-        goes_on = scheduler.goes_on(key, len(curve), curve[-1])
-        assert goes_on == literal(curves, key, len(curve), grace=grace, min_trials=min_trials)
-        decisions.append(goes_on)
-        if not goes_on or len(curve) == running[key]:
+        should_continue = scheduler.should_continue(key, len(curve), curve[-1])
+        assert should_continue == literal(curves, key, len(curve), grace=grace, min_trials=min_trials)
+        decisions.append(should_continue)
+        if not should_continue or len(curve) == running[key]:
             del running[key]
     assert True in decisions
     assert False in decisions
@@ -70,9 +70,9 @@ def test_a_restored_scheduler_decides_as_the_one_before(settings: SchedulerSetti
         for epoch in range(1, 10):
             score = float(random.normal())
             scores[epoch] = score
-            goes_on = lasting.goes_on(str(number), epoch, score)
-            assert rebuilt.goes_on(str(number), epoch, score) == goes_on
-            if not goes_on:
+            should_continue = lasting.should_continue(str(number), epoch, score)
+            assert rebuilt.should_continue(str(number), epoch, score) == should_continue
+            if not should_continue:
                 break
 
 
@@ -82,13 +82,13 @@ def test_an_epoch_told_twice_changes_nothing(settings: SchedulerSettings) -> Non
     for number in range(6):
         for epoch in (1, 2, 3):
             score = float((number * 7 + epoch) % 5)
-            assert first.goes_on(str(number), epoch, score) == second.goes_on(str(number), epoch, score)
-            second.goes_on(str(number), epoch, 99.0)
+            assert first.should_continue(str(number), epoch, score) == second.should_continue(str(number), epoch, score)
+            second.should_continue(str(number), epoch, 99.0)
 
 
 def test_without_a_scheduler_everything_goes_on() -> None:
     scheduler = build_scheduler(NoSchedulerSettings(kind="none"), 12)
-    assert all(scheduler.goes_on(str(index), epoch, -index) for index in range(5) for epoch in range(1, 13))
+    assert all(scheduler.should_continue(str(index), epoch, -index) for index in range(5) for epoch in range(1, 13))
 
 
 def test_asha_has_the_rungs_of_its_settings() -> None:
@@ -97,9 +97,9 @@ def test_asha_has_the_rungs_of_its_settings() -> None:
     assert scheduler.rung_epochs == (1, 3, 9)
 
 
-def test_a_study_with_median_stopping_equals_itself_in_parts(make_bench: MakeBench) -> None:
+def test_a_study_with_median_stopping_equals_itself_in_parts(make_harness: MakeHarness) -> None:
     search = {"num_trials": 5, "scheduler": {"kind": "median", "min_trials": 2, "grace_epochs": 2}}
-    whole, parts = make_bench(search=search), make_bench(search=search)
+    whole, parts = make_harness(search=search), make_harness(search=search)
     parts.trials = parts.trials.with_name("parts")
     whole.run()
     engine = parts.engine()

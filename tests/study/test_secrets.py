@@ -24,7 +24,7 @@ from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.settings_update import revise
 from distune.study.status import find_study, read_study
-from study.bench import MakeLoaded, Witness
+from study.harness import MakeLoaded, Witness
 from support.command_line import run
 from support.experiments import small_values
 
@@ -58,7 +58,7 @@ def test_a_tracking_address_reaches_neither_runs_nor_workers(
     loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 2})
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     witness = Everything()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     assert {name for key, name, _ in witness.files if key is None} == {"experiment.yaml", "space.yaml"}
     assert {"trial.json", "error.txt"} <= {name for key, name, _ in witness.files if key is not None}
     assert not any(holds_secret(text) for text in witness.told)
@@ -90,7 +90,7 @@ def test_whatever_an_address_looks_like_its_file_is_private_and_its_artifact_sho
     loaded = make_loaded(tracking={"uri": uri}, search={"num_trials": 1, "controls": 0})
     study = create_study(loaded, Home(tmp_path), name="one", simulate=True, runner="local", replace=False)
     witness = Everything()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     assert not any("hunt" in text for text in witness.told)
     assert stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
     holders = [path.name for path in study.path.rglob("*") if path.is_file() and b"hunt" in path.read_bytes()]
@@ -109,10 +109,10 @@ def test_nor_does_one_by_way_of_a_confirmation(tmp_path: Path, make_loaded: Make
     home, witness = Home(tmp_path), Everything()
     loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 1})
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     status, experiment = read_study(home, "one"), study.load().experiment
     plan = plan_confirmation(study, status, experiment, top=1, num_seeds=1, teacher_weights=None)
-    run_confirmation(study, plan, metric="AP", has_test=True, state=status.state, tracker=witness, listener=witness)
+    run_confirmation(study, plan, metric="AP", has_test=True, state=status.state, tracker=witness, callback=witness)
     assert sum(name == "trial.json" for key, name, _ in witness.files if key is not None) == 2
     assert not any(holds_secret(text) for text in [*witness.told, *map(repr, witness.specs)])
     assert not any(holds_secret(path.read_bytes()) for path in study.confirmation.path.rglob("*") if path.is_file())

@@ -21,7 +21,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import best, find_study, read_study, study_names
-from study.bench import MakeLoaded, Witness
+from study.harness import MakeLoaded, Witness
 
 METRIC = "search/AP"
 
@@ -56,7 +56,7 @@ def test_a_study_from_creation_to_the_best_trial(home: Home, make_loaded: MakeLo
         experiment=make_loaded().experiment, space=make_loaded().space, source=str(folder.experiment_file)
     )
     witness = Witness()
-    result = run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    result = run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     assert result.state == "finished"
     assert witness.study_ends == ["finished"]
     assert {name for key, name, _ in witness.files if key is None} == {"experiment.yaml", "space.yaml"}
@@ -79,7 +79,7 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     values = {"mishaps": {"1": {"epoch": 1, "kind": "nan"}, "2": {"epoch": 2, "kind": "error"}}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(values))
     folder = create(home, make_loaded, search={"num_trials": 3, "scheduler": {"kind": "none"}})
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
     assert list(values) == ["study", "state", "simulated", "metric", "trials", "identical_trials", "confirmation"]
     assert {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"} <= set(values["trials"][0])
@@ -95,11 +95,11 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
     undisturbed = create(home, make_loaded, "undisturbed", search={"num_trials": 5})
-    run_session(undisturbed, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(undisturbed, tracker=Witness(), callback=Witness(), teacher_weights=None)
     folder = create(home, make_loaded, search={"num_trials": 5})
     before = signal.getsignal(number)
     first = SignalAfter(13, number)
-    assert run_session(folder, tracker=first, listener=first, teacher_weights=None).state == "interrupted"
+    assert run_session(folder, tracker=first, callback=first, teacher_weights=None).state == "interrupted"
     assert signal.getsignal(number) is before
     assert first.study_ends == ["interrupted"]
     status = read_study(home, "one")
@@ -107,7 +107,7 @@ def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoa
     assert [trial.outcome for trial in status.trials if trial.state is TrialState.RUNNING] == [Outcome.INTERRUPTED]
 
     second = Witness()
-    assert run_session(folder, tracker=second, listener=second, teacher_weights=None).state == "finished"
+    assert run_session(folder, tracker=second, callback=second, teacher_weights=None).state == "finished"
     epochs = [(key, epoch) for key, epoch, _ in first.decisions + second.decisions]
     assert sorted(epochs) == sorted(set(first.points + second.points)), "no epoch was heard of twice or not at all"
     for mine, theirs in zip(read_study(home, "one").trials, read_study(home, "undisturbed").trials, strict=True):
@@ -117,11 +117,11 @@ def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoa
 
 def test_more_trials_are_asked_for_and_remembered(home: Home, make_loaded: MakeLoaded) -> None:
     folder = create(home, make_loaded, search={"num_trials": 2})
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     interrupted = SignalAfter(1, signal.SIGTERM)
-    run_session(folder, tracker=interrupted, listener=interrupted, teacher_weights=None, num_trials=4)
+    run_session(folder, tracker=interrupted, callback=interrupted, teacher_weights=None, num_trials=4)
     assert read_study(home, "one").state == "interrupted"
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     assert len(read_study(home, "one").trials) == 5
     assert read_study(home, "one").state == "finished"
 
@@ -133,7 +133,7 @@ def test_a_study_whose_trials_all_fail_has_failed(
     folder = create(home, make_loaded, search={"num_trials": 15})
     witness = Witness()
     with pytest.raises(StudyFailedError, match="10 trials in a row failed for the same reason: bug: RuntimeError") as e:
-        run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+        run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     assert e.value.exit_status == 1
     assert witness.study_ends == ["failed"]
     status = read_study(home, "one")
@@ -149,7 +149,7 @@ def test_one_session_at_a_time(home: Home, make_loaded: MakeLoaded, monkeypatch:
     with folder.lock():
         assert read_study(home, "one").state == "running"
         with pytest.raises(StudyError, match="is running in another process"):
-            run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+            run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
         with pytest.raises(StudyError, match="is running in another process"):
             create(home, make_loaded, replace=True)
     assert read_study(home, "one").state == "interrupted"
@@ -193,7 +193,7 @@ def test_nothing_is_written_when_something_is_wrong(
 def test_a_study_that_is_not_simulated_needs_a_teacher(home: Home, make_loaded: MakeLoaded) -> None:
     folder = create_study(make_loaded(), home, name="real", simulate=False, runner="local", replace=False)
     with pytest.raises(StudyError, match="teacher"):
-        run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+        run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
 
 
 def test_an_unknown_study_names_those_that_exist(home: Home, make_loaded: MakeLoaded) -> None:
@@ -208,7 +208,7 @@ def test_an_unknown_study_names_those_that_exist(home: Home, make_loaded: MakeLo
 
 def test_there_is_no_gain_without_a_control(home: Home, make_loaded: MakeLoaded) -> None:
     folder = create(home, make_loaded, search={"num_trials": 1})
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     status = read_study(home, "one")
     status.trials.pop(0)
     assert best(status)[1] is None
@@ -226,7 +226,7 @@ def test_the_files_of_a_trial_go_to_the_tracker(home: Home, make_loaded: MakeLoa
 
     folder = create(home, make_loaded, search={"num_trials": 4})
     witness = Trainer()
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     outcomes = witness.outcomes()
     assert set(outcomes.values()) == {Outcome.FINISHED, Outcome.STOPPED}
     for key, outcome in outcomes.items():

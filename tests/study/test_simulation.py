@@ -14,7 +14,7 @@ from distune.records import TrialSpec
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
 from distune.study.runners.trial_attempt import Attempt
 from distune.study.trial_spec import SpecMaker
-from study.bench import MakeLoaded
+from study.harness import MakeLoaded
 
 
 @pytest.fixture

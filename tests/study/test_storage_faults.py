@@ -19,7 +19,7 @@ from distune.config.home import Home
 from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
 from distune.errors import StudyError
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import Outcome, TrialState
 from distune.study.create import create_study
 from distune.study.files.study_folder import StudyFolder
@@ -29,7 +29,7 @@ from distune.study.storage import optuna_storage as storage
 from distune.study.storage.optuna_storage import StudyStoppedError, stopped
 from distune.tracking.events import EpochLogged, Event, TrialEnded, TrialStarted
 from distune.tracking.spool_tracker import SpoolTracker
-from study.bench import METRIC, MakeLoaded, Witness
+from study.harness import METRIC, MakeLoaded, Witness
 from support.command_line import run as command
 
 SEARCH = {"num_trials": 4}
@@ -48,7 +48,7 @@ def study(home: Home, make_loaded: MakeLoaded) -> StudyFolder:
 
 def run(study: StudyFolder) -> Witness:
     witness = Witness()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     return witness
 
 
@@ -135,7 +135,7 @@ def test_a_database_that_is_locked_in_the_middle(
                     stack.enter_context(held(study.database, None))
 
         with pytest.raises(StudyStoppedError, match="database is locked"):
-            run_session(study, tracker=(witness := Locker()), listener=witness, teacher_weights=None)
+            run_session(study, tracker=(witness := Locker()), callback=witness, teacher_weights=None)
         assert witness.study_ends == ["interrupted"]
     session = study.session()
     assert session is not None
@@ -219,7 +219,7 @@ def install(monkeypatch: pytest.MonkeyPatch, disk: FullAfter) -> None:
 def words_of_a_session(study: StudyFolder, witness: Witness) -> str | None:
     """Why a session has stopped; None when the study is finished."""
     try:
-        run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+        run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     except StudyStoppedError as error:
         return str(error)
     return None
@@ -269,11 +269,11 @@ class Runs:
                 self.points.add((event.key, event.epoch))
 
 
-def words_of_a_tracked_session(study: StudyFolder, runs: Runs, listener: Witness) -> str | None:
+def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness) -> str | None:
     """Why a session with a real spool has stopped; None when the study is finished."""
     tracker = SpoolTracker(study.path, make_sink=lambda: runs)
     try:
-        run_session(study, tracker=tracker, listener=listener, teacher_weights=None)
+        run_session(study, tracker=tracker, callback=callback, teacher_weights=None)
     except StudyStoppedError as error:
         return str(error)
     finally:
@@ -318,7 +318,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
 ) -> None:
     """It stops with a clear word, fails no run, and finds in the end what it finds on a disk with room."""
     loaded = make_loaded(search={"num_trials": 1}, training={"epochs": 2})
-    found: dict[str, Confirmation] = {}
+    found: dict[str, ConfirmationResult] = {}
     words: list[str] = []
     outcomes: set[Outcome] = set()
     for name in ("calm", "one"):
@@ -332,7 +332,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
                 with monkeypatch.context() as patch:
                     install(patch, FullAfter(writes))
                     answer = run_confirmation(
-                        study, plan, metric="AP", has_test=True, state="finished", tracker=witness, listener=witness
+                        study, plan, metric="AP", has_test=True, state="finished", tracker=witness, callback=witness
                     )
             except StudyStoppedError as error:
                 words.append(str(error))

@@ -9,7 +9,7 @@ import pytest
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialState
 from distune.study.search.warm_start import warm_start, with_first
 from distune.study.status import StudyStatus
-from study.bench import METRIC, SPACE, MakeBench, MakeLoaded, take
+from study.harness import METRIC, SPACE, MakeHarness, MakeLoaded, take
 
 WEIGHT, TEMPERATURE = "distillation.global_knowledge.weight", "distillation.soft_labels.temperature"
 PER_CLASS, DECAY = "distillation.prototypes.per_class", "distillation.decay"
@@ -96,11 +96,13 @@ def test_another_metric_is_named(make_loaded: MakeLoaded) -> None:
     assert "are those by search/AP, this study maximises search/AP50" in found.lines[1]
 
 
-def test_what_is_taken_over_is_run_as_trials_of_the_new_study(make_loaded: MakeLoaded, make_bench: MakeBench) -> None:
-    bench = make_bench(space=narrower(), search={"num_trials": 4})
-    found = warm_start(SOURCE, make_loaded(), bench.loaded, top=3)
-    bench.loaded = with_first(bench.loaded, found.configurations)
-    engine = bench.engine()
+def test_what_is_taken_over_is_run_as_trials_of_the_new_study(
+    make_loaded: MakeLoaded, make_harness: MakeHarness
+) -> None:
+    harness = make_harness(space=narrower(), search={"num_trials": 4})
+    found = warm_start(SOURCE, make_loaded(), harness.loaded, top=3)
+    harness.loaded = with_first(harness.loaded, found.configurations)
+    engine = harness.engine()
     take(engine)
     specs = [take(engine) for _ in range(4)]
     assert engine.next_trial() is None, "they are four of four trials"

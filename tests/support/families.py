@@ -88,7 +88,7 @@ def as_if_trained(detector: Detector) -> Detector:
         for name, parameter in detector.model.named_parameters():
             if not name.startswith("backbone."):
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-        detector.learn(*batch())
+        detector.forward_train(*batch())
     detector.model.eval()
     return detector
 

@@ -21,7 +21,7 @@ RAW: dict[str, Any] = {
     "soft_labels": {"weight": 1.0, "unit": "raw"},
 }
 """Raw weights: the class scores of sampled taps do not come from their maps, so that soft labels have no share."""
-SWEEP = {"kind": "sweep", "max_images": 50}
+FEATURE_PASS = {"kind": "feature_pass", "max_images": 50}
 
 
 def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
@@ -42,22 +42,22 @@ def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
 
 
 def source(make_taps: MakeTaps, **arguments: Any) -> Callable[[int], Iterator[Batch]]:
-    def sweep(_: int) -> Iterator[Batch]:
+    def feature_pass(_: int) -> Iterator[Batch]:
         for seed in range(20, 24):
             student, teacher = make_taps(seed=seed, boxes_per_image=(6, 6), **arguments)
             neck = {s: m.detach() for s, m in student.neck.items()}
             yield View(neck, student.instances.frame), teacher.view, student.instances
 
-    return sweep
+    return feature_pass
 
 
 def never(_: int) -> Iterator[Batch]:
-    raise AssertionError("no sweep is needed here")
+    raise AssertionError("no feature_pass is needed here")
 
 
 def with_prototypes(make_taps: MakeTaps, changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
     changes = dict(changes or {})
-    changes["prototypes"] = {"source": SWEEP} | changes.get("prototypes", {})
+    changes["prototypes"] = {"source": FEATURE_PASS} | changes.get("prototypes", {})
     objective = build(changes, **arguments)
     objective.begin_epoch(0, source(make_taps))
     return objective

@@ -80,5 +80,5 @@ def _user() -> pwd.struct_passwd | None:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as callback:
+        return int(callback.getsockname()[1])

@@ -141,25 +141,25 @@ def test_a_full_disk_is_said_once_and_lines_are_written_when_there_is_room(
     for text in "abc":
         spool.append(ended(text))
     assert states(spool) == ["before"], "half a line was left in the file"
-    assert "spool.jsonl cannot be written: " in (spool.obstacle() or "")
+    assert "spool.jsonl cannot be written: " in (spool.blocking_error() or "")
     assert len(caplog.records) == 1
     assert "cannot be written" in caplog.text
     file.is_full = False
     spool.append(ended("d"))
     assert states(spool) == ["before", "a", "b", "c", "d"]
-    assert spool.obstacle() is None
+    assert spool.blocking_error() is None
     spool.close()
     assert len(caplog.records) == 1
 
 
 def test_asking_for_the_obstacle_removes_it_when_there_is_room(tmp_path: Path, open_spool: OpenSpool) -> None:
     spool = open_spool(tmp_path)
-    assert spool.obstacle() is None
+    assert spool.blocking_error() is None
     file = fill_the_disk(spool)
     spool.append(ended("a"))
-    assert spool.obstacle() is not None
+    assert spool.blocking_error() is not None
     file.is_full = False
-    assert spool.obstacle() is None
+    assert spool.blocking_error() is None
     assert states(spool) == ["a"]
 
 
@@ -171,7 +171,7 @@ def test_asking_for_the_obstacle_forces_lines_to_the_disk(
     spool = open_spool(tmp_path)
     spool.append(ended("first"))
     assert forced == []
-    assert spool.obstacle() is None
+    assert spool.blocking_error() is None
     assert forced == [spool.path.stat().st_size]
 
 
@@ -185,8 +185,10 @@ def test_a_disk_that_does_not_keep_lines_is_an_obstacle(
     spool.append(ended("first"))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", refuse)
-        assert "spool.jsonl cannot be forced to the disk: " in (spool.obstacle() or "")
-    assert "spool.jsonl cannot be forced to the disk: " in (spool.obstacle() or ""), "it tells of a lost page only once"
+        assert "spool.jsonl cannot be forced to the disk: " in (spool.blocking_error() or "")
+    assert "spool.jsonl cannot be forced to the disk: " in (spool.blocking_error() or ""), (
+        "it tells of a lost page only once"
+    )
 
 
 def test_a_file_system_that_cannot_be_asked_to_keep_lines_is_none(
@@ -198,8 +200,8 @@ def test_a_file_system_that_cannot_be_asked_to_keep_lines_is_none(
     spool = open_spool(tmp_path)
     spool.append(ended("first"))
     monkeypatch.setattr("os.fsync", refuse)
-    assert spool.obstacle() is None
-    assert spool.obstacle() is None
+    assert spool.blocking_error() is None
+    assert spool.blocking_error() is None
     assert caplog.text.count("cannot be forced to the disk") == 1
 
 

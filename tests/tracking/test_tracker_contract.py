@@ -151,7 +151,7 @@ class TestEveryTracker:
 
     def test_takes_a_whole_study(self, tracker: Tracker) -> None:
         tell_a_study(tracker, num_trials=10)
-        assert tracker.obstacle() is None
+        assert tracker.blocking_error() is None
         tracker.close()
 
     def test_may_be_closed_twice_and_told_things_afterwards(self, tracker: Tracker) -> None:
@@ -284,7 +284,7 @@ def test_nothing_waits_for_a_sink_that_hangs(tmp_path: Path, caplog: pytest.LogC
     tracker = SpoolTracker(tmp_path, make_sink=lambda: sink, policy=IMPATIENT)
     begin = time.perf_counter()
     tell_a_study(tracker)
-    assert tracker.obstacle() is None
+    assert tracker.blocking_error() is None
     tracker.close(timeout_s=0.05)
     waited_s = time.perf_counter() - begin
     sink.is_free.set()

@@ -14,7 +14,7 @@ from distune.config.experiment import Experiment, without_distillation
 from distune.data.build import build_splits
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
 from distune.training.student import Student
 from distune.training.student_run import SoloRun
@@ -35,21 +35,21 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def bench(experiment: Experiment) -> Bench:
-    return Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
+def builder(experiment: Experiment) -> TrialBuilder:
+    return TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
 
 
-def teacher_of(each: Bench) -> Detector:
+def teacher_of(each: TrialBuilder) -> Detector:
     return each.detector(each.experiment.teacher, seed=77)
 
 
-def cohort_of(each: Bench, *, distils: bool) -> Cohort:
+def cohort_of(each: TrialBuilder, *, distils: bool) -> Cohort:
     training = each.experiment.training
     teacher = teacher_of(each) if distils else None
     return each.cohort(training, each.stream(training, seed=training.seed), teacher, first_epoch=0)
 
 
-def student_of(each: Bench, key: str, *, seed: int = 0, distils: bool = True) -> Student:
+def student_of(each: TrialBuilder, key: str, *, seed: int = 0, distils: bool = True) -> Student:
     experiment = each.experiment
     return each.student(
         key,
@@ -87,7 +87,7 @@ def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
     control = Experiment.model_validate(without_distillation(experiment.to_dict()))
     states = []
     for given, distils in ((control, True), (control, False), (experiment, True)):
-        each = bench(given)
+        each = builder(given)
         student = student_of(each, "only", distils=distils)
         results = train(cohort_of(each, distils=distils), [student])
         assert all(result["only"].error is None for result in results)
@@ -98,7 +98,7 @@ def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
 def test_a_student_does_not_depend_on_its_company(family: str) -> None:
-    each = bench(small_experiment(FAMILIES[family]))
+    each = builder(small_experiment(FAMILIES[family]))
     alone = student_of(each, "a")
     train(cohort_of(each, distils=True), [alone])
     company = [student_of(each, "b", seed=5), student_of(each, "a"), student_of(each, "c", distils=False)]
@@ -108,7 +108,7 @@ def test_a_student_does_not_depend_on_its_company(family: str) -> None:
 
 
 def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     good, bad = student_of(each, "good"), student_of(each, "bad", seed=1)
 
     def fail(batch: Batch, teacher: TeacherTaps | None) -> None:
@@ -126,7 +126,7 @@ def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_student_joins_and_another_leaves_between_epochs() -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     first, second = student_of(each, "first"), student_of(each, "second", seed=3)
     cohort = cohort_of(each, distils=True)
     cohort.join(first)
@@ -139,7 +139,7 @@ def test_a_student_joins_and_another_leaves_between_epochs() -> None:
 
 
 def test_training_leaves_global_random_numbers_alone() -> None:
-    each = bench(small_experiment(FAMILIES["fasterrcnn"]))
+    each = builder(small_experiment(FAMILIES["fasterrcnn"]))
     student = student_of(each, "a")
     cohort = cohort_of(each, distils=True)
     torch.manual_seed(3)
@@ -149,7 +149,7 @@ def test_training_leaves_global_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
-def solo(each: Bench, folder: Path) -> SoloRun:
+def solo(each: TrialBuilder, folder: Path) -> SoloRun:
     experiment = each.experiment
     return SoloRun(
         each,
@@ -168,7 +168,7 @@ def solo(each: Bench, folder: Path) -> SoloRun:
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: dict[str, Any], refresh: int) -> None:
     values = {**changes, "distillation": {**changes.get("distillation", {}), "prototypes": {"refresh_epochs": refresh}}}
     values["distillation"]["prototypes"]["min_box_side_px"] = 4
-    each = bench(small_experiment(values))
+    each = builder(small_experiment(values))
     whole = solo(each, tmp_path / "whole")
     reports = [whole.run_epoch() for _ in range(3)]
     resumed_reports = []
@@ -190,7 +190,7 @@ def timeless(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     run = solo(each, tmp_path)
     run.run_epoch()
     run.run_epoch()
@@ -217,7 +217,7 @@ def tear(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [tear, flip, Path.unlink])
 def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     whole = solo(each, tmp_path / "whole")
     expected = [whole.run_epoch() for _ in range(3)]
     folder = TrialFolder(tmp_path / "hurt")
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[
 
 
 def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     for _ in range(2):
         solo(each, tmp_path).run_epoch()
     folder = TrialFolder(tmp_path)
@@ -252,7 +252,7 @@ def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> None:
-    each = bench(small_experiment({"training": {"optimizer": {"kind": "sgd", "learning_rate": 1e9}}}))
+    each = builder(small_experiment({"training": {"optimizer": {"kind": "sgd", "learning_rate": 1e9}}}))
     run = solo(each, tmp_path)
     reports = [run.run_epoch() for _ in range(2)]
     assert not reports[-1].is_finite("search/AP")
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> N
 
 
 def test_the_best_checkpoint_is_the_student_alone(tmp_path: Path) -> None:
-    each = bench(small_experiment())
+    each = builder(small_experiment())
     solo(each, tmp_path).run_epoch()
     content = torch.load(tmp_path / "best.pt", weights_only=True)
     assert content["classes"] == list(each.splits.classes)

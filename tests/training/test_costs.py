@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distune.config.search import Cost
 from distune.data.build import build_splits
 from distune.records import EpochReport
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.evaluation.model_costs import measure_costs
 from distune.training.student_run import SoloRun
 from distune.training.trial_folder import TrialFolder
@@ -58,9 +58,9 @@ def test_nothing_runs_that_was_not_asked_for() -> None:
 
 def run(folder: TrialFolder, costs: tuple[Cost, ...]) -> SoloRun:
     experiment = small_experiment()
-    bench = Bench(experiment=experiment, splits=build_splits(experiment.data), device=CPU)
+    builder = TrialBuilder(experiment=experiment, splits=build_splits(experiment.data), device=CPU)
     return SoloRun(
-        bench,
+        builder,
         experiment.student,
         experiment.training,
         seed=0,

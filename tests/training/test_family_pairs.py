@@ -17,7 +17,7 @@ from distune.config.home import Home
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector, Instances, StudentTaps, TeacherTaps, View
 from distune.records import EpochReport
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.evaluation.predict_and_score import predict
 from distune.training.teacher import prepare_teacher
 from support.experiments import small_values
@@ -36,35 +36,35 @@ def _one_thread() -> None:
 @functools.cache
 def student_taps(family: str) -> tuple[Detector, StudentTaps]:
     detector = build(family)
-    return detector, detector.learn(*batch())
+    return detector, detector.forward_train(*batch())
 
 
 @functools.cache
 def teacher_taps(family: str) -> tuple[Detector, TeacherTaps]:
     detector = as_if_trained(build(family, seed=1))
-    return detector, detector.observe(batch()[0])
+    return detector, detector.forward_teacher(batch()[0])
 
 
-def bench_of(student: str, teacher: str, **changes: Any) -> Bench:
+def bench_of(student: str, teacher: str, **changes: Any) -> TrialBuilder:
     comparable = SETTINGS[student].places == SETTINGS[teacher].places
     distillation = {"prototypes": {"min_box_side_px": 4, "per_class": 2}, **(SOFT if comparable else NOT_SOFT)}
     values = small_values({"data": {"num_classes": len(CLASSES)}, "distillation": distillation, **changes})
     roles = {"student": SETTINGS[student].model_dump(), "teacher": SETTINGS[teacher].model_dump()}
     experiment = Experiment.model_validate({**values, **roles})
-    return Bench(experiment, build_splits(experiment.data, with_masks=experiment.learns_masks), CPU)
+    return TrialBuilder(experiment, build_splits(experiment.data, with_masks=experiment.learns_masks), CPU)
 
 
 def never(_: int) -> Iterator[tuple[View, View, Instances]]:
-    raise AssertionError("prototypes come from the harvest")
+    raise AssertionError("prototypes come from the queue")
 
 
 @pytest.mark.parametrize("teacher", sorted(SETTINGS))
 @pytest.mark.parametrize("student", sorted(SETTINGS))
 def test_a_step_of_distillation(student: str, teacher: str) -> None:
-    bench = bench_of(student, teacher)
+    builder = bench_of(student, teacher)
     learner, taps = student_taps(student)
     guide, seen = teacher_taps(teacher)
-    objective = bench.objective(learner, guide, bench.experiment.training, seed=0)
+    objective = builder.objective(learner, guide, builder.experiment.training, seed=0)
     objective.begin_epoch(0, never)
     objective(taps, seen)
     objective.end_epoch()
@@ -89,15 +89,15 @@ def test_a_step_of_distillation(student: str, teacher: str) -> None:
     [("ssdlite", "fcos"), ("fcos", "ssdlite"), ("maskrcnn", "fasterrcnn"), ("fasterrcnn", "maskrcnn")],
 )
 def test_an_experiment_of_two_families_trains(student: str, teacher: str) -> None:
-    bench = bench_of(student, teacher, training={"epochs": 2})
-    training = bench.experiment.training
-    guide = as_if_trained(bench.detector(bench.experiment.teacher, seed=5))
-    stream = bench.stream(training, seed=0, with_masks=bench.experiment.student.learns_masks)
-    learner = bench.student(
-        "one", bench.experiment.student, training, seed=0, steps_per_epoch=len(stream), teacher=guide
+    builder = bench_of(student, teacher, training={"epochs": 2})
+    training = builder.experiment.training
+    guide = as_if_trained(builder.detector(builder.experiment.teacher, seed=5))
+    stream = builder.stream(training, seed=0, with_masks=builder.experiment.student.learns_masks)
+    learner = builder.student(
+        "one", builder.experiment.student, training, seed=0, steps_per_epoch=len(stream), teacher=guide
     )
     before = {name: value.clone() for name, value in guide.model.state_dict().items()}
-    cohort = bench.cohort(training, stream, guide, first_epoch=0)
+    cohort = builder.cohort(training, stream, guide, first_epoch=0)
     cohort.join(learner)
     for _ in range(2):
         result = cohort.run_epoch()["one"]
@@ -110,28 +110,28 @@ def test_an_experiment_of_two_families_trains(student: str, teacher: str) -> Non
 
 
 def test_a_mask_rcnn_teacher_is_trained_on_masks(tmp_path: Path) -> None:
-    bench = bench_of("fasterrcnn", "maskrcnn")
+    builder = bench_of("fasterrcnn", "maskrcnn")
     told: list[EpochReport] = []
     made = prepare_teacher(
-        bench.experiment,
-        bench.splits,
+        builder.experiment,
+        builder.splits,
         home=Home(tmp_path),
         device=CPU,
         progress=lambda report, _: told.append(report),
     )
     assert made.weights.is_file()
     assert told[-1].metrics["task/loss_mask"] > 0
-    assert not bench.experiment.student.learns_masks
+    assert not builder.experiment.student.learns_masks
 
 
 @pytest.mark.parametrize("family", sorted(SETTINGS))
 def test_detections_are_in_pixels_of_the_original_image(family: str) -> None:
-    bench = bench_of(family, family, data={"image_size_px": 80, "num_search": 2})
+    builder = bench_of(family, family, data={"image_size_px": 80, "num_search": 2})
     detector = freeze_statistics(build(family))
     parts: Any = detector.model
     for holder in (parts, getattr(parts, "roi_heads", parts)):
         holder.score_thresh = 0.0
-    predictions = predict(detector.model, bench.splits.search, device=CPU, batch_size=2)
+    predictions = predict(detector.model, builder.splits.search, device=CPU, batch_size=2)
     farthest = torch.stack([each["boxes"].amax() for each in predictions])
     assert len(predictions) == 2
     assert (farthest > 70).all()
@@ -143,7 +143,7 @@ def test_a_student_that_sees_half_the_size_finds_the_same_instances() -> None:
     """Pooling and local knowledge lay one model's maps over the other's; boxes keep their place in the image."""
     small, large = build("ssdlite", input_size_px=128), build("ssdlite", input_size_px=256)
     images, targets = batch()
-    taps, seen = small.learn(images, targets), large.observe(images)
+    taps, seen = small.forward_train(images, targets), large.forward_teacher(images)
     ours, theirs = taps.instances, taps.instances.seen_in(seen.view.frame)
     torch.testing.assert_close(theirs.boxes_N4, 2 * ours.boxes_N4)
     shapes: dict[int, Tensor] = dict(seen.neck)

@@ -15,7 +15,7 @@ from distune.config.shipped import shipped_folder, shipped_names
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
 from distune.errors import WeightsError
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.probe.findings import Verdict
 from distune.training.probe.probe import Probe
 from support.experiments import small_values
@@ -70,7 +70,7 @@ def test_a_threshold_acts_at_times_when_the_kind_of_weight_varies() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [{"kind": "harvest"}, {"kind": "sweep", "max_images": 50}])
+@pytest.mark.parametrize("source", [{"kind": "queue"}, {"kind": "feature_pass", "max_images": 50}])
 def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
     found = probe_small(
         {
@@ -84,7 +84,7 @@ def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
     )
     assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
     epochs = {path.rpartition(".")[2]: each.moved.epoch for path, each in found.items() if each.moved is not None}
-    first = 1 if source["kind"] == "sweep" else 2
+    first = 1 if source["kind"] == "feature_pass" else 2
     assert epochs == {
         "refresh_epochs": first + 1,
         "density_quantile": first,
@@ -215,7 +215,7 @@ def test_the_teachers_weights_are_used_when_there_are_any(tmp_path: Path) -> Non
     loaded = load_small(LIVE)
     splits = build_splits(loaded.experiment.data)
     cpu = torch.device("cpu")
-    teacher = Bench(loaded.experiment, splits, cpu).detector(loaded.experiment.teacher, seed=9)
+    teacher = TrialBuilder(loaded.experiment, splits, cpu).detector(loaded.experiment.teacher, seed=9)
     weights = tmp_path / "teacher.pt"
     torch.save({"model": teacher.model.state_dict(), "classes": list(splits.classes)}, weights)
     given = next(Probe(loaded, splits, teacher_weights=str(weights), device=cpu, num_images=6).findings())

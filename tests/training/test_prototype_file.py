@@ -14,7 +14,7 @@ from distune.data.build import build_splits
 from distune.errors import WeightsError
 from distune.records import Outcome
 from distune.study.files.artifacts import clean_up, trial_artifacts
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.prototype_file import Origin, StoredPrototypes, load_prototypes
 from distune.training.student_run import SoloRun
 from distune.training.tensor_hash import tensors_hash
@@ -22,16 +22,16 @@ from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
 
-def run_trial(folder: Path, *, kind: str = "sweep", epochs: int = 1) -> tuple[SoloRun, StoredPrototypes]:
+def run_trial(folder: Path, *, kind: str = "feature_pass", epochs: int = 1) -> tuple[SoloRun, StoredPrototypes]:
     torch.set_num_threads(1)
     experiment = small_experiment({"distillation": {"prototypes": {"source": {"kind": kind}}}})
-    bench = Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
+    builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     run = SoloRun(
-        bench,
+        builder,
         experiment.student,
         experiment.training,
         seed=0,
-        teacher=bench.detector(experiment.teacher, seed=77),
+        teacher=builder.detector(experiment.teacher, seed=77),
         folder=TrialFolder(folder),
         metric="search/AP",
         num_pictures=0,
@@ -50,7 +50,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["sweep", "harvest"])
+@pytest.mark.parametrize("kind", ["feature_pass", "queue"])
 def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
     run, stored = run_trial(tmp_path, kind=kind)
     objective = run.student.objective
@@ -61,7 +61,7 @@ def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: s
     assert stored.prototypes.strides == objective.prototypes.strides
     assert len(stored.classes) == 2
     assert stored.figures["prototypes/instances"] > 0
-    assert stored.origin.made_for == (0 if kind == "sweep" else 1)
+    assert stored.origin.made_for == (0 if kind == "feature_pass" else 1)
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert stored.origin.student == tensors_hash(best["model"])
     assert stored.origin.settings["prototypes"]["source"]["kind"] == kind
@@ -70,8 +70,8 @@ def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: s
 def test_figures_survive_a_restart_of_the_trial(trial: Path) -> None:
     again, stored = run_trial(trial, epochs=0)
     assert again.student.objective is not None
-    assert again.student.objective.keeper is not None
-    assert again.student.objective.keeper.metrics == stored.figures
+    assert again.student.objective.prototype_manager is not None
+    assert again.student.objective.prototype_manager.metrics == stored.figures
 
 
 def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path: Path) -> None:

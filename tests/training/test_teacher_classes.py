@@ -18,7 +18,7 @@ from distune.detectors.classes import class_table
 from distune.detectors.zoo import build_detector
 from distune.errors import WeightsError
 from distune.records import TrialSpec
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import KnownClasses, evaluate_known
 from distune.training.evaluation.predict_and_score import evaluate
 from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
@@ -60,8 +60,8 @@ def prepare(experiment: Experiment, home: Path) -> Teacher:
     return prepare_teacher(experiment, splits, home=Home(home), device=CPU, progress=lambda *_: None)
 
 
-def bench_of(experiment: Experiment) -> Bench:
-    return Bench(experiment, build_splits(experiment.data), CPU)
+def bench_of(experiment: Experiment) -> TrialBuilder:
+    return TrialBuilder(experiment, build_splits(experiment.data), CPU)
 
 
 def test_a_teacher_in_another_order_scores_the_same(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from distune.config.home import Home
 from distune.confirmation.confirmation_plan import DEFAULT_SEEDS, DEFAULT_TOP, ConfirmationPlan, plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
 from distune.errors import UsageError
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder
@@ -78,7 +78,7 @@ def confirm(
         progress.print(f"study {study} is {status.state}: what is best so far is confirmed")
     progress.print(_describe(plan))
     with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
-        with watching(experiment, folder.identity().metric, len(plan.specs) - experiment.search.controls) as listener:
+        with watching(experiment, folder.identity().metric, len(plan.specs) - experiment.search.controls) as callback:
             found = run_confirmation(
                 folder,
                 plan,
@@ -86,7 +86,7 @@ def confirm(
                 has_test=has_test,
                 state=status.state,
                 tracker=tracker,
-                listener=listener,
+                callback=callback,
             )
         progress.print("sending what is left to MLflow")
     if found is None:
@@ -106,7 +106,7 @@ def _describe(plan: ConfirmationPlan) -> str:
     )
 
 
-def _say(folder: StudyFolder, found: Confirmation) -> None:
+def _say(folder: StudyFolder, found: ConfirmationResult) -> None:
     for candidate in found.candidates:
         words = "not compared"
         if candidate.search is not None:

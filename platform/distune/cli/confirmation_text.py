@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.gain import Verdict
 from distune.evidence.gain_text import advise
 from distune.records import TrialRecord
@@ -10,12 +10,12 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
 
 
-def headline(found: Confirmation) -> str:
+def headline(found: ConfirmationResult) -> str:
     """The winner and its gain."""
     return f"confirmed: trial {found.winner}, {found.split} split: {found.words}"
 
 
-def explain(found: Confirmation, folder: StudyFolder) -> list[str]:
+def explain(found: ConfirmationResult, folder: StudyFolder) -> list[str]:
     """What else there is to say about a confirmation: failures, the split, other looks, advice, the student's file."""
     lines = [f"  {line}" for line in found.best.failures]
     if found.best.num_diverged:
@@ -30,8 +30,8 @@ def explain(found: Confirmation, folder: StudyFolder) -> list[str]:
         )
     elif found.test.verdict is not found.search.verdict and found.search.verdict is Verdict.GAIN:
         lines.append("the search split shows a gain and the test split does not: trust the test split")
-    if found.other_looks:
-        times = "once" if found.other_looks == 1 else f"{found.other_looks} times"
+    if found.previous_test_evaluations:
+        times = "once" if found.previous_test_evaluations == 1 else f"{found.previous_test_evaluations} times"
         lines.append(
             f"the test split was looked at {times} besides, for another trial, other seeds or another metric: each "
             "look makes it a little more like a search split"

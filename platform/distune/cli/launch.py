@@ -168,11 +168,11 @@ def _work(
     tracker = open_tracker(folder, experiment, home)
     teacher_score = None if teacher is None else teacher.metrics.get(identity.metric)
     with contextlib.closing(tracker):
-        with watching(experiment, identity.metric, num_trials or folder.num_trials(experiment)) as listener:
+        with watching(experiment, identity.metric, num_trials or folder.num_trials(experiment)) as callback:
             result = run_session(
                 folder,
                 tracker=tracker,
-                listener=listener,
+                callback=callback,
                 teacher_weights=None if teacher is None else teacher.weights,
                 num_trials=num_trials,
             )

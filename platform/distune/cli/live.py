@@ -16,14 +16,14 @@ from distune.cli.output import progress, trial_table
 from distune.config.experiment import Experiment
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.reports.tables import trial_rows
-from distune.study.callback import Decision, StudyListener
+from distune.study.callback import Decision, StudyCallback
 
 _SHOWN = 25
 
 
 @contextlib.contextmanager
-def watching(experiment: Experiment, metric: str, num_trials: int) -> Iterator[StudyListener]:
-    """A listener that shows the study on the terminal, or in lines where there is none."""
+def watching(experiment: Experiment, metric: str, num_trials: int) -> Iterator[StudyCallback]:
+    """A callback that shows the study on the terminal, or in lines where there is none."""
     total = num_trials + experiment.search.controls
     if not progress.is_terminal:
         yield PlainLines(metric, total)

@@ -25,7 +25,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def describe_plan(loaded: LoadedExperiment) -> list[str]:
     """What a study is going to do, as far as it follows from the experiment and its space."""
     experiment = loaded.experiment
-    plan = plan_study(experiment, loaded.varied)
+    plan = plan_study(experiment, loaded.searched)
     resources, search = experiment.resources, experiment.search
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
     lines = [
@@ -62,7 +62,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     experiment = loaded.experiment
     sizes, at_a_time = trial_sizes(experiment, splits), _at_a_time(experiment)
     has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
-    plan = plan_study(experiment, loaded.varied)
+    plan = plan_study(experiment, loaded.searched)
     disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
     expected = "" if disk.expected is None else f"about {show_bytes(disk.expected)}, "
     copies = ", and a copy in MLflow's store" if has_copies else ""

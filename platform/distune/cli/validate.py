@@ -54,7 +54,7 @@ def validate(
     findings = probe_space(loaded, splits, num_images=probe_images) if probe and splits is not None else []
     if json:
         probed = {"probe": [finding.to_dict() for finding in findings]} if probe else {}
-        plan = dataclasses.asdict(plan_study(values, loaded.varied))
+        plan = dataclasses.asdict(plan_study(values, loaded.searched))
         checked = {"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data, "plan": plan}
         print_json({**checked, **probed})
         stop_if_wrong(loaded, findings)
@@ -67,10 +67,10 @@ def validate(
     )
     for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, Home.from_environment())):
         out.print(line, markup=False)
-    for path, parameter in loaded.varied.items():
+    for path, parameter in loaded.searched.items():
         when = f", when {describe_condition(parameter)}" if parameter.when else ""
         out.print(f"varies: {path}  {_range(parameter)}{when}", markup=False)
-    for path, reason in loaded.idle.items():
+    for path, reason in loaded.inactive.items():
         out.print(f"never acts: {path}  {reason}", markup=False)
     if probe:
         print_findings(findings)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distune.config.conditions import acts, condition_problems, describe_condition, examples, resolve
+from distune.config.conditions import condition_problems, describe_condition, examples, is_active, resolve
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, leaf_paths, with_paths
 from distune.config.problems import describe, suggest
@@ -23,13 +23,15 @@ teacher looks at a batch and all are evaluated."""
 _PRESET = "distillation.preset"
 
 
-def fit_problems(*, experiment: Experiment, space: SearchSpace, decided: Mapping[str, ParameterValue]) -> list[str]:
+def compatibility_problems(
+    *, experiment: Experiment, space: SearchSpace, constants: Mapping[str, ParameterValue]
+) -> list[str]:
     """What a space and an experiment have against each other: paths, values, conditions, sampler. A line each.
 
     Args:
         experiment: checked, with all that is fixed.
         space: checked in itself.
-        decided: what conditions can look at and no trial chooses.
+        constants: what conditions can look at and no trial chooses.
     """
     values = experiment.to_dict()
     problems = [
@@ -40,17 +42,17 @@ def fit_problems(*, experiment: Experiment, space: SearchSpace, decided: Mapping
     problems += condition_problems(space.parameters, lambda path: get_path(values, path))
     problems += _fixed_problems(experiment, space)
     if not problems:
-        varied = resolve(space.parameters, decided)[0]
-        for path, parameter in varied.items():
-            for around in examples(varied, path):
+        searched = resolve(space.parameters, constants)[0]
+        for path, parameter in searched.items():
+            for around in examples(searched, path):
                 problems += _parameter_problems(experiment, path, parameter, around)
         problems += [
             f"search.first[{index}]: {line}"
             for index, given in enumerate(experiment.search.first)
-            for line in _given_problems(given, varied)
+            for line in _given_problems(given, searched)
         ]
-        problems += sampler_problems(experiment.search, varied)
-        if all(len(parameter.extremes) == 1 for parameter in varied.values()):
+        problems += sampler_problems(experiment.search, searched)
+        if all(len(parameter.extremes) == 1 for parameter in searched.values()):
             problems.append("search.fixed  leaves nothing to search: every parameter of the space is fixed")
     return list(dict.fromkeys(problems))
 
@@ -88,19 +90,19 @@ def _variable_paths(values: dict[str, Any]) -> list[str]:
     return [path for path in leaf_paths(values) if may_vary(path)]
 
 
-def _given_problems(given: Mapping[str, ParameterValue], varied: Mapping[str, Parameter]) -> list[str]:
+def _given_problems(given: Mapping[str, ParameterValue], searched: Mapping[str, Parameter]) -> list[str]:
     """What is wrong with a configuration to be tried first."""
     problems = []
     for path, value in given.items():
-        parameter = varied.get(path)
+        parameter = searched.get(path)
         if parameter is None:
-            problems.append(f"{path}  does not vary; {suggest(path, list(varied))}")
+            problems.append(f"{path}  does not vary; {suggest(path, list(searched))}")
         elif not parameter.contains(value):
             problems.append(
                 f"{path} = {value}  is not in the space; a configuration that has been tried can be taken out of "
                 "search.first"
             )
-        elif not acts(parameter, given):
+        elif not is_active(parameter, given):
             problems.append(f"{path} = {value}  only acts when {describe_condition(parameter)}; say that too")
     return problems
 

@@ -1,7 +1,7 @@
 """Conditions between the parameters of a space: which of them act under which values of others. Pure functions.
 
 A parameter acts when all its conditions hold. A parent that does not act itself has no value, so nothing holds for it.
-What is fixed, or is no parameter of the space, has one value for the whole study: conditions on it are decided once.
+What is fixed, or is no parameter of the space, has one value for the whole study: conditions on it are constants once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Chosen = Mapping[str, ParameterValue]
 _Parameters = Mapping[str, Parameter]
 
 
-def acts(parameter: Parameter, chosen: Chosen) -> bool:
+def is_active(parameter: Parameter, chosen: Chosen) -> bool:
     """Whether a parameter is to be chosen, given what has been chosen before it."""
     return all(
         parent in chosen and any(_equal(chosen[parent], value) for value in _values(wanted))
@@ -28,37 +28,37 @@ def acts(parameter: Parameter, chosen: Chosen) -> bool:
     )
 
 
-def resolve(parameters: _Parameters, decided: Chosen) -> tuple[dict[str, Parameter], dict[str, str]]:
-    """What is left of a space when some paths are decided.
+def resolve(parameters: _Parameters, constants: Chosen) -> tuple[dict[str, Parameter], dict[str, str]]:
+    """What is left of a space when some paths are constants.
 
     Args:
         parameters: of the space; their conditions have no problems, see ``condition_problems``.
-        decided: paths with one value in the whole study, among them all parents that are no parameters.
+        constants: paths with one value in the whole study, among them all parents that are no parameters.
 
     Returns:
         The parameters to be chosen, parents before children, with conditions on each other alone; and the paths of
         those that can never act, each with the reason.
     """
     left: dict[str, Parameter] = {}
-    idle: dict[str, str] = {}
+    inactive: dict[str, str] = {}
     for path in _parents_first(parameters):
         parameter = parameters[path]
-        if path in decided:
+        if path in constants:
             continue
         when = {}
         for parent, wanted in parameter.when.items():
-            if parent in idle:
-                idle[path] = f"{parent} does not act"
-            elif parent not in decided:
+            if parent in inactive:
+                inactive[path] = f"{parent} does not act"
+            elif parent not in constants:
                 possible = [value for value in _values(wanted) if parameters[parent].contains(value)]
                 when[parent] = wanted if len(possible) == len(_values(wanted)) else possible
                 if not possible:
-                    idle[path] = f"{parent} is {_show(parameters[parent].extremes[0])}"
-            elif not any(_equal(decided[parent], value) for value in _values(wanted)):
-                idle[path] = f"{parent} is {_show(decided[parent])}"
-        if path not in idle:
+                    inactive[path] = f"{parent} is {_show(parameters[parent].extremes[0])}"
+            elif not any(_equal(constants[parent], value) for value in _values(wanted)):
+                inactive[path] = f"{parent} is {_show(constants[parent])}"
+        if path not in inactive:
             left[path] = parameter.model_copy(update={"when": when})
-    return left, idle
+    return left, inactive
 
 
 def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | None:
@@ -79,7 +79,7 @@ def configurations(parameters: _Parameters) -> Iterator[dict[str, ParameterValue
     return _extend({}, list(parameters), parameters)
 
 
-def constants(parameters: _Parameters) -> dict[str, ParameterValue]:
+def constant_values(parameters: _Parameters) -> dict[str, ParameterValue]:
     """Paths that have a single value and no condition."""
     return {
         path: parameter.values[0]
@@ -206,7 +206,7 @@ def _extend(
         yield chosen
         return
     parameter = parameters[rest[0]]
-    if not acts(parameter, chosen):
+    if not is_active(parameter, chosen):
         yield from _extend(chosen, rest[1:], parameters)
         return
     grid = parameter.grid

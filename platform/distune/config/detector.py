@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from distune.config.backbones import MOBILENETS, Backbone
 from distune.config.base import Settings
-from distune.config.pretrained import WITHOUT_EPSILON, canonical, misfits
+from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities
 
 ThreeChannels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -46,7 +46,7 @@ class CommonDetectorSettings(Settings):
     def _weights_fit(self) -> Self:
         if self.weights is None and (self.classes is not None or self.class_aliases):
             raise ValueError("classes and class_aliases are about weights, but there are none")
-        missing = [] if self.weights is None else misfits(self.weights, self.model_dump())
+        missing = [] if self.weights is None else incompatibilities(self.weights, self.model_dump())
         if missing:
             raise ValueError(f"{self.weights} needs {', '.join(missing)}")
         return self

@@ -27,23 +27,23 @@ from distune.config.terms import (
 )
 
 
-class HarvestSettings(Settings):
+class FeatureQueueSettings(Settings):
     """Features come from the ordinary training batches: no further forward pass."""
 
-    kind: Literal["harvest"]
+    kind: Literal["queue"]
     max_instances: int = Field(512, ge=2)
     """How many instances of a class are kept, the latest ones."""
 
 
-class SweepSettings(Settings):
-    """Features come from a sweep over training images with both models before the prototypes are made."""
+class FeaturePassSettings(Settings):
+    """Features come from a feature pass over training images with both models before the prototypes are made."""
 
-    kind: Literal["sweep"]
+    kind: Literal["feature_pass"]
     max_images: int = Field(800, ge=1)
     """How many images per class at most."""
 
 
-SourceSettings = Annotated[HarvestSettings | SweepSettings, Field(discriminator="kind")]
+SourceSettings = Annotated[FeatureQueueSettings | FeaturePassSettings, Field(discriminator="kind")]
 
 
 class PrototypeSettings(Settings):
@@ -67,7 +67,7 @@ class PrototypeSettings(Settings):
     """Instances at or below this quantile of density, in either space, cannot become prototypes; 0 filters none."""
     min_box_side_px: float = Field(30.0, ge=0)
     """Boxes with a side this short or shorter cannot become prototypes, in pixels of the resized image."""
-    source: SourceSettings = HarvestSettings(kind="harvest")
+    source: SourceSettings = FeatureQueueSettings(kind="queue")
 
     @model_validator(mode="after")
     def _selector_uses_what_is_set(self) -> PrototypeSettings:
@@ -117,7 +117,7 @@ class FilterSettings(Settings):
 _DECOUPLED: dict[str, Any] = {
     "pooling": "roi_align",
     "standardise": "level",
-    "prototypes": {"unique": True, "source": {"kind": "harvest"}},
+    "prototypes": {"unique": True, "source": {"kind": "queue"}},
     "filter": {"discrepancy": "mean_cosine", "weight": "uniform", "global_threshold": 0.2, "local_threshold": 0.2},
     "global_knowledge": {"weight": 0.0, "unit": "gradient_share"},
     "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
@@ -137,7 +137,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gkd_released": {
         "pooling": "crop",
         "standardise": "none",
-        "prototypes": {"unique": False, "source": {"kind": "sweep"}},
+        "prototypes": {"unique": False, "source": {"kind": "feature_pass"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
         "global_knowledge": {"weight": 0.0, "unit": "raw"},
         "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},

@@ -47,7 +47,7 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
-        problems = _misfits(self)
+        problems = _incompatibilities(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -71,7 +71,7 @@ def without_distillation(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "distillation": distillation}
 
 
-def _misfits(experiment: Experiment) -> list[str]:
+def _incompatibilities(experiment: Experiment) -> list[str]:
     """Problems between parts, each as ``path = value<tab>message``."""
     problems: list[str] = []
     data, distillation = experiment.data, experiment.distillation
@@ -82,13 +82,13 @@ def _misfits(experiment: Experiment) -> list[str]:
     if experiment.teacher.weights is None and experiment.teacher_training is None:
         problems.append("teacher_training\tis missing: the teacher has no weights, so say how to train it")
     for role, detector in (("teacher", experiment.teacher), ("student", experiment.student)):
-        problems += _frozen_misfits(role, detector)
+        problems += _frozen_incompatibilities(role, detector)
         if detector.class_aliases and (role == "student" or experiment.teacher_training is not None):
             problems.append(f"{role}.class_aliases\tonly acts for a teacher that is not trained here: leave it out")
-    problems += _training_misfits(experiment)
+    problems += _training_incompatibilities(experiment)
     for name, term in distillation.terms.items():
         if term.weight > 0:
-            problems += _term_misfits(name, term, experiment.student, experiment.teacher)
+            problems += _term_incompatibilities(name, term, experiment.student, experiment.teacher)
     if distillation.start_epoch >= experiment.training.epochs and distillation.is_active:
         problems.append(
             f"distillation.start_epoch = {distillation.start_epoch}\tmust be before training.epochs = "
@@ -103,7 +103,7 @@ def _misfits(experiment: Experiment) -> list[str]:
     return problems
 
 
-def _training_misfits(experiment: Experiment) -> list[str]:
+def _training_incompatibilities(experiment: Experiment) -> list[str]:
     """What the data and the batches must offer to the detectors that are trained."""
     trained = {"student": (experiment.student, "training", experiment.training)}
     if experiment.teacher_training is not None:
@@ -123,7 +123,9 @@ def _training_misfits(experiment: Experiment) -> list[str]:
     return problems
 
 
-def _term_misfits(name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings) -> list[str]:
+def _term_incompatibilities(
+    name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings
+) -> list[str]:
     problems: list[str] = []
     if term.compares_heads and student.places != teacher.places:
         problems.append(
@@ -140,7 +142,7 @@ def _term_misfits(name: str, term: TermSettings, student: DetectorSettings, teac
     return problems
 
 
-def _frozen_misfits(role: str, detector: DetectorSettings) -> list[str]:
+def _frozen_incompatibilities(role: str, detector: DetectorSettings) -> list[str]:
     is_frozen = isinstance(detector, PyramidDetectorSettings) and detector.norm == "frozen"
     if is_frozen and detector.weights is None and detector.backbone_weights is None:
         return [

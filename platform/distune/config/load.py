@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distune.config.compatibility import fit_problems
-from distune.config.conditions import constants, resolve
+from distune.config.compatibility import compatibility_problems
+from distune.config.conditions import constant_values, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
@@ -33,17 +33,17 @@ class LoadedExperiment:
     source: str
 
     @property
-    def varied(self) -> dict[str, Parameter]:
-        """The parameters that trials choose, parents before children: neither fixed nor idle."""
-        return resolve(self.space.parameters, self.decided)[0]
+    def searched(self) -> dict[str, Parameter]:
+        """The parameters that trials choose, parents before children: neither fixed nor inactive."""
+        return resolve(self.space.parameters, self.constants)[0]
 
     @property
-    def idle(self) -> dict[str, str]:
+    def inactive(self) -> dict[str, str]:
         """Parameters of the space that can never act in this experiment, each with the reason."""
-        return resolve(self.space.parameters, self.decided)[1]
+        return resolve(self.space.parameters, self.constants)[1]
 
     @property
-    def decided(self) -> dict[str, ParameterValue]:
+    def constants(self) -> dict[str, ParameterValue]:
         """What conditions can look at and no trial chooses: fixed paths, and settings that are not in the space."""
         values = self.experiment.to_dict()
         parents = {parent for parameter in self.space.parameters.values() for parent in parameter.when}
@@ -115,7 +115,7 @@ def from_dict(
         space_values, space_lines = read_yaml(space_path)
         parsed = parse_space(space_values, source=str(space_path), lines=space_lines)
     loaded = _with_constants(LoadedExperiment(experiment=experiment, space=parsed, source=source))
-    problems = fit_problems(experiment=loaded.experiment, space=loaded.space, decided=loaded.decided)
+    problems = compatibility_problems(experiment=loaded.experiment, space=loaded.space, constants=loaded.constants)
     if problems:
         raise ConfigError(f"{source}, search space {parsed.name}", problems)
     return loaded
@@ -180,7 +180,7 @@ def _with_constants(loaded: LoadedExperiment) -> LoadedExperiment:
     condition holds.
     """
     experiment, parameters = loaded.experiment, dict(loaded.space.parameters)
-    fixed = {**constants(parameters), **experiment.search.fixed}
+    fixed = {**constant_values(parameters), **experiment.search.fixed}
     for path, value in experiment.search.fixed.items():
         if path in parameters and parameters[path].when:
             parameters[path] = Choice(kind="choice", values=[value], when=parameters[path].when)

@@ -41,7 +41,7 @@ def canonical(name: str) -> str:
     return name.replace("_Weights.DEFAULT", "_Weights.COCO_V1")
 
 
-def misfits(name: str, settings: dict[str, Any]) -> list[str]:
+def incompatibilities(name: str, settings: dict[str, Any]) -> list[str]:
     """What settings would have to be for weights of torchvision's, a phrase each; empty for weights not known here."""
     needed = PRETRAINED.get(canonical(name), {})
     return [

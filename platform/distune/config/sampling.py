@@ -22,11 +22,11 @@ _WITHOUT_CONDITIONS = ("gp", "cmaes", "nsga2")
 _FROM_FINISHED = ("gp", "cmaes", "nsga2")
 
 
-def sampler_problems(search: SearchSettings, varied: Mapping[str, Parameter]) -> list[str]:
+def sampler_problems(search: SearchSettings, searched: Mapping[str, Parameter]) -> list[str]:
     """Combinations of sampler, parameters and costs that would not do what they say, a line each."""
     kind = search.sampler.kind
     left = f"search.sampler.kind = {kind}"
-    several = {path: parameter for path, parameter in varied.items() if len(parameter.extremes) > 1}
+    several = {path: parameter for path, parameter in searched.items() if len(parameter.extremes) > 1}
     conditional = [path for path, parameter in several.items() if parameter.when]
     choices = [path for path, parameter in several.items() if isinstance(parameter, Choice)]
     problems = []

@@ -1,1 +1,1 @@
-"""Confirmation: the best trials once more on fresh seeds beside controls, and what that proves."""
+"""ConfirmationResult: the best trials once more on fresh seeds beside controls, and what that proves."""

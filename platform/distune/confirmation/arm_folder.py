@@ -112,11 +112,11 @@ class ArmFolder:
 
     def _remove(self, *, all_of_it: bool) -> None:
         """Remove the folder, under another name first, so that it is never half there; and what a crash left of one."""
-        grave = self.path.with_name(f".{self.path.name}.old")
-        shutil.rmtree(grave, ignore_errors=True)
+        trash = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(trash, ignore_errors=True)
         if all_of_it:
-            self.path.rename(grave)
-            shutil.rmtree(grave)
+            self.path.rename(trash)
+            shutil.rmtree(trash)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -134,7 +134,7 @@ def _identity(spec: dict[str, Any]) -> str:
 
 
 def _teacher(spec: dict[str, Any]) -> str | None:
-    """The hash that names the folder of the teacher: of all that decided it, wherever the folder lies."""
+    """The hash that names the folder of the teacher: of all that constants it, wherever the folder lies."""
     weights = spec["teacher_weights"]
     return None if weights is None else Path(weights).parent.name
 

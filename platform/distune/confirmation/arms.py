@@ -25,7 +25,7 @@ class Arm:
         name: ``17`` for trial 17, ``control``, or ``control-`` and a hash of its values where it has any, so that
             it is the same one whichever trial it is for.
         number: of the trial; -1 for a control.
-        params: the varied paths and their values; a control has those that are not about distillation.
+        params: the searched paths and their values; a control has those that are not about distillation.
     """
 
     name: str

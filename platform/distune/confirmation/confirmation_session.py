@@ -12,14 +12,14 @@ from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
 from distune.confirmation.gain_figure import draw_confirmation
 from distune.confirmation.ranking import best_run, rank_candidates, tables_of
-from distune.confirmation.reporter import Follower
+from distune.confirmation.reporter import ConfirmationReporter
 from distune.confirmation.seed_job import SeedJob
 from distune.confirmation.seed_runners import run_jobs_locally, run_jobs_on_ray
-from distune.evidence.confirmation_result import Candidate, Confirmation, Look
+from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.resampling import resample_runs
 from distune.records import TrialSpec
-from distune.study.callback import StudyListener
+from distune.study.callback import StudyCallback
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
@@ -39,8 +39,8 @@ def run_confirmation(
     has_test: bool,
     state: str,
     tracker: Tracker,
-    listener: StudyListener,
-) -> Confirmation | None:
+    callback: StudyCallback,
+) -> ConfirmationResult | None:
     """Confirm the best trials of a study. What an earlier session has done is not done again.
 
     Args:
@@ -50,7 +50,7 @@ def run_confirmation(
         has_test: whether the experiment has a test split.
         state: of the study, for the tracker.
         tracker: is told everything. The caller closes it.
-        listener: is told everything.
+        callback: is told everything.
 
     Returns:
         What was found; None when a signal has stopped the session, which can be gone on with then.
@@ -63,7 +63,7 @@ def run_confirmation(
     """
     try:
         with folder.lock():
-            return _run(folder, plan, metric, has_test, state, tracker, listener)
+            return _run(folder, plan, metric, has_test, state, tracker, callback)
     except STORAGE_ERRORS as error:
         raise stopped(folder.name, error, verb="confirm") from error
 
@@ -75,19 +75,19 @@ def _run(
     has_test: bool,
     state: str,
     tracker: Tracker,
-    listener: StudyListener,
-) -> Confirmation | None:
+    callback: StudyCallback,
+) -> ConfirmationResult | None:
     """A session under the study's lock."""
     identity, loaded = folder.identity(), folder.load()
     for line in describe_changes(revise(folder, loaded)):
-        listener.message(line)
+        callback.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     for spec in plan.specs:
         otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
         if otherwise is not None:
-            listener.message(f"{spec.key}: was trained {otherwise} and is trained again")
+            callback.message(f"{spec.key}: was trained {otherwise} and is trained again")
     tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
-    follower = Follower(plan.specs, metric=identity.metric, tracker=tracker, listener=listener)
+    follower = ConfirmationReporter(plan.specs, metric=identity.metric, tracker=tracker, callback=callback)
     try:
         with stop_on_signals() as should_stop:
             work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
@@ -138,7 +138,7 @@ class _Work:
 
 def _confirm(
     folder: StudyFolder, plan: ConfirmationPlan, work: _Work, metric: str, *, has_test: bool
-) -> Confirmation | None:
+) -> ConfirmationResult | None:
     """Train, rank, and look at the test split; None when a signal asked to stop."""
     if not work.do(plan.specs, "search"):
         return None
@@ -149,12 +149,12 @@ def _confirm(
     if not has_test:
         return _conclude(folder, plan, ranking, metric, None, 0)
     students, controls = _pair(plan, ranking[0])
-    look = Look(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)), metric=metric)
-    other_looks = folder.confirmation.note_look(look)
+    look = EvaluationRecord(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)), metric=metric)
+    previous_test_evaluations = folder.confirmation.record_test_evaluation(look)
     if not work.do([*students, *controls], "test"):
         return None
     test = measure_gain(*(resample_runs(tables_of(runs, "test"), metric) for runs in (students, controls)))
-    return _conclude(folder, plan, ranking, metric, test, other_looks)
+    return _conclude(folder, plan, ranking, metric, test, previous_test_evaluations)
 
 
 def _pair(plan: ConfirmationPlan, winner: Candidate) -> tuple[list[TrialSpec], list[TrialSpec]]:
@@ -171,18 +171,18 @@ def _conclude(
     ranking: Sequence[Candidate],
     metric: str,
     test: Gain | None,
-    other_looks: int,
-) -> Confirmation:
+    previous_test_evaluations: int,
+) -> ConfirmationResult:
     winner = ranking[0]
     best = best_run(plan.runs[str(winner.number)], metric)
     weights = ArmFolder(Path(best.folder)).trial.best_checkpoint
-    return Confirmation(
+    return ConfirmationResult(
         metric=metric,
         seeds=plan.seeds,
         candidates=tuple(ranking),
         winner=winner.number,
         test=test,
-        other_looks=other_looks,
+        previous_test_evaluations=previous_test_evaluations,
         best_seed=best.seed,
         weights=str(weights.relative_to(folder.path)),
     )
@@ -190,7 +190,7 @@ def _conclude(
 
 def _recorded(
     own: ConfirmationFolder, plan: ConfirmationPlan, work: _Work, metric: str, *, has_test: bool
-) -> Confirmation | None:
+) -> ConfirmationResult | None:
     """The outcome on record, if it is of this very plan and nothing is left to do."""
     found = own.read()
     if found is None or (found.seeds, found.metric, found.test is not None) != (plan.seeds, metric, has_test):
@@ -199,7 +199,7 @@ def _recorded(
     return found if is_same and not work.jobs(plan.specs, "search") else None
 
 
-def _tell(folder: StudyFolder, found: Confirmation, tracker: Tracker) -> None:
+def _tell(folder: StudyFolder, found: ConfirmationResult, tracker: Tracker) -> None:
     """Tell the study's own run of the outcome, and put it on record when that is done."""
     final = found.final
     figures = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.reports.gain_plot import GainPanel, draw_gains
 from distune.reports.plots import save_figure
 from distune.study.files.study_folder import StudyFolder, study_title
 
 
-def draw_confirmation(folder: StudyFolder, found: Confirmation) -> Path:
+def draw_confirmation(folder: StudyFolder, found: ConfirmationResult) -> Path:
     """Draw ``gain.png`` in the folder of the confirmation. Returns the file."""
     gains = [("test", found.best, found.test)]
     gains += [("search", candidate, candidate.search) for candidate in found.candidates]

@@ -47,7 +47,7 @@ class ArmsRun(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class JobContext:
     """What the work on a seed has around it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Surroundings:
 
 
 def train_together(
-    specs: Sequence[TrialSpec], around: Surroundings, *, simulate: bool, may_be_too_many: bool
+    specs: Sequence[TrialSpec], around: JobContext, *, simulate: bool, may_be_too_many: bool
 ) -> list[TrialSpec]:
     """Train arms in one cohort. Returns those to be tried alone: together they were too many for the memory.
 

@@ -1,4 +1,4 @@
-"""Follows the runs of a confirmation in their folders, and tells tracker and listener what is new there."""
+"""Follows the runs of a confirmation in their folders, and tells tracker and callback what is new there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from distune.confirmation.arm_folder import ArmFolder
 from distune.records import Outcome, TrialSpec
-from distune.study.callback import Decision, StudyListener
+from distune.study.callback import Decision, StudyCallback
 from distune.study.files.artifacts import ERROR_FILE, TRIAL_FILE
 from distune.study.trial_progress import TrialProgress
 from distune.tracking.tracker import Tracker
 from distune.training.trial_folder import write_atomically
 
 
-class Follower:
+class ConfirmationReporter:
     """Tells everything once per session, and nothing of the runs whose end an earlier session has told.
 
     Workers may be anywhere: they write folders, and only this one speaks. Epochs of an earlier session are told to the
@@ -24,17 +24,17 @@ class Follower:
         specs: of all runs.
         metric: of the study, such as ``search/AP``.
         tracker: is told everything.
-        listener: hears what happens in this session.
+        callback: hears what happens in this session.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], *, metric: str, tracker: Tracker, listener: StudyListener) -> None:
-        self._tracker, self._listener = tracker, listener
+    def __init__(self, specs: Sequence[TrialSpec], *, metric: str, tracker: Tracker, callback: StudyCallback) -> None:
+        self._tracker, self._callback = tracker, callback
         self._metric = metric
         self._open = {spec.key: TrialProgress(spec, metric) for spec in specs if not _folder(spec).told_file.is_file()}
         self._num_noted = {key: len(_folder(progress.spec).notes()) for key, progress in self._open.items()}
         for progress in self._open.values():
             self._tracker.start_trial(progress.spec)
-            self._listener.trial_started(progress.spec)
+            self._callback.trial_started(progress.spec)
         self._take_epochs(is_news=False)
 
     def follow(self) -> None:
@@ -64,12 +64,12 @@ class Follower:
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         record = progress.record(outcome, reason)
         self._tracker.end_trial(record)
-        self._listener.trial_ended(record)
+        self._callback.trial_ended(record)
 
     def _take_notes(self) -> None:
         for key, progress in self._open.items():
             for note in _folder(progress.spec).notes()[self._num_noted[key] :]:
-                self._listener.message(f"{key}: {note}")
+                self._callback.message(f"{key}: {note}")
                 self._num_noted[key] += 1
 
     def _take_epochs(self, *, is_news: bool) -> None:
@@ -80,7 +80,7 @@ class Follower:
                     self._tracker.log_epoch(key, report)
                     if is_news:
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE
-                        self._listener.epoch_done(progress.spec, report, decision)
+                        self._callback.epoch_done(progress.spec, report, decision)
 
 
 def _folder(spec: TrialSpec) -> ArmFolder:

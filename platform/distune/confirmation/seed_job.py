@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.joint_training import (
-    Surroundings,
+    JobContext,
     fail_arm,
     has_all_epochs,
     timeout_file,
@@ -23,7 +23,7 @@ from distune.errors import TrialError
 from distune.evidence.matches import MatchTable
 from distune.records import Outcome, TrialSpec
 from distune.study.failures.reasons import STORAGE, describe_failure, is_of_kind
-from distune.study.runners.epoch_timeout import Deadline, interrupts_block
+from distune.study.runners.epoch_timeout import Deadline, raise_after
 
 _TAKEOVER_TIMEOUT_S = 60.0
 """How long to wait for the worker of a session that was killed to let go of a seed."""
@@ -48,12 +48,12 @@ class SeedJob:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         heard: Callable[[], None] = lambda: None,
-        deadline: Deadline = interrupts_block,
+        deadline: Deadline = raise_after,
     ) -> None:
         """Do what is not done yet. Failures of an arm are put on record in its folder, and the others go on.
 
         Args:
-            should_stop: see ``Surroundings``.
+            should_stop: see ``JobContext``.
             heard: see there.
             deadline: see there.
 
@@ -61,7 +61,7 @@ class SeedJob:
             TrialError: another process works on the same seed.
             StudyStoppedError: the disk is full, read-only or broken. No arm is to blame for that.
         """
-        around = Surroundings(should_stop=should_stop, heard=heard, deadline=deadline)
+        around = JobContext(should_stop=should_stop, heard=heard, deadline=deadline)
         folder = Path(self.specs[0].folder).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class SeedJob:
             if ArmFolder(Path(spec.folder)).outcome()[0] is None:
                 ArmFolder(Path(spec.folder)).end(Outcome.FAILED, reason)
 
-    def _train(self, around: Surroundings) -> None:
+    def _train(self, around: JobContext) -> None:
         left = [
             spec
             for spec in self.specs
@@ -112,7 +112,7 @@ class SeedJob:
         for spec in short_of_memory:
             train_together([spec], around, simulate=self.simulate, may_be_too_many=False)
 
-    def _score(self, around: Surroundings) -> None:
+    def _score(self, around: JobContext) -> None:
         for spec in self.specs:
             folder = ArmFolder(Path(spec.folder))
             is_trained = folder.trial.best_checkpoint.is_file() or self.simulate

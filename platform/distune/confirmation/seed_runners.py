@@ -9,7 +9,7 @@ from distune.config.search import ResourceSettings
 from distune.confirmation.seed_job import SeedJob
 from distune.errors import TrialError
 from distune.study.resources import num_concurrent, trial_resources
-from distune.study.runners.epoch_timeout import ends_process
+from distune.study.runners.epoch_timeout import kill_after
 
 _POLL_S = 0.5
 
@@ -89,4 +89,4 @@ def _run(job: SeedJob) -> None:
         from distune.study.runners.ray_trainable import limit_threads
 
         limit_threads(float(job.specs[0].experiment["resources"]["cpus_per_trial"]))
-    job.run(deadline=ends_process)
+    job.run(deadline=kill_after)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Detector, Places, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherTaps, View
 from distune.errors import WeightsError
 
 
@@ -114,19 +114,19 @@ class TeacherOfOtherClasses:
         self._own = own
         self._own_labels_C = torch.tensor([0, *table.own_labels])
 
-    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+    def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """Nobody trains such a teacher."""
         raise AssertionError("a teacher with classes of its own is not trained")
 
-    def observe(self, images: list[Tensor]) -> TeacherTaps:
-        """See ``Detector.observe``."""
-        taps = self._own.observe(images)
+    def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
+        """See ``Detector.forward_teacher``."""
+        taps = self._own.forward_teacher(images)
 
-        def logits_at(places: Places) -> Tensor:
+        def logits_at(places: PredictionSites) -> Tensor:
             logits_RK = taps.logits_at(self._in_own_labels(places))
             return in_classes_of_data(logits_RK, self._labels_on(logits_RK.device), score_kind=self.score_kind)
 
-        def boxes_at(places: Places) -> Tensor:
+        def boxes_at(places: PredictionSites) -> Tensor:
             return taps.boxes_at(self._in_own_labels(places))
 
         return dataclasses.replace(taps, logits_at=logits_at, boxes_at=boxes_at)
@@ -135,7 +135,7 @@ class TeacherOfOtherClasses:
         """See ``Detector.neck_only``."""
         return self._own.neck_only(images)
 
-    def _in_own_labels(self, places: Places) -> Places:
+    def _in_own_labels(self, places: PredictionSites) -> PredictionSites:
         assert not self.table.unknown, "the head of a teacher that lacks classes is not asked"
         return dataclasses.replace(places, labels_R=self._labels_on(places.labels_R.device)[places.labels_R])
 

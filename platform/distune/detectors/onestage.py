@@ -18,7 +18,7 @@ from distune.detectors.exact_boxes import answer_in_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import observing
 from distune.detectors.prediction_sites import matched_places
-from distune.detectors.taps import Frame, Instances, Places, StudentTaps, TeacherTaps, View, frame_of
+from distune.detectors.taps import Frame, Instances, PredictionSites, StudentTaps, TeacherTaps, View, frame_of
 
 Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]
 """From the boxes of an image (n, 4), at least one, its anchors (A, 4) and the maps that the head reads: the index of
@@ -63,8 +63,8 @@ class OneStageDetector:
         answer_in_float32(self._parts.head.classification_head)
         answer_in_float32(self._parts.head.regression_head)
 
-    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
-        """See ``Detector.learn``."""
+    def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+        """See ``Detector.forward_train``."""
         model = self._parts
         batch, resized = model.transform(images, targets)
         frame = frame_of(batch)
@@ -75,7 +75,7 @@ class OneStageDetector:
         losses = self._rules.compute_loss(resized, outputs, anchors, matched)
         instances = Instances.of(resized, frame)
         labels_R, instance_R = matched_places(torch.stack(matched), instances)
-        places = Places(
+        places = PredictionSites(
             logits_RC=outputs["cls_logits"].flatten(0, 1),
             boxes=lambda: self._decode(outputs["bbox_regression"], anchors),
             labels_R=labels_R,
@@ -84,20 +84,20 @@ class OneStageDetector:
         )
         return StudentTaps(losses=losses, neck=self._neck(features, frame), places=places, instances=instances)
 
-    def observe(self, images: list[Tensor]) -> TeacherTaps:
-        """See ``Detector.observe``."""
+    def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
+        """See ``Detector.forward_teacher``."""
         head = self._parts.head
         with observing(self.model):
             batch, frame, features = self._features(images)
 
-        def logits_at(places: Places) -> Tensor:
+        def logits_at(places: PredictionSites) -> Tensor:
             with observing(self.model):
                 logits_BAC: Tensor = head.classification_head(features)
             logits_RC = logits_BAC.flatten(0, 1)
             assert logits_RC.shape[0] == places.logits_RC.shape[0], "student and teacher have different anchors"
             return logits_RC
 
-        def boxes_at(_: Places) -> Tensor:
+        def boxes_at(_: PredictionSites) -> Tensor:
             with observing(self.model):
                 answer = head.regression_head(features)
                 deltas_BA4 = answer[0] if isinstance(answer, tuple) else answer  # FCOS adds how central a cell is

@@ -12,7 +12,7 @@ from distune.detectors.taps import Instances
 
 
 def matched_places(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
-    """What ``Places`` holds about matching, from what torchvision's matchers say about each image.
+    """What ``PredictionSites`` holds about matching, from what torchvision's matchers say about each image.
 
     Args:
         matched_BA: index of the place's box among those of its image, negative where there is none.

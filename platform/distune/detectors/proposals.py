@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distune.detectors.modes import observing
 from distune.detectors.prediction_sites import labels_at
-from distune.detectors.taps import Instances, Places
+from distune.detectors.taps import Instances, PredictionSites
 
 
 def positive_proposals(
@@ -25,7 +25,7 @@ def positive_proposals(
     labels: list[Tensor],
     matched: list[Tensor],
     instances: Instances,
-) -> Places:
+) -> PredictionSites:
     """The places of a two-stage student: of each image as many proposals as torchvision samples positives at most.
 
     The positive ones come first, so none is missing; the rest fills up to a number that is known without asking the
@@ -54,7 +54,7 @@ def positive_proposals(
         first_r, first_n = first_r + len(labels_p), first_n + count
     rows_R, instance_R = torch.cat(rows), torch.cat(instance)
     labels_R = labels_at(instance_R, torch.cat(labels)[rows_R] > 0, instances)
-    return Places(
+    return PredictionSites(
         logits_RC=logits_rC[rows_R],
         boxes=lambda: decode_proposals(heads, deltas_rK[rows_R], kept, labels_R),
         labels_R=labels_R,
@@ -65,12 +65,12 @@ def positive_proposals(
 
 def answers_at_proposals(
     model: nn.Module, features: dict[str, Tensor], image_sizes: list[tuple[int, int]]
-) -> tuple[Callable[[Places], Tensor], Callable[[Places], Tensor]]:
+) -> tuple[Callable[[PredictionSites], Tensor], Callable[[PredictionSites], Tensor]]:
     """``TeacherTaps.logits_at`` and ``boxes_at`` of a two-stage teacher. The head runs once for both."""
     heads: Any = model.roi_heads
-    known: list[tuple[Places, Tensor, Tensor]] = []
+    known: list[tuple[PredictionSites, Tensor, Tensor]] = []
 
-    def run(places: Places) -> tuple[Tensor, Tensor]:
+    def run(places: PredictionSites) -> tuple[Tensor, Tensor]:
         assert places.proposals is not None, "a two-stage teacher scores proposals"
         if not known or known[0][0].proposals is not places.proposals:
             with observing(model):
@@ -78,7 +78,7 @@ def answers_at_proposals(
                 known[:] = [(places, *heads.box_predictor(heads.box_head(pooled)))]
         return known[0][1:]
 
-    def boxes_at(places: Places) -> Tensor:
+    def boxes_at(places: PredictionSites) -> Tensor:
         assert places.proposals is not None
         return decode_proposals(heads, run(places)[1], places.proposals, places.labels_R)
 

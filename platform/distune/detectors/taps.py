@@ -99,10 +99,10 @@ class Instances:
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
+class PredictionSites:
     """The student's outputs where its head was trained, and which ground truth each place belongs to.
 
-    Places are sampled proposals (two-stage), anchors or cells (one-stage), flattened over the batch to ``R``.
+    PredictionSites are sampled proposals (two-stage), anchors or cells (one-stage), flattened over the batch to ``R``.
 
     Attributes:
         logits_RC: (R, C + 1). ``softmax``: background first. ``sigmoid``: one per class, where class 0 is torchvision's
@@ -139,7 +139,7 @@ class StudentTaps:
 
     losses: dict[str, Tensor]
     neck: NeckMaps
-    places: Places
+    places: PredictionSites
     instances: Instances
 
     @property
@@ -156,12 +156,12 @@ class TeacherTaps:
         view: the neck's maps and their frame.
         logits_at: the teacher's class logits, (R, C + 1), at the places of a student whose head has the same kind of
             places and scores.
-        boxes_at: the boxes that the teacher predicts at such places, (R, 4), as ``Places.boxes`` gives them.
+        boxes_at: the boxes that the teacher predicts at such places, (R, 4), as ``PredictionSites.boxes`` gives them.
     """
 
     view: View
-    logits_at: Callable[[Places], Tensor]
-    boxes_at: Callable[[Places], Tensor]
+    logits_at: Callable[[PredictionSites], Tensor]
+    boxes_at: Callable[[PredictionSites], Tensor]
 
     @property
     def neck(self) -> NeckMaps:
@@ -185,16 +185,16 @@ class Detector(Protocol):
     score_kind: str
     base_size_px: float
 
-    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+    def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """A training forward pass. Images (3, H, W) in [0, 1]; targets hold ``boxes`` (n, 4) and ``labels`` (n,)."""
         ...
 
-    def observe(self, images: list[Tensor]) -> TeacherTaps:
+    def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """A forward pass of a teacher: evaluation mode, no gradient."""
         ...
 
     def neck_only(self, images: list[Tensor]) -> View:
-        """The neck's maps in evaluation mode, no gradient: what a sweep for prototypes needs."""
+        """The neck's maps in evaluation mode, no gradient: what a feature pass for prototypes needs."""
         ...
 
 

@@ -84,8 +84,8 @@ class TwoStageDetector:
         if self._parts.roi_heads.has_mask():
             answer_in_float32(self._parts.roi_heads.mask_predictor)
 
-    def learn(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
-        """See ``Detector.learn``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
+    def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+        """See ``Detector.forward_train``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
         model = self._parts
         batch, resized = model.transform(images, targets)
         instances = Instances.of(resized, frame_of(batch))
@@ -106,8 +106,8 @@ class TwoStageDetector:
             instances=instances,
         )
 
-    def observe(self, images: list[Tensor]) -> TeacherTaps:
-        """See ``Detector.observe``."""
+    def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
+        """See ``Detector.forward_teacher``."""
         with observing(self.model):
             batch, frame, features = self._features(images)
         return TeacherTaps(

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.detectors.taps import Instances, Places, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Instances, PredictionSites, StudentTaps, TeacherTaps, View
 from distune.distillation.filter_auc import TagsOf, TagWatch
 from distune.distillation.filtering import InstanceWeights, build_filter
 from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.pooling import PooledFeatures, pool_both
 from distune.distillation.meters import EpochMeans
-from distune.distillation.prototypes.feature_pass import SweepSource
-from distune.distillation.prototypes.prototype_manager import PrototypeKeeper
+from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations
 from distune.distillation.term import Step, TermContext
@@ -33,14 +33,14 @@ from distune.errors import ConfigError
 class Objective(nn.Module):
     """Joins the terms, the filter and the prototypes of one student.
 
-    Its parameters are the adapters and train with the student. Its state dict holds the prototypes, the harvest and
+    Its parameters are the adapters and train with the student. Its state dict holds the prototypes, the queue and
     the statistics of the maps as well, so that a resumed trial goes on as if it had not stopped. Epochs count
     from 0::
 
-        objective.begin_epoch(epoch, sweep)
+        objective.begin_epoch(epoch, feature pass)
         for images, targets in batches:
-            taps = student.learn(images, targets)
-            losses = {**taps.losses, **objective(taps, teacher.observe(images))}
+            taps = student.forward_train(images, targets)
+            losses = {**taps.losses, **objective(taps, teacher.forward_teacher(images))}
             ...
         metrics = objective.end_epoch()
 
@@ -94,10 +94,10 @@ class Objective(nn.Module):
         self._weights = term_weights(settings)
         self._terms = build_terms(settings, context)
         self.learned = nn.ModuleDict({name: t for name, t in self._terms.items() if isinstance(t, nn.Module)})
-        self.keeper: PrototypeKeeper | None = None
+        self.prototype_manager: PrototypeManager | None = None
         wants_prototypes = any(term.needs_prototypes for term in self._terms.values())
         if self._terms and (wants_prototypes or settings.filter.weight != "uniform"):
-            self.keeper = PrototypeKeeper(
+            self.prototype_manager = PrototypeManager(
                 settings,
                 self._schedule,
                 strides=self._strides,
@@ -121,18 +121,18 @@ class Objective(nn.Module):
     @property
     def prototypes(self) -> Prototypes | None:
         """The present prototypes; None before the first ones, or when nothing needs any."""
-        return None if self.keeper is None else self.keeper.current
+        return None if self.prototype_manager is None else self.prototype_manager.current
 
     def is_active_in(self, epoch: int) -> bool:
         """Whether any term acts in an epoch. Where none does, the teacher need not run."""
         return bool(self._terms) and self._schedule.factor(epoch) > 0
 
-    def begin_epoch(self, epoch: int, sweep: SweepSource) -> None:
-        """Starts an epoch, also after loading a state dict. Makes prototypes when a sweep for them is due.
+    def begin_epoch(self, epoch: int, feature_pass: FeaturePass) -> None:
+        """Starts an epoch, also after loading a state dict. Makes prototypes when a feature pass for them is due.
 
         Args:
             epoch: from 0.
-            sweep: gives both models' maps of training images; only called when it is needed.
+            feature pass: gives both models' maps of training images; only called when it is needed.
         """
         self._epoch = epoch
         self._step_of_epoch = 0
@@ -140,8 +140,8 @@ class Objective(nn.Module):
         self._means.forget()
         if self._watch is not None:
             self._watch.forget()
-        if self.keeper is not None:
-            self.keeper.begin_epoch(epoch, sweep)
+        if self.prototype_manager is not None:
+            self.prototype_manager.begin_epoch(epoch, feature_pass)
 
     def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
         """The losses of a step by the names of the terms, weighted and decayed, float32, ready to be added up.
@@ -161,7 +161,7 @@ class Objective(nn.Module):
                 if step.representations is not None or not term.needs_prototypes
             }
             losses = self._weighted(raw, student)
-        if self.keeper is not None:
+        if self.prototype_manager is not None:
             self._measure(step.weights)
             if self._watch is not None and step.representations is not None:
                 self._watch.add(step.instances, step.weights)
@@ -177,7 +177,7 @@ class Objective(nn.Module):
         return self._filter(Representations(features, self.prototypes, instances.labels_N))
 
     def end_epoch(self) -> dict[str, float]:
-        """Ends the epoch: its metrics, and prototypes from the harvest when the next epoch needs them.
+        """Ends the epoch: its metrics, and prototypes from the queue when the next epoch needs them.
 
         Returns:
             ``loss/<term>``, the means as they were added to the loss. ``weight/<term>``, what the term was multiplied
@@ -191,8 +191,8 @@ class Objective(nn.Module):
         metrics = self._means.read()
         if self._watch is not None:
             metrics |= self._watch.read()
-        if self.keeper is not None:
-            metrics |= self.keeper.end_epoch(self._epoch)
+        if self.prototype_manager is not None:
+            metrics |= self.prototype_manager.end_epoch(self._epoch)
         return metrics
 
     def _weighted(self, raw: dict[str, Tensor], student: StudentTaps) -> dict[str, Tensor]:
@@ -219,8 +219,8 @@ class Objective(nn.Module):
         prototypes = self.prototypes
         features = functools.cache(lambda: self._pool(student.view, teacher.view, instances, with_gradient=True))
         representations: Representations | None = None
-        if self.keeper is not None and (prototypes is not None or self.keeper.is_harvesting):
-            self.keeper.observe(features(), instances)
+        if self.prototype_manager is not None and (prototypes is not None or self.prototype_manager.is_collecting):
+            self.prototype_manager.observe(features(), instances)
         if prototypes is not None:
             representations = Representations(features(), prototypes, instances.labels_N)
         weights = self._ones(instances) if representations is None else self._filter(representations)
@@ -252,8 +252,8 @@ def _with_present_autocast(teacher: TeacherTaps, device_type: str) -> TeacherTap
     dtype = torch.get_autocast_dtype(device_type)
     enabled = torch.is_autocast_enabled(device_type)
 
-    def as_before(answer: Callable[[Places], Tensor]) -> Callable[[Places], Tensor]:
-        def answer_in_precision(places: Places) -> Tensor:
+    def as_before(answer: Callable[[PredictionSites], Tensor]) -> Callable[[PredictionSites], Tensor]:
+        def answer_in_precision(places: PredictionSites) -> Tensor:
             with torch.autocast(device_type, dtype=dtype, enabled=enabled):
                 return answer(places)
 

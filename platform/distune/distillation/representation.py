@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distune.distillation.maps.pooling import PooledFeatures, unit
+from distune.distillation.maps.pooling import PooledFeatures, l2_normalize
 from distune.distillation.prototypes.prototypes import Prototypes
 
 Representation = Literal["cosine", "coefficient"]
@@ -54,8 +54,8 @@ class Representations:
     def __init__(self, features: PooledFeatures, prototypes: Prototypes, labels_N: Tensor) -> None:
         self.class_N = labels_N - 1
         self._prototypes = prototypes
-        self._student_LND = unit(features.student_LND)
-        self._teacher_LND = unit(features.teacher_LNE)
+        self._student_LND = l2_normalize(features.student_LND)
+        self._teacher_LND = l2_normalize(features.teacher_LNE)
         self._known: dict[Representation, tuple[Tensor, Tensor]] = {}
 
     @property

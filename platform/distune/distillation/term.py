@@ -101,7 +101,7 @@ class Step:
     def place_weights(self, *, robust: bool) -> Tensor:
         """The weight of each place of the student's head, (R,): its instance's mean over levels; 1 when not ``robust``.
 
-        Places without an instance point at instance 0 and get its weight: they are left out by ``positive_R``.
+        PredictionSites without an instance point at instance 0 and get its weight: they are left out by ``positive_R``.
         """
         weights_N = self.local_weights(robust=robust).mean(dim=0)
         return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.places.instance_R]

@@ -59,7 +59,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Confirmation:
+class ConfirmationResult:
     """The outcome of a confirmation.
 
     Attributes:
@@ -68,7 +68,8 @@ class Confirmation:
         candidates: the trials, best on the fresh seeds first.
         winner: number of the best one.
         test: its gain on the test split, None where the experiment has none.
-        other_looks: how many other looks at the test split are on record: for another trial, seeds or metric.
+        previous_test_evaluations: how many other looks at the test split are on record: for another trial, seeds or
+        metric.
         best_seed: under which the winner's student scored best on the search split.
         weights: its file, relative to the study's folder.
     """
@@ -78,7 +79,7 @@ class Confirmation:
     candidates: tuple[Candidate, ...]
     winner: int
     test: Gain | None
-    other_looks: int
+    previous_test_evaluations: int
     best_seed: int
     weights: str
 
@@ -126,7 +127,7 @@ class Confirmation:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Confirmation:
+    def from_dict(cls, values: dict[str, Any]) -> ConfirmationResult:
         """The inverse of ``to_dict``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
         candidates = tuple(
             Candidate(
@@ -142,7 +143,7 @@ class Confirmation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class EvaluationRecord:
     """A look at the test split: whose students, under which seeds, and by what; earlier versions did not note that."""
 
     trial: int

@@ -15,7 +15,7 @@ class Decision(enum.StrEnum):
     STOP = "stop"  # for whatever reason: its budget is done, it is not among the best, or it has diverged
 
 
-class StudyListener(Protocol):
+class StudyCallback(Protocol):
     """Hears of everything that happens, in the order in which it happens."""
 
     def trial_started(self, spec: TrialSpec) -> None:
@@ -35,7 +35,7 @@ class StudyListener(Protocol):
         ...
 
 
-class NullListener:
+class NullCallback:
     """Hears nothing."""
 
     def trial_started(self, spec: TrialSpec) -> None:

@@ -75,10 +75,10 @@ def create_study(
 
 def _remove(study: StudyFolder) -> None:
     """Remove a study that is not running; under another name first, so that it is never half there."""
-    grave = study.path.with_name(f".{study.name}.{uuid.uuid4().hex}.old")
+    trash = study.path.with_name(f".{study.name}.{uuid.uuid4().hex}.old")
     with study.lock():
-        study.path.rename(grave)
-    shutil.rmtree(grave)
+        study.path.rename(trash)
+    shutil.rmtree(trash)
 
 
 def _rename(source: Path, target: StudyFolder) -> None:

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from distune.config.load import LoadedExperiment
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
-from distune.study.callback import Decision, StudyListener
+from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.identical_trials import Twins, TwinWatch, watch_again
-from distune.study.failures.reasons import MAX_SAME_FAILURES, OBSTACLES, is_of_kind, streak_after
+from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is_of_kind, streak_after
 from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.files.artifacts import TRIAL_FILE, clean_up, log_artifacts
 from distune.study.metric_names import cost_names, metric_name
 from distune.study.schedulers.build import build_scheduler
 from distune.study.search.initial_configurations import first_configurations
-from distune.study.search.trial_store import KnownTrial, Ledger
+from distune.study.search.trial_store import KnownTrial, TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
@@ -45,40 +45,40 @@ class StudyEngine:
 
     Args:
         loaded: the experiment and its space.
-        ledger: the trials on record.
+        trial_store: the trials on record.
         specs: makes trial specifications.
         num_trials: searched trials in total, over all sessions.
         tracker: is told everything.
-        listener: is told everything.
+        callback: is told everything.
 
     Attributes:
         failure: why the study has ended itself, None as long as it has not.
-        obstacle: why this session cannot go on, though a later one may; None as long as it can.
+        blocking_error: why this session cannot go on, though a later one may; None as long as it can.
         exhausted: why no more trials are started though more were asked for, None otherwise.
     """
 
     def __init__(
         self,
         loaded: LoadedExperiment,
-        ledger: Ledger,
+        trial_store: TrialStore,
         specs: SpecMaker,
         *,
         num_trials: int,
         tracker: Tracker,
-        listener: StudyListener,
+        callback: StudyCallback,
     ) -> None:
         experiment = loaded.experiment
         self.failure: str | None = None
-        self.obstacle: str | None = None
+        self.blocking_error: str | None = None
         self.exhausted: str | None = None
-        self._ledger, self._specs, self._tracker, self._listener = ledger, specs, tracker, listener
+        self._trial_store, self._specs, self._tracker, self._callback = trial_store, specs, tracker, callback
         self._metric, self._costs = metric_name(experiment), cost_names(experiment)
         self._scheduler = build_scheduler(experiment.search.scheduler, experiment.training.epochs)
         self._in_flight: dict[str, TrialProgress] = {}
         self._again: deque[TrialSpec] = deque()
         self._is_interrupted = False
 
-        known = ledger.known()
+        known = trial_store.known()
         ended = sorted((trial for trial in known if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
         self._streak = streak_after((trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended)
         self._twins = self._watch(known)
@@ -90,8 +90,8 @@ class StudyEngine:
         for trial in started:
             if trial.number >= 0:
                 self._scheduler.restore(trial_key(trial.number), trial.scores)
-        first = first_configurations(experiment, loaded.varied)
-        self._first = deque(each for each in first if not ledger.has_been_given(*each[:2]))
+        first = first_configurations(experiment, loaded.searched)
+        self._first = deque(each for each in first if not trial_store.has_been_given(*each[:2]))
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -116,17 +116,17 @@ class StudyEngine:
         Where they show that it is over already, or where the chosen values do not go together, the trial is ended here
         and the next one is given out.
         """
-        while self.failure is None and self.obstacle is None and not self._is_interrupted:
+        while self.failure is None and self.blocking_error is None and not self._is_interrupted:
             if self._again:
                 return self._again.popleft()
             if self._left_over:
                 spec = self._go_on(self._left_over.popleft())
             elif self._controls_to_start > 0:
                 self._controls_to_start -= 1
-                spec = self._begin(*self._specs.make(self._ledger.ask_control(), {}))
+                spec = self._begin(*self._specs.make(self._trial_store.ask_control(), {}))
             elif self._trials_to_start > 0:
                 self._enqueue_next()
-                asked = self._ledger.ask(self._num_started)
+                asked = self._trial_store.ask(self._num_started)
                 if asked is None:
                     self._give_up()
                     return None
@@ -147,8 +147,8 @@ class StudyEngine:
             report: is in the trial's folder already. An epoch that is known is not counted again.
 
         Returns:
-            STOP when the trial is over. It has been ended then, or ``obstacle`` says why it could not be; the runner
-            only stops working on it.
+            STOP when the trial is over. It has been ended then, or ``blocking_error`` says why it could not be; the
+            runner only stops working on it.
         """
         progress = self._in_flight.get(key)
         if progress is None:
@@ -166,7 +166,7 @@ class StudyEngine:
 
         Its worker may have put epochs into the folder that nobody has reported; they count, and may even end the trial.
         Trouble with the disk, and a folder that another process works on, are nobody's fault: the trial stays in
-        flight, and ``obstacle`` says that the session is to end. A trial that is over is left as it is.
+        flight, and ``blocking_error`` says that the session is to end. A trial that is over is left as it is.
 
         Args:
             key: of a trial that was given out. Nobody works on it any more.
@@ -175,8 +175,8 @@ class StudyEngine:
         progress = self._in_flight.get(key)
         if progress is None:
             return
-        if any(is_of_kind(reason, kind) for kind in OBSTACLES):
-            self.obstacle = self.obstacle or f"trial {key}: {reason}"
+        if any(is_of_kind(reason, kind) for kind in BLOCKING_KINDS):
+            self.blocking_error = self.blocking_error or f"trial {key}: {reason}"
             return
         for report in TrialFolder(Path(progress.spec.folder)).reports():
             if self.report(key, report) is Decision.STOP:
@@ -184,9 +184,9 @@ class StudyEngine:
         setback = Setback(reason=reason, epochs=progress.epochs)
         if may_try_again(setback, progress.setbacks):
             progress.setbacks.append(setback)
-            self._ledger.record_setbacks(progress.spec.number, progress.setbacks)
+            self._trial_store.record_setbacks(progress.spec.number, progress.setbacks)
             self._again.append(progress.spec)
-            self._listener.message(describe_setback(key, setback))
+            self._callback.message(describe_setback(key, setback))
         else:
             self._end(progress, Outcome.FAILED, reason)
 
@@ -208,7 +208,7 @@ class StudyEngine:
         for progress in self._in_flight.values():
             record = progress.record(Outcome.INTERRUPTED)
             self._tracker.end_trial(record)
-            self._listener.trial_ended(record)
+            self._callback.trial_ended(record)
         self._in_flight.clear()
 
     def _watch(self, known: list[KnownTrial]) -> TwinWatch:
@@ -221,17 +221,17 @@ class StudyEngine:
 
     def _alarm(self, twins: Twins | None) -> None:
         if twins is not None:
-            self._listener.message(f"alarm: {twins}")
+            self._callback.message(f"alarm: {twins}")
             self._tracker.log_study({}, {"alarm": self._twins.summary(MAX_TAG_LENGTH)})
 
     def _enqueue_next(self) -> None:
         """One of the configurations to try before the sampler's own: Optuna is told of none that may never run."""
-        while self._first and not self._ledger.has_waiting:
+        while self._first and not self._trial_store.has_waiting:
             origin, values, messages = self._first.popleft()
-            if values and not self._ledger.enqueue(values, origin):
+            if values and not self._trial_store.enqueue(values, origin):
                 messages = [f"{origin}: these values have been tried already"]
             for message in messages:
-                self._listener.message(message)
+                self._callback.message(message)
 
     def _give_up(self) -> None:
         self.exhausted = (
@@ -239,7 +239,7 @@ class StudyEngine:
             f"{self._num_started + self._trials_to_start}"
         )
         self._trials_to_start = 0
-        self._listener.message(self.exhausted)
+        self._callback.message(self.exhausted)
 
     def _begin(self, spec: TrialSpec, problem: str | None) -> TrialSpec | None:
         """Start a new trial."""
@@ -256,7 +256,7 @@ class StudyEngine:
 
     def _go_on(self, known: KnownTrial) -> TrialSpec | None:
         """Take up a trial of an earlier session, with what its folder says and Optuna does not know yet."""
-        spec, problem = self._specs.make(known.number, self._ledger.complete_params(known))
+        spec, problem = self._specs.make(known.number, self._trial_store.complete_params(known))
         if not (Path(spec.folder) / TRIAL_FILE).is_file():
             _write_trial_file(spec)  # cut off between the record in Optuna and the file
         progress = self._start(spec, self._on_record(known), known.setbacks)
@@ -282,7 +282,7 @@ class StudyEngine:
         for report in reports:
             progress.take(report)
             self._tracker.log_epoch(spec.key, report)
-        self._listener.trial_started(spec)
+        self._callback.trial_started(spec)
         return progress
 
     def _on_record(self, known: KnownTrial) -> list[EpochReport]:
@@ -301,11 +301,11 @@ class StudyEngine:
         if announced is None:
             ending = self._judge(progress, report, score)
             if ending is not None and ending[0] is not Outcome.FINISHED:
-                self._ledger.announce_ending(spec.number, *ending)
+                self._trial_store.announce_ending(spec.number, *ending)
         elif not spec.control:
             self._scheduler.restore(spec.key, {report.epoch: score})
-        self._ledger.report(spec.number, report.epoch, score)
-        self._listener.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
+        self._trial_store.report(spec.number, report.epoch, score)
+        self._callback.epoch_done(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
         self._alarm(self._twins.take(spec.number, spec.params, report))
         return ending
 
@@ -315,7 +315,7 @@ class StudyEngine:
             return Outcome.DIVERGED, divergence
         if progress.is_done:
             return _finish(progress)
-        if progress.spec.control or self._scheduler.goes_on(progress.spec.key, report.epoch, score):
+        if progress.spec.control or self._scheduler.should_continue(progress.spec.key, report.epoch, score):
             return None
         return Outcome.STOPPED, None
 
@@ -323,18 +323,18 @@ class StudyEngine:
         spec, record = progress.spec, progress.record(outcome, reason)
         folder = TrialFolder(Path(spec.folder))
         if outcome is Outcome.FAILED:
-            self._ledger.announce_ending(spec.number, outcome, reason)
+            self._trial_store.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)
         self._tracker.end_trial(record)
-        obstacle = self._tracker.obstacle()
-        if obstacle is not None:
+        blocking_error = self._tracker.blocking_error()
+        if blocking_error is not None:
             # A later session goes on with what Optuna does not know, and tells the tracker again. Nobody else would.
-            self.obstacle = self.obstacle or f"trial {spec.key}: {obstacle}"
+            self.blocking_error = self.blocking_error or f"trial {spec.key}: {blocking_error}"
             return
         clean_up(folder, outcome)
-        self._ledger.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
+        self._trial_store.end(spec.number, record.state, progress.objectives if outcome is Outcome.FINISHED else None)
         del self._in_flight[spec.key]
-        self._listener.trial_ended(record)
+        self._callback.trial_ended(record)
         self._alarm(self._twins.end(spec.number, outcome))
         if outcome is not Outcome.FAILED:
             self._streak.ended_well()

@@ -16,7 +16,7 @@ from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
-from distune.study.callback import StudyListener
+from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
 from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.artifacts import log_settings
@@ -27,19 +27,19 @@ from distune.study.runners.env_vars import environment
 from distune.study.runners.local import run_locally
 from distune.study.runners.signals import StopRequest, stop_on_signals
 from distune.study.search.samplers import check_sampler
-from distune.study.search.trial_store import Ledger
+from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import revise
 from distune.study.status import best, status_of
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.trial_spec import SpecMaker
-from distune.tracking.partial_line import cut_torn_line
+from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
 
 _LOG = logging.getLogger(__name__)
 
 _RAY_IMPORT_ENVIRONMENT = {
-    # Ray would print a paragraph for every worker that dies; the listener hears of it with the trial's end.
+    # Ray would print a paragraph for every worker that dies; the callback hears of it with the trial's end.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed",
 }
 
@@ -61,7 +61,7 @@ def run_session(
     folder: StudyFolder,
     *,
     tracker: Tracker,
-    listener: StudyListener,
+    callback: StudyCallback,
     teacher_weights: Path | None,
     num_trials: int | None = None,
 ) -> SessionResult:
@@ -73,7 +73,7 @@ def run_session(
     Args:
         folder: of the study, see ``create_study``.
         tracker: is told everything. The caller closes it.
-        listener: is told everything.
+        callback: is told everything.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
         num_trials: searched trials in total, over all sessions; what the session before was asked for when missing,
             and what the experiment says in the first.
@@ -87,28 +87,28 @@ def run_session(
     """
     try:
         with folder.lock():
-            ended, obstacle = _work(folder, tracker, listener, teacher_weights, num_trials)
+            ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
         raise stopped(folder.name, error) from error
     if ended.state == "failed":
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
-    if obstacle is not None:
-        raise stopped(folder.name, obstacle)
+    if blocking_error is not None:
+        raise stopped(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
 
 
 def _work(
     folder: StudyFolder,
     tracker: Tracker,
-    listener: StudyListener,
+    callback: StudyCallback,
     teacher_weights: Path | None,
     num_trials: int | None,
 ) -> tuple[SessionNote, str | None]:
-    """A session under the study's lock. Returns how it has ended, and the obstacle that has ended it."""
+    """A session under the study's lock. Returns how it has ended, and the blocking error that has ended it."""
     identity, loaded = folder.identity(), folder.load()
     check_sampler(loaded.experiment.search.sampler)
     for line in describe_changes(revise(folder, loaded)):
-        listener.message(line)
+        callback.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     if teacher_weights is None and not identity.simulate:
         raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
@@ -120,24 +120,24 @@ def _work(
         log_settings(folder, loaded.experiment, tracker)
         folder.write_session(note)
         setting = loaded.experiment.search.storage
-        cut_torn_line(folder.journal)
+        truncate_partial_line(folder.journal)
         with stop_on_signals() as stop, open_storage(folder, setting) as storage:
-            searched, controls = open_studies(storage, optuna_name(identity, setting))
+            search_study, control_study = open_studies(storage, optuna_name(identity, setting))
             sampler = loaded.experiment.search.sampler
-            ledger = Ledger(storage, searched, controls, varied=loaded.varied, sampler=sampler)
+            trial_store = TrialStore(storage, search_study, control_study, searched=loaded.searched, sampler=sampler)
             specs = SpecMaker(
                 study=folder.name,
                 experiment=loaded.experiment,
                 trials_folder=folder.trials,
                 teacher_weights=None if teacher_weights is None else str(teacher_weights),
             )
-            engine = StudyEngine(loaded, ledger, specs, num_trials=total, tracker=tracker, listener=listener)
-            ended = _run(engine, loaded.experiment, identity, note, stop, listener)
-            _report_best(folder, loaded.experiment, ledger, tracker)
+            engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
+            ended = _run(engine, loaded.experiment, identity, note, stop, callback)
+            _report_best(folder, loaded.experiment, trial_store, tracker)
     finally:
         tracker.end_study(ended.state)
         _write_note(folder, ended)
-    return ended, engine.obstacle
+    return ended, engine.blocking_error
 
 
 def _write_note(folder: StudyFolder, note: SessionNote) -> None:
@@ -184,20 +184,20 @@ def _run(
     identity: StudyIdentity,
     note: SessionNote,
     stop: StopRequest,
-    listener: StudyListener,
+    callback: StudyCallback,
 ) -> SessionNote:
     """Let the study's runner work, then close what is left open. Returns how the session has ended."""
     is_finished = False
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if identity.runner == "local":
-                run_locally(engine, simulate=identity.simulate, should_stop=stop, listener=listener)
+                run_locally(engine, simulate=identity.simulate, should_stop=stop, callback=callback)
             else:
                 with environment(_RAY_IMPORT_ENVIRONMENT):
                     from distune.study.runners.ray_tune import run_on_ray  # here, since Ray takes a second to load
 
                 run_on_ray(
-                    engine, experiment.resources, simulate=identity.simulate, should_stop=stop, listener=listener
+                    engine, experiment.resources, simulate=identity.simulate, should_stop=stop, callback=callback
                 )
         is_finished = engine.is_over
     finally:
@@ -208,9 +208,9 @@ def _run(
     return dataclasses.replace(note, state="finished" if is_finished else "interrupted", reason=reason)
 
 
-def _report_best(folder: StudyFolder, experiment: Experiment, ledger: Ledger, tracker: Tracker) -> None:
+def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: TrialStore, tracker: Tracker) -> None:
     """Tell the tracker what the study has found so far."""
-    status = status_of(folder, experiment, ledger.known(), is_running=False)
+    status = status_of(folder, experiment, trial_store.known(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
     winner, gain = best(status)

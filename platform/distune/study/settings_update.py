@@ -97,7 +97,7 @@ def _tried(folder: StudyFolder, setting: str | None) -> list[optuna.trial.Frozen
 
 def _moved(tried: Iterable[optuna.trial.FrozenTrial], loaded: LoadedExperiment) -> list[str]:
     """Paths of which some trials were chosen from another range than they would be now."""
-    distributions = {path: distribution_of(parameter) for path, parameter in loaded.varied.items()}
+    distributions = {path: distribution_of(parameter) for path, parameter in loaded.searched.items()}
     return [
         path
         for path, distribution in distributions.items()

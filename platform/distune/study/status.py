@@ -9,7 +9,7 @@ from typing import Any
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import StudyError
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import Twins, watch_again
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
@@ -45,7 +45,7 @@ class StudyStatus:
     reason: str | None = None
     twins: tuple[Twins, ...] = ()
     costs: tuple[str, ...] = ()
-    confirmation: Confirmation | None = None
+    confirmation: ConfirmationResult | None = None
     simulated: bool = False
 
     @property

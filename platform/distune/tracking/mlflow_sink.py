@@ -107,7 +107,8 @@ class MlflowSink:
                 return
             except Exception as error:
                 self._experiment_id = self._runs = None
-                # What we knew may be wrong: a run was deleted, another study made the experiment. Look once more.
+                # What we knew may be wrong: a run was deleted, another study made the experiment. Look once
+                # more.
                 if is_last or _code(error) not in _REFUSALS:
                     raise self._in_our_words(error) from None
 

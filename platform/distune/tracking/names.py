@@ -22,7 +22,7 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
 
     Args:
         key: of the trial.
-        params: varied path to value, in the order of the space; otherwise that order stays.
+        params: searched path to value, in the order of the space; otherwise that order stays.
     """
     if key.startswith(_CONTROL):
         return f"control {key.removeprefix(_CONTROL)}"

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def cut_torn_line(path: Path) -> int:
+def truncate_partial_line(path: Path) -> int:
     """Cut a last line without an end: the next entry would be appended to it, and both be lost.
 
     Only for who alone writes the file: the line may be one that is being written.

@@ -148,13 +148,13 @@ def _is_healthy(host: str, port: int) -> bool:
 
 def _free_port(host: str, port: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family) as callback:
+        callback.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((host, port))
+            callback.bind((host, port))
         except OSError as error:
             raise UsageError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another port") from None
-        return int(listener.getsockname()[1])
+        return int(callback.getsockname()[1])
 
 
 def _url(host: str, port: int) -> str:

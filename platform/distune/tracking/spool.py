@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from distune.tracking.events import Event, encode
-from distune.tracking.partial_line import cut_torn_line
+from distune.tracking.partial_line import truncate_partial_line
 
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
@@ -37,7 +37,7 @@ class Spool:
 
     ``append`` may be called from any thread; ``read_from`` and ``commit`` belong to the one thread that sends.
     A line is handed to the operating system at once, so it survives the end of this process. It is forced to the disk
-    where the study asks for an ``obstacle``, and at the end; a power failure may take what came in between.
+    where the study asks for an ``blocking_error``, and at the end; a power failure may take what came in between.
 
     Args:
         folder: the study's folder; made when it is missing.
@@ -54,10 +54,10 @@ class Spool:
         self._lock = threading.Lock()
         self._unwritten: collections.deque[bytes] = collections.deque(maxlen=_MAX_UNWRITTEN)
         self._num_lost = 0
-        self._obstacle = ""
+        self._blocking_error = ""
         self._unforced: str | None = None
         self._said: set[str] = set()
-        self._size = cut_torn_line(self.path)
+        self._size = truncate_partial_line(self.path)
         self._file: io.FileIO | None = io.FileIO(self.path, "ab")
         self._committed = min(_read_offset(self._offset_path), self._size)
 
@@ -82,13 +82,13 @@ class Spool:
         except Exception as error:
             self._say_once("append", f"an event of the study could not be recorded: {error!r}")
 
-    def obstacle(self) -> str | None:
+    def blocking_error(self) -> str | None:
         """Why the disk does not hold all lines, after one more attempt to bring them there; None when it does."""
         with self._lock:
             if self._unwritten:
                 self._write_out()
             if self._unwritten:
-                return self._obstacle
+                return self._blocking_error
             return self._force_to_disk()
 
     def read_from(self, offset: int, *, max_lines: int = 1000) -> list[SpoolLine]:
@@ -151,7 +151,7 @@ class Spool:
                 self._unwritten.popleft()
         except OSError as error:
             self._drop_part_of_line()
-            self._obstacle = f"{self.path} cannot be written: {error}"
+            self._blocking_error = f"{self.path} cannot be written: {error}"
             self._say_once("write", f"{self.path} cannot be written; events are kept in memory for now: {error}")
 
     def _force_to_disk(self) -> str | None:

@@ -72,9 +72,9 @@ class SpoolTracker:
         """See ``Tracker.end_study``."""
         self._record(lambda: StudyEnded(at_ms=now_ms(), state=state))
 
-    def obstacle(self) -> str | None:
-        """See ``Tracker.obstacle``. A server that is away is none: what it lacks is in the spool."""
-        return self._spool.obstacle()
+    def blocking_error(self) -> str | None:
+        """See ``Tracker.blocking_error``. A server that is away is none: what it lacks is in the spool."""
+        return self._spool.blocking_error()
 
     def close(self, timeout_s: float = 60.0) -> None:
         """See ``Tracker.close``. With a server that is known to be away it asks once more and does not wait."""

@@ -47,7 +47,7 @@ class Tracker(Protocol):
         """The session is over: ``finished``, ``interrupted`` or ``failed``."""
         ...
 
-    def obstacle(self) -> str | None:
+    def blocking_error(self) -> str | None:
         """Why a part of what was told could be lost, such as a full disk; None when all outlasts a power failure."""
         ...
 
@@ -80,7 +80,7 @@ class NullTracker:
     def end_study(self, state: str) -> None:
         """Nothing."""
 
-    def obstacle(self) -> str | None:
+    def blocking_error(self) -> str | None:
         """None."""
         return None
 

@@ -21,7 +21,7 @@ from distune.distillation.objective import Objective
 from distune.errors import UsageError
 from distune.training.cohort import Cohort
 from distune.training.feature_pass.feature_cache import FeatureCache
-from distune.training.feature_pass.teacher_features import Sweeps
+from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast_dtype
 from distune.training.student import Student
 
@@ -29,7 +29,7 @@ _LOOKED_AT = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
+class TrialBuilder:
     """What one student needs around it, on one device.
 
     Attributes:
@@ -114,7 +114,7 @@ class Bench:
             search=self.splits.search,
             device=self.device,
             dtype=dtype,
-            sweeps=None if teacher is None else self._sweeps(teacher, stream, dtype),
+            feature_passes=None if teacher is None else self._feature_passes(teacher, stream, dtype),
             first_epoch=first_epoch,
         )
 
@@ -139,9 +139,9 @@ class Bench:
             tags_of=_tags(self.splits.train),
         )
 
-    def _sweeps(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> Sweeps:
+    def _feature_passes(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> FeaturePasses:
         data = self.experiment.data
-        return Sweeps(
+        return FeaturePasses(
             teacher,
             stream,
             device=self.device,

@@ -12,9 +12,9 @@ import torch
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.prototypes.feature_pass import SweepSource
+from distune.distillation.prototypes.feature_pass import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
-from distune.training.feature_pass.teacher_features import Sweeps
+from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast
 from distune.training.student import Student, is_finite
 
@@ -45,7 +45,7 @@ class Cohort:
         search: what students are evaluated on after each epoch.
         device: where everybody lives.
         dtype: lower precision of the teacher's and the evaluation's forward passes; None is float32.
-        sweeps: of the same teacher over the same stream; None when no student distils.
+        feature passes: of the same teacher over the same stream; None when no student distils.
         first_epoch: of the stream, counted from 0: a resumed cohort goes on where it was.
     """
 
@@ -57,7 +57,7 @@ class Cohort:
         search: DetectionDataset,
         device: torch.device,
         dtype: torch.dtype | None,
-        sweeps: Sweeps | None = None,
+        feature_passes: FeaturePasses | None = None,
         first_epoch: int = 0,
     ) -> None:
         self._teacher = teacher
@@ -65,7 +65,7 @@ class Cohort:
         self._search = search
         self._device = device
         self._dtype = dtype
-        self._sweeps = sweeps
+        self._feature_passes = feature_passes
         self._epoch = first_epoch
         self._students: dict[str, Student] = {}
         if teacher is not None:
@@ -87,7 +87,7 @@ class Cohort:
         results: dict[str, EpochResult] = {}
         for student in students:
             with _alone(student, results):
-                student.begin_epoch(self._sweep(student))
+                student.begin_epoch(self._feature_pass(student))
         for batch in self._stream.epoch(self._epoch):
             self._step(batch.to(self._device), [each for each in students if each.key not in results], results)
         self._epoch += 1
@@ -108,7 +108,7 @@ class Cohort:
     def _observe(self, batch: Batch) -> TeacherTaps:
         assert self._teacher is not None, "a student distils, but the cohort has no teacher"
         with autocast(self._device, self._dtype):
-            return self._teacher.observe(batch.images)
+            return self._teacher.forward_teacher(batch.images)
 
     def _close_epoch(self, student: Student, started: float, *, evaluate: bool) -> EpochResult:
         metrics = student.end_epoch()
@@ -127,8 +127,8 @@ class Cohort:
         metrics["time/epoch_s"] = time.monotonic() - started
         return EpochResult(metrics, predictions)
 
-    def _sweep(self, student: Student) -> SweepSource:
-        return self._sweeps.source(student) if self._sweeps is not None else lambda max_images: iter(())
+    def _feature_pass(self, student: Student) -> FeaturePass:
+        return self._feature_passes.source(student) if self._feature_passes is not None else lambda max_images: iter(())
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from distune.config.load import parse_experiment
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector
 from distune.records import EpochReport, TrialSpec
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort
 from distune.training.precision import pick_device
-from distune.training.student_run import KeptStudent
+from distune.training.student_run import CheckpointedStudent
 from distune.training.trial import feature_folder
 from distune.training.trial_folder import TrialFolder
 
@@ -37,7 +37,7 @@ class JointRun:
         device = pick_device(any_experiment.resources.gpus_per_trial)
         weights = next((spec.teacher_weights for spec in specs if spec.teacher_weights is not None), None)
         benches = {
-            spec.key: Bench(experiments[spec.key], splits, device, feature_folder(spec.teacher_weights))
+            spec.key: TrialBuilder(experiments[spec.key], splits, device, feature_folder(spec.teacher_weights))
             for spec in specs
         }
         self._teacher, self._host = _open_teacher(benches, weights)
@@ -45,7 +45,7 @@ class JointRun:
         self._training, self._seed = training, specs[0].seed
         self._stream = self._host.stream(training, seed=self._seed, with_masks=with_masks)
         self._budgets = {spec.key: spec.num_epochs for spec in specs}
-        self._kept: dict[str, KeptStudent] = {}
+        self._kept: dict[str, CheckpointedStudent] = {}
         self._refused: dict[str, Exception] = {}
         for spec in specs:
             try:
@@ -104,11 +104,11 @@ class JointRun:
         """Give back the processes that read images."""
         self._stream.close()
 
-    def _keep(self, spec: TrialSpec, bench: Bench) -> KeptStudent:
-        experiment = bench.experiment
-        return KeptStudent(
+    def _keep(self, spec: TrialSpec, builder: TrialBuilder) -> CheckpointedStudent:
+        experiment = builder.experiment
+        return CheckpointedStudent(
             spec.key,
-            bench,
+            builder,
             experiment.student,
             experiment.training,
             seed=spec.seed,
@@ -140,14 +140,14 @@ class JointRun:
         return self._cohort
 
 
-def _open_teacher(benches: Mapping[str, Bench], weights: str | None) -> tuple[Detector | None, Bench]:
-    """The teacher that all share, and the bench that opened it: the one that asks most of it."""
-    distilling = [bench for bench in benches.values() if bench.experiment.distillation.is_active]
+def _open_teacher(benches: Mapping[str, TrialBuilder], weights: str | None) -> tuple[Detector | None, TrialBuilder]:
+    """The teacher that all share, and the builder that opened it: the one that asks most of it."""
+    distilling = [builder for builder in benches.values() if builder.experiment.distillation.is_active]
     if not distilling:
         return None, next(iter(benches.values()))
     host = max(distilling, key=_num_comparing_heads)
     return host.teacher(weights), host
 
 
-def _num_comparing_heads(bench: Bench) -> int:
-    return sum(term.weight > 0 and term.compares_heads for term in bench.experiment.distillation.terms.values())
+def _num_comparing_heads(builder: TrialBuilder) -> int:
+    return sum(term.weight > 0 and term.compares_heads for term in builder.experiment.distillation.terms.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from distune.config.hashing import content_hash
 from distune.detectors.weights import read_tensors
-from distune.distillation.prototypes.prototype_manager import PrototypeKeeper
+from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.errors import WeightsError
 from distune.training import checkpoint
@@ -24,7 +24,7 @@ class Origin:
     Attributes:
         teacher: hash of its weights.
         student: hash of its weights when the prototypes were saved. These were made at the start of ``made_for``, from
-            a sweep, or over the epoch before it, from a harvest.
+            a feature pass, or over the epoch before it, from a queue.
         data: fingerprint of the data.
         settings: of images, pooling and prototypes, plain data.
         made_for: the epoch that they were made for, from 0.
@@ -60,7 +60,7 @@ class StoredPrototypes:
 
 
 def save_prototypes(
-    keeper: PrototypeKeeper, classes: tuple[str, ...], origin: Origin, folder: TrialFolder
+    prototype_manager: PrototypeManager, classes: tuple[str, ...], origin: Origin, folder: TrialFolder
 ) -> Path | None:
     """Write the present prototypes to a trial's folder, in place of earlier ones.
 
@@ -70,7 +70,7 @@ def save_prototypes(
     Raises:
         TrialError: it could not be written.
     """
-    prototypes = keeper.current
+    prototypes = prototype_manager.current
     if prototypes is None:
         return None
     content = {
@@ -78,7 +78,7 @@ def save_prototypes(
         "origin": dataclasses.asdict(origin),
         "classes": list(classes),
         "strides": list(prototypes.strides),
-        "figures": keeper.metrics,
+        "figures": prototype_manager.metrics,
         "prototypes": {name: value.cpu() for name, value in prototypes.state_dict().items()},
     }
     path = folder.prototype_file(origin.hash)

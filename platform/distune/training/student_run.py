@@ -14,7 +14,7 @@ from distune.detectors.taps import Detector
 from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.cohort import EpochResult
 from distune.training.evaluation import detection_figures as pictures
 from distune.training.evaluation.model_costs import measure_costs
@@ -24,7 +24,7 @@ from distune.training.tensor_hash import tensors_hash
 from distune.training.trial_folder import TrialFolder
 
 
-class KeptStudent:
+class CheckpointedStudent:
     """A student and its folder: metrics, the last and the best state, pictures. Others train it, in a cohort.
 
     Opening it on a folder with a checkpoint goes on after the checkpoint's epoch, exactly as if it had never stopped.
@@ -33,7 +33,7 @@ class KeptStudent:
 
     Args:
         key: names it within its cohort.
-        bench: data and device.
+        builder: data and device.
         detector: settings of what is trained.
         training: its budget and the rest.
         seed: of weights, augmentation and sampling.
@@ -51,7 +51,7 @@ class KeptStudent:
     def __init__(
         self,
         key: str,
-        bench: Bench,
+        builder: TrialBuilder,
         detector: DetectorSettings,
         training: TrainingSettings,
         *,
@@ -63,13 +63,13 @@ class KeptStudent:
         num_pictures: int,
         costs: Sequence[Cost] = (),
     ) -> None:
-        self._bench = bench
+        self._bench = builder
         self._settings = detector
         self._folder = folder
         self._metric = metric
         self._num_pictures = num_pictures
         self._teacher = teacher
-        self._student = bench.student(
+        self._student = builder.student(
             key, detector, training, seed=seed, steps_per_epoch=steps_per_epoch, teacher=teacher
         )
         self._best: dict[str, float] = {}
@@ -129,8 +129,8 @@ class KeptStudent:
             pictures.draw_prototypes(self._bench.splits.train, prototypes, self._folder.path)
 
     def _save_prototypes(self) -> None:
-        keeper = None if self._student.objective is None else self._student.objective.keeper
-        if keeper is None or keeper.current is None:
+        prototype_manager = None if self._student.objective is None else self._student.objective.prototype_manager
+        if prototype_manager is None or prototype_manager.current is None:
             return
         experiment = self._bench.experiment
         origin = Origin(
@@ -142,9 +142,9 @@ class KeptStudent:
                 "max_size_px": experiment.data.max_size_px,
                 **experiment.distillation.model_dump(mode="json", include={"pooling", "prototypes"}),
             },
-            made_for=int(keeper.made_for),
+            made_for=int(prototype_manager.made_for),
         )
-        save_prototypes(keeper, tuple(self._bench.splits.classes), origin, self._folder)
+        save_prototypes(prototype_manager, tuple(self._bench.splits.classes), origin, self._folder)
 
     @functools.cached_property
     def _teacher_hash(self) -> str:
@@ -186,7 +186,8 @@ class KeptStudent:
 
 
 class SoloRun:
-    """Trains one student alone and keeps its folder: see ``KeptStudent``. The order of images follows the seed too.
+    """Trains one student alone and keeps its folder: see ``CheckpointedStudent``. The order of images follows the
+    seed too.
 
     Attributes:
         notes: what a person should know about how it was opened.
@@ -194,7 +195,7 @@ class SoloRun:
 
     def __init__(
         self,
-        bench: Bench,
+        builder: TrialBuilder,
         detector: DetectorSettings,
         training: TrainingSettings,
         *,
@@ -205,10 +206,10 @@ class SoloRun:
         num_pictures: int,
         costs: Sequence[Cost] = (),
     ) -> None:
-        self._stream = bench.stream(training, seed=seed, with_masks=detector.learns_masks)
-        self._kept = KeptStudent(
+        self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._kept = CheckpointedStudent(
             "solo",
-            bench,
+            builder,
             detector,
             training,
             seed=seed,
@@ -220,7 +221,7 @@ class SoloRun:
             costs=costs,
         )
         self.notes = self._kept.notes
-        self._cohort = bench.cohort(training, self._stream, teacher, first_epoch=self._kept.epochs_done)
+        self._cohort = builder.cohort(training, self._stream, teacher, first_epoch=self._kept.epochs_done)
         self._cohort.join(self._kept.student)
 
     @property
@@ -234,7 +235,7 @@ class SoloRun:
         return self._kept.epochs_done
 
     def run_epoch(self) -> EpochReport:
-        """Train and evaluate one epoch; see ``KeptStudent.take``."""
+        """Train and evaluate one epoch; see ``CheckpointedStudent.take``."""
         return self._kept.take(self._cohort.run_epoch()["solo"])
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The teacher of a study: trained once, kept under the hash of all that decided it, and used again."""
+"""The teacher of a study: trained once, kept under the hash of all that constants it, and used again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from distune.detectors.weights import is_torchvision_name
 from distune.errors import TrialError, WeightsError
 from distune.records import EpochReport
 from distune.training import checkpoint
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import evaluate_known
 from distune.training.precision import autocast_dtype
 from distune.training.student_run import SoloRun
@@ -99,17 +99,17 @@ def prepare_teacher(
     """
     name = teacher_hash(experiment, splits.fingerprint)
     folder = TrialFolder(home.teachers / name)
-    bench = Bench(experiment, splits, device)
+    builder = TrialBuilder(experiment, splits, device)
     if experiment.teacher_training is None:
-        bench.teacher(None)  # refuses weights that do not fit before anything is written
+        builder.teacher(None)  # refuses weights that do not fit before anything is written
     folder.path.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.path / "teacher.lock"):
         found = _ready(name, folder)
         if found is None:
             if experiment.teacher_training is None:
-                summary = _adopt(bench, folder)
+                summary = _adopt(builder, folder)
             else:
-                summary = {"metrics": _train(bench, folder, progress), "classes": list(splits.classes)}
+                summary = {"metrics": _train(builder, folder, progress), "classes": list(splits.classes)}
             summary = {"unknown_classes": [], **summary, "detector": _settings(experiment)}
             write_atomically(_summary_file(folder), json.dumps(summary, indent=2).encode())
             for path in (folder.last_checkpoint, folder.previous_checkpoint):
@@ -142,13 +142,13 @@ def _summary_file(folder: TrialFolder) -> Path:
     return folder.path / "teacher.json"
 
 
-def _train(bench: Bench, folder: TrialFolder, progress: Progress) -> dict[str, float]:
-    experiment = bench.experiment
+def _train(builder: TrialBuilder, folder: TrialFolder, progress: Progress) -> dict[str, float]:
+    experiment = builder.experiment
     training = experiment.teacher_training
     assert training is not None
     metric = f"search/{experiment.search.metric}"
     run = SoloRun(
-        bench,
+        builder,
         experiment.teacher,
         training,
         seed=training.seed,
@@ -173,20 +173,20 @@ def _train(bench: Bench, folder: TrialFolder, progress: Progress) -> dict[str, f
     return max(folder.reports(), key=lambda report: report.metrics[metric]).metrics
 
 
-def _adopt(bench: Bench, folder: TrialFolder) -> dict[str, Any]:
+def _adopt(builder: TrialBuilder, folder: TrialFolder) -> dict[str, Any]:
     """A teacher that came with weights: evaluate it once and keep it like a trained one, with its own classes."""
-    experiment = bench.experiment
-    teacher = bench.teacher(None)
-    teacher.model.to(bench.device)
+    experiment = builder.experiment
+    teacher = builder.teacher(None)
+    teacher.model.to(builder.device)
     figures = evaluate_known(
         teacher,
-        bench.splits.search,
-        device=bench.device,
+        builder.splits.search,
+        device=builder.device,
         batch_size=experiment.training.batch_size,
-        autocast_dtype=autocast_dtype(experiment.training.precision, bench.device),
+        autocast_dtype=autocast_dtype(experiment.training.precision, builder.device),
     )
     table = class_table(teacher)
-    classes = list(bench.splits.classes if table is None else table.own)
+    classes = list(builder.splits.classes if table is None else table.own)
     state: dict[str, Any] = {
         "model": teacher.model.state_dict(),
         "classes": classes,

@@ -7,7 +7,7 @@ from pathlib import Path
 from distune.config.load import parse_experiment
 from distune.data.build import build_splits
 from distune.records import EpochReport, TrialSpec
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.precision import pick_device
 from distune.training.student_run import SoloRun
 from distune.training.trial_folder import TrialFolder
@@ -21,18 +21,18 @@ class TrainingWork:
 
     def __init__(self, spec: TrialSpec) -> None:
         experiment = parse_experiment(spec.experiment, source=f"trial {spec.key}")
-        bench = Bench(
+        builder = TrialBuilder(
             experiment=experiment,
             splits=build_splits(experiment.data, with_masks=experiment.learns_masks),
             device=pick_device(experiment.resources.gpus_per_trial),
             feature_folder=feature_folder(spec.teacher_weights),
         )
         self._run = SoloRun(
-            bench,
+            builder,
             experiment.student,
             experiment.training,
             seed=spec.seed,
-            teacher=bench.teacher(spec.teacher_weights) if experiment.distillation.is_active else None,
+            teacher=builder.teacher(spec.teacher_weights) if experiment.distillation.is_active else None,
             folder=TrialFolder(Path(spec.folder)),
             metric=f"search/{experiment.search.metric}",
             num_pictures=experiment.tracking.pictures,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distune.records import EpochReport
-from distune.tracking.partial_line import cut_torn_line
+from distune.tracking.partial_line import truncate_partial_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TrialFolder:
         Raises:
             OSError: it could not be written. A part of a line that was is removed by the next call.
         """
-        cut_torn_line(self.metrics_file)
+        truncate_partial_line(self.metrics_file)
         if any(known.epoch == report.epoch for known in self.reports()):
             return
         self.path.mkdir(parents=True, exist_ok=True)

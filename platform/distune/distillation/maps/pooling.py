@@ -96,7 +96,7 @@ def pool_instances(map_BDHW: Tensor, instances: Instances, *, stride: int, pooli
     return pooled_ND11.flatten(1)
 
 
-def unit(features: Tensor) -> Tensor:
+def l2_normalize(features: Tensor) -> Tensor:
     """Features of length 1 along the last axis. A zero feature stays zero, and sends no gradient."""
     norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     is_nonzero = norm > _SMALLEST_NORM

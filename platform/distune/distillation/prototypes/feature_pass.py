@@ -1,4 +1,4 @@
-"""Features from a sweep: both models look at training images for nothing else than to make prototypes.
+"""Features from a feature pass: both models look at training images for nothing else than to make prototypes.
 
 Shape legend: ``L`` levels, ``N`` instances, ``D`` student channels, ``E`` teacher channels.
 """
@@ -16,9 +16,9 @@ from distune.distillation.maps.pooling import Pooling, pool_view
 from distune.distillation.prototypes.feature_queue import is_large_enough
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
-SweepSource = Callable[[int], Iterator[tuple[View, View | Tensor, Instances]]]
+FeaturePass = Callable[[int], Iterator[tuple[View, View | Tensor, Instances]]]
 """From the most images per class that are wanted to batches of (student maps, teacher maps, ground truth). Instead of
-the teacher's maps a batch may hold its features, (L, N, E), when they are known from an earlier sweep."""
+the teacher's maps a batch may hold its features, (L, N, E), when they are known from an earlier feature_pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +40,15 @@ class InstancePooling:
 
 
 @torch.no_grad()
-def sweep_features(
-    source: SweepSource,
+def collect_features(
+    source: FeaturePass,
     *,
     pool: InstancePooling,
     min_box_side_px: float,
     max_images: int,
     num_classes: int,
 ) -> InstanceFeatures:
-    """Pools the instances of a sweep.
+    """Pools the instances of a feature_pass.
 
     Args:
         source: gives the batches. It may give more images than asked for: of each class only the boxes of its first
@@ -79,7 +79,7 @@ def sweep_features(
         images.append(instances.image_of_N[rows_n] + num_images)
         num_images += len(instances.counts)
     if not parts:
-        raise ValueError("the sweep for prototypes gave no batch; it must give at least one")
+        raise ValueError("the feature_pass for prototypes gave no batch; it must give at least one")
     labels_N = torch.cat([part.labels_N for part in parts])
     rows_K = _first_images(labels_N, torch.cat(images), max_images=max_images, num_classes=num_classes)
     return InstanceFeatures(

@@ -44,7 +44,7 @@ def ring_slots(kept_NC: Tensor, seen_C: Tensor, *, capacity: int) -> Tensor:
     return torch.where(lasts_NC, first_C + (seen_C + rank_NC) % capacity, num_classes * capacity).amin(dim=1)
 
 
-class Harvest(nn.Module):
+class FeatureQueue(nn.Module):
     """A ring of the latest ``capacity`` instances per class. Adding waits for no device.
 
     The state dict holds the filled part of the rings only: next to nothing right after ``clear``.
@@ -120,20 +120,20 @@ class Harvest(nn.Module):
         return store[:, :-1].view(store.shape[0], self.num_classes, self.capacity, store.shape[2])
 
 
-def _keep_filled_part(harvest: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    assert isinstance(harvest, Harvest)
-    num_filled = min(int(harvest.seen.max()), harvest.capacity)
+def _keep_filled_part(queue: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    assert isinstance(queue, FeatureQueue)
+    num_filled = min(int(queue.seen.max()), queue.capacity)
     for name in _STORES:
         # A copy, since saving a view saves all of the memory behind it.
-        state[prefix + name] = harvest.rings(state[prefix + name])[:, :, :num_filled].clone()
+        state[prefix + name] = queue.rings(state[prefix + name])[:, :, :num_filled].clone()
 
 
-def _restore_full_size(harvest: nn.Module, state: dict[str, Any], prefix: str, *_rest: Any) -> None:
-    assert isinstance(harvest, Harvest)
+def _restore_full_size(queue: nn.Module, state: dict[str, Any], prefix: str, *_rest: Any) -> None:
+    assert isinstance(queue, FeatureQueue)
     for name in _STORES:
         saved = state.get(prefix + name)
-        full = torch.full_like(getattr(harvest, name), -1 if name == "origin" else 0)
-        rings = harvest.rings(full)
+        full = torch.full_like(getattr(queue, name), -1 if name == "origin" else 0)
+        rings = queue.rings(full)
         if saved is not None and saved.shape == (*rings.shape[:2], *saved.shape[2:3], *rings.shape[3:]):
             rings[:, :, : saved.shape[2]] = saved
             state[prefix + name] = full

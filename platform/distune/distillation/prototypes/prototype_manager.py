@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distune.config.distillation import DistillationSettings, HarvestSettings, SweepSettings
+from distune.config.distillation import DistillationSettings, FeaturePassSettings, FeatureQueueSettings
 from distune.detectors.taps import Instances
 from distune.distillation.maps.pooling import PooledFeatures
-from distune.distillation.prototypes.feature_pass import InstancePooling, SweepSource, sweep_features
-from distune.distillation.prototypes.feature_queue import Harvest
+from distune.distillation.prototypes.feature_pass import FeaturePass, InstancePooling, collect_features
+from distune.distillation.prototypes.feature_queue import FeatureQueue
 from distune.distillation.prototypes.prototype_report import PrototypeReport
 from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, make_prototypes
 from distune.distillation.weight_schedule import Schedule
@@ -20,11 +20,11 @@ from distune.distillation.weight_schedule import Schedule
 _NEVER = -1
 
 
-class PrototypeKeeper(nn.Module):
+class PrototypeManager(nn.Module):
     """Prototypes, when they were made, and what the next ones will be made of. All of it is in the state dict.
 
-    From a ``sweep`` prototypes are made at the start of an epoch, the first with distillation among them. From a
-    ``harvest`` they are made at the end of an epoch for the next one: the first epoch with distillation has none.
+    From a ``feature_pass`` prototypes are made at the start of an epoch, the first with distillation among them. From a
+    ``queue`` they are made at the end of an epoch for the next one: the first epoch with distillation has none.
 
     Args:
         settings: of distillation.
@@ -56,7 +56,7 @@ class PrototypeKeeper(nn.Module):
         self._seed = seed
         self._num_classes = num_classes
         self._has_prototypes = False
-        self._is_harvesting = False
+        self._is_collecting = False
         self._is_news = False
         self.pool = InstancePooling(strides, settings.pooling)
         self.register_buffer("made_for", torch.tensor(_NEVER))
@@ -69,9 +69,9 @@ class PrototypeKeeper(nn.Module):
             teacher_channels=teacher_channels,
         )
         self.register_load_state_dict_post_hook(_look_for_prototypes)  # type: ignore[no-untyped-call]
-        self.harvest: Harvest | None = None
-        if isinstance(settings.prototypes.source, HarvestSettings):
-            self.harvest = Harvest(
+        self.queue: FeatureQueue | None = None
+        if isinstance(settings.prototypes.source, FeatureQueueSettings):
+            self.queue = FeatureQueue(
                 num_levels=len(strides),
                 num_classes=num_classes,
                 capacity=settings.prototypes.source.max_instances,
@@ -91,40 +91,40 @@ class PrototypeKeeper(nn.Module):
         return dict(zip(PrototypeReport.names(), self.figures.tolist(), strict=True)) if self._has_prototypes else {}
 
     @property
-    def is_harvesting(self) -> bool:
+    def is_collecting(self) -> bool:
         """Whether features of this epoch's batches are wanted: prototypes will be made of them later."""
-        return self._is_harvesting
+        return self._is_collecting
 
-    def begin_epoch(self, epoch: int, source: SweepSource) -> None:
-        """Makes prototypes from a sweep when they are due in this epoch."""
-        sweep = self._settings.prototypes.source
-        if isinstance(sweep, SweepSettings) and self._next_refresh(epoch) == epoch:
-            features = sweep_features(
+    def begin_epoch(self, epoch: int, source: FeaturePass) -> None:
+        """Makes prototypes from a feature pass when they are due in this epoch."""
+        feature_pass = self._settings.prototypes.source
+        if isinstance(feature_pass, FeaturePassSettings) and self._next_refresh(epoch) == epoch:
+            features = collect_features(
                 source,
                 pool=self.pool,
                 min_box_side_px=self._settings.prototypes.min_box_side_px,
-                max_images=sweep.max_images,
+                max_images=feature_pass.max_images,
                 num_classes=self._num_classes,
             )
             self._make(features, epoch)
         is_active = self._schedule.factor(epoch) > 0
-        self._is_harvesting = self.harvest is not None and is_active and self._next_refresh(epoch + 1) is not None
+        self._is_collecting = self.queue is not None and is_active and self._next_refresh(epoch + 1) is not None
 
     def observe(self, features: PooledFeatures, instances: Instances) -> None:
         """Harvests the features of a batch. Waits for no device."""
-        if self.harvest is not None and self._is_harvesting:
-            self.harvest.add(features, instances)
+        if self.queue is not None and self._is_collecting:
+            self.queue.add(features, instances)
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
-        """Makes prototypes from the harvest when the next epoch needs them. Metrics of what was made in this epoch.
+        """Makes prototypes from the queue when the next epoch needs them. Metrics of what was made in this epoch.
 
-        A harvest without a single instance makes none: the next epoch harvests again.
+        A queue without a single instance makes none: the next epoch queues again.
         """
-        if self.harvest is not None and self._is_harvesting and self._next_refresh(epoch + 1) == epoch + 1:
-            features = self.harvest.collect()
+        if self.queue is not None and self._is_collecting and self._next_refresh(epoch + 1) == epoch + 1:
+            features = self.queue.collect()
             if features.labels_N.numel() > 0:
                 self._make(features, epoch + 1)
-                self.harvest.clear()
+                self.queue.clear()
         is_news, self._is_news = self._is_news, False
         return self.metrics if is_news else {}
 
@@ -156,9 +156,9 @@ class PrototypeKeeper(nn.Module):
         self.figures.copy_(torch.tensor(list(report.metrics().values()), dtype=torch.float64))
 
 
-def _look_for_prototypes(keeper: nn.Module, _mismatch: Any) -> None:
-    assert isinstance(keeper, PrototypeKeeper)
-    keeper._has_prototypes = int(keeper.made_for) != _NEVER
+def _look_for_prototypes(prototype_manager: nn.Module, _mismatch: Any) -> None:
+    assert isinstance(prototype_manager, PrototypeManager)
+    prototype_manager._has_prototypes = int(prototype_manager.made_for) != _NEVER
 
 
 def _seed_of(*numbers: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes.density import dense_candidates
 from distune.distillation.prototypes.prototype_report import PrototypeReport, Tally
 from distune.distillation.prototypes.pursuit import pursue
@@ -166,7 +166,7 @@ def make_prototypes(
 
 def _unit_or_zero(features_nD: Tensor) -> Tensor:
     finite_n1 = features_nD.isfinite().all(dim=1, keepdim=True)
-    return unit(torch.where(finite_n1, features_nD, 0.0).double())
+    return l2_normalize(torch.where(finite_n1, features_nD, 0.0).double())
 
 
 def _seed_of(*numbers: int) -> int:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from distune.config.distillation import DistillationSettings
 from distune.distillation.adapters import build_linear_adapters
 from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.representation import Representation, Representations, own_class, represent
 from distune.distillation.term import Step, TermContext
 
@@ -115,7 +115,7 @@ class GlobalKnowledge(nn.Module):
     def _adapted(self, step: Step) -> Tensor:
         assert self.adapters is not None
         student_LND = step.features().student_LND
-        return unit(torch.stack([adapt(each) for adapt, each in zip(self.adapters, student_LND, strict=True)]))
+        return l2_normalize(torch.stack([adapt(each) for adapt, each in zip(self.adapters, student_LND, strict=True)]))
 
 
 class GlobalKnowledgeOfCells(nn.Module):
@@ -181,10 +181,10 @@ class GlobalKnowledgeOfCells(nn.Module):
         student_LCMD, teacher_LCME = known.bases(self.representation)
         teacher_PE = teacher_LCME[level].flatten(0, 1)[:, : teacher_QE.shape[1]]
         if self.adapters is None:
-            student_QP = unit(student_QD) @ student_LCMD[level].flatten(0, 1)[:, : student_QD.shape[1]].T
+            student_QP = l2_normalize(student_QD) @ student_LCMD[level].flatten(0, 1)[:, : student_QD.shape[1]].T
         else:
-            student_QP = unit(self.adapters[level](student_QD)) @ teacher_PE.T
-        return student_QP, unit(teacher_QE) @ teacher_PE.T, known.valid_LCM[level].flatten()
+            student_QP = l2_normalize(self.adapters[level](student_QD)) @ teacher_PE.T
+        return student_QP, l2_normalize(teacher_QE) @ teacher_PE.T, known.valid_LCM[level].flatten()
 
 
 def build_global_knowledge(

@@ -114,7 +114,7 @@ class Localization:
         """The loss of a step."""
         places = step.student.places
         boxes_N4 = step.instances.boxes_N4
-        # Places without an instance point at row 0, also when there is none.
+        # PredictionSites without an instance point at row 0, also when there is none.
         truth_R4 = torch.cat([boxes_N4, boxes_N4.new_zeros(1, 4)])[places.instance_R]
         return localization_loss(
             places.boxes().float(),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.maps.pooling import unit
+from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.term import Step, TermContext
 
 
@@ -36,7 +36,7 @@ def angles(edges_LNNF: Tensor) -> Tensor:
 
     0 where two of the instances coincide.
     """
-    units_LNNF = unit(edges_LNNF)
+    units_LNNF = l2_normalize(edges_LNNF)
     return units_LNNF @ units_LNNF.mT
 
 

@@ -15,7 +15,7 @@ MAX_SAME_FAILURES = 10
 OUT_OF_MEMORY, DATA, STORAGE, BUSY = "out of memory", "data", "storage", "busy"
 WORKER_DIED, BUG = "worker died", "bug"
 
-OBSTACLES = (STORAGE, BUSY)
+BLOCKING_KINDS = (STORAGE, BUSY)
 """Kinds of which no trial is to blame, and every trial would fail: they end the session instead."""
 
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from distune.errors import StudyError
-from distune.evidence.confirmation_result import Confirmation, Look
+from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
 from distune.training.trial_folder import write_atomically
 
 
@@ -32,32 +32,33 @@ class ConfirmationFolder:
         """Gains by seed, drawn."""
         return self.path / "gain.png"
 
-    def read(self) -> Confirmation | None:
+    def read(self) -> ConfirmationResult | None:
         """The outcome; None as long as there is none. Raises ``StudyError`` when the file is damaged."""
         try:
-            return Confirmation.from_dict(json.loads(self.record_file.read_bytes()))
+            return ConfirmationResult.from_dict(json.loads(self.record_file.read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.record_file, error) from None
 
-    def write(self, confirmation: Confirmation) -> None:
+    def write(self, confirmation: ConfirmationResult) -> None:
         """Replace the outcome."""
         write_atomically(self.record_file, json.dumps(confirmation.to_dict(), indent=1).encode())
 
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[EvaluationRecord]:
         """All looks at the test split. Raises ``StudyError`` when the file is damaged."""
         try:
             values = json.loads(self.looks_file.read_bytes())
             return [
-                Look(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric")) for each in values
+                EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
+                for each in values
             ]
         except FileNotFoundError:
             return []
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.looks_file, error) from None
 
-    def note_look(self, look: Look) -> int:
+    def record_test_evaluation(self, look: EvaluationRecord) -> int:
         """Put a look on record, before it is taken. One that is on record already counts once.
 
         Returns:

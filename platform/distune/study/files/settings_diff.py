@@ -138,7 +138,7 @@ def _parameter(
 
 def _refusal(old: Parameter | None, new: Parameter | None, after: LoadedExperiment) -> str | None:
     if old is None or new is None:
-        return "the trials so far have no such parameter" if old is None else "the trials so far have varied it"
+        return "the trials so far have no such parameter" if old is None else "the trials so far have searched it"
     if old.kind != new.kind:
         return "Optuna takes no other kind of parameter in a study"
     if old.when != new.when:
@@ -155,7 +155,7 @@ def _range_refusal(after: LoadedExperiment) -> str | None:
     kind = after.experiment.search.sampler.kind
     if kind not in _TAKES_OTHER_RANGES:
         return f"{kind} would draw it at random from now on"
-    if kind == "tpe" and any(parameter.when for parameter in after.varied.values()):
+    if kind == "tpe" and any(parameter.when for parameter in after.searched.values()):
         return "tpe would keep to the former range in a space with conditions"
     return None
 

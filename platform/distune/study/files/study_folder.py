@@ -31,7 +31,7 @@ _LOCK_TIMEOUT_S = 2.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyIdentity:
-    """What was decided when the study was created.
+    """What was constants when the study was created.
 
     Attributes:
         name: of the study.
@@ -143,7 +143,7 @@ class StudyFolder:
         return TrialFolder(self.trials / trial_key(number))
 
     def identity(self) -> StudyIdentity:
-        """Read what was decided at creation. Raises ``StudyError`` when that was damaged."""
+        """Read what was constants at creation. Raises ``StudyError`` when that was damaged."""
         values = _read_json(self.study_file)
         try:
             return StudyIdentity(**values)

@@ -13,7 +13,7 @@ from distune.config.experiment import Experiment
 from distune.config.training import OptimizerSettings
 from distune.data.splits import Splits
 from distune.study.planning.study_plan import StudyPlan
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,14 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
     Raises:
         UsageError: student and teacher do not fit each other.
     """
-    bench = Bench(experiment, splits, torch.device("cpu"))
+    builder = TrialBuilder(experiment, splits, torch.device("cpu"))
     training = experiment.training
-    student = bench.detector(_from_scratch(experiment.student), seed=0)
+    student = builder.detector(_from_scratch(experiment.student), seed=0)
     best = _bytes(student.model)
     trained, kept, teacher_bytes = [student.model], 0, 0
     if experiment.distillation.is_active:
-        teacher = bench.detector(_from_scratch(experiment.teacher), seed=0)
-        objective = bench.objective(student, teacher, training, seed=0)
+        teacher = builder.detector(_from_scratch(experiment.teacher), seed=0)
+        objective = builder.objective(student, teacher, training, seed=0)
         trained.append(objective)
         kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
     gradients = sum(_num_bytes(each for each in module.parameters() if each.requires_grad) for module in trained)

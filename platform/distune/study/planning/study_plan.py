@@ -43,17 +43,17 @@ class StudyPlan:
 
 
 def plan_study(
-    experiment: Experiment, varied: Mapping[str, Parameter] | None = None, *, num_trials: int | None = None
+    experiment: Experiment, searched: Mapping[str, Parameter] | None = None, *, num_trials: int | None = None
 ) -> StudyPlan:
     """The plan of an experiment.
 
     Args:
         experiment: the experiment.
-        varied: the parameters that trials choose; None leaves their number of configurations open.
+        searched: the parameters that trials choose; None leaves their number of configurations open.
         num_trials: replaces the experiment's own total.
     """
     total = experiment.search.num_trials if num_trials is None else num_trials
-    configurations = None if varied is None else count_configurations(varied)
+    configurations = None if searched is None else count_configurations(searched)
     total = total if configurations is None else min(total, configurations)
     controls, epochs = experiment.search.controls, experiment.training.epochs
     scheduler = experiment.search.scheduler

@@ -29,7 +29,7 @@ class _Alarm(BaseException):
 
 
 @contextlib.contextmanager
-def ends_process(limit_s: float | None, report: Path) -> Iterator[None]:
+def kill_after(limit_s: float | None, report: Path) -> Iterator[None]:
     """End this process when the block takes longer, whatever it hangs in. For workers that nobody else depends on."""
     if limit_s is None:
         yield
@@ -44,7 +44,7 @@ def ends_process(limit_s: float | None, report: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts_block(limit_s: float | None, report: Path) -> Iterator[None]:
+def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
     """Raise ``EpochTimeoutError`` in the block when it takes longer. For work in the driver itself.
 
     It reaches whatever Python can interrupt: waiting for a file, a lock or another process, but not a call into a
@@ -87,7 +87,7 @@ def describe_joint_timeout(limit_s: float) -> str:
 
 
 def has_timed_out(report: Path, *, after: int = 0) -> bool:
-    """Whether a worker was ended by ``ends_process``, as its file says after so many bytes, which others have left."""
+    """Whether a worker was ended by ``kill_after``, as its file says after so many bytes, which others have left."""
     try:
         lines = report.read_bytes()[after:].splitlines()
     except OSError:

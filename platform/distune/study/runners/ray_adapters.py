@@ -14,14 +14,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from distune.records import TrialSpec
-from distune.study.callback import Decision, StudyListener
+from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
 from distune.study.failures.reasons import OUT_OF_MEMORY, WORKER_DIED, is_of_kind
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.resources import alone_resources
 from distune.study.runners.epoch_timeout import describe_timeout, has_timed_out
 from distune.study.runners.ray_trainable import ALONE, RESOURCES, RESULT, SIMULATE, SPEC
-from distune.study.runners.spec_ref import Handover
+from distune.study.runners.spec_ref import SpecRef
 from distune.study.runners.trial_attempt import StepResult
 from distune.study.runners.watchdog import Watchdog
 from distune.tracking.uris import redact_uri
@@ -40,7 +40,7 @@ class EngineBridge:
         trial: CPUs and GPUs of one trial.
         machines: asked for CPUs and GPUs of each machine of the cluster, which come and go.
         should_stop: asked several times a second.
-        listener: hears when nothing has happened for long.
+        callback: hears when nothing has happened for long.
 
     Attributes:
         error: what went wrong in the engine, None as long as nothing has.
@@ -53,10 +53,10 @@ class EngineBridge:
         trial: tuple[float, float],
         machines: Callable[[], Sequence[tuple[float, float]]],
         should_stop: Callable[[], bool],
-        listener: StudyListener,
+        callback: StudyCallback,
     ) -> None:
         self.error: Exception | None = None
-        self._engine, self._should_stop, self._listener = engine, should_stop, listener
+        self._engine, self._should_stop, self._callback = engine, should_stop, callback
         self._trial, self._machines = trial, machines
         self._watchdog = Watchdog()
         self._alone: list[Trial] = []
@@ -116,12 +116,12 @@ class EngineBridge:
         reserved: tuple[float, float] = trial.config[RESOURCES]
         return reserved == self._trial != alone_resources(self._trial, self._machines())
 
-    def goes_on(self, key: str, result: StepResult) -> bool:
+    def should_continue(self, key: str, result: StepResult) -> bool:
         """Tell the engine what came of a step. Returns whether the trial goes on."""
         self._watchdog.heard()
         try:
             for note in result.notes:
-                self._listener.message(f"trial {key}: {note}")
+                self._callback.message(f"trial {key}: {note}")
             for report in result.reports:
                 if self._engine.report(key, report) is Decision.STOP:
                     return False
@@ -145,9 +145,9 @@ class EngineBridge:
         """
         message = self._watchdog.check(self._engine.in_flight)
         if message is not None:
-            self._listener.message(message)
+            self._callback.message(message)
         engine = self._engine
-        has_ended = engine.failure is not None or engine.obstacle is not None
+        has_ended = engine.failure is not None or engine.blocking_error is not None
         is_over = self._should_stop() or self.error is not None or has_ended
         if is_over and self.error is None:
             self._told(self._engine.interrupt)
@@ -172,8 +172,8 @@ class EngineSearcher(Searcher):
         spec = self._bridge.next_trial()
         if spec is None:
             return None if self._bridge.may_come_more() else Searcher.FINISHED
-        handover = Handover(spec, error_bytes=_size(_error_file(spec)))
-        return {SPEC: handover, SIMULATE: self._simulate, **self._bridge.config_of(spec)}
+        spec_ref = SpecRef(spec, error_bytes=_size(_error_file(spec)))
+        return {SPEC: spec_ref, SIMULATE: self._simulate, **self._bridge.config_of(spec)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine."""
@@ -209,16 +209,16 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Take a result."""
-        goes_on = self._bridge.goes_on(_key(trial), result[RESULT])
-        decision: str = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        should_continue = self._bridge.should_continue(_key(trial), result[RESULT])
+        decision: str = TrialScheduler.CONTINUE if should_continue else TrialScheduler.STOP
         return decision
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker has died, or has raised because it is spoilt."""
-        handover: Handover = trial.config[SPEC]
-        spec = handover.spec
+        spec_ref: SpecRef = trial.config[SPEC]
+        spec = spec_ref.spec
         limit_s = spec.experiment["resources"]["epoch_timeout_s"]
-        if limit_s is not None and has_timed_out(_error_file(spec), after=handover.error_bytes):
+        if limit_s is not None and has_timed_out(_error_file(spec), after=spec_ref.error_bytes):
             reason = describe_timeout(limit_s)
         else:
             text = _error_text(trial)
@@ -226,7 +226,7 @@ class EngineScheduler(FIFOScheduler):
             if is_of_kind(reason, WORKER_DIED):
                 _keep(text, _error_file(spec))
         self._bridge.died(spec.key, reason)
-        handover.release()
+        spec_ref.release()
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial is over."""

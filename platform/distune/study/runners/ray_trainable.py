@@ -9,7 +9,7 @@ from ray import tune
 
 from distune.errors import TrialError
 from distune.records import TrialSpec
-from distune.study.runners.epoch_timeout import ends_process
+from distune.study.runners.epoch_timeout import kill_after
 from distune.study.runners.trial_attempt import Attempt, StepResult
 
 SPEC, SIMULATE, ALONE, RESOURCES, RESULT = "spec", "simulate", "alone", "resources", "result"
@@ -27,7 +27,7 @@ class TrialTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take a trial. Called once in the life of a worker."""
         spec: TrialSpec = config[SPEC].spec
-        self._attempt = Attempt(spec, simulate=config[SIMULATE], deadline=ends_process)
+        self._attempt = Attempt(spec, simulate=config[SIMULATE], deadline=kill_after)
         # Ray sends the configuration back with every result; nobody needs it.
         self.config = {}
         if not config[SIMULATE]:

@@ -23,7 +23,7 @@ from ray import tune
 
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
-from distune.study.callback import StudyListener
+from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
 from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.runners.env_vars import environment
@@ -64,7 +64,7 @@ def run_on_ray(
     *,
     simulate: bool,
     should_stop: Callable[[], bool],
-    listener: StudyListener,
+    callback: StudyCallback,
 ) -> None:
     """Work on the trials of a study until there is none left, the session cannot go on, or it is asked to stop.
 
@@ -76,7 +76,7 @@ def run_on_ray(
         settings: what a trial gets, and where.
         simulate: make up learning curves instead of training.
         should_stop: asked several times a second. Trials in flight stay so; an epoch at hand gets seconds to end.
-        listener: hears when nothing has happened for long.
+        callback: hears when nothing has happened for long.
 
     Raises:
         ResourceError: Ray cannot be had, or not one trial fits.
@@ -84,7 +84,7 @@ def run_on_ray(
     with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
         bound = num_concurrent(settings, trial, machines())
-        bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, listener=listener)
+        bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, callback=callback)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             cpus, gpus = config.get(RESOURCES, trial)

@@ -7,7 +7,7 @@ from typing import Any
 from distune.records import TrialSpec
 
 
-class Handover:
+class SpecRef:
     """Holds the specification of a trial until a worker has it for good.
 
     Tune copies a trial's configuration deeply five times, writes it out into the trial's tag, and keeps all that of
@@ -38,7 +38,7 @@ class Handover:
         """The trial is over, and nobody is going to ask for its specification again."""
         self._spec = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Handover:
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpecRef:
         return self
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from distune.records import EpochReport, TrialSpec
 from distune.study.failures.reasons import OUT_OF_MEMORY, FolderBusyError, describe_failure, is_of_kind, spoils_process
 from distune.study.files.artifacts import ERROR_FILE
-from distune.study.runners.epoch_timeout import Deadline, interrupts_block
+from distune.study.runners.epoch_timeout import Deadline, raise_after
 from distune.study.runners.simulation import SimulatedWork
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
@@ -62,7 +62,7 @@ class Attempt:
         deadline: what happens to a step that takes longer than ``resources.epoch_timeout_s``.
     """
 
-    def __init__(self, spec: TrialSpec, *, simulate: bool, deadline: Deadline = interrupts_block) -> None:
+    def __init__(self, spec: TrialSpec, *, simulate: bool, deadline: Deadline = raise_after) -> None:
         self._spec, self._simulate, self._deadline = spec, simulate, deadline
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
         self._folder = TrialFolder(Path(spec.folder))

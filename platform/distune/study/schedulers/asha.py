@@ -60,7 +60,7 @@ class Asha:
         """The scores at a rung, best first."""
         return tuple(reversed(self._ascending[rung]))
 
-    def goes_on(self, key: str, epoch: int, score: float) -> bool:
+    def should_continue(self, key: str, epoch: int, score: float) -> bool:
         """Take a report and decide.
 
         Args:

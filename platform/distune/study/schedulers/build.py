@@ -13,7 +13,7 @@ from distune.study.schedulers.median import MedianStopping
 class Scheduler(Protocol):
     """Decides after each epoch of a searched trial whether the trial goes on. Stops for good, and pauses nobody."""
 
-    def goes_on(self, key: str, epoch: int, score: float) -> bool:
+    def should_continue(self, key: str, epoch: int, score: float) -> bool:
         """Take the report of an epoch and decide. ``score`` is finite; higher is better."""
         ...
 

@@ -36,7 +36,7 @@ class MedianStopping:
         self._curves: dict[str, _Curve] = {}
         self._means: dict[int, list[float]] = {}
 
-    def goes_on(self, key: str, epoch: int, score: float) -> bool:
+    def should_continue(self, key: str, epoch: int, score: float) -> bool:
         """Take a report and decide.
 
         Args:

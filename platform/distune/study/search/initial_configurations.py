@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from distune.config.conditions import acts
+from distune.config.conditions import is_active
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, with_paths
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
@@ -14,7 +14,7 @@ OWN_VALUES = "the experiment's own values"
 
 
 def first_configurations(
-    experiment: Experiment, varied: Mapping[str, Parameter]
+    experiment: Experiment, searched: Mapping[str, Parameter]
 ) -> Iterator[tuple[str, dict[str, ParameterValue], list[str]]]:
     """What is tried before the sampler proposes, in order.
 
@@ -23,15 +23,15 @@ def first_configurations(
         thing that a person should know about it.
     """
     if experiment.search.defaults_first:
-        yield OWN_VALUES, *default_values(experiment, varied)
+        yield OWN_VALUES, *default_values(experiment, searched)
     for index, values in enumerate(experiment.search.first):
         yield f"search.first[{index}]", dict(values), []
 
 
 def default_values(
-    experiment: Experiment, varied: Mapping[str, Parameter]
+    experiment: Experiment, searched: Mapping[str, Parameter]
 ) -> tuple[dict[str, ParameterValue], list[str]]:
-    """The experiment's value of each varied path that acts, as near as the space allows.
+    """The experiment's value of each searched path that acts, as near as the space allows.
 
     A number outside its range is moved to the nearest value in it. A value that is no number, or not one of the
     choices, is left out, and the sampler chooses for it and for what depends on it. So is a setting of a fixed kind
@@ -39,7 +39,7 @@ def default_values(
 
     Args:
         experiment: the experiment.
-        varied: what may be chosen, parents before children.
+        searched: what may be chosen, parents before children.
 
     Returns:
         Path to value, and a line for each path whose value is not the experiment's own.
@@ -47,8 +47,8 @@ def default_values(
     values = with_paths(experiment.to_dict(), experiment.search.fixed)
     chosen: dict[str, ParameterValue] = {}
     messages: list[str] = []
-    for path, parameter in varied.items():
-        if not acts(parameter, chosen):
+    for path, parameter in searched.items():
+        if not is_active(parameter, chosen):
             continue
         try:
             own = get_path(values, path)

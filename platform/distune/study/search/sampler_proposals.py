@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import optuna
 
-from distune.config.conditions import Chosen, acts
+from distune.config.conditions import Chosen, is_active
 from distune.config.space import Parameter
 from distune.records import ParameterValue
 from distune.study.search.samplers import distribution_of
 
 
 def propose(
-    study: optuna.Study, trial: optuna.trial.FrozenTrial, varied: Mapping[str, Parameter], given: Chosen
+    study: optuna.Study, trial: optuna.trial.FrozenTrial, searched: Mapping[str, Parameter], given: Chosen
 ) -> dict[str, ParameterValue]:
     """Values for all parameters that act, chosen by the study's sampler as ``optuna.Trial`` would let it.
 
@@ -23,11 +23,11 @@ def propose(
     Args:
         study: with its sampler.
         trial: RUNNING; the values that it has already stay.
-        varied: what may be chosen, parents before children.
+        searched: what may be chosen, parents before children.
         given: values that are wanted; those that are not in the space are left to the sampler.
 
     Returns:
-        Path to value, in the order of ``varied``.
+        Path to value, in the order of ``searched``.
     """
     sampler = study.sampler
     sampler.before_trial(study, trial)
@@ -35,8 +35,8 @@ def propose(
     # no trial that is in none.
     relative = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
     chosen: dict[str, ParameterValue] = {}
-    for path, parameter in varied.items():
-        if not acts(parameter, chosen):
+    for path, parameter in searched.items():
+        if not is_active(parameter, chosen):
             continue
         if path in given and parameter.contains(given[path]):
             chosen[path] = given[path]
@@ -52,6 +52,6 @@ def propose(
     return chosen
 
 
-def is_complete(params: Chosen, varied: Mapping[str, Parameter]) -> bool:
+def is_complete(params: Chosen, searched: Mapping[str, Parameter]) -> bool:
     """Whether a trial has a value for every parameter that acts under its values."""
-    return all(path in params for path, parameter in varied.items() if acts(parameter, params))
+    return all(path in params for path, parameter in searched.items() if is_active(parameter, params))

@@ -20,7 +20,7 @@ from distune.study.failures.retries import Setback
 from distune.study.search.initial_configurations import OWN_VALUES
 from distune.study.search.sampler_proposals import is_complete, propose
 from distune.study.search.samplers import build_sampler, distribution_of, seed_of
-from distune.study.search.tried_configurations import Tried
+from distune.study.search.tried_configurations import TriedConfigurations
 
 _OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
 _ORIGIN, _GIVEN = "origin", "given"
@@ -41,7 +41,7 @@ class KnownTrial:
         state: Optuna's state.
         ending: how the trial ends, written before the state is. A RUNNING trial that has one was cut off while ending.
         reason: why it failed or diverged.
-        params: varied path to value, as far as they were chosen.
+        params: searched path to value, as far as they were chosen.
         origin: where its values come from, None when the sampler has proposed them.
         scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
         setbacks: failures after which it was tried again.
@@ -71,47 +71,49 @@ class KnownTrial:
         }[self.state]
 
 
-def known_trials(searched: optuna.Study, controls: optuna.Study) -> list[KnownTrial]:
+def known_trials(search_study: optuna.Study, control_study: optuna.Study) -> list[KnownTrial]:
     """All trials on record: controls first, each kind in the order in which it was started."""
-    found = [_known(-1 - trial.number, trial) for trial in controls.get_trials(deepcopy=False)]
-    return found + [_known(trial.number, trial) for trial in searched.get_trials(deepcopy=False)]
+    found = [_known(-1 - trial.number, trial) for trial in control_study.get_trials(deepcopy=False)]
+    return found + [_known(trial.number, trial) for trial in search_study.get_trials(deepcopy=False)]
 
 
-class Ledger:
+class TrialStore:
     """Reads and writes the two Optuna studies of a study.
 
     Args:
         storage: where both are kept.
-        searched: the study of the searched trials.
+        search_study: the study of the searched trials.
         controls: the study of the controls.
-        varied: path to parameter, parents before children; what a searched trial chooses.
+        searched: path to parameter, parents before children; what a searched trial chooses.
         sampler: who chooses.
     """
 
     def __init__(
         self,
         storage: optuna.storages.BaseStorage,
-        searched: optuna.Study,
-        controls: optuna.Study,
+        search_study: optuna.Study,
+        control_study: optuna.Study,
         *,
-        varied: Mapping[str, Parameter],
+        searched: Mapping[str, Parameter],
         sampler: SamplerSettings,
     ) -> None:
-        self._storage, self._searched, self._controls = storage, searched, controls
-        self._varied, self._sampler = varied, sampler
-        self._has_conditions = any(parameter.when for parameter in varied.values())
-        self._tried = Tried(varied, (trial.params for trial in searched.get_trials(deepcopy=False)))
-        self._study_ids = tuple(storage.get_study_id_from_name(study.study_name) for study in (searched, controls))
+        self._storage, self._search_study, self._control_study = storage, search_study, control_study
+        self._varied, self._sampler = searched, sampler
+        self._has_conditions = any(parameter.when for parameter in searched.values())
+        self._tried = TriedConfigurations(searched, (trial.params for trial in search_study.get_trials(deepcopy=False)))
+        self._study_ids = tuple(
+            storage.get_study_id_from_name(study.study_name) for study in (search_study, control_study)
+        )
         self._trial_ids: dict[int, int] = {}
 
     def known(self) -> list[KnownTrial]:
         """All trials on record, see ``known_trials``."""
-        return known_trials(self._searched, self._controls)
+        return known_trials(self._search_study, self._control_study)
 
     @property
     def has_waiting(self) -> bool:
         """Whether a configuration waits for the next new trial."""
-        return bool(self._searched.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
+        return bool(self._search_study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
 
     def has_been_given(self, origin: str, values: Chosen) -> bool:
         """Whether a configuration to be tried first is on record, tried or waiting.
@@ -119,7 +121,7 @@ class Ledger:
         The experiment's own values are tried once, even where the space has let them be others since. Another one is
         known by its values: its place in the settings may have been another, and hold other ones now.
         """
-        attributes = [trial.user_attrs for trial in self._searched.get_trials(deepcopy=False)]
+        attributes = [trial.user_attrs for trial in self._search_study.get_trials(deepcopy=False)]
         if origin == OWN_VALUES:
             return any(each.get(_ORIGIN) == origin for each in attributes)
         return any(each.get(_GIVEN) == dict(values) for each in attributes)
@@ -134,23 +136,23 @@ class Ledger:
         Returns:
             False when they are on record already, or nothing with these values is left; nothing is enqueued then.
         """
-        trials = self._searched.get_trials(deepcopy=False)
+        trials = self._search_study.get_trials(deepcopy=False)
         is_known = any(trial.user_attrs.get(_GIVEN) == dict(values) for trial in trials) or self._tried.holds(values)
         if not values or is_known or self._tried.left(values) == []:
             return False
-        self._searched.enqueue_trial({}, user_attrs={_ORIGIN: origin, _GIVEN: dict(values)})
+        self._search_study.enqueue_trial({}, user_attrs={_ORIGIN: origin, _GIVEN: dict(values)})
         return True
 
     def ask(self, index: int) -> tuple[int, dict[str, ParameterValue]] | None:
         """Start the ``index``-th searched trial. Returns its number and values, None when all have been tried."""
         if self._tried.is_exhausted:
             return None
-        number = self._searched.ask().number
+        number = self._search_study.ask().number
         return number, self._choose(number, index)
 
     def ask_control(self) -> int:
         """Start a control. Returns its number."""
-        return -1 - self._controls.ask().number
+        return -1 - self._control_study.ask().number
 
     def complete_params(self, known: KnownTrial) -> dict[str, ParameterValue]:
         """The values of a trial that an earlier session started; those that it had not chosen yet are chosen now."""
@@ -180,7 +182,7 @@ class Ledger:
         Args:
             number: distune's number.
             state: COMPLETE, PRUNED or FAIL.
-            values: of a COMPLETE trial: its score, then what it costs when that is searched too; None otherwise.
+            values: of a COMPLETE trial: its score, then what it costs when that is search_study too; None otherwise.
         """
         study, optuna_number = self._locate(number)
         told = None if values is None else list(values[: len(study.directions)])  # controls have a score alone
@@ -227,8 +229,10 @@ class Ledger:
     ) -> dict[str, ParameterValue]:
         is_random = attempt >= _SAMPLER_ATTEMPTS
         settings = RandomSettings(kind="random", seed=self._sampler.seed) if is_random else self._sampler
-        self._searched.sampler = build_sampler(settings, index, attempt=attempt, has_conditions=self._has_conditions)
-        return propose(self._searched, trial, self._varied, given)
+        self._search_study.sampler = build_sampler(
+            settings, index, attempt=attempt, has_conditions=self._has_conditions
+        )
+        return propose(self._search_study, trial, self._varied, given)
 
     def _any_left(self, trial: optuna.trial.FrozenTrial, index: int, given: Chosen) -> dict[str, ParameterValue] | None:
         left = self._tried.left({**given, **trial.params})
@@ -238,7 +242,7 @@ class Ledger:
         return left[int(random.integers(len(left)))]
 
     def _locate(self, number: int) -> tuple[optuna.Study, int]:
-        return (self._controls, -1 - number) if number < 0 else (self._searched, number)
+        return (self._control_study, -1 - number) if number < 0 else (self._search_study, number)
 
     def _trial_id(self, number: int) -> int:
         if number not in self._trial_ids:

@@ -20,19 +20,19 @@ def signature(values: Chosen) -> Signature:
     return tuple(sorted((path, _word(value)) for path, value in values.items()))
 
 
-class Tried:
+class TriedConfigurations:
     """The configurations of a study that have been given out, whatever became of them.
 
     Args:
-        varied: the parameters of the space, resolved.
+        searched: the parameters of the space, resolved.
         configurations: those of all trials so far, also of those that failed: with equal seeds they would fail again.
     """
 
-    def __init__(self, varied: Mapping[str, Parameter], given_out: Iterable[Chosen] = ()) -> None:
-        self._varied = varied
+    def __init__(self, searched: Mapping[str, Parameter], given_out: Iterable[Chosen] = ()) -> None:
+        self._varied = searched
         self._signatures = {signature(values) for values in given_out}
-        self._is_endless = any(parameter.grid is None for parameter in varied.values())
-        self._rest = iter(()) if self._is_endless else configurations(varied)
+        self._is_endless = any(parameter.grid is None for parameter in searched.values())
+        self._rest = iter(()) if self._is_endless else configurations(searched)
         self._next = next(self._rest, None)
 
     def add(self, values: Chosen) -> None:
@@ -61,18 +61,18 @@ class Tried:
         Returns:
             None when there is no end of them.
         """
-        varied = {path: _narrowed(path, parameter, given) for path, parameter in self._varied.items()}
-        if any(parameter.grid is None for parameter in varied.values()):
+        searched = {path: _narrowed(path, parameter, given) for path, parameter in self._varied.items()}
+        if any(parameter.grid is None for parameter in searched.values()):
             return None
-        untried = (values for values in configurations(varied) if not self.holds(values))
+        untried = (values for values in configurations(searched) if not self.holds(values))
         return list(itertools.islice(untried, MAX_COUNTED))
 
 
-def count_configurations(varied: Mapping[str, Parameter]) -> int | None:
+def count_configurations(searched: Mapping[str, Parameter]) -> int | None:
     """How many configurations a space has; None when they cannot be counted, or are more than ``MAX_COUNTED``."""
-    if any(parameter.grid is None for parameter in varied.values()):
+    if any(parameter.grid is None for parameter in searched.values()):
         return None
-    count = sum(1 for _ in itertools.islice(configurations(varied), MAX_COUNTED + 1))
+    count = sum(1 for _ in itertools.islice(configurations(searched), MAX_COUNTED + 1))
     return None if count > MAX_COUNTED else count
 
 

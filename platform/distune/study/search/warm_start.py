@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from distune.config.conditions import acts
+from distune.config.conditions import is_active
 from distune.config.load import LoadedExperiment
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialRecord
@@ -42,12 +42,12 @@ def warm_start(
     finished = [trial for trial in source.trials if trial.outcome is Outcome.FINISHED and not trial.control]
     ranked = sorted(finished, key=lambda trial: -trial.metrics[source.metric])[:top]
     fixed = source_loaded.experiment.search.fixed
-    taken = [_taken({**fixed, **trial.params}, target.varied) for trial in ranked]
+    taken = [_taken({**fixed, **trial.params}, target.searched) for trial in ranked]
     distinct = {signature(values): values for values in taken if values}
     return WarmStart(
         configurations=list(distinct.values()),
         lines=[
-            *_overlap(source, source_loaded, target.varied),
+            *_overlap(source, source_loaded, target.searched),
             *_other_metric(source, metric_name(target.experiment)),
             f"warm start: {len(distinct)} configurations of {source.study} are tried first; their scores are not taken "
             f"over ({_whole(ranked, taken)} of its {len(ranked)} best finished trials lie within the space)",
@@ -71,10 +71,10 @@ def _other_metric(source: StudyStatus, metric: str) -> list[str]:
     ]
 
 
-def _taken(source: Mapping[str, ParameterValue], varied: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
+def _taken(source: Mapping[str, ParameterValue], searched: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
     values: dict[str, ParameterValue] = {}
-    for path, parameter in varied.items():
-        if path in source and acts(parameter, values) and parameter.contains(source[path]):
+    for path, parameter in searched.items():
+        if path in source and is_active(parameter, values) and parameter.contains(source[path]):
             values[path] = source[path]
     return values
 
@@ -84,7 +84,7 @@ def _whole(ranked: list[TrialRecord], taken: list[dict[str, ParameterValue]]) ->
 
 
 def _overlap(source: StudyStatus, source_loaded: LoadedExperiment, new: Mapping[str, Parameter]) -> list[str]:
-    old, fixed = source_loaded.varied, source_loaded.experiment.search.fixed
+    old, fixed = source_loaded.searched, source_loaded.experiment.search.fixed
     shared = [path for path in new if path in old]
     lines = [f"warm start: {len(shared)} of {len(new)} parameters vary in study {source.study} as well"]
     lines += [

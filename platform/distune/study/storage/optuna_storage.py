@@ -1,4 +1,4 @@
-"""Opens the Optuna storage of a study: the searched study and, beside it, the study of its controls."""
+"""Opens the Optuna storage of a study: the search_study study and, beside it, the study of its controls."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _root(error: BaseException) -> BaseException:
 def controls_name(study: str) -> str:
     """Name of the Optuna study that holds the controls of ``study``. Study names hold no spaces, so it is free.
 
-    Controls have no parameters. Within the searched study they would empty the search space that its trials have in
+    Controls have no parameters. Within the search_study study they would empty the search space that its trials have in
     common, which multivariate TPE, GP, CMA-ES and the importances are computed on: docs/decisions/controls-apart.md.
     """
     return f"{study} controls"
@@ -123,15 +123,15 @@ class _ByFirstObjective(optuna.Study):
 def open_studies(
     storage: optuna.storages.BaseStorage, name: str, *, num_costs: int = 0
 ) -> tuple[optuna.Study, optuna.Study]:
-    """The searched study and the study of its controls, made when they are new.
+    """The search_study study and the study of its controls, made when they are new.
 
     The score is maximised; so many costs are minimised beside it, of the searched trials alone. A study that is there
     already keeps its own number of them.
     """
-    searched = _open_study(storage, name, num_costs)
-    if len(searched.directions) > 1:
-        searched = _ByFirstObjective(name, storage)
-    return searched, _open_study(storage, controls_name(name))
+    search_study = _open_study(storage, name, num_costs)
+    if len(search_study.directions) > 1:
+        search_study = _ByFirstObjective(name, storage)
+    return search_study, _open_study(storage, controls_name(name))
 
 
 def _open_study(storage: optuna.storages.BaseStorage, name: str, num_costs: int = 0) -> optuna.Study:

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from distune.data.dataset import DetectionDataset
 from distune.evidence.matches import VOC_PART, ClassMatches, MatchTable
 from distune.training.evaluation.predict_and_score import Prediction, coco_evaluation, scored_image
-from distune.training.evaluation.voc_ap import ScoredImage, judge
+from distune.training.evaluation.voc_ap import ScoredImage, match_detections
 
 
 def match(predictions: Sequence[Prediction], dataset: DetectionDataset) -> MatchTable:
@@ -59,7 +59,7 @@ def _coco_class(evaluation: COCOeval, class_: int, area: int) -> ClassMatches:
 
 
 def _voc_class(images: Sequence[ScoredImage], label: int) -> ClassMatches:
-    judged = [judge(image, label, 0.5) for image in images]
+    judged = [match_detections(image, label, 0.5) for image in images]
     truths_I = np.array([((image.labels_N == label) & ~image.ignored_N).sum() for image in images], dtype=np.int32)
     scores_N = np.concatenate([[], *(scores_D for scores_D, _ in judged)])
     images_N = np.repeat(np.arange(len(images)), [len(scores_D) for scores_D, _ in judged])

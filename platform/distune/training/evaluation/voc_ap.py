@@ -50,7 +50,7 @@ def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshol
     num_boxes = sum(int(((image.labels_N == label) & ~image.ignored_N).sum()) for image in images)
     if num_boxes == 0:
         return None
-    parts = [judge(image, label, iou_threshold) for image in images]
+    parts = [match_detections(image, label, iou_threshold) for image in images]
     scores_T = np.concatenate([scores for scores, _ in parts])
     right_T = np.concatenate([right for _, right in parts])[np.argsort(-scores_T, kind="stable")]
     hits_T = np.cumsum(right_T)
@@ -60,7 +60,7 @@ def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshol
     return float((np.diff(recall_T, prepend=0.0) * best_T).sum())
 
 
-def judge(image: ScoredImage, label: int, iou_threshold: float) -> tuple[Floats, NDArray[np.bool_]]:
+def match_detections(image: ScoredImage, label: int, iou_threshold: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Scores of an image's detections of a class, highest first, and whether each is right; ignored ones left out."""
     of_class_D = np.flatnonzero(image.detected_labels_D == label)
     of_class_D = of_class_D[np.argsort(-image.scores_D[of_class_D], kind="stable")]

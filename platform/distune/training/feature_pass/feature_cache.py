@@ -1,7 +1,8 @@
-"""Pooled features of a teacher, computed once for all trials of all studies that sweep the same images with it.
+"""Pooled features of a teacher, computed once for all trials of all studies that feature pass the same images with it.
 
-A sweep is cut into parts of some batches, a file each, named by the hash of everything that decides its content. One
-process computes a part while those that want the same one wait. Features are kept in float32 as they were computed:
+A feature pass is cut into parts of some batches, a file each, named by the hash of everything that decides its
+content. One process computes a part while those that want the same one wait. Features are kept in float32 as they
+were computed:
 what is read back is equal bit for bit, and half precision would select other prototypes.
 """
 
@@ -31,8 +32,8 @@ class FeatureCache:
     """Parts in the files of a folder; in memory, for this process alone, when there is no folder.
 
     When there is no room for a new part, files go that nobody has used since this cache was opened, oldest first; if
-    that is not enough the part is not kept, and is computed anew in every sweep. Nothing that goes wrong with a file
-    stops training.
+    that is not enough the part is not kept, and is computed anew in every feature_pass. Nothing that goes wrong with
+    a file stops training.
 
     Args:
         folder: made when the first part is kept; None for memory.

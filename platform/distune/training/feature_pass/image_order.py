@@ -1,4 +1,4 @@
-"""Which images a sweep for prototypes takes, and in which order: the same in every epoch and every trial.
+"""Which images a feature pass for prototypes takes, and in which order: the same in every epoch and every trial.
 
 Shape legend: ``n`` images of the data set with a box to train on.
 """
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from distune.data.dataset import DetectionDataset
 
 
-class SweepOrder:
-    """The images of a data set in the order in which sweeps take them: a smaller sweep is the start of a larger one.
+class ImageOrder:
+    """The images of a data set in the order in which feature passes take them: a smaller feature pass is the start of
+    a larger one.
 
     In a random permutation, let an image's rank be its place among the images of one of its classes, the lowest over
-    its classes. A sweep of at most k images per class takes those of a rank below k, by rank and then by permutation:
-    each class that is on k images or more is on at least k of them. Boxes that nothing is trained on do not count, and
+    its classes. A feature pass of at most k images per class takes those of a rank below k, by rank and then by
+    permutation: each class that is on k images or more is on at least k of them. Boxes that nothing is trained on do
+    not count, and
     images without any other are never taken.
     """
 
@@ -25,7 +27,7 @@ class SweepOrder:
         self._ranks_n = ranks_n
 
     @classmethod
-    def of(cls, dataset: DetectionDataset, *, seed: int) -> SweepOrder:
+    def of(cls, dataset: DetectionDataset, *, seed: int) -> ImageOrder:
         """The order that a seed gives. Reads all annotations once."""
         seen = np.zeros(len(dataset.classes) + 1, dtype=np.int64)
         indices: list[int] = []
@@ -41,6 +43,6 @@ class SweepOrder:
         return cls(np.array(indices, dtype=np.int64)[by_rank_n], np.array(ranks, dtype=np.int64)[by_rank_n])
 
     def images(self, max_images: int) -> list[int]:
-        """The images of a sweep of at most ``max_images`` per class, as far as classes share images."""
+        """The images of a feature pass of at most ``max_images`` per class, as far as classes share images."""
         taken: list[int] = self._indices_n[: np.searchsorted(self._ranks_n, max_images)].tolist()
         return taken

@@ -1,5 +1,5 @@
-"""Sweeps that know the teacher's features: every sweep takes the same images in the same batches, so that the teacher
-looks at them once, for all students, epochs and trials.
+"""feature passes that know the teacher's features: every feature pass takes the same images in the same batches, so
+that the teacher looks at them once, for all students, epochs and trials.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from distune.config.hashing import content_hash
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, Frame, Instances, View
-from distune.distillation.prototypes.feature_pass import InstancePooling, SweepSource
+from distune.distillation.prototypes.feature_pass import FeaturePass, InstancePooling
 from distune.training.feature_pass.feature_cache import FeatureCache, Features
-from distune.training.feature_pass.image_order import SweepOrder
+from distune.training.feature_pass.image_order import ImageOrder
 from distune.training.precision import autocast
 from distune.training.student import Student
 from distune.training.tensor_hash import tensors_hash
@@ -28,8 +28,9 @@ _VERSION = 1
 """Part of every name in the cache: raise it with every change that changes a feature."""
 
 
-class Sweeps:
-    """Makes the sweeps of a cohort's students. The teacher looks at each batch once, then its features are known.
+class FeaturePasses:
+    """Makes the feature passes of a cohort's students. The teacher looks at each batch once, then its features are
+    known.
 
     Args:
         teacher: on its device.
@@ -58,23 +59,23 @@ class Sweeps:
         self._cache = cache
         self._given_identity = identity
 
-    def source(self, student: Student) -> SweepSource:
+    def source(self, student: Student) -> FeaturePass:
         """What ``Objective.begin_epoch`` takes: given the images per class, runs both models over as many images."""
 
-        def sweep(max_images: int) -> Iterator[tuple[View, View | Tensor, Instances]]:
-            keeper = None if student.objective is None else student.objective.keeper
-            assert keeper is not None, "nobody else asks for a sweep"
+        def feature_pass(max_images: int) -> Iterator[tuple[View, View | Tensor, Instances]]:
+            prototype_manager = None if student.objective is None else student.objective.prototype_manager
+            assert prototype_manager is not None, "nobody else asks for a feature_pass"
             indices = self._order.images(max_images)
             part_of = {index: place // self._images_per_part for place, index in enumerate(indices)}
             batches = self._stream.plain_batches(indices)
             for part, members in itertools.groupby(batches, key=lambda batch: part_of[_images_of(batch)[0]]):
                 start = part * self._images_per_part
-                name = self._name(keeper.pool, indices[start : start + self._images_per_part])
+                name = self._name(prototype_manager.pool, indices[start : start + self._images_per_part])
                 with self._cache.part(name) as known:
                     for batch in members:
-                        yield self._look(student.detector, batch, keeper.pool, known)
+                        yield self._look(student.detector, batch, prototype_manager.pool, known)
 
-        return sweep
+        return feature_pass
 
     def _look(
         self, student: Detector, batch: Batch, pool: InstancePooling, known: Features
@@ -99,8 +100,8 @@ class Sweeps:
         return _BATCHES_PER_PART * self._stream.batch_size
 
     @functools.cached_property
-    def _order(self) -> SweepOrder:
-        return SweepOrder.of(self._stream.dataset, seed=_ORDER_SEED)
+    def _order(self) -> ImageOrder:
+        return ImageOrder.of(self._stream.dataset, seed=_ORDER_SEED)
 
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from distune.detectors.weights import is_torchvision_name
 from distune.distillation.objective import Objective
 from distune.errors import UsageError
 from distune.records import ParameterValue
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.probe.findings import Finding, Verdict, likely_causes, shared_words, why_not_probed
 from distune.training.probe.numbers import Change, Comparison, Numbers, compare, noise
 from distune.training.probe.replay import Scene, load_batches, play_objective, play_training, record_scene
@@ -86,7 +86,7 @@ class Probe:
 
     def findings(self) -> Iterator[Finding]:
         """A finding for each parameter that varies, in the order of the space."""
-        for path, parameter in self._loaded.varied.items():
+        for path, parameter in self._loaded.searched.items():
             yield self._examine(path, parameter)
 
     def _examine(self, path: str, parameter: Parameter) -> Finding:
@@ -142,7 +142,7 @@ class Probe:
         values = self._bench({}).experiment.to_dict()
         paths = set(leaf_paths(values))
         found: list[tuple[str, ParameterValue]] = []
-        for other, parameter in self._loaded.varied.items():
+        for other, parameter in self._loaded.searched.items():
             own = get_path(values, other) if other in paths else None  # a setting that another kind of thing has
             if other != path and (isinstance(parameter, Choice) or own == 0):
                 found += [(other, value) for value in reversed(parameter.extremes) if value != own]
@@ -182,7 +182,7 @@ class Probe:
     ) -> Comparison:
         section = path.split(".")[0]
         # A parameter with a condition is tried where it acts.
-        values = {**(example(self._loaded.varied, path) or {}), **context}
+        values = {**(example(self._loaded.searched, path) or {}), **context}
         first, second = (itertools.islice(self._play(section, {**values, path: value}), num_epochs) for value in pair)
         return compare(first, second, tolerance=self._tolerance(section))
 
@@ -195,32 +195,32 @@ class Probe:
         return self._tolerances[section]
 
     def _play(self, section: str, values: _Values) -> Iterator[Numbers]:
-        bench = self._bench(values)
-        training = bench.experiment.training
+        builder = self._bench(values)
+        training = builder.experiment.training
         if section != "distillation":
-            return play_training(bench, _from_scratch(bench.experiment.student), training, self._batches)
+            return play_training(builder, _from_scratch(builder.experiment.student), training, self._batches)
         if self._scene is None:
             # Copies, since the scene keeps its models on the device, and an objective is built from models on the CPU.
             models = copy.deepcopy((self._student, self._teacher))
             self._scene = record_scene(self._bench({}), *models, self._batches)
-        objective: Objective = bench.objective(self._student, self._teacher, training, seed=training.seed)
+        objective: Objective = builder.objective(self._student, self._teacher, training, seed=training.seed)
         return play_objective(objective, self._scene, num_epochs=training.epochs, seed=training.seed)
 
-    def _bench(self, values: _Values) -> Bench:
-        """The bench of a trial with these values, on the images of the probe."""
+    def _bench(self, values: _Values) -> TrialBuilder:
+        """The builder of a trial with these values, on the images of the probe."""
         plain = trial_experiment(self._loaded.experiment, values)
-        return Bench(parse_experiment(plain, source="the probe"), self._splits, self._device)
+        return TrialBuilder(parse_experiment(plain, source="the probe"), self._splits, self._device)
 
 
 def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
     return settings.model_copy(update={"weights": None, "backbone_weights": None})
 
 
-def _teacher(bench: Bench, weights: str | None) -> Detector:
-    given = bench.experiment.teacher.weights
+def _teacher(builder: TrialBuilder, weights: str | None) -> Detector:
+    given = builder.experiment.teacher.weights
     if weights is None and given is not None and not is_torchvision_name(given):
         weights = given
     if weights is not None:
-        return bench.teacher(weights)
+        return builder.teacher(weights)
     # Another seed than the student's: were both of one kind, they would be the same network and nothing to learn.
-    return bench.detector(_from_scratch(bench.experiment.teacher), seed=bench.experiment.training.seed + 1)
+    return builder.detector(_from_scratch(builder.experiment.teacher), seed=builder.experiment.training.seed + 1)

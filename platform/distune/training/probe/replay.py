@@ -14,8 +14,8 @@ from distune.config.training import TrainingSettings
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import SweepSource
-from distune.training.builder import Bench
+from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.training.builder import TrialBuilder
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.probe.numbers import MEASURED, Numbers
 from distune.training.rng_state import OwnRandomness
@@ -39,7 +39,7 @@ class Scene:
         """The batches of an epoch, from 0."""
         return [self.taps[index] for index in turn(epoch, len(self.taps))]
 
-    def sweep(self, epoch: int) -> SweepSource:
+    def feature_pass(self, epoch: int) -> FeaturePass:
         """Both models' maps of the images of an epoch, all of them, however many are asked for."""
         return lambda _: iter(
             [(student.view, teacher.view, student.instances) for student, teacher in self.batches(epoch)]
@@ -51,30 +51,33 @@ def turn(epoch: int, num_batches: int) -> list[int]:
     return [(epoch + place) % num_batches for place in range(max(1, num_batches - 1))]
 
 
-def load_batches(bench: Bench) -> list[Batch]:
+def load_batches(builder: TrialBuilder) -> list[Batch]:
     """All training images, not augmented, in up to ``NUM_BATCHES`` batches on the device. Raises ``DataError``."""
-    num_images = len(bench.splits.train)
+    num_images = len(builder.splits.train)
     batch_size = -(-num_images // NUM_BATCHES)
-    experiment = bench.experiment
+    experiment = builder.experiment
     stream = TrainingStream(
-        bench.splits.train,
+        builder.splits.train,
         settings=experiment.data,
         batch_size=batch_size,
         seed=0,
         with_masks=experiment.learns_masks,
     )
-    return [batch.to(bench.device) for batch in stream.plain_batches(range(num_images))]
+    return [batch.to(builder.device) for batch in stream.plain_batches(range(num_images))]
 
 
-def record_scene(bench: Bench, student: Detector, teacher: Detector, batches: Sequence[Batch]) -> Scene:
+def record_scene(builder: TrialBuilder, student: Detector, teacher: Detector, batches: Sequence[Batch]) -> Scene:
     """Run student and teacher once over some batches, the student with gradient. Both stay on the device."""
-    training = bench.experiment.training
-    dtype = autocast_dtype(training.precision, bench.device)
-    student.model.to(bench.device).train()
-    teacher.model.to(bench.device).eval().requires_grad_(requires_grad=False)
-    with OwnRandomness(training.seed, bench.device).active(), autocast(bench.device, dtype):
-        taps = [(student.learn(batch.images, batch.targets), teacher.observe(batch.images)) for batch in batches]
-    return Scene(taps, bench.device)
+    training = builder.experiment.training
+    dtype = autocast_dtype(training.precision, builder.device)
+    student.model.to(builder.device).train()
+    teacher.model.to(builder.device).eval().requires_grad_(requires_grad=False)
+    with OwnRandomness(training.seed, builder.device).active(), autocast(builder.device, dtype):
+        taps = [
+            (student.forward_train(batch.images, batch.targets), teacher.forward_teacher(batch.images))
+            for batch in batches
+        ]
+    return Scene(taps, builder.device)
 
 
 def play_objective(objective: Objective, scene: Scene, *, num_epochs: int, seed: int) -> Iterator[Numbers]:
@@ -91,7 +94,7 @@ def play_objective(objective: Objective, scene: Scene, *, num_epochs: int, seed:
             yield {}
             continue
         with randomness.active():
-            objective.begin_epoch(epoch, scene.sweep(epoch))
+            objective.begin_epoch(epoch, scene.feature_pass(epoch))
             sums: dict[str, Tensor] = {}
             for student, teacher in scene.batches(epoch):
                 for name, value in _step(objective, student, teacher).items():
@@ -103,7 +106,7 @@ def play_objective(objective: Objective, scene: Scene, *, num_epochs: int, seed:
 
 
 def play_training(
-    bench: Bench, settings: DetectorSettings, training: TrainingSettings, batches: Sequence[Batch]
+    builder: TrialBuilder, settings: DetectorSettings, training: TrainingSettings, batches: Sequence[Batch]
 ) -> Iterator[Numbers]:
     """Steps of a student without a teacher; a step counts as an epoch, and ``NUM_STEPS`` of them as the whole budget.
 
@@ -111,10 +114,10 @@ def play_training(
         The losses by their names, and ``update/<part>``, how far the step moved the weights of a part of the detector.
     """
     short = training.model_copy(update={"epochs": NUM_STEPS})
-    student = bench.student("probe", settings, short, seed=training.seed, steps_per_epoch=1, teacher=None)
+    student = builder.student("probe", settings, short, seed=training.seed, steps_per_epoch=1, teacher=None)
     for step in range(NUM_STEPS):
         before = [parameter.detach().clone() for parameter in student.detector.model.parameters()]
-        student.begin_epoch(_no_sweep)
+        student.begin_epoch(_no_feature_pass)
         student.step(batches[step % len(batches)], None)
         losses = student.end_epoch()
         yield {
@@ -150,5 +153,5 @@ def _updates(model: nn.Module, before: Sequence[Tensor]) -> dict[str, float]:
     return {f"update/{part}": float(_length(steps, steps[0])) for part, steps in moved.items()}
 
 
-def _no_sweep(_: int) -> Iterator[Any]:
-    raise AssertionError("a student without a teacher needs no sweep")
+def _no_feature_pass(_: int) -> Iterator[Any]:
+    raise AssertionError("a student without a teacher needs no feature_pass")

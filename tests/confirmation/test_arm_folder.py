@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from confirmation.confirming import arm_spec
 from distune.confirmation.arm_folder import ArmFolder
 from distune.records import Outcome
-from study.bench import MakeLoaded
-from study.confirming import arm_spec
+from study.harness import MakeLoaded
 
 
 class TestArmFolder:

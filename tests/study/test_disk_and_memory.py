@@ -11,10 +11,10 @@ from distune.config.load import LoadedExperiment, from_dict
 from distune.data.build import build_splits
 from distune.study.planning.disk_and_memory import DiskPlan, TrialSizes, disk_plan, trial_sizes
 from distune.study.planning.study_plan import plan_study
-from distune.training.builder import Bench
+from distune.training.builder import TrialBuilder
 from distune.training.student_run import SoloRun
 from distune.training.trial_folder import TrialFolder
-from study.bench import MakeLoaded
+from study.harness import MakeLoaded
 from support.experiments import small_values
 
 _OVERHEAD = 200_000
@@ -30,15 +30,15 @@ def loaded(optimizer: str) -> LoadedExperiment:
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_files_of_a_trial_are_as_large_as_the_plan_says(tmp_path: Path, optimizer: str) -> None:
     experiment = loaded(optimizer).experiment
-    bench = Bench(experiment, build_splits(experiment.data), torch.device("cpu"))
-    sizes = trial_sizes(experiment, bench.splits)
+    builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
+    sizes = trial_sizes(experiment, builder.splits)
     folder = TrialFolder(tmp_path)
     run = SoloRun(
-        bench,
+        builder,
         experiment.student,
         experiment.training,
         seed=0,
-        teacher=bench.detector(experiment.teacher, seed=1),
+        teacher=builder.detector(experiment.teacher, seed=1),
         folder=folder,
         metric="loss/total",
         num_pictures=0,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distune.tracking.partial_line import cut_torn_line
+from distune.tracking.partial_line import truncate_partial_line
 
 
 def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    assert cut_torn_line(path) == 0
+    assert truncate_partial_line(path) == 0
     assert not path.exists()
     for content, kept in [
         (b"", b""),
@@ -19,5 +19,5 @@ def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
         (b"{}\n" + b"x" * 65_535, b"{}\n"),
     ]:
         path.write_bytes(content)
-        assert cut_torn_line(path) == len(kept)
+        assert truncate_partial_line(path) == len(kept)
         assert path.read_bytes() == kept

@@ -13,10 +13,10 @@ from distune.config.home import Home
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
 from distune.records import TrialState
 from distune.study.create import create_study
-from distune.study.search.tried_configurations import Tried, count_configurations, signature
+from distune.study.search.tried_configurations import TriedConfigurations, count_configurations, signature
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import SPACE, Bench, MakeBench, MakeLoaded, Witness, take, tell
+from study.harness import SPACE, EngineHarness, MakeHarness, MakeLoaded, Witness, take, tell
 
 GRID: dict[str, Any] = {
     "name": "grid",
@@ -35,30 +35,30 @@ SAMPLERS: list[dict[str, Any]] = [{"kind": "tpe", "startup_trials": 3}, {"kind":
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: str(sampler["kind"]))
-def test_all_of_a_grid_is_tried_once_and_the_study_ends(make_bench: MakeBench, sampler: dict[str, Any]) -> None:
-    bench = make_bench(
+def test_all_of_a_grid_is_tried_once_and_the_study_ends(make_harness: MakeHarness, sampler: dict[str, Any]) -> None:
+    harness = make_harness(
         space=GRID, training=SHORT, search={"num_trials": 30, "sampler": sampler, "scheduler": {"kind": "none"}}
     )
-    engine = bench.run()
+    engine = harness.run()
     assert engine.is_over
-    trials = [trial for number, trial in bench.known().items() if number >= 0]
+    trials = [trial for number, trial in harness.known().items() if number >= 0]
     assert len(trials) == 4 * 3
     assert len({signature(trial.params) for trial in trials}) == 12
-    assert bench.states() == [TrialState.COMPLETE] * 12
+    assert harness.states() == [TrialState.COMPLETE] * 12
     assert engine.exhausted == "all configurations of the search space have been tried: 12 trials instead of 30"
-    assert bench.witness.messages[-1] == engine.exhausted
-    assert len(bench.studies()[0].trials) == 12, "Optuna is told of no trial that was not run"
+    assert harness.witness.messages[-1] == engine.exhausted
+    assert len(harness.studies()[0].trials) == 12, "Optuna is told of no trial that was not run"
 
 
-def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_bench: MakeBench) -> None:
-    engine = make_bench(space=GRID, training=SHORT, search={"num_trials": 12}).run()
+def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_harness: MakeHarness) -> None:
+    engine = make_harness(space=GRID, training=SHORT, search={"num_trials": 12}).run()
     assert engine.is_over
     assert engine.exhausted is None
 
 
-def test_trials_in_flight_count_as_tried(make_bench: MakeBench) -> None:
-    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 30, "controls": 1})
-    engine = bench.engine()
+def test_trials_in_flight_count_as_tried(make_harness: MakeHarness) -> None:
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 30, "controls": 1})
+    engine = harness.engine()
     specs = [take(engine) for _ in range(13)]
     assert len({signature(spec.params) for spec in specs[1:]}) == 12
     assert engine.next_trial() is None
@@ -66,11 +66,11 @@ def test_trials_in_flight_count_as_tried(make_bench: MakeBench) -> None:
     assert not engine.is_over, "what is in flight goes on"
 
 
-def test_a_grid_in_many_sessions_equals_one(make_bench: MakeBench) -> None:
+def test_a_grid_in_many_sessions_equals_one(make_harness: MakeHarness) -> None:
     search = {"num_trials": 30, "scheduler": {"kind": "none"}}
     whole, parts = (
-        make_bench(space=GRID, training=SHORT, search=search),
-        make_bench(space=GRID, training=SHORT, search=search),
+        make_harness(space=GRID, training=SHORT, search=search),
+        make_harness(space=GRID, training=SHORT, search=search),
     )
     parts.trials = parts.trials.with_name("parts")
     whole.run()
@@ -99,49 +99,49 @@ KILLED: list[tuple[dict[str, Any], dict[str, Any], int]] = [
 
 @pytest.mark.parametrize("which", range(len(KILLED)), ids=lambda which: str(KILLED[which][1]["kind"]))
 def test_a_driver_killed_while_a_proposal_is_put_on_record_comes_to_the_same_one(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, which: int
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     space, sampler, num_trials = KILLED[which]
     search = {"num_trials": num_trials, "sampler": sampler, "scheduler": {"kind": "none"}}
-    whole = make_bench(space=space, training=SHORT, search=search)
+    whole = make_harness(space=space, training=SHORT, search=search)
     whole.run()
     repeated = [trial.number for trial in whole.studies()[0].trials if "repeats_avoided" in trial.user_attrs]
     assert bool(repeated) == (space is GRID), "a proposal was dropped before the one that is put on record"
     number = repeated[-1] if repeated else num_trials - 1
 
     for after in range(4):
-        bench = make_bench(space=space, training=SHORT, search=search)
-        bench.trials = bench.trials.with_name(f"killed after {after}")
-        bench.run(stop_after_epochs=SHORT["epochs"] * (1 + number))
-        engine = bench.engine()
-        kill_writing(bench, monkeypatch, after)
+        harness = make_harness(space=space, training=SHORT, search=search)
+        harness.trials = harness.trials.with_name(f"killed after {after}")
+        harness.run(stop_after_epochs=SHORT["epochs"] * (1 + number))
+        engine = harness.engine()
+        kill_writing(harness, monkeypatch, after)
         with pytest.raises(Crash):
-            bench.run(engine)
+            harness.run(engine)
         monkeypatch.undo()
-        assert len(bench.known()[number].params) == max(0, after - 1 - bool(repeated)), "cut off where it should be"
-        bench.run()
-        assert {number: trial.params for number, trial in bench.known().items()} == {
+        assert len(harness.known()[number].params) == max(0, after - 1 - bool(repeated)), "cut off where it should be"
+        harness.run()
+        assert {number: trial.params for number, trial in harness.known().items()} == {
             number: trial.params for number, trial in whole.known().items()
         }
 
 
-def kill_writing(bench: Bench, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def kill_writing(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """End the driver once it has written so many attributes and values of trials."""
     calls = itertools.count()
     for name in ("set_trial_param", "set_trial_user_attr"):
-        real = getattr(bench.storage, name)
+        real = getattr(harness.storage, name)
 
         def killed(*arguments: Any, real: Any = real) -> None:
             if next(calls) >= after:
                 raise Crash
             real(*arguments)
 
-        monkeypatch.setattr(bench.storage, name, killed)
+        monkeypatch.setattr(harness.storage, name, killed)
 
 
-def test_a_configuration_that_failed_is_not_tried_again(make_bench: MakeBench) -> None:
-    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 12})
-    engine = bench.engine()
+def test_a_configuration_that_failed_is_not_tried_again(make_harness: MakeHarness) -> None:
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 12})
+    engine = harness.engine()
     take(engine)
     first = take(engine)
     engine.fail(first.key, "over")
@@ -149,62 +149,64 @@ def test_a_configuration_that_failed_is_not_tried_again(make_bench: MakeBench) -
     assert signature(first.params) not in {signature(spec.params) for spec in later}
 
 
-def test_given_configurations_come_in_order_and_once(make_bench: MakeBench) -> None:
+def test_given_configurations_come_in_order_and_once(make_harness: MakeHarness) -> None:
     given = [
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
         {"distillation.decay": "constant"},
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
     ]
-    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
-    engine = bench.engine()
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
+    engine = harness.engine()
     take(engine)
     own, first, second = take(engine), take(engine), take(engine)
     assert own.params["distillation.prototypes.selector"] == "pursuit"
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
     take(engine)
-    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
-    origins = {number: trial.origin for number, trial in bench.known().items() if number >= 0}
+    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
+    origins = {number: trial.origin for number, trial in harness.known().items() if number >= 0}
     assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
-    tell(bench, engine, own, 1, 1.0)
-    assert bench.engine() is not None
-    assert len(bench.known()) == 5, "a later session enqueues nothing again"
+    tell(harness, engine, own, 1, 1.0)
+    assert harness.engine() is not None
+    assert len(harness.known()) == 5, "a later session enqueues nothing again"
 
 
-def test_a_configuration_to_try_first_is_known_by_its_values(make_bench: MakeBench, make_loaded: MakeLoaded) -> None:
+def test_a_configuration_to_try_first_is_known_by_its_values(
+    make_harness: MakeHarness, make_loaded: MakeLoaded
+) -> None:
     linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
     search = {"num_trials": 2, "defaults_first": False}
-    bench = make_bench(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
-    bench.run()
+    harness = make_harness(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    harness.run()
     changed = {**search, "num_trials": 4, "first": [cosine, constant]}
-    bench.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
-    bench.run()
-    assert [trial.origin for number, trial in bench.known().items() if number >= 0][2:] == ["search.first[1]", None]
-    assert bench.known()[2].params["distillation.decay"] == "constant"
-    assert bench.witness.messages == []
+    harness.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
+    harness.run()
+    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert harness.known()[2].params["distillation.decay"] == "constant"
+    assert harness.witness.messages == []
 
 
-def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_bench: MakeBench) -> None:
+def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_harness: MakeHarness) -> None:
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
-    bench = make_bench(
+    harness = make_harness(
         space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
     )
-    bench.run()
-    assert bench.known()[2].origin == "search.first[2]"
-    assert bench.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
+    harness.run()
+    assert harness.known()[2].origin == "search.first[2]"
+    assert harness.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
 
     whole.append({**given, "distillation.decay": "constant"})
-    bench = make_bench(
+    harness = make_harness(
         space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
     )
-    bench.trials = bench.trials.with_name("none")
-    bench.run()
-    assert bench.witness.messages == ["search.first[3]: these values have been tried already"]
-    assert len(bench.known()) == 10
+    harness.trials = harness.trials.with_name("none")
+    harness.run()
+    assert harness.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert len(harness.known()) == 10
 
 
-def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_bench: MakeBench) -> None:
+def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_harness: MakeHarness) -> None:
     weight, decay = "distillation.global_knowledge.weight", "distillation.decay"
     space = {
         "name": "endless",
@@ -214,21 +216,25 @@ def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_bench: Mak
         },
     }
     first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
-    bench = make_bench(space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first})
-    bench.run()
-    trials = bench.known()
+    harness = make_harness(
+        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first}
+    )
+    harness.run()
+    trials = harness.known()
     assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
-    assert bench.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
     assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
 
 
-def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_bench: MakeBench) -> None:
+def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_harness: MakeHarness) -> None:
     first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
-    bench = make_bench(space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first})
-    bench.run()
-    assert bench.states() == [TrialState.COMPLETE] * 2
-    bench.run(bench.engine(num_trials=4))
-    assert [trial.origin for number, trial in bench.known().items() if number >= 0] == [
+    harness = make_harness(
+        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first}
+    )
+    harness.run()
+    assert harness.states() == [TrialState.COMPLETE] * 2
+    harness.run(harness.engine(num_trials=4))
+    assert [trial.origin for number, trial in harness.known().items() if number >= 0] == [
         "search.first[0]",
         "search.first[1]",
         "search.first[2]",
@@ -241,13 +247,13 @@ def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoade
     loaded = make_loaded(space=GRID, training=SHORT, search={"num_trials": 20, "fixed": fixed})
     home = Home(tmp_path / "home")
     folder = create_study(loaded, home, name="grid", simulate=True, runner="local", replace=False)
-    result = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    result = run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     assert result.state == "finished"
     assert result.reason is not None
     status = read_study(home, "grid")
     assert (status.state, status.reason) == ("finished", result.reason)
     assert len(status.trials) == 5
-    again = run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    again = run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     assert dataclasses.asdict(again) == dataclasses.asdict(result)
     assert len(read_study(home, "grid").trials) == 5
 
@@ -263,7 +269,7 @@ def test_counting_configurations() -> None:
 
 
 def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
-    tried = Tried({"x": FloatRange(kind="float", low=0.1, high=0.7, step=0.2)}, [{"x": 0.1 + 0.2}])
+    tried = TriedConfigurations({"x": FloatRange(kind="float", low=0.1, high=0.7, step=0.2)}, [{"x": 0.1 + 0.2}])
     assert tried.holds({"x": 0.3})
     assert not tried.holds({"x": 0.5})
     assert signature({"x": 1}) != signature({"x": True})
@@ -277,6 +283,6 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
 
 
 def test_what_lies_outside_the_space_does_not_exhaust_it() -> None:
-    tried = Tried({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
+    tried = TriedConfigurations({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
     assert not tried.is_exhausted
     assert tried.left({}) == [{"x": 2}]

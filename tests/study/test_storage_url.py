@@ -21,7 +21,7 @@ from distune.study.storage.storage_url import check_storage, open_storage, optun
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.build import build_tracker
 from distune.tracking.mlflow_sink import find_study_runs, open_client
-from study.bench import MakeLoaded, Witness
+from study.harness import MakeLoaded, Witness
 from study.test_session import SignalAfter
 from support import postgres
 
@@ -51,7 +51,7 @@ def create(home: Home, make_loaded: MakeLoaded, storage: str | None, name: str =
 
 def run(folder: StudyFolder, witness: Witness | None = None) -> Witness:
     witness = witness or Witness()
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     return witness
 
 
@@ -124,7 +124,7 @@ def test_one_postgresql_serves_optuna_and_mlflow(home: Home, make_loaded: MakeLo
                 study_key=folder.identity().tracking_key,
                 experiment="unused",
             )
-            run_session(folder, tracker=tracker, listener=heard, teacher_weights=None)
+            run_session(folder, tracker=tracker, callback=heard, teacher_weights=None)
             tracker.close()
         assert same(told(root), told(home, "plain")), "the other home's study of that name is another one"
         assert not folder.database.exists()

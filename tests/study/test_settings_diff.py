@@ -19,7 +19,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.settings_update import revise
 from distune.study.status import read_study
-from study.bench import SPACE, MakeLoaded, Witness
+from study.harness import SPACE, MakeLoaded, Witness
 
 WEIGHT, DECAY = "distillation.global_knowledge.weight", "distillation.decay"
 TRIED: list[dict[str, ParameterValue]] = [
@@ -109,7 +109,7 @@ def test_changes_of_the_space(make_loaded: MakeLoaded, parameters: dict[str, Any
 def test_a_parameter_that_is_gone_is_refused(make_loaded: MakeLoaded) -> None:
     left = {path: parameter for path, parameter in SPACE["parameters"].items() if path != DECAY}
     (change,) = compare(make_loaded(), make_loaded(space={**SPACE, "parameters": left}), TRIED)
-    assert "have varied it" in (change.refusal or "")
+    assert "have searched it" in (change.refusal or "")
 
 
 def test_a_range_that_a_sampler_could_not_follow_is_refused(make_loaded: MakeLoaded) -> None:
@@ -149,12 +149,12 @@ def edit(path: Path, changes: dict[str, Any]) -> None:
 def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> None:
     edit(study.experiment_file, {"training": {"epochs": 2}})
     with pytest.raises(StudyError, match=r"training\.epochs +1 +2 +trials before and after .*\n.*--warm-start one"):
-        run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+        run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     assert not study.trials.exists()
 
     edit(study.experiment_file, {"training": {"epochs": 1}, "search": {"controls": 2}})
     witness = Witness()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     assert witness.messages == ["setting          was  is now", "search.controls  1    2"]
     assert sum(spec.control for spec in witness.specs) == 2
     (line,) = study.changes_file.read_text().splitlines()
@@ -167,15 +167,15 @@ def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkey
     edit(study.experiment_file, {"search": {"sampler": {"kind": "nsga2"}}})
     record = study.record_file.read_bytes()
     with pytest.raises(ResourceError, match="needs the package no_such_package"):
-        run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+        run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     assert study.record_file.read_bytes() == record
 
 
 def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_path: Path) -> None:
-    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"low": 20.0, "high": 90.0}}})
     witness = Witness()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=4)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None, num_trials=4)
     assert [20.0 <= float(spec.params[WEIGHT] or 0) <= 90.0 for spec in witness.specs] == [True, True]
     assert "0.5 to 50, log" in witness.messages[1]
     for kind in ("gp", "nsga2"):
@@ -191,7 +191,7 @@ def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_pat
 
 def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: StudyFolder) -> None:
     edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
-    run_session(study, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
     with pytest.raises(
         ConfigError, match=r"first\[0\]: .* = 40\.0 +is not in the space; .* can be taken out of search\.f"
@@ -199,7 +199,7 @@ def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: Stud
         study.load()
     edit(study.experiment_file, {"search": {"first": []}})
     witness = Witness()
-    run_session(study, tracker=witness, listener=witness, teacher_weights=None, num_trials=3)
+    run_session(study, tracker=witness, callback=witness, teacher_weights=None, num_trials=3)
     assert len(witness.specs) == 1
 
 

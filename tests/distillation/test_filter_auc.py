@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.filter_auc import TagWatch, area_under_roc
 from distune.distillation.filtering import InstanceWeights
-from support.objectives import SWEEP, build, source
+from support.objectives import FEATURE_PASS, build, source
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=8)
@@ -72,7 +72,7 @@ def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> No
         return tuple(frozenset({"small"} if index % 2 else ()) for index in range(8))
 
     with_tags, without = (
-        build({"prototypes": {"source": SWEEP}}, tags_of=given_tags) for given_tags in (tags_of, None)
+        build({"prototypes": {"source": FEATURE_PASS}}, tags_of=given_tags) for given_tags in (tags_of, None)
     )
     for objective in (with_tags, without):
         objective.begin_epoch(0, source(make_taps))

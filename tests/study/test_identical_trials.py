@@ -17,7 +17,7 @@ from distune.study.failures.identical_trials import TwinWatch, fingerprint, watc
 from distune.study.runners import simulation
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import METRIC, Bench, MakeBench, MakeLoaded, Witness, take, tell
+from study.harness import METRIC, EngineHarness, MakeHarness, MakeLoaded, Witness, take, tell
 
 Params = dict[str, ParameterValue]
 A: Params = {"alpha": 1.0, "decay": "linear"}
@@ -133,21 +133,21 @@ def test_a_space_in_which_nothing_acts_does_not_tell_of_every_trial() -> None:
     assert twins.trials == tuple(range(20_000))
 
 
-def play_twins(bench: Bench, *, sessions: int) -> None:
+def play_twins(harness: EngineHarness, *, sessions: int) -> None:
     """Two trials of equal numbers; a new session before the second one ends when there are two."""
-    engine = bench.engine()
+    engine = harness.engine()
     _, first, second = take(engine), take(engine), take(engine)
     for epoch in (1, 2, 3):
-        tell(bench, engine, first, epoch, 10.0, **{"loss/task": 1.0 / epoch})
+        tell(harness, engine, first, epoch, 10.0, **{"loss/task": 1.0 / epoch})
     for epoch in (1, 2):
-        tell(bench, engine, second, epoch, 10.0, **{"loss/task": 1.0 / epoch})
+        tell(harness, engine, second, epoch, 10.0, **{"loss/task": 1.0 / epoch})
     if sessions == 2:
         engine.interrupt()
-        assert bench.witness.messages == []
-        engine = bench.engine()
+        assert harness.witness.messages == []
+        engine = harness.engine()
         specs = [take(engine) for _ in range(2)]
         second = next(spec for spec in specs if spec.key == second.key)
-    tell(bench, engine, second, 3, 10.0, **{"loss/task": 1.0 / 3})
+    tell(harness, engine, second, 3, 10.0, **{"loss/task": 1.0 / 3})
 
 
 def many_pairs(count: int) -> TwinWatch:
@@ -174,37 +174,37 @@ def test_the_summary_of_many_twins_is_short_and_counts_the_others() -> None:
     assert len(f"{cut}\n{more}") == 100
 
 
-def test_the_alarm_of_many_twins_costs_no_more_than_that_of_few(make_bench: MakeBench) -> None:
+def test_the_alarm_of_many_twins_costs_no_more_than_that_of_few(make_harness: MakeHarness) -> None:
     """Each new pair tells of all of them, in a tag that MLflow cuts."""
-    bench = make_bench(search={"num_trials": 80, "controls": 0, "scheduler": {"kind": "none"}})
-    bench.witness = witness = Alarms()
-    engine = bench.engine()
+    harness = make_harness(search={"num_trials": 80, "controls": 0, "scheduler": {"kind": "none"}})
+    harness.witness = witness = Alarms()
+    engine = harness.engine()
     for number in range(80):
-        tell(bench, engine, take(engine), 9, 10.0, **{"loss/task": float(number // 2)})
+        tell(harness, engine, take(engine), 9, 10.0, **{"loss/task": float(number // 2)})
     lengths = [len(tags["alarm"]) for tags in witness.tags if "alarm" in tags]
     assert len(lengths) == 40
     assert 4000 < lengths[-1] <= max(lengths) <= 5000
 
 
 @pytest.mark.parametrize("sessions", [1, 2])
-def test_the_engine_raises_the_alarm_once(make_bench: MakeBench, sessions: int) -> None:
+def test_the_engine_raises_the_alarm_once(make_harness: MakeHarness, sessions: int) -> None:
     witness = Alarms()
-    bench = make_bench(training={"epochs": 3}, search={"scheduler": {"kind": "none"}})
-    bench.witness = witness
-    play_twins(bench, sessions=sessions)
+    harness = make_harness(training={"epochs": 3}, search={"scheduler": {"kind": "none"}})
+    harness.witness = witness
+    play_twins(harness, sessions=sessions)
     (alarm,) = witness.messages
     assert alarm.startswith("alarm: trials 0, 1 report identical losses and scores up to epoch 3")
     assert "distillation.global_knowledge.weight" in alarm
     (tags,) = witness.tags
     assert tags == {"alarm": alarm.removeprefix("alarm: ")}
-    bench.engine()
+    harness.engine()
     assert len(witness.messages) == 1, "a later session does not repeat it"
 
 
-def test_simulated_studies_raise_no_alarm(make_bench: MakeBench) -> None:
-    bench = make_bench(search={"num_trials": 30})
-    bench.run()
-    assert not any("alarm" in message for message in bench.witness.messages)
+def test_simulated_studies_raise_no_alarm(make_harness: MakeHarness) -> None:
+    harness = make_harness(search={"num_trials": 30})
+    harness.run()
+    assert not any("alarm" in message for message in harness.witness.messages)
 
 
 def test_the_status_names_twins(tmp_path: Path, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_the_status_names_twins(tmp_path: Path, make_loaded: MakeLoaded, monkeyp
     home, witness = Home(tmp_path), Alarms()
     loaded = make_loaded(search={"num_trials": 4}, training={"epochs": 3})
     folder = create_study(loaded, home, name="deaf", simulate=True, runner="local", replace=False)
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None)
+    run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     (twins,) = read_study(home, "deaf").twins
     assert twins.trials == (0, 1, 2, 3)
     values = json.loads(json.dumps(read_study(home, "deaf").to_dict(), allow_nan=False))

@@ -9,22 +9,22 @@ from distune.config.home import Home
 from distune.confirmation.arms import make_arms, make_spec
 from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
-from distune.evidence.confirmation_result import Confirmation
+from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import Outcome, TrialRecord, TrialSpec, TrialState
 from distune.study.create import create_study
 from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import MakeLoaded, Witness
+from study.harness import MakeLoaded, Witness
 
 METRIC = "search/AP"
 EPOCHS = 3
 
 
-def searched(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
+def searched_study(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
     loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     return folder
 
 
@@ -37,13 +37,13 @@ def confirm(
     seeds: int = 3,
     metric: str = "AP",
     has_test: bool = True,
-) -> Confirmation | None:
+) -> ConfirmationResult | None:
     experiment = folder.load().experiment
     status = read_study(home, folder.name)
     plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
     heard = witness or Witness()
     return run_confirmation(
-        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, listener=heard
+        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, callback=heard
     )
 
 

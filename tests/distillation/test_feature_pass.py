@@ -1,4 +1,4 @@
-"""Features from a sweep over batches."""
+"""Features from a feature pass over batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.maps.pooling import pool_instances
-from distune.distillation.prototypes.feature_pass import InstancePooling, sweep_features
+from distune.distillation.prototypes.feature_pass import InstancePooling, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -21,14 +21,14 @@ def batches(make_taps: MakeTaps) -> list[Batch]:
     return [(student.view, teacher.view, student.instances) for student, teacher in made]
 
 
-def sweep(found: list[Batch], *, max_images: int = 100, min_box_side_px: float = 12.0) -> InstanceFeatures:
+def feature_pass(found: list[Batch], *, max_images: int = 100, min_box_side_px: float = 12.0) -> InstanceFeatures:
     asked: list[int] = []
 
     def source(wanted: int) -> Iterator[Batch]:
         asked.append(wanted)
         return iter(found)
 
-    features = sweep_features(
+    features = collect_features(
         source,
         pool=InstancePooling((8, 16), "roi_align"),
         min_box_side_px=min_box_side_px,
@@ -41,7 +41,7 @@ def sweep(found: list[Batch], *, max_images: int = 100, min_box_side_px: float =
 
 def test_pools_every_instance_that_is_large_enough(make_taps: MakeTaps) -> None:
     found = batches(make_taps)
-    features = sweep(found)
+    features = feature_pass(found)
     origins, rows = [], []
     for student, _, instances in found:
         pooled_ND = pool_instances(student.neck[16], instances, stride=16, pooling="roi_align")
@@ -56,7 +56,7 @@ def test_pools_every_instance_that_is_large_enough(make_taps: MakeTaps) -> None:
 
 
 def test_uses_the_first_images_of_each_class(make_taps: MakeTaps) -> None:
-    everything, limited = sweep(batches(make_taps)), sweep(batches(make_taps), max_images=2)
+    everything, limited = feature_pass(batches(make_taps)), feature_pass(batches(make_taps), max_images=2)
     expected = []
     for label in (1, 2, 3):
         of_class = everything.origin_N2[everything.labels_N == label].tolist()
@@ -67,6 +67,6 @@ def test_uses_the_first_images_of_each_class(make_taps: MakeTaps) -> None:
 
 
 def test_a_sweep_without_boxes_or_batches(make_taps: MakeTaps) -> None:
-    assert sweep(batches(make_taps), min_box_side_px=1000.0).labels_N.numel() == 0
+    assert feature_pass(batches(make_taps), min_box_side_px=1000.0).labels_N.numel() == 0
     with pytest.raises(ValueError, match="no batch"):
-        sweep([])
+        feature_pass([])

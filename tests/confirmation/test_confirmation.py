@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from confirmation.confirming import EPOCHS, METRIC, confirm, journal, record, searched_study
 from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.confirmation_result import Candidate, Look
+from distune.evidence.confirmation_result import Candidate, EvaluationRecord
 from distune.evidence.gain import Gain, Verdict
 from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import best, read_study
-from study.bench import MakeLoaded, Witness
-from study.confirming import EPOCHS, METRIC, confirm, journal, record, searched
+from study.harness import MakeLoaded, Witness
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ class TestArms:
 
 
 def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     witness = Witness()
     found = confirm(home, folder, witness)
     assert found is not None
@@ -110,7 +110,7 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert found.seeds == (1005, 1006, 1007)
     assert found.test is not None
     assert list(found.test.by_seed) == [1005, 1006, 1007]
-    assert (found.test.verdict, found.split, found.other_looks) == (Verdict.GAIN, "test", 0)
+    assert (found.test.verdict, found.split, found.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
     assert found.test.low < found.test.mean < found.test.high
     assert read_study(home, "one").confirmation == found
     assert folder.confirmation.picture_file.stat().st_size > 1000
@@ -128,7 +128,7 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
 
 
 def test_the_best_seed_is_the_one_that_scores_best_on_the_search_split(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     found = confirm(home, folder, top=1)
     assert found is not None
     scores = {}
@@ -143,7 +143,7 @@ def test_the_best_seed_is_the_one_that_scores_best_on_the_search_split(home: Hom
 def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
     found = confirm(home, folder)
     files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
@@ -157,13 +157,17 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert not again.specs
     assert not again.records
     assert not again.points
-    assert folder.confirmation.looks() == [Look(trial=found.winner, seeds=found.seeds, metric="AP")] if found else False
+    assert (
+        folder.confirmation.looks() == [EvaluationRecord(trial=found.winner, seeds=found.seeds, metric="AP")]
+        if found
+        else False
+    )
 
 
 def test_more_seeds_and_more_trials_add_to_what_is_there(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
     first = confirm(home, folder, top=1, seeds=2)
     second = confirm(home, folder, top=2, seeds=4)
@@ -171,16 +175,16 @@ def test_more_seeds_and_more_trials_add_to_what_is_there(
     assert second is not None
     lines = journal(tmp_path / "journal")
     assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
-    assert second.other_looks == 1, "more seeds are another look at the test split"
+    assert second.previous_test_evaluations == 1, "more seeds are another look at the test split"
     # Asking for the first again is no third look, but the second was taken in the meantime.
-    assert first.other_looks == 0
-    assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, other_looks=1)
+    assert first.previous_test_evaluations == 0
+    assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, previous_test_evaluations=1)
 
 
 def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded, num_trials=3)
+    folder = searched_study(home, make_loaded, num_trials=3)
     first = confirm(home, folder, top=1)
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None, num_trials=30)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None, num_trials=30)
     leader, _ = best(read_study(home, "one"))
     assert first is not None
     assert leader.number != first.winner, "the search has found a better one"
@@ -188,14 +192,14 @@ def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loade
     second = confirm(home, folder, witness, top=1)
     assert second is not None
     assert second.winner == leader.number
-    assert second.other_looks == 1
+    assert second.previous_test_evaluations == 1
     assert not [spec for spec in witness.specs if spec.control], "the controls are those of before"
 
 
 def test_nothing_to_compare_is_an_error_that_says_why(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "nan"}}}')
     with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
         confirm(home, folder)
@@ -204,7 +208,7 @@ def test_nothing_to_compare_is_an_error_that_says_why(
 
 
 def test_without_a_test_split_the_search_split_has_the_last_word(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     found = confirm(home, folder, top=1, has_test=False)
     assert found is not None
     assert (found.test, found.split) == (None, "search")
@@ -213,7 +217,7 @@ def test_without_a_test_split_the_search_split_has_the_last_word(home: Home, mak
 
 
 def test_one_seed_decides_nothing(home: Home, make_loaded: MakeLoaded) -> None:
-    found = confirm(home, searched(home, make_loaded), top=1, seeds=1)
+    found = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
     assert found is not None
     assert found.final.verdict is Verdict.UNDECIDED
 
@@ -221,18 +225,18 @@ def test_one_seed_decides_nothing(home: Home, make_loaded: MakeLoaded) -> None:
 def test_another_metric_needs_no_training(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
     found = confirm(home, folder, top=1, metric="VOC_AP50")
     assert found is not None
     assert found.final.metric == "VOC_AP50"
-    assert found.other_looks == 1, "another metric is another look"
+    assert found.previous_test_evaluations == 1, "another metric is another look"
     assert not (tmp_path / "journal").exists()
 
 
 def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1, seeds=1)
     name = next(path for path in (folder.confirmation.path / "seed-1005").iterdir() if path.name.isdigit())
     values = json.loads((name / "trial.json").read_text())
@@ -245,15 +249,15 @@ def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make
 
 
 def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1)
     witness = Witness()
-    run_session(folder, tracker=witness, listener=witness, teacher_weights=None, num_trials=5)
+    run_session(folder, tracker=witness, callback=witness, teacher_weights=None, num_trials=5)
     assert set(witness.figures) == {METRIC}
 
 
 def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     text = folder.experiment_file.read_text()
     folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
     with pytest.raises(StudyError, match="cannot go on with other settings"):
@@ -262,13 +266,13 @@ def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded
 
 
 def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     with folder.lock(), pytest.raises(StudyError, match="is running in another process"):
         confirm(home, folder)
 
 
 def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     found = confirm(home, folder, top=1, seeds=1)
     own: ConfirmationFolder = folder.confirmation
     assert own.read() == found
@@ -281,9 +285,9 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
 def test_looks_that_an_earlier_version_noted_count(tmp_path: Path) -> None:
     own = ConfirmationFolder(tmp_path)
     own.looks_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
-    assert own.looks() == [Look(trial=4, seeds=(1005, 1006), metric=None)]
-    look = Look(trial=4, seeds=(1005, 1006), metric="AP")
-    assert [own.note_look(look), own.note_look(look)] == [1, 1]
+    assert own.looks() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
+    look = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
+    assert [own.record_test_evaluation(look), own.record_test_evaluation(look)] == [1, 1]
     assert own.looks()[1] == look
 
 

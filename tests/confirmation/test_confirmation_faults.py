@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from confirmation.confirming import EPOCHS, METRIC, confirm, journal, searched_study
 from distune.config.home import Home
 from distune.confirmation import joint_training as joint
 from distune.confirmation.arm_folder import ArmFolder
@@ -22,8 +23,7 @@ from distune.records import Outcome, TrialSpec
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from distune.study.storage.optuna_storage import StudyStoppedError
-from study.bench import MakeLoaded, Witness
-from study.confirming import EPOCHS, METRIC, confirm, journal, searched
+from study.harness import MakeLoaded, Witness
 from study.test_session import SignalAfter
 
 
@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Home:
 def test_a_signal_interrupts_and_the_same_command_goes_on(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
     first = SignalAfter(epochs, signal.SIGTERM)
     assert confirm(home, folder, first) is None
@@ -55,7 +55,7 @@ def test_a_signal_interrupts_and_the_same_command_goes_on(
 def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
     mishaps = {
         f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
@@ -87,7 +87,7 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
 def test_memory_that_is_short_for_all_is_tried_for_one(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
     key = f"confirm-{number}-seed-1005"
     mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
@@ -114,7 +114,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is small, such as a line on how a run has ended, still has room."""
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
 
     def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
         error = TrialError("last.pt: the checkpoint could not be written")
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
 def test_an_epoch_without_an_end_fails_its_seed_alone(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded, resources={"epoch_timeout_s": 0.4})
+    folder = searched_study(home, make_loaded, resources={"epoch_timeout_s": 0.4})
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
     mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
@@ -152,7 +152,7 @@ def test_an_epoch_without_an_end_fails_its_seed_alone(
 def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     note = "last.pt is damaged; going on from previous.pt"
     monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
     witness = Witness()
@@ -161,7 +161,7 @@ def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
 
 
 def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
-    folder = searched(home, make_loaded)
+    folder = searched_study(home, make_loaded)
     plan = plan_confirmation(
         folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None
     )

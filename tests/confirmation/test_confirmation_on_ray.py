@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from confirmation.confirming import arm_spec
 from distune.config.home import Home
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import plan_confirmation
@@ -20,8 +21,7 @@ from distune.study.create import create_study
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.bench import MakeLoaded, Witness
-from study.confirming import arm_spec
+from study.harness import MakeLoaded, Witness
 
 
 @pytest.mark.ray
@@ -31,7 +31,7 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
     home = Home(tmp_path)
     loaded = make_loaded(search={"num_trials": 1}, training={"epochs": 2}, resources={"epoch_timeout_s": 2})
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run_session(folder, tracker=Witness(), listener=Witness(), teacher_weights=None)
+    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     identity = json.loads(folder.study_file.read_bytes())
     folder.study_file.write_text(json.dumps({**identity, "runner": "ray"}))
     mishaps = {
@@ -43,7 +43,7 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
     plan = plan_confirmation(folder, status, loaded.experiment, top=1, num_seeds=4, teacher_weights=None)
     witness = Witness()
     found = run_confirmation(
-        folder, plan, metric="AP", has_test=True, state="finished", tracker=witness, listener=witness
+        folder, plan, metric="AP", has_test=True, state="finished", tracker=witness, callback=witness
     )
     assert found is not None
     assert found.test is not None

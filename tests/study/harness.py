@@ -1,4 +1,4 @@
-"""A bench that runs sessions of a small simulated study in milliseconds, and everything that they told."""
+"""A harness that runs sessions of a small simulated study in milliseconds, and everything that they told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, T
 from distune.study.callback import Decision
 from distune.study.engine import StudyEngine
 from distune.study.runners.local import run_locally
-from distune.study.search.trial_store import KnownTrial, Ledger
+from distune.study.search.trial_store import KnownTrial, TrialStore
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.trial_spec import SpecMaker
 from distune.training.trial_folder import TrialFolder
@@ -52,7 +52,7 @@ SPACE: dict[str, Any] = {
 
 
 class Witness:
-    """A tracker and a listener that remember everything."""
+    """A tracker and a callback that remember everything."""
 
     def __init__(self) -> None:
         self.points: list[tuple[str, int]] = []
@@ -88,7 +88,7 @@ class Witness:
     def end_study(self, state: str) -> None:
         self.study_ends.append(state)
 
-    def obstacle(self) -> str | None:
+    def blocking_error(self) -> str | None:
         return None
 
     def close(self) -> None: ...
@@ -110,7 +110,7 @@ class Witness:
 
 
 @dataclasses.dataclass
-class Bench:
+class EngineHarness:
     """One study in memory, with its trial folders on disk. Each call of ``engine`` is a new session."""
 
     loaded: LoadedExperiment
@@ -122,10 +122,10 @@ class Bench:
         """The searched study and the controls."""
         return open_studies(self.storage, STUDY, num_costs=len(self.loaded.experiment.search.costs))
 
-    def ledger(self) -> Ledger:
+    def trial_store(self) -> TrialStore:
         """A new view on both."""
         sampler = self.loaded.experiment.search.sampler
-        return Ledger(self.storage, *self.studies(), varied=self.loaded.varied, sampler=sampler)
+        return TrialStore(self.storage, *self.studies(), searched=self.loaded.searched, sampler=sampler)
 
     def engine(self, *, num_trials: int | None = None) -> StudyEngine:
         """The engine of a new session."""
@@ -133,11 +133,11 @@ class Bench:
         specs = SpecMaker(study=STUDY, experiment=experiment, trials_folder=self.trials, teacher_weights=None)
         return StudyEngine(
             self.loaded,
-            self.ledger(),
+            self.trial_store(),
             specs,
             num_trials=experiment.search.num_trials if num_trials is None else num_trials,
             tracker=self.witness,
-            listener=self.witness,
+            callback=self.witness,
         )
 
     def run(self, engine: StudyEngine | None = None, *, stop_after_epochs: int | None = None) -> StudyEngine:
@@ -148,12 +148,12 @@ class Bench:
         def should_stop() -> bool:
             return stop_after_epochs is not None and len(self.witness.decisions) - before >= stop_after_epochs
 
-        run_locally(engine, simulate=True, should_stop=should_stop, listener=self.witness)
+        run_locally(engine, simulate=True, should_stop=should_stop, callback=self.witness)
         return engine
 
     def known(self) -> dict[int, KnownTrial]:
         """All trials on record by number."""
-        return {trial.number: trial for trial in self.ledger().known()}
+        return {trial.number: trial for trial in self.trial_store().known()}
 
     def folder(self, key: str) -> TrialFolder:
         """The folder of a trial."""
@@ -181,13 +181,15 @@ def read_journal(path: Path) -> list[Computed]:
 
 
 MakeLoaded = Callable[..., LoadedExperiment]
-MakeBench = Callable[..., Bench]
+MakeHarness = Callable[..., EngineHarness]
 
 
-def tell(bench: Bench, engine: StudyEngine, spec: TrialSpec, epoch: int, score: float, **more: float) -> Decision:
+def tell(
+    harness: EngineHarness, engine: StudyEngine, spec: TrialSpec, epoch: int, score: float, **more: float
+) -> Decision:
     """Report an epoch as a worker does: into the folder first."""
     report = EpochReport(epoch=epoch, metrics={METRIC: score, **more}, finished_at=time.time())
-    bench.folder(spec.key).append(report)
+    harness.folder(spec.key).append(report)
     return engine.report(spec.key, report)
 
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 
 from distune.records import TrialState
-from distune.study.runners.epoch_timeout import EpochTimeoutError, describe_timeout, has_timed_out, interrupts_block
+from distune.study.runners.epoch_timeout import EpochTimeoutError, describe_timeout, has_timed_out, raise_after
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.runners.watchdog import Watchdog, watching
-from study.bench import MakeBench
+from study.harness import MakeHarness
 
 HANGS = """
 import sys, threading
 from pathlib import Path
-from distune.study.deadline import ends_process
+from distune.study.runners.epoch_timeout import kill_after
 
-with ends_process(60.0, Path(sys.argv[1])):
+with kill_after(60.0, Path(sys.argv[1])):
     pass
-with ends_process(0.1, Path(sys.argv[1])):
+with kill_after(0.1, Path(sys.argv[1])):
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()
@@ -44,13 +44,13 @@ def test_a_worker_is_ended_whatever_it_hangs_in(tmp_path: Path) -> None:
 def test_the_driver_is_interrupted(tmp_path: Path) -> None:
     began = time.monotonic()
     match = r"resources.epoch_timeout_s = 0\.05"
-    with pytest.raises(EpochTimeoutError, match=match), interrupts_block(0.05, tmp_path):
+    with pytest.raises(EpochTimeoutError, match=match), raise_after(0.05, tmp_path):
         time.sleep(60)
     assert time.monotonic() - began < 30
 
 
 def test_the_alarm_rings_through_what_catches_all_errors(tmp_path: Path) -> None:
-    with pytest.raises(EpochTimeoutError), interrupts_block(0.05, tmp_path), contextlib.suppress(Exception):
+    with pytest.raises(EpochTimeoutError), raise_after(0.05, tmp_path), contextlib.suppress(Exception):
         time.sleep(60)
 
 
@@ -60,7 +60,7 @@ def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tm
     set_at = time.monotonic()
     left = signal.setitimer(signal.ITIMER_REAL, 1.0)
     try:
-        with interrupts_block(0.5, tmp_path):
+        with raise_after(0.5, tmp_path):
             pass
         assert rung_at == []
         time.sleep(1.2)
@@ -69,20 +69,22 @@ def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tm
     finally:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *left)
-    with interrupts_block(None, tmp_path):
+    with raise_after(None, tmp_path):
         pass
 
 
-def test_a_trial_that_hangs_fails_and_the_study_goes_on(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_hangs_fails_and_the_study_goes_on(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "hang"}}}))
-    bench = make_bench(resources={"epoch_timeout_s": 0.5}, search={"num_trials": 3})
-    bench.run()
-    known = bench.known()
+    harness = make_harness(resources={"epoch_timeout_s": 0.5}, search={"num_trials": 3})
+    harness.run()
+    known = harness.known()
     assert known[1].state is TrialState.FAIL
     assert known[1].reason == describe_timeout(0.5)
-    assert "time.sleep" in (bench.folder("1").path / "error.txt").read_text()
-    assert len(bench.states()) == 3
-    assert bench.states().count(TrialState.FAIL) == 1
+    assert "time.sleep" in (harness.folder("1").path / "error.txt").read_text()
+    assert len(harness.states()) == 3
+    assert harness.states().count(TrialState.FAIL) == 1
 
 
 def test_the_watchdog_speaks_while_the_driver_itself_hangs() -> None:

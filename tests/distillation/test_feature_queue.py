@@ -11,14 +11,16 @@ import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.maps.pooling import PooledFeatures
-from distune.distillation.prototypes.feature_queue import Harvest, ring_slots
+from distune.distillation.prototypes.feature_queue import FeatureQueue, ring_slots
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 
 
-def harvest(capacity: int = 4, **settings: Any) -> Harvest:
+def queue(capacity: int = 4, **settings: Any) -> FeatureQueue:
     settings = {"min_box_side_px": 12.0, **settings}
-    return Harvest(num_levels=2, num_classes=3, capacity=capacity, student_channels=2, teacher_channels=3, **settings)
+    return FeatureQueue(
+        num_levels=2, num_classes=3, capacity=capacity, student_channels=2, teacher_channels=3, **settings
+    )
 
 
 def batch_of(make_taps: MakeTaps, seed: int, counts: tuple[int, ...]) -> tuple[PooledFeatures, Instances]:
@@ -30,7 +32,7 @@ def batch_of(make_taps: MakeTaps, seed: int, counts: tuple[int, ...]) -> tuple[P
     return features, instances
 
 
-def rows(store: Harvest) -> dict[int, set[tuple[float, ...]]]:
+def rows(store: FeatureQueue) -> dict[int, set[tuple[float, ...]]]:
     kept = store.collect()
     found: dict[int, set[tuple[float, ...]]] = {1: set(), 2: set(), 3: set()}
     for n, label in enumerate(kept.labels_N.tolist()):
@@ -45,7 +47,7 @@ def rows(store: Harvest) -> dict[int, set[tuple[float, ...]]]:
 
 @pytest.mark.parametrize("capacity", [1, 4, 50])
 def test_keeps_the_latest_of_each_class_that_are_large_enough(make_taps: MakeTaps, capacity: int) -> None:
-    store = harvest(capacity)
+    store = queue(capacity)
     literal: dict[int, list[tuple[float, ...]]] = {1: [], 2: [], 3: []}
     for seed, counts in enumerate([(3, 2), (0, 0), (30, 1), (5, 9), (0, 4)]):
         features, instances = batch_of(make_taps, seed, counts)
@@ -74,7 +76,7 @@ def test_no_two_instances_go_to_one_slot() -> None:
 
 
 def test_clearing_forgets_everything(make_taps: MakeTaps) -> None:
-    store = harvest()
+    store = queue()
     store.add(*batch_of(make_taps, 0, (9, 9)))
     store.clear()
     assert store.collect().labels_N.numel() == 0
@@ -83,7 +85,7 @@ def test_clearing_forgets_everything(make_taps: MakeTaps) -> None:
 
 def test_its_state_is_restored_exactly_and_goes_on_alike(make_taps: MakeTaps) -> None:
     for counts in ((2, 1), (20, 20)):
-        store, restored = harvest(), harvest()
+        store, restored = queue(), queue()
         store.add(*batch_of(make_taps, 0, counts))
         file = io.BytesIO()
         torch.save(store.state_dict(), file)
@@ -97,7 +99,7 @@ def test_its_state_is_restored_exactly_and_goes_on_alike(make_taps: MakeTaps) ->
 
 
 def test_its_state_holds_no_more_than_what_is_filled(make_taps: MakeTaps) -> None:
-    store = harvest(capacity=10_000)
+    store = queue(capacity=10_000)
     store.add(*batch_of(make_taps, 0, (2, 1)))
     file = io.BytesIO()
     torch.save(store.state_dict(), file)
@@ -105,12 +107,12 @@ def test_its_state_holds_no_more_than_what_is_filled(make_taps: MakeTaps) -> Non
 
 
 def test_a_state_of_another_shape_is_refused() -> None:
-    other = Harvest(
+    other = FeatureQueue(
         num_levels=2, num_classes=4, capacity=4, student_channels=2, teacher_channels=3, min_box_side_px=1.0
     )
     with pytest.raises(RuntimeError, match="size mismatch"):
-        harvest().load_state_dict(other.state_dict())
-    state = harvest().state_dict()
+        queue().load_state_dict(other.state_dict())
+    state = queue().state_dict()
     del state["teacher"]
     with pytest.raises(RuntimeError, match="Missing key"):
-        harvest().load_state_dict(state)
+        queue().load_state_dict(state)
