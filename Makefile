@@ -28,6 +28,7 @@ test: check ## Everything that CI runs
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/pydoclint --quiet platform/distune
 	$(BIN)/mypy
 
 lock: $(BIN)/uv ## Write requirements.lock anew from pyproject.toml

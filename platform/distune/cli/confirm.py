@@ -42,7 +42,6 @@ def confirm(
     twice.
 
     Examples:
-
         distune confirm quickstart
 
         distune confirm quickstart --top 1 --seeds 8

@@ -64,7 +64,6 @@ def launch(
     Ctrl-C ends it in order; `distune resume NAME` goes on with it.
 
     Examples:
-
         distune launch quickstart
 
         distune launch bccd --set data.root=BCCD --set search.num_trials=30
@@ -124,7 +123,6 @@ def resume(
     given with --experiment or --set, is named; changes that would make its trials incomparable are refused.
 
     Examples:
-
         distune resume quickstart
 
         distune resume quickstart --trials 50

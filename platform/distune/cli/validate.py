@@ -40,7 +40,6 @@ def validate(
     not trained yet is stood in for by random weights. Nothing is written.
 
     Examples:
-
         distune validate bccd --set data.root=BCCD
 
         distune validate quickstart --probe

@@ -67,7 +67,8 @@ class AshaSettings(Settings):
 
 class MedianSettings(Settings):
     """Median stopping (Golovin et al., KDD 2017): a trial whose best score so far is below the median of what the
-    others had on average up to the same epoch is stopped."""
+    others had on average up to the same epoch is stopped.
+    """
 
     kind: Literal["median"]
     grace_epochs: int = Field(1, ge=1)

@@ -55,7 +55,7 @@ def build_retinanet(
 
 
 def _anchors(scale: float) -> Float32AnchorGenerator:
-    """torchvision's anchors of RetinaNet, times ``scale``."""
+    """Torchvision's anchors of RetinaNet, times ``scale``."""
     sizes = tuple(
         tuple(scale * size for size in (base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))))
         for base in (_FINEST_ANCHOR_PX * 2**level for level in range(_NUM_LEVELS))

@@ -148,7 +148,7 @@ def metric_names(classes: Sequence[str]) -> list[str]:
 
 
 def coco_evaluation(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCOeval:
-    """pycocotools' evaluation with every image matched and nothing accumulated. Arguments are those of ``score``."""
+    """Pycocotools' evaluation with every image matched and nothing accumulated. Arguments are those of ``score``."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation = COCOeval(_truth(predictions, dataset), _detections(predictions, dataset), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
