@@ -1,3 +1,68 @@
-"""distune: hyperparameter studies of detector distillation on Ray Tune, Optuna and MLflow."""
+"""distune: hyperparameter studies of detector distillation on Ray Tune, Optuna and MLflow.
+
+```python
+import distune
+
+study = distune.launch("quickstart", name="first", simulate=True)
+print(study.trials_dataframe())
+print(study.best_params, study.gain)
+```
+
+Everything below is loaded on first use, so that ``import distune`` is fast: it loads neither torch, Ray, Optuna nor
+MLflow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distune.api.single_run import TrainedStudent as TrainedStudent
+    from distune.api.single_run import evaluate as evaluate
+    from distune.api.single_run import prepare_teacher as prepare_teacher
+    from distune.api.single_run import train as train
+    from distune.api.study import Study as Study
+    from distune.api.study import launch as launch
+    from distune.api.study import list_studies as list_studies
+    from distune.api.study import load_study as load_study
+    from distune.api.validation import Validation as Validation
+    from distune.api.validation import validate as validate
+    from distune.config.experiment import Experiment as Experiment
+    from distune.config.load import load_experiment as load_experiment
+    from distune.config.space import SearchSpace as SearchSpace
+    from distune.errors import DistuneError as DistuneError
+    from distune.study.callback import StudyCallback as StudyCallback
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "DistuneError": "distune.errors",
+    "Experiment": "distune.config.experiment",
+    "SearchSpace": "distune.config.space",
+    "Study": "distune.api.study",
+    "StudyCallback": "distune.study.callback",
+    "TrainedStudent": "distune.api.single_run",
+    "Validation": "distune.api.validation",
+    "evaluate": "distune.api.single_run",
+    "launch": "distune.api.study",
+    "list_studies": "distune.api.study",
+    "load_experiment": "distune.config.load",
+    "load_study": "distune.api.study",
+    "prepare_teacher": "distune.api.single_run",
+    "train": "distune.api.single_run",
+    "validate": "distune.api.validation",
+}
+__all__ = ["__version__", *sorted(_MODULES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,1 +1,1 @@
-"""The command line. Everything that a person reads on a terminal is said here and nowhere below."""
+"""The command line: argument parsing and printing over the Python API."""

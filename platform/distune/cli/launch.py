@@ -1,58 +1,41 @@
-"""``distune launch`` and ``distune resume``: a session of a study, new or earlier."""
+"""``distune launch`` and ``distune resume``: run a session of a new or an earlier study."""
 
 from __future__ import annotations
 
 import contextlib
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distune.cli.confirmation_text import headline
-from distune.cli.live import watching
-from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, print_whether_simulated, progress, trial_table
-from distune.cli.planning import describe_plan, describe_rest, describe_sizes
-from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
-from distune.config.home import Home
-from distune.config.load import LoadedExperiment, load
-from distune.config.yaml import read_yaml
+from distune.cli.live import progress_callback
+from distune.cli.options import ExperimentArgument, FixOption, RunnerName, SetOption, StudyArgument, assignments
+from distune.cli.output import out, print_if_simulated, print_pareto_front, print_warnings, trial_table
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
-from distune.study.create import create_study
-from distune.study.files.settings_diff import describe_changes
-from distune.study.files.study_folder import StudyFolder
-from distune.study.resources import check_resources
-from distune.study.search.samplers import check_sampler
-from distune.study.search.warm_start import warm_start as warm_start_from
-from distune.study.search.warm_start import with_first
-from distune.study.session import SessionResult, run_session
-from distune.study.settings_update import revise
-from distune.study.status import best, find_study, read_study
-from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
-    from distune.training.teacher import Teacher
+    from distune.api.study import Study
 
 
-class Runner(StrEnum):
-    """What trials run on."""
+class InterruptedSessionError(UsageError):
+    """The session ended before the study did."""
 
-    ray = "ray"
-    local = "local"
+    exit_status = 1
 
 
 def launch(
     experiment: ExperimentArgument,
     *,
-    name: Annotated[str | None, typer.Option(help="Name of the study; the experiment's when missing.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study. Default: the experiment's.")] = None,
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     warm_start: Annotated[
         str | None, typer.Option("--warm-start", metavar="STUDY", help="Try the best configurations of a study first.")
     ] = None,
-    warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its finished trials.")] = 5,
-    runner: Annotated[Runner, typer.Option(help="Ray Tune, or one trial at a time in this process.")] = Runner.ray,
+    warm_start_top: Annotated[int, typer.Option(min=1, help="Number of its finished trials.")] = 5,
+    runner: Annotated[
+        RunnerName, typer.Option(help="Ray Tune, or one trial at a time in this process.")
+    ] = RunnerName.ray,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
     ] = None,
@@ -61,9 +44,10 @@ def launch(
 ) -> None:
     """Launch a study: prepare the teacher, search, stop poor trials early, log everything.
 
-    Ctrl-C ends it in order; `distune resume NAME` goes on with it.
+    Ctrl-C ends the session; `distune resume NAME` continues it.
 
     Examples:
+
         distune launch quickstart
 
         distune launch bccd --set data.root=BCCD --set search.num_trials=30
@@ -72,37 +56,25 @@ def launch(
 
         distune launch mine.yaml --name second --warm-start first --fix distillation.decay=cosine
     """
-    assignments = [*set, *([f"resources.address={address}"] if address is not None else [])]
-    loaded = load(experiment, assignments, fixed=fix)
-    home = Home.from_environment()
-    study = name or loaded.experiment.name
-    if home.study(study).exists() and not replace:
-        raise StudyError(
-            f"study {study} exists already: go on with it (distune resume {study}), give this one another name "
-            "(--name OTHER), or start anew (--replace)"
+    import distune
+
+    overrides = assignments("--set", set)
+    if address is not None:
+        overrides["resources.address"] = address
+    loaded = distune.load_experiment(experiment, overrides=overrides, fixed=assignments("--fix", fix))
+    search = loaded.experiment.search
+    with progress_callback(search.num_trials + search.controls) as callback:
+        study = distune.launch(
+            loaded,
+            name=name,
+            warm_start=warm_start,
+            warm_start_top=warm_start_top,
+            runner=runner.value,
+            simulate=simulate,
+            replace=replace,
+            callbacks=[callback],
         )
-    check_resources(loaded.experiment.resources, simulate=simulate)
-    check_sampler(loaded.experiment.search.sampler)
-    if warm_start is not None:
-        loaded = _warm_started(loaded, home, warm_start, top=warm_start_top)
-    if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
-        check_uri(loaded.experiment.tracking.uri)
-    splits = None if simulate else open_data(loaded.experiment)
-    if splits is not None:
-        progress.print(f"data: {describe_data(splits)}")
-    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, home)):
-        progress.print(line, markup=False)
-    # The teacher before the study: when it cannot be had, no half-made study is left behind.
-    teacher = None if splits is None else ready_teacher(loaded.experiment, splits, home)
-    folder = create_study(loaded, home, name=study, simulate=simulate, runner=runner.value, replace=replace)
-    _work(folder, loaded, home, teacher, num_trials=None)
-
-
-def _warm_started(loaded: LoadedExperiment, home: Home, source: str, *, top: int) -> LoadedExperiment:
-    found = warm_start_from(read_study(home, source), find_study(home, source).load(), loaded, top=top)
-    for line in found.lines:
-        progress.print(line, markup=False)
-    return with_first(loaded, found.configurations)
+    _print_result(study)
 
 
 def resume(
@@ -110,112 +82,58 @@ def resume(
     *,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in total, over all sessions.")] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Go on with the settings of this file, if the study can.")
+        str | None, typer.Option("--experiment", help="Continue with the settings of this file, if the study can.")
     ] = None,
     set: SetOption = [],  # noqa: A002, B006
 ) -> None:
-    """Go on with a study that was interrupted, or run more trials of one that has finished.
+    """Continue a study that was interrupted, or run more trials of one that has finished.
 
     Trials that were running continue after their last epoch; nothing that finished is repeated. The total counts
-    searched trials over all sessions: a study of 30 does 20 more with --trials 50.
+    searched trials over all sessions: a study of 30 runs 20 more with --trials 50.
 
-    A study goes on with the settings it was launched with, which lie in its folder. What has been changed there, or is
-    given with --experiment or --set, is named; changes that would make its trials incomparable are refused.
+    A study continues with the settings it was launched with, which are in its folder. Settings that were changed
+    there, or are given with --experiment or --set, are listed; changes that would make trials incomparable are refused.
 
     Examples:
+
         distune resume quickstart
 
         distune resume quickstart --trials 50
 
         distune resume quickstart --set resources.max_concurrent=2
     """
-    home = Home.from_environment()
-    folder = find_study(home, study)
-    loaded = load(
-        folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
-    )
-    check_sampler(loaded.experiment.search.sampler)
-    with folder.lock():
-        changes = revise(folder, loaded)
-    for line in describe_changes(changes):
-        progress.print(line, markup=False)
-    progress.print(
-        describe_rest(
-            read_study(home, study),
-            total=folder.num_trials(loaded.experiment) if trials is None else trials,
-            controls=loaded.experiment.search.controls,
-        )
-    )
-    teacher = None
-    if not folder.identity().simulate:
-        teacher = ready_teacher(loaded.experiment, open_data(loaded.experiment), home)
-    _work(folder, loaded, home, teacher, num_trials=trials)
+    import distune
+
+    handle = distune.load_study(study)
+    with progress_callback((trials or handle.num_trials) + handle.experiment.search.controls) as callback:
+        handle.resume(trials, experiment=experiment, overrides=assignments("--set", set), callbacks=[callback])
+    _print_result(handle)
 
 
-def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | None:
-    """The study's own space; another experiment comes with its own."""
-    return read_yaml(folder.space_file)[0] if experiment is None else None
+def _print_result(study: Study) -> None:
+    from distune.confirmation.confirmation_text import headline
+    from distune.study.status import best
 
-
-def _work(
-    folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
-) -> None:
-    from distune.study.study_figures import draw_front_of, draw_summary  # loads matplotlib
-
-    identity, experiment = folder.identity(), loaded.experiment
-    tracker = open_tracker(folder, experiment, home)
-    teacher_score = None if teacher is None else teacher.metrics.get(identity.metric)
-    with contextlib.closing(tracker):
-        with watching(experiment, identity.metric, num_trials or folder.num_trials(experiment)) as callback:
-            result = run_session(
-                folder,
-                tracker=tracker,
-                callback=callback,
-                teacher_weights=None if teacher is None else teacher.weights,
-                num_trials=num_trials,
-            )
-        status = read_study(home, folder.name)
-        try:
-            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_front_of(folder, status)]
-        except OSError as error:
-            progress.print(f"report: the pictures of the study cannot be kept: {error}", markup=False)
-            pictures = []
-        for picture in filter(None, pictures):
-            tracker.log_file(None, picture, "report")
-        if teacher_score is not None:
-            tracker.log_study({f"teacher/{experiment.search.metric}": teacher_score}, {})
-        progress.print("sending what is left to MLflow")
-    _say_how_it_ended(home, folder, result, teacher_score)
-
-
-def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, teacher: float | None) -> None:
-    status = read_study(home, folder.name)
+    status = study.status
     out.print(trial_table(trial_rows(status.trials, status.metric), status.metric))
-    if teacher is not None:
-        out.print(f"teacher: {status.metric} {teacher:.1f}")
+    if study.teacher_value is not None:
+        out.print(f"teacher: {status.metric} {study.teacher_value:.1f}")
     with contextlib.suppress(StudyError):
         winner, gain = best(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
-        weights = folder.trial(winner.number).best_checkpoint
-        if weights.is_file():
-            out.print(f"student: {weights}")
-    print_front(status)
-    print_alarms(status)
-    out.print(f"{status.title}: {result.state}, {folder.path}")
-    if result.reason is not None:
-        out.print(f"reason: {result.reason}", markup=False)
-    if result.state == "interrupted":
-        raise InterruptedSessionError(f"study {folder.name} was interrupted; go on with: distune resume {folder.name}")
-    out.print(f"look at it: distune ui {folder.name}    distune status {folder.name}    distune best {folder.name}")
+    with contextlib.suppress(StudyError):
+        out.print(f"student: {study.weights(winner.number)}")
+    print_pareto_front(status)
+    print_warnings(status)
+    out.print(f"{status.title}: {status.state}, {study.path}")
+    if status.reason is not None:
+        out.print(f"reason: {status.reason}", markup=False)
+    if status.state == "interrupted":
+        raise InterruptedSessionError(f"study {study.name} was interrupted; continue with: distune resume {study.name}")
+    out.print(f"look at it: distune ui {study.name}    distune status {study.name}    distune best {study.name}")
     if status.confirmation is None:
-        out.print(f"is the gain real? distune confirm {folder.name}")
+        out.print(f"is the gain real? distune confirm {study.name}")
     else:
         out.print(headline(status.confirmation), markup=False)
-    print_whether_simulated(simulated=status.simulated)
-
-
-class InterruptedSessionError(UsageError):
-    """The session ended before the study did."""
-
-    exit_status = 1
+    print_if_simulated(simulated=status.simulated)

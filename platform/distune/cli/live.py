@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines in a log."""
+"""Progress of a running study: a live table on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -13,46 +13,55 @@ from rich.live import Live
 from rich.table import Table
 
 from distune.cli.output import progress, trial_table
-from distune.config.experiment import Experiment
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.reports.tables import trial_rows
 from distune.study.callback import Decision, StudyCallback
 
-_SHOWN = 25
+_NUM_SHOWN = 25
 
 
 @contextlib.contextmanager
-def watching(experiment: Experiment, metric: str, num_trials: int) -> Iterator[StudyCallback]:
-    """A callback that shows the study on the terminal, or in lines where there is none."""
-    total = num_trials + experiment.search.controls
+def progress_callback(total: int) -> Iterator[StudyCallback]:
+    """Yield a callback that shows a study's progress.
+
+    Args:
+        total: trials of the study, controls included.
+    """
     if not progress.is_terminal:
-        yield PlainLines(metric, total)
+        yield PlainProgress(total)
         return
-    board = Board(metric, total)
-    with Live(get_renderable=board.table, console=progress, refresh_per_second=2, transient=True):
-        yield board
+    table = LiveTable(total)
+    try:
+        yield table
+    finally:
+        table.close()
 
 
-class PlainLines:
-    """One line per event."""
+class PlainProgress:
+    """Prints one line per event.
 
-    def __init__(self, metric: str, total: int) -> None:
-        self._metric = metric
+    Args:
+        total: trials of the study, controls included.
+    """
+
+    def __init__(self, total: int) -> None:
         self._total = total
         self._num_ended = 0
+        self._metric = ""
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """Says so."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """Print that the trial started."""
+        self._metric = spec.metric
         progress.print(f"trial {spec.key}: started")
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """Says the score."""
-        value = report.metrics.get(self._metric)
-        score = "" if value is None else f"  {self._metric} {value:.1f}"
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """Print the score."""
+        value = report.metrics.get(spec.metric)
+        score = "" if value is None else f"  {spec.metric} {value:.1f}"
         progress.print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """Says how, and how many have ended."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """Print the outcome, and how many trials have ended."""
         if record.outcome is not Outcome.INTERRUPTED:
             self._num_ended += 1
         value = record.metrics.get(self._metric)
@@ -64,22 +73,28 @@ class PlainLines:
             markup=False,
         )
 
-    def message(self, text: str) -> None:
-        """Says it."""
+    def on_message(self, text: str) -> None:
+        """Print the message."""
         progress.print(text, markup=False)
 
 
-class Board:
-    """A table that is drawn anew while the study goes on."""
+class LiveTable:
+    """Redraws a table of trials while the study runs. It appears with the first trial.
 
-    def __init__(self, metric: str, total: int) -> None:
-        self._metric = metric
+    Args:
+        total: trials of the study, controls included.
+    """
+
+    def __init__(self, total: int) -> None:
         self._total = total
+        self._metric = ""
         self._started = time.monotonic()
         self._records: dict[str, TrialRecord] = {}
+        self._live: Live | None = None
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """A new row."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """Add a row."""
+        self._metric = spec.metric
         self._records[spec.key] = TrialRecord(
             number=spec.number,
             state=TrialState.RUNNING,
@@ -90,37 +105,45 @@ class Board:
             metrics={},
             seed=spec.seed,
         )
+        if self._live is None:
+            self._live = Live(get_renderable=self.table, console=progress, refresh_per_second=2, transient=True)
+            self._live.start()
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """The row counts on, and keeps the best epoch's metrics."""
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """Update the row; it keeps the best epoch's metrics."""
         record = self._records[spec.key]
-        known = record.metrics.get(self._metric, float("-inf"))
-        metrics = report.metrics if report.metrics.get(self._metric, float("-inf")) > known else record.metrics
+        known = record.metrics.get(spec.metric, float("-inf"))
+        metrics = report.metrics if report.metrics.get(spec.metric, float("-inf")) > known else record.metrics
         self._records[spec.key] = dataclasses.replace(record, epochs=report.epoch, metrics=metrics)
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """The row says how."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """Put the outcome into the row."""
         self._records[record.key] = record
 
-    def message(self, text: str) -> None:
-        """A line above the table."""
+    def on_message(self, text: str) -> None:
+        """Print the message above the table."""
         progress.print(text, markup=False)
 
+    def close(self) -> None:
+        """Remove the table."""
+        if self._live is not None:
+            self._live.stop()
+
     def table(self) -> Table:
-        """The rows that matter most: those running, then the best."""
+        """Return the rows that matter most: the running trials, then the best."""
         records = list(self._records.values())
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
         title = f"{len(records) - num_running} of {self._total} trials ended, {num_running} running, {minutes:.1f} min"
         rows = trial_rows(self._candidates(records), self._metric)
         rows.sort(key=lambda row: row.outcome != "running")
-        return trial_table(rows[:_SHOWN], self._metric, title=title)
+        return trial_table(rows[:_NUM_SHOWN], self._metric, title=title)
 
     def _candidates(self, records: list[TrialRecord]) -> list[TrialRecord]:
-        """Those that may be shown: a study of thousands of trials is drawn twice a second."""
+        """Return the trials that may be shown: a study of thousands of trials is drawn twice a second."""
         always = [record for record in records if record.control or record.outcome is Outcome.RUNNING]
         others = [record for record in records if not record.control and record.outcome is not Outcome.RUNNING]
-        return always + heapq.nlargest(_SHOWN, others, key=self._score)
+        return always + heapq.nlargest(_NUM_SHOWN, others, key=self._score)
 
     def _score(self, record: TrialRecord) -> float:
         value = record.metrics.get(self._metric, -math.inf)

@@ -1,16 +1,18 @@
-"""What the verbs print with: results on standard output, progress on standard error."""
+"""Printing: results on standard output, progress on standard error."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from distune.reports.tables import TrialRow
-from distune.study.status import StudyStatus
+
+if TYPE_CHECKING:
+    from distune.study.status import StudyStatus
 
 out = Console(soft_wrap=True, highlight=False)
 progress = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -21,34 +23,34 @@ def print_json(values: Any) -> None:
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
 
 
-def print_alarms(status: StudyStatus) -> None:
-    """Say which trials are alike though they should not be; nothing when none is."""
-    for twins in status.twins:
-        out.print(f"alarm: {twins}", style="bold red", markup=False)
+def print_warnings(status: StudyStatus) -> None:
+    """Print which trials report identical numbers though their parameters differ; nothing when there are none."""
+    for group in status.identical_trials:
+        out.print(f"warning: {group}", style="bold red", markup=False)
 
 
-def print_whether_simulated(*, simulated: bool) -> None:
-    """Say that nothing of what was printed is real; nothing when it is."""
+def print_if_simulated(*, simulated: bool) -> None:
+    """Print that the results are made up; nothing when they are real."""
     if simulated:
         out.print("simulated: the curves are made up, nothing was trained", style="yellow")
 
 
-def print_front(status: StudyStatus) -> None:
-    """The trials that no other one beats in everything, and the controls; nothing for a single objective."""
-    if not status.front:
+def print_pareto_front(status: StudyStatus) -> None:
+    """Print the trials on the Pareto front, and the controls; nothing for a single objective."""
+    if not status.pareto_front:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("on the front", status.metric, *status.costs):
-        table.add_column(name, justify="left" if name == "on the front" else "right", no_wrap=True)
+    for name in ("Pareto front", status.metric, *status.costs):
+        table.add_column(name, justify="left" if name == "Pareto front" else "right", no_wrap=True)
     controls = [trial for trial in status.trials if trial.control and trial.metrics]
-    for trial in (*status.front, *controls):
+    for trial in (*status.pareto_front, *controls):
         costs = [f"{trial.metrics[cost]:.4g}" if cost in trial.metrics else "" for cost in status.costs]
         table.add_row(trial.key, f"{trial.metrics[status.metric]:.1f}", *costs, style="dim" if trial.control else "")
     out.print(table)
 
 
 def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:
-    """The table of trials for a terminal."""
+    """Return the table of trials for a terminal."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("trial")
     table.add_column("outcome")

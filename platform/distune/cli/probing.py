@@ -1,58 +1,32 @@
-"""The probe of ``distune validate --probe``: a line for each parameter as it comes, a table at the end."""
+"""The probe of ``distune validate --probe`` in print: a line per parameter, and a table at the end."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from distune.cli.output import out, progress
-from distune.config.home import Home
-from distune.config.load import LoadedExperiment
-from distune.errors import ConfigError
+from distune.cli.output import out
 from distune.reports.tables import short_name, show_value
 
 if TYPE_CHECKING:
-    from distune.data.splits import Splits
     from distune.training.probe.findings import Finding
 
 _TABLE_WIDTH = 110
 
 
-def probe_space(loaded: LoadedExperiment, splits: Splits, *, num_images: int) -> list[Finding]:
-    """Probe every parameter that varies, and say what comes out as it comes. Raises ``UsageError``."""
-    import torch
-
-    from distune.training.probe.probe import Probe
-    from distune.training.teacher import find_teacher
-
-    started = time.monotonic()
-    teacher = find_teacher(loaded.experiment, splits, home=Home.from_environment())
-    if teacher is None and loaded.experiment.teacher.weights is None:
-        progress.print("probe: the teacher is not trained yet, random weights stand in for it")
-    wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
-    probe = Probe(
-        loaded,
-        splits,
-        teacher_weights=None if teacher is None else str(teacher.weights),
-        device=torch.device("cuda" if wants_gpu else "cpu"),
-        num_images=num_images,
-    )
-    findings = []
-    for finding in probe.findings():
-        findings.append(finding)
-        progress.print(f"probe: {finding.path} at {_values(finding)}: {_says(finding)}", markup=False)
-    progress.print(f"probe: {len(findings)} parameters in {time.monotonic() - started:.1f} s")
-    return findings
+def describe_finding(finding: Finding) -> str:
+    """Return a finding in one line."""
+    found = ", ".join(part for part in (str(finding.verdict), _moved(finding), finding.remark) if part)
+    return f"{finding.path} at {_values(finding)}: {found}"
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """The table of what a probe has found, and a line for each parameter that needs one."""
+    """Print the table of a probe's findings, and a line for each parameter that needs one."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("parameter", "between", "verdict", "moved most"):
+    for name in ("parameter", "between", "verdict", "changed most"):
         table.add_column(name, no_wrap=True)
     for name in ("by", "in epoch"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -62,31 +36,11 @@ def print_findings(findings: Sequence[Finding]) -> None:
             moved = (finding.moved.name, f"{finding.moved.share:.2%}", str(finding.moved.epoch))
         style = "bold red" if finding.is_wrong else ""
         table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *moved, style=style)
-    # As wide as it is: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
+    # At full width: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
     Console(width=max(out.width, _TABLE_WIDTH)).print(table)
     for finding in findings:
         if finding.remark and not finding.is_wrong:
             out.print(f"{finding.path} {finding.verdict}: {finding.remark}", markup=False)
-
-
-def stop_if_wrong(loaded: LoadedExperiment, findings: Sequence[Finding]) -> None:
-    """Raise ``ConfigError`` with a line for each parameter that does nothing, or that cannot be trained with."""
-    problems = [f"{finding.path}  {_problem(finding)}" for finding in findings if finding.is_wrong]
-    if problems:
-        raise ConfigError(f"{loaded.source}, search space {loaded.space.name}", problems)
-
-
-def _problem(finding: Finding) -> str:
-    from distune.training.probe.findings import Verdict
-
-    if finding.verdict is Verdict.FAILS:
-        return f"cannot be trained with at {_values(finding)}: {finding.remark}"
-    why = finding.remark or "take it out of the space, or look for the setting that switches it off"
-    return f"moves neither a loss nor a gradient between {_values(finding)}: {why}"
-
-
-def _says(finding: Finding) -> str:
-    return ", ".join(part for part in (str(finding.verdict), _moved(finding), finding.remark) if part)
 
 
 def _values(finding: Finding) -> str:

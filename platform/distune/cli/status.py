@@ -1,92 +1,105 @@
-"""``distune status`` and ``distune best``: how a study stands, and what it has found."""
+"""``distune status`` and ``distune best``: the state of a study, and its result."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distune.cli.confirmation_text import explain, headline, overtaken, unconfirmed
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, print_json, print_whether_simulated, trial_table
-from distune.config.home import Home
+from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings, trial_table
 from distune.errors import StudyError
-from distune.records import TrialRecord
 from distune.reports.tables import trial_rows
-from distune.study.status import StudyStatus, find_study, read_study, record_to_dict, study_names
-from distune.study.status import best as best_trial
+
+if TYPE_CHECKING:
+    from distune.study.status import StudyStatus
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(help="Name of the study; all are listed without one.")] = None,
+    study: Annotated[str | None, typer.Argument(help="Name of the study. Default: list all studies.")] = None,
     *,
     params: Annotated[bool, typer.Option("--params", help="Show the parameters of each trial.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Show the trials of a study, controls first, then from best to worst.
 
-    The gain is the best epoch's metric minus the control's, of trials that had the whole budget. Works while the
+    The gain is the best epoch's metric minus the control's, for trials that had the whole budget. Works while the
     study runs.
 
     Example: `distune status quickstart`
     """
-    home = Home.from_environment()
     if study is None:
-        _list_studies(home, json=json)
+        _list_studies(json=json)
         return
-    found = read_study(home, study)
+    import distune
+
+    result = distune.load_study(study).status
     if json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
         return
-    rows = trial_rows(found.trials, found.metric)
-    out.print(trial_table(rows, found.metric, title=f"{found.title}: {found.state}", with_params=params))
-    if found.reason is not None:
-        out.print(f"reason: {found.reason}", markup=False)
-    print_alarms(found)
-    _print_gain(found)
-    print_whether_simulated(simulated=found.simulated)
+    rows = trial_rows(result.trials, result.metric)
+    out.print(trial_table(rows, result.metric, title=f"{result.title}: {result.state}", with_params=params))
+    if result.reason is not None:
+        out.print(f"reason: {result.reason}", markup=False)
+    print_warnings(result)
+    _print_gain(result)
+    print_if_simulated(simulated=result.simulated)
 
 
 def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     """Show the best trial, its gain over no distillation, and where its student is.
 
     After `distune confirm` that is the confirmed trial, with the interval of its gain over seeds and images. Before, it
-    is the best of the search, and its gain is an estimate with the spread of a single run. Of a study with costs, also
-    all trials that no other one beats in everything.
+    is the best of the search, and its gain is an estimate from a single run. With costs, also the Pareto front.
 
     Example: `distune best quickstart --json`
     """
-    home = Home.from_environment()
-    status, folder = read_study(home, study), find_study(home, study)
-    leader, gain = best_trial(status)
-    found = status.confirmation
-    winner = leader if found is None else _record_of(status, found.winner, leader)
-    weights = folder.trial(winner.number).best_checkpoint if found is None else folder.path / found.weights
+    import distune
+    from distune.confirmation.confirmation_text import explain, headline, overtaken, unconfirmed
+    from distune.study.status import best as best_of_search
+    from distune.study.status import record_to_dict
+
+    handle = distune.load_study(study)
+    status, winner, confirmed = handle.status, handle.best_trial, handle.confirmation
+    leader, gain = best_of_search(status)
+    weights = None
+    with contextlib.suppress(StudyError):
+        weights = handle.best_weights
     if json:
-        values = {**record_to_dict(winner), "gain": gain if found is None else found.final.mean}
-        confirmed = None if found is None else {**found.to_dict(), "words": found.words}
-        where = str(weights) if weights.is_file() else None
-        front = {"front": [record_to_dict(trial) for trial in status.front]} if status.costs else {}
-        print_json({**values, "weights": where, "confirmation": confirmed, **front})
+        front = [record_to_dict(trial) for trial in status.pareto_front]
+        print_json(
+            {
+                **record_to_dict(winner),
+                "gain": handle.gain,
+                "weights": None if weights is None else str(weights),
+                "confirmation": None if confirmed is None else {**confirmed.to_dict(), "words": confirmed.words},
+                **({"pareto_front": front} if status.costs else {}),
+            }
+        )
         return
     out.print(f"trial {winner.key}: {status.metric} {winner.metrics[status.metric]:.1f} after {winner.epochs} epochs")
-    lines = [unconfirmed(status, gain)] if found is None else [headline(found), *explain(found, folder)]
+    lines = (
+        [unconfirmed(status, gain)] if confirmed is None else [headline(confirmed), *explain(confirmed, handle.path)]
+    )
     for line in [*lines, overtaken(status, leader)]:
         if line is not None:
             out.print(line, markup=False)
     for path, value in winner.params.items():
         out.print(f"  {path}: {value}")
-    if found is None and weights.is_file():
+    if confirmed is None and weights is not None:
         out.print(f"student: {weights}")
-    print_front(status)
-    print_whether_simulated(simulated=status.simulated)
+    print_pareto_front(status)
+    print_if_simulated(simulated=status.simulated)
 
 
 def _print_gain(status: StudyStatus) -> None:
-    """What is known about the gain, in a line; nothing as long as no trial has finished."""
+    """Print the gain in a line; nothing while no trial has finished."""
+    from distune.confirmation.confirmation_text import headline, overtaken, unconfirmed
+    from distune.study.status import best as best_of_search
+
     with contextlib.suppress(StudyError):
-        leader, gain = best_trial(status)
+        leader, gain = best_of_search(status)
         if status.confirmation is None:
             out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}", markup=False)
             return
@@ -96,17 +109,15 @@ def _print_gain(status: StudyStatus) -> None:
             out.print(later, markup=False)
 
 
-def _record_of(status: StudyStatus, number: int, leader: TrialRecord) -> TrialRecord:
-    return next((record for record in status.trials if record.number == number), leader)
+def _list_studies(*, json: bool) -> None:
+    import distune
+    from distune.config.home import Home
 
-
-def _list_studies(home: Home, *, json: bool) -> None:
-    names = study_names(home)
+    studies = [distune.load_study(name).status for name in distune.list_studies()]
     if json:
-        print_json([{"study": name, "state": read_study(home, name).state} for name in names])
+        print_json([{"study": status.study, "state": status.state} for status in studies])
         return
-    if not names:
-        raise StudyError(f"there is no study in {home.studies} yet; start one with: distune launch quickstart")
-    for name in names:
-        found = read_study(home, name)
-        out.print(f"{name}  {found.state}{'  simulated' if found.simulated else ''}")
+    if not studies:
+        raise StudyError(f"there is no study in {Home.at(None).studies}; start one with: distune launch quickstart")
+    for status in studies:
+        out.print(f"{status.study}  {status.state}{'  simulated' if status.simulated else ''}")

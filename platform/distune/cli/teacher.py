@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from distune.cli.options import ExperimentArgument, JsonOption, SetOption
+from distune.cli.live import PlainProgress
+from distune.cli.options import ExperimentArgument, JsonOption, SetOption, assignments
 from distune.cli.output import out, print_json
-from distune.cli.preparation import open_data, ready_teacher
-from distune.config.home import Home
-from distune.config.load import load
 
 
 def teacher(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonOption = False) -> None:  # noqa: A002, B006
     """Train the teacher of an experiment, or find it where it was trained before.
 
-    A teacher is kept under the hash of everything that decides it, and every study that needs the same one uses it.
-    Training that was interrupted goes on after its last epoch.
+    A teacher is kept under the hash of everything that determines it, and every study that needs the same one uses it.
+    Training that was interrupted continues after its last epoch.
 
     Example: `distune teacher quickstart`
     """
-    loaded = load(experiment, set, check_space=False)
-    splits = open_data(loaded.experiment)
-    found = ready_teacher(loaded.experiment, splits, Home.from_environment())
+    import distune
+
+    ready = distune.prepare_teacher(
+        experiment, overrides=assignments("--set", set), callbacks=[PlainProgress(1)]
+    )
     if json:
-        print_json({"hash": found.hash, "weights": str(found.weights), "metrics": found.metrics})
+        print_json({"hash": ready.hash, "weights": str(ready.weights), "metrics": ready.metrics})
         return
-    out.print(f"teacher {found.hash}: {found.weights}")
-    for name, value in sorted(found.metrics.items()):
+    out.print(f"teacher {ready.hash}: {ready.weights}")
+    for name, value in sorted(ready.metrics.items()):
         if name.startswith("search/"):
             out.print(f"  {name:<24} {value:.1f}")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption
-from distune.cli.output import out, print_json
-from distune.cli.planning import describe_plan, describe_sizes
-from distune.cli.preparation import describe_data, open_data
-from distune.cli.probing import print_findings, probe_space, stop_if_wrong
-from distune.config.conditions import describe_condition
-from distune.config.data import ShapesData
-from distune.config.home import Home
-from distune.config.load import load
-from distune.study.planning.study_plan import plan_study
-from distune.study.search.samplers import check_sampler
+from distune.cli.live import PlainProgress
+from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, assignments
+from distune.cli.output import out, print_json, progress
+
+if TYPE_CHECKING:
+    from distune.api.validation import Validation
 
 
 def validate(
@@ -26,59 +21,73 @@ def validate(
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     probe: Annotated[
-        bool, typer.Option("--probe", help="Try each searched parameter: one that moves no loss is an error.")
+        bool, typer.Option("--probe", help="Try each searched parameter: one without any effect is an error.")
     ] = False,
-    probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe plays with.")] = 12,
+    probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe uses.")] = 12,
     json: JsonOption = False,
 ) -> None:
-    """Check an experiment, its search space and its data; name every problem; train nothing.
+    """Check an experiment, its search space and its data; list every problem; train nothing.
 
     Data is checked when its folder is given: set data.root to include it.
 
     With --probe, every searched parameter is tried at two of its values on a few images, the others at the experiment's
-    own. One that moves neither a loss nor a gradient would do nothing in a study, and is an error. A teacher that is
-    not trained yet is stood in for by random weights. Nothing is written.
+    own. A parameter that changes neither a loss nor a gradient would do nothing in a study, and is an error. A teacher
+    that is not trained yet is replaced by random weights. Nothing is written.
 
     Examples:
+
         distune validate bccd --set data.root=BCCD
 
         distune validate quickstart --probe
     """
-    loaded = load(experiment, set, fixed=fix)
-    values = loaded.experiment
-    check_sampler(values.search.sampler)
-    has_data = isinstance(values.data, ShapesData) or values.data.root is not None
-    splits = open_data(values) if has_data or probe else None
-    data = "not checked: data.root is not set (--set data.root=PATH)" if splits is None else describe_data(splits)
-    findings = probe_space(loaded, splits, num_images=probe_images) if probe and splits is not None else []
+    import distune
+    from distune.cli.probing import describe_finding, print_findings
+
+    result = distune.validate(
+        experiment,
+        overrides=assignments("--set", set),
+        fixed=assignments("--fix", fix),
+        probe=probe,
+        num_probe_images=probe_images,
+        on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}", markup=False),
+        callbacks=[PlainProgress(1)],
+    )
     if json:
-        probed = {"probe": [finding.to_dict() for finding in findings]} if probe else {}
-        plan = dataclasses.asdict(plan_study(values, loaded.searched))
-        checked = {"experiment": values.to_dict(), "space": loaded.space.to_dict(), "data": data, "plan": plan}
-        print_json({**checked, **probed})
-        stop_if_wrong(loaded, findings)
-        return
-    out.print(f"{loaded.source}: in order")
-    out.print(f"data: {data}")
+        _print_json(result, probed=probe)
+    else:
+        _print_text(result)
+        if probe:
+            print_findings(result.findings)
+    result.raise_for_findings()
+
+
+def _data_line(result: Validation) -> str:
+    return result.data or "not checked: data.root is not set (--set data.root=PATH)"
+
+
+def _print_json(result: Validation, *, probed: bool) -> None:
+    loaded = result.loaded
+    probe = {"probe": [finding.to_dict() for finding in result.findings]} if probed else {}
+    plan = dataclasses.asdict(result.plan)
+    checked = {"experiment": loaded.experiment.to_dict(), "space": loaded.space.to_dict()}
+    print_json({**checked, "data": _data_line(result), "plan": plan, **probe})
+
+
+def _print_text(result: Validation) -> None:
+    from distune.config.conditions import describe_condition
+    from distune.study.files.settings_diff import describe_parameter
+
+    loaded = result.loaded
+    values = loaded.experiment
+    out.print(f"{loaded.source}: valid")
+    out.print(f"data: {_data_line(result)}")
     out.print(
         f"teacher: {values.teacher.family} {values.teacher.backbone}, student: {values.student.family} "
         f"{values.student.backbone}, preset {values.distillation.preset}"
     )
-    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, Home.from_environment())):
+    for line in result.plan_lines:
         out.print(line, markup=False)
     for path, parameter in loaded.searched.items():
-        when = f", when {describe_condition(parameter)}" if parameter.when else ""
-        out.print(f"varies: {path}  {_range(parameter)}{when}", markup=False)
+        out.print(f"searched: {path}  {describe_parameter(parameter)}", markup=False)
     for path, reason in loaded.inactive.items():
-        out.print(f"never acts: {path}  {reason}", markup=False)
-    if probe:
-        print_findings(findings)
-        stop_if_wrong(loaded, findings)
-
-
-def _range(parameter: object) -> str:
-    values = getattr(parameter, "values", None)
-    if values is not None:
-        return "one of " + ", ".join(map(str, values))
-    low, high, log = (getattr(parameter, name) for name in ("low", "high", "log"))
-    return f"{low:g} to {high:g}" + (", log" if log else "")
+        out.print(f"never active: {path}  {reason}", markup=False)

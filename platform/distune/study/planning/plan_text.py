@@ -1,4 +1,4 @@
-"""The plan of a study in words: epochs, configurations, disk and memory."""
+"""The plan of a study in words: trials, epochs, configurations, disk and memory."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def describe_plan(loaded: LoadedExperiment) -> list[str]:
-    """What a study is going to do, as far as it follows from the experiment and its space."""
+    """Return the plan of a study, as far as it follows from the experiment and its space, a line each."""
     experiment = loaded.experiment
     plan = plan_study(experiment, loaded.searched)
     resources, search = experiment.resources, experiment.search
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
     lines = [
         f"plan: {plan.num_trials} trials and {plan.num_controls} control(s) of {plan.num_epochs} epochs, "
-        f"{_judged(experiment, plan)}; {_epochs(plan)}",
+        f"{_early_stopping(experiment, plan)}; {_epochs(plan)}",
         f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
-        f"{search.sampler.kind} proposes over {search.space}",
+        f"sampler {search.sampler.kind} over the space {search.space}",
     ]
     if plan.num_controls == 0:
         lines.append(
-            "warning: search.controls = 0: without a control nothing is known about a gain before distune confirm, "
-            "which trains controls of its own"
+            "warning: search.controls = 0: without a control the gain is unknown until distune confirm, which trains "
+            "its own controls"
         )
     if plan.num_configurations is not None:
-        lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
-    num_first = search.defaults_first + len(search.first)
-    if num_first > search.num_trials:
+        lines.append(f"plan: the space has {plan.num_configurations} configurations; none is trained twice")
+    num_initial = search.defaults_first + len(search.first)
+    if num_initial > search.num_trials:
         lines.append(
-            f"warning: {num_first} configurations are to be tried first, {num_first - search.num_trials} more than "
-            f"search.num_trials = {search.num_trials}: the last ones wait for distune resume NAME --trials N"
+            f"warning: {num_initial} initial configurations are more than search.num_trials = {search.num_trials}: the "
+            f"last {num_initial - search.num_trials} wait for distune resume NAME --trials N"
         )
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
     if "latency_ms" in search.costs and 0 < resources.gpus_per_trial < 1:
-        lines.append("plan: trials share a GPU, so each one's latency holds what the others do: give them whole ones")
+        lines.append("plan: trials share a GPU, so their latencies include each other's work: use whole GPUs to measure latency")
     return lines
 
 
 def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) -> list[str]:
-    """What a study takes on disk and in memory; nothing is known without the classes of the data."""
+    """Return the disk and memory that a study needs; empty without data, which gives the classes."""
     if splits is None:
         return []
     from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
@@ -74,12 +74,18 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
         "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
     ]
     if disk.most > free:
-        lines.append("disk: that may be more than there is")
+        lines.append("warning: the study may need more disk than is free")
     return lines
 
 
 def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
-    """What is left of a study: trials that go on and trials to start, out of so many in total."""
+    """Return how many trials of a study remain.
+
+    Args:
+        status: state of the study.
+        total: searched trials asked for, over all sessions.
+        controls: controls asked for.
+    """
     counts = {True: 0, False: 0}
     num_open = 0
     for trial in status.trials:
@@ -89,17 +95,17 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
     to_start = max(0, total - counts[False]) + max(0, controls - counts[True])
     if num_open + to_start == 0:
         return (
-            f"study {status.study}: nothing is left of {total} trials, {counts[False]} have been done; "
-            f"ask for more with --trials {counts[False] + 10}"
+            f"study {status.study}: nothing left to run: {counts[False]} trials have been run, {total} were asked for; "
+            f"run more with --trials {counts[False] + 10}"
         )
     return (
-        f"study {status.study}: {len(status.trials)} trials on record, controls included; {num_open} go on, "
-        f"{to_start} are to start"
+        f"study {status.study}: {len(status.trials)} trials so far, controls included; {num_open} continue, {to_start} "
+        f"start"
     )
 
 
 def show_bytes(number: float) -> str:
-    """Bytes as a person would write them."""
+    """Return bytes with a unit, such as ``1.2 GB``."""
     for unit in _UNITS[:-1]:
         if number < 1000:
             return f"{number:.3g} {unit}"
@@ -107,21 +113,21 @@ def show_bytes(number: float) -> str:
     return f"{number:.3g} {_UNITS[-1]}"
 
 
-def _judged(experiment: Experiment, plan: StudyPlan) -> str:
+def _early_stopping(experiment: Experiment, plan: StudyPlan) -> str:
     scheduler = experiment.search.scheduler
     if scheduler.kind == "median":
-        return f"judged after every epoch from {scheduler.grace_epochs} on"
-    return f"judged after {', '.join(map(str, plan.rungs))}" if plan.rungs else "none stopped early"
+        return f"median stopping from epoch {scheduler.grace_epochs} on"
+    return f"ASHA rungs at {', '.join(map(str, plan.rungs))}" if plan.rungs else "no early stopping"
 
 
 def _epochs(plan: StudyPlan) -> str:
     if plan.expected_epochs is None:
-        return f"at most {plan.most_epochs} epochs, how many fewer depends on the curves"
+        return f"at most {plan.most_epochs} epochs, fewer depending on the learning curves"
     return f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}"
 
 
 def _at_a_time(experiment: Experiment) -> int:
-    """Trials at a time on this machine; on a cluster, the bound that the settings give, else one."""
+    """Return the trials that run at a time: on this machine; on a cluster, the bound in the settings, else one."""
     resources = experiment.resources
     if resources.address is not None:
         return resources.max_concurrent or 1
@@ -134,6 +140,6 @@ def _at_a_time(experiment: Experiment) -> int:
 
 
 def _free(folder: Path) -> int:
-    """Bytes free where a folder is, or is going to be."""
+    """Return the free bytes where a folder is or will be."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return shutil.disk_usage(there).free

@@ -1,0 +1,94 @@
+"""Steps before training: open and check the data, make the teacher ready, open the tracker.
+
+Modules that load torch are imported where they are used: ``distune status`` and ``--help`` run without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.records import EpochReport
+from distune.study.files.study_folder import StudyFolder
+from distune.tracking.build import build_tracker
+from distune.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from distune.data.splits import Splits
+    from distune.training.teacher import Teacher
+
+_NUM_SHOWN = 5
+
+OnMessage = Callable[[str], None]
+"""Receives messages for the user, one line each."""
+
+
+def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tracker:
+    """Open the tracker of a study.
+
+    Raises:
+        UsageError: it cannot work, such as for a bad tracking URI.
+    """
+    return build_tracker(
+        experiment.tracking,
+        home=home,
+        study_folder=folder.path,
+        study=folder.name,
+        study_key=folder.identity().tracking_key,
+        experiment=experiment.name,
+    )
+
+
+def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
+    """Open the splits of an experiment and check them. Skipped faults are reported as messages.
+
+    Raises:
+        DataError: images or annotations are missing or too damaged.
+    """
+    from distune.data.build import build_splits
+    from distune.data.check import check_splits
+
+    splits = build_splits(experiment.data, with_masks=experiment.learns_masks)
+    faults = list(splits.faults)
+    if experiment.data.kind != "shapes":
+        faults += check_splits(splits)
+    for fault in faults[:_NUM_SHOWN]:
+        on_message(f"data: skipped {fault}")
+    if len(faults) > _NUM_SHOWN:
+        on_message(f"data: ... and {len(faults) - _NUM_SHOWN} more skipped")
+    return splits
+
+
+def describe_data(splits: Splits) -> str:
+    """Return the sizes of the splits and the classes in one line."""
+    sizes = f"{len(splits.train)} training, {len(splits.search)} search"
+    test = f", {len(splits.test)} test" if splits.test is not None else ""
+    return f"{sizes}{test} images; classes: {', '.join(splits.classes)}"
+
+
+def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_message: OnMessage) -> Teacher:
+    """Find the teacher of an experiment, or train it, with a message per epoch.
+
+    Raises:
+        WeightsError: the weights that the experiment names are missing or do not fit.
+        TrialError: training diverged.
+    """
+    from distune.training.precision import pick_device
+    from distune.training.teacher import prepare_teacher
+
+    metric = f"search/{experiment.search.metric}"
+
+    def report_epoch(report: EpochReport, num_epochs: int) -> None:
+        on_message(
+            f"teacher: epoch {report.epoch}/{num_epochs}  {metric} {report.metrics[metric]:.1f}  "
+            f"loss {report.metrics['loss/task']:.3f}  {report.metrics['time/epoch_s']:.1f} s"
+        )
+
+    device = pick_device(experiment.resources.gpus_per_trial)
+    teacher = prepare_teacher(experiment, splits, home=home, device=device, progress=report_epoch)
+    state = "found" if teacher.was_ready else "ready"
+    score = f"{teacher.metrics[metric]:.1f}" if metric in teacher.metrics else "not measured"
+    on_message(f"teacher: {state}, {metric} {score}, {teacher.weights}")
+    return teacher

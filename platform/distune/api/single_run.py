@@ -1,0 +1,183 @@
+"""Training and scoring without a search: one student, one teacher, one checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.study import ExperimentLike
+from distune.config.experiment import without_distillation
+from distune.config.hashing import content_hash
+from distune.config.home import Home
+from distune.config.load import load_experiment, trial_experiment
+from distune.errors import DataError, TrialError
+from distune.records import EpochReport, Outcome, TrialSpec
+from distune.study.callback import CallbackList, Decision, StudyCallback
+from distune.study.trial_progress import TrialProgress
+from distune.training.trial_folder import TrialFolder
+
+if TYPE_CHECKING:
+    from distune.training.teacher import Teacher
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedStudent:
+    """A student that was trained without a search.
+
+    Attributes:
+        folder: folder with its metrics and checkpoints.
+        weights: file of the student at its best epoch.
+        best: report of the best epoch.
+        metric: metric by which it is the best, such as ``search/AP``.
+    """
+
+    folder: Path
+    weights: Path
+    best: EpochReport
+    metric: str
+
+
+def train(
+    experiment: ExperimentLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    control: bool = False,
+    folder: str | PathLike[str] | None = None,
+    callbacks: Sequence[StudyCallback] = (),
+    home: str | PathLike[str] | None = None,
+) -> TrainedStudent:
+    """Train one student with an experiment's own values, without a search.
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        overrides: path to value, applied over the experiment.
+        control: train without distillation.
+        folder: where metrics and checkpoints go; an interrupted training there is continued. A folder in
+            ``HOME/trained`` when None.
+        callbacks: receive events while it runs.
+        home: folder of teachers and trained students; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Raises:
+        ConfigError: the experiment is wrong.
+        DataError: images or annotations are missing or too damaged.
+        TrialError: training diverged.
+    """
+    from distune.training.student_run import open_trial
+
+    callback = CallbackList(callbacks)
+    loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
+    root = Home.at(home)
+    values = trial_experiment(loaded, {})
+    values = without_distillation(values) if control else values
+    splits = open_data(loaded, on_message=callback.on_message)
+    callback.on_message(f"data: {describe_data(splits)}")
+    weights = None
+    if loaded.distillation.is_active and not control:
+        weights = str(ready_teacher(loaded, splits, root, on_message=callback.on_message).weights)
+    spec = TrialSpec(
+        study="",
+        number=-1 if control else 0,
+        control=control,
+        seed=loaded.training.seed,
+        num_epochs=loaded.training.epochs,
+        params={},
+        experiment=values,
+        folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
+        teacher_weights=weights,
+    )
+    files, progress = TrialFolder.of(spec), TrialProgress(spec)
+    run = open_trial(spec)
+    callback.on_trial_start(spec)
+    try:
+        while run.epochs_done < spec.num_epochs:
+            report = run.run_epoch()
+            progress.add(report)
+            if not report.is_finite(spec.metric):
+                raise TrialError(f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate")
+            callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
+    finally:
+        run.close()
+    callback.on_trial_end(progress.record(Outcome.FINISHED))
+    best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
+    return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
+
+
+def prepare_teacher(
+    experiment: ExperimentLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    callbacks: Sequence[StudyCallback] = (),
+    home: str | PathLike[str] | None = None,
+) -> Teacher:
+    """Train the teacher of an experiment, or find it where it was trained before.
+
+    A teacher is kept under the hash of everything that determines it, so that all studies that need it share it.
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        overrides: path to value, applied over the experiment.
+        callbacks: receive a message per epoch.
+        home: folder of all teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Raises:
+        ConfigError: the experiment is wrong.
+        WeightsError: the weights that the experiment names are missing or do not fit.
+        TrialError: training diverged.
+    """
+    callback = CallbackList(callbacks)
+    loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
+    splits = open_data(loaded, on_message=callback.on_message)
+    return ready_teacher(loaded, splits, Home.at(home), on_message=callback.on_message)
+
+
+def evaluate(
+    experiment: ExperimentLike,
+    checkpoint: str | PathLike[str],
+    *,
+    split: Literal["search", "test"] = "search",
+    overrides: Mapping[str, Any] | None = None,
+    callbacks: Sequence[StudyCallback] = (),
+) -> dict[str, float]:
+    """Score a checkpoint, student or teacher, on the data of an experiment.
+
+    The test split is meant for confirmed students alone: choosing by it makes it a search split.
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        checkpoint: a distune checkpoint, such as a trial's ``best.pt``.
+        split: the split to score on.
+        overrides: path to value, applied over the experiment.
+        callbacks: receive messages.
+
+    Returns:
+        Metric to value, such as ``{"search/AP": 31.4}``, in points from 0 to 100.
+
+    Raises:
+        DataError: the experiment names no test split, or its data is damaged.
+        WeightsError: the file is no distune checkpoint, or does not fit the classes.
+    """
+    from distune.training.evaluation.checkpoint_score import open_student
+    from distune.training.evaluation.known_classes import evaluate_known
+    from distune.training.precision import autocast_dtype, pick_device
+
+    loaded = load_experiment(experiment, overrides=overrides, check_space=False)
+    settings = loaded.experiment
+    splits = open_data(settings, on_message=CallbackList(callbacks).on_message)
+    dataset = splits.search if split == "search" else splits.test
+    if dataset is None:
+        raise DataError(f"{loaded.source}: the experiment names no test split")
+    device = pick_device(settings.resources.gpus_per_trial)
+    detector = open_student(Path(checkpoint), settings, tuple(splits.classes))
+    detector.model.to(device)
+    figures = evaluate_known(
+        detector,
+        dataset,
+        device=device,
+        batch_size=settings.training.batch_size,
+        autocast_dtype=autocast_dtype(settings.training.precision, device),
+    )
+    return {f"{split}/{name}": value for name, value in figures.items()}

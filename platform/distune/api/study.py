@@ -1,0 +1,519 @@
+"""Studies in Python: launch, load, resume, confirm, and read their results."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distune.api.preparation import describe_data, open_data, open_tracker, ready_teacher
+from distune.confirmation.confirmation_plan import DEFAULT_SEEDS, DEFAULT_TOP, plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
+from distune.config.experiment import Experiment
+from distune.config.home import Home
+from distune.config.load import LoadedExperiment, load_experiment
+from distune.config.space import SearchSpace
+from distune.errors import StudyError, UsageError
+from distune.evidence.confirmation_result import ConfirmationResult
+from distune.evidence.matches import METRICS
+from distune.records import Outcome, ParameterValue, TrialRecord
+from distune.study.callback import CallbackList, StudyCallback
+from distune.study.create import create_study
+from distune.study.files.settings_diff import describe_changes
+from distune.study.files.study_folder import Runner, StudyFolder, StudyState
+from distune.study.planning.plan_text import describe_plan, describe_rest, describe_sizes
+from distune.study.search.warm_start import warm_start_configurations, with_initial_configurations
+from distune.study.session import run_session
+from distune.study.settings_update import update_settings
+from distune.study.status import StudyStatus, best, find_study, read_study, study_names
+from distune.tracking.links import StudyLinks
+from distune.tracking.server import UiServer, start_ui, study_links, ui_address
+from distune.tracking.uris import is_server
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+    from distune.training.teacher import Teacher
+
+ExperimentLike = str | PathLike[str] | Mapping[str, Any] | Experiment | LoadedExperiment
+"""A shipped experiment's name, a YAML file, plain data, or an ``Experiment``."""
+
+
+class Study:
+    """A study: its trials, its result, and the ways to go on with it. Made by ``launch`` and ``load_study``.
+
+    Nothing is cached: each property reads the study's folder, so it also works while another process runs the study.
+
+    Attributes:
+        name: name of the study.
+        path: folder of the study.
+        teacher_value: the teacher's metric, once ``launch`` or ``resume`` in this process has prepared it; else None.
+    """
+
+    def __init__(self, home: Home, name: str) -> None:
+        self._home = home
+        self.teacher_value: float | None = None
+        self._folder = find_study(home, name)
+        self.name = name
+        self.path: Path = self._folder.path
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, state={self.state!r}, path={str(self.path)!r})"
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment, with every default filled in."""
+        return self._folder.load().experiment
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The search space."""
+        return self._folder.load().space
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the learning curves are made up."""
+        return self._folder.identity().simulate
+
+    @property
+    def metric(self) -> str:
+        """The metric that is maximized, such as ``search/AP``, in points from 0 to 100."""
+        return self._folder.identity().metric
+
+    @property
+    def num_trials(self) -> int:
+        """Searched trials in total that were asked for, over all sessions."""
+        return self._folder.num_trials(self.experiment)
+
+    @property
+    def status(self) -> StudyStatus:
+        """The state of the study and all its trials."""
+        return read_study(self._home, self.name)
+
+    @property
+    def state(self) -> StudyState:
+        """``running``, ``finished``, ``interrupted`` or ``failed``."""
+        return self.status.state
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """The searched trials, in the order in which they were started."""
+        return [trial for trial in self.status.trials if not trial.control]
+
+    @property
+    def controls(self) -> list[TrialRecord]:
+        """The trials without distillation."""
+        return [trial for trial in self.status.trials if trial.control]
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The confirmed trial; before a confirmation, the best trial of the search.
+
+        Raises:
+            StudyError: no trial has finished.
+        """
+        status = self.status
+        leader, _ = best(status)
+        if status.confirmation is None:
+            return leader
+        winner = status.confirmation.winner
+        return next((trial for trial in status.trials if trial.number == winner), leader)
+
+    @property
+    def best_params(self) -> dict[str, ParameterValue]:
+        """Path to value of the best trial. Raises ``StudyError`` when no trial has finished."""
+        return self.best_trial.params
+
+    @property
+    def best_value(self) -> float:
+        """The best trial's metric at its best epoch. Raises ``StudyError`` when no trial has finished."""
+        return self.best_trial.metrics[self.metric]
+
+    @property
+    def gain(self) -> float | None:
+        """Gain of the best trial over no distillation, in points of the metric.
+
+        The confirmed gain, else the difference to the controls of the search, which is an estimate from one seed. None
+        while no control has finished.
+
+        Raises:
+            StudyError: no trial has finished.
+        """
+        status = self.status
+        return best(status)[1] if status.confirmation is None else status.confirmation.final.mean
+
+    @property
+    def confirmation(self) -> ConfirmationResult | None:
+        """The result of the latest ``confirm``, None before."""
+        return self._folder.confirmation.read()
+
+    @property
+    def best_weights(self) -> Path:
+        """File of the best student's weights. Raises ``StudyError`` when there is none."""
+        result = self.confirmation
+        return self.weights(self.best_trial.number) if result is None else self._existing(self.path / result.weights)
+
+    def weights(self, trial: int) -> Path:
+        """Return the file of a trial's student at its best epoch.
+
+        Args:
+            trial: its number; controls are -1, -2, ...
+
+        Raises:
+            StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
+        """
+        return self._existing(self._folder.trial(trial).best_checkpoint)
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Return a table with a row per trial, controls included, in the manner of Optuna's ``trials_dataframe``.
+
+        Columns: ``number``, ``key``, ``control``, ``outcome``, ``state`` (Optuna's), ``epochs``, ``seed``, ``value``
+        (the metric at the best epoch), ``gain`` (over the mean of the finished controls, for trials that had the whole
+        budget), ``reason``, and one column ``params_PATH`` per searched parameter.
+        """
+        import pandas as pd
+
+        from distune.records import control_score
+
+        status = self.status
+        base = control_score(status.trials, status.metric)
+        paths = dict.fromkeys(path for trial in status.trials for path in trial.params)
+        rows = []
+        for trial in status.trials:
+            value = trial.metrics.get(status.metric)
+            is_comparable = trial.outcome is Outcome.FINISHED and not trial.control
+            rows.append(
+                {
+                    "number": trial.number,
+                    "key": trial.key,
+                    "control": trial.control,
+                    "outcome": str(trial.outcome),
+                    "state": str(trial.state),
+                    "epochs": trial.epochs,
+                    "seed": trial.seed,
+                    "value": value,
+                    "gain": value - base if is_comparable and value is not None and base is not None else None,
+                    "reason": trial.reason,
+                    **{f"params_{path}": trial.params.get(path) for path in paths},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def curves_dataframe(self) -> pd.DataFrame:
+        """Return all metrics of all epochs: columns ``number``, ``key``, ``epoch`` (from 1), and one per metric."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {"number": trial.number, "key": trial.key, "epoch": report.epoch, **report.metrics}
+                for trial in self.status.trials
+                for report in self._folder.trial(trial.number).reports()
+            ]
+        )
+
+    def best_model(self, *, device: str | torch.device = "cpu") -> nn.Module:
+        """Load the best student: a torchvision detector in evaluation mode.
+
+        Args:
+            device: where to put it.
+
+        Returns:
+            A module that takes a list of images of shape (3, H, W), values in [0, 1], and returns for each a dictionary
+            of ``boxes`` (N, 4; xyxy, pixels), ``labels`` (N; 1 is the first class) and ``scores`` (N).
+
+        Raises:
+            StudyError: no trial has finished, or the study is simulated.
+            WeightsError: the file is damaged.
+        """
+        return self._open_model(self.best_weights, device)
+
+    def load_model(self, trial: int, *, device: str | torch.device = "cpu") -> nn.Module:
+        """Load the student of a trial at its best epoch; see ``best_model``.
+
+        Args:
+            trial: its number; controls are -1, -2, ...
+            device: where to put it.
+
+        Raises:
+            StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
+        """
+        return self._open_model(self.weights(trial), device)
+
+    def resume(
+        self,
+        num_trials: int | None = None,
+        *,
+        experiment: ExperimentLike | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        callbacks: Sequence[StudyCallback] = (),
+    ) -> Study:
+        """Continue a study that was interrupted, or run more trials of one that has finished.
+
+        Trials that were running continue after their last epoch. Changed settings are named; changes that would make
+        trials incomparable are refused.
+
+        Args:
+            num_trials: searched trials in total, over all sessions; as before when None.
+            experiment: continue with other settings than those in the study's folder.
+            overrides: path to value, such as ``{"resources.max_concurrent": 2}``.
+            callbacks: receive events while it runs.
+
+        Returns:
+            The study itself. ``state`` says whether it has finished or was interrupted.
+
+        Raises:
+            StudyError: another session runs the study, or it cannot continue with these settings.
+            StudyFailedError: too many trials in a row failed for the same reason.
+        """
+        callback = CallbackList(callbacks)
+        folder = self._folder
+        source: ExperimentLike = folder.experiment_file if experiment is None else experiment
+        space = folder.load().space if experiment is None else None
+        loaded = load_experiment(source, overrides=overrides, space=space)
+        self._update_settings(loaded, callback)
+        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+        callback.on_message(describe_rest(self.status, total=total, controls=loaded.experiment.search.controls))
+        teacher = None
+        if not self.is_simulated:
+            splits = open_data(loaded.experiment, on_message=callback.on_message)
+            teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
+        self._run_session(loaded, teacher, callback, num_trials=num_trials)
+        return self
+
+    def confirm(
+        self,
+        *,
+        top: int = DEFAULT_TOP,
+        seeds: int = DEFAULT_SEEDS,
+        metric: str | None = None,
+        callbacks: Sequence[StudyCallback] = (),
+    ) -> ConfirmationResult | None:
+        """Train the best trials again on fresh seeds beside controls, and measure the gain with an interval.
+
+        The best trial on the search split is compared with its control on the test split, once.
+
+        Args:
+            top: number of trials to train again, the best of the search.
+            seeds: fresh seeds for each of them and its control.
+            metric: what gains are measured in; the study's metric when None.
+            callbacks: receive events while it runs.
+
+        Returns:
+            The result; None when a signal stopped the session. The same call continues it then.
+
+        Raises:
+            StudyError: another session runs the study, or no trial has finished.
+            UsageError: the metric is unknown.
+        """
+        callback = CallbackList(callbacks)
+        folder, loaded = self._folder, self._folder.load()
+        experiment = loaded.experiment
+        metric = metric or experiment.search.metric
+        if metric not in METRICS:
+            raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
+        self._update_settings(loaded, callback)
+        status = self.status
+        weights, fingerprint, has_test = None, None, True
+        plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)  # errors first
+        if not self.is_simulated:
+            splits = open_data(experiment, on_message=callback.on_message)
+            teacher = ready_teacher(experiment, splits, self._home, on_message=callback.on_message)
+            weights, fingerprint, has_test = teacher.weights, splits.fingerprint, splits.test is not None
+        plan = plan_confirmation(
+            folder,
+            status,
+            experiment,
+            top=top,
+            num_seeds=seeds,
+            teacher_weights=weights,
+            data_fingerprint=fingerprint,
+        )
+        if status.state != "finished":
+            callback.on_message(f"study {self.name} is {status.state}: its best trials so far are confirmed")
+        callback.on_message(plan.describe())
+        with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
+            result = run_confirmation(
+                folder,
+                plan,
+                metric=metric,
+                has_test=has_test,
+                state=status.state,
+                tracker=tracker,
+                callback=callback,
+            )
+            callback.on_message("sending the rest to MLflow")
+        return result
+
+    @contextlib.contextmanager
+    def mlflow_ui(self, *, host: str = "127.0.0.1", port: int = 5000) -> Iterator[tuple[StudyLinks, UiServer | None]]:
+        """Serve the MLflow UI, and give the addresses of the study's pages.
+
+        Args:
+            host: address to listen on. Anyone who reaches it can change runs.
+            port: port to listen on; 0 takes a free one.
+
+        Yields:
+            The pages, and the server; None when the study is tracked on a server of its own, which needs none.
+
+        Raises:
+            StudyError: the experiment has ``tracking.enabled = false``.
+        """
+        experiment, identity = self.experiment, self._folder.identity()
+        if not experiment.tracking.enabled:
+            raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
+        uri = experiment.tracking.uri or self._home.tracking_uri
+        name = experiment.tracking.experiment or experiment.name
+        key = identity.tracking_key
+        if is_server(uri):
+            address = ui_address(uri)
+            yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
+            return
+        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port) as server:
+            links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
+            yield links, server
+
+    def _existing(self, file: Path) -> Path:
+        if file.is_file():
+            return file
+        why = "the study is simulated, so nothing was trained" if self.is_simulated else f"{file} does not exist"
+        raise StudyError(f"study {self.name}: there is no student to load: {why}")
+
+    def _open_model(self, file: Path, device: str | torch.device) -> nn.Module:
+        from distune.training.checkpoint import load
+        from distune.training.evaluation.checkpoint_score import open_student
+
+        content = load(file) or {}
+        detector = open_student(file, self.experiment, tuple(content.get("classes", ())))
+        return detector.model.to(device).eval()
+
+    def _update_settings(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+        with self._folder.lock():  # nothing starts while another session works on the study
+            changes = update_settings(self._folder, loaded)
+        for line in describe_changes(changes):
+            callback.on_message(line)
+
+    def _run_session(
+        self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None
+    ) -> None:
+        from distune.study.study_figures import draw_figures  # loads matplotlib
+
+        folder, experiment = self._folder, loaded.experiment
+        score = self.teacher_value = None if teacher is None else teacher.metrics.get(self.metric)
+        with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
+            run_session(
+                folder,
+                tracker=tracker,
+                callback=callback,
+                teacher_weights=None if teacher is None else teacher.weights,
+                num_trials=num_trials,
+            )
+            try:
+                figures = draw_figures(folder, self.status, teacher=score)
+            except OSError as error:
+                callback.on_message(f"report: the figures of the study cannot be saved: {error}")
+                figures = []
+            for figure in figures:
+                tracker.log_file(None, figure, "report")
+            if score is not None:
+                tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
+            callback.on_message("sending the rest to MLflow")
+
+
+def launch(
+    experiment: ExperimentLike,
+    *,
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, ParameterValue] | None = None,
+    space: SearchSpace | Mapping[str, Any] | str | None = None,
+    warm_start: str | None = None,
+    warm_start_top: int = 5,
+    runner: Runner = "ray",
+    simulate: bool = False,
+    replace: bool = False,
+    callbacks: Sequence[StudyCallback] = (),
+    home: str | PathLike[str] | None = None,
+) -> Study:
+    """Launch a study: prepare the teacher, search, stop poor trials early, train a control, log everything.
+
+    Ctrl-C and SIGTERM end the session; ``Study.resume`` continues it.
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        name: name of the study; the experiment's when None.
+        overrides: path to value, such as ``{"training.epochs": 6}``, applied over the experiment.
+        fixed: searched path to value: parameters of the search space that are not searched.
+        space: the search space; the experiment's ``search.space`` when None.
+        warm_start: name of a study whose best configurations are tried first.
+        warm_start_top: number of its finished trials at most.
+        runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
+        simulate: make up learning curves instead of training, to try the settings in seconds.
+        replace: remove an earlier study of that name.
+        callbacks: receive events while the study runs.
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        The study. ``Study.state`` says whether it has finished or was interrupted.
+
+    Raises:
+        ConfigError: the experiment or the search space is wrong; all problems are listed.
+        DataError: images or annotations are missing or too damaged.
+        StudyError: a study of that name exists already.
+        ResourceError: this machine does not have what a trial asks for.
+        StudyFailedError: too many trials in a row failed for the same reason.
+
+    Example:
+        >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
+        >>> study.best_params
+    """
+    callback = CallbackList(callbacks)
+    loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
+    root = Home.at(home)
+    study = name or loaded.experiment.name
+    check_launch(loaded, root, study, simulate=simulate, replace=replace)
+    if warm_start is not None:
+        source = warm_start_configurations(
+            read_study(root, warm_start), find_study(root, warm_start).load(), loaded, top=warm_start_top
+        )
+        for line in source.lines:
+            callback.on_message(line)
+        loaded = with_initial_configurations(loaded, source.configurations)
+    splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
+    if splits is not None:
+        callback.on_message(f"data: {describe_data(splits)}")
+    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
+        callback.on_message(line)
+    # The teacher comes before the study: when it fails, no half-made study is left behind.
+    teacher = None
+    if splits is not None:
+        teacher = ready_teacher(loaded.experiment, splits, root, on_message=callback.on_message)
+    create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
+    handle = Study(root, study)
+    handle._run_session(loaded, teacher, callback, num_trials=None)
+    return handle
+
+
+def load_study(name: str, *, home: str | PathLike[str] | None = None) -> Study:
+    """Load a study.
+
+    Args:
+        name: name of the study.
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Raises:
+        StudyError: there is no study of that name; the message lists the known ones.
+    """
+    return Study(Home.at(home), name)
+
+
+def list_studies(*, home: str | PathLike[str] | None = None) -> list[str]:
+    """Return the names of all studies, sorted.
+
+    Args:
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+    """
+    return study_names(Home.at(home))

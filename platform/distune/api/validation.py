@@ -1,0 +1,149 @@
+"""Validation before a study: check an experiment, its space and its data, and say what a study would cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from distune.api.preparation import describe_data, open_data
+from distune.api.study import ExperimentLike
+from distune.config.home import Home
+from distune.config.load import LoadedExperiment, load_experiment
+from distune.config.space import SearchSpace
+from distune.errors import ConfigError
+from distune.records import ParameterValue
+from distune.reports.tables import show_value
+from distune.study.callback import CallbackList, StudyCallback
+from distune.study.planning.plan_text import describe_plan, describe_sizes
+from distune.study.planning.study_plan import StudyPlan, plan_study
+from distune.study.search.samplers import check_sampler
+
+if TYPE_CHECKING:
+    from distune.data.splits import Splits
+    from distune.training.probe.findings import Finding
+
+NUM_PROBE_IMAGES = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a validation found. Problems are raised as errors instead.
+
+    Attributes:
+        loaded: the experiment and its search space.
+        data: sizes and classes of the splits in one line, None when the data was not checked.
+        plan: trials and epochs of a study.
+        plan_lines: the plan, disk and memory in words.
+        findings: the probe's result per searched parameter; empty without a probe.
+    """
+
+    loaded: LoadedExperiment
+    data: str | None
+    plan: StudyPlan
+    plan_lines: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def raise_for_findings(self) -> None:
+        """Raise ``ConfigError`` with a line for each parameter that has no effect, or that cannot be trained with."""
+        problems = [f"{finding.path}  {_problem(finding)}" for finding in self.findings if finding.is_wrong]
+        if problems:
+            raise ConfigError(f"{self.loaded.source}, search space {self.loaded.space.name}", problems)
+
+
+def validate(
+    experiment: ExperimentLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, ParameterValue] | None = None,
+    space: SearchSpace | Mapping[str, Any] | str | None = None,
+    probe: bool = False,
+    num_probe_images: int = NUM_PROBE_IMAGES,
+    on_finding: Callable[[Finding], None] | None = None,
+    callbacks: Sequence[StudyCallback] = (),
+    home: str | PathLike[str] | None = None,
+) -> Validation:
+    """Check an experiment, its search space and its data. Trains nothing, writes nothing.
+
+    Data is checked when the experiment says where it is (``data.root``).
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        overrides: path to value, applied over the experiment.
+        fixed: searched path to value: parameters of the search space that are not searched.
+        space: the search space; the experiment's ``search.space`` when None.
+        probe: try every searched parameter at two of its values on a few images: does it change a loss or a gradient?
+            A teacher that is not trained yet is replaced by random weights.
+        num_probe_images: images that a probe uses.
+        on_finding: called with each finding of the probe.
+        callbacks: receive messages.
+        home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Raises:
+        ConfigError: the experiment or the search space is wrong; all problems are listed.
+        DataError: images or annotations are missing or too damaged.
+        ResourceError: the sampler needs a package that is not installed.
+    """
+    callback = CallbackList(callbacks)
+    loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
+    settings, root = loaded.experiment, Home.at(home)
+    check_sampler(settings.search.sampler)
+    has_data = settings.data.kind == "shapes" or settings.data.root is not None
+    splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
+    findings: list[Finding] = []
+    if probe and splits is not None:
+        findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
+    return Validation(
+        loaded=loaded,
+        data=None if splits is None else describe_data(splits),
+        plan=plan_study(settings, loaded.searched),
+        plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root)),
+        findings=tuple(findings),
+    )
+
+
+def _probe(
+    loaded: LoadedExperiment,
+    splits: Splits,
+    home: Home,
+    num_images: int,
+    on_finding: Callable[[Finding], None] | None,
+    callback: StudyCallback,
+) -> list[Finding]:
+    import torch
+
+    from distune.training.precision import pick_device
+    from distune.training.probe.probe import Probe
+    from distune.training.teacher import find_teacher
+
+    started = time.monotonic()
+    teacher = find_teacher(loaded.experiment, splits, home=home)
+    if teacher is None and loaded.experiment.teacher.weights is None:
+        callback.on_message("probe: the teacher is not trained yet; random weights replace it")
+    wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
+    probe = Probe(
+        loaded,
+        splits,
+        teacher_weights=None if teacher is None else str(teacher.weights),
+        device=pick_device(1.0) if wants_gpu else torch.device("cpu"),
+        num_images=num_images,
+    )
+    findings = []
+    for finding in probe.findings():
+        findings.append(finding)
+        if on_finding is not None:
+            on_finding(finding)
+    callback.on_message(f"probe: {len(findings)} parameters in {time.monotonic() - started:.1f} s")
+    return findings
+
+
+def _problem(finding: Finding) -> str:
+    from distune.training.probe.findings import Verdict
+
+    values = " and ".join(map(show_value, finding.values))
+    if finding.verdict is Verdict.FAILS:
+        return f"training fails at {values}: {finding.remark}"
+    why = finding.remark or "remove it from the space, or find the setting that switches it off"
+    return f"changes neither a loss nor a gradient between {values}: {why}"

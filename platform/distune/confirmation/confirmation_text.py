@@ -1,0 +1,70 @@
+"""The gain of a study in words, the same wherever it is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distune.evidence.confirmation_result import ConfirmationResult
+from distune.evidence.gain import Verdict
+from distune.evidence.gain_text import advise
+from distune.records import TrialRecord
+from distune.study.status import StudyStatus
+
+
+def headline(result: ConfirmationResult) -> str:
+    """Return the winner and its gain in a line."""
+    return f"confirmed: trial {result.winner}, {result.split} split: {result.words}"
+
+
+def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
+    """Return the lines below the headline: failures, the split, earlier test evaluations, advice, the student's file.
+
+    Args:
+        result: of the confirmation.
+        study_folder: folder of the study, which the student's file is relative to.
+    """
+    lines = [f"  {line}" for line in result.best.failures]
+    if result.best.num_diverged:
+        lines.append(
+            f"the student diverged under {result.best.num_diverged} of {len(result.seeds)} seeds, which are excluded: "
+            "the estimate is optimistic"
+        )
+    if result.test is None:
+        lines.append(
+            "there is no test split, so the gain is measured on the search split, on which the trial was chosen: the "
+            "estimate is optimistic"
+        )
+    elif result.test.verdict is not result.search.verdict and result.search.verdict is Verdict.GAIN:
+        lines.append("the search split shows a gain and the test split does not: trust the test split")
+    if result.previous_test_evaluations:
+        times = "once" if result.previous_test_evaluations == 1 else f"{result.previous_test_evaluations} times"
+        lines.append(
+            f"the test split was evaluated {times} before, for another trial, other seeds or another metric: each "
+            "evaluation makes it more like a search split"
+        )
+    advice = advise(result.final)
+    if advice is not None:
+        lines.append(advice)
+    weights = study_folder / result.weights
+    if weights.is_file():
+        lines.append(f"student: {weights} (seed {result.best_seed}, the best of {result.search.num_seeds})")
+    return lines
+
+
+def unconfirmed(status: StudyStatus, gain: float | None) -> str:
+    """Return the gain of a study that was not confirmed, in a line."""
+    num_controls = sum(record.control for record in status.trials)
+    controls = "one control" if num_controls == 1 else f"{num_controls} controls"
+    size = "gain: unknown, no control has finished" if gain is None else f"gain: {gain:+.1f} against the control"
+    return f"{size}; not confirmed yet: one seed, {controls}: run distune confirm {status.study}"
+
+
+def overtaken(status: StudyStatus, leader: TrialRecord) -> str | None:
+    """Return a line when the search has found a better trial since the confirmation, None otherwise."""
+    result = status.confirmation
+    if result is None or leader.number in {candidate.number for candidate in result.candidates}:
+        return None
+    return (
+        f"trial {leader.key} has since scored best in the search, and is not confirmed: run distune confirm "
+        f"{status.study} again"
+    )

@@ -1,0 +1,212 @@
+"""The Python API: launch, load, resume, confirm, tables and models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import distune
+from distune.errors import ConfigError, StudyError, UsageError
+from distune.records import EpochReport, TrialRecord, TrialSpec
+from distune.study.callback import Decision
+from support.experiments import small_experiment, small_values
+
+UNTRACKED = {"tracking": {"enabled": False}}
+
+
+class Recorder:
+    """Keeps all events."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.epochs: list[tuple[str, int]] = []
+        self.ended: list[TrialRecord] = []
+        self.messages: list[str] = []
+
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        self.started.append(spec.key)
+
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        self.epochs.append((spec.key, report.epoch))
+
+    def on_trial_end(self, record: TrialRecord) -> None:
+        self.ended.append(record)
+
+    def on_message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def simulated(name: str = "one", **arguments: object) -> distune.Study:
+    return distune.launch(small_values(UNTRACKED), name=name, simulate=True, runner="local", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_simulated_study_from_plain_data(home: Path) -> None:
+    recorder = Recorder()
+    study = simulated(overrides={"search.num_trials": 4}, callbacks=[recorder])
+    assert (study.name, study.state, study.is_simulated, study.metric) == ("one", "finished", True, "search/AP")
+    assert study.path == home / "studies" / "one"
+    assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
+    assert [trial.key for trial in study.controls] == ["control-1"]
+    assert recorder.started == ["control-1", "0", "1", "2", "3"]
+    assert len(recorder.ended) == 5
+    assert ("control-1", 3) in recorder.epochs
+    assert any(message.startswith("plan: 4 trials") for message in recorder.messages)
+
+    best = max((trial for trial in study.trials if trial.outcome == "finished"), key=lambda t: t.metrics["search/AP"])
+    assert study.best_trial == best
+    assert study.best_params == best.params
+    assert study.best_value == best.metrics["search/AP"]
+    assert study.gain == pytest.approx(study.best_value - study.controls[0].metrics["search/AP"])
+    with pytest.raises(StudyError, match="simulated, so nothing was trained"):
+        study.best_model()
+
+
+def test_tables_hold_what_the_study_holds(home: Path) -> None:
+    study = simulated(overrides={"search.num_trials": 3})
+    table = study.trials_dataframe()
+    assert list(table["key"]) == ["control-1", "0", "1", "2"]
+    for trial, (_, row) in zip([*study.controls, *study.trials], table.iterrows(), strict=True):
+        assert row["value"] == trial.metrics["search/AP"]
+        assert row["outcome"] == trial.outcome
+        for path, value in trial.params.items():
+            assert row[f"params_{path}"] == value
+    row = table[table["number"] == study.best_trial.number].iloc[0]
+    assert row["gain"] == pytest.approx(study.gain)
+    assert table[table["control"]]["gain"].isna().all()
+
+    curves = study.curves_dataframe()
+    assert len(curves) == sum(trial.epochs for trial in study.status.trials)
+    assert set(curves[curves["key"] == "control-1"]["epoch"]) == {1, 2, 3}
+    assert "search/AP" in curves
+
+
+def test_load_resume_and_list(home: Path) -> None:
+    assert distune.list_studies() == []
+    simulated("one")
+    simulated("two")
+    assert distune.list_studies() == ["one", "two"]
+    study = distune.load_study("one")
+    before = {trial.number: trial for trial in study.trials}
+    recorder = Recorder()
+    assert study.resume(4, callbacks=[recorder]) is study
+    assert study.num_trials == 4
+    assert len(study.trials) == 4
+    assert all(trial == before[trial.number] for trial in study.trials if trial.number in before)
+    assert recorder.started == ["2", "3"]
+    with pytest.raises(StudyError, match="known are one, two"):
+        distune.load_study("three")
+    with pytest.raises(StudyError, match="one exists already"):
+        simulated("one")
+    assert len(simulated("one", replace=True).trials) == 2
+
+
+def test_another_home(tmp_path: Path, home: Path) -> None:
+    simulated("one", home=tmp_path / "other")
+    assert distune.list_studies() == []
+    assert distune.list_studies(home=tmp_path / "other") == ["one"]
+    assert distune.load_study("one", home=tmp_path / "other").state == "finished"
+
+
+def test_a_confirmation(home: Path) -> None:
+    study = simulated(overrides={"search.num_trials": 4})
+    assert study.confirmation is None
+    recorder = Recorder()
+    result = study.confirm(top=1, seeds=3, callbacks=[recorder])
+    assert result is not None
+    assert study.confirmation == result
+    assert study.best_trial.number == result.winner
+    assert study.gain == result.final.mean
+    assert len(recorder.ended) == 6
+    with pytest.raises(UsageError, match="metric mAP: must be one of AP"):
+        study.confirm(metric="mAP")
+
+
+def test_an_experiment_and_a_space_made_in_python(home: Path) -> None:
+    experiment = small_experiment({**UNTRACKED, "name": "made"})
+    weight = {"kind": "float", "low": 0.5, "high": 2.0}
+    space = distune.SearchSpace.model_validate(
+        {"name": "mine", "parameters": {"distillation.local_knowledge.weight": weight}}
+    )
+    study = distune.launch(experiment, space=space, simulate=True, runner="local")
+    assert study.name == "made"
+    assert study.experiment == experiment.model_copy(update={"search": study.experiment.search})
+    assert all(set(trial.params) == {"distillation.local_knowledge.weight"} for trial in study.trials)
+    assert all(0.5 <= float(trial.params["distillation.local_knowledge.weight"] or 0) <= 2 for trial in study.trials)
+
+
+def test_fixed_parameters_and_a_warm_start(home: Path) -> None:
+    first = simulated("first", overrides={"search.num_trials": 3})
+    recorder = Recorder()
+    fixed = {"distillation.soft_labels.weight": 0.5}
+    second = simulated("second", warm_start="first", warm_start_top=1, fixed=fixed, callbacks=[recorder])
+    assert all("distillation.soft_labels.weight" not in trial.params for trial in second.trials)
+    assert any("1 configurations of first" in message for message in recorder.messages)
+    taken = {path: value for path, value in first.best_params.items() if path not in fixed}
+    assert taken in [trial.params for trial in second.trials]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"overrides": {"training.epoch": 3}}, ConfigError, 'did you mean "epochs"'),
+        ({"overrides": {"training.epochs": 0}}, ConfigError, "must be at least 1"),
+        ({"fixed": {"training.nothing": 3}}, ConfigError, "training.nothing"),
+        ({"space": "absent"}, UsageError, "absent"),
+        ({"space": {"name": "bad", "parameters": {"x": {"kind": "int", "low": 1, "high": 2}}}}, ConfigError, "x"),
+        ({"warm_start": "absent"}, StudyError, "study absent"),
+        ({"name": "../up"}, UsageError, "../up"),
+    ],
+)
+def test_mistakes_are_named_and_nothing_is_written(
+    home: Path, arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        simulated(**{"name": "one", **arguments})  # type: ignore[arg-type]
+    assert not home.exists()
+
+
+def test_validate(home: Path) -> None:
+    result = distune.validate(small_values())
+    assert result.plan.num_trials == 2
+    assert result.data is not None
+    assert "8 training, 4 search, 2 test images" in result.data
+    assert any(line.startswith("disk: ") for line in result.plan_lines)
+    assert result.findings == ()
+    with pytest.raises(ConfigError):
+        distune.validate(small_values(), overrides={"student.backbone": "resnet7"})
+    assert not home.exists()
+
+
+@pytest.mark.slow
+def test_real_training_from_launch_to_model(home: Path) -> None:
+    study = distune.launch(small_values(UNTRACKED), runner="local")
+    assert study.state == "finished"
+    assert study.teacher_value is not None
+    model = study.best_model()
+    assert not model.training
+    with torch.inference_mode():
+        found = model([torch.rand(3, 64, 64), torch.rand(3, 48, 80)])
+    assert [set(each) for each in found] == [{"boxes", "labels", "scores"}] * 2
+    scored = distune.evaluate(small_values(), study.best_weights)
+    assert scored["search/AP"] == pytest.approx(study.best_value)
+    control = study.load_model(-1)
+    assert {name: value.shape for name, value in control.state_dict().items()} == {
+        name: value.shape for name, value in model.state_dict().items()
+    }
+    with pytest.raises(StudyError, match="no student to load"):
+        study.load_model(99)
+
+    trained = distune.train(small_values(), overrides={"training.epochs": 1}, control=True)
+    assert trained.weights.is_file()
+    assert trained.best.epoch == 1
+    teacher = distune.prepare_teacher(small_values())
+    assert teacher.was_ready
+    assert teacher.metrics["search/AP"] == study.teacher_value
