@@ -27,6 +27,11 @@ class ArmFolder:
 
     path: Path
 
+    @classmethod
+    def of(cls, spec: TrialSpec) -> ArmFolder:
+        """Return the folder of an arm under the seed of ``spec``."""
+        return cls(Path(spec.folder))
+
     @property
     def trial(self) -> TrialFolder:
         """Metrics and checkpoints."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from distune.confirmation.arm_folder import ArmFolder
 from distune.records import Outcome, TrialSpec
@@ -84,4 +83,4 @@ class ConfirmationReporter:
 
 
 def _folder(spec: TrialSpec) -> ArmFolder:
-    return ArmFolder(Path(spec.folder))
+    return ArmFolder.of(spec)

@@ -16,6 +16,7 @@ from filelock import FileLock
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
+from distune.config.metric_names import metric_name
 from distune.data.splits import Splits
 from distune.detectors.classes import class_table
 from distune.detectors.weights import is_torchvision_name
@@ -146,7 +147,7 @@ def _train(builder: TrialBuilder, folder: TrialFolder, progress: Progress) -> di
     experiment = builder.experiment
     training = experiment.teacher_training
     assert training is not None
-    metric = f"search/{experiment.search.metric}"
+    metric = metric_name(experiment)
     run = SoloRun(
         builder,
         experiment.teacher,

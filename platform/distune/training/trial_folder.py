@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from distune.records import EpochReport
+from distune.records import EpochReport, TrialSpec
 from distune.tracking.partial_line import truncate_partial_line
 
 
@@ -17,6 +17,11 @@ class TrialFolder:
     """``metrics.jsonl``, a line per epoch, and the files beside it."""
 
     path: Path
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> TrialFolder:
+        """Return the folder of a trial."""
+        return cls(Path(spec.folder))
 
     @property
     def metrics_file(self) -> Path:
