@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import cost_names, metric_name
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
@@ -30,7 +31,7 @@ from distune.study.trial_progress import TrialProgress
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
 from distune.tracking.values import MAX_TAG_LENGTH
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 Ending = tuple[Outcome, str | None]
 """How a trial ends, and why."""

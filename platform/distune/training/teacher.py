@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
@@ -27,7 +28,7 @@ from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import evaluate_known
 from distune.training.precision import autocast_dtype
 from distune.training.student_run import SoloRun
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
 
