@@ -25,7 +25,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.resources import check_resources
 from distune.study.search.samplers import check_sampler
 from distune.study.search.warm_start import warm_start as warm_start_from
-from distune.study.search.warm_start import with_first
+from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import SessionResult, run_session
 from distune.study.settings_update import revise
 from distune.study.status import best, find_study, read_study
@@ -100,9 +100,9 @@ def launch(
 
 def _warm_started(loaded: LoadedExperiment, home: Home, source: str, *, top: int) -> LoadedExperiment:
     found = warm_start_from(read_study(home, source), find_study(home, source).load(), loaded, top=top)
-    for line in found.lines:
+    for line in found.messages:
         progress.print(line, markup=False)
-    return with_first(loaded, found.configurations)
+    return with_initial_configurations(loaded, found.configurations)
 
 
 def resume(

@@ -49,7 +49,10 @@ class TrialProposer:
         self._initial = deque(each for each in initial if not self._is_recorded(each))
 
     def ask(self, index: int) -> tuple[int, dict[str, ParameterValue]] | None:
-        """Start the searched trial that has ``index`` predecessors.
+        """Start the next searched trial.
+
+        Args:
+            index: number of searched trials that were started before.
 
         Returns:
             Its number, and path to value; None when all configurations of the space were tried.
