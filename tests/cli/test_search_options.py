@@ -83,7 +83,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
         *("--warm-start", "first", "--warm-start-top", "1"),
     )
     assert heir.status == 0, heir.err
-    assert "warm start: 3 of 3 parameters vary in study first as well" in heir.err
+    assert "warm start: 3 of 3 parameters are searched in study first too" in heir.err
     (trial,) = [each for each in json.loads(distune("status", "heir", "--json").out)["trials"] if not each["control"]]
     assert trial["params"] == best["params"]
 

@@ -116,7 +116,7 @@ def test_a_trial_goes_on_as_long_as_its_workers_come_further(make_harness: MakeH
     engine.fail(spec.key, LOST)
     assert harness.known()[0].state is TrialState.FAIL
     assert harness.known()[0].scores == {1: 20.0, 2: 20.0}
-    assert harness.studies()[0].trials[0].user_attrs["setbacks"] == [
+    assert harness.studies()[0].trials[0].user_attrs["retries"] == [
         {"reason": LOST, "epochs": 1},
         {"reason": LOST, "epochs": 2},
     ]

@@ -123,8 +123,7 @@ def _work(
         truncate_partial_line(folder.journal)
         with stop_on_signals() as stop, open_storage(folder, setting) as storage:
             search_study, control_study = open_studies(storage, optuna_name(identity, setting))
-            sampler = loaded.experiment.search.sampler
-            trial_store = TrialStore(storage, search_study, control_study, searched=loaded.searched, sampler=sampler)
+            trial_store = TrialStore(storage, search_study, control_study)
             specs = SpecMaker(
                 study=folder.name,
                 experiment=loaded.experiment,
@@ -210,7 +209,7 @@ def _run(
 
 def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: TrialStore, tracker: Tracker) -> None:
     """Tell the tracker what the study has found so far."""
-    status = status_of(folder, experiment, trial_store.known(), is_running=False)
+    status = status_of(folder, experiment, trial_store.trials(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
     winner, gain = best(status)

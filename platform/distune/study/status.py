@@ -8,14 +8,14 @@ from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import Twins, watch_again
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.search.pareto import pareto_front
-from distune.study.search.trial_store import KnownTrial, known_trials
+from distune.study.search.trial_store import StoredTrial, read_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.storage.storage_url import exists, open_storage, optuna_name, place
 from distune.study.trial_progress import best_epoch, rung_reached
@@ -109,7 +109,9 @@ def read_study(home: Home, name: str) -> StudyStatus:
     return status_of(folder, experiment, known, is_running=is_running)
 
 
-def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTrial], *, is_running: bool) -> StudyStatus:
+def status_of(
+    folder: StudyFolder, experiment: Experiment, known: list[StoredTrial], *, is_running: bool
+) -> StudyStatus:
     """How a study stands, from the trials on record in Optuna and their folders."""
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
@@ -131,7 +133,7 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
     )
 
 
-def study_state(experiment: Experiment, known: list[KnownTrial], *, num_trials: int, is_running: bool) -> StudyState:
+def study_state(experiment: Experiment, known: list[StoredTrial], *, num_trials: int, is_running: bool) -> StudyState:
     """The state that follows from the trials on record: finished when all that were asked for have ended."""
     if is_running:
         return "running"
@@ -160,17 +162,17 @@ def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     return winner, None if control is None else winner.metrics[status.metric] - control
 
 
-def _known(folder: StudyFolder, setting: str | None) -> list[KnownTrial]:
+def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
     if not exists(folder, setting):
         return []
     try:
         with open_storage(folder, setting) as storage:
-            return known_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
+            return read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
     except STORAGE_ERRORS as error:
         raise StudyError(f"study {folder.name}: {place(folder, setting)} cannot be read: {reason_of(error)}") from error
 
 
-def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
+def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
     best_report = best_epoch(reports, metric_name(experiment))
     epochs = reports[-1].epoch if reports else 0
     scheduler = experiment.search.scheduler.model_dump()
