@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.metric_names import metric_name
 from distune.records import EpochReport
 from distune.study.files.study_folder import StudyFolder
 from distune.tracking.build import build_tracker
@@ -78,7 +79,7 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_mess
     from distune.training.precision import pick_device
     from distune.training.teacher import prepare_teacher
 
-    metric = f"search/{experiment.search.metric}"
+    metric = metric_name(experiment)
 
     def report_epoch(report: EpochReport, num_epochs: int) -> None:
         on_message(
