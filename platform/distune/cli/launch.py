@@ -19,11 +19,10 @@ from distune.config.load import LoadedExperiment, load
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
-from distune.study.create import create_study
+from distune.study.create import check_name_is_free, create_study
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder
-from distune.study.resources import check_resources
-from distune.study.search.samplers import check_sampler
+from distune.study.preflight import check_before_start
 from distune.study.search.warm_start import warm_start as warm_start_from
 from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import SessionResult, run_session
@@ -76,13 +75,9 @@ def launch(
     loaded = load(experiment, assignments, fixed=fix)
     home = Home.from_environment()
     study = name or loaded.experiment.name
-    if home.study(study).exists() and not replace:
-        raise StudyError(
-            f"study {study} exists already: go on with it (distune resume {study}), give this one another name "
-            "(--name OTHER), or start anew (--replace)"
-        )
-    check_resources(loaded.experiment.resources, simulate=simulate)
-    check_sampler(loaded.experiment.search.sampler)
+    if not replace:
+        check_name_is_free(home, study)
+    check_before_start(loaded.experiment, simulate=simulate)
     if warm_start is not None:
         loaded = _warm_started(loaded, home, warm_start, top=warm_start_top)
     if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
@@ -134,7 +129,7 @@ def resume(
     loaded = load(
         folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
     )
-    check_sampler(loaded.experiment.search.sampler)
+    check_before_start(loaded.experiment, simulate=folder.identity().simulate)
     with folder.lock():
         changes = revise(folder, loaded)
     for line in describe_changes(changes):

@@ -22,11 +22,10 @@ from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.artifacts import log_settings
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIdentity
-from distune.study.resources import check_resources
+from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import environment
 from distune.study.runners.local import run_locally
 from distune.study.runners.signals import StopRequest, stop_on_signals
-from distune.study.search.samplers import check_sampler
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import revise
 from distune.study.status import best, status_of
@@ -106,10 +105,9 @@ def _work(
 ) -> tuple[SessionNote, str | None]:
     """A session under the study's lock. Returns how it has ended, and the blocking error that has ended it."""
     identity, loaded = folder.identity(), folder.load()
-    check_sampler(loaded.experiment.search.sampler)
+    check_before_start(loaded.experiment, simulate=identity.simulate)
     for line in describe_changes(revise(folder, loaded)):
         callback.message(line)
-    check_resources(loaded.experiment.resources, simulate=identity.simulate)
     if teacher_weights is None and not identity.simulate:
         raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
