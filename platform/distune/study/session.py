@@ -29,7 +29,7 @@ from distune.study.runners.signals import StopRequest, stop_on_signals
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import revise
 from distune.study.status import best, status_of
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
@@ -88,11 +88,11 @@ def run_session(
         with folder.lock():
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
-        raise stopped(folder.name, error) from error
+        raise stopped_error(folder.name, error) from error
     if ended.state == "failed":
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
     if blocking_error is not None:
-        raise stopped(folder.name, blocking_error)
+        raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
 
 
