@@ -26,8 +26,8 @@ from distune.study.preflight import check_before_start
 from distune.study.search.warm_start import warm_start as warm_start_from
 from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import SessionResult, run_session
-from distune.study.settings_update import revise
-from distune.study.status import best, find_study, read_study
+from distune.study.settings_update import update_settings
+from distune.study.status import best_trial, find_study, read_study
 from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def resume(
     )
     check_before_start(loaded.experiment, simulate=folder.identity().simulate)
     with folder.lock():
-        changes = revise(folder, loaded)
+        changes = update_settings(folder, loaded)
     for line in describe_changes(changes):
         progress.print(line, markup=False)
     progress.print(
@@ -155,7 +155,7 @@ def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | N
 def _work(
     folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
 ) -> None:
-    from distune.study.study_figures import draw_front_of, draw_summary  # loads matplotlib
+    from distune.study.study_figures import draw_pareto_front, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
     tracker = open_tracker(folder, experiment, home)
@@ -171,7 +171,7 @@ def _work(
             )
         status = read_study(home, folder.name)
         try:
-            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_front_of(folder, status)]
+            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_pareto_front(folder, status)]
         except OSError as error:
             progress.print(f"report: the pictures of the study cannot be kept: {error}", markup=False)
             pictures = []
@@ -189,7 +189,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
     if teacher is not None:
         out.print(f"teacher: {status.metric} {teacher:.1f}")
     with contextlib.suppress(StudyError):
-        winner, gain = best(status)
+        winner, gain = best_trial(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
         weights = folder.trial(winner.number).best_checkpoint

@@ -16,7 +16,7 @@ from distune.config.metric_names import metric_name
 from distune.errors import StudyError
 from distune.study.files.study_folder import Runner, StudyFolder, StudyIdentity
 from distune.study.preflight import check_before_start
-from distune.study.settings_update import revise
+from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.storage.storage_url import open_storage, optuna_name
 
@@ -59,7 +59,7 @@ def create_study(
     try:
         fresh.path.mkdir(parents=True)
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
-        revise(fresh, loaded)
+        update_settings(fresh, loaded)
         search = loaded.experiment.search
         with open_storage(fresh, search.storage) as storage:
             open_studies(storage, optuna_name(identity, search.storage), num_costs=len(search.costs))
