@@ -57,12 +57,12 @@ def test_disk_is_counted_for_what_finishes_and_what_is_in_progress(make_loaded: 
     search = {"num_trials": 5, "controls": 1, "scheduler": {"kind": "none"}}
     plan = plan_study(make_loaded(search=search).experiment)
     assert disk_plan(plan, sizes, num_concurrent=2, has_copies=False) == DiskPlan(
-        most=6 * 110 + 2 * 210, expected=6 * 110 + 2 * 210
+        max_bytes=6 * 110 + 2 * 210, expected_bytes=6 * 110 + 2 * 210
     )
-    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=True).most == 6 * 120 + 2 * 210
+    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=True).max_bytes == 6 * 120 + 2 * 210
     early = plan_study(make_loaded(search={**search, "scheduler": {"kind": "asha"}}).experiment)
-    expected = disk_plan(early, sizes, num_concurrent=2, has_copies=False).expected
+    expected = disk_plan(early, sizes, num_concurrent=2, has_copies=False).expected_bytes
     assert expected is not None
     assert expected < 6 * 110 + 2 * 210
     median = plan_study(make_loaded(search={**search, "scheduler": {"kind": "median"}}).experiment)
-    assert disk_plan(median, sizes, num_concurrent=2, has_copies=False).expected is None
+    assert disk_plan(median, sizes, num_concurrent=2, has_copies=False).expected_bytes is None

@@ -13,30 +13,30 @@ from study.harness import MakeLoaded
 def test_plan_of_the_small_experiment(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"controls": 2}).experiment)
     assert (plan.num_trials, plan.num_controls, plan.num_epochs, plan.rungs) == (12, 2, 9, (1, 3))
-    assert plan.most_epochs == 14 * 9
+    assert plan.max_epochs == 14 * 9
     assert plan.expected_epochs is not None
-    assert 2 * 9 + 12 < plan.expected_epochs < plan.most_epochs
-    assert plan_study(make_loaded().experiment, num_trials=40).most_epochs == 41 * 9
+    assert 2 * 9 + 12 < plan.expected_epochs < plan.max_epochs
+    assert plan_study(make_loaded().experiment, num_trials=40).max_epochs == 41 * 9
 
 
 def test_without_a_scheduler_all_epochs_are_expected(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "none"}}).experiment)
     assert plan.rungs == ()
-    assert plan.expected_epochs == plan.most_epochs
-    assert plan.expected_finished == plan.most_finished == 13
+    assert plan.expected_epochs == plan.max_epochs
+    assert plan.expected_finished == plan.max_finished == 13
 
 
 def test_what_the_median_rule_saves_is_not_guessed(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "median"}}).experiment)
     assert (plan.expected_epochs, plan.expected_finished) == (None, None)
-    assert plan.most_epochs == 13 * 9
+    assert plan.max_epochs == 13 * 9
 
 
 def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
     decay = {"distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]}}
     loaded = make_loaded(space={"name": "decay", "parameters": decay}, search={"scheduler": {"kind": "none"}})
     plan = plan_study(loaded.experiment, loaded.searched)
-    assert (plan.num_configurations, plan.num_trials, plan.most_epochs) == (3, 3, 4 * 9)
+    assert (plan.num_configurations, plan.num_trials, plan.max_epochs) == (3, 3, 4 * 9)
     assert plan_study(make_loaded().experiment, make_loaded().searched).num_configurations is None
 
 

@@ -87,7 +87,11 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("nonsense", "a database URL"), ("ftp://host/x", "a database URL"), ("sqlite:///a.db", "leave it out")],
+    [
+        ("nonsense", "a database URL"),
+        ("ftp://host/x", "a database URL"),
+        ("sqlite:///a.db", "remove it to use an SQLite file"),
+    ],
 )
 def test_a_storage_that_cannot_be_is_refused_and_nothing_is_written(
     home: Home, make_loaded: MakeLoaded, setting: str, words: str
