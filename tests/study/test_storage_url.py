@@ -90,7 +90,7 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
     [
         ("nonsense", "a database URL"),
         ("ftp://host/x", "a database URL"),
-        ("sqlite:///a.db", "remove it to use an SQLite file"),
+        ("sqlite:///a.db", "to use an SQLite file"),
     ],
 )
 def test_a_storage_that_cannot_be_is_refused_and_nothing_is_written(

@@ -68,8 +68,8 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     copies = ", and a copy in MLflow's store" if has_copies else ""
     free = _free(home.root)
     lines = [
-        f"disk: {expected}at most {show_bytes(disk.max_bytes)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} for "
-        f"the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
+        f"disk: {expected}at most {show_bytes(disk.max_bytes)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} "
+        f"for the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
         f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
         "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
     ]
