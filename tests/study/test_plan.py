@@ -26,13 +26,13 @@ def test_without_a_scheduler_all_epochs_are_expected(make_loaded: MakeLoaded) ->
     assert plan.expected_finished == plan.max_finished == 13
 
 
-def test_what_the_median_rule_saves_is_not_guessed(make_loaded: MakeLoaded) -> None:
+def test_savings_of_median_stopping_are_not_estimated(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "median"}}).experiment)
     assert (plan.expected_epochs, plan.expected_finished) == (None, None)
     assert plan.max_epochs == 13 * 9
 
 
-def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
+def test_a_small_space_limits_the_plan(make_loaded: MakeLoaded) -> None:
     decay = {"distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]}}
     loaded = make_loaded(space={"name": "decay", "parameters": decay}, search={"scheduler": {"kind": "none"}})
     plan = plan_study(loaded.experiment, loaded.searched)
@@ -40,7 +40,7 @@ def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
     assert plan_study(make_loaded().experiment, make_loaded().searched).num_configurations is None
 
 
-def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
+def test_expected_finished_trials_pass_the_last_rung() -> None:
     assert expected_reaching(12, (), 3.0) == [12.0]
     reaching = expected_reaching(12, (1, 3), 3.0)
     literal = sum(max(1, rank // 3) / rank for rank in range(1, 13))
@@ -49,7 +49,7 @@ def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
 
 
 @pytest.mark.parametrize("num_trials", [1, 8, 30])
-def test_the_formula_agrees_with_studies_whose_scores_come_in_no_order(num_trials: int) -> None:
+def test_the_formula_agrees_with_studies_with_scores_in_random_order(num_trials: int) -> None:
     random = np.random.default_rng(num_trials)
     repeats = 400
     epochs = 0
