@@ -85,7 +85,7 @@ class TestArmFolder:
         folder = ArmFolder(Path(spec.folder))
         folder.prepare(spec)
         folder.end(Outcome.FAILED, "bug: one")
-        folder.told_file.touch()
+        folder.reported_file.touch()
         unlink, removed = Path.unlink, list[str]()
 
         def unlink_one(path: Path, missing_ok: bool = False) -> None:
@@ -98,7 +98,7 @@ class TestArmFolder:
             patch.setattr(Path, "unlink", unlink_one)
             with pytest.raises(KeyboardInterrupt):
                 folder.prepare(spec)
-        assert not folder.told_file.exists()
+        assert not folder.reported_file.exists()
         folder.prepare(spec)
         assert folder.outcome() == (None, None)
 

@@ -144,7 +144,7 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "journal")}))
     found = confirm(home, folder)
     files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
     assert len(files) == 9 + 6  # all arms on the search split; the winner and the control on the test split
@@ -168,7 +168,7 @@ def test_more_seeds_and_more_trials_add_to_what_is_there(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "journal")}))
     first = confirm(home, folder, top=1, seeds=2)
     second = confirm(home, folder, top=2, seeds=4)
     assert first is not None
@@ -200,7 +200,7 @@ def test_nothing_to_compare_is_an_error_that_says_why(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "nan"}}}')
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"*": {"epoch": 1, "kind": "nan"}}}')
     with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
         confirm(home, folder)
     assert folder.confirmation.looks() == []
@@ -227,7 +227,7 @@ def test_another_metric_needs_no_training(
 ) -> None:
     folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "journal")}))
     found = confirm(home, folder, top=1, metric="VOC_AP50")
     assert found is not None
     assert found.final.metric == "VOC_AP50"
@@ -276,7 +276,7 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
     found = confirm(home, folder, top=1, seeds=1)
     own: ConfirmationFolder = folder.confirmation
     assert own.read() == found
-    for file, read in ((own.record_file, own.read), (own.looks_file, own.looks)):
+    for file, read in ((own.record_file, own.read), (own.test_evaluations_file, own.looks)):
         file.write_text('{"metric": ')
         with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
             read()
@@ -284,7 +284,7 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
 
 def test_looks_that_an_earlier_version_noted_count(tmp_path: Path) -> None:
     own = ConfirmationFolder(tmp_path)
-    own.looks_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
+    own.test_evaluations_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
     assert own.looks() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
     look = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
     assert [own.record_test_evaluation(look), own.record_test_evaluation(look)] == [1, 1]

@@ -37,7 +37,7 @@ def test_a_signal_interrupts_and_the_same_command_goes_on(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "journal")}))
     first = SignalAfter(epochs, signal.SIGTERM)
     assert confirm(home, folder, first) is None
     assert folder.confirmation.read() is None
@@ -57,11 +57,11 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
 ) -> None:
     folder = searched_study(home, make_loaded)
     first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
-    mishaps = {
+    faults = {
         f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
         f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
     }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
     found = confirm(home, folder, witness, seeds=4)
     assert found is not None
@@ -90,11 +90,11 @@ def test_memory_that_is_short_for_all_is_tried_for_one(
     folder = searched_study(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
     key = f"confirm-{number}-seed-1005"
-    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
+    faults = {"faults": {key: {"epoch": 2, "kind": "out_of_memory"}}}
 
     def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
         is_short = len(specs) > 1 or is_short_for_one
-        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(faults if is_short else {}))
         return SimulatedRun(specs)
 
     monkeypatch.setattr(joint, "SimulatedRun", crowded)
@@ -136,8 +136,8 @@ def test_an_epoch_without_an_end_fails_its_seed_alone(
 ) -> None:
     folder = searched_study(home, make_loaded, resources={"epoch_timeout_s": 0.4})
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    faults = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
     found = confirm(home, folder, witness, top=1, seeds=2)
     assert found is not None

@@ -34,11 +34,11 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     identity = json.loads(folder.study_file.read_bytes())
     folder.study_file.write_text(json.dumps({**identity, "runner": "ray"}))
-    mishaps = {
+    faults = {
         "confirm-0-seed-1006": {"epoch": 2, "kind": "kill"},
         "confirm-0-seed-1008": {"epoch": 2, "kind": "hang"},
     }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     status = read_study(home, "one")
     plan = plan_confirmation(folder, status, loaded.experiment, top=1, num_seeds=4, teacher_weights=None)
     witness = Witness()

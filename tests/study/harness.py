@@ -63,7 +63,7 @@ class Witness:
         self.study_tags: dict[str, str] = {}
         self.study_ends: list[str] = []
         self.decisions: list[tuple[str, int, Decision]] = []
-        self.heard_ends: list[TrialRecord] = []
+        self.ended_records: list[TrialRecord] = []
         self.messages: list[str] = []
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None: ...
@@ -93,15 +93,15 @@ class Witness:
 
     def close(self) -> None: ...
 
-    def trial_started(self, spec: TrialSpec) -> None: ...
+    def on_trial_start(self, spec: TrialSpec) -> None: ...
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         self.decisions.append((spec.key, report.epoch, decision))
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        self.heard_ends.append(record)
+    def on_trial_end(self, record: TrialRecord) -> None:
+        self.ended_records.append(record)
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.messages.append(text)
 
     def outcomes(self) -> dict[str, Outcome]:
@@ -166,7 +166,7 @@ class EngineHarness:
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
-    """An epoch that a simulated worker has computed, from its journal."""
+    """An epoch that a simulated worker has computed, from the epoch log."""
 
     key: str
     epoch: int
@@ -174,7 +174,7 @@ class Computed:
     ended_at: float
 
 
-def read_journal(path: Path) -> list[Computed]:
+def read_epoch_log(path: Path) -> list[Computed]:
     """All epochs computed, in the order of their ends."""
     rows = (line.split() for line in path.read_text().splitlines())
     return [Computed(key, int(epoch), float(began_at), float(ended_at)) for key, epoch, began_at, ended_at in rows]

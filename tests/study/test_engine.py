@@ -15,15 +15,15 @@ from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from study.harness import METRIC, MakeHarness, take, tell
 
 
-def mishaps(monkeypatch: pytest.MonkeyPatch, **kinds: tuple[int, str]) -> None:
+def faults(monkeypatch: pytest.MonkeyPatch, **kinds: tuple[int, str]) -> None:
     values = {key.lstrip("_").replace("every", "*"): {"epoch": at, "kind": kind} for key, (at, kind) in kinds.items()}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": values}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": values}))
 
 
 def test_a_whole_study(make_harness: MakeHarness) -> None:
     harness = make_harness()
     engine = harness.run()
-    assert engine.is_over
+    assert engine.is_done
     assert engine.in_flight == ()
     states = harness.states()
     assert len(states) == 12
@@ -138,7 +138,7 @@ def test_a_diverged_trial_is_pruned_with_a_nan(make_harness: MakeHarness, metric
 def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mishaps(monkeypatch, _3=(1, "error"), _4=(1, "out_of_memory"))
+    faults(monkeypatch, _3=(1, "error"), _4=(1, "out_of_memory"))
     harness = make_harness()
     harness.run()
     known = harness.known()
@@ -154,12 +154,12 @@ def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(
 def test_ten_failures_for_the_same_reason_end_the_study(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mishaps(monkeypatch, every=(1, "error"))
+    faults(monkeypatch, every=(1, "error"))
     harness = make_harness(search={"num_trials": 30})
     engine = harness.run()
     assert engine.failure is not None
     assert "simulated error" in engine.failure
-    assert engine.is_over
+    assert engine.is_done
     assert harness.states() == [TrialState.FAIL] * MAX_SAME_FAILURES
 
 
@@ -201,12 +201,12 @@ def test_an_epoch_that_is_known_is_not_counted_again(make_harness: MakeHarness) 
 def test_the_total_counts_over_all_sessions(make_harness: MakeHarness) -> None:
     harness = make_harness(search={"num_trials": 3})
     harness.run()
-    assert harness.engine().is_over
+    assert harness.engine().is_done
     engine = harness.engine(num_trials=5)
-    assert not engine.is_over
+    assert not engine.is_done
     harness.run(engine)
     assert len(harness.states()) == 5
-    assert harness.engine(num_trials=2).is_over
+    assert harness.engine(num_trials=2).is_done
 
 
 def test_controls_leave_the_search_space_of_the_study_alone(make_harness: MakeHarness) -> None:

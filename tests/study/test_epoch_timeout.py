@@ -15,7 +15,7 @@ import pytest
 from distune.records import TrialState
 from distune.study.runners.epoch_timeout import EpochTimeoutError, describe_timeout, has_timed_out, raise_after
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from distune.study.runners.watchdog import Watchdog, watching
+from distune.study.runners.watchdog import Watchdog, watch_in_thread
 from study.harness import MakeHarness
 
 HANGS = """
@@ -76,7 +76,7 @@ def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tm
 def test_a_trial_that_hangs_fails_and_the_study_goes_on(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "hang"}}}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"1": {"epoch": 1, "kind": "hang"}}}))
     harness = make_harness(resources={"epoch_timeout_s": 0.5}, search={"num_trials": 3})
     harness.run()
     known = harness.known()
@@ -89,7 +89,7 @@ def test_a_trial_that_hangs_fails_and_the_study_goes_on(
 
 def test_the_watchdog_speaks_while_the_driver_itself_hangs() -> None:
     said: list[str] = []
-    with watching(Watchdog(quiet_s=0.02), lambda: ["7"], said.append, poll_s=0.01):
+    with watch_in_thread(Watchdog(first_warning_s=0.02), lambda: ["7"], said.append, poll_s=0.01):
         deadline = time.monotonic() + 20
         while not said and time.monotonic() < deadline:
             time.sleep(0.01)

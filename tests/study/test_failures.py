@@ -10,8 +10,8 @@ from distune.errors import DataError, TrialError
 from distune.study.failures.reasons import (
     MAX_SAME_FAILURES,
     FailureStreak,
+    corrupts_process,
     describe_failure,
-    spoils_process,
     streak_after,
 )
 
@@ -68,8 +68,8 @@ def test_reasons(error: Exception, reason: str) -> None:
 
 
 def test_a_broken_device_spoils_its_process_and_lack_of_memory_does_not() -> None:
-    assert spoils_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
-    assert not spoils_process(OutOfMemoryError("CUDA out of memory. TriedConfigurations to allocate 2 GiB"))
+    assert corrupts_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not corrupts_process(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
 
 
 def test_a_streak_is_made_of_equal_reasons_up_to_numbers() -> None:
@@ -85,7 +85,7 @@ def test_anything_else_breaks_a_streak(other: str | None) -> None:
     for _ in range(MAX_SAME_FAILURES - 1):
         streak.failed("bug")
     if other is None:
-        streak.ended_well()
+        streak.reset()
     else:
         streak.failed(other)
     assert not streak.failed("bug")

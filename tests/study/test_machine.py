@@ -124,7 +124,7 @@ def test_not_one_trial_fits() -> None:
 
 def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:
     now = 0.0
-    watchdog = Watchdog(quiet_s=300, clock=lambda: now)
+    watchdog = Watchdog(first_warning_s=300, clock=lambda: now)
     spoken = []
     for minute in range(1, 41):
         now = minute * 60.0
@@ -133,7 +133,7 @@ def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:
             spoken.append(minute)
             assert "3, control-1" in message
     assert spoken == [5, 10, 20, 40]
-    watchdog.heard()
+    watchdog.reset()
     now += 299
     assert watchdog.check([]) is None
     now += 1

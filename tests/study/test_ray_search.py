@@ -11,9 +11,11 @@ from ray.tune.experiment import Trial
 
 from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
+from distune.study.runners.engine_bridge import EngineBridge
 from distune.study.runners.epoch_timeout import describe_timeout
-from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, describe_death
-from distune.study.runners.ray_trainable import ALONE, RESOURCES, SPEC
+from distune.study.runners.ray_adapters import EngineScheduler, EngineSearcher
+from distune.study.runners.ray_failures import describe_worker_failure
+from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES, SPEC
 from study.harness import EngineHarness, MakeHarness
 
 TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
@@ -71,7 +73,7 @@ def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune
     tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
     first.status = Trial.TERMINATED
-    tune.bridge.died(spec_of(first).key, "out of memory: no room")
+    tune.bridge.fail(spec_of(first).key, "out of memory: no room")
     return tune, first
 
 
@@ -82,7 +84,7 @@ def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_
     assert first.config[RESOURCES] == (1.0, 0.0)
     tune.machines.append((8.0, 0.0))
     again = tune.give_out()
-    assert (again.config[ALONE], again.config[RESOURCES]) == (True, (8.0, 0.0))
+    assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, (8.0, 0.0))
     assert tune.give_out() is None, "it would take the place that is becoming free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
@@ -106,7 +108,7 @@ def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_c
     assert (third.config[SPEC].key, third.config[RESOURCES]) == (again.config[SPEC].key, left)
     third.status = Trial.RUNNING
     assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study goes on"
-    assert harness.known()[0].setbacks[1:] == (), "it has not failed meanwhile"
+    assert harness.known()[0].retries[1:] == (), "it has not failed meanwhile"
 
 
 def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarness) -> None:
@@ -142,7 +144,7 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: 
     tune.die(first, died)
     assert harness.known()[0].reason == describe_timeout(6.0)
 
-    tune.bridge.died("1", "worker died: once")
+    tune.bridge.fail("1", "worker died: once")
     again = tune.give_out()
     assert again.config[SPEC].key == "1"
     again.error_file = tmp_path / "tune.txt"
@@ -151,9 +153,9 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: 
 
 
 def test_the_reason_of_a_death_is_short_and_holds_no_secret() -> None:
-    reason = describe_death(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
+    reason = describe_worker_failure(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
     assert reason.startswith("worker died: OSError: cannot reach https://***@store/x and so on")
     assert len(reason) == 500
     assert reason.endswith(" ...")
-    raised = describe_death("distune.errors.TrialError: bug: cannot reach https://ann:hunter2@store/x")
+    raised = describe_worker_failure("distune.errors.TrialError: bug: cannot reach https://ann:hunter2@store/x")
     assert raised == "bug: cannot reach https://***@store/x"

@@ -19,16 +19,16 @@ SESSION = """
 import os, subprocess, sys
 from pathlib import Path
 from distune.study.files.study_folder import StudyFolder
-from distune.study.callback import NullCallback
+from distune.study.callback import CallbackList
 from distune.study.session import run_session
 from distune.tracking.tracker import NullTracker
 
 ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=30)"
 
-class Stranger(NullCallback):
+class Stranger(CallbackList):
     answers = []
 
-    def epoch_done(self, spec, report, decision):
+    def on_epoch_end(self, spec, report, decision):
         if not self.answers:
             import ray
             address = ray.get_runtime_context().gcs_address

@@ -58,7 +58,7 @@ def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_onc
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, scheduler: dict[str, Any]
 ) -> None:
     """Every session of the second study is killed between the two writes, until none is left to be."""
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"2": {"epoch": 2, "kind": "nan"}}}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"2": {"epoch": 2, "kind": "nan"}}}))
     undisturbed = make_harness(search={"num_trials": 9, "scheduler": scheduler})
     undisturbed.run()
     harness = make_harness(search={"num_trials": 9, "scheduler": scheduler})
@@ -105,9 +105,9 @@ def test_many_short_sessions_equal_one_long_one(make_harness: MakeHarness, epoch
         harness.run(engine, stop_after_epochs=epochs)
         engine.interrupt()
         engine = harness.engine()
-        if engine.is_over:
+        if engine.is_done:
             break
-    assert engine.is_over
+    assert engine.is_done
     assert {n: (t.state, t.params, t.scores) for n, t in harness.known().items()} == {
         n: (t.state, t.params, t.scores) for n, t in undisturbed.known().items()
     }
@@ -122,7 +122,7 @@ def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_har
     engine.interrupt()
     assert harness.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
     assert harness.known()[0].state is harness.known()[-1].state is TrialState.RUNNING
-    assert not engine.is_over
+    assert not engine.is_done
     assert engine.next_trial() is None
     assert tell(harness, engine, first, 2, 20.0) is Decision.STOP
     again = harness.engine()

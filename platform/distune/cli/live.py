@@ -41,17 +41,17 @@ class PlainLines:
         self._total = total
         self._num_ended = 0
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def on_trial_start(self, spec: TrialSpec) -> None:
         """Says so."""
         progress.print(f"trial {spec.key}: started")
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Says the score."""
         value = report.metrics.get(self._metric)
         score = "" if value is None else f"  {self._metric} {value:.1f}"
         progress.print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
 
-    def trial_ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """Says how, and how many have ended."""
         if record.outcome is not Outcome.INTERRUPTED:
             self._num_ended += 1
@@ -64,7 +64,7 @@ class PlainLines:
             markup=False,
         )
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Says it."""
         progress.print(text, markup=False)
 
@@ -78,7 +78,7 @@ class Board:
         self._started = time.monotonic()
         self._records: dict[str, TrialRecord] = {}
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def on_trial_start(self, spec: TrialSpec) -> None:
         """A new row."""
         self._records[spec.key] = TrialRecord(
             number=spec.number,
@@ -91,18 +91,18 @@ class Board:
             seed=spec.seed,
         )
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """The row counts on, and keeps the best epoch's metrics."""
         record = self._records[spec.key]
         known = record.metrics.get(self._metric, float("-inf"))
         metrics = report.metrics if report.metrics.get(self._metric, float("-inf")) > known else record.metrics
         self._records[spec.key] = dataclasses.replace(record, epochs=report.epoch, metrics=metrics)
 
-    def trial_ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """The row says how."""
         self._records[record.key] = record
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """A line above the table."""
         progress.print(text, markup=False)
 

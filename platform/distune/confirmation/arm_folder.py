@@ -38,7 +38,7 @@ class ArmFolder:
         return self.path / "outcome.json"
 
     @property
-    def told_file(self) -> Path:
+    def reported_file(self) -> Path:
         """There when the tracker has been told of the end."""
         return self.path / "told.json"
 
@@ -76,7 +76,9 @@ class ArmFolder:
         if known is None or known.get(_DATA) != spec.data_fingerprint:
             write_atomically(self.path / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
         if self.outcome()[0] is Outcome.FAILED:
-            self.told_file.unlink(missing_ok=True)  # first: whatever has an outcome and was told is never told again
+            self.reported_file.unlink(
+                missing_ok=True
+            )  # first: whatever has an outcome and was told is never told again
             self.outcome_file.unlink()
         return mismatch
 

@@ -80,12 +80,12 @@ def _run(
     """A session under the study's lock."""
     identity, loaded = folder.identity(), folder.load()
     for line in describe_changes(revise(folder, loaded)):
-        callback.message(line)
+        callback.on_message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     for spec in plan.specs:
         otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
         if otherwise is not None:
-            callback.message(f"{spec.key}: was trained {otherwise} and is trained again")
+            callback.on_message(f"{spec.key}: was trained {otherwise} and is trained again")
     tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
     follower = ConfirmationReporter(plan.specs, metric=identity.metric, tracker=tracker, callback=callback)
     try:

@@ -30,11 +30,13 @@ class ConfirmationReporter:
     def __init__(self, specs: Sequence[TrialSpec], *, metric: str, tracker: Tracker, callback: StudyCallback) -> None:
         self._tracker, self._callback = tracker, callback
         self._metric = metric
-        self._open = {spec.key: TrialProgress(spec, metric) for spec in specs if not _folder(spec).told_file.is_file()}
+        self._open = {
+            spec.key: TrialProgress(spec, metric) for spec in specs if not _folder(spec).reported_file.is_file()
+        }
         self._num_noted = {key: len(_folder(progress.spec).notes()) for key, progress in self._open.items()}
         for progress in self._open.values():
             self._tracker.start_trial(progress.spec)
-            self._callback.trial_started(progress.spec)
+            self._callback.on_trial_start(progress.spec)
         self._take_epochs(is_news=False)
 
     def follow(self) -> None:
@@ -49,7 +51,7 @@ class ConfirmationReporter:
                     if (folder.path / name).is_file():
                         self._tracker.log_file(key, folder.path / name, "")
                 self._end(progress, outcome, reason)
-                write_atomically(folder.told_file, b"{}")
+                write_atomically(folder.reported_file, b"{}")
                 del self._open[key]
 
     def interrupt(self) -> None:
@@ -64,12 +66,12 @@ class ConfirmationReporter:
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         record = progress.record(outcome, reason)
         self._tracker.end_trial(record)
-        self._callback.trial_ended(record)
+        self._callback.on_trial_end(record)
 
     def _take_notes(self) -> None:
         for key, progress in self._open.items():
             for note in _folder(progress.spec).notes()[self._num_noted[key] :]:
-                self._callback.message(f"{key}: {note}")
+                self._callback.on_message(f"{key}: {note}")
                 self._num_noted[key] += 1
 
     def _take_epochs(self, *, is_news: bool) -> None:
@@ -80,7 +82,7 @@ class ConfirmationReporter:
                     self._tracker.log_epoch(key, report)
                     if is_news:
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE
-                        self._callback.epoch_done(progress.spec, report, decision)
+                        self._callback.on_epoch_end(progress.spec, report, decision)
 
 
 def _folder(spec: TrialSpec) -> ArmFolder:

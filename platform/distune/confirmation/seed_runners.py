@@ -71,14 +71,14 @@ def settle(job: SeedJob, task: Any) -> None:
     """
     import ray
 
-    from distune.study.runners.ray_adapters import describe_death
+    from distune.study.runners.ray_failures import describe_worker_failure
 
     try:
         ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        reason = job.timeout or describe_death(str(error))
+        reason = job.timeout or describe_worker_failure(str(error))
         if job.split == "test":
             raise TrialError(f"{reason}; run distune confirm {job.specs[0].study} again") from None
         job.fail(reason)

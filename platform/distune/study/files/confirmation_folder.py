@@ -23,7 +23,7 @@ class ConfirmationFolder:
         return self.path / "confirmation.json"
 
     @property
-    def looks_file(self) -> Path:
+    def test_evaluations_file(self) -> Path:
         """All looks at the test split, in order."""
         return self.path / "test-looks.json"
 
@@ -48,7 +48,7 @@ class ConfirmationFolder:
     def looks(self) -> list[EvaluationRecord]:
         """All looks at the test split. Raises ``StudyError`` when the file is damaged."""
         try:
-            values = json.loads(self.looks_file.read_bytes())
+            values = json.loads(self.test_evaluations_file.read_bytes())
             return [
                 EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
                 for each in values
@@ -56,7 +56,7 @@ class ConfirmationFolder:
         except FileNotFoundError:
             return []
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(self.looks_file, error) from None
+            raise _unreadable(self.test_evaluations_file, error) from None
 
     def record_test_evaluation(self, look: EvaluationRecord) -> int:
         """Put a look on record, before it is taken. One that is on record already counts once.
@@ -67,7 +67,9 @@ class ConfirmationFolder:
         looks = self.looks()
         if look not in looks:
             looks.append(look)
-            write_atomically(self.looks_file, json.dumps([dataclasses.asdict(each) for each in looks]).encode())
+            write_atomically(
+                self.test_evaluations_file, json.dumps([dataclasses.asdict(each) for each in looks]).encode()
+            )
         return len(looks) - 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,13 +17,15 @@ from distune.config.conditions import Chosen
 from distune.config.search import RandomSettings, SamplerSettings
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
-from distune.study.failures.retries import Setback
+from distune.study.failures.retries import Retry
 from distune.study.search.initial_configurations import OWN_VALUES
 from distune.study.search.sampler_proposals import is_complete, propose
 from distune.study.search.samplers import build_sampler, distribution_of, seed_of
 from distune.study.search.tried_configurations import TriedConfigurations
 
-_OUTCOME, _REASON, _SETBACKS = "outcome", "reason", "setbacks"
+_OUTCOME, _REASON, _RETRIES = "outcome", "reason", "retries"
+_OLD_RETRIES = "setbacks"
+"""Name of the attribute in studies of earlier versions."""
 _ORIGIN, _GIVEN = "origin", "given"
 _PROPOSAL, _REPEATS = "proposal", "repeats_avoided"
 _DRAWN = ":relative_params:"
@@ -44,7 +47,7 @@ class KnownTrial:
         params: searched path to value, as far as they were chosen.
         origin: where its values come from, None when the sampler has proposed them.
         scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
-        setbacks: failures after which it was tried again.
+        retries: failures after which it was tried again.
         ended_at: seconds since 1970, None as long as it has not ended.
     """
 
@@ -54,7 +57,7 @@ class KnownTrial:
     reason: str | None
     params: dict[str, ParameterValue]
     scores: dict[int, float]
-    setbacks: tuple[Setback, ...] = ()
+    retries: tuple[Retry, ...] = ()
     ended_at: float | None = None
     origin: str | None = None
 
@@ -167,10 +170,10 @@ class TrialStore:
             self._storage.set_trial_user_attr(trial_id, _REASON, reason)
         self._storage.set_trial_user_attr(trial_id, _OUTCOME, ending.value)
 
-    def record_setbacks(self, number: int, setbacks: Sequence[Setback]) -> None:
+    def record_retries(self, number: int, retries: Sequence[Retry]) -> None:
         """Put on record all failures so far after which a trial is tried again."""
-        values = [setback.to_dict() for setback in setbacks]
-        self._storage.set_trial_user_attr(self._trial_id(number), _SETBACKS, values)
+        values = [retry.to_dict() for retry in retries]
+        self._storage.set_trial_user_attr(self._trial_id(number), _RETRIES, values)
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Put the score of an epoch on record; NaN when the trial has diverged."""
@@ -261,7 +264,12 @@ def _known(number: int, trial: optuna.trial.FrozenTrial) -> KnownTrial:
         reason=trial.user_attrs.get(_REASON),
         params=dict(trial.params),
         scores=dict(trial.intermediate_values),
-        setbacks=tuple(Setback(**values) for values in trial.user_attrs.get(_SETBACKS, ())),
+        retries=_retries(trial.user_attrs),
         ended_at=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         origin=trial.user_attrs.get(_ORIGIN),
     )
+
+
+def _retries(attributes: Mapping[str, Any]) -> tuple[Retry, ...]:
+    """Read the retries of a trial, also those that an earlier version has recorded."""
+    return tuple(Retry(**values) for values in attributes.get(_RETRIES, attributes.get(_OLD_RETRIES, ())))
