@@ -32,7 +32,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, **before)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         assert folder.prepare(spec) is None
         folder.trial.metrics_file.touch()
         other = dataclasses.replace(arm_spec(make_loaded, tmp_path, **after), folder=spec.folder)
@@ -44,7 +44,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         file = folder.path / "trial.json"
         values = json.loads(file.read_text())
@@ -58,7 +58,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         folder.trial.metrics_file.write_text("old\n")
 
@@ -78,35 +78,46 @@ class TestArmFolder:
         folder.prepare(other)
         assert [path.name for path in folder.path.parent.rglob("*")] == [folder.path.name, "trial.json"]
 
-    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_told(
-        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("name", ["reported.json", "told.json"])
+    @pytest.mark.parametrize("num_removed", [0, 1, 2])
+    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_reported(
+        self,
+        make_loaded: MakeLoaded,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        num_removed: int,
     ) -> None:
+        """The second name is that of earlier versions."""
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         folder.end(Outcome.FAILED, "bug: one")
-        folder.reported_file.touch()
+        (folder.path / name).touch()
+        assert folder.is_reported
         unlink, removed = Path.unlink, list[str]()
 
-        def unlink_one(path: Path, missing_ok: bool = False) -> None:
-            if removed:
+        def unlink_some(path: Path, missing_ok: bool = False) -> None:
+            if len(removed) == num_removed:
                 raise KeyboardInterrupt
             removed.append(path.name)
             unlink(path, missing_ok=missing_ok)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", unlink_one)
+            patch.setattr(Path, "unlink", unlink_some)
             with pytest.raises(KeyboardInterrupt):
                 folder.prepare(spec)
-        assert not folder.reported_file.exists()
+        assert folder.outcome()[0] is Outcome.FAILED
+        assert folder.is_reported == (num_removed < 2 if name == "told.json" else num_removed < 1)
         folder.prepare(spec)
         assert folder.outcome() == (None, None)
+        assert not folder.is_reported
 
-    def test_the_states_to_go_on_from_are_kept_for_failures_alone(
+    def test_checkpoints_for_resuming_are_kept_after_failures_only(
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         states = (folder.trial.last_checkpoint, folder.trial.previous_checkpoint)
         for state in states:

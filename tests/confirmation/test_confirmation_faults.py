@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from confirmation.confirming import EPOCHS, METRIC, confirm, journal, searched_study
+from confirmation.confirming import EPOCHS, METRIC, computed_epochs, confirm, searched_study
 from distune.config.home import Home
 from distune.confirmation import joint_training as joint
 from distune.confirmation.arm_folder import ArmFolder
@@ -37,19 +37,19 @@ def test_a_signal_interrupts_and_the_same_command_goes_on(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     first = SignalAfter(epochs, signal.SIGTERM)
     assert confirm(home, folder, first) is None
     assert folder.confirmation.read() is None
     assert Outcome.INTERRUPTED in first.outcomes().values()
     second = Witness()
-    found = confirm(home, folder, second)
-    lines = journal(tmp_path / "journal")
+    result = confirm(home, folder, second)
+    lines = computed_epochs(tmp_path / "epoch_log")
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
     assert len(set(first.points + second.points)) == 9 * EPOCHS
     outcomes = {**first.outcomes(), **second.outcomes()}
     assert set(outcomes.values()) == {Outcome.FINISHED}
-    assert found is not None
+    assert result is not None
 
 
 def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
@@ -63,24 +63,24 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     }
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
-    found = confirm(home, folder, witness, seeds=4)
-    assert found is not None
-    assert [len(each.failures) for each in found.candidates] == [1, 1]
-    assert witness.study_tags["verdict"] == found.words
-    assert ", 3 of 4 seeds, 1 " in found.words
+    result = confirm(home, folder, witness, seeds=4)
+    assert result is not None
+    assert [len(each.failures) for each in result.candidates] == [1, 1]
+    assert witness.study_tags["verdict"] == result.words
+    assert ", 3 of 4 seeds, 1 " in result.words
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
     assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     again = Witness()
-    found = confirm(home, folder, again, seeds=4)
-    assert found is not None
+    result = confirm(home, folder, again, seeds=4)
+    assert result is not None
     assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
-    assert found.winner == second, "the other has a seed under which it does not train"
-    assert found.candidates[0].failures == ()
-    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
-    assert found.candidates[1].search is not None
-    assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
+    assert result.winner == second, "the other has a seed under which it does not train"
+    assert result.candidates[0].failures == ()
+    assert "loss/task was nan in epoch 2" in result.candidates[1].failures[0]
+    assert result.candidates[1].search is not None
+    assert sorted(result.candidates[1].search.by_seed) == [1005, 1007, 1008]
 
 
 @pytest.mark.parametrize("is_short_for_one", [False, True])
@@ -99,8 +99,8 @@ def test_memory_that_is_short_for_all_is_tried_for_one(
 
     monkeypatch.setattr(joint, "SimulatedRun", crowded)
     witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
+    result = confirm(home, folder, witness, top=1, seeds=2)
+    assert result is not None
     outcomes = witness.outcomes()
     errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
     if is_short_for_one:
@@ -139,12 +139,12 @@ def test_an_epoch_without_an_end_fails_its_seed_alone(
     faults = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
+    result = confirm(home, folder, witness, top=1, seeds=2)
+    assert result is not None
     reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
     assert reasons == dict.fromkeys(
         ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
-        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
+        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each trial that was trained together",
     )
     assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
 
@@ -167,11 +167,9 @@ def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLo
     )
     by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
     for spec in by_seed[0]:
-        ArmFolder(Path(spec.folder)).prepare(spec)
+        ArmFolder.of(spec).prepare(spec)
     job = SeedJob(specs=by_seed[0], simulate=True, split="search")
     job.fail("worker died: out of luck")
     assert job.is_done
     assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
-    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
-        (Outcome.FAILED, "worker died: out of luck")
-    }
+    assert {ArmFolder.of(spec).outcome() for spec in by_seed[0]} == {(Outcome.FAILED, "worker died: out of luck")}

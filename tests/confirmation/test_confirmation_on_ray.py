@@ -42,12 +42,12 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
     status = read_study(home, "one")
     plan = plan_confirmation(folder, status, loaded.experiment, top=1, num_seeds=4, teacher_weights=None)
     witness = Witness()
-    found = run_confirmation(
+    result = run_confirmation(
         folder, plan, metric="AP", has_test=True, state="finished", tracker=witness, callback=witness
     )
-    assert found is not None
-    assert found.test is not None
-    assert list(found.test.by_seed) == [1005, 1007]
+    assert result is not None
+    assert result.test is not None
+    assert list(result.test.by_seed) == [1005, 1007]
     reasons = {record.key: str(record.reason) for record in witness.records if record.outcome is Outcome.FAILED}
     assert {key: reason.split(":")[0] for key, reason in reasons.items()} == {
         "confirm-control-seed-1006": "worker died",
@@ -77,11 +77,11 @@ def test_whatever_ends_a_worker_on_ray_fails_its_seed(
 
     monkeypatch.setattr(ray, "get", get)
     spec = arm_spec(make_loaded, tmp_path)
-    ArmFolder(Path(spec.folder)).prepare(spec)
+    ArmFolder.of(spec).prepare(spec)
     with pytest.raises(TrialError, match="run distune confirm one again"):
         settle(SeedJob(specs=(spec,), simulate=True, split="test"), object())
     settle(SeedJob(specs=(spec,), simulate=True, split="search"), object())
-    outcome, said = ArmFolder(Path(spec.folder)).outcome()
+    outcome, said = ArmFolder.of(spec).outcome()
     assert outcome is Outcome.FAILED
     assert str(said).startswith(reason)
 

@@ -22,7 +22,7 @@ def print_json(values: Any) -> None:
 
 
 def print_warnings(status: StudyStatus) -> None:
-    """Say which trials are alike though they should not be; nothing when none is."""
+    """Print a warning for each group of identical trials."""
     for group in status.identical_trials:
         out.print(f"warning: {group}", style="bold red", markup=False)
 

@@ -56,12 +56,7 @@ class UnfinishedTrial:
 
 
 def read_earlier_sessions(known: Sequence[KnownTrial], trials_folder: Path) -> EarlierSessions:
-    """Return the state that earlier sessions left.
-
-    Args:
-        known: all trials in Optuna.
-        trials_folder: holds the folder of each trial.
-    """
+    """Return the state that earlier sessions left, from the trials in Optuna and their folders."""
     started = [trial for trial in known if trial.state is not TrialState.WAITING]
     ended = sorted((trial for trial in started if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
     return EarlierSessions(

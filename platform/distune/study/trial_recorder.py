@@ -85,9 +85,8 @@ class TrialRecorder:
     def end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> str | None:
         """Record the end of a trial with the tracker and in Optuna, and remove the files that are not needed any more.
 
-        Returns:
-            The reason why the tracker could lose events, such as a full disk; None when everything is recorded. With a
-            reason, the trial is left as it is in Optuna, so that a later session records its end again.
+        Return the reason why the tracker may lose events, such as a full disk; None when everything is recorded. With a
+        reason, the trial is left as it is in Optuna, so that a later session records its end again.
         """
         spec, record = progress.spec, progress.record(outcome, reason)
         folder = TrialFolder(Path(spec.folder))

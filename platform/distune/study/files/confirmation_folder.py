@@ -1,4 +1,4 @@
-"""What a confirmation has found, as it is kept in the study's folder and read by everybody else."""
+"""The result of a confirmation and its test evaluations, in the folder of the study."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class ConfirmationFolder:
 
     @property
     def record_file(self) -> Path:
-        """The outcome of the latest confirmation that came to its end."""
+        """The result of the latest confirmation that was completed."""
         return self.path / "confirmation.json"
 
     @property
     def test_evaluations_file(self) -> Path:
-        """All looks at the test split, in order."""
-        return self.path / "test-looks.json"
+        """All evaluations on the test split, in order."""
+        return self.path / "test-evaluations.json"
 
     @property
     def picture_file(self) -> Path:
-        """Gains by seed, drawn."""
+        """Gains by seed."""
         return self.path / "gain.png"
 
     def read(self) -> ConfirmationResult | None:
-        """The outcome; None as long as there is none. Raises ``StudyError`` when the file is damaged."""
+        """Read the result, None when there is none. Raise ``StudyError`` when the file is damaged."""
         try:
             return ConfirmationResult.from_dict(json.loads(self.record_file.read_bytes()))
         except FileNotFoundError:
@@ -41,14 +41,17 @@ class ConfirmationFolder:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.record_file, error) from None
 
-    def write(self, confirmation: ConfirmationResult) -> None:
-        """Replace the outcome."""
-        write_atomically(self.record_file, json.dumps(confirmation.to_dict(), indent=1).encode())
+    def write(self, result: ConfirmationResult) -> None:
+        """Replace the result."""
+        write_atomically(self.record_file, json.dumps(result.to_dict(), indent=1).encode())
 
-    def looks(self) -> list[EvaluationRecord]:
-        """All looks at the test split. Raises ``StudyError`` when the file is damaged."""
+    def test_evaluations(self) -> list[EvaluationRecord]:
+        """Read all evaluations on the test split. Raise ``StudyError`` when the file is damaged."""
+        file = self.test_evaluations_file
+        if not file.is_file():
+            file = self.path / "test-looks.json"  # as earlier versions named it
         try:
-            values = json.loads(self.test_evaluations_file.read_bytes())
+            values = json.loads(file.read_bytes())
             return [
                 EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
                 for each in values
@@ -56,21 +59,19 @@ class ConfirmationFolder:
         except FileNotFoundError:
             return []
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(self.test_evaluations_file, error) from None
+            raise _unreadable(file, error) from None
 
-    def record_test_evaluation(self, look: EvaluationRecord) -> int:
-        """Put a look on record, before it is taken. One that is on record already counts once.
+    def record_test_evaluation(self, evaluation: EvaluationRecord) -> int:
+        """Record an evaluation on the test split, before it is made. One that is recorded already counts once.
 
-        Returns:
-            How many others are on record.
+        Return the number of other evaluations on record.
         """
-        looks = self.looks()
-        if look not in looks:
-            looks.append(look)
-            write_atomically(
-                self.test_evaluations_file, json.dumps([dataclasses.asdict(each) for each in looks]).encode()
-            )
-        return len(looks) - 1
+        evaluations = self.test_evaluations()
+        if evaluation not in evaluations:
+            evaluations.append(evaluation)
+            values = [dataclasses.asdict(each) for each in evaluations]
+            write_atomically(self.test_evaluations_file, json.dumps(values).encode())
+        return len(evaluations) - 1
 
 
 def _unreadable(file: Path, error: Exception) -> StudyError:

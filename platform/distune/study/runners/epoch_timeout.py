@@ -30,14 +30,9 @@ class _Interrupt(BaseException):
 
 @contextlib.contextmanager
 def kill_after(limit_s: float | None, report: Path) -> Iterator[None]:
-    """End this process when the block takes longer. For workers; works also inside of calls that never return.
+    """End this process when the block takes longer, and append the traceback to the report.
 
-    Args:
-        limit_s: seconds, None for no limit.
-        report: file to which the traceback is appended.
-
-    Yields:
-        Nothing.
+    For workers: it also ends a process that is inside of a call that never returns.
     """
     if limit_s is None:
         yield
@@ -56,17 +51,7 @@ def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
     """Raise ``EpochTimeoutError`` in the block when it takes longer. For training in the driver's own process.
 
     It interrupts Python code and waiting for a file, a lock or another process, but not a call into a library that
-    never returns. It does nothing outside of the main thread, the only one that receives signals.
-
-    Args:
-        limit_s: seconds, None for no limit.
-        report: not used, see ``kill_after``.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        EpochTimeoutError: the block took longer.
+    never returns. It does nothing outside of the main thread, the only one that receives signals. No report is written.
     """
     if limit_s is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -110,6 +95,9 @@ def has_timed_out(report: Path, *, after: int = 0) -> bool:
     Args:
         report: the file that was given to ``kill_after``.
         after: number of bytes at its beginning to skip, which earlier attempts wrote.
+
+    Returns:
+        False also when there is no such file.
     """
     try:
         lines = report.read_bytes()[after:].splitlines()

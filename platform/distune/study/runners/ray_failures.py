@@ -34,11 +34,7 @@ def failure_of(trial: Trial, spec_ref: SpecRef) -> str:
 
 
 def describe_worker_failure(text: str) -> str:
-    """Return why a worker failed, on one line of at most 500 characters and without secrets.
-
-    Args:
-        text: Ray's message, with its tracebacks.
-    """
+    """Return why a worker failed, on one line of at most 500 characters and without secrets, from Ray's message."""
     reason = redact_uri(_reason_in(text))
     return reason if len(reason) <= _MAX_CHARACTERS else f"{reason[: _MAX_CHARACTERS - 4]} ..."
 

@@ -156,11 +156,7 @@ def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
 
 
 def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
-    """Connect to a cluster, or start Ray here. Try twice, because the start times out on a busy machine.
-
-    Raises:
-        ResourceError: Ray cannot be used.
-    """
+    """Connect to a cluster, or start Ray here. Try twice, because the start may time out on a busy machine."""
     where = f"on {redact_uri(settings.address)}" if settings.address is not None else "on this machine"
     for is_last in (False, True):
         try:

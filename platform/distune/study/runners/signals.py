@@ -14,10 +14,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Handle the signals for the length of a session. Does nothing outside of the main thread.
+    """Yield a function that returns whether a signal has asked to stop. A second signal raises ``KeyboardInterrupt``.
 
-    Yields:
-        A function that returns whether a signal has asked to stop. A second signal raises ``KeyboardInterrupt``.
+    Outside of the main thread no signals are handled.
     """
     is_requested = False
 

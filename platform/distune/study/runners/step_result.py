@@ -30,11 +30,7 @@ class StepResult:
 
 
 def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCallback) -> Decision:
-    """Pass the result of a step to the engine and the callback.
-
-    Returns:
-        STOP when no worker has to work on the trial any more.
-    """
+    """Pass the result of a step to the engine and the callback. Return STOP when the worker is done with the trial."""
     for note in result.notes:
         callback.on_message(f"trial {key}: {note}")
     for report in result.reports:

@@ -32,10 +32,13 @@ class Watchdog:
         self._next_warning_s = self._first_warning_s
 
     def check(self, running: Sequence[str]) -> str | None:
-        """Return a warning when one is due, None otherwise.
+        """Check for a warning.
 
         Args:
             running: keys of the trials that are running.
+
+        Returns:
+            A message for the user when a warning is due, None otherwise.
         """
         elapsed_s = self._clock() - self._since
         if elapsed_s < self._next_warning_s:
@@ -52,16 +55,9 @@ class Watchdog:
 def watch_in_thread(
     watchdog: Watchdog, running: Callable[[], Sequence[str]], warn: Callable[[str], None], *, poll_s: float = _POLL_S
 ) -> Iterator[None]:
-    """Let the watchdog check in a thread, for a runner that trains in the main thread and may hang itself.
+    """Let the watchdog check in a thread until the block ends, for a runner that trains in the main thread.
 
-    Args:
-        watchdog: is reset by the runner.
-        running: returns the keys of the trials that are running.
-        warn: receives the warnings, in that thread.
-        poll_s: seconds between two checks.
-
-    Yields:
-        Nothing; the thread ends with the block.
+    ``running`` returns the keys of the running trials, and ``warn`` receives the warnings, both in that thread.
     """
     is_over = threading.Event()
 
