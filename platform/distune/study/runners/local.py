@@ -7,8 +7,7 @@ from collections.abc import Callable
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
-from distune.study.runners.step_result import deliver
-from distune.study.runners.trial_attempt import TrialAttempt
+from distune.study.runners.trial_attempt import TrialAttempt, deliver
 from distune.study.runners.watchdog import Watchdog, watch_in_thread
 
 

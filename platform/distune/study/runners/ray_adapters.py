@@ -1,7 +1,8 @@
-"""Ray Tune's searcher, scheduler and stopper, which leave all decisions to the study engine."""
+"""Ray Tune's searcher, scheduler and stopper, which leave all decisions to the study engine, and their bridge to it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.tune import Stopper
@@ -9,11 +10,108 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from distune.study.callback import Decision
-from distune.study.runners.engine_bridge import EngineBridge
+from distune.records import TrialSpec
+from distune.study.callback import Decision, StudyCallback
+from distune.study.engine import StudyEngine
+from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_failures import error_bytes, failure_of
 from distune.study.runners.ray_trainable import RESULT, SIMULATE, SPEC
 from distune.study.runners.spec_ref import SpecRef
+from distune.study.runners.trial_attempt import StepResult, deliver
+from distune.study.runners.watchdog import Watchdog
+
+
+class EngineBridge:
+    """Shared by searcher, scheduler and stopper: the engine, the request to stop, and the error that ended the session.
+
+    Tune wraps exceptions of its parts until they cannot be recognized. Therefore no method raises: the first exception
+    is kept in ``error``, and ends the session.
+
+    Args:
+        engine: gives out the trials.
+        trial: CPUs and GPUs of one trial.
+        machines: returns CPUs and GPUs of each machine of the cluster, which may change.
+        should_stop: called several times a second.
+        callback: receives the messages of workers and of the watchdog.
+
+    Attributes:
+        error: first exception of the engine, None without one.
+        devices: reserved for trials that must not share one.
+    """
+
+    def __init__(
+        self,
+        engine: StudyEngine,
+        *,
+        trial: tuple[float, float],
+        machines: Callable[[], Sequence[tuple[float, float]]],
+        should_stop: Callable[[], bool],
+        callback: StudyCallback,
+    ) -> None:
+        self.error: Exception | None = None
+        self._engine, self._should_stop, self._callback = engine, should_stop, callback
+        self.devices = ExclusiveDevices(trial, machines)
+        self._watchdog = Watchdog()
+
+    def next_trial(self) -> TrialSpec | None:
+        """Return the next trial, None when there is none to start now."""
+        spec: TrialSpec | None = None
+        try:
+            if not self.devices.is_one_awaited() and not self.is_stopping():
+                spec = self._engine.next_trial()
+        except Exception as error:
+            self.error = self.error or error
+        if spec is not None:
+            self._watchdog.reset()
+        return spec
+
+    def may_start_more(self) -> bool:
+        """Return whether trials may have to be started later, because a trial in flight may be retried."""
+        return not self.is_stopping() and bool(self._engine.in_flight)
+
+    def config_of(self, spec: TrialSpec) -> dict[str, Any]:
+        """Return Tune's configuration of a trial."""
+        reservation = self.devices.reservation(is_exclusive=self._engine.needs_exclusive_device(spec.key))
+        return {SPEC: SpecRef(spec, error_bytes=error_bytes(spec)), **reservation}
+
+    def requeue(self, key: str) -> None:
+        """Give a trial out again, because no worker could start it."""
+        self._call(lambda: self._engine.requeue(key))
+
+    def report(self, key: str, result: StepResult) -> Decision:
+        """Pass the result of a step to the engine. Return whether the worker continues with the trial."""
+        self._watchdog.reset()
+        try:
+            return deliver(result, key, self._engine, self._callback)
+        except Exception as error:
+            self.error = self.error or error
+            return Decision.STOP
+
+    def fail(self, key: str, reason: str) -> None:
+        """Tell the engine that a trial has lost its worker."""
+        self._watchdog.reset()
+        self._call(lambda: self._engine.fail(key, reason))
+
+    def is_stopping(self) -> bool:
+        """Return whether the session ends now. Called several times a second.
+
+        The engine is interrupted at once: Ray takes seconds to shut down, and a job scheduler may kill the process
+        before that.
+        """
+        warning = self._watchdog.check(self._engine.in_flight)
+        if warning is not None:
+            self._callback.on_message(warning)
+        has_ended = self._engine.failure is not None or self._engine.blocking_error is not None
+        is_stopping = self._should_stop() or self.error is not None or has_ended
+        if is_stopping and self.error is None:
+            self._call(self._engine.interrupt)
+        return is_stopping
+
+    def _call(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:
+            self.error = self.error or error
 
 
 class EngineSearcher(Searcher):
@@ -28,8 +126,7 @@ class EngineSearcher(Searcher):
         spec = self._bridge.next_trial()
         if spec is None:
             return None if self._bridge.may_start_more() else Searcher.FINISHED
-        spec_ref = SpecRef(spec, error_bytes=error_bytes(spec))
-        return {SPEC: spec_ref, SIMULATE: self._simulate, **self._bridge.reservation_of(spec)}
+        return {SIMULATE: self._simulate, **self._bridge.config_of(spec)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the scheduler has reported to the engine."""
@@ -47,14 +144,14 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Note a trial that waits for its resources."""
-        self._bridge.add_queued(trial)
+        self._bridge.devices.add_queued(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return None: Tune starts pending trials in order by itself, and a choice here would search all trials.
 
         Tune calls this before it starts trials, so outdated reservations are withdrawn here.
         """
-        for trial in self._bridge.outdated_reservations():
+        for trial in self._bridge.devices.outdated():
             tune_controller.stop_trial(trial)
         return None
 

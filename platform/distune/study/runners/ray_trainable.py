@@ -10,8 +10,7 @@ from ray import tune
 from distune.errors import TrialError
 from distune.records import TrialSpec
 from distune.study.runners.epoch_timeout import kill_after
-from distune.study.runners.step_result import StepResult
-from distune.study.runners.trial_attempt import TrialAttempt
+from distune.study.runners.trial_attempt import StepResult, TrialAttempt
 
 SPEC, SIMULATE, EXCLUSIVE, RESOURCES, RESULT = "spec", "simulate", "exclusive", "resources", "result"
 

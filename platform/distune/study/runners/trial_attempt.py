@@ -1,15 +1,18 @@
-"""An attempt of a worker at a trial: opens it and runs it epoch by epoch. The same for every runner."""
+"""An attempt of a worker at a trial, and the way of its results to the engine. The same for every runner."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from distune.records import TrialSpec
+from distune.records import EpochReport, TrialSpec
+from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.reasons import (
     OUT_OF_MEMORY,
     FolderBusyError,
@@ -20,13 +23,32 @@ from distune.study.failures.reasons import (
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import TimeLimit, raise_after
 from distune.study.runners.simulation import SimulatedTrial
-from distune.study.runners.step_result import StepResult
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
 from distune.training.trial_protocol import TrialWork
 
+if TYPE_CHECKING:  # a worker needs no engine, and no Optuna
+    from distune.study.engine import StudyEngine
+
 TAKEOVER_TIMEOUT_S = 60.0
 """Time to wait until the worker of a killed session releases a folder."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """The result of a step.
+
+    Attributes:
+        reports: recorded epochs, in order. The engine may know some of them.
+        notes: messages for the user about how the trial was resumed.
+        failure: why the trial cannot continue, None when it can.
+        is_process_corrupted: whether the process must not run another trial.
+    """
+
+    reports: tuple[EpochReport, ...] = ()
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+    is_process_corrupted: bool = False
 
 
 class TrialAttempt:
@@ -107,6 +129,19 @@ class TrialAttempt:
         except OSError:
             # The disk is probably the reason of the failure itself, which is still returned.
             return
+
+
+def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCallback) -> Decision:
+    """Pass the result of a step to the engine and the callback. Return STOP when the worker is done with the trial."""
+    for note in result.notes:
+        callback.on_message(f"trial {key}: {note}")
+    for report in result.reports:
+        if engine.report(key, report) is Decision.STOP:
+            return Decision.STOP
+    if result.failure is None:
+        return Decision.CONTINUE
+    engine.fail(key, result.failure)
+    return Decision.STOP
 
 
 def _free_memory() -> None:
