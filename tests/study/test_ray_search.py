@@ -7,13 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from distune.study.runners.engine_bridge import EngineBridge
 from ray.tune.experiment import Trial
 
 from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
 from distune.study.runners.epoch_timeout import describe_timeout
-from distune.study.runners.ray_adapters import EngineScheduler, EngineSearcher
+from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES, SPEC
 from study.harness import EngineHarness, MakeHarness
