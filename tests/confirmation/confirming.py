@@ -1,4 +1,4 @@
-"""What tests of confirmations share."""
+"""Helpers for tests of confirmations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of one arm under one seed: what is in it counts for the training that it says, and for no other."""
+"""The folder of one arm under one seed: its results count for one specification only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestArmFolder:
             ({}, {"seed": 1006}, "under other settings"),
         ],
     )
-    def test_what_was_trained_otherwise_is_removed(
+    def test_results_of_another_specification_are_removed(
         self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, **before)
@@ -40,7 +40,7 @@ class TestArmFolder:
         assert folder.trial.metrics_file.is_file() == (words is None)
         assert folder.prepare(other) is None
 
-    def test_what_an_earlier_version_trained_is_taken_and_from_then_on_known_by_its_data(
+    def test_results_of_an_earlier_version_are_kept_and_get_the_fingerprint_of_their_data(
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")

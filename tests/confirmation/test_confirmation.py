@@ -1,4 +1,4 @@
-"""Confirmations of simulated studies, on disk, in milliseconds."""
+"""Confirmations of simulated studies."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TestArms:
         assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
         assert trial.tags == {"kind": "confirmation", "confirms": "4"}
 
-    def test_a_control_need_not_go_together_with_the_distillation_that_it_does_without(
+    def test_a_control_may_be_incompatible_with_the_distillation_that_it_leaves_out(
         self, make_loaded: MakeLoaded
     ) -> None:
         student = {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 256}
@@ -236,7 +236,7 @@ def test_another_metric_needs_no_training(
     assert not (tmp_path / "epoch_log").exists()
 
 
-def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
+def test_runs_trained_under_other_settings_are_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1, seeds=1)
     name = next(path for path in (folder.confirmation.path / "seed-1005").iterdir() if path.name.isdigit())
@@ -257,7 +257,7 @@ def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Hom
     assert set(witness.figures) == {METRIC}
 
 
-def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+def test_edited_settings_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     text = folder.experiment_file.read_text()
     folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))

@@ -1,4 +1,4 @@
-"""Confirmations in which something goes wrong: they go on, or say what is missing."""
+"""Confirmations with faults: they continue, or name what is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.mark.parametrize("epochs", [1, 7, 17])
-def test_a_signal_interrupts_and_the_same_command_goes_on(
+def test_a_signal_interrupts_and_the_same_command_resumes(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     folder = searched_study(home, make_loaded)
@@ -84,7 +84,7 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
 
 
 @pytest.mark.parametrize("is_short_for_one", [False, True])
-def test_memory_that_is_short_for_all_is_tried_for_one(
+def test_arms_that_run_out_of_memory_together_are_trained_one_at_a_time(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
 ) -> None:
     folder = searched_study(home, make_loaded)
@@ -105,15 +105,15 @@ def test_memory_that_is_short_for_all_is_tried_for_one(
     errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
     if is_short_for_one:
         assert outcomes.pop(key) is Outcome.FAILED
-        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
+        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, (
+            "only the failure in its own attempt counts"
+        )
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert errors.exists() == is_short_for_one
 
 
-def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is small, such as a line on how a run has ended, still has room."""
+def test_a_full_disk_fails_no_run(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files, such as the outcome of a run, still fit."""
     folder = searched_study(home, make_loaded)
 
     def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
@@ -131,7 +131,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
     assert confirm(home, folder, top=1, seeds=1) is not None
 
 
-def test_an_epoch_without_an_end_fails_its_seed_alone(
+def test_a_hanging_epoch_fails_only_its_seed(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded, resources={"epoch_timeout_s": 0.4})
@@ -149,7 +149,7 @@ def test_an_epoch_without_an_end_fails_its_seed_alone(
     assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
 
 
-def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
+def test_notes_of_a_resumed_run_become_messages(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
@@ -160,7 +160,7 @@ def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
     assert witness.messages == [f"confirm-control-seed-1005: {note}"]
 
 
-def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
+def test_a_lost_worker_fails_only_its_seed(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     plan = plan_confirmation(
         folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None

@@ -25,7 +25,7 @@ from study.harness import MakeLoaded, Witness
 
 
 @pytest.mark.ray
-def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
+def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_only_its_seed(
     tmp_path: Path, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
@@ -69,7 +69,7 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
         (ray.exceptions.OutOfMemoryError("the node running low on memory"), "out of memory: "),  # type: ignore[no-untyped-call]
     ],
 )
-def test_whatever_ends_a_worker_on_ray_fails_its_seed(
+def test_any_failure_of_a_ray_worker_fails_its_seed(
     make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def get(task: object) -> None:
@@ -86,7 +86,7 @@ def test_whatever_ends_a_worker_on_ray_fails_its_seed(
     assert str(said).startswith(reason)
 
 
-def test_what_a_task_on_ray_raises_is_raised(
+def test_the_exception_of_a_ray_task_is_raised(
     make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def get(task: object) -> None:

@@ -1,4 +1,4 @@
-"""A harness that runs sessions of a small simulated study in milliseconds, and everything that they told."""
+"""A harness that runs sessions of a small simulated study in milliseconds and keeps all their events."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Witness:
         self.messages.append(text)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Key to the last outcome told."""
+        """Key to the last recorded outcome."""
         return {record.key: record.outcome for record in self.records}
 
 
@@ -141,7 +141,7 @@ class EngineHarness:
         )
 
     def run(self, engine: StudyEngine | None = None, *, stop_after_epochs: int | None = None) -> StudyEngine:
-        """Run a session to its end, or until so many epochs have been put on record in it."""
+        """Run a session to its end, or until it has recorded a number of epochs."""
         engine = engine or self.engine()
         before = len(self.witness.decisions)
 

@@ -113,7 +113,7 @@ def test_a_trial_that_waits_for_a_machine_of_its_own_gets_another_one(
     assert {(trial.state, trial.outcome) for trial in status.trials} == {(TrialState.COMPLETE, Outcome.FINISHED)}
 
 
-def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
+def test_the_trials_of_a_lost_node_continue_elsewhere(
     cluster: Cluster, epoch_log: Path, make_loaded: MakeLoaded, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")

@@ -140,7 +140,7 @@ def assert_alone(key: str, computed: list[Computed]) -> None:
     assert not others, f"trial {key} was not alone"
 
 
-def test_the_engine_s_errors_come_out_as_they_are(
+def test_exceptions_of_the_engine_are_raised_unchanged(
     cluster: None, make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(search={"num_trials": 2})
@@ -180,7 +180,7 @@ def test_the_engine_s_errors_come_out_as_they_are(
         ("", "worker died: no reason given"),
     ],
 )
-def test_why_a_worker_is_gone(text: str, reason: str) -> None:
+def test_reasons_of_worker_failures(text: str, reason: str) -> None:
     assert describe_worker_failure(text) == reason
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_unpickled_from_a_file() -> None:
     )
 
 
-def test_a_ray_that_does_not_come_up_is_tried_again_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
 
     def never(**arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""The engine in the words of Ray Tune, without a Ray: places for trials that must be alone, and reasons of deaths."""
+"""Ray Tune's adapters, without Ray: exclusive devices, and reasons of worker failures."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def harness(make_harness: MakeHarness) -> EngineHarness:
     return make_harness(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
 
 
-def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune, Any]:
-    """A trial that ran out of memory, and is the next to be given out."""
+def out_of_memory(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune, Any]:
+    """Return a trial that ran out of memory and is the next one to be given out."""
     tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
     first.status = Trial.TERMINATED
@@ -76,24 +76,22 @@ def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune
     return tune, first
 
 
-def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(
+def test_a_trial_that_needs_an_exclusive_device_gets_the_largest_machine(
     harness: EngineHarness,
 ) -> None:
-    tune, first = lonely(harness, (2.0, 0.0))
+    tune, first = out_of_memory(harness, (2.0, 0.0))
     assert first.config[RESOURCES] == (1.0, 0.0)
     tune.machines.append((8.0, 0.0))
     again = tune.give_out()
     assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, (8.0, 0.0))
-    assert tune.give_out() is None, "it would take the place that is becoming free"
+    assert tune.give_out() is None, "it would take the place that becomes free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 
 
 @pytest.mark.parametrize("left", [(4.0, 0.0), (1.0, 0.0), (16.0, 0.0)])
-def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_come(
-    harness: EngineHarness, left: tuple[float, float]
-) -> None:
-    tune, _ = lonely(harness, (8.0, 0.0))
+def test_its_reservation_follows_the_machines_of_the_cluster(harness: EngineHarness, left: tuple[float, float]) -> None:
+    tune, _ = out_of_memory(harness, (8.0, 0.0))
     again = tune.give_out()
     tune.step()
     assert again.status == Trial.PENDING
@@ -106,12 +104,12 @@ def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_c
     third = tune.give_out()
     assert (third.config[SPEC].key, third.config[RESOURCES]) == (again.config[SPEC].key, left)
     third.status = Trial.RUNNING
-    assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study goes on"
+    assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study continues"
     assert harness.known()[0].retries[1:] == (), "it has not failed meanwhile"
 
 
-def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarness) -> None:
-    tune, _ = lonely(harness)
+def test_no_other_trial_shares_its_device_when_no_machine_was_known(harness: EngineHarness) -> None:
+    tune, _ = out_of_memory(harness)
     again = tune.give_out()
     assert again.config[RESOURCES] == (1.0, 0.0), "a cluster that grows must be asked for something"
     tune.machines = [(8.0, 0.0)]
@@ -121,7 +119,7 @@ def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarnes
     assert tune.give_out() is not None
 
 
-def test_a_trial_that_is_over_is_not_given_out_again(harness: EngineHarness) -> None:
+def test_a_trial_that_has_ended_is_not_requeued(harness: EngineHarness) -> None:
     engine = harness.engine()
     tune = Tune(harness, engine, (8.0, 0.0))
     first = tune.give_out()
@@ -151,7 +149,7 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: 
     assert harness.known()[1].reason == "worker died: its node has died."
 
 
-def test_the_reason_of_a_death_is_short_and_holds_no_secret() -> None:
+def test_the_reason_of_a_worker_failure_is_short_and_has_no_secret() -> None:
     reason = describe_worker_failure(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
     assert reason.startswith("worker died: OSError: cannot reach https://***@store/x and so on")
     assert len(reason) == 500

@@ -1,4 +1,4 @@
-"""Trials that are tried again: once alone after running out of memory, and after a worker was lost."""
+"""Retries: once with an exclusive device after running out of memory, and after a worker was lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_only_lack_of_memory_requires_an_exclusive_device() -> None:
     assert "retrying with another worker, after epoch 1" in describe_retry("4", *retries((LOST, 1)))
 
 
-def test_out_of_memory_once_costs_nothing(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_once_changes_no_result(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = make_harness()
     undisturbed.run()
     faults = {"2": {"epoch": 1, "kind": "out_of_memory", "once": True}}
@@ -84,9 +84,9 @@ def test_out_of_memory_alone_fails_the_trial(make_harness: MakeHarness) -> None:
     assert take(engine).number == 1
 
 
-@pytest.mark.parametrize("is_taken_up", [True, False])
+@pytest.mark.parametrize("is_given_out", [True, False])
 def test_a_later_session_knows_that_a_trial_needs_an_exclusive_device(
-    make_harness: MakeHarness, is_taken_up: bool
+    make_harness: MakeHarness, is_given_out: bool
 ) -> None:
     harness = make_harness()
     engine = harness.engine()
@@ -94,7 +94,7 @@ def test_a_later_session_knows_that_a_trial_needs_an_exclusive_device(
     spec = take(engine)
     tell(harness, engine, spec, 1, 20.0)
     engine.fail(spec.key, MEMORY)
-    if is_taken_up:
+    if is_given_out:
         take(engine)
     engine.interrupt()
     again = harness.engine()
@@ -141,23 +141,23 @@ def test_a_trial_continues_as_long_as_each_worker_gets_further(make_harness: Mak
     ]
 
 
-def unheard(harness: EngineHarness, spec: TrialSpec, *epochs: int) -> None:
-    """Epochs that the worker has put into the folder, and could not report any more."""
+def append_unreported(harness: EngineHarness, spec: TrialSpec, *epochs: int) -> None:
+    """Write epochs into the folder as a worker that died before it could report them."""
     for epoch in epochs:
         harness.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
 
 
-def test_epochs_that_a_failed_trial_has_not_reported_are_on_record(make_harness: MakeHarness) -> None:
+def test_epochs_that_a_failed_worker_has_not_reported_are_recorded(make_harness: MakeHarness) -> None:
     harness = make_harness(training={"epochs": 5}, search={"scheduler": {"kind": "none"}})
     engine = harness.engine()
     take(engine)
     spec = take(engine)
     tell(harness, engine, spec, 1, 21.0)
-    unheard(harness, spec, 2)
+    append_unreported(harness, spec, 2)
     engine.fail(spec.key, LOST)
     assert harness.known()[0].retries == tuple(retries((LOST, 2)))
     take(engine)
-    unheard(harness, spec, 3)
+    append_unreported(harness, spec, 3)
     engine.fail(spec.key, "timeout: an epoch took more than resources.epoch_timeout_s = 5")
     assert harness.known()[0].state is TrialState.FAIL
     assert harness.known()[0].scores == {1: 21.0, 2: 22.0, 3: 23.0}
@@ -170,7 +170,7 @@ def test_a_worker_that_dies_after_the_last_epoch_has_done_its_work(make_harness:
     engine = harness.engine()
     take(engine)
     spec = take(engine)
-    unheard(harness, spec, 1, 2)
+    append_unreported(harness, spec, 1, 2)
     engine.fail(spec.key, LOST)
     assert harness.known()[0].state is TrialState.COMPLETE
     assert harness.witness.outcomes() == {"0": Outcome.FINISHED}

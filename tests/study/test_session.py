@@ -93,7 +93,7 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
+def test_a_signal_interrupts_and_resume_continues(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
     undisturbed = create(home, make_loaded, "undisturbed", search={"num_trials": 5})
     run_session(undisturbed, tracker=Witness(), callback=Witness(), teacher_weights=None)
     folder = create(home, make_loaded, search={"num_trials": 5})

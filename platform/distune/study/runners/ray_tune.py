@@ -26,9 +26,8 @@ from distune.errors import ResourceError
 from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
 from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
-from distune.study.runners.engine_bridge import EngineBridge
 from distune.study.runners.env_vars import environment
-from distune.study.runners.ray_adapters import EngineScheduler, EngineSearcher, EngineStopper
+from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
 from distune.study.runners.signals import SIGNALS
 from distune.tracking.uris import redact_uri
