@@ -22,7 +22,7 @@ from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.status import best, read_study
+from distune.study.status import best_trial, read_study
 from study.harness import MakeLoaded, Witness
 
 
@@ -186,9 +186,9 @@ def test_another_winner_is_another_test_evaluation(home: Home, make_loaded: Make
     folder = searched_study(home, make_loaded, num_trials=3)
     first = confirm(home, folder, top=1)
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None, num_trials=30)
-    leader, _ = best(read_study(home, "one"))
+    leader, _ = best_trial(read_study(home, "one"))
     assert first is not None
-    assert leader.number != first.winner, "the search has result a better one"
+    assert leader.number != first.winner, "the search has found a better one"
     witness = Witness()
     second = confirm(home, folder, witness, top=1)
     assert second is not None
@@ -261,7 +261,7 @@ def test_edited_settings_are_refused(home: Home, make_loaded: MakeLoaded) -> Non
     folder = searched_study(home, make_loaded)
     text = folder.experiment_file.read_text()
     folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
-    with pytest.raises(StudyError, match="cannot go on with other settings"):
+    with pytest.raises(StudyError, match="cannot continue with changed settings"):
         confirm(home, folder)
     assert not folder.confirmation.path.exists()
 
@@ -283,14 +283,14 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
             read()
 
 
-def test_test_evaluations_that_an_earlier_version_recorded_count(tmp_path: Path) -> None:
+def test_evaluations_that_an_earlier_version_recorded_count(tmp_path: Path) -> None:
     own = ConfirmationFolder(tmp_path)
     (tmp_path / "test-looks.json").write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
     assert own.test_evaluations() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
     evaluation = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
     assert [own.record_test_evaluation(evaluation), own.record_test_evaluation(evaluation)] == [1, 1]
     assert own.test_evaluations()[1] == evaluation
-    assert own.test_evaluations_file.is_file()
+    assert len(json.loads((tmp_path / "test-evaluations.json").read_text())) == 2
 
 
 def test_a_result_that_an_earlier_version_wrote_is_read(home: Home, make_loaded: MakeLoaded) -> None:

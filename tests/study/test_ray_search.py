@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 
 from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
+from distune.study.resources import Resources
 from distune.study.runners.epoch_timeout import describe_timeout
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher
 from distune.study.runners.ray_failures import describe_worker_failure
@@ -23,11 +24,11 @@ TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 class Tune:
     """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
 
-    def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: tuple[float, float]) -> None:
+    def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: Resources) -> None:
         self.machines = list(machines)
         self.bridge = EngineBridge(
             engine,
-            trial=(1.0, 0.0),
+            trial=Resources(1.0),
             machines=lambda: self.machines,
             should_stop=lambda: False,
             callback=harness.witness,
@@ -67,7 +68,7 @@ def harness(make_harness: MakeHarness) -> EngineHarness:
     return make_harness(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
 
 
-def out_of_memory(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune, Any]:
+def out_of_memory(harness: EngineHarness, *machines: Resources) -> tuple[Tune, Any]:
     """Return a trial that ran out of memory and is the next one to be given out."""
     tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
@@ -79,19 +80,19 @@ def out_of_memory(harness: EngineHarness, *machines: tuple[float, float]) -> tup
 def test_a_trial_that_needs_an_exclusive_device_gets_the_largest_machine(
     harness: EngineHarness,
 ) -> None:
-    tune, first = out_of_memory(harness, (2.0, 0.0))
-    assert first.config[RESOURCES] == (1.0, 0.0)
-    tune.machines.append((8.0, 0.0))
+    tune, first = out_of_memory(harness, Resources(2.0))
+    assert first.config[RESOURCES] == Resources(1.0)
+    tune.machines.append(Resources(8.0))
     again = tune.give_out()
-    assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, (8.0, 0.0))
+    assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, Resources(8.0))
     assert tune.give_out() is None, "it would take the place that becomes free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 
 
-@pytest.mark.parametrize("left", [(4.0, 0.0), (1.0, 0.0), (16.0, 0.0)])
-def test_its_reservation_follows_the_machines_of_the_cluster(harness: EngineHarness, left: tuple[float, float]) -> None:
-    tune, _ = out_of_memory(harness, (8.0, 0.0))
+@pytest.mark.parametrize("left", [Resources(4.0), Resources(1.0), Resources(16.0)])
+def test_its_reservation_follows_the_machines_of_the_cluster(harness: EngineHarness, left: Resources) -> None:
+    tune, _ = out_of_memory(harness, Resources(8.0))
     again = tune.give_out()
     tune.step()
     assert again.status == Trial.PENDING
@@ -111,8 +112,8 @@ def test_its_reservation_follows_the_machines_of_the_cluster(harness: EngineHarn
 def test_no_other_trial_shares_its_device_when_no_machine_was_known(harness: EngineHarness) -> None:
     tune, _ = out_of_memory(harness)
     again = tune.give_out()
-    assert again.config[RESOURCES] == (1.0, 0.0), "a cluster that grows must be asked for something"
-    tune.machines = [(8.0, 0.0)]
+    assert again.config[RESOURCES] == Resources(1.0), "a cluster that grows must be asked for something"
+    tune.machines = [Resources(8.0)]
     again.status = Trial.RUNNING
     assert tune.give_out() is None
     again.status = Trial.TERMINATED
@@ -121,7 +122,7 @@ def test_no_other_trial_shares_its_device_when_no_machine_was_known(harness: Eng
 
 def test_a_trial_that_has_ended_is_not_requeued(harness: EngineHarness) -> None:
     engine = harness.engine()
-    tune = Tune(harness, engine, (8.0, 0.0))
+    tune = Tune(harness, engine, Resources(8.0))
     first = tune.give_out()
     engine.interrupt()
     tune.stop_trial(first)
@@ -130,7 +131,7 @@ def test_a_trial_that_has_ended_is_not_requeued(harness: EngineHarness) -> None:
 
 
 def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: EngineHarness, tmp_path: Path) -> None:
-    tune = Tune(harness, harness.engine(), (8.0, 0.0))
+    tune = Tune(harness, harness.engine(), Resources(8.0))
     first, second = tune.give_out(), tune.give_out()
     for trial in (first, second):
         trial.error_file = tmp_path / "tune.txt"

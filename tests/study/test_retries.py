@@ -10,7 +10,7 @@ from filelock import FileLock
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
 from distune.study.failures.retries import Retry, describe_retry, may_retry, needs_exclusive_device
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from distune.study.storage.optuna_storage import stopped
+from distune.study.storage.optuna_storage import stopped_error
 from study.harness import METRIC, EngineHarness, MakeHarness, take, tell
 
 MEMORY = "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -195,7 +195,7 @@ def test_a_folder_that_another_process_holds_ends_the_session(
     monkeypatch.setattr(harness.witness, "on_trial_start", started)
     harness.run(engine)
     assert engine.blocking_error == f"trial 0: busy: another process still works on {folder}"
-    assert "end that process, then go on with: distune resume one" in str(stopped("one", engine.blocking_error))
+    assert "stop that process, then run: distune resume one" in str(stopped_error("one", engine.blocking_error))
     engine.interrupt()
     assert harness.known()[0].state is TrialState.RUNNING
     locks[0].release()

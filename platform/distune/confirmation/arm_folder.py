@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _DECIDING = ("data", "teacher", "student", "distillation", "training")
 """Sections of an experiment that determine the result of a training."""

@@ -25,8 +25,8 @@ from distune.study.files.study_folder import StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
 from distune.study.runners.signals import stop_on_signals
 from distune.study.session import describe_study
-from distune.study.settings_update import revise
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped
+from distune.study.settings_update import update_settings
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped_error
 from distune.tracking.tracker import Tracker
 
 
@@ -65,7 +65,7 @@ def run_confirmation(
             session = _Session(folder, plan, metric, has_test, folder.identity(), folder.load())
             return session.run(state, tracker, callback)
     except STORAGE_ERRORS as error:
-        raise stopped(folder.name, error, verb="confirm") from error
+        raise stopped_error(folder.name, error, command="confirm") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Session:
     def run(self, state: str, tracker: Tracker, callback: StudyCallback) -> ConfirmationResult | None:
         """Run the session under the study's lock."""
         experiment = self.loaded.experiment
-        for line in describe_changes(revise(self.folder, self.loaded)):
+        for line in describe_changes(update_settings(self.folder, self.loaded)):
             callback.on_message(line)
         check_resources(experiment.resources, simulate=self.identity.simulate)
         for spec in self.plan.specs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -111,7 +110,7 @@ def train_jointly(
             if isinstance(answer, Exception):
                 fail(by_key[key], answer)
                 continue
-            divergence = TrialProgress(by_key[key], _metric(by_key[key])).divergence(answer)
+            divergence = TrialProgress(by_key[key], by_key[key].metric).divergence(answer)
             if divergence is not None:
                 run.drop(key)
                 ArmFolder.of(by_key[key]).end(Outcome.DIVERGED, divergence)
@@ -154,7 +153,7 @@ def has_all_epochs(spec: TrialSpec) -> bool:
     reports = ArmFolder.of(spec).trial.reports()
     if not reports or reports[-1].epoch < spec.num_epochs:
         return False
-    return math.isfinite(reports[-1].metrics.get(_metric(spec), math.nan))
+    return reports[-1].is_finite(spec.metric)
 
 
 def is_untrained(spec: TrialSpec) -> bool:
@@ -183,10 +182,6 @@ def _limited(specs: Sequence[TrialSpec], time_limit: TimeLimit) -> Iterator[None
 def _limit_s(specs: Sequence[TrialSpec]) -> float | None:
     limit_s: float | None = specs[0].experiment["resources"]["epoch_timeout_s"]
     return limit_s
-
-
-def _metric(spec: TrialSpec) -> str:
-    return f"search/{spec.experiment['search']['metric']}"
 
 
 def _open(specs: Sequence[TrialSpec], *, simulate: bool) -> ArmsRun:

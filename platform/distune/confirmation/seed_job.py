@@ -66,9 +66,9 @@ class SeedJob:
         except Exception as error:
             if not _is_disk_error(error):
                 raise
-            from distune.study.storage.optuna_storage import stopped  # loads Optuna, which a worker does not need
+            from distune.study.storage.optuna_storage import stopped_error  # loads Optuna, which a worker does not need
 
-            raise stopped(self.specs[0].study, error, verb="confirm") from error
+            raise stopped_error(self.specs[0].study, error, command="confirm") from error
 
     @property
     def is_done(self) -> bool:

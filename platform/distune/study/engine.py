@@ -13,16 +13,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import cost_names, metric_name
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is_of_kind
 from distune.study.failures.retries import Retry, describe_retry, may_retry, needs_exclusive_device
 from distune.study.files.artifacts import write_trial_file
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.recovery import read_earlier_sessions, read_unfinished, recorded_epochs, restore_scheduler
 from distune.study.schedulers.build import build_scheduler
-from distune.study.search.initial_configurations import first_configurations
-from distune.study.search.trial_store import KnownTrial, TrialStore
+from distune.study.search.initial_configurations import initial_configurations
+from distune.study.search.trial_proposer import TrialProposer
+from distune.study.search.trial_store import StoredTrial, TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_recorder import TrialRecorder, ending_of_complete
 from distune.study.trial_spec import SpecMaker
@@ -72,18 +73,23 @@ class StudyEngine:
         self._requeued: deque[TrialSpec] = deque()
         self._is_interrupted = False
 
-        known = trial_store.known()
+        stored = trial_store.trials()
         scheduler = build_scheduler(experiment.search.scheduler, experiment.training.epochs)
-        restore_scheduler(scheduler, known)
+        restore_scheduler(scheduler, stored)
         self._recorder = TrialRecorder(trial_store, scheduler, tracker, callback, metric=self._metric)
-        earlier = read_earlier_sessions(known, specs.trials_folder)
+        earlier = read_earlier_sessions(stored, specs.trials_folder)
         self._unfinished = deque(earlier.unfinished)
         self._failures, self._identical_trials = earlier.failures, earlier.identical_trials
         self._num_started = earlier.num_searched
         self._trials_to_start = num_trials - earlier.num_searched
         self._controls_to_start = experiment.search.controls - earlier.num_controls
-        initial = first_configurations(experiment, loaded.searched)
-        self._initial = deque(each for each in initial if not trial_store.has_been_given(*each[:2]))
+        self._proposer = TrialProposer(
+            trial_store,
+            searched=loaded.searched,
+            sampler=experiment.search.sampler,
+            initial=initial_configurations(experiment, loaded.searched),
+            on_message=callback.on_message,
+        )
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -114,10 +120,9 @@ class StudyEngine:
                 spec = self._resume(self._unfinished.popleft())
             elif self._controls_to_start > 0:
                 self._controls_to_start -= 1
-                spec = self._begin(*self._specs.make(self._trial_store.ask_control(), {}))
+                spec = self._begin(*self._specs.make(self._trial_store.start_control(), {}))
             elif self._trials_to_start > 0:
-                self._enqueue_initial()
-                asked = self._trial_store.ask(self._num_started)
+                asked = self._proposer.ask(self._num_started)
                 if asked is None:
                     self._stop_starting()
                     return None
@@ -169,7 +174,7 @@ class StudyEngine:
         if any(is_of_kind(reason, kind) for kind in BLOCKING_KINDS):
             self.blocking_error = self.blocking_error or f"trial {key}: {reason}"
             return
-        for report in TrialFolder(Path(progress.spec.folder)).reports():
+        for report in TrialFolder.of(progress.spec).reports():
             if self.report(key, report) is Decision.STOP:
                 return
         retry = Retry(reason=reason, epochs=progress.epochs)
@@ -216,9 +221,9 @@ class StudyEngine:
         self._end(progress, Outcome.FAILED, problem)
         return None
 
-    def _resume(self, trial: KnownTrial) -> TrialSpec | None:
+    def _resume(self, trial: StoredTrial) -> TrialSpec | None:
         """Resume a trial of an earlier session. Return None when that session left nothing but its end to do."""
-        unfinished = read_unfinished(trial, self._trial_store, self._specs)
+        unfinished = read_unfinished(trial, self._proposer, self._specs)
         progress = self._start(unfinished.spec, unfinished.recorded, trial.retries)
         ending = unfinished.announced
         for report in unfinished.unrecorded:
@@ -256,20 +261,11 @@ class StudyEngine:
 
     def _warn_if_identical(self, progress: TrialProgress, outcome: Outcome) -> None:
         spec = progress.spec
-        reports = [each for each in TrialFolder(Path(spec.folder)).reports() if each.epoch <= progress.epochs]
+        reports = [each for each in TrialFolder.of(spec).reports() if each.epoch <= progress.epochs]
         warning = self._identical_trials.add(spec.number, spec.params, outcome, reports)
         if warning is not None:
             self._callback.on_message(f"warning: {warning}")
             self._tracker.log_study({}, {"warning": self._identical_trials.summary(MAX_TAG_LENGTH)})
-
-    def _enqueue_initial(self) -> None:
-        """Enqueue the next initial configuration; one at a time, so that Optuna holds none that may never run."""
-        while self._initial and not self._trial_store.has_waiting:
-            origin, values, messages = self._initial.popleft()
-            if values and not self._trial_store.enqueue(values, origin):
-                messages = [f"{origin}: these values have been tried already"]
-            for message in messages:
-                self._callback.on_message(message)
 
     def _stop_starting(self) -> None:
         self.exhausted = (

@@ -11,7 +11,8 @@ from distune.study.failures.identical_trials import IdenticalTrialsIndex, index_
 from distune.study.failures.reasons import FailureStreak, streak_after
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
 from distune.study.schedulers.build import Scheduler
-from distune.study.search.trial_store import KnownTrial, TrialStore
+from distune.study.search.trial_proposer import TrialProposer
+from distune.study.search.trial_store import StoredTrial
 from distune.study.trial_recorder import Ending
 from distune.study.trial_spec import SpecMaker
 from distune.training.trial_folder import TrialFolder
@@ -29,7 +30,7 @@ class EarlierSessions:
         identical_trials: index of the trials that ended. The user has been warned about its groups before.
     """
 
-    unfinished: tuple[KnownTrial, ...]
+    unfinished: tuple[StoredTrial, ...]
     num_searched: int
     num_controls: int
     failures: FailureStreak
@@ -55,9 +56,9 @@ class UnfinishedTrial:
     announced: Ending | None
 
 
-def read_earlier_sessions(known: Sequence[KnownTrial], trials_folder: Path) -> EarlierSessions:
+def read_earlier_sessions(stored: Sequence[StoredTrial], trials_folder: Path) -> EarlierSessions:
     """Return the state that earlier sessions left, from the trials in Optuna and their folders."""
-    started = [trial for trial in known if trial.state is not TrialState.WAITING]
+    started = [trial for trial in stored if trial.state is not TrialState.WAITING]
     ended = sorted((trial for trial in started if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
     return EarlierSessions(
         unfinished=tuple(trial for trial in started if trial.state is TrialState.RUNNING),
@@ -72,17 +73,17 @@ def read_earlier_sessions(known: Sequence[KnownTrial], trials_folder: Path) -> E
     )
 
 
-def restore_scheduler(scheduler: Scheduler, known: Sequence[KnownTrial]) -> None:
+def restore_scheduler(scheduler: Scheduler, stored: Sequence[StoredTrial]) -> None:
     """Give a scheduler the scores of all searched trials, in the order of their numbers."""
-    for trial in known:
+    for trial in stored:
         if trial.number >= 0 and trial.state is not TrialState.WAITING:
             scheduler.restore(trial_key(trial.number), trial.scores)
 
 
-def read_unfinished(trial: KnownTrial, trial_store: TrialStore, specs: SpecMaker) -> UnfinishedTrial:
+def read_unfinished(trial: StoredTrial, proposer: TrialProposer, specs: SpecMaker) -> UnfinishedTrial:
     """Return all that is known about an unfinished trial. Choose the parameters that it does not have yet."""
-    spec, problem = specs.make(trial.number, trial_store.complete_params(trial))
-    folder = TrialFolder(Path(spec.folder))
+    spec, problem = specs.make(trial.number, proposer.complete_params(trial))
+    folder = TrialFolder.of(spec)
     if not (folder.path / TRIAL_FILE).is_file():
         write_trial_file(spec)  # the session ended between the record in Optuna and the file
     recorded = recorded_epochs(trial, specs.trials_folder)
@@ -96,7 +97,7 @@ def read_unfinished(trial: KnownTrial, trial_store: TrialStore, specs: SpecMaker
     )
 
 
-def recorded_epochs(trial: KnownTrial, trials_folder: Path) -> list[EpochReport]:
+def recorded_epochs(trial: StoredTrial, trials_folder: Path) -> list[EpochReport]:
     """Return the epochs in a trial's folder that Optuna knows as well."""
     folder = TrialFolder(trials_folder / trial_key(trial.number))
     return [report for report in folder.reports() if report.epoch in trial.scores]

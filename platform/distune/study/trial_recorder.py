@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 from distune.records import EpochReport, Outcome
 from distune.study.callback import Decision, StudyCallback
@@ -89,7 +88,7 @@ class TrialRecorder:
         reason, the trial is left as it is in Optuna, so that a later session records its end again.
         """
         spec, record = progress.spec, progress.record(outcome, reason)
-        folder = TrialFolder(Path(spec.folder))
+        folder = TrialFolder.of(spec)
         if outcome is Outcome.FAILED:
             self._trial_store.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)

@@ -1,4 +1,4 @@
-"""The result of a confirmation and its test evaluations, in the folder of the study."""
+"""The folder of a study's confirmation: its result, and the evaluations on the test split."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
-from distune.training.trial_folder import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ConfirmationFolder:
 
     @property
     def record_file(self) -> Path:
-        """The result of the latest confirmation that was completed."""
+        """Result of the latest confirmation that finished."""
         return self.path / "confirmation.json"
 
     @property
@@ -28,12 +28,17 @@ class ConfirmationFolder:
         return self.path / "test-evaluations.json"
 
     @property
+    def legacy_test_evaluations_file(self) -> Path:
+        """The same in studies of earlier versions. Only read, while the new file does not exist."""
+        return self.path / "test-looks.json"
+
+    @property
     def picture_file(self) -> Path:
-        """Gains by seed."""
+        """Figure of the gains by seed."""
         return self.path / "gain.png"
 
     def read(self) -> ConfirmationResult | None:
-        """Read the result, None when there is none. Raise ``StudyError`` when the file is damaged."""
+        """Read the result; None when there is none. Raises ``StudyError`` when the file is damaged."""
         try:
             return ConfirmationResult.from_dict(json.loads(self.record_file.read_bytes()))
         except FileNotFoundError:
@@ -41,15 +46,15 @@ class ConfirmationFolder:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.record_file, error) from None
 
-    def write(self, result: ConfirmationResult) -> None:
+    def write(self, confirmation: ConfirmationResult) -> None:
         """Replace the result."""
-        write_atomically(self.record_file, json.dumps(result.to_dict(), indent=1).encode())
+        write_atomically(self.record_file, json.dumps(confirmation.to_dict(), indent=1).encode())
 
     def test_evaluations(self) -> list[EvaluationRecord]:
-        """Read all evaluations on the test split. Raise ``StudyError`` when the file is damaged."""
+        """Read all evaluations on the test split. Raises ``StudyError`` when the file is damaged."""
         file = self.test_evaluations_file
         if not file.is_file():
-            file = self.path / "test-looks.json"  # as earlier versions named it
+            file = self.legacy_test_evaluations_file
         try:
             values = json.loads(file.read_bytes())
             return [
@@ -62,15 +67,19 @@ class ConfirmationFolder:
             raise _unreadable(file, error) from None
 
     def record_test_evaluation(self, evaluation: EvaluationRecord) -> int:
-        """Record an evaluation on the test split, before it is made. One that is recorded already counts once.
+        """Record an evaluation on the test split before it is done. The same evaluation counts once.
 
-        Return the number of other evaluations on record.
+        Args:
+            evaluation: trial, seeds and metric.
+
+        Returns:
+            Number of other evaluations on record.
         """
         evaluations = self.test_evaluations()
         if evaluation not in evaluations:
             evaluations.append(evaluation)
-            values = [dataclasses.asdict(each) for each in evaluations]
-            write_atomically(self.test_evaluations_file, json.dumps(values).encode())
+            content = json.dumps([dataclasses.asdict(each) for each in evaluations])
+            write_atomically(self.test_evaluations_file, content.encode())
         return len(evaluations) - 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from distune.study.resources import alone_resources
+from distune.study.resources import Resources, exclusive_resources
 from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES
 
 
@@ -15,17 +15,17 @@ class ExclusiveDevices:
     """Reserves whole devices on a cluster that may change.
 
     Args:
-        trial: CPUs and GPUs of one trial.
-        machines: returns CPUs and GPUs of each machine of the cluster.
+        trial: resources of one trial.
+        machines: returns the resources of each machine of the cluster.
     """
 
-    def __init__(self, trial: tuple[float, float], machines: Callable[[], Sequence[tuple[float, float]]]) -> None:
+    def __init__(self, trial: Resources, machines: Callable[[], Sequence[Resources]]) -> None:
         self._trial, self._machines = trial, machines
         self._trials: list[Trial] = []
 
     def reservation(self, *, is_exclusive: bool) -> dict[str, Any]:
         """Return the part of Tune's configuration that says what a trial reserves."""
-        resources = alone_resources(self._trial, self._machines()) if is_exclusive else self._trial
+        resources = exclusive_resources(self._trial, self._machines()) if is_exclusive else self._trial
         return {EXCLUSIVE: is_exclusive, RESOURCES: resources}
 
     def add_queued(self, trial: Trial) -> None:
@@ -44,8 +44,8 @@ class ExclusiveDevices:
         if not queued:
             return []
         machines = self._machines()
-        fits_somewhere = any(cpus >= self._trial[0] for cpus, _ in machines)
-        whole_device = alone_resources(self._trial, machines)
+        fits_somewhere = any(machine.cpus >= self._trial.cpus for machine in machines)
+        whole_device = exclusive_resources(self._trial, machines)
         return [trial for trial in queued if fits_somewhere and trial.config[RESOURCES] != whole_device]
 
     def _blocks_others(self, trial: Trial) -> bool:
@@ -55,5 +55,5 @@ class ExclusiveDevices:
         """
         if trial.status == Trial.PENDING:
             return True
-        reserved: tuple[float, float] = trial.config[RESOURCES]
-        return reserved == self._trial != alone_resources(self._trial, self._machines())
+        reserved: Resources = trial.config[RESOURCES]
+        return reserved == self._trial != exclusive_resources(self._trial, self._machines())

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
+from distune.study.resources import Resources
 from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_failures import error_bytes, failure_of
 from distune.study.runners.ray_trainable import RESULT, SIMULATE, SPEC
@@ -29,8 +30,8 @@ class EngineBridge:
 
     Args:
         engine: gives out the trials.
-        trial: CPUs and GPUs of one trial.
-        machines: returns CPUs and GPUs of each machine of the cluster, which may change.
+        trial: resources of one trial.
+        machines: returns the resources of each machine of the cluster, which may change.
         should_stop: called several times a second.
         callback: receives the messages of workers and of the watchdog.
 
@@ -43,8 +44,8 @@ class EngineBridge:
         self,
         engine: StudyEngine,
         *,
-        trial: tuple[float, float],
-        machines: Callable[[], Sequence[tuple[float, float]]],
+        trial: Resources,
+        machines: Callable[[], Sequence[Resources]],
         should_stop: Callable[[], bool],
         callback: StudyCallback,
     ) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -65,7 +64,7 @@ class TrialAttempt:
     def __init__(self, spec: TrialSpec, *, simulate: bool, time_limit: TimeLimit = raise_after) -> None:
         self._spec, self._simulate, self._time_limit = spec, simulate, time_limit
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
-        self._folder = TrialFolder(Path(spec.folder))
+        self._folder = TrialFolder.of(spec)
         self._lock = FileLock(self._folder.path / "work.lock", timeout=TAKEOVER_TIMEOUT_S)
         self._trial: TrialWork | None = None
 
