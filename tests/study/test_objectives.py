@@ -114,7 +114,7 @@ def test_a_trial_whose_costs_are_missing_has_failed(make_harness: MakeHarness) -
         ),
         (SPACE["parameters"], {"fixed": {"student.fpn_channels": 16}}, "no parameter of the space changes the student"),
         (SPACE["parameters"], {"sampler": {"kind": "cmaes"}}, "more than one objective, which cmaes cannot search"),
-        (SPACE["parameters"], {"costs": ["flops", "flops"]}, "names a cost twice"),
+        (SPACE["parameters"], {"costs": ["flops", "flops"]}, "has a cost twice"),
     ],
 )
 def test_costs_that_make_no_sense(

@@ -155,7 +155,7 @@ def test_given_configurations_come_in_order_and_once(make_harness: MakeHarness) 
         {"distillation.decay": "constant"},
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
     ]
-    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "initial_configurations": given})
     engine = harness.engine()
     take(engine)
     own, first, second = take(engine), take(engine), take(engine)
@@ -163,9 +163,9 @@ def test_given_configurations_come_in_order_and_once(make_harness: MakeHarness) 
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
     take(engine)
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
     origins = {number: trial.origin for number, trial in harness.known().items() if number >= 0}
-    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
+    assert origins == {0: "the experiment's own values", 1: "search.initial_configurations[0]", 2: "search.initial_configurations[1]", 3: None}
     tell(harness, engine, own, 1, 1.0)
     assert harness.engine() is not None
     assert len(harness.known()) == 5, "a later session enqueues nothing again"
@@ -176,12 +176,12 @@ def test_a_configuration_to_try_first_is_known_by_its_values(
 ) -> None:
     linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
     search = {"num_trials": 2, "defaults_first": False}
-    harness = make_harness(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    harness = make_harness(space=GRID, training=SHORT, search={**search, "initial_configurations": [linear, cosine]})
     harness.run()
-    changed = {**search, "num_trials": 4, "first": [cosine, constant]}
+    changed = {**search, "num_trials": 4, "initial_configurations": [cosine, constant]}
     harness.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
     harness.run()
-    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == ["search.initial_configurations[1]", None]
     assert harness.known()[2].params["distillation.decay"] == "constant"
     assert harness.witness.messages == []
 
@@ -190,19 +190,19 @@ def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]}
     )
     harness.run()
-    assert harness.known()[2].origin == "search.first[2]"
+    assert harness.known()[2].origin == "search.initial_configurations[2]"
     assert harness.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
 
     whole.append({**given, "distillation.decay": "constant"})
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]}
     )
     harness.trials = harness.trials.with_name("none")
     harness.run()
-    assert harness.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[3]: these values have been tried already"]
     assert len(harness.known()) == 10
 
 
@@ -217,27 +217,27 @@ def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_harness: M
     }
     first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
     harness = make_harness(
-        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first}
+        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     trials = harness.known()
     assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
-    assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
+    assert [trials[number].origin for number in (1, 2, 3)] == ["search.initial_configurations[1]", None, None]
 
 
 def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_harness: MakeHarness) -> None:
     first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first}
+        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     assert harness.states() == [TrialState.COMPLETE] * 2
     harness.run(harness.engine(num_trials=4))
     assert [trial.origin for number, trial in harness.known().items() if number >= 0] == [
-        "search.first[0]",
-        "search.first[1]",
-        "search.first[2]",
+        "search.initial_configurations[0]",
+        "search.initial_configurations[1]",
+        "search.initial_configurations[2]",
         None,
     ], "those that were left over come first when there are more trials"
 

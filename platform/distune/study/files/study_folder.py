@@ -13,7 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from distune.config.experiment import Experiment
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
@@ -154,7 +154,7 @@ class StudyFolder:
         """The experiment and its space, from the folder's own files. Raises ``ConfigError`` when they were damaged."""
         values, lines = read_yaml(self.experiment_file)
         space, _ = read_yaml(self.space_file)
-        return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
+        return experiment_from_dict(values, source=str(self.experiment_file), lines=lines, space=space, saved=True)
 
     def session(self) -> SessionNote | None:
         """The note of the latest session, None before the first, and when it was damaged: it is nothing but a note."""

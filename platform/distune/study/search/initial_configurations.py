@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from distune.config.conditions import is_active
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, with_paths
+from distune.config.renamed import current_path, current_values, offered_value
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
 from distune.records import ParameterValue
 
@@ -24,8 +25,8 @@ def first_configurations(
     """
     if experiment.search.defaults_first:
         yield OWN_VALUES, *default_values(experiment, searched)
-    for index, values in enumerate(experiment.search.first):
-        yield f"search.first[{index}]", dict(values), []
+    for index, values in enumerate(experiment.search.initial_configurations):
+        yield f"search.initial_configurations[{index}]", dict(values), []
 
 
 def default_values(
@@ -44,18 +45,19 @@ def default_values(
     Returns:
         Path to value, and a line for each path whose value is not the experiment's own.
     """
-    values = with_paths(experiment.to_dict(), experiment.search.fixed)
+    values = with_paths(experiment.to_dict(), current_values(experiment.search.fixed))
     chosen: dict[str, ParameterValue] = {}
     messages: list[str] = []
     for path, parameter in searched.items():
         if not is_active(parameter, chosen):
             continue
         try:
-            own = get_path(values, path)
+            own = get_path(values, current_path(path))
         except KeyError:
             messages.append(f"{path} has no value of the experiment's own; the sampler chooses its first value")
             continue
         if isinstance(parameter, Choice):
+            own = offered_value(path, own, parameter.values)
             fits = parameter.contains(own)
             nearest = own
         else:
