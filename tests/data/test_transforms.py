@@ -59,7 +59,8 @@ def test_resizing_keeps_the_aspect_within_both_limits(
 
 @pytest.mark.parametrize("flip", ["horizontal_flip", "vertical_flip"])
 def test_boxes_follow_a_flip(flip: str) -> None:
-    after = training_transform(**SIZES, **{flip: 1.0})(sample(BOXES))
+    flips: dict[str, Any] = {flip: 1.0}
+    after = training_transform(**SIZES, **flips)(sample(BOXES))
     for x1, y1, x2, y2 in after["boxes"].int().tolist():
         assert after["image"][:, y1:y2, x1:x2].min() == 1
     assert after["image"].sum() == 3 * (20 * 15 + 20 * 10)
