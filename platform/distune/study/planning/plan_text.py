@@ -40,9 +40,15 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
             "its own controls"
         )
     if plan.num_configurations is not None:
+<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
         lines.append(f"plan: the space has {plan.num_configurations} configurations; none is trained twice")
-    num_initial = search.defaults_first + len(search.first)
+    num_initial = search.defaults_first + len(search.initial_configurations)
     if num_initial > search.num_trials:
+=======
+        lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
+    num_first = search.defaults_first + len(search.initial_configurations)
+    if num_first > search.num_trials:
+>>>>>>> main:platform/distune/cli/planning.py
         lines.append(
             f"warning: {num_initial} initial configurations are more than search.num_trials = {search.num_trials}: the "
             f"last {num_initial - search.num_trials} wait for distune resume NAME --trials N"
@@ -64,17 +70,22 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
     plan = plan_study(experiment, loaded.searched)
     disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
-    expected = "" if disk.expected is None else f"about {show_bytes(disk.expected)}, "
+    expected = "" if disk.expected_bytes is None else f"about {show_bytes(disk.expected_bytes)}, "
     copies = ", and a copy in MLflow's store" if has_copies else ""
     free = _free(home.root)
     lines = [
-        f"disk: {expected}at most {show_bytes(disk.most)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} for "
-        f"the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
+        f"disk: {expected}at most {show_bytes(disk.max_bytes)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} "
+        f"for the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
         f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
         "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
     ]
+<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
     if disk.most > free:
         lines.append("warning: the study may need more disk than is free")
+=======
+    if disk.max_bytes > free:
+        lines.append("disk: that may be more than there is")
+>>>>>>> main:platform/distune/cli/planning.py
     return lines
 
 
@@ -122,8 +133,13 @@ def _early_stopping(experiment: Experiment, plan: StudyPlan) -> str:
 
 def _epochs(plan: StudyPlan) -> str:
     if plan.expected_epochs is None:
+<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
         return f"at most {plan.most_epochs} epochs, fewer depending on the learning curves"
     return f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}"
+=======
+        return f"at most {plan.max_epochs} epochs, how many fewer depends on the curves"
+    return f"about {plan.expected_epochs:.0f} epochs of at most {plan.max_epochs}"
+>>>>>>> main:platform/distune/cli/planning.py
 
 
 def _at_a_time(experiment: Experiment) -> int:
