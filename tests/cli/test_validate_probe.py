@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from distune.cli.live import Board, PlainLines
+from distune.cli.live import LiveTable, PlainProgress
 from distune.config.paths import merge
 from distune.records import TrialSpec
 from distune.study.runners import simulation
@@ -129,6 +129,6 @@ def test_identical_trials_are_reported_while_a_study_runs_at_its_end_and_later(
 
 
 def test_both_views_show_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    for view in (PlainLines("search/AP", 1), Board("search/AP", 1)):
+    for view in (PlainProgress(1), LiveTable(1)):
         view.on_message("warning: [trials] 0, 1")
         assert "warning: [trials] 0, 1" in capsys.readouterr().err

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from distune.cli.options import load
 from distune.config.conditions import condition_problems, configurations, example, is_active, resolve
-from distune.config.load import LoadedExperiment, experiment_from_dict, load_experiment, trial_experiment
+from distune.config.load import LoadedExperiment, experiment_from_dict, trial_experiment
 from distune.config.paths import get_path, merge
 from distune.config.space import Parameter, SearchSpace
 from distune.errors import ConfigError, UsageError
@@ -222,9 +223,9 @@ def test_a_sampler_that_would_quietly_draw_at_random_is_refused(
 
 
 def test_fix_on_the_command_line(tmp_path: Path) -> None:
-    fixed = load_experiment("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
+    fixed = load("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
     assert fixed.experiment.search.fixed == {"distillation.decay": "cosine", "distillation.prototypes.per_class": 4}
     with pytest.raises(UsageError, match=r"--fix distillation\.decay: write it as path=value"):
-        load_experiment("quickstart", fixed=["distillation.decay"])
+        load("quickstart", fixed=["distillation.decay"])
     with pytest.raises(ConfigError, match=r"is not in the space quickstart; did you mean \"distillation\.decay\""):
-        load_experiment("quickstart", fixed=["distillation.decaz=cosine"])
+        load("quickstart", fixed=["distillation.decaz=cosine"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from distune.cli.options import load
 from distune.config.compatibility import may_vary
 from distune.config.data import ShapesData
 from distune.config.detector import RetinaNetSettings
@@ -54,7 +55,7 @@ def write(folder: Path, experiment: dict[str, Any] = EXPERIMENT, space: dict[str
 
 def problems(folder: Path, experiment: dict[str, Any], space: dict[str, Any] = SPACE, *sets: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_experiment(write(folder, experiment, space), sets)
+        load(write(folder, experiment, space), sets)
     return str(caught.value)
 
 
@@ -70,7 +71,7 @@ def test_every_shipped_experiment_loads_with_its_space(name: str) -> None:
 @pytest.mark.parametrize("name", shipped_names("search_spaces"))
 def test_every_shipped_space_fits_every_shipped_experiment(name: str) -> None:
     for experiment in shipped_names("experiments"):
-        load_experiment(experiment, [f"search.space={name}"])
+        load(experiment, [f"search.space={name}"])
 
 
 def test_a_resolved_experiment_loads_to_itself(tmp_path: Path) -> None:
@@ -233,15 +234,15 @@ def test_a_bound_that_no_step_reaches_need_not_be_allowed(tmp_path: Path, step: 
 
 
 def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
-    loaded = load_experiment(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
+    loaded = load(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
     assert list(loaded.searched) == ["distillation.global_knowledge.weight"]
     values = trial_experiment(loaded.experiment, {"distillation.global_knowledge.weight": 2.0})
     assert get_path(values, "distillation.decay") == "constant"
     assert get_path(values, "distillation.global_knowledge.weight") == 2.0
     with pytest.raises(ConfigError, match="is not in the space"):
-        load_experiment(write(tmp_path), ["search.fixed={distillation.pooling: crop}"])
+        load(write(tmp_path), ["search.fixed={distillation.pooling: crop}"])
     with pytest.raises(ConfigError, match="nothing to search"):
-        load_experiment(
+        load(
             write(tmp_path),
             ["search.fixed={distillation.decay: constant, distillation.global_knowledge.weight: 1.0}"],
         )
@@ -249,15 +250,15 @@ def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
 
 def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
     path = write(tmp_path)
-    loaded = load_experiment(path, ["training.epochs=3", "training.optimizer.learning_rate=1e-3", "data.seed=7"])
+    loaded = load(path, ["training.epochs=3", "training.optimizer.learning_rate=1e-3", "data.seed=7"])
     assert loaded.experiment.training.epochs == 3
     assert loaded.experiment.training.optimizer.learning_rate == 1e-3
     with pytest.raises(UsageError, match="path=value"):
-        load_experiment(path, ["training.epochs"])
+        load(path, ["training.epochs"])
     with pytest.raises(ConfigError, match=r"training\.epochs = many \(--set\)"):
-        load_experiment(path, ["training.epochs=many"])
+        load(path, ["training.epochs=many"])
     with pytest.raises(ConfigError, match=r"training\.epoch "):
-        load_experiment(path, ["training.epoch=3"])
+        load(path, ["training.epoch=3"])
     with pytest.raises(UsageError, match="did you mean"):
         load_experiment("quickstar")
     with pytest.raises(UsageError, match="no such file"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from distune.cli.options import load
 from distune.config import renamed
 from distune.config.distillation import FeaturePassSettings
 from distune.config.experiment import Experiment
@@ -64,7 +65,7 @@ def message(values: dict[str, Any], folder: Path, *sets: str, fixed: tuple[str, 
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     with pytest.raises(ConfigError) as caught:
-        load_experiment(path, sets, fixed=fixed)
+        load(path, sets, fixed=fixed)
     return " ".join(str(caught.value).split())
 
 
@@ -113,10 +114,10 @@ def test_former_names_in_assignments_are_errors(tmp_path: Path) -> None:
 def test_assignments_over_a_saved_file_use_present_names(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(small_values(OLD)))
-    loaded = load_experiment(path, ["training.epochs=4"], space=OLD_SPACE, saved=True)
+    loaded = load_experiment(path, overrides={"training.epochs": 4}, space=OLD_SPACE, saved=True)
     assert loaded.experiment.training.epochs == 4
     with pytest.raises(ConfigError, match="was renamed: use search"):
-        load_experiment(path, ["search.first=[]"], space=OLD_SPACE, saved=True)
+        load_experiment(path, overrides={"search.first": []}, space=OLD_SPACE, saved=True)
 
 
 def test_former_names_in_a_search_space_are_errors() -> None:

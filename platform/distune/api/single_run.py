@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distune.api.preparation import describe_data, open_data, ready_teacher
-from distune.api.study import ExperimentLike
 from distune.config.experiment import without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
-from distune.config.load import load_experiment, trial_experiment
+from distune.config.load import ExperimentLike, load_experiment, trial_experiment
 from distune.errors import DataError, TrialError
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import CallbackList, Decision, StudyCallback
@@ -89,13 +88,13 @@ def train(
         folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
         teacher_weights=weights,
     )
-    files, progress = TrialFolder.of(spec), TrialProgress(spec)
+    files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
     run = open_trial(spec)
     callback.on_trial_start(spec)
     try:
         while run.epochs_done < spec.num_epochs:
             report = run.run_epoch()
-            progress.add(report)
+            progress.add_epoch(report)
             if not report.is_finite(spec.metric):
                 raise TrialError(f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate")
             callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)

@@ -9,28 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data, open_tracker, ready_teacher
-from distune.confirmation.confirmation_plan import DEFAULT_SEEDS, DEFAULT_TOP, plan_confirmation
-from distune.confirmation.confirmation_session import run_confirmation
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment, load_experiment
+from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
 from distune.config.space import SearchSpace
+from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_session import run_confirmation
+from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
 from distune.records import Outcome, ParameterValue, TrialRecord
 from distune.study.callback import CallbackList, StudyCallback
-from distune.study.create import create_study
+from distune.study.create import check_name_is_free, create_study
 from distune.study.files.settings_diff import describe_changes
-from distune.study.files.study_folder import Runner, StudyFolder, StudyState
+from distune.study.files.study_folder import Runner, StudyState
 from distune.study.planning.plan_text import describe_plan, describe_rest, describe_sizes
-from distune.study.search.warm_start import warm_start_configurations, with_initial_configurations
+from distune.study.preflight import check_before_start
+from distune.study.search.warm_start import warm_start as warm_start_from
+from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
-from distune.study.status import StudyStatus, best, find_study, read_study, study_names
+from distune.study.status import StudyStatus, best_trial, find_study, read_study, study_names
 from distune.tracking.links import StudyLinks
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
-from distune.tracking.uris import is_server
+from distune.tracking.uris import check_uri, is_server
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +41,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from distune.training.teacher import Teacher
-
-ExperimentLike = str | PathLike[str] | Mapping[str, Any] | Experiment | LoadedExperiment
-"""A shipped experiment's name, a YAML file, plain data, or an ``Experiment``."""
 
 
 class Study:
@@ -117,7 +117,7 @@ class Study:
             StudyError: no trial has finished.
         """
         status = self.status
-        leader, _ = best(status)
+        leader, _ = best_trial(status)
         if status.confirmation is None:
             return leader
         winner = status.confirmation.winner
@@ -144,7 +144,7 @@ class Study:
             StudyError: no trial has finished.
         """
         status = self.status
-        return best(status)[1] if status.confirmation is None else status.confirmation.final.mean
+        return best_trial(status)[1] if status.confirmation is None else status.confirmation.final.mean
 
     @property
     def confirmation(self) -> ConfirmationResult | None:
@@ -243,6 +243,28 @@ class Study:
         """
         return self._open_model(self.weights(trial), device)
 
+    def load_settings(
+        self,
+        experiment: ExperimentLike | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        options: tuple[str, str] = ("overrides", "fixed"),
+    ) -> LoadedExperiment:
+        """Load the settings that ``resume`` continues with.
+
+        Args:
+            experiment: other settings than those in the study's folder.
+            overrides: path to value.
+            options: see ``load_experiment``.
+
+        Raises:
+            ConfigError: they are not valid.
+        """
+        if experiment is not None:
+            return load_experiment(experiment, overrides=overrides, options=options)
+        file, space = self._folder.experiment_file, self._folder.load().space
+        return load_experiment(file, overrides=overrides, space=space, saved=True, options=options)
+
     def resume(
         self,
         num_trials: int | None = None,
@@ -269,11 +291,8 @@ class Study:
             StudyError: another session runs the study, or it cannot continue with these settings.
             StudyFailedError: too many trials in a row failed for the same reason.
         """
-        callback = CallbackList(callbacks)
-        folder = self._folder
-        source: ExperimentLike = folder.experiment_file if experiment is None else experiment
-        space = folder.load().space if experiment is None else None
-        loaded = load_experiment(source, overrides=overrides, space=space)
+        callback, folder = CallbackList(callbacks), self._folder
+        loaded = self.load_settings(experiment, overrides=overrides)
         self._update_settings(loaded, callback)
         total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
         callback.on_message(describe_rest(self.status, total=total, controls=loaded.experiment.search.controls))
@@ -429,7 +448,7 @@ def launch(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     fixed: Mapping[str, ParameterValue] | None = None,
-    space: SearchSpace | Mapping[str, Any] | str | None = None,
+    space: SpaceLike | None = None,
     warm_start: str | None = None,
     warm_start_top: int = 5,
     runner: Runner = "ray",
@@ -474,14 +493,17 @@ def launch(
     loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
     root = Home.at(home)
     study = name or loaded.experiment.name
-    check_launch(loaded, root, study, simulate=simulate, replace=replace)
+    if not replace:
+        check_name_is_free(root, study)
+    check_before_start(loaded.experiment, simulate=simulate)
+    if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
+        check_uri(loaded.experiment.tracking.uri)
     if warm_start is not None:
-        source = warm_start_configurations(
-            read_study(root, warm_start), find_study(root, warm_start).load(), loaded, top=warm_start_top
-        )
-        for line in source.lines:
+        source = load_study(warm_start, home=home)
+        found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)
+        for line in found.messages:
             callback.on_message(line)
-        loaded = with_initial_configurations(loaded, source.configurations)
+        loaded = with_initial_configurations(loaded, found.configurations)
     splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
     if splits is not None:
         callback.on_message(f"data: {describe_data(splits)}")

@@ -9,10 +9,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
-from distune.api.study import ExperimentLike
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment, load_experiment
-from distune.config.space import SearchSpace
+from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
 from distune.errors import ConfigError
 from distune.records import ParameterValue
 from distune.reports.tables import show_value
@@ -58,7 +56,7 @@ def validate(
     *,
     overrides: Mapping[str, Any] | None = None,
     fixed: Mapping[str, ParameterValue] | None = None,
-    space: SearchSpace | Mapping[str, Any] | str | None = None,
+    space: SpaceLike | None = None,
     probe: bool = False,
     num_probe_images: int = NUM_PROBE_IMAGES,
     on_finding: Callable[[Finding], None] | None = None,

@@ -65,5 +65,5 @@ def _print_result(study: Study, result: ConfirmationResult) -> None:
             out.print(f"  {line}", markup=False)
     for line in (headline(result), *explain(result, study.path)):
         out.print(line, markup=False)
-    out.print(f"figure: {study.path / "confirmation" / "gain.png"}", markup=False)
+    out.print(f"figure: {study.path / 'confirmation' / 'gain.png'}", markup=False)
     print_if_simulated(simulated=study.is_simulated)

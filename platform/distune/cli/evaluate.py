@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from distune.cli.live import PlainProgress
-from distune.cli.options import ExperimentArgument, JsonOption, SetOption, SplitName, assignments
+from distune.cli.options import ExperimentArgument, JsonOption, SetOption, SplitName, load
 from distune.cli.output import out, print_json
 
 
@@ -28,10 +28,8 @@ def evaluate(
     """
     import distune
 
-    overrides = assignments("--set", set)
-    figures = distune.evaluate(
-        experiment, checkpoint, split=split.value, overrides=overrides, callbacks=[PlainProgress(1)]
-    )
+    loaded = load(experiment, set, check_space=False)
+    figures = distune.evaluate(loaded, checkpoint, split=split.value, callbacks=[PlainProgress(1)])
     if json:
         print_json(figures)
         return

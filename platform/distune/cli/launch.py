@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distune.cli.live import progress_callback
-from distune.cli.options import ExperimentArgument, FixOption, RunnerName, SetOption, StudyArgument, assignments
+from distune.cli.options import (
+    OPTIONS,
+    ExperimentArgument,
+    FixOption,
+    RunnerName,
+    SetOption,
+    StudyArgument,
+    assignments,
+    load,
+)
 from distune.cli.output import out, print_if_simulated, print_pareto_front, print_warnings, trial_table
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
@@ -58,10 +67,8 @@ def launch(
     """
     import distune
 
-    overrides = assignments("--set", set)
-    if address is not None:
-        overrides["resources.address"] = address
-    loaded = distune.load_experiment(experiment, overrides=overrides, fixed=assignments("--fix", fix))
+    given = [*set, *([f"resources.address={address}"] if address is not None else [])]
+    loaded = load(experiment, given, fixed=fix)
     search = loaded.experiment.search
     with progress_callback(search.num_trials + search.controls) as callback:
         study = distune.launch(
@@ -105,21 +112,22 @@ def resume(
     import distune
 
     handle = distune.load_study(study)
+    settings = handle.load_settings(experiment, overrides=assignments(OPTIONS[0], set), options=OPTIONS)
     with progress_callback((trials or handle.num_trials) + handle.experiment.search.controls) as callback:
-        handle.resume(trials, experiment=experiment, overrides=assignments("--set", set), callbacks=[callback])
+        handle.resume(trials, experiment=settings, callbacks=[callback])
     _print_result(handle)
 
 
 def _print_result(study: Study) -> None:
     from distune.confirmation.confirmation_text import headline
-    from distune.study.status import best
+    from distune.study.status import best_trial
 
     status = study.status
     out.print(trial_table(trial_rows(status.trials, status.metric), status.metric))
     if study.teacher_value is not None:
         out.print(f"teacher: {status.metric} {study.teacher_value:.1f}")
     with contextlib.suppress(StudyError):
-        winner, gain = best(status)
+        winner, gain = best_trial(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
     with contextlib.suppress(StudyError):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from distune.config.load import LoadedExperiment
 
 ExperimentArgument = Annotated[
     str, typer.Argument(help="Name of a shipped experiment, or path of a YAML file.", show_default=False)
@@ -23,6 +27,10 @@ FixOption = Annotated[
 ]
 
 
+OPTIONS = ("--set", "--fix")
+"""Names of overrides and fixed parameters in messages."""
+
+
 class RunnerName(StrEnum):
     """Where trials run."""
 
@@ -35,6 +43,21 @@ class SplitName(StrEnum):
 
     search = "search"
     test = "test"
+
+
+def load(
+    experiment: str | Path, given: Sequence[str] = (), *, fixed: Sequence[str] = (), check_space: bool = True
+) -> LoadedExperiment:
+    """Load an experiment with the values of ``--set`` and ``--fix``.
+
+    Raises:
+        ConfigError: the experiment or its search space is not valid; the message lists all problems.
+        UsageError: an argument is not of the form ``path=value``, or there is no such file.
+    """
+    from distune.config.load import load_experiment
+
+    overrides, constants = assignments(OPTIONS[0], given), assignments(OPTIONS[1], fixed)
+    return load_experiment(experiment, overrides=overrides, fixed=constants, check_space=check_space, options=OPTIONS)
 
 
 def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:

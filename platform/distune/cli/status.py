@@ -57,12 +57,11 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     """
     import distune
     from distune.confirmation.confirmation_text import explain, headline, overtaken, unconfirmed
-    from distune.study.status import best as best_of_search
-    from distune.study.status import record_to_dict
+    from distune.study.status import best_trial, record_to_dict
 
     handle = distune.load_study(study)
     status, winner, confirmed = handle.status, handle.best_trial, handle.confirmation
-    leader, gain = best_of_search(status)
+    leader, gain = best_trial(status)
     weights = None
     with contextlib.suppress(StudyError):
         weights = handle.best_weights
@@ -96,10 +95,10 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
 def _print_gain(status: StudyStatus) -> None:
     """Print the gain in a line; nothing while no trial has finished."""
     from distune.confirmation.confirmation_text import headline, overtaken, unconfirmed
-    from distune.study.status import best as best_of_search
+    from distune.study.status import best_trial
 
     with contextlib.suppress(StudyError):
-        leader, gain = best_of_search(status)
+        leader, gain = best_trial(status)
         if status.confirmation is None:
             out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}", markup=False)
             return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from distune.cli.live import PlainProgress
-from distune.cli.options import ExperimentArgument, JsonOption, SetOption, assignments
+from distune.cli.options import ExperimentArgument, JsonOption, SetOption, load
 from distune.cli.output import out, print_json
 
 
@@ -29,8 +29,7 @@ def train(
     import distune
 
     trained = distune.train(
-        experiment,
-        overrides=assignments("--set", set),
+        load(experiment, set, check_space=False),
         control=control,
         folder=out_folder,
         callbacks=[PlainProgress(1)],

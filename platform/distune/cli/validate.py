@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distune.cli.live import PlainProgress
-from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, assignments
+from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, load
 from distune.cli.output import out, print_json, progress
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def validate(
     from distune.cli.probing import describe_finding, print_findings
 
     result = distune.validate(
-        experiment,
-        overrides=assignments("--set", set),
-        fixed=assignments("--fix", fix),
+        load(experiment, set, fixed=fix),
         probe=probe,
         num_probe_images=probe_images,
         on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}", markup=False),
@@ -74,7 +72,6 @@ def _print_json(result: Validation, *, probed: bool) -> None:
 
 
 def _print_text(result: Validation) -> None:
-    from distune.config.conditions import describe_condition
     from distune.study.files.settings_diff import describe_parameter
 
     loaded = result.loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from os import PathLike
 from pathlib import Path
 
 from distune.config.experiment import NAME_PATTERN
@@ -20,6 +21,11 @@ class Home:
     def from_environment(cls) -> Home:
         """Return the home at ``$DISTUNE_HOME``, or at ``runs`` in the working directory."""
         return cls(Path(os.environ.get("DISTUNE_HOME") or "runs").absolute())
+
+    @classmethod
+    def at(cls, folder: str | PathLike[str] | None) -> Home:
+        """Return the home in ``folder``; None is ``$DISTUNE_HOME``, or ``runs`` in the working directory."""
+        return cls.from_environment() if folder is None else cls(Path(folder).absolute())
 
     @property
     def tracking_uri(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from distune.config.conditions import constant_values, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
-from distune.config.problems import FROM_COMMAND_LINE, describe, describe_rows
+from distune.config.problems import Line, describe, describe_rows
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
-from distune.config.yaml import parse_value, read_yaml
-from distune.errors import ConfigError, UsageError
+from distune.config.yaml import read_yaml
+from distune.errors import ConfigError
 from distune.records import ParameterValue
 
 _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
@@ -59,49 +60,73 @@ class LoadedExperiment:
         return {**own, **self.experiment.search.fixed}
 
 
+ExperimentLike = str | PathLike[str] | Mapping[str, Any] | Experiment | LoadedExperiment
+"""The name of a shipped experiment, the path of a YAML file, plain data, or an object."""
+SpaceLike = SearchSpace | Mapping[str, Any] | str | PathLike[str]
+"""A search space as an object, as plain data, as the path of a file, or as the name of a shipped space."""
+
+
 def load_experiment(
-    name: str | Path,
-    assignments: Sequence[str] = (),
+    source: ExperimentLike,
     *,
-    fixed: Sequence[str] = (),
-    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, ParameterValue] | None = None,
+    space: SpaceLike | None = None,
     check_space: bool = True,
     saved: bool = False,
+    options: tuple[str, str] = ("overrides", "fixed"),
 ) -> LoadedExperiment:
-    """Load an experiment from a YAML file.
+    """Load an experiment with its search space, and check both.
 
     Args:
-        name: a path such as ``mine/experiment.yaml``, or the name of a shipped experiment such as ``quickstart``.
-        assignments: ``path=value`` each, applied in order over the file; the value is read as YAML.
-        fixed: ``path=value`` each, added to ``search.fixed``.
-        space: the search space, as of ``prepare_experiment``.
+        source: the name of a shipped experiment such as ``quickstart``, the path of a YAML file, plain data, or an
+            experiment made in Python.
+        overrides: path to value, such as ``{"training.epochs": 3}``, applied over the experiment.
+        fixed: searched path to value, added to ``search.fixed``.
+        space: the search space, as of ``prepare_experiment``; None is the one that the experiment names or has.
         check_space: load the search space and check it against the experiment.
-        saved: the file and the space were written by distune; accept names of earlier versions in them.
+        saved: file and space were written by distune; accept names of earlier versions in them.
+        options: names of ``overrides`` and ``fixed`` in messages.
 
     Returns:
         The experiment and its search space.
 
     Raises:
-        ConfigError: the file or the space is not valid; the message lists all problems.
-        UsageError: there is no such file, or an assignment is not of the form ``path=value``.
+        ConfigError: the experiment or the space is not valid; the message lists all problems.
+        UsageError: there is no such file.
     """
-    path = find_file(str(name), "experiments")
-    values, lines = read_yaml(path)
-    if saved:  # but not what is assigned
+    overrides, fixed = overrides or {}, fixed or {}
+    if isinstance(source, LoadedExperiment):
+        if not overrides and not fixed and space is None:
+            return source
+        space = source.space if space is None else space
+    values, lines, name, folder = _read(source)
+    if saved:  # but not the overrides
         values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines)
-    for assignment in assignments:
-        target, value = _assigned("--set", assignment)
-        values = with_path(values, target, value)
-        lines[target] = FROM_COMMAND_LINE
+    for path, value in overrides.items():
+        values = with_path(values, path, value)
+        lines[path] = options[0]
     if fixed:
-        # Not by `with_path`: the key is a path itself.
-        values = merge(values, {"search": {"fixed": dict(_assigned("--fix", assignment) for assignment in fixed)}})
-        lines["search.fixed"] = FROM_COMMAND_LINE
-    changes = [option for option, given in (("--set", assignments), ("--fix", fixed)) if given]
-    source = str(path) + (f" with {' and '.join(changes)}" if changes else "")
-    parsed = parse_experiment(values, source=source, lines=lines, saved=saved)
-    space = _saved_space(space, source) if saved and isinstance(space, Mapping) else space
-    return prepare_experiment(parsed, space=space, source=source, folder=path.parent, check_space=check_space)
+        values = merge(values, {"search": {"fixed": dict(fixed)}})  # not by `with_path`: the key is a path itself
+        lines["search.fixed"] = options[1]
+    changes = [option for option, given in zip(options, (overrides, fixed), strict=True) if given]
+    name += f" with {' and '.join(changes)}" if changes else ""
+    parsed = parse_experiment(values, source=name, lines=lines, saved=saved)
+    space = _saved_space(space, name) if saved and isinstance(space, Mapping) else space
+    return prepare_experiment(parsed, space=space, source=name, folder=folder, check_space=check_space)
+
+
+def _read(source: ExperimentLike) -> tuple[dict[str, Any], dict[str, Line], str, Path | None]:
+    """Return plain data, its lines, the name of its origin, and the folder that relative paths start from."""
+    if isinstance(source, LoadedExperiment):
+        return source.experiment.to_dict(), {}, source.source, None
+    if isinstance(source, Experiment):
+        return source.to_dict(), {}, f"experiment {source.name}", None
+    if isinstance(source, Mapping):
+        return dict(source), {}, f"experiment {source.get('name', 'without a name')}", None
+    path = find_file(str(source), "experiments")
+    values, lines = read_yaml(path)
+    return values, dict(lines), str(path), path.parent
 
 
 def experiment_from_dict(
@@ -109,8 +134,8 @@ def experiment_from_dict(
     *,
     source: str,
     folder: Path | None = None,
-    lines: Mapping[str, int] | None = None,
-    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    lines: Mapping[str, Line] | None = None,
+    space: SpaceLike | None = None,
     check_space: bool = True,
     saved: bool = False,
 ) -> LoadedExperiment:
@@ -142,7 +167,7 @@ def experiment_from_dict(
 def prepare_experiment(
     experiment: Experiment,
     *,
-    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    space: SpaceLike | None = None,
     source: str | None = None,
     folder: Path | None = None,
     check_space: bool = True,
@@ -185,7 +210,7 @@ def prepare_experiment(
 
 
 def parse_experiment(
-    values: Mapping[str, Any], *, source: str, lines: Mapping[str, int] | None = None, saved: bool = False
+    values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line] | None = None, saved: bool = False
 ) -> Experiment:
     """Check plain data against the schema of an experiment.
 
@@ -213,7 +238,7 @@ def parse_experiment(
     return experiment
 
 
-def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> SearchSpace:
+def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line] | None = None) -> SearchSpace:
     """Check plain data against the schema of a search space.
 
     Args:
@@ -258,7 +283,7 @@ def _saved_space(values: Mapping[str, Any], source: str) -> SearchSpace:
 
 
 def _parse_space(
-    values: Mapping[str, Any], *, source: str, lines: Mapping[str, int], rows: list[renamed.Row]
+    values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line], rows: list[renamed.Row]
 ) -> SearchSpace:
     try:
         space = SearchSpace.model_validate(values)
@@ -267,13 +292,6 @@ def _parse_space(
     if rows:
         raise ConfigError(source, describe_rows(rows, lines))
     return space
-
-
-def _assigned(option: str, assignment: str) -> tuple[str, Any]:
-    target, separator, text = assignment.partition("=")
-    if not separator or not target.strip():
-        raise UsageError(f"{option} {assignment}: write it as path=value, such as training.epochs=3")
-    return target.strip(), parse_value(text)
 
 
 def _with_absolute_paths(experiment: Experiment) -> Experiment:

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 
 from distune.config.format_value import format_value
 
-FROM_COMMAND_LINE = 0
-"""The line number of a setting that was given with ``--set``."""
+Line = int | str
+"""The line of a setting in its file, or the name of the option that gave it, such as ``--set``."""
 
 _MESSAGES = {
     "missing": "is missing",
@@ -41,7 +41,7 @@ def describe(
     error: ValidationError,
     model: type[BaseModel],
     values: Any,
-    lines: Mapping[str, int],
+    lines: Mapping[str, Line],
     further: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
     """Describe what pydantic found.
@@ -60,7 +60,7 @@ def describe(
     return describe_rows([*further, *rows], lines)
 
 
-def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, int]) -> list[str]:
+def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, Line]) -> list[str]:
     """Return a line for each problem, given as its path, with or without ``= value``, and a message."""
     placed = list(dict.fromkeys((left + _place(left, lines), message) for left, message in rows))
     width = min(max(len(left) for left, _ in placed), 60)
@@ -162,10 +162,10 @@ def _shown(value: Any) -> str | None:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _place(left: str, lines: Mapping[str, int]) -> str:
+def _place(left: str, lines: Mapping[str, Line]) -> str:
     path = left.split(" = ", 1)[0]
     while path and path not in lines:
         path = path.rpartition(".")[0]
     if not path:
         return ""
-    return " (--set)" if lines[path] == FROM_COMMAND_LINE else f" (line {lines[path]})"
+    return f" ({lines[path]})" if isinstance(lines[path], str) else f" (line {lines[path]})"

@@ -13,6 +13,7 @@ from typing import Any
 
 from distune.config.format_value import format_value
 from distune.config.paths import get_path, with_path, without_path
+from distune.config.problems import Line
 from distune.records import ParameterValue
 
 Row = tuple[str, str]
@@ -95,7 +96,7 @@ def upgrade_space(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "parameters": upgraded}
 
 
-def upgrade_lines(lines: Mapping[str, int]) -> dict[str, int]:
+def upgrade_lines(lines: Mapping[str, Line]) -> dict[str, Line]:
     """Return the line of each path in a file, with the line of a former name for the present one."""
     return {**lines, **{path: lines[former] for former, path in SETTINGS.items() if former in lines}}
 

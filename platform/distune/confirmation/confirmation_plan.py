@@ -13,8 +13,6 @@ from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
 
-DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfirmationPlan:
@@ -36,6 +34,14 @@ class ConfirmationPlan:
     def specs(self) -> list[TrialSpec]:
         """All runs."""
         return [spec for runs in self.runs.values() for spec in runs]
+
+    def describe(self) -> str:
+        """Return the plan in one line."""
+        trials = ", ".join(arm.name for arm in self.arms.trials)
+        return (
+            f"confirmation: trial {trials} and {len(self.arms.controls)} control(s) on seeds {self.seeds[0]} to "
+            f"{self.seeds[-1]}: {len(self.specs)} runs, {self.num_epochs} epochs to train"
+        )
 
 
 def plan_confirmation(

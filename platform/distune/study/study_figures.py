@@ -69,3 +69,18 @@ def draw_summary(folder: StudyFolder, status: StudyStatus, *, teacher: float | N
     path = folder.path / "report" / "study.png"
     save_figure(figure, path)
     return path
+
+
+def draw_figures(folder: StudyFolder, status: StudyStatus, *, teacher: float | None) -> list[Path]:
+    """Draw all figures of a study; see ``draw_summary`` and ``draw_pareto_front``.
+
+    Args:
+        folder: of the study.
+        status: of the study.
+        teacher: the teacher's value of the study's metric, None without a teacher.
+
+    Returns:
+        Paths of the figures; empty while no trial has a score.
+    """
+    figures = (draw_summary(folder, status, teacher=teacher), draw_pareto_front(folder, status))
+    return [figure for figure in figures if figure is not None]

@@ -40,22 +40,18 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
             "its own controls"
         )
     if plan.num_configurations is not None:
-<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
         lines.append(f"plan: the space has {plan.num_configurations} configurations; none is trained twice")
     num_initial = search.defaults_first + len(search.initial_configurations)
     if num_initial > search.num_trials:
-=======
-        lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
-    num_first = search.defaults_first + len(search.initial_configurations)
-    if num_first > search.num_trials:
->>>>>>> main:platform/distune/cli/planning.py
         lines.append(
             f"warning: {num_initial} initial configurations are more than search.num_trials = {search.num_trials}: the "
             f"last {num_initial - search.num_trials} wait for distune resume NAME --trials N"
         )
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
     if "latency_ms" in search.costs and 0 < resources.gpus_per_trial < 1:
-        lines.append("plan: trials share a GPU, so their latencies include each other's work: use whole GPUs to measure latency")
+        lines.append(
+            "plan: trials share a GPU, so their latencies include each other's work: use whole GPUs to measure latency"
+        )
     return lines
 
 
@@ -79,13 +75,8 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
         f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
         "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
     ]
-<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
-    if disk.most > free:
-        lines.append("warning: the study may need more disk than is free")
-=======
     if disk.max_bytes > free:
-        lines.append("disk: that may be more than there is")
->>>>>>> main:platform/distune/cli/planning.py
+        lines.append("warning: the study may need more disk than is free")
     return lines
 
 
@@ -133,13 +124,8 @@ def _early_stopping(experiment: Experiment, plan: StudyPlan) -> str:
 
 def _epochs(plan: StudyPlan) -> str:
     if plan.expected_epochs is None:
-<<<<<<< HEAD:platform/distune/study/planning/plan_text.py
-        return f"at most {plan.most_epochs} epochs, fewer depending on the learning curves"
-    return f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}"
-=======
-        return f"at most {plan.max_epochs} epochs, how many fewer depends on the curves"
+        return f"at most {plan.max_epochs} epochs, fewer depending on the learning curves"
     return f"about {plan.expected_epochs:.0f} epochs of at most {plan.max_epochs}"
->>>>>>> main:platform/distune/cli/planning.py
 
 
 def _at_a_time(experiment: Experiment) -> int:
