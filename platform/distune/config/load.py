@@ -117,7 +117,7 @@ def experiment_from_dict(
     """Load an experiment from plain data.
 
     Args:
-        values: the experiment, as a YAML file holds it.
+        values: the experiment, as in a YAML file.
         source: name of the origin, for messages.
         folder: relative paths of search spaces are also looked for here.
         lines: dotted path to line number in the file.
@@ -190,7 +190,7 @@ def parse_experiment(
     """Check plain data against the schema of an experiment.
 
     Args:
-        values: the experiment, as a YAML file holds it.
+        values: the experiment, as in a YAML file.
         source: name of the origin, for messages.
         lines: dotted path to line number in the file.
         saved: accept former names in ``search.fixed`` and ``search.initial_configurations``, which name parameters and
@@ -217,7 +217,7 @@ def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, i
     """Check plain data against the schema of a search space.
 
     Args:
-        values: the space, as a YAML file holds it.
+        values: the space, as in a YAML file.
         source: name of the origin, for messages.
         lines: dotted path to line number in the file.
 
