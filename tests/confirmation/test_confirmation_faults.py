@@ -167,11 +167,9 @@ def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLo
     )
     by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
     for spec in by_seed[0]:
-        ArmFolder(Path(spec.folder)).prepare(spec)
+        ArmFolder.of(spec).prepare(spec)
     job = SeedJob(specs=by_seed[0], simulate=True, split="search")
     job.fail("worker died: out of luck")
     assert job.is_done
     assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
-    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
-        (Outcome.FAILED, "worker died: out of luck")
-    }
+    assert {ArmFolder.of(spec).outcome() for spec in by_seed[0]} == {(Outcome.FAILED, "worker died: out of luck")}

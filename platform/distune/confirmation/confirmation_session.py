@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 from distune.config.experiment import Experiment
@@ -83,7 +82,7 @@ def _run(
         callback.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     for spec in plan.specs:
-        otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
+        otherwise = ArmFolder.of(spec).prepare(spec)
         if otherwise is not None:
             callback.message(f"{spec.key}: was trained {otherwise} and is trained again")
     tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
@@ -175,7 +174,7 @@ def _conclude(
 ) -> ConfirmationResult:
     winner = ranking[0]
     best = best_run(plan.runs[str(winner.number)], metric)
-    weights = ArmFolder(Path(best.folder)).trial.best_checkpoint
+    weights = ArmFolder.of(best).trial.best_checkpoint
     return ConfirmationResult(
         metric=metric,
         seeds=plan.seeds,

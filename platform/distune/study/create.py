@@ -12,9 +12,9 @@ from pathlib import Path
 import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import metric_name
 from distune.errors import StudyError
 from distune.study.files.study_folder import Runner, StudyFolder, StudyIdentity
-from distune.study.metric_names import metric_name
 from distune.study.resources import check_resources
 from distune.study.search.samplers import check_sampler
 from distune.study.settings_update import revise

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import cost_names, metric_name
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
 from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.identical_trials import Twins, TwinWatch, watch_again
 from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is_of_kind, streak_after
 from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.files.artifacts import TRIAL_FILE, clean_up, log_artifacts
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.schedulers.build import build_scheduler
 from distune.study.search.initial_configurations import first_configurations
 from distune.study.search.trial_store import KnownTrial, TrialStore
@@ -30,7 +31,7 @@ from distune.study.trial_progress import TrialProgress
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
 from distune.tracking.values import MAX_TAG_LENGTH
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 Ending = tuple[Outcome, str | None]
 """How a trial ends, and why."""
@@ -178,7 +179,7 @@ class StudyEngine:
         if any(is_of_kind(reason, kind) for kind in BLOCKING_KINDS):
             self.blocking_error = self.blocking_error or f"trial {key}: {reason}"
             return
-        for report in TrialFolder(Path(progress.spec.folder)).reports():
+        for report in TrialFolder.of(progress.spec).reports():
             if self.report(key, report) is Decision.STOP:
                 return
         setback = Setback(reason=reason, epochs=progress.epochs)
@@ -262,7 +263,7 @@ class StudyEngine:
         progress = self._start(spec, self._on_record(known), known.setbacks)
         announced: Ending | None = None if known.ending is None else (known.ending, known.reason)
         ending = announced
-        for report in TrialFolder(Path(spec.folder)).reports():
+        for report in TrialFolder.of(spec).reports():
             if report.epoch > progress.epochs and (ending is None or announced is not None):
                 ending = self._take(progress, report, announced)
         if ending is None and problem is not None:
@@ -321,7 +322,7 @@ class StudyEngine:
 
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         spec, record = progress.spec, progress.record(outcome, reason)
-        folder = TrialFolder(Path(spec.folder))
+        folder = TrialFolder.of(spec)
         if outcome is Outcome.FAILED:
             self._trial_store.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)

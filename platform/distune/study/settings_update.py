@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import optuna
 
+from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import StudyError
@@ -19,7 +20,6 @@ from distune.study.storage.optuna_storage import open_studies
 from distune.study.storage.storage_url import JOURNAL, exists, open_storage, optuna_name, shown_storage
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.uris import redact_uri
-from distune.training.trial_folder import write_atomically
 
 
 def settings_on_record(folder: StudyFolder) -> LoadedExperiment | None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import Twins, watch_again
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.search.pareto import pareto_front
 from distune.study.search.trial_store import KnownTrial, known_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of

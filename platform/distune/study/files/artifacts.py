@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.yaml import write_yaml
 from distune.records import Outcome
@@ -11,7 +12,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.tracker import Tracker
 from distune.tracking.uris import redact_uri, shown_address
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 ERROR_FILE = "error.txt"
 """Traceback of a trial that failed."""

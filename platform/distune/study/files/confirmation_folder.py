@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
-from distune.training.trial_folder import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
 from distune.study.files.confirmation_folder import ConfirmationFolder
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
 

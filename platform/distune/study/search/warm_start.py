@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from distune.config.conditions import is_active
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import metric_name
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialRecord
 from distune.study.files.settings_diff import describe_parameter
-from distune.study.metric_names import metric_name
 from distune.study.search.tried_configurations import signature
 from distune.study.status import StudyStatus
 
