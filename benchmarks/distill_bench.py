@@ -114,7 +114,7 @@ class StepBench:
 
 
 class HeadAlone(nn.Module):
-    """Stands where an objective does: runs the teacher's class head at the student's places, and asks for nothing."""
+    """Stands where an objective does: runs the teacher's class head at the student's sites, and asks for nothing."""
 
     def is_active_in(self, _epoch: int) -> bool:
         """Always."""
@@ -129,7 +129,7 @@ class HeadAlone(nn.Module):
 
     def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
         """No losses."""
-        teacher.logits_at(student.places)
+        teacher.logits_at(student.prediction_sites)
         return {}
 
 
@@ -231,11 +231,11 @@ class Watch:
         self.objective.append(self._bench.clock() - self._started)
 
     def _timed(self, logits_at: Callable[[PredictionSites], Tensor]) -> Callable[[PredictionSites], Tensor]:
-        def timed(places: PredictionSites) -> Tensor:
+        def timed(sites: PredictionSites) -> Tensor:
             self._forbid(forbid=False)
             started = self._bench.clock()
             self._forbid(forbid=self._bench.options.pair == "retinanet")
-            logits = logits_at(places)
+            logits = logits_at(sites)
             self._forbid(forbid=False)
             self.head[-1] += self._bench.clock() - started
             self._forbid(forbid=True)
@@ -258,15 +258,15 @@ def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, li
     batch = bench.batches[0]
     student, teacher = detector.forward_train(batch.images, batch.targets), bench.forward_teacher(batch)
     generator = torch.Generator(bench.device).manual_seed(0)
-    shape = student.places.logits_RC.shape
+    shape = student.prediction_sites.logits_RC.shape
     logits_RC, student_RC = (2 * torch.randn(shape, generator=generator, device=bench.device) for _ in range(2))
     student_RC.requires_grad_()
-    boxes_R4 = teacher.boxes_at(student.places)
+    boxes_R4 = teacher.boxes_at(student.prediction_sites)
     neck = {stride: each.detach().requires_grad_() for stride, each in student.neck.items()}
-    student_R4 = student.places.boxes().detach().requires_grad_()
-    places = dataclasses.replace(student.places, logits_RC=student_RC, boxes=lambda: student_R4)
+    student_R4 = student.prediction_sites.boxes().detach().requires_grad_()
+    sites = dataclasses.replace(student.prediction_sites, logits_RC=student_RC, boxes=lambda: student_R4)
     task = torch.stack([each.sum() for each in (*neck.values(), student_RC)]).sum()
-    student = StudentTaps({"task": task}, neck, places, student.instances)
+    student = StudentTaps({"task": task}, neck, sites, student.instances)
     teacher = TeacherTaps(teacher.view, lambda _: logits_RC, lambda _: boxes_R4)
     return student, teacher, detector, [*neck.values(), student_RC, student_R4]
 

@@ -23,7 +23,7 @@ LARGEST = 0.45
 
 
 def busiest_levels(detector: OneStageDetector, sides: list[float]) -> list[int]:
-    """For squares of each side, here and there in an image, the level on which most places of the head learn them."""
+    """For squares of each side, here and there in an image, the level on which most sites of the head learn them."""
     model: Any = detector.model.eval()
     images = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
     with torch.no_grad():

@@ -12,7 +12,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.detection import retinanet_resnet50_fpn
 
 from distune.config.detector import RetinaNetSettings
-from distune.detectors.weights import fetch_weights, is_torchvision_name
+from distune.config.pretrained import is_torchvision_name
+from distune.detectors.weights import fetch_weights
 from distune.detectors.zoo import build_detector
 from distune.errors import WeightsError
 

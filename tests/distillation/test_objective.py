@@ -20,11 +20,11 @@ def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTa
         losses = objective(student, teacher)
         assert losses.keys() == TERMS
         torch.autograd.backward(losses[name])
-        received = [m.grad for m in (*student.neck.values(), student.places.logits_RC) if m.grad is not None]
+        received = [m.grad for m in (*student.neck.values(), student.prediction_sites.logits_RC) if m.grad is not None]
         assert sum(float(gradient.abs().sum()) for gradient in received) > 0
         assert all(m.grad is None for m in teacher.neck.values())
         assert all(value.requires_grad is False for value in objective.buffers())
-        assert (student.places.logits_RC.grad is not None) == (name == "soft_labels")
+        assert (student.prediction_sites.logits_RC.grad is not None) == (name == "soft_labels")
 
 
 def test_a_student_that_sees_what_the_teacher_sees_has_nothing_to_learn(make_taps: MakeTaps) -> None:
@@ -53,7 +53,7 @@ def test_every_batch_gives_finite_losses_that_are_not_negative(
     assert losses.keys() == TERMS
     assert all(loss.dtype == torch.float32 and float(loss.detach()) >= 0 for loss in losses.values())
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
-    for values in (*student.neck.values(), student.places.logits_RC):
+    for values in (*student.neck.values(), student.prediction_sites.logits_RC):
         assert values.grad is None or values.grad.isfinite().all()
     metrics = objective.end_epoch()
     assert all(0 <= value < torch.inf for value in metrics.values())
@@ -96,8 +96,8 @@ def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tu
         {"boxes": old.boxes_N4[old.image_of_N == image], "labels": old.labels_N[old.image_of_N == image]}
         for image in order
     ]
-    places = torch.randperm(len(student.places.positive_R), generator=torch.Generator().manual_seed(0))
-    there = student.places
+    places = torch.randperm(len(student.prediction_sites.positive_R), generator=torch.Generator().manual_seed(0))
+    there = student.prediction_sites
     logits = teacher.logits_at(there)[places]
     return (
         StudentTaps(

@@ -110,7 +110,7 @@ class TestTerm:
         self, way: str, score_kind: str, make_taps: MakeTaps
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
-        places = student.places
+        places = student.prediction_sites
         of_teacher = [*teacher.neck.values(), teacher.logits_at(places), teacher.boxes_at(places)]
         for values in of_teacher:
             values.requires_grad_()
@@ -152,7 +152,7 @@ class TestTerm:
         assert float(loss.detach()) >= 0
         assert loss.requires_grad
         torch.autograd.backward(loss)
-        for values in (*student.neck.values(), student.places.logits_RC, student.places.boxes()):
+        for values in (*student.neck.values(), student.prediction_sites.logits_RC, student.prediction_sites.boxes()):
             assert values.grad is None or bool(values.grad.isfinite().all())
 
     def test_works_without_prototypes_or_says_that_it_needs_them(

@@ -84,7 +84,7 @@ def test_a_teacher_of_more_classes_is_kept_with_its_own_and_found_again(tmp_path
     table = class_table(again)
     assert table == class_table(first)
     assert table is not None
-    assert (table.own, table.data) == (own, own[:2])
+    assert (table.teacher, table.data) == (own, own[:2])
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
 

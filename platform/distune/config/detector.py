@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from distune.config.backbones import MOBILENETS, Backbone
 from distune.config.base import Settings
-from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities
+from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities, is_torchvision_name
 
 ThreeChannels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -114,8 +114,8 @@ class TwoStageSettings(PyramidDetectorSettings):
     0.05."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_site(self) -> str:
+        """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return "proposals (softmax)"
 
     @model_validator(mode="after")
@@ -153,8 +153,8 @@ class RetinaNetSettings(PyramidDetectorSettings):
     (GIoU), and coarse maps made from the backbone instead of the neck."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_site(self) -> str:
+        """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"RetinaNet's anchors times {self.anchor_scale:g} (sigmoid)"
 
 
@@ -168,8 +168,8 @@ class FcosSettings(PyramidDetectorSettings):
     """Multiplies the sizes of objects that each level is responsible for. Small images want less than 1."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_site(self) -> str:
+        """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"FCOS's cells for sizes times {self.anchor_scale:g} (sigmoid)"
 
 
@@ -185,8 +185,8 @@ class SsdSettings(CommonDetectorSettings):
     would have no cell and are left out."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_site(self) -> str:
+        """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"SSD's anchors on {self.input_size_px} px (softmax)"
 
 
@@ -204,13 +204,13 @@ class SsdliteSettings(CommonDetectorSettings):
     """Images are resized to a square of this side."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_site(self) -> str:
+        """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"SSDlite's anchors on {self.input_size_px} px (softmax)"
 
     @model_validator(mode="after")
     def _tail_fits(self) -> Self:
-        if self.reduce_tail and "_Weights." in (self.backbone_weights or ""):
+        if self.reduce_tail and is_torchvision_name(self.backbone_weights or ""):
             raise ValueError(f"backbone_weights: {self.backbone_weights} needs reduce_tail: false")
         return self
 

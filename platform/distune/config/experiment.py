@@ -127,10 +127,10 @@ def _term_incompatibilities(
     name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings
 ) -> list[str]:
     problems: list[str] = []
-    if term.compares_heads and student.places != teacher.places:
+    if term.compares_heads and student.prediction_site != teacher.prediction_site:
         problems.append(
             f"distillation.{name}.weight = {term.weight:g}\tmust be 0 here: what the student's head says at "
-            f"{student.places} cannot be compared with the teacher's at {teacher.places}"
+            f"{student.prediction_site} cannot be compared with the teacher's at {teacher.prediction_site}"
         )
     channels = [getattr(detector, "fpn_channels", None) for detector in (student, teacher)]
     has_pyramids = None not in channels  # else channels differ by level, and are compared when the adapters are built

@@ -14,6 +14,7 @@ from distune.config.conditions import constant_values, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
+from distune.config.pretrained import is_torchvision_name
 from distune.config.problems import FROM_COMMAND_LINE, describe
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
@@ -168,7 +169,7 @@ def _with_absolute_paths(experiment: Experiment) -> Experiment:
 
 def _absolute(name: str | None) -> str | None:
     """A path made absolute; None and torchvision's names, such as ``ResNet50_Weights.DEFAULT``, as they are."""
-    if name is None or ("_Weights." in name and "/" not in name):
+    if name is None or is_torchvision_name(name):
         return name
     return str(Path(name).expanduser().absolute())
 

@@ -36,6 +36,11 @@ WITHOUT_EPSILON = (
 """Weights whose frozen batch norms torchvision trained, and runs, without an epsilon."""
 
 
+def is_torchvision_name(name: str) -> bool:
+    """Return whether weights are named by a torchvision enum, such as ``ResNet50_Weights.DEFAULT``, and not a file."""
+    return "_Weights." in name and "/" not in name
+
+
 def canonical(name: str) -> str:
     """The name of weights with ``DEFAULT`` written out, which is ``COCO_V1`` for every detector of torchvision's."""
     return name.replace("_Weights.DEFAULT", "_Weights.COCO_V1")

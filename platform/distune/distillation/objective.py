@@ -151,7 +151,7 @@ class Objective(nn.Module):
         """
         if not self.is_active_in(self._epoch):
             return {}
-        device_type = student.places.logits_RC.device.type
+        device_type = student.prediction_sites.logits_RC.device.type
         teacher = _with_present_autocast(teacher, device_type)
         with torch.autocast(device_type, enabled=False):
             step = self._step(student, teacher)

@@ -104,7 +104,7 @@ class Step:
         PredictionSites without an instance point at instance 0 and get its weight: they are left out by ``positive_R``.
         """
         weights_N = self.local_weights(robust=robust).mean(dim=0)
-        return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.places.instance_R]
+        return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.prediction_sites.instance_R]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.metric_names import metric_name
+from distune.config.pretrained import is_torchvision_name
 from distune.data.splits import Splits
 from distune.detectors.classes import class_table
-from distune.detectors.weights import is_torchvision_name
 from distune.errors import TrialError, WeightsError
 from distune.records import EpochReport
 from distune.training import checkpoint
@@ -188,7 +188,7 @@ def _adopt(builder: TrialBuilder, folder: TrialFolder) -> dict[str, Any]:
         autocast_dtype=autocast_dtype(experiment.training.precision, builder.device),
     )
     table = class_table(teacher)
-    classes = list(builder.splits.classes if table is None else table.own)
+    classes = list(builder.splits.classes if table is None else table.teacher)
     state: dict[str, Any] = {
         "model": teacher.model.state_dict(),
         "classes": classes,

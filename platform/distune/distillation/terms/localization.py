@@ -112,7 +112,7 @@ class Localization:
 
     def __call__(self, step: Step) -> Tensor:
         """The loss of a step."""
-        places = step.student.places
+        places = step.student.prediction_sites
         boxes_N4 = step.instances.boxes_N4
         # PredictionSites without an instance point at row 0, also when there is none.
         truth_R4 = torch.cat([boxes_N4, boxes_N4.new_zeros(1, 4)])[places.instance_R]

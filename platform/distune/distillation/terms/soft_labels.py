@@ -86,7 +86,7 @@ class SoftLabels:
 
     def __call__(self, step: Step) -> Tensor:
         """The loss of a step."""
-        places = step.student.places
+        places = step.student.prediction_sites
         return soft_label_loss(
             places.logits_RC.float(),
             step.teacher.logits_at(places).float(),

@@ -13,11 +13,11 @@ from distune.config.conditions import example
 from distune.config.detector import DetectorSettings
 from distune.config.load import LoadedExperiment, parse_experiment, trial_experiment
 from distune.config.paths import get_path, leaf_paths
+from distune.config.pretrained import is_torchvision_name
 from distune.config.space import Choice, Parameter
 from distune.data.dataset import Subset
 from distune.data.splits import Splits
 from distune.detectors.taps import Detector
-from distune.detectors.weights import is_torchvision_name
 from distune.distillation.objective import Objective
 from distune.errors import UsageError
 from distune.records import ParameterValue
