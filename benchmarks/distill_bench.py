@@ -23,7 +23,7 @@ from distune.detectors.zoo import build_detector
 from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.objective import Objective
 from distune.training.precision import autocast, autocast_dtype
-from distune.training.student import Student
+from distune.training.student import Student, build_student
 
 Values = dict[str, Any]
 Rounds = dict[str, list[dict[str, float]]]
@@ -86,7 +86,7 @@ class StepBench:
                 "precision": self.options.precision,
             }
         )
-        return Student(
+        return build_student(
             key,
             detector,
             objective=make_objective(detector),

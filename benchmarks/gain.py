@@ -160,14 +160,14 @@ def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say:
     device = torch.device("cpu")
     splits = build_splits(task.student.data)
     ready = prepare_teacher(
-        task.teacher, build_splits(task.teacher.data), home=home, device=device, progress=_tell_teacher(say)
+        task.teacher, build_splits(task.teacher.data), home=home, device=device, on_progress=_tell_teacher(say)
     )
     benches = {name: TrialBuilder(task.arm(distillation), splits, device) for name, distillation in arms.items()}
     any_bench = next(iter(benches.values()))
     training = task.student.training
     teacher = any_bench.teacher(str(ready.weights))
     stream = any_bench.stream(training, seed=seed)
-    cohort = any_bench.cohort(training, stream, teacher, first_epoch=0)
+    cohort = any_bench.cohort(training, stream, teacher, epochs_done=0)
     students = {
         name: bench.student(
             name,

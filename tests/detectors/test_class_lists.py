@@ -184,7 +184,7 @@ class TestTeacher:
         named = build_teacher(settings_of(family, weights=weights, classes=list(OWN)), classes=DATA, **SIZE)
         assert class_table(named) == ClassTable(DATA, OWN, (4, 2))
         assert class_table(build_teacher(settings_of(family, weights=weights), classes=OWN, **SIZE)) is None
-        with pytest.raises(WeightsError, match=r"(?s)shape: .*name no classes; .* say them in the setting `classes`"):
+        with pytest.raises(WeightsError, match=r"(?s)shape: .*name no classes; .* list them in the setting `classes`"):
             build_teacher(settings_of(family, weights=weights), classes=DATA, **SIZE)
 
     def test_settings_that_contradict_the_file_are_refused(self, family: str, tmp_path: Path) -> None:

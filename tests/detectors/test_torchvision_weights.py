@@ -207,5 +207,5 @@ def test_classes_of_torchvision_by_the_name_of_weights() -> None:
     names = named_classes(["first", "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"])
     assert len(names) == 91
     assert names[:3] == ("first", "person", "bicycle")
-    with pytest.raises(WeightsError, match="no detector's"):
+    with pytest.raises(WeightsError, match="are not of a detector"):
         named_classes(["ResNet18_Weights.IMAGENET1K_V1"])

@@ -90,7 +90,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "numbers.pt")
     with pytest.raises(WeightsError, match="not a state dict: a"):
         fetch_weights(str(tmp_path / "numbers.pt"))
-    with pytest.raises(WeightsError, match="knows no such weights"):
+    with pytest.raises(WeightsError, match="has no such weights"):
         fetch_weights("ResNet18_Weights.NOPE")
 
 

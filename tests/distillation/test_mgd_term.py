@@ -14,7 +14,7 @@ from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.mgd import Mgd, build_mgd, generation_loss, hide_cells
-from distune.training.rng_state import OwnRandomness
+from distune.training.rng_state import RngState
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
@@ -145,7 +145,7 @@ def test_holes_are_new_in_each_step_and_follow_from_the_default_generator(make_t
 
 def test_a_resumed_student_draws_the_same_holes(make_taps: MakeTaps) -> None:
     step = step_of(*make_taps(student_channels=3, teacher_channels=3), torch.ones(3, 7))
-    term, randomness, resumed = build(), *(OwnRandomness(seed, torch.device("cpu")) for seed in (3, 4))
+    term, randomness, resumed = build(), *(RngState(seed, torch.device("cpu")) for seed in (3, 4))
     with randomness.active():
         term(step)
     resumed.load_state_dict(randomness.state_dict())

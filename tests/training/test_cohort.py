@@ -16,8 +16,8 @@ from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
+from distune.training.solo_run import SoloRun
 from distune.training.student import Student
-from distune.training.student_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
@@ -46,7 +46,7 @@ def teacher_of(each: TrialBuilder) -> Detector:
 def cohort_of(each: TrialBuilder, *, distils: bool) -> Cohort:
     training = each.experiment.training
     teacher = teacher_of(each) if distils else None
-    return each.cohort(training, each.stream(training, seed=training.seed), teacher, first_epoch=0)
+    return each.cohort(training, each.stream(training, seed=training.seed), teacher, epochs_done=0)
 
 
 def student_of(each: TrialBuilder, key: str, *, seed: int = 0, distils: bool = True) -> Student:
@@ -189,7 +189,7 @@ def timeless(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
-def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> None:
+def test_a_crash_between_checkpoint_and_metrics_is_repaired(tmp_path: Path) -> None:
     each = builder(small_experiment())
     run = solo(each, tmp_path)
     run.run_epoch()
@@ -227,15 +227,15 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[
     damage(folder.last_checkpoint)
     again = solo(each, folder.path)
     assert again.epochs_done == 1
-    assert "going on from previous.pt" in again.notes[0]
-    assert folder.reports() == before, "what is on record stays on record"
+    assert "resuming from previous.pt" in again.notes[0]
+    assert folder.reports() == before, "recorded epochs do not change"
     reports = [again.run_epoch(), again.run_epoch()]
     assert [timeless(report.metrics) for report in reports] == [timeless(each.metrics) for each in expected[1:]]
     assert folder.reports()[:2] == before
     assert solo(each, folder.path).notes == ()
 
 
-def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
+def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path) -> None:
     each = builder(small_experiment())
     for _ in range(2):
         solo(each, tmp_path).run_epoch()
@@ -245,7 +245,7 @@ def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
     flip(folder.previous_checkpoint)
     again = solo(each, tmp_path)
     assert again.epochs_done == 0
-    assert "training starts anew" in again.notes[0]
+    assert "training restarts" in again.notes[0]
     assert timeless(again.run_epoch().metrics) == timeless(before[0].metrics)
     assert folder.reports() == before
     assert solo(each, tmp_path).epochs_done == 1

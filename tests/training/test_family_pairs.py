@@ -97,7 +97,7 @@ def test_an_experiment_of_two_families_trains(student: str, teacher: str) -> Non
         "one", builder.experiment.student, training, seed=0, steps_per_epoch=len(stream), teacher=guide
     )
     before = {name: value.clone() for name, value in guide.model.state_dict().items()}
-    cohort = builder.cohort(training, stream, guide, first_epoch=0)
+    cohort = builder.cohort(training, stream, guide, epochs_done=0)
     cohort.join(learner)
     for _ in range(2):
         result = cohort.run_epoch()["one"]
@@ -117,7 +117,7 @@ def test_a_mask_rcnn_teacher_is_trained_on_masks(tmp_path: Path) -> None:
         builder.splits,
         home=Home(tmp_path),
         device=CPU,
-        progress=lambda report, _: told.append(report),
+        on_progress=lambda report, _: told.append(report),
     )
     assert made.weights.is_file()
     assert told[-1].metrics["task/loss_mask"] > 0

@@ -83,8 +83,8 @@ def test_who_wants_what_is_being_computed_waits_for_it(tmp_path: Path) -> None:
     assert len(computed) == 1
 
 
-def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_cache, "_PATIENCE_S", 0.01)
+def test_waiting_for_a_lock_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_cache, "_LOCK_TIMEOUT_S", 0.01)
     done: list[int] = []
 
     def impatient() -> None:
@@ -99,7 +99,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(held(FeatureCache(tmp_path), "a")) == {"0,1"}
 
 
-def test_a_damaged_file_is_computed_anew(tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     fill(FeatureCache(tmp_path), "a")
     (tmp_path / "a.pt").write_bytes(b"torn")
     assert held(FeatureCache(tmp_path), "a") == {}
@@ -119,7 +119,7 @@ def test_files_that_nobody_uses_make_room_the_oldest_first(tmp_path: Path) -> No
         fill(FeatureCache(tmp_path), name, rows=500)
         os.utime(tmp_path / f"{name}.pt", (time.time() - age,) * 2)
     size = (tmp_path / "old.pt").stat().st_size
-    bounded = FeatureCache(tmp_path, largest_bytes=3 * size)
+    bounded = FeatureCache(tmp_path, max_bytes=3 * size)
     assert held(bounded, "older")  # in use from now on
     fill(bounded, "new", rows=500)
     assert {path.stem for path in tmp_path.glob("*.pt")} == {"older", "old", "new"}
@@ -130,7 +130,7 @@ def test_files_that_nobody_uses_make_room_the_oldest_first(tmp_path: Path) -> No
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    cache = FeatureCache(None, largest_bytes=2 * 4 * some().numel())
+    cache = FeatureCache(None, max_bytes=2 * 4 * some().numel())
     for name in ("a", "b", "c"):
         fill(cache, name)
     assert [bool(held(cache, name)) for name in ("a", "b", "c")] == [True, True, False]

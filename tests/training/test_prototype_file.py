@@ -16,7 +16,7 @@ from distune.records import Outcome
 from distune.study.files.artifacts import clean_up, trial_artifacts
 from distune.training.builder import TrialBuilder
 from distune.training.prototype_file import Origin, StoredPrototypes, load_prototypes
-from distune.training.student_run import SoloRun
+from distune.training.solo_run import SoloRun
 from distune.training.tensor_hash import tensors_hash
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
@@ -95,7 +95,7 @@ def test_files_that_are_something_else_are_refused(trial: Path, tmp_path: Path) 
     renamed = Path(shutil.copy(file, tmp_path / "prototypes-0000.pt"))
     with pytest.raises(WeightsError, match="it was renamed"):
         load_prototypes(renamed)
-    with pytest.raises(WeightsError, match="not a file of prototypes of format 1"):
+    with pytest.raises(WeightsError, match="not a prototype file of format 1"):
         load_prototypes(trial / "best.pt")
     with pytest.raises(WeightsError, match="not a file of tensors"):
         load_prototypes(trial / "metrics.jsonl")

@@ -21,8 +21,8 @@ from distune.records import TrialSpec
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import KnownClasses, evaluate_known
 from distune.training.evaluation.predict_and_score import evaluate
+from distune.training.solo_run import open_trial
 from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
-from distune.training.trial import TrainingWork
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def given(weights: str, **changes: Any) -> Experiment:
 
 def prepare(experiment: Experiment, home: Path) -> Teacher:
     splits = build_splits(experiment.data)
-    return prepare_teacher(experiment, splits, home=Home(home), device=CPU, progress=lambda *_: None)
+    return prepare_teacher(experiment, splits, home=Home(home), device=CPU, on_progress=lambda *_: None)
 
 
 def bench_of(experiment: Experiment) -> TrialBuilder:
@@ -79,7 +79,7 @@ def test_a_teacher_of_more_classes_is_kept_with_its_own_and_found_again(tmp_path
     content = torch.load(adopted.weights, weights_only=True)
     assert content["classes"] == list(own)
     assert adopted.unknown_classes == ()
-    assert prepare(experiment, tmp_path).was_ready
+    assert not prepare(experiment, tmp_path).is_new
     first, again = (bench_of(experiment).teacher(weights) for weights in (None, str(adopted.weights)))
     table = class_table(again)
     assert table == class_table(first)
@@ -117,7 +117,7 @@ def test_a_trial_learns_from_a_teacher_of_more_classes(tmp_path: Path) -> None:
         folder=str(tmp_path / "trial"),
         teacher_weights=str(adopted.weights),
     )
-    work = TrainingWork(spec)
+    work = open_trial(spec)
     metrics = work.run_epoch().metrics
     work.close()
     assert metrics["loss/soft_labels"] > 0
@@ -139,7 +139,7 @@ def test_a_teacher_that_lacks_classes_needs_terms_that_do_not_ask_for_them(
     assert f"does not know the classes {lost}" in caplog.text
     assert adopted.unknown_classes == (lost,)
     assert prepare(experiment, tmp_path / "home") == Teacher(
-        adopted.hash, adopted.weights, adopted.metrics, was_ready=True, unknown_classes=(lost,)
+        adopted.hash, adopted.weights, adopted.metrics, is_new=False, unknown_classes=(lost,)
     )
     assert "search/AP" in adopted.metrics
     assert f"search/AP/{lost}" not in adopted.metrics

@@ -77,7 +77,7 @@ class SimulatedWork:
         self.epochs_done = reports[-1].epoch if reports else 0
 
     def run_epoch(self) -> EpochReport:
-        """Sleep for the length of an epoch and make up its metrics. See ``TrialWork``."""
+        """Sleep for the length of an epoch and make up its metrics. See ``TrialRun``."""
         started, began_at = time.perf_counter(), time.time()
         time.sleep(self._settings.epoch_s)
         epoch = self.epochs_done + 1

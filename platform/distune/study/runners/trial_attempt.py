@@ -16,20 +16,19 @@ from distune.study.runners.epoch_timeout import Deadline, raise_after
 from distune.study.runners.simulation import SimulatedWork
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
-from distune.training.trial_protocol import TrialWork
+from distune.training.trial_protocol import TrialRun
 
 _TAKEOVER_TIMEOUT_S = 60.0
 """How long to wait for the worker of a session that was killed to let go of a trial."""
 
 
-def open_work(spec: TrialSpec, *, simulate: bool) -> TrialWork:
+def open_work(spec: TrialSpec, *, simulate: bool) -> TrialRun:
     """Real training, or made-up curves. Goes on after the epochs in the trial's folder."""
     if simulate:
         return SimulatedWork(spec)
-    from distune.training.trial import TrainingWork  # torch is loaded in the worker, and only for real work
+    from distune.training.solo_run import open_trial  # torch is imported in the worker, and only for real training
 
-    work: TrialWork = TrainingWork(spec)
-    return work
+    return open_trial(spec)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ class Attempt:
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
         self._folder = TrialFolder.of(spec)
         self._lock = FileLock(self._folder.path / "work.lock", timeout=_TAKEOVER_TIMEOUT_S)
-        self._work: TrialWork | None = None
+        self._work: TrialRun | None = None
 
     def step(self) -> StepResult:
         """Train an epoch; or, at the start of a trial that others have worked on, say what is on record.
@@ -109,7 +108,7 @@ class Attempt:
                 return StepResult(reports=tuple(self._folder.reports()), notes=notes)
         return StepResult(reports=(self._work.run_epoch(),), notes=notes)
 
-    def _open(self) -> TrialWork:
+    def _open(self) -> TrialRun:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()

@@ -13,7 +13,7 @@ from distune.data.build import build_splits
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.model_costs import measure_costs
-from distune.training.student_run import SoloRun
+from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 

@@ -14,8 +14,8 @@ from distune.errors import ResourceError, WeightsError
 from distune.records import EpochReport, TrialSpec
 from distune.training.optimization import multi_step_factor
 from distune.training.precision import autocast_dtype, pick_device
+from distune.training.solo_run import open_trial
 from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
-from distune.training.trial import TrainingWork
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def prepare(experiment: Experiment, home: Home, seen: list[int]) -> Teacher:
     def note(report: EpochReport, num_epochs: int) -> None:
         seen.append(report.epoch)
 
-    return prepare_teacher(experiment, build_splits(experiment.data), home=home, device=CPU, progress=note)
+    return prepare_teacher(experiment, build_splits(experiment.data), home=home, device=CPU, on_progress=note)
 
 
 def test_a_teacher_is_trained_once_and_found_again(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_a_teacher_is_trained_once_and_found_again(tmp_path: Path) -> None:
     first = prepare(small_experiment(), Home(tmp_path), seen)
     again = prepare(small_experiment({"training": {"epochs": 2}}), Home(tmp_path), seen)
     assert seen == [1]
-    assert not first.was_ready
-    assert again.was_ready
+    assert first.is_new
+    assert not again.is_new
     assert first.weights == again.weights
     assert first.metrics == again.metrics
     assert "search/AP" in first.metrics
@@ -95,12 +95,12 @@ def test_a_trial_is_built_from_its_specification(tmp_path: Path) -> None:
             folder=str(tmp_path / "trials" / str(control)),
             teacher_weights=None if control else str(teacher.weights),
         )
-        work = TrainingWork(spec)
+        work = open_trial(spec)
         reports = [work.run_epoch(), work.run_epoch()]
         work.close()
         assert work.epochs_done == 2
         scores[control] = reports[-1].metrics
-        assert TrainingWork(spec).epochs_done == 2
+        assert open_trial(spec).epochs_done == 2
     assert {"loss/local_knowledge", "loss/soft_labels", "loss/global_knowledge"} <= scores[False].keys()
     assert not {"loss/local_knowledge", "loss/soft_labels"} & scores[True].keys()
 
