@@ -12,7 +12,7 @@ from distune.training import checkpoint
 from distune.training.checkpoint import RENAMED_PARTS, with_current_names
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
-from training.test_cohort import assert_equal, builder, solo, timeless
+from support.solo_runs import assert_equal, builder, solo, timeless
 
 VERSION_0_1 = {"prototype_manager.queue.": "keeper.harvest.", "prototype_manager.": "keeper."}
 

@@ -8,20 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from distune.config.experiment import Experiment, without_distillation
-from distune.data.build import build_splits
 from distune.data.stream import Batch
-from distune.detectors.taps import Detector, TeacherTaps
+from distune.detectors.taps import TeacherTaps
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
-from distune.training.solo_run import SoloRun
 from distune.training.student import Student
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
+from support.solo_runs import State, assert_equal, builder, solo, teacher_of, timeless
 
-State = dict[str, Tensor]
 FASTER = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "retinanet": {},
@@ -33,14 +30,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def builder(experiment: Experiment) -> TrialBuilder:
-    return TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
-
-
-def teacher_of(each: TrialBuilder) -> Detector:
-    return each.detector(each.experiment.teacher, seed=77)
 
 
 def cohort_of(each: TrialBuilder, *, distils: bool) -> Cohort:
@@ -69,12 +58,6 @@ def train(cohort: Cohort, students: list[Student], epochs: int = 2) -> list[dict
 
 def weights(student: Student) -> State:
     return {name: value.clone() for name, value in student.detector.model.state_dict().items()}
-
-
-def assert_equal(first: State, second: State) -> None:
-    assert first.keys() == second.keys()
-    different = [name for name in first if not torch.equal(first[name], second[name])]
-    assert not different, different
 
 
 def differ(first: State, second: State) -> bool:
@@ -149,20 +132,6 @@ def test_training_leaves_global_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
-def solo(each: TrialBuilder, folder: Path) -> SoloRun:
-    experiment = each.experiment
-    return SoloRun(
-        each,
-        experiment.student,
-        experiment.training,
-        seed=experiment.training.seed,
-        teacher=teacher_of(each),
-        folder=TrialFolder(folder),
-        metric="search/AP",
-        num_pictures=2,
-    )
-
-
 @pytest.mark.parametrize("changes", [{}, {"distillation": {"preset": "gkd_released"}}, FAMILIES["fasterrcnn"]])
 @pytest.mark.parametrize("refresh", [1, 2])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: dict[str, Any], refresh: int) -> None:
@@ -183,10 +152,6 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: di
     assert_equal(states[0], states[1])
     assert [each.epoch for each in TrialFolder(tmp_path / "parts").reports()] == [1, 2, 3]
     assert (tmp_path / "whole" / "pictures" / "detections.png").is_file()
-
-
-def timeless(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
 def test_a_crash_between_checkpoint_and_metrics_is_repaired(tmp_path: Path) -> None:
