@@ -30,9 +30,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypa
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "note"
     write_atomically(path, b"old")
-    with pytest.raises(RuntimeError), open_atomically(path) as file:
-        file.write(b"half of the n")
-        raise RuntimeError
+    with pytest.raises(TypeError, match="bytes-like"), open_atomically(path) as file:
+        file.writelines([b"half of the ", None])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
     assert [each.name for each in path.parent.iterdir()] == ["note"]
 

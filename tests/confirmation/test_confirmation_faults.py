@@ -124,7 +124,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
     witness = Witness()
     with monkeypatch.context() as patch:
         patch.setattr(SimulatedRun, "run_epoch", run_epoch)
-        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then go on with: distune confirm one"):
+        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then run: distune confirm one"):
             confirm(home, folder, witness, top=1, seeds=1)
     assert set(witness.outcomes().values()) == {Outcome.INTERRUPTED}
     assert witness.study_ends == ["finished"]

@@ -77,10 +77,10 @@ class SeedJob:
             if not _is_of_the_disk(error):
                 raise
             from distune.study.storage.optuna_storage import (
-                stopped,  # loads Optuna, which a worker needs for nothing else
+                stopped_error,  # loads Optuna, which a worker needs for nothing else
             )
 
-            raise stopped(self.specs[0].study, error, verb="confirm") from error
+            raise stopped_error(self.specs[0].study, error, command="confirm") from error
 
     @property
     def is_done(self) -> bool:

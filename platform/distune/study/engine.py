@@ -25,8 +25,9 @@ from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is
 from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.files.artifacts import TRIAL_FILE, clean_up, log_artifacts
 from distune.study.schedulers.build import build_scheduler
-from distune.study.search.initial_configurations import first_configurations
-from distune.study.search.trial_store import KnownTrial, TrialStore
+from distune.study.search.initial_configurations import initial_configurations
+from distune.study.search.trial_proposer import TrialProposer
+from distune.study.search.trial_store import StoredTrial, TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
@@ -79,7 +80,7 @@ class StudyEngine:
         self._again: deque[TrialSpec] = deque()
         self._is_interrupted = False
 
-        known = trial_store.known()
+        known = trial_store.trials()
         ended = sorted((trial for trial in known if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
         self._streak = streak_after((trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended)
         self._twins = self._watch(known)
@@ -91,8 +92,13 @@ class StudyEngine:
         for trial in started:
             if trial.number >= 0:
                 self._scheduler.restore(trial_key(trial.number), trial.scores)
-        first = first_configurations(experiment, loaded.searched)
-        self._first = deque(each for each in first if not trial_store.has_been_given(*each[:2]))
+        self._proposer = TrialProposer(
+            trial_store,
+            searched=loaded.searched,
+            sampler=experiment.search.sampler,
+            initial=initial_configurations(experiment, loaded.searched),
+            on_message=callback.message,
+        )
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -124,10 +130,9 @@ class StudyEngine:
                 spec = self._go_on(self._left_over.popleft())
             elif self._controls_to_start > 0:
                 self._controls_to_start -= 1
-                spec = self._begin(*self._specs.make(self._trial_store.ask_control(), {}))
+                spec = self._begin(*self._specs.make(self._trial_store.start_control(), {}))
             elif self._trials_to_start > 0:
-                self._enqueue_next()
-                asked = self._trial_store.ask(self._num_started)
+                asked = self._proposer.ask(self._num_started)
                 if asked is None:
                     self._give_up()
                     return None
@@ -212,7 +217,7 @@ class StudyEngine:
             self._callback.trial_ended(record)
         self._in_flight.clear()
 
-    def _watch(self, known: list[KnownTrial]) -> TwinWatch:
+    def _watch(self, known: list[StoredTrial]) -> TwinWatch:
         """What earlier sessions have seen of trials that are alike; those were told of then."""
         return watch_again(
             (trial.number, trial.params, trial.outcome, self._on_record(trial))
@@ -224,15 +229,6 @@ class StudyEngine:
         if twins is not None:
             self._callback.message(f"alarm: {twins}")
             self._tracker.log_study({}, {"alarm": self._twins.summary(MAX_TAG_LENGTH)})
-
-    def _enqueue_next(self) -> None:
-        """One of the configurations to try before the sampler's own: Optuna is told of none that may never run."""
-        while self._first and not self._trial_store.has_waiting:
-            origin, values, messages = self._first.popleft()
-            if values and not self._trial_store.enqueue(values, origin):
-                messages = [f"{origin}: these values have been tried already"]
-            for message in messages:
-                self._callback.message(message)
 
     def _give_up(self) -> None:
         self.exhausted = (
@@ -255,9 +251,9 @@ class StudyEngine:
         self._end(progress, Outcome.FAILED, problem)
         return None
 
-    def _go_on(self, known: KnownTrial) -> TrialSpec | None:
+    def _go_on(self, known: StoredTrial) -> TrialSpec | None:
         """Take up a trial of an earlier session, with what its folder says and Optuna does not know yet."""
-        spec, problem = self._specs.make(known.number, self._trial_store.complete_params(known))
+        spec, problem = self._specs.make(known.number, self._proposer.complete_params(known))
         if not (Path(spec.folder) / TRIAL_FILE).is_file():
             _write_trial_file(spec)  # cut off between the record in Optuna and the file
         progress = self._start(spec, self._on_record(known), known.setbacks)
@@ -286,7 +282,7 @@ class StudyEngine:
         self._callback.trial_started(spec)
         return progress
 
-    def _on_record(self, known: KnownTrial) -> list[EpochReport]:
+    def _on_record(self, known: StoredTrial) -> list[EpochReport]:
         """The epochs of a trial that Optuna knows as well."""
         folder = TrialFolder(self._specs.trials_folder / trial_key(known.number))
         return [report for report in folder.reports() if report.epoch in known.scores]
