@@ -89,7 +89,7 @@ def step_cost(bench: StepBench) -> Values:
     pass_by_first_steps(objective, bench)
     if bench.device.type == "cuda":  # the watch waits for the device, which changes the step
         found = take_turns(students, bench, rounds)
-        objective.begin_epoch(1, no_feature_pass)
+        objective.begin_epoch(2, no_feature_pass)
         pass_by_first_steps(objective, bench)
         watch = Watch(objective, bench)
         watched = take_turns(students, bench, rounds)

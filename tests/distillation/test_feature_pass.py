@@ -9,7 +9,7 @@ import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.maps.pooling import pool_instances
-from distune.distillation.prototypes.feature_pass import InstancePooling, collect_features
+from distune.distillation.prototypes.collect_features import InstancePooling, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]

@@ -84,7 +84,7 @@ def test_a_share_is_the_share_that_was_asked_for(make_taps: MakeTaps, weights: t
         "local_knowledge": {"weight": weights[1], "unit": "gradient_share"},
     }
     objective = build(changes, num_epochs=4)
-    for epoch, decayed in ((0, 1.0), (1, 0.75)):
+    for epoch, decayed in ((1, 1.0), (2, 0.75)):
         objective.begin_epoch(epoch, source(make_taps))
         objective.balance = GradientBalance(["global_knowledge", "local_knowledge", "soft_labels"])
         lengths, task = gradients(objective, make_taps())
@@ -101,12 +101,12 @@ def test_a_share_does_not_depend_on_how_large_the_loss_is(
     make_taps: MakeTaps, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build(SHARES)
-    first.begin_epoch(0, source(make_taps))
+    first.begin_epoch(1, source(make_taps))
     expected = {name: float(loss.detach()) for name, loss in first(*make_taps()).items()}
     second = build(SHARES)
     local = second._terms["local_knowledge"]
     monkeypatch.setitem(second._terms, "local_knowledge", Scaled(local, scale))
-    second.begin_epoch(0, source(make_taps))
+    second.begin_epoch(1, source(make_taps))
     found = {name: float(loss.detach()) for name, loss in second(*make_taps()).items()}
     assert found == pytest.approx(expected, rel=1e-4)
 
@@ -126,7 +126,7 @@ class Scaled:
 
 def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:
     objective = build({"prototypes": {"source": {"kind": "feature_pass"}}})
-    objective.begin_epoch(0, source(make_taps))
+    objective.begin_epoch(1, source(make_taps))
     lengths, task = gradients(objective, make_taps())
     metrics = objective.end_epoch()
     assert metrics["weight/global_knowledge"] == 5.0
@@ -136,12 +136,12 @@ def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:
 
 def test_averages_come_back_with_the_state(make_taps: MakeTaps) -> None:
     first, second = build(SHARES), build(SHARES)
-    first.begin_epoch(0, source(make_taps))
+    first.begin_epoch(1, source(make_taps))
     first(*make_taps(seed=3))
     second.load_state_dict(first.state_dict())
     losses = []
     for objective in (first, second):
-        objective.begin_epoch(1, source(make_taps))
+        objective.begin_epoch(2, source(make_taps))
         losses.append({name: float(loss.detach()) for name, loss in objective(*make_taps(seed=4)).items()})
     assert losses[0] == losses[1]
 

@@ -12,8 +12,9 @@ import torch
 
 from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes import density as density_module
-from distune.distillation.prototypes.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
-from distune.distillation.prototypes.ridge import dual_basis, unexplained
+from distune.distillation.prototypes.prototype_report import PrototypeReport
+from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, make_prototypes
+from distune.distillation.prototypes.ridge import dual_basis, residual_sum_of_squares
 from distune.distillation.prototypes.selectors import SELECTORS
 
 STRIDES = (8, 16)
@@ -250,5 +251,5 @@ def test_dual_basis_of_repeated_vectors_shares_between_them() -> None:
 
 def test_a_basis_explains_itself() -> None:
     basis_MD = l2_normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    assert float(unexplained(basis_MD, basis_MD)) < 0.01
-    assert float(unexplained(basis_MD, basis_MD[:0])) == pytest.approx(3.0)
+    assert float(residual_sum_of_squares(basis_MD, basis_MD)) < 0.01
+    assert float(residual_sum_of_squares(basis_MD, basis_MD[:0])) == pytest.approx(3.0)

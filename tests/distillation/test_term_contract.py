@@ -224,3 +224,26 @@ def test_every_term_has_settings_of_its_name() -> None:
     assert term_weights(DistillationSettings()) == weights["decoupled_global"] == weights["gkd_global"]
     assert weights["gkd_global"] == {"global_knowledge": 0.3, "local_knowledge": 5.0, "soft_labels": 0.3}
     assert weights["gkd_released"] == {"local_knowledge": 1.0, "soft_labels": 1.0}
+
+
+ADAPTERS = {f"adapters.{level}.{part}" for level in range(3) for part in ("weight", "bias")}
+RELATION_PARTS = ("key", "squeeze", "squeeze_bias", "norm.weight", "norm.bias", "expand", "expand_bias")
+PARAMETERS: dict[str, set[str]] = {
+    **dict.fromkeys(("local_knowledge", "pkd", "mimic", "fgfi", "cwd"), ADAPTERS),
+    "mgd": ADAPTERS
+    | {f"generators.{level}.{layer}.{part}" for level in range(3) for layer in (0, 2) for part in ("weight", "bias")},
+    "fgd": ADAPTERS
+    | {
+        f"{name}.{level}.{part}"
+        for name in ("relations", "teacher_relations")
+        for level in range(3)
+        for part in RELATION_PARTS
+    },
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_have_the_names_that_checkpoints_hold(name: str) -> None:
+    term = build(name, adapter="conv1x1")
+    assert isinstance(term, torch.nn.Module)
+    assert term.state_dict().keys() == PARAMETERS[name]

@@ -14,7 +14,7 @@ from distune.config.training import TrainingSettings
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.builder import TrialBuilder
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.probe.numbers import MEASURED, Numbers
@@ -90,11 +90,11 @@ def play_objective(objective: Objective, scene: Scene, *, num_epochs: int, seed:
     randomness = OwnRandomness(seed, scene.device)
     objective.to(scene.device)
     for epoch in range(num_epochs):
-        if not objective.is_active_in(epoch):
+        if not objective.is_active_in(epoch + 1):
             yield {}
             continue
         with randomness.active():
-            objective.begin_epoch(epoch, scene.feature_pass(epoch))
+            objective.begin_epoch(epoch + 1, scene.feature_pass(epoch))
             sums: dict[str, Tensor] = {}
             for student, teacher in scene.batches(epoch):
                 for name, value in _step(objective, student, teacher).items():
