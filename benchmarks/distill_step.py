@@ -239,7 +239,7 @@ def queue_cost(bench: StepBench) -> Values:
     for _ in range(bench.options.epoch_steps):
         drawn_2LND = torch.randn(2, levels, num_boxes, channels, generator=generator, device=bench.device) + 1.0
         started = bench.clock()
-        collecting.prototype_manager.observe(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
+        collecting.prototype_manager.add_batch(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
         adding.append(bench.clock() - started)
     started = bench.clock()
     metrics = collecting.end_epoch()

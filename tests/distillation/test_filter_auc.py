@@ -1,4 +1,4 @@
-"""What the filter finds of what is tagged."""
+"""The AUC of the filter on tagged instances."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=8)
 
 
 @given(SCORES, SCORES)
-def test_area_is_the_share_of_pairs_won(positive: list[float], negative: list[float]) -> None:
+def test_area_is_the_fraction_of_pairs_won(positive: list[float], negative: list[float]) -> None:
     won = np.mean([(p > n) + 0.5 * (p == n) for p in positive for n in negative])
     assert area_under_roc(np.array(positive), np.array(negative)) == pytest.approx(float(won))
 
 
-def found(origins: list[list[int]], scores: list[list[float]], known: list[list[bool]] | None = None) -> FilterAuc:
+def auc_of(origins: list[list[int]], scores: list[list[float]], known: list[list[bool]] | None = None) -> FilterAuc:
     tags = {0: (frozenset({"blurred"}), frozenset()), 1: (frozenset({"blurred", "small"}), frozenset(), frozenset())}
     auc = FilterAuc(tags.__getitem__)
     origin_N2 = torch.tensor(origins)
@@ -39,13 +39,13 @@ def found(origins: list[list[int]], scores: list[list[float]], known: list[list[
         frame=None,  # type: ignore[arg-type]
     )
     discrepancy_LN = torch.tensor(scores)
-    known_LN = torch.ones_like(discrepancy_LN).bool() if known is None else torch.tensor(known)
-    auc.update(instances, InstanceWeights(discrepancy_LN, discrepancy_LN, discrepancy_LN, known_LN))
+    has_prototypes_LN = torch.ones_like(discrepancy_LN).bool() if known is None else torch.tensor(known)
+    auc.update(instances, InstanceWeights(discrepancy_LN, discrepancy_LN, discrepancy_LN, has_prototypes_LN))
     return auc
 
 
 def test_ranks_each_tag_against_instances_without_any() -> None:
-    auc = found([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
+    auc = auc_of([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
     assert auc.compute() == pytest.approx(
         {"filter/auc_blurred": 3 / 6, "filter/auc_small": 0.0, "filter/auc_tagged": 3 / 6}
     )
@@ -53,19 +53,19 @@ def test_ranks_each_tag_against_instances_without_any() -> None:
     assert auc.compute() == {}
 
 
-def test_takes_the_mean_over_levels_that_are_known() -> None:
+def test_uses_the_mean_over_levels_with_prototypes() -> None:
     scores = [[0.2, 0.5], [0.0, 0.5]]
-    assert found([[0, 0], [0, 1]], scores).compute()["filter/auc_blurred"] == 0
+    assert auc_of([[0, 0], [0, 1]], scores).compute()["filter/auc_blurred"] == 0
     scores = [[0.9, 0.5], [0.0, 0.5]]
     known = [[True, True], [False, True]]
-    assert found([[0, 0], [0, 1]], scores, known).compute()["filter/auc_blurred"] == 1
+    assert auc_of([[0, 0], [0, 1]], scores, known).compute()["filter/auc_blurred"] == 1
 
 
-def test_leaves_out_what_is_not_known() -> None:
+def test_leaves_out_unknown_instances() -> None:
     known = [[True, False, True]]
-    assert found([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).compute()["filter/auc_blurred"] == 1
-    assert found([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).compute()["filter/auc_blurred"] == 1
-    assert found([[0, 0], [1, 0]], [[0.5, 0.1]]).compute() == {}, "nothing without a tag to compare with"
+    assert auc_of([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).compute()["filter/auc_blurred"] == 1
+    assert auc_of([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).compute()["filter/auc_blurred"] == 1
+    assert auc_of([[0, 0], [1, 0]], [[0.5, 0.1]]).compute() == {}, "nothing without a tag to compare with"
 
 
 def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> None:

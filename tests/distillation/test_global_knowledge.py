@@ -46,8 +46,8 @@ def literal(form: Form, student: list[float], teacher: list[float], weight: floa
     sums = [sum(math.exp(pair[model] / form.temperature) for pair in pairs) for model in (0, 1)]
     total = 0.0
     for s, t in pairs:
-        share_s, share_t = math.exp(s / form.temperature) / sums[0], math.exp(t / form.temperature) / sums[1]
-        total += share_t * math.log(share_t / share_s)
+        q_s, q_t = math.exp(s / form.temperature) / sums[0], math.exp(t / form.temperature) / sums[1]
+        total += q_t * math.log(q_t / q_s)
     return weight * total
 
 

@@ -52,7 +52,7 @@ def test_a_channel_has_mean_0_and_variance_1() -> None:
     torch.testing.assert_close(found.var(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=1e-4, atol=0)
 
 
-def test_a_level_keeps_how_its_channels_compare() -> None:
+def test_a_level_keeps_the_proportions_of_its_channels() -> None:
     (only,) = maps_of(1, [(4, 6, 5)])
     found = MapStatistics([3], "level").update_and_standardize(0, only)
     variances_E, before_E = (each.var(dim=(0, 2, 3), correction=0) for each in (found, only))
@@ -61,14 +61,14 @@ def test_a_level_keeps_how_its_channels_compare() -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_what_does_not_vary_becomes_nothing_and_never_nan(scale: Scale) -> None:
+def test_a_constant_map_becomes_0_and_never_nan(scale: Scale) -> None:
     constant = torch.full((2, 3, 2, 2), 1e4)
     assert not MapStatistics([3], scale).update_and_standardize(0, constant).any()
     assert not MapStatistics([3], scale).update_and_standardize(0, torch.zeros(2, 3, 1, 1)).any()
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_hardly_varying_level_is_not_blown_up_to_noise(scale: Scale) -> None:
+def test_a_nearly_constant_level_is_not_scaled_to_noise(scale: Scale) -> None:
     noise = 1000 + 1e-4 * torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert float(MapStatistics([3], scale).update_and_standardize(0, noise).abs().max()) < 0.01
 
@@ -77,7 +77,7 @@ TERMS: tuple[str, ...] = ("local_knowledge", "mimic", "fgfi", "fgd", "cwd", "mgd
 FACTORS = (1e-2, 1.0, 1e3)
 
 
-def test_a_map_that_moves_is_followed() -> None:
+def test_a_changing_map_is_followed() -> None:
     statistics = MapStatistics([3], "channel", min_update_fraction=0.1)
     (early,), (late,) = maps_of(0, [(2, 8, 8)]), maps_of(1, [(2, 8, 8)])
     for each in [early] * 50 + [late] * 50:
@@ -101,7 +101,7 @@ def test_the_gradient_is_that_of_a_map_divided_by_its_deviation() -> None:
 @pytest.mark.parametrize(("term", "scale"), list(itertools.product(TERMS, SCALES)))
 @pytest.mark.parametrize("whose", ["student", "teacher"])
 def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, scale: Scale, whose: str) -> None:
-    """A coarse level a thousand times as large counts as before; without standardising it is nearly all there is."""
+    """A coarse level a thousand times as large counts as before; without standardizing it is nearly the whole loss."""
     off = {name: {"weight": 0.0, "unit": "raw"} for name in ("global_knowledge", "local_knowledge", "soft_labels")}
     found: dict[str, list[dict[str, float]]] = {}
     for standardise in (scale, "none"):
@@ -121,7 +121,7 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
     assert scaled != pytest.approx(plain, rel=0.1)
 
 
-def test_statistics_come_back_with_the_state(make_taps: MakeTaps) -> None:
+def test_statistics_are_restored_with_the_state(make_taps: MakeTaps) -> None:
     changes = {"standardise": "channel", "prototypes": {"source": {"kind": "feature_pass"}}}
     first, second = build(changes), build(changes)
     first.begin_epoch(1, source(make_taps))

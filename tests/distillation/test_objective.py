@@ -89,7 +89,7 @@ def test_the_teachers_head_runs_in_the_precision_of_its_neck(make_taps: MakeTaps
 
 
 def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tuple[StudentTaps, TeacherTaps]:
-    """The same batch with its images, and so its boxes and places, in another order."""
+    """The same batch with its images, and so its boxes and prediction sites, in another order."""
     old = student.instances
     rows = torch.cat([(old.image_of_N == image).nonzero().squeeze(1) for image in order])
     targets = [
@@ -126,7 +126,7 @@ def test_the_order_of_images_does_not_matter(make_taps: MakeTaps) -> None:
     assert before == pytest.approx(after, rel=1e-5)
 
 
-def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTaps) -> None:
+def test_a_class_without_prototypes_has_weight_one_and_is_counted(make_taps: MakeTaps) -> None:
     objective = build({"prototypes": {"source": FEATURE_PASS}}, num_classes=4)
     objective.begin_epoch(1, source(make_taps))
     assert objective.prototypes is not None
@@ -142,7 +142,7 @@ def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTap
     assert objective.end_epoch()["filter/without_prototypes"] == pytest.approx(4 / 7)
 
 
-def test_weigh_shows_the_weights_of_a_step(make_taps: MakeTaps) -> None:
+def test_instance_weights_are_those_of_a_step(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     student, teacher = make_taps()
     objective(student, teacher)

@@ -1,4 +1,4 @@
-"""The objective over epochs: when it acts, when prototypes are made, and going on after an interruption."""
+"""The objective over epochs: when it is active, when prototypes are made, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.objectives import (
 )
 
 
-def test_an_epoch_that_is_begun_again_is_reported_from_there(make_taps: MakeTaps) -> None:
+def test_an_epoch_that_is_started_again_reports_only_its_second_run(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     objective(*make_taps(seed=1))
     objective.begin_epoch(1, source(make_taps))
@@ -30,7 +30,7 @@ def test_an_epoch_that_is_begun_again_is_reported_from_there(make_taps: MakeTaps
     assert objective.end_epoch()["loss/global_knowledge"] == pytest.approx(losses["global_knowledge"])
 
 
-def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) -> None:
+def test_the_global_random_numbers_are_not_used(make_taps: MakeTaps) -> None:
     before = torch.get_rng_state()
     objective = build()
     run_epochs(objective, make_taps, range(1, 4))
@@ -41,7 +41,7 @@ def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) ->
     assert not torch.equal(first, next(other.parameters()))
 
 
-def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
+def test_is_active_only_in_its_epochs(make_taps: MakeTaps) -> None:
     objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": FEATURE_PASS}}, num_epochs=5)
     assert [objective.is_active_in(epoch) for epoch in range(1, 6)] == [False, True, True, False, False]
     for epoch in range(1, 6):
@@ -50,7 +50,7 @@ def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
         assert ("prototypes/instances" in objective.end_epoch()) == (epoch in (2, 3))
 
 
-def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
+def test_prototypes_from_a_queue_are_used_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
     objective = build()
     objective.begin_epoch(1, never)
     losses = objective(*make_taps(boxes_per_image=(9, 9)))
@@ -67,7 +67,7 @@ def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: Mak
     assert objective.end_epoch()["filter/without_prototypes"] < 1
 
 
-def test_prototypes_made_once_wait_for_something_to_make_them_of(make_taps: MakeTaps) -> None:
+def test_prototypes_made_once_wait_for_the_first_instances(make_taps: MakeTaps) -> None:
     objective = build({"start_epoch": 1, "prototypes": {"refresh_epochs": 0}}, num_epochs=6)
     made = []
     for epoch in range(1, 7):
@@ -80,7 +80,7 @@ def test_prototypes_made_once_wait_for_something_to_make_them_of(make_taps: Make
 @pytest.mark.parametrize(
     ("refresh_epochs", "made_at_end_of"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (4, [1, 5]), (0, [1])]
 )
-def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
+def test_the_queue_is_refreshed_as_often_as_set_and_never_in_vain(
     make_taps: MakeTaps, refresh_epochs: int, made_at_end_of: list[int]
 ) -> None:
     objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
@@ -98,7 +98,7 @@ def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
 @pytest.mark.parametrize("refresh_epochs", [1, 3])
-def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
+def test_a_restored_objective_continues_exactly(
     make_taps: MakeTaps, interrupted_after: int, refresh_epochs: int
 ) -> None:
     def fresh() -> Objective:
@@ -120,7 +120,7 @@ def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
+def test_a_restored_feature_pass_is_not_repeated(make_taps: MakeTaps) -> None:
     changes = {"prototypes": {"source": FEATURE_PASS, "refresh_epochs": 0}}
     first, second = build(changes), build(changes)
     first.begin_epoch(1, source(make_taps))
@@ -130,7 +130,7 @@ def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
     assert values_of(first(*make_taps())) == values_of(second(*make_taps()))
 
 
-def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
+def test_a_copy_shares_no_state(make_taps: MakeTaps) -> None:
     objective = build()
     run_epochs(objective, make_taps, range(1, 2))
     state = copy.deepcopy(objective.state_dict())

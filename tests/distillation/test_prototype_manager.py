@@ -1,4 +1,4 @@
-"""The prototype manager of a trial's prototypes: its seed, and the figures about what it keeps."""
+"""The prototype manager: its seed, its figures, and state dicts of earlier versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def prototype_manager(*, seed: int = 0, **prototypes: Any) -> PrototypeManager:
     )
 
 
-def drawn(make_taps: MakeTaps, each: PrototypeManager, epoch: int = 1) -> Tensor:
+def select(make_taps: MakeTaps, each: PrototypeManager, epoch: int = 1) -> Tensor:
     each.begin_epoch(epoch, source(make_taps))
     assert each.current is not None
     return each.current.origin.clone()
@@ -44,32 +44,32 @@ def drawn(make_taps: MakeTaps, each: PrototypeManager, epoch: int = 1) -> Tensor
 
 def test_what_is_random_follows_the_seed_and_the_epoch(make_taps: MakeTaps) -> None:
     first = prototype_manager(selector="random")
-    origin = drawn(make_taps, first)
-    assert torch.equal(origin, drawn(make_taps, prototype_manager(selector="random")))
-    assert not torch.equal(origin, drawn(make_taps, prototype_manager(selector="random", seed=1)))
-    assert not torch.equal(origin, drawn(make_taps, first, epoch=2))
+    origin = select(make_taps, first)
+    assert torch.equal(origin, select(make_taps, prototype_manager(selector="random")))
+    assert not torch.equal(origin, select(make_taps, prototype_manager(selector="random", seed=1)))
+    assert not torch.equal(origin, select(make_taps, first, epoch=2))
     resumed = prototype_manager(selector="random")
     resumed.load_state_dict(first.state_dict())
-    assert torch.equal(drawn(make_taps, first, epoch=3), drawn(make_taps, resumed, epoch=3))
+    assert torch.equal(select(make_taps, first, epoch=3), select(make_taps, resumed, epoch=3))
 
 
 def test_the_seed_changes_nothing_where_nothing_is_random(make_taps: MakeTaps) -> None:
     for selector in ("pursuit", "orthogonal"):
-        origins = [drawn(make_taps, prototype_manager(selector=selector, seed=seed)) for seed in (0, 1)]
+        origins = [select(make_taps, prototype_manager(selector=selector, seed=seed)) for seed in (0, 1)]
         assert torch.equal(*origins)
 
 
-def test_figures_are_told_once_and_kept_with_the_prototypes(make_taps: MakeTaps) -> None:
+def test_figures_are_reported_once_and_stored_with_the_prototypes(make_taps: MakeTaps) -> None:
     each = prototype_manager()
     assert each.metrics == {}
     each.begin_epoch(1, source(make_taps))
-    told = each.end_epoch(1)
-    assert told["prototypes/coverage_student"] > 0
+    reported = each.end_epoch(1)
+    assert reported["prototypes/coverage_student"] > 0
     assert each.end_epoch(1) == {}
-    assert each.metrics == told
+    assert each.metrics == reported
     restored = prototype_manager()
     restored.load_state_dict(each.state_dict())
-    assert restored.metrics == told
+    assert restored.metrics == reported
     assert restored.end_epoch(1) == {}
 
 

@@ -38,7 +38,7 @@ class TestContract:
             assert len(selected) == len(set(selected)) == expected
             assert set(selected) <= {3, 4, 8, 11, 20, 29}
 
-    def test_the_same_call_gives_the_same_answer_whatever_the_global_state(self, name: str) -> None:
+    def test_the_same_call_gives_the_same_answer_for_any_global_random_state(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
         selected = []
         for state in (0, 1):
@@ -90,10 +90,10 @@ def left_after_refit(
     student_ND: Tensor, teacher_NE: Tensor, selected: list[int], alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals of both spaces and the summed objective, from dense least squares with the penalty as rows."""
-    num_picks = len(selected)
-    zeros_s = torch.zeros(student_ND.shape[1], num_picks, dtype=torch.float64)
-    zeros_t = torch.zeros(teacher_NE.shape[1], num_picks, dtype=torch.float64)
-    tie = alpha**0.5 * torch.eye(num_picks, dtype=torch.float64)
+    num_selected = len(selected)
+    zeros_s = torch.zeros(student_ND.shape[1], num_selected, dtype=torch.float64)
+    zeros_t = torch.zeros(teacher_NE.shape[1], num_selected, dtype=torch.float64)
+    tie = alpha**0.5 * torch.eye(num_selected, dtype=torch.float64)
     columns = torch.cat(
         [
             torch.cat([student_ND[selected].T, zeros_s], dim=1),
@@ -101,7 +101,7 @@ def left_after_refit(
             torch.cat([tie, -tie], dim=1),
         ]
     )
-    targets = torch.cat([student_ND.T, teacher_NE.T, torch.zeros(num_picks, len(student_ND), dtype=torch.float64)])
+    targets = torch.cat([student_ND.T, teacher_NE.T, torch.zeros(num_selected, len(student_ND), dtype=torch.float64)])
     left = targets - columns @ torch.linalg.lstsq(columns, targets, driver="gelsd").solution
     return left[: student_ND.shape[1]].T, left[student_ND.shape[1] :][: teacher_NE.shape[1]].T, left.square().sum()
 
@@ -109,7 +109,7 @@ def left_after_refit(
 def literal_orthogonal(
     student_ND: Tensor, teacher_NE: Tensor, candidates: list[int], num_prototypes: int, alpha: float
 ) -> list[int]:
-    """Scores candidate by candidate from explicit residuals, and solves the whole fit again after each pick."""
+    """Scores candidate by candidate from explicit residuals, and solves the whole fit again after each selection."""
     residual_s_ND, residual_t_ND = student_ND, teacher_NE
     selected: list[int] = []
     while len(selected) < num_prototypes:
@@ -148,7 +148,7 @@ def test_orthogonal_begins_as_pursuit_does_and_then_differs() -> None:
     assert plain != refitted
 
 
-def test_orthogonal_survives_picks_that_add_nothing() -> None:
+def test_orthogonal_accepts_selections_that_add_nothing() -> None:
     student_ND, teacher_NE = features(5, 3, 2).repeat(4, 1), features(6, 3, 2).repeat(4, 1)
     for alpha in (0.0, 10.0):
         selected = pursue_orthogonally(student_ND, teacher_NE, torch.arange(12), num_prototypes=12, alpha=alpha)
@@ -158,21 +158,21 @@ def test_orthogonal_survives_picks_that_add_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["pursuit", "orthogonal", "kmeans"])
-def test_whoever_looks_finds_all_clusters(name: str) -> None:
+def test_every_informed_selector_finds_all_clusters(name: str) -> None:
     student_ND = clustered(4)
     selected = SELECTORS[name](student_ND, student_ND, torch.arange(40), options(4))
     assert sorted((selected // 10).tolist()) == [0, 1, 2, 3]
 
 
-def test_kmeans_takes_the_largest_cluster_first_and_the_nearest_to_its_centre() -> None:
+def test_kmeans_selects_the_largest_cluster_first_and_the_nearest_to_its_center() -> None:
     student_ND = clustered(3)[:23]
     selected = SELECTORS["kmeans"](student_ND, student_ND, torch.arange(2, 23), options(3)).tolist()
-    for pick, members in zip(selected, (range(10, 20), range(2, 10), range(20, 23)), strict=True):
+    for index, members in zip(selected, (range(10, 20), range(2, 10), range(20, 23)), strict=True):
         centre_D = student_ND[list(members)].mean(dim=0)
-        assert pick == min(members, key=lambda n: float((student_ND[n] - centre_D).norm()))
+        assert index == min(members, key=lambda n: float((student_ND[n] - centre_D).norm()))
 
 
-def test_random_draws_by_its_seed_and_looks_at_nothing() -> None:
+def test_random_depends_on_its_seed_alone() -> None:
     student_ND, teacher_NE = features(0, 40, 5), features(1, 40, 7)
     draws = [
         SELECTORS["random"](student_ND, teacher_NE, torch.arange(40), options(5, seed=seed)).tolist() for seed in (0, 1)

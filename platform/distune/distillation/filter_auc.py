@@ -44,8 +44,8 @@ class FilterAuc:
 
     def update(self, instances: Instances, weights: InstanceWeights) -> None:
         """Add the mean discrepancy of each instance over the levels with prototypes. Waits for no device."""
-        known_LN = weights.known_LN
-        mean_N = (weights.discrepancy_LN * known_LN).sum(dim=0) / known_LN.sum(dim=0)
+        has_prototypes_LN = weights.has_prototypes_LN
+        mean_N = (weights.discrepancy_LN * has_prototypes_LN).sum(dim=0) / has_prototypes_LN.sum(dim=0)
         self._origins.append(instances.origin_N2)
         self._scores.append(mean_N.detach())
 

@@ -26,13 +26,13 @@ class InstanceWeights:
         global_LN: for the global knowledge term.
         local_LN: for the local terms.
         discrepancy_LN: from which the weights follow; 0 where the class has no prototypes.
-        known_LN: bool, whether the instance's class has prototypes on the level.
+        has_prototypes_LN: bool, whether the instance's class has prototypes on the level.
     """
 
     global_LN: Tensor
     local_LN: Tensor
     discrepancy_LN: Tensor
-    known_LN: Tensor
+    has_prototypes_LN: Tensor
 
     @classmethod
     def ones(cls, num_levels: int, num_instances: int, device: torch.device) -> InstanceWeights:
@@ -62,34 +62,34 @@ def coefficient(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> 
     return distance_LN
 
 
-def linear(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
+def linear(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
     """Return ``clamp(1 - delta / threshold, 0, 1)``; threshold 1 is the release's."""
     return (1 - discrepancy_LN / threshold).clamp(0, 1)
 
 
-def gaussian(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
+def gaussian(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
     """Return ``exp(-delta^2 / (2 threshold^2))``."""
     return torch.exp(-(discrepancy_LN**2) / (2 * threshold**2))
 
 
-def step(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
+def step(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
     """Return ``1[delta <= threshold]``."""
     return (discrepancy_LN <= threshold).to(discrepancy_LN.dtype)
 
 
-def quantile(discrepancy_LN: Tensor, known_LN: Tensor, threshold: float) -> Tensor:
+def quantile(discrepancy_LN: Tensor, has_prototypes_LN: Tensor, threshold: float) -> Tensor:
     """Return 0 for the noisiest ``floor(threshold n)`` of a level's n instances with prototypes, 1 for the others.
 
     Instances of equal discrepancy are dropped together or not at all, so never more than that many are dropped.
     """
-    known_last_LN = discrepancy_LN.masked_fill(~known_LN, torch.inf)
+    known_last_LN = discrepancy_LN.masked_fill(~has_prototypes_LN, torch.inf)
     num_less_LN = torch.searchsorted(known_last_LN.sort(dim=1).values, known_last_LN)
-    num_known_L1 = known_LN.sum(dim=1, keepdim=True)
+    num_known_L1 = has_prototypes_LN.sum(dim=1, keepdim=True)
     num_dropped_L1 = torch.floor(threshold * num_known_L1.double() + 1e-6)
     return (num_known_L1 - num_less_LN > num_dropped_L1).to(discrepancy_LN.dtype)
 
 
-def uniform(discrepancy_LN: Tensor, _known_LN: Tensor, _threshold: float) -> Tensor:
+def uniform(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, _threshold: float) -> Tensor:
     """Return 1: nothing is filtered."""
     return torch.ones_like(discrepancy_LN)
 
@@ -134,16 +134,20 @@ class RobustFilter:
         student_LNCM, teacher_LNCM = representations.of(representation)
         class_N = representations.class_N
         valid_LNM = gather_class(representations.valid_LNCM, class_N)
-        known_LN = valid_LNM.any(dim=2)
+        has_prototypes_LN = valid_LNM.any(dim=2)
         discrepancy_LN = compare(
             gather_class(student_LNCM.detach(), class_N), gather_class(teacher_LNCM, class_N), valid_LNM
         )
         weight_of = WEIGHTS[self.weight]
         return InstanceWeights(
-            global_LN=torch.where(known_LN, weight_of(discrepancy_LN, known_LN, self.global_threshold), 1.0),
-            local_LN=torch.where(known_LN, weight_of(discrepancy_LN, known_LN, self.local_threshold), 1.0),
+            global_LN=torch.where(
+                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.global_threshold), 1.0
+            ),
+            local_LN=torch.where(
+                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.local_threshold), 1.0
+            ),
             discrepancy_LN=discrepancy_LN,
-            known_LN=known_LN,
+            has_prototypes_LN=has_prototypes_LN,
         )
 
 

@@ -1,7 +1,7 @@
 """Gradient balance: the length of a term's gradient relative to the task loss's, on the student's neck.
 
-Published weights of distillation terms differ by orders of magnitude, because their normalisers do. The ratio of
-gradients does not depend on a normaliser. It is measured on few steps, since each measurement needs a backward pass
+Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
+gradients does not depend on a normalizer. It is measured on few steps, since each measurement needs a backward pass
 through the heads, and smoothed by a geometric mean: a new head sends hardly any gradient back, so the
 first ratio may be a hundred thousand times the tenth, and would dominate an arithmetic mean for epochs.
 """

@@ -189,7 +189,7 @@ class Objective(nn.Module):
         features = functools.cache(lambda: self._pool(student.view, teacher.view, instances, with_gradient=True))
         representations: Representations | None = None
         if self.prototype_manager is not None and (prototypes is not None or self.prototype_manager.is_collecting):
-            self.prototype_manager.collect(features(), instances)
+            self.prototype_manager.add_batch(features(), instances)
         if prototypes is not None:
             representations = Representations(features(), prototypes, instances.labels_N)
         weights = self._ones(instances) if representations is None else self._filter(representations)
@@ -209,11 +209,11 @@ class Objective(nn.Module):
         return InstanceWeights.ones(len(self._strides), sum(instances.counts), instances.boxes_N4.device)
 
     def _update_filter_means(self, weights: InstanceWeights) -> None:
-        num_weights = weights.known_LN.numel()
+        num_weights = weights.has_prototypes_LN.numel()
         self._means.update("filter/kept_global", weights.global_LN.sum(), num_weights)
         self._means.update("filter/kept_local", weights.local_LN.sum(), num_weights)
-        self._means.update("filter/without_prototypes", (~weights.known_LN).sum(), num_weights)
-        self._means.update("filter/discrepancy", weights.discrepancy_LN.sum(), weights.known_LN.sum())
+        self._means.update("filter/without_prototypes", (~weights.has_prototypes_LN).sum(), num_weights)
+        self._means.update("filter/discrepancy", weights.discrepancy_LN.sum(), weights.has_prototypes_LN.sum())
 
 
 def _with_current_autocast(teacher: TeacherTaps, device_type: str) -> TeacherTaps:

@@ -97,7 +97,7 @@ class FeatureQueue(nn.Module):
         self.origin[:, slot_N] = instances.origin_N2
         self.seen += kept_NC.sum(dim=0)
 
-    def collect(self) -> InstanceFeatures:
+    def features(self) -> InstanceFeatures:
         """Return all instances, class after class."""
         filled_CQ = torch.arange(self.capacity, device=self.seen.device) < self.seen[:, None]
         slots_N = filled_CQ.flatten().nonzero().squeeze(1)

@@ -34,7 +34,7 @@ class PrototypeManager(nn.Module):
         select: makes prototypes from features with ``seed=``.
         pool: pools the features of a feature pass.
         queue: collects features from training batches; None uses feature passes.
-        collect: collects the features of a feature pass; None uses the queue.
+        collect_features: collects the features of a feature pass; None uses the queue.
         seed: of the random numbers of the selections; each selection gets its own.
     """
 
@@ -50,14 +50,14 @@ class PrototypeManager(nn.Module):
         select: Callable[..., tuple[Prototypes, PrototypeReport]],
         pool: InstancePooling,
         queue: FeatureQueue | None = None,
-        collect: Callable[[FeaturePass], InstanceFeatures] | None = None,
+        collect_features: Callable[[FeaturePass], InstanceFeatures] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self._schedule = schedule
         self._refresh_epochs = refresh_epochs
         self._select = select
-        self._collect = collect
+        self._collect_features = collect_features
         self._seed = seed
         self._has_prototypes = False
         self._is_collecting = False
@@ -92,12 +92,12 @@ class PrototypeManager(nn.Module):
             epoch: the epoch that begins, from 1.
             source: runs a feature pass; only called when needed.
         """
-        if self._collect is not None and self._next_refresh(epoch) == epoch:
-            self._make(self._collect(source), epoch)
+        if self._collect_features is not None and self._next_refresh(epoch) == epoch:
+            self._make(self._collect_features(source), epoch)
         is_active = self._schedule.factor(epoch) > 0
         self._is_collecting = self.queue is not None and is_active and self._next_refresh(epoch + 1) is not None
 
-    def collect(self, features: PooledFeatures, instances: Instances) -> None:
+    def add_batch(self, features: PooledFeatures, instances: Instances) -> None:
         """Add the features of a batch to the queue when this epoch's are needed. Waits for no device."""
         if self.queue is not None and self._is_collecting:
             self.queue.add(features, instances)
@@ -114,7 +114,7 @@ class PrototypeManager(nn.Module):
             Figures about the prototypes made in this epoch by metric name; empty when none were made.
         """
         if self.queue is not None and self._is_collecting and self._next_refresh(epoch + 1) == epoch + 1:
-            features = self.queue.collect()
+            features = self.queue.features()
             if features.labels_N.numel() > 0:
                 self._make(features, epoch + 1)
                 self.queue.clear()
@@ -203,13 +203,13 @@ def build_prototype_manager(
         ),
         pool=pool,
         queue=queue,
-        collect=collect,
+        collect_features=collect,
         seed=seed,
     )
 
 
 def _read_epoch_from_zero(_manager: nn.Module, state: dict[str, Any], prefix: str, *_rest: Any) -> None:
-    """Read a state dict of the time when epochs counted from 0: ``made_for``, -1 for never."""
+    """Read a state dict of earlier versions, in which epochs counted from 0: ``made_for``, -1 for never."""
     made_for = state.pop(f"{prefix}made_for", None)
     if made_for is not None:
         state[f"{prefix}made_for_epoch"] = made_for + 1

@@ -34,9 +34,9 @@ def side_distance(boxes_R4: Tensor, others_R4: Tensor, truth_R4: Tensor) -> Tens
 def generalized_iou_loss(boxes_R4: Tensor, others_R4: Tensor) -> Tensor:
     """Return ``1 - IoU + (hull - union) / hull`` with the smallest box around both as the hull; 0 to 2, (R,).
 
-    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, arXiv 1902.09630. torchvision's picks rows by
-    a mask, which waits for the device; this one does not. Two boxes without area, as an untrained FCOS predicts them,
-    have IoU 1 here, so that equal ones do not differ.
+    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, arXiv 1902.09630. torchvision's selects rows
+    by a mask, which waits for the device; this one does not. Two boxes without area, as an untrained FCOS predicts
+    them, have IoU 1 here, so that equal ones do not differ.
     """
     larger_R4, smaller_R4 = torch.maximum(boxes_R4, others_R4), torch.minimum(boxes_R4, others_R4)
     shared_R = _area((smaller_R4[:, 2:] - larger_R4[:, :2]).clamp(min=0))
@@ -78,7 +78,7 @@ def localization_loss(
         teacher_R4: the teacher's at the same sites; no gradient flows into them.
         truth_R4: the boxes that the sites are matched to.
         weights_R: of the matched instances, at least 0; no gradient flows into them.
-        positive_R: bool; the other sites take no part, whatever they hold.
+        positive_R: bool; the other sites take no part and may hold any values.
         kind: ``giou``, ``smooth_l1`` or ``bounded``.
         margin: of ``bounded``, at least 0.
 
@@ -86,7 +86,7 @@ def localization_loss(
         A scalar, the same for any size of the images.
     """
     positive_R1, truth_R4 = positive_R[:, None], truth_R4.detach()
-    # Before anything else: what is masked out afterwards still sends NaN backwards.
+    # First of all: values that are masked out later still send NaN backwards.
     student_R4 = torch.where(positive_R1, student_R4, truth_R4)
     teacher_R4 = torch.where(positive_R1, teacher_R4, truth_R4).detach()
     if kind == "giou":

@@ -1,4 +1,4 @@
-"""The PKD term: imitation of how the teacher's maps vary, whatever their offset and scale.
+"""The PKD term: imitation of the variation of the teacher's maps, independent of offset and scale.
 
 Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map.
 """

@@ -46,7 +46,7 @@ def relation_losses(student_LND: Tensor, teacher_LNE: Tensor, weights_LN: Tensor
     Distance: ``1/(N(N-1)) sum_{i!=j} w_i w_j h(d^s_ij - d^t_ij)`` with ``d_ij = |f_i - f_j| / mu`` and mu the mean
     of the lengths weighted by ``w_i w_j``. Angle: ``1/(N(N-1)(N-2)) sum w_i w_j w_k h(a^s_ijk - a^t_ijk)`` over ordered
     triples of different instances, with ``a_ijk = cos(f_i - f_j, f_k - f_j)``. ``h(x) = x^2/2`` where ``|x| < 1``, and
-    ``|x| - 1/2`` elsewhere. The paper sums where these take means.
+    ``|x| - 1/2`` elsewhere. The paper uses sums instead of means.
 
     Args:
         student_LND: features of N instances, with gradient.
