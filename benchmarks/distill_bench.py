@@ -20,6 +20,7 @@ from distune.data.stream import Batch
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherTaps
 from distune.detectors.zoo import build_detector
+from distune.distillation.build import build_objective
 from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.objective import Objective
 from distune.training.precision import autocast, autocast_dtype
@@ -63,7 +64,7 @@ class StepBench:
         student_levels = probe_levels(student, probe)
         teacher_levels = probe_levels(self.teacher, probe.to(self.device))
         strides = common_strides(student_levels, teacher_levels)
-        return Objective(
+        return build_objective(
             DistillationSettings.model_validate(values),
             num_classes=self.options.classes,
             strides=strides,
@@ -281,12 +282,12 @@ class Repeated:
         self.objective = objective.to(bench.device)
         self._taps = student, teacher
         self._index = 0
-        objective.begin_epoch(0, no_feature_pass)
+        objective.begin_epoch(1, no_feature_pass)
         with torch.no_grad():
             for _ in range(4):
                 objective(student, teacher)
         objective.end_epoch()
-        objective.begin_epoch(1, no_feature_pass)
+        objective.begin_epoch(2, no_feature_pass)
 
     def skip(self) -> None:
         """Goes on to a step that measures no shares."""

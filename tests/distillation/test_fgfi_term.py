@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,8 @@ from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
-from distune.distillation.terms.fgfi import Fgfi, near_cells, near_imitation, nearest_anchor_iou
+from distune.distillation.terms.fgfi import level_loss, near_cells, near_imitation, nearest_anchor_iou
+from distune.distillation.terms.map_term import MapTerm
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
@@ -76,8 +78,9 @@ def no_features() -> PooledFeatures:
     raise AssertionError("the term pools no features")
 
 
-def term_of(*, threshold: float = 0.5, anchor_strides: float = 2.0) -> Fgfi:
-    return Fgfi(nn.ModuleList(nn.Identity() for _ in STRIDES), threshold=threshold, anchor_strides=anchor_strides)
+def term_of(*, threshold: float = 0.5, anchor_strides: float = 2.0) -> MapTerm:
+    loss = functools.partial(level_loss, threshold=threshold, anchor_strides=anchor_strides, robust=True)
+    return MapTerm(loss, adapters=nn.ModuleList(nn.Identity() for _ in STRIDES))
 
 
 def one_image(*boxes: list[float], size: tuple[int, int] = (64, 96)) -> Instances:

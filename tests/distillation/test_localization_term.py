@@ -115,8 +115,8 @@ def test_bounded_leaves_alone_where_the_student_is_better_by_the_margin() -> Non
     touched = []
     for margin in (0.0, 0.016, 1.0):
         student = student.detach().requires_grad_()
-        ones, all_places = torch.ones(3), torch.ones(3, dtype=torch.bool)
-        loss = localization_loss(student, teacher, truth, ones, all_places, kind="bounded", margin=margin)
+        ones, all_sites = torch.ones(3), torch.ones(3, dtype=torch.bool)
+        loss = localization_loss(student, teacher, truth, ones, all_sites, kind="bounded", margin=margin)
         torch.autograd.backward(loss)
         assert student.grad is not None
         touched.append((student.grad.abs().sum(dim=1) > 0).tolist())

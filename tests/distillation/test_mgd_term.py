@@ -13,7 +13,8 @@ from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
-from distune.distillation.terms.mgd import Mgd, build_mgd, generation_loss, hide_cells
+from distune.distillation.terms.map_term import MapTerm
+from distune.distillation.terms.mgd import build_mgd, generation_loss, hide_cells
 from distune.training.rng_state import RngState
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -39,7 +40,7 @@ def literal_convolution(image: list[list[list[float]]], layer: nn.Conv2d) -> lis
 
 
 def literal_loss(
-    student: Tensor, teacher: Tensor, weights: Tensor, drawn: Tensor, share: float, generate: nn.Sequential
+    student: Tensor, teacher: Tensor, weights: Tensor, drawn: Tensor, fraction: float, generate: nn.Sequential
 ) -> float:
     """One level, with scalars; the adapter is the identity."""
     first, _, last = generate
@@ -50,7 +51,7 @@ def literal_loss(
     for b in range(batch):
         visible = [
             [
-                [float(student[b, e, y, x]) if drawn[b, y, x] >= share else 0.0 for x in range(width)]
+                [float(student[b, e, y, x]) if drawn[b, y, x] >= fraction else 0.0 for x in range(width)]
                 for y in range(height)
             ]
             for e in range(channels)
@@ -73,7 +74,7 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Ste
     return Step(student, teacher, STRIDES, weights, None, no_features)
 
 
-def build(*, seed: int = 0, channels: int = 3, **settings: object) -> Mgd:
+def build(*, seed: int = 0, channels: int = 3, **settings: object) -> MapTerm:
     context = TermContext(
         strides=STRIDES,
         student_channels=(channels,) * 3,
@@ -85,7 +86,7 @@ def build(*, seed: int = 0, channels: int = 3, **settings: object) -> Mgd:
     return build_mgd(DistillationSettings.model_validate({"mgd": {"adapter": "identity", **settings}}), context)
 
 
-def run(term: Mgd, step: Step, seed: int) -> Tensor:
+def run(term: MapTerm, step: Step, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         loss: Tensor = term(step)
@@ -103,7 +104,7 @@ def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
         drawn = [torch.rand(2, 32 // stride, 32 // stride) for stride in STRIDES]
     expected = 0.0
     for level, stride in enumerate(STRIDES):
-        generate = term.generators[level]
+        generate = term.get_submodule(f"generators.{level}")
         assert isinstance(generate, nn.Sequential)
         expected += literal_loss(
             student.neck[stride].detach(),
@@ -116,13 +117,13 @@ def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
     assert float(run(term, step, 5).detach()) == pytest.approx(expected / 3, rel=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.65, 0.95])
-def test_the_share_of_cells_is_hidden_in_all_channels(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.65, 0.95])
+def test_the_fraction_of_cells_is_hidden_in_all_channels(fraction: float) -> None:
     drawn_BHW = torch.rand(2, 60, 60, generator=torch.Generator().manual_seed(0))
-    visible_BEHW = hide_cells(torch.ones(2, 3, 60, 60), drawn_BHW, masked_share=share)
-    assert float(visible_BEHW.mean()) == pytest.approx(1 - share, abs=0.02)
+    visible_BEHW = hide_cells(torch.ones(2, 3, 60, 60), drawn_BHW, masked_fraction=fraction)
+    assert float(visible_BEHW.mean()) == pytest.approx(1 - fraction, abs=0.02)
     assert torch.equal(visible_BEHW.amin(dim=1), visible_BEHW.amax(dim=1))
-    if share == 0:
+    if fraction == 0:
         assert bool(visible_BEHW.all())
 
 

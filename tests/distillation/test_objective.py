@@ -32,7 +32,7 @@ def test_a_student_that_sees_what_the_teacher_sees_has_nothing_to_learn(make_tap
         {"prototypes": {"source": FEATURE_PASS}, "local_knowledge": {"adapter": "identity"}},
         student_channels=(8, 8, 8),
     )
-    objective.begin_epoch(0, source(make_taps, same=True))
+    objective.begin_epoch(1, source(make_taps, same=True))
     losses = objective(*make_taps(same=True))
     assert losses.keys() == TERMS
     assert all(value == pytest.approx(0, abs=1e-6) for value in values_of(losses).values())
@@ -89,7 +89,7 @@ def test_the_teachers_head_runs_in_the_precision_of_its_neck(make_taps: MakeTaps
 
 
 def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tuple[StudentTaps, TeacherTaps]:
-    """The same batch with its images, and so its boxes and places, in another order."""
+    """The same batch with its images, and so its boxes and prediction sites, in another order."""
     old = student.instances
     rows = torch.cat([(old.image_of_N == image).nonzero().squeeze(1) for image in order])
     targets = [
@@ -126,15 +126,15 @@ def test_the_order_of_images_does_not_matter(make_taps: MakeTaps) -> None:
     assert before == pytest.approx(after, rel=1e-5)
 
 
-def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTaps) -> None:
+def test_a_class_without_prototypes_has_weight_one_and_is_counted(make_taps: MakeTaps) -> None:
     objective = build({"prototypes": {"source": FEATURE_PASS}}, num_classes=4)
-    objective.begin_epoch(0, source(make_taps))
+    objective.begin_epoch(1, source(make_taps))
     assert objective.prototypes is not None
     assert objective.prototypes.valid[:, :3].any()
     assert not objective.prototypes.valid[:, 3].any()
     student, teacher = make_taps()
     student.instances.labels_N[:] = 4
-    weights = objective.weigh(student.view, teacher.view, student.instances)
+    weights = objective.instance_weights(student.view, teacher.view, student.instances)
     assert weights.global_LN.tolist() == weights.local_LN.tolist() == [[1.0] * 7] * 3
     student.instances.labels_N[:3] = 1
     losses = objective(student, teacher)
@@ -142,11 +142,11 @@ def test_a_class_without_prototypes_weighs_one_and_is_counted(make_taps: MakeTap
     assert objective.end_epoch()["filter/without_prototypes"] == pytest.approx(4 / 7)
 
 
-def test_weigh_shows_the_weights_of_a_step(make_taps: MakeTaps) -> None:
+def test_instance_weights_are_those_of_a_step(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     student, teacher = make_taps()
     objective(student, teacher)
-    weights = objective.weigh(student.view, teacher.view, student.instances)
+    weights = objective.instance_weights(student.view, teacher.view, student.instances)
     metrics = objective.end_epoch()
     assert metrics["filter/kept_global"] == pytest.approx(float(weights.global_LN.mean()))
     assert metrics["filter/kept_local"] == pytest.approx(float(weights.local_LN.mean()))
@@ -160,7 +160,7 @@ def test_losses_are_weighted_and_decayed_and_reported_as_added(make_taps: MakeTa
         make_taps,
         {"global_knowledge": {"weight": 10.0}, "local_knowledge": {"weight": 3.0}, "soft_labels": {"weight": 0.5}},
     )
-    weighted.begin_epoch(3, source(make_taps))
+    weighted.begin_epoch(4, source(make_taps))
     batches = [make_taps(seed=seed) for seed in range(2)]
     found = [values_of(weighted(*batch)) for batch in batches]
     decay = 0.25
@@ -189,8 +189,8 @@ def test_a_term_without_weight_is_not_there(make_taps: MakeTaps) -> None:
 
 def test_without_any_weight_it_does_nothing_and_holds_nothing(make_taps: MakeTaps) -> None:
     objective = build({name: {"weight": 0.0} for name in TERMS})
-    assert not any(objective.is_active_in(epoch) for epoch in range(4))
-    objective.begin_epoch(0, never)
+    assert not any(objective.is_active_in(epoch) for epoch in range(1, 5))
+    objective.begin_epoch(1, never)
     assert objective(*make_taps()) == {}
     assert objective.end_epoch() == {}
     assert len(objective.state_dict()) == 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from distune.distillation.maps.pooling import l2_normalize
-from distune.distillation.prototypes.prototypes import pursue
+from distune.distillation.prototypes.pursuit import pursue
 
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:

@@ -111,11 +111,11 @@ def test_too_few_instances_give_0_with_a_graph(num_instances: int) -> None:
     assert not student.grad.any()
 
 
-@pytest.mark.parametrize("twins", ["student", "both", "all of the student", "all of both"])
-def test_instances_that_coincide_send_finite_gradient(twins: str) -> None:
+@pytest.mark.parametrize("equal", ["student", "both", "all of the student", "all of both"])
+def test_instances_that_coincide_send_finite_gradient(equal: str) -> None:
     student, teacher, weights = sample(4)
-    for features in (student, teacher) if "both" in twins else (student,):
-        features[:, 1:] = features[:, :1] if "all" in twins else features[:, 1:].clone()
+    for features in (student, teacher) if "both" in equal else (student,):
+        features[:, 1:] = features[:, :1] if "all" in equal else features[:, 1:].clone()
         features[:, 1] = features[:, 0]
     student.requires_grad_()
     losses = torch.stack(relation_losses(student, teacher, weights))

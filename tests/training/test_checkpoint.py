@@ -22,7 +22,9 @@ def with_old_names(state: dict[str, Any]) -> dict[str, Any]:
         prefix = next((new for new in VERSION_0_1 if name.startswith(new)), "")
         return VERSION_0_1.get(prefix, "") + name.removeprefix(prefix)
 
-    return {**state, "objective": {old(name): value for name, value in state["objective"].items()}}
+    objective = {old(name): value for name, value in state["objective"].items()}
+    objective["keeper.made_for"] = objective.pop("keeper.made_for_epoch") - 1  # epochs counted from 0
+    return {**state, "objective": objective}
 
 
 def test_names_of_version_0_1() -> None:

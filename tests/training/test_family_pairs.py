@@ -65,10 +65,10 @@ def test_a_step_of_distillation(student: str, teacher: str) -> None:
     learner, taps = student_taps(student)
     guide, seen = teacher_taps(teacher)
     objective = builder.objective(learner, guide, builder.experiment.training, seed=0)
-    objective.begin_epoch(0, never)
+    objective.begin_epoch(1, never)
     objective(taps, seen)
     objective.end_epoch()
-    objective.begin_epoch(1, never)
+    objective.begin_epoch(2, never)
     losses = objective(taps, seen)
     comparable = SETTINGS[student].prediction_site == SETTINGS[teacher].prediction_site
     assert losses.keys() == {"global_knowledge", "local_knowledge"} | ({"soft_labels"} if comparable else set())

@@ -15,7 +15,7 @@ from distune.config.experiment import Experiment
 from distune.data.build import build_splits
 from distune.data.stream import TrainingStream
 from distune.detectors.taps import Detector, Frame, Instances, View
-from distune.distillation.prototypes.feature_pass import FeaturePass, collect_features
+from distune.distillation.prototypes.collect_features import FeaturePass, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 from distune.training.builder import TrialBuilder
 from distune.training.feature_pass import teacher_features as teacher_features

@@ -16,6 +16,7 @@ from distune.data.stream import TrainingStream
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector
 from distune.detectors.zoo import build_detector, build_teacher
+from distune.distillation.build import build_objective
 from distune.distillation.filter_auc import TagsOf
 from distune.distillation.objective import Objective
 from distune.errors import UsageError
@@ -126,7 +127,7 @@ class TrialBuilder:
         strides = common_strides(student_levels, teacher_levels)
         if not strides:
             raise UsageError("student and teacher have no level of equal stride in common")
-        return Objective(
+        return build_objective(
             self.experiment.distillation,
             num_classes=len(self.splits.classes),
             strides=strides,

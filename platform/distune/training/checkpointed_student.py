@@ -148,7 +148,7 @@ class CheckpointedStudent:
                 "max_size_px": experiment.data.max_size_px,
                 **experiment.distillation.model_dump(mode="json", include={"pooling", "prototypes"}),
             },
-            made_for=int(prototype_manager.made_for),
+            made_for=int(prototype_manager.made_for_epoch) - 1,
         )
         save_prototypes(prototype_manager, tuple(self._builder.splits.classes), origin, self._folder)
 

@@ -12,7 +12,7 @@ import torch
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast

@@ -23,11 +23,11 @@ class Origin:
 
     Attributes:
         teacher: hash of its weights.
-        student: hash of its weights when the prototypes were saved. A feature pass made the prototypes at the start of
-            epoch ``made_for``, a queue made them over the epoch before.
+        student: hash of its weights when the prototypes were saved. A feature pass makes prototypes before the first
+            epoch that uses them, a queue over the epoch before it.
         data: fingerprint of the data.
         settings: of images, pooling and prototypes, plain data.
-        made_for: the first epoch that uses the prototypes.
+        made_for: number of epochs before the first one that uses the prototypes. It is part of the file's name.
     """
 
     teacher: str

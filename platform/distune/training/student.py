@@ -15,7 +15,7 @@ from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
@@ -69,14 +69,14 @@ class Student:
     @property
     def needs_teacher(self) -> bool:
         """Whether the coming or current epoch needs the teacher's forward pass."""
-        return self.objective is not None and self.objective.is_active_in(self.epochs_done)
+        return self.objective is not None and self.objective.is_active_in(self.epochs_done + 1)
 
     def begin_epoch(self, feature_pass: FeaturePass) -> None:
         """Prepare for an epoch: training mode, and new prototypes if a feature pass makes them."""
         self._sums, self._num_steps = {}, 0
         if self.objective is not None and self.needs_teacher:
             with self._rng.active():
-                self.objective.begin_epoch(self.epochs_done, feature_pass)
+                self.objective.begin_epoch(self.epochs_done + 1, feature_pass)
         self.detector.model.train()
 
     def step(self, batch: Batch, teacher: TeacherTaps | None) -> None:

@@ -1,4 +1,4 @@
-"""Boxes painted onto maps, and the level that a box belongs to.
+"""Masks of boxes on maps, and the level that a box belongs to.
 
 Shape legend: ``B`` batch, ``H`` ``W`` a map, ``N`` instances.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances
-from distune.distillation.maps.box_cells import centred_cells
+from distune.distillation.maps.box_cells import centered_cells
 
 _FINEST_STRIDE = 4
 
 
 def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: float) -> Tensor:
-    """The level that each box belongs to: ``floor(log2(sqrt(area) / base_size))`` counted from stride 4.
+    """Return the level that each box belongs to: ``floor(log2(sqrt(area) / base_size))`` counted from stride 4.
 
-    A level that is not there gives way to the next finer one, or to the finest of all.
+    Where that level is missing, the next finer one is used, or else the finest.
 
     Args:
         boxes_N4: xyxy pixels.
@@ -34,31 +34,31 @@ def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: 
 
 
 def weight_mask(values_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """Paints the boxes onto a map; where they overlap the largest value stays, so their order does not matter.
+    """Draw the boxes onto a map; where they overlap the largest value wins, so their order does not matter.
 
-    A box covers the cells whose centre it holds and the cell that holds its own centre (``cells.centred_cells``).
+    A box covers the cells whose center it contains and the cell that contains its center (``centered_cells``).
 
     Args:
-        values_N: what to paint for each box, at least 0, or -1 for boxes that are not painted.
+        values_N: the value of each box, at least 0, or -1 for boxes to leave out.
         instances: the boxes.
         stride: pixels per cell.
         size: height and width of the map.
 
     Returns:
-        (B, H, W); -1 where no box was painted.
+        (B, H, W); -1 outside of all boxes.
     """
     x1_N, y1_N, x2_N, y2_N = instances.boxes_N4.unbind(1)
-    rows_NH = centred_cells(y1_N, y2_N, stride=stride, num_cells=size[0])
-    columns_NW = centred_cells(x1_N, x2_N, stride=stride, num_cells=size[1])
+    rows_NH = centered_cells(y1_N, y2_N, stride=stride, num_cells=size[0])
+    columns_NW = centered_cells(x1_N, x2_N, stride=stride, num_cells=size[1])
     covered_NHW = rows_NH[:, :, None] & columns_NW[:, None, :]
-    painted_NP = torch.where(covered_NHW, values_N[:, None, None], -1.0).flatten(1)
+    values_NP = torch.where(covered_NHW, values_N[:, None, None], -1.0).flatten(1)
     mask_BP = torch.full((len(instances.counts), size[0] * size[1]), -1.0, device=values_N.device)
-    mask_BP.scatter_reduce_(0, instances.image_of_N[:, None].expand_as(painted_NP), painted_NP, "amax")
+    mask_BP.scatter_reduce_(0, instances.image_of_N[:, None].expand_as(values_NP), values_NP, "amax")
     return mask_BP.reshape(-1, *size)
 
 
-def weight_of_cells(weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """The weight of each cell: that of the box that covers it, the largest where several do, and 1 outside of boxes.
+def cell_weights(weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """Return the weight of each cell: the largest of the boxes that cover it, and 1 outside of boxes.
 
     Args:
         weights_N: of the boxes, 0 to 1.

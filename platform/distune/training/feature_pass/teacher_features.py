@@ -17,7 +17,7 @@ from torch import Tensor
 from distune.config.hashing import content_hash
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, Frame, Instances, View
-from distune.distillation.prototypes.feature_pass import FeaturePass, InstancePooling
+from distune.distillation.prototypes.collect_features import FeaturePass, InstancePooling
 from distune.training.feature_pass.feature_cache import FeatureCache, Features
 from distune.training.feature_pass.image_order import ImageOrder
 from distune.training.precision import autocast

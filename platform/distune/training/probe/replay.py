@@ -14,7 +14,7 @@ from distune.config.training import TrainingSettings
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.builder import TrialBuilder
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.probe.comparison import MEASURED, EpochValues
@@ -102,11 +102,11 @@ def replay_objective(
     rng = RngState(seed, recorded.device)
     objective.to(recorded.device)
     for epoch in range(1, num_epochs + 1):
-        if not objective.is_active_in(epoch - 1):
+        if not objective.is_active_in(epoch):
             yield {}
             continue
         with rng.active():
-            objective.begin_epoch(epoch - 1, recorded.feature_pass(epoch))
+            objective.begin_epoch(epoch, recorded.feature_pass(epoch))
             sums: dict[str, Tensor] = {}
             for student, teacher in recorded.batches(epoch):
                 for name, value in _step(objective, student, teacher).items():
