@@ -1,4 +1,4 @@
-"""One contract for every family: what the taps hand out."""
+"""The contract of every family: the taps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRIDES = {
 }
 
 
-def test_every_family_is_under_contract() -> None:
+def test_every_family_is_tested() -> None:
     assert SETTINGS.keys() == STRIDES.keys() == FAMILIES.keys()
 
 
@@ -46,7 +46,7 @@ class TestFamily:
             assert ours[name].requires_grad
             assert torch.equal(ours[name], theirs[name]), name
 
-    def test_instances_are_the_targets_where_the_model_sees_them(self, family: str) -> None:
+    def test_instances_are_the_targets_in_the_models_frame(self, family: str) -> None:
         images, targets = batch()
         instances = build(family).forward_train(images, targets).instances
         assert instances.counts == (2, 1)
@@ -66,7 +66,7 @@ class TestFamily:
             assert each.requires_grad
             assert each.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
 
-    def test_positive_places_point_at_boxes_that_they_overlap(self, family: str) -> None:
+    def test_positive_sites_point_at_boxes_that_they_overlap(self, family: str) -> None:
         images, targets = batch()
         taps = build(family).forward_train(images, targets)
         sites = taps.prediction_sites
@@ -99,7 +99,7 @@ class TestFamily:
         assert boxes_R4.shape == (len(taps.prediction_sites.labels_R), 4)
         torch.testing.assert_close(boxes_R4, seen.boxes_at(taps.prediction_sites))
 
-    def test_what_is_detected_are_the_boxes_of_places(self, family: str) -> None:
+    def test_detections_are_boxes_of_prediction_sites(self, family: str) -> None:
         images, targets = batch()
         detector = freeze_statistics(build(family))
         taps = detector.forward_train(images, targets)
@@ -117,15 +117,15 @@ class TestFamily:
         assert len(found_d4) > 10
         assert (found_d4[:, None] - boxes_A4).abs().amax(dim=2).amin(dim=1).max() < 1e-3
 
-    def test_observing_leaves_no_gradient_and_no_trace(self, family: str) -> None:
+    def test_forward_teacher_has_no_gradient_and_does_not_change_the_model(self, family: str) -> None:
         images, targets = batch()
         detector = build(family)
         sites = build(family, 1).forward_train(images, targets).prediction_sites
         detector.model.train()
         before = {name: value.clone() for name, value in detector.model.state_dict().items()}
         seen = detector.forward_teacher(images)
-        told = [seen.logits_at(sites), seen.boxes_at(sites)]
-        assert not any(each.requires_grad for each in (*seen.neck.values(), *told))
+        outputs = [seen.logits_at(sites), seen.boxes_at(sites)]
+        assert not any(each.requires_grad for each in (*seen.neck.values(), *outputs))
         assert detector.model.training
         assert all(torch.equal(before[name], value) for name, value in detector.model.state_dict().items())
 
@@ -142,7 +142,7 @@ class TestFamily:
             assert taps.instances.origin_N2.shape == (sum(taps.instances.counts), 2)
             assert torch.isfinite(taps.prediction_sites.boxes()).all()
 
-    def test_the_seed_decides_the_weights_and_the_global_state_is_left_alone(self, family: str) -> None:
+    def test_weights_depend_on_the_seed_and_the_global_state_does_not_change(self, family: str) -> None:
         torch.manual_seed(5)
         expected = torch.rand(3)
         torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""The task losses of one seeded detector per family on one batch stay what they are."""
+"""The task losses of one seeded detector per family on one batch equal the golden values."""
 
 from __future__ import annotations
 

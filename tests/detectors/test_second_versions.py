@@ -28,7 +28,7 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
 
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn", "retinanet"])
-def test_second_versions_normalise_as_the_backbone_does(family: str) -> None:
+def test_second_versions_have_the_norm_of_the_backbone(family: str) -> None:
     changes = {} if family == "retinanet" else {"box_head_channels": 16}
     changes |= {"mask_head_channels": 16} if family == "maskrcnn" else {}
     kinds: dict[str, set[type]] = {}
@@ -49,7 +49,7 @@ def test_second_versions_take_a_step(family: str) -> None:
     assert missing == []
 
 
-def test_the_last_levels_are_those_that_the_box_head_looks_at() -> None:
+def test_levels_last_are_those_of_the_box_head() -> None:
     detector = build("fasterrcnn", backbone="mobilenet_v3_small", levels="last", norm="group", box_head_channels=16)
     assert probe_levels(detector, torch.zeros(3, 64, 64)) == {32: 16, 64: 16}
     images, targets = batch()

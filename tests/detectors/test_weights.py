@@ -1,4 +1,4 @@
-"""Weights by name and from files; what does not fit is refused with the list of what differs."""
+"""Weights by name and from files; weights that do not fit are refused with a list of the differences."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_shapes_and_names_that_differ_are_listed(tmp_path: Path) -> None:
         build(weights=str(tmp_path / "stranger.pt"))
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(WeightsError, match="not a file of tensors"):
         fetch_weights(str(tmp_path / "text.pt"))

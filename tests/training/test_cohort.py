@@ -1,4 +1,4 @@
-"""Whole-system proofs of the training loop, bit for bit on the CPU."""
+"""The training loop and solo runs, bit for bit on the CPU."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def differ(first: State, second: State) -> bool:
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
+def test_zero_weights_equal_plain_training_bit_for_bit(family: str) -> None:
     experiment = small_experiment(FAMILIES[family])
     control = Experiment.model_validate(without_distillation(experiment.to_dict()))
     states = []
@@ -80,7 +80,7 @@ def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
-def test_a_student_does_not_depend_on_its_company(family: str) -> None:
+def test_a_student_does_not_depend_on_its_cohort(family: str) -> None:
     each = builder(small_experiment(FAMILIES[family]))
     alone = student_of(each, "a")
     train(cohort_of(each, distils=True), [alone])
@@ -121,7 +121,7 @@ def test_a_student_joins_and_another_leaves_between_epochs() -> None:
     assert (first.epochs_done, second.epochs_done) == (2, 2)
 
 
-def test_training_leaves_global_random_numbers_alone() -> None:
+def test_training_does_not_change_the_global_random_state() -> None:
     each = builder(small_experiment(FAMILIES["fasterrcnn"]))
     student = student_of(each, "a")
     cohort = cohort_of(each, distils=True)
@@ -216,7 +216,7 @@ def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path) -> None:
     assert solo(each, tmp_path).epochs_done == 1
 
 
-def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported_without_a_checkpoint(tmp_path: Path) -> None:
     each = builder(small_experiment({"training": {"optimizer": {"kind": "sgd", "learning_rate": 1e9}}}))
     run = solo(each, tmp_path)
     reports = [run.run_epoch() for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The proof that no setting of distillation is without effect: all of them, group by group, probed."""
+"""Every setting of distillation has an effect: all of them are probed, group by group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores from matches are pycocotools' scores, on the images as they are and on every resample of them."""
+"""Scores computed from matches equal pycocotools' scores, on all images and on resamples."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def repeated(scene: Scene, counts_I: list[int]) -> Scene:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_all_images_score_as_pycocotools_and_voc_do(seed: int) -> None:
+def test_scores_of_all_images_equal_pycocotools_and_voc(seed: int) -> None:
     dataset, predictions = make_scene(seed)
     table, expected = match_predictions(predictions, dataset), score(predictions, dataset)
     for metric in METRICS:
@@ -72,7 +72,7 @@ def test_all_images_score_as_pycocotools_and_voc_do(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_resample_scores_as_the_data_set_with_repeated_images_does(seed: int) -> None:
+def test_a_resample_scores_like_a_dataset_with_repeated_images(seed: int) -> None:
     scene = make_scene(seed, num_images=9)
     table = match_predictions(scene[1], scene[0])
     counts_RI = draw_counts(9, num_resamples=12, generator=np.random.default_rng(seed))
@@ -107,7 +107,7 @@ def test_no_detection_is_zero_and_no_box_is_no_score() -> None:
         score_of(match_predictions(predictions[:1], empty), "AP75")
 
 
-def test_a_table_survives_its_file(tmp_path: Path) -> None:
+def test_a_table_is_equal_after_saving_and_loading(tmp_path: Path) -> None:
     dataset, predictions = make_scene(3)
     table = match_predictions(predictions, dataset)
     file = tmp_path / "matches.npz"

@@ -1,4 +1,4 @@
-"""What moves a loss or a gradient is told from what does not, and the reason is found where there is one."""
+"""Parameters with and without an effect on a loss or a gradient, and the causes."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_milestones_of_a_schedule_are_reached() -> None:
     assert {each.verdict for each in found.values()} == {Verdict.EFFECT}
 
 
-def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
+def test_parameters_that_cannot_be_probed_are_not_probed() -> None:
     found = probe_small(
         {
             **LIVE,
@@ -159,7 +159,7 @@ def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
 
 
 @pytest.mark.slow
-def test_few_boxes_are_chosen_from_as_many_would_be() -> None:
+def test_selection_is_probed_with_fewer_prototypes_if_there_are_few_boxes() -> None:
     """When all candidates become prototypes, how they are chosen would not matter."""
     alpha = "distillation.prototypes.alpha"
     parameters = {alpha: {"kind": "float", "low": 0.01, "high": 100.0, "log": True}}
@@ -169,14 +169,14 @@ def test_few_boxes_are_chosen_from_as_many_would_be() -> None:
 
 
 @pytest.mark.slow
-def test_too_few_boxes_are_given_as_the_reason() -> None:
+def test_too_few_boxes_are_named_as_the_cause() -> None:
     found = probe_small({"distillation.prototypes.per_class": {"kind": "int", "low": 500, "high": 600}})
     idle = found["distillation.prototypes.per_class"]
     assert idle.verdict is Verdict.NO_EFFECT
     assert "boxes large enough to become prototypes on these 6 images; use more with --probe-images" in idle.remark
 
 
-def test_a_value_that_cannot_be_trained_with_is_named() -> None:
+def test_a_value_that_fails_is_named() -> None:
     """Such a one is refused when the space is read, but for what only shows when a trial is put together."""
     channels = {"kind": "choice", "values": [16, 24]}
     loaded = load_small({"student.fpn_channels": channels}, {"student": {"fpn_channels": 24}})
@@ -190,7 +190,7 @@ def test_a_value_that_cannot_be_trained_with_is_named() -> None:
     assert "the student has 16 and the teacher 24" in failed.remark
 
 
-def test_a_probe_repeats_itself_and_leaves_the_random_numbers_alone() -> None:
+def test_a_probe_is_deterministic_and_does_not_change_the_random_state() -> None:
     loaded = load_small({**LIVE, **THRESHOLDS})
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -211,7 +211,7 @@ def test_a_parameter_with_a_condition_is_probed_where_the_condition_holds() -> N
 
 
 @pytest.mark.slow
-def test_the_teachers_weights_are_used_when_there_are_any(tmp_path: Path) -> None:
+def test_given_teacher_weights_are_used(tmp_path: Path) -> None:
     loaded = load_small(LIVE)
     splits = build_splits(loaded.experiment.data)
     cpu = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Prototypes as files: what they hold, what names them, and that a trial leaves those of its best epoch."""
+"""Prototype files: content, names, and the file that a trial saves for its best epoch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["feature_pass", "queue"])
-def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
+def test_a_trial_saves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
     run, stored = run_trial(tmp_path, kind=kind)
     objective = run.student.objective
     assert objective is not None
@@ -67,7 +67,7 @@ def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: s
     assert stored.origin.settings["prototypes"]["source"]["kind"] == kind
 
 
-def test_figures_survive_a_restart_of_the_trial(trial: Path) -> None:
+def test_metrics_of_prototypes_are_kept_on_resume(trial: Path) -> None:
     again, stored = run_trial(trial, epochs=0)
     assert again.student.objective is not None
     assert again.student.objective.prototype_manager is not None
@@ -90,7 +90,7 @@ def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path:
     assert len({dataclasses.replace(first.origin, **change).hash for change in changes} | {first.origin.hash}) == 6
 
 
-def test_files_that_are_something_else_are_refused(trial: Path, tmp_path: Path) -> None:
+def test_files_of_another_kind_are_refused(trial: Path, tmp_path: Path) -> None:
     (file,) = TrialFolder(trial).prototype_files()
     renamed = Path(shutil.copy(file, tmp_path / "prototypes-0000.pt"))
     with pytest.raises(WeightsError, match="it was renamed"):
@@ -101,7 +101,7 @@ def test_files_that_are_something_else_are_refused(trial: Path, tmp_path: Path) 
         load_prototypes(trial / "metrics.jsonl")
 
 
-def test_they_belong_to_the_record_of_a_trial_and_go_with_its_weights(tmp_path: Path) -> None:
+def test_prototype_files_are_artifacts_and_deleted_with_the_weights(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
     folder.best_checkpoint.write_bytes(b"")
     file = folder.prototype_file("abc")
@@ -114,7 +114,7 @@ def test_they_belong_to_the_record_of_a_trial_and_go_with_its_weights(tmp_path: 
     assert not file.exists()
 
 
-def test_a_hash_of_tensors_tells_names_types_shapes_and_values() -> None:
+def test_the_hash_depends_on_names_types_shapes_and_values() -> None:
     base = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
     others = [
         {"b": base["a"], "n": base["n"]},

@@ -1,4 +1,4 @@
-"""The images of a probe: those with several boxes that can become prototypes."""
+"""The images of a probe: those with many boxes large enough to become prototypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature passes that know the teacher's features equal those that do not, bit for bit, and ask the teacher once."""
+"""Feature passes with and without the cache are equal, bit for bit, and the teacher runs once per batch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def builder() -> TrialBuilder:
 
 
 class Counted:
-    """A teacher that counts the images it looks at."""
+    """A teacher that counts its input images."""
 
     def __init__(self, teacher: Detector) -> None:
         self.model = teacher.model
@@ -123,7 +123,7 @@ def test_trials_share_the_teachers_features_but_not_the_students(builder: TrialB
     assert not torch.equal(first.student_LND, second.student_LND)
 
 
-def test_a_larger_sweep_goes_on_where_a_smaller_one_ended(builder: TrialBuilder, tmp_path: Path) -> None:
+def test_a_larger_feature_pass_reuses_the_features_of_a_smaller_one(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
     run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student, max_images=5)
     small, teacher.images = teacher.images, 0
@@ -133,7 +133,7 @@ def test_a_larger_sweep_goes_on_where_a_smaller_one_ended(builder: TrialBuilder,
 
 
 @pytest.mark.parametrize("change", ["teacher", "data", "pooling", "batch size"])
-def test_whatever_decides_the_features_decides_what_is_found(
+def test_everything_that_determines_features_is_part_of_the_cache_name(
     builder: TrialBuilder, tmp_path: Path, change: str
 ) -> None:
     student = student_of(builder)
@@ -153,7 +153,7 @@ def test_whatever_decides_the_features_decides_what_is_found(
     assert teacher.images > 0
 
 
-def test_a_sweep_that_is_given_up_keeps_only_whole_parts(builder: TrialBuilder, tmp_path: Path) -> None:
+def test_an_interrupted_feature_pass_stores_only_complete_parts(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
     batches = feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student)(9)
     for _ in range(3):
@@ -164,7 +164,7 @@ def test_a_sweep_that_is_given_up_keeps_only_whole_parts(builder: TrialBuilder, 
     assert equal(run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student, 9), plain)
 
 
-def test_the_order_is_nested_and_takes_what_each_class_needs(builder: TrialBuilder) -> None:
+def test_the_image_order_is_nested_and_class_balanced(builder: TrialBuilder) -> None:
     dataset = builder.splits.train
     order = ImageOrder.of(dataset, seed=0)
     present = [set(np.unique(dataset.annotations(n).labels_N).tolist()) for n in range(len(dataset))]

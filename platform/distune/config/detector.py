@@ -114,7 +114,7 @@ class TwoStageSettings(PyramidDetectorSettings):
     0.05."""
 
     @property
-    def prediction_site(self) -> str:
+    def prediction_sites(self) -> str:
         """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return "proposals (softmax)"
 
@@ -153,7 +153,7 @@ class RetinaNetSettings(PyramidDetectorSettings):
     (GIoU), and coarse maps made from the backbone instead of the neck."""
 
     @property
-    def prediction_site(self) -> str:
+    def prediction_sites(self) -> str:
         """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"RetinaNet's anchors times {self.anchor_scale:g} (sigmoid)"
 
@@ -168,7 +168,7 @@ class FcosSettings(PyramidDetectorSettings):
     """Multiplies the sizes of objects that each level is responsible for. Small images want less than 1."""
 
     @property
-    def prediction_site(self) -> str:
+    def prediction_sites(self) -> str:
         """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"FCOS's cells for sizes times {self.anchor_scale:g} (sigmoid)"
 
@@ -185,7 +185,7 @@ class SsdSettings(CommonDetectorSettings):
     would have no cell and are left out."""
 
     @property
-    def prediction_site(self) -> str:
+    def prediction_sites(self) -> str:
         """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"SSD's anchors on {self.input_size_px} px (softmax)"
 
@@ -204,7 +204,7 @@ class SsdliteSettings(CommonDetectorSettings):
     """Images are resized to a square of this side."""
 
     @property
-    def prediction_site(self) -> str:
+    def prediction_sites(self) -> str:
         """Where the head predicts, and which scores it gives. Only heads with equal prediction sites can be compared."""
         return f"SSDlite's anchors on {self.input_size_px} px (softmax)"
 

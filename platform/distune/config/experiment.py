@@ -127,10 +127,10 @@ def _term_incompatibilities(
     name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings
 ) -> list[str]:
     problems: list[str] = []
-    if term.compares_heads and student.prediction_site != teacher.prediction_site:
+    if term.compares_heads and student.prediction_sites != teacher.prediction_sites:
         problems.append(
             f"distillation.{name}.weight = {term.weight:g}\tmust be 0 here: what the student's head says at "
-            f"{student.prediction_site} cannot be compared with the teacher's at {teacher.prediction_site}"
+            f"{student.prediction_sites} cannot be compared with the teacher's at {teacher.prediction_sites}"
         )
     channels = [getattr(detector, "fpn_channels", None) for detector in (student, teacher)]
     has_pyramids = None not in channels  # else channels differ by level, and are compared when the adapters are built
