@@ -78,7 +78,7 @@ def freeze_statistics(detector: Detector) -> Detector:
 
 
 def with_random_heads(detector: Detector) -> Detector:
-    """Give a detector random weights with which maps are not nearly zero in evaluation and scores differ between sites."""
+    """Randomize a detector so that its maps are not nearly zero in evaluation, and its scores differ between sites."""
     generator = torch.Generator().manual_seed(2)
     for module in detector.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
