@@ -131,3 +131,25 @@ def test_the_hash_depends_on_names_types_shapes_and_values() -> None:
 def test_an_origin_is_plain_data() -> None:
     origin = Origin(teacher="t", student="s", data="d", settings={"a": 1}, made_for=2)
     assert Origin(**dataclasses.asdict(origin)).hash == origin.hash
+
+
+def test_names_of_files_of_version_0_1_stay_valid() -> None:
+    prototypes = {
+        "per_class": 3,
+        "selector": "pursuit",
+        "alpha": 10.0,
+        "unique": True,
+        "refresh_epochs": 1,
+        "density_bandwidth": 0.1,
+        "density_quantile": 0.4,
+        "min_box_side_px": 4.0,
+        "source": {"kind": "sweep", "max_images": 800},
+    }
+    origin = Origin(
+        teacher="4ce585bbb3915032566a96d774fbffc6",
+        student="b7bb9bac4dcb966db50f889d93105b44",
+        data="a9c76a68e85d1d59",
+        settings={"min_size_px": 64, "max_size_px": 64, "pooling": "roi_align", "prototypes": prototypes},
+        made_for=0,
+    )
+    assert origin.hash == "ffc3f68bb5bf03fa"

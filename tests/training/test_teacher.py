@@ -16,7 +16,8 @@ from distune.records import EpochReport, TrialSpec
 from distune.training.optimization import multi_step_factor
 from distune.training.precision import autocast_dtype, pick_device
 from distune.training.solo_run import open_trial
-from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
+from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher_hash import teacher_hash
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")

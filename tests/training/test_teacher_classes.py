@@ -22,7 +22,8 @@ from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import KnownClasses, evaluate_known
 from distune.training.evaluation.predict_and_score import evaluate
 from distune.training.solo_run import open_trial
-from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
+from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher_hash import teacher_hash
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -15,19 +14,18 @@ from filelock import FileLock
 
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
-from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.metric_names import metric_name
-from distune.config.pretrained import is_torchvision_name
 from distune.data.splits import Splits
 from distune.detectors.classes import class_table
-from distune.errors import TrialError, WeightsError
+from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import evaluate_known
 from distune.training.precision import autocast_dtype
 from distune.training.solo_run import SoloRun
+from distune.training.teacher_hash import teacher_hash
 from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
@@ -53,28 +51,6 @@ class Teacher:
     metrics: dict[str, float]
     is_new: bool = False
     unknown_classes: tuple[str, ...] = ()
-
-
-def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
-    """Hash everything that determines a teacher: detector, training, image sizes, augmentation and data."""
-    data = experiment.data
-    return content_hash(
-        {
-            "detector": {
-                **experiment.teacher.model_dump(mode="json"),
-                "weights": _identity(experiment.teacher.weights),
-                "backbone_weights": _identity(experiment.teacher.backbone_weights),
-            },
-            "training": None if experiment.teacher_training is None else experiment.teacher_training.model_dump(),
-            "images": {
-                "min_size_px": data.min_size_px,
-                "max_size_px": data.max_size_px,
-                "augmentation": data.augmentation.model_dump(),
-            },
-            "data": fingerprint,
-            "metric": experiment.search.metric,
-        }
-    )
 
 
 def load_teacher(experiment: Experiment, splits: Splits, *, home: Home) -> Teacher | None:
@@ -216,27 +192,6 @@ def _evaluate_given(builder: TrialBuilder, folder: TrialFolder) -> dict[str, Any
         "classes": classes,
         "unknown_classes": [] if table is None else list(table.unknown),
     }
-
-
-def _identity(weights: str | None) -> str | None:
-    """Return the identity of weights: torchvision's name, or the hash of the content of a file.
-
-    Args:
-        weights: torchvision's name or a path; None for none.
-
-    Returns:
-        The identity, None for none.
-
-    Raises:
-        WeightsError: the file is missing or cannot be read.
-    """
-    if weights is None or is_torchvision_name(weights):
-        return weights
-    try:
-        with Path(weights).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"weights {weights}: the file is missing or cannot be read: {error}") from None
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
