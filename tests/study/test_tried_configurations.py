@@ -42,7 +42,7 @@ def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
         space=GRID, training=SHORT, search={"num_trials": 30, "sampler": sampler, "scheduler": {"kind": "none"}}
     )
     engine = harness.run()
-    assert engine.is_over
+    assert engine.is_done
     trials = [trial for number, trial in harness.known().items() if number >= 0]
     assert len(trials) == 4 * 3
     assert len({signature(trial.params) for trial in trials}) == 12
@@ -54,7 +54,7 @@ def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
 
 def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_harness: MakeHarness) -> None:
     engine = make_harness(space=GRID, training=SHORT, search={"num_trials": 12}).run()
-    assert engine.is_over
+    assert engine.is_done
     assert engine.exhausted is None
 
 
@@ -65,7 +65,7 @@ def test_trials_in_flight_count_as_tried(make_harness: MakeHarness) -> None:
     assert len({signature(spec.params) for spec in specs[1:]}) == 12
     assert engine.next_trial() is None
     assert engine.exhausted is not None
-    assert not engine.is_over, "what is in flight goes on"
+    assert not engine.is_done, "what is in flight goes on"
 
 
 def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness) -> None:
@@ -79,7 +79,7 @@ def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness
     for _ in range(99):
         engine = parts.engine()
         parts.run(engine, stop_after_epochs=5)
-        if engine.is_over:
+        if engine.is_done:
             break
         engine.interrupt()
     assert {number: trial.params for number, trial in parts.known().items()} == {
@@ -157,7 +157,7 @@ def test_initial_configurations_are_tried_in_order_and_once(make_harness: MakeHa
         {"distillation.decay": "constant"},
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
     ]
-    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "initial_configurations": given})
     engine = harness.engine()
     take(engine)
     own, first, second = take(engine), take(engine), take(engine)
@@ -165,9 +165,14 @@ def test_initial_configurations_are_tried_in_order_and_once(make_harness: MakeHa
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
     take(engine)
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
     origins = {number: trial.origin for number, trial in harness.known().items() if number >= 0}
-    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
+    assert origins == {
+        0: "the experiment's own values",
+        1: "search.initial_configurations[0]",
+        2: "search.initial_configurations[1]",
+        3: None,
+    }
     tell(harness, engine, own, 1, 1.0)
     assert harness.engine() is not None
     assert len(harness.known()) == 5, "a later session enqueues nothing again"
@@ -178,12 +183,15 @@ def test_an_initial_configuration_is_recognized_by_its_values(
 ) -> None:
     linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
     search = {"num_trials": 2, "defaults_first": False}
-    harness = make_harness(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    harness = make_harness(space=GRID, training=SHORT, search={**search, "initial_configurations": [linear, cosine]})
     harness.run()
-    changed = {**search, "num_trials": 4, "first": [cosine, constant]}
+    changed = {**search, "num_trials": 4, "initial_configurations": [cosine, constant]}
     harness.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
     harness.run()
-    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == [
+        "search.initial_configurations[1]",
+        None,
+    ]
     assert harness.known()[2].params["distillation.decay"] == "constant"
     assert harness.witness.messages == []
 
@@ -192,19 +200,23 @@ def test_a_partial_configuration_is_kept_while_untried_completions_exist(make_ha
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID,
+        training=SHORT,
+        search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]},
     )
     harness.run()
-    assert harness.known()[2].origin == "search.first[2]"
+    assert harness.known()[2].origin == "search.initial_configurations[2]"
     assert harness.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
 
     whole.append({**given, "distillation.decay": "constant"})
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID,
+        training=SHORT,
+        search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]},
     )
     harness.trials = harness.trials.with_name("none")
     harness.run()
-    assert harness.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[3]: these values have been tried already"]
     assert len(harness.known()) == 10
 
 
@@ -219,27 +231,27 @@ def test_a_partial_configuration_in_an_infinite_space(make_harness: MakeHarness)
     }
     first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
     harness = make_harness(
-        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first}
+        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     trials = harness.known()
     assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
-    assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
+    assert [trials[number].origin for number in (1, 2, 3)] == ["search.initial_configurations[1]", None, None]
 
 
 def test_no_configuration_is_enqueued_in_optuna_without_a_trial_for_it(make_harness: MakeHarness) -> None:
     first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first}
+        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     assert harness.states() == [TrialState.COMPLETE] * 2
     harness.run(harness.engine(num_trials=4))
     assert [trial.origin for number, trial in harness.known().items() if number >= 0] == [
-        "search.first[0]",
-        "search.first[1]",
-        "search.first[2]",
+        "search.initial_configurations[0]",
+        "search.initial_configurations[1]",
+        "search.initial_configurations[2]",
         None,
     ], "those that were left over come first when there are more trials"
 

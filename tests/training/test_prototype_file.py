@@ -93,7 +93,7 @@ def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path:
 def test_files_of_another_kind_are_refused(trial: Path, tmp_path: Path) -> None:
     (file,) = TrialFolder(trial).prototype_files()
     renamed = Path(shutil.copy(file, tmp_path / "prototypes-0000.pt"))
-    with pytest.raises(WeightsError, match="it was renamed"):
+    with pytest.raises(WeightsError, match="the content belongs to"):
         load_prototypes(renamed)
     with pytest.raises(WeightsError, match="not a prototype file of format 1"):
         load_prototypes(trial / "best.pt")

@@ -102,5 +102,5 @@ def build_soft_labels(settings: DistillationSettings, context: TermContext) -> S
     """Build the term."""
     soft = settings.soft_labels
     return SoftLabels(
-        score_kind=context.score_kind, temperature=soft.temperature, normalizer=soft.normaliser, robust=soft.robust
+        score_kind=context.score_kind, temperature=soft.temperature, normalizer=soft.reduction, robust=soft.robust
     )
