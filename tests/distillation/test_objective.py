@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances, PredictionSites, StudentTaps, TeacherTaps, View
+from distune.distillation.filtering import RobustFilter
+from distune.distillation.objective import Objective
+from distune.distillation.term import Step
+from distune.distillation.weight_schedule import WeightSchedule
 from distune.errors import ConfigError
 from support.objectives import FEATURE_PASS, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
 
@@ -207,3 +211,32 @@ def test_what_does_not_fit_is_refused() -> None:
         build(strides=())
     with pytest.raises(ConfigError, match="use conv1x1"):
         build({"local_knowledge": {"adapter": "identity"}})
+
+
+class NeckEnergy:
+    """A term of one line, to build an objective without settings."""
+
+    needs_prototypes = False
+
+    def __call__(self, step: Step) -> Tensor:
+        return step.maps(0)[0].square().mean()
+
+
+def test_is_built_from_terms_without_settings(make_taps: MakeTaps) -> None:
+    objective = Objective(
+        {"energy": NeckEnergy()},
+        weights={"energy": 2.0},
+        schedule=WeightSchedule(decay="linear", start_after=0, stop_after=4),
+        strides=(8, 16, 32),
+        pooling="crop",
+        instance_filter=RobustFilter(
+            discrepancy="mean_cosine", weight="uniform", global_threshold=0.2, local_threshold=0.2
+        ),
+    )
+    student, teacher = make_taps()
+    assert objective(student, teacher) == {}, "no epoch has begun"
+    objective.begin_epoch(2, never)
+    losses = objective(student, teacher)
+    expected = 0.75 * 2 * float(student.neck[8].detach().square().mean())
+    assert values_of(losses) == pytest.approx({"energy": expected})
+    assert objective.end_epoch()["loss/energy"] == pytest.approx(expected)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
-from distune.distillation.maps.box_cells import centered_cells, cropped_cells
+from distune.distillation.maps.box_masks import centered_cells, cropped_cells
 from distune.distillation.maps.pooling import Pooling, l2_normalize, pool_both, pool_instances
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.prototypes.prototype_manager import PrototypeManager, build_prototype_manager
+from distune.distillation.build import build_prototype_manager
+from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.weight_schedule import WeightSchedule
 from support.objectives import source
 
