@@ -1,4 +1,4 @@
-"""Standardised targets: the figures are those of all cells so far, and no level outweighs another."""
+"""Standardized targets: the statistics are those of all cells so far, and no level outweighs another."""
 
 from __future__ import annotations
 

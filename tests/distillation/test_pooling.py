@@ -108,6 +108,6 @@ def test_every_box_covers_a_cell_wherever_it_is() -> None:
         assert cover(low_N, high_N, stride=8, num_cells=4).any(dim=1).all()
 
 
-def test_a_cell_is_inside_when_its_centre_is() -> None:
+def test_a_cell_is_inside_when_its_center_is() -> None:
     cover_NS = centered_cells(torch.tensor([4.0, 4.1]), torch.tensor([20.0, 20.1]), stride=8, num_cells=4)
     assert cover_NS.tolist() == [[True, True, False, False], [False, True, True, False]]

@@ -35,7 +35,7 @@ def probabilities(logits: list[float], kind: str, temperature: float) -> list[li
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("normalizer", ["batchmean", "mean"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-def test_is_what_its_equation_says(kind: str, normalizer: Normalizer, temperature: float) -> None:
+def test_equals_its_equation(kind: str, normalizer: Normalizer, temperature: float) -> None:
     student, teacher, weights, positive = sample()
     total = 0.0
     for r in range(7):
