@@ -18,8 +18,8 @@ RAW: dict[str, Any] = {name: {"weight": 1.0, "unit": "raw"} for name in Distilla
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "softmax": {},
-    "maps as they are": {"standardise": "none"},
-    "standardized channels": {"standardise": "channel"},
+    "maps as they are": {"standardize": "none"},
+    "standardized channels": {"standardize": "channel"},
     "whole-cell pooling": {"pooling": "crop"},
     "max_cosine, linear": {"filter": {"discrepancy": "max_cosine", "weight": "linear", "local_threshold": 0.5}},
     "coefficients, quantile": {"filter": {"discrepancy": "coefficient", "weight": "quantile", "local_threshold": 0.5}},
@@ -30,9 +30,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "teacher's space": {"global_knowledge": {"space": "teacher"}},
     "cells": {"global_knowledge": {"at": "cells", "form": "divergence", "background_weight": 0.1}},
     "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}},
-    "bounded, normalizer mean": {
+    "bounded, reduction mean": {
         "localization": {"kind": "bounded", "margin": 0.1},
-        "soft_labels": {"normaliser": "mean"},
+        "soft_labels": {"reduction": "mean"},
     },
 }
 

@@ -86,8 +86,8 @@ def build_objective(
             seed=seed,
         )
     statistics: PairStatistics | None = None
-    if terms and settings.standardise != "none":
-        statistics = PairStatistics(student_channels, teacher_channels, settings.standardise)
+    if terms and settings.standardize != "none":
+        statistics = PairStatistics(student_channels, teacher_channels, settings.standardize)
     return Objective(
         terms,
         weights=term_weights(settings),
