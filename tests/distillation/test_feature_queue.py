@@ -1,4 +1,4 @@
-"""The ring of the latest instances, against a list that is cut."""
+"""The ring of the latest instances, against a truncated list."""
 
 from __future__ import annotations
 

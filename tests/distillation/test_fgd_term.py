@@ -167,7 +167,7 @@ def relations_of(term: MapTerm) -> list[nn.Module]:
 
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
-def test_is_what_its_equations_say(make_taps: MakeTaps, counts: tuple[int, ...], robust: bool) -> None:
+def test_equals_its_equations(make_taps: MakeTaps, counts: tuple[int, ...], robust: bool) -> None:
     student, teacher = make_taps(student_channels=4, teacher_channels=4, boxes_per_image=counts, image_size=(64, 64))
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))
     step = step_of(student, teacher, local_LN)
@@ -191,7 +191,7 @@ def test_each_part_adds_to_the_foreground(make_taps: MakeTaps, name: str) -> Non
     assert twice - with_part == pytest.approx(with_part - alone, rel=1e-4)
 
 
-def test_attention_has_mean_one_and_a_cold_one_looks_at_a_single_cell() -> None:
+def test_attention_has_mean_one_and_a_low_temperature_selects_a_single_cell() -> None:
     map_BEHW = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     for temperature in (0.1, 0.5, 5.0):
         spatial_BHW, channel_BE = attention(map_BEHW, temperature=temperature)
@@ -229,7 +229,7 @@ def test_of_several_boxes_the_smallest_has_the_cell_in_any_order(order: list[int
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_of_equal_boxes_the_heavier_has_the_cells(order: list[int]) -> None:
+def test_of_equal_boxes_the_one_with_the_larger_weight_has_the_cells(order: list[int]) -> None:
     instances = instances_of([[0.0, 0.0, 16.0, 16.0]] * 2)
     scale_BHW = foreground_scale(torch.tensor([0.2, 0.8])[order], instances, stride=8, size=(4, 6))
     assert scale_BHW[0, 0].tolist() == pytest.approx([0.2, 0.2, -1, -1, -1, -1])
@@ -258,7 +258,7 @@ def test_relations_start_as_the_identity_and_each_model_has_its_own() -> None:
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(student_channels=8, boxes_per_image=counts, dtype=torch.bfloat16)

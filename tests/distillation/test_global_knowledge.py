@@ -53,7 +53,7 @@ def literal(form: Form, student: list[float], teacher: list[float], weight: floa
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_what_its_equation_says(form: Form, seed: int) -> None:
+def test_a_form_equals_its_equation(form: Form, seed: int) -> None:
     student_LNP, teacher_LNP, weights_LN, valid_LNP = sample(seed)
     found_LN = form(student_LNP, teacher_LNP, weights_LN, valid_LNP)
     for level in range(2):
@@ -80,7 +80,7 @@ def test_gradient_reaches_the_student_alone(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_to_compare_is_zero(form: Form) -> None:
+def test_without_valid_prototypes_it_is_zero(form: Form) -> None:
     student_LNP, teacher_LNP, weights_LN, valid_LNP = sample()
     student_LNP.requires_grad_()
     nothing = form(student_LNP, teacher_LNP, weights_LN, valid_LNP & False)
@@ -196,7 +196,7 @@ def test_over_cells(make_taps: MakeTaps, form: Form, in_teachers_space: bool, ba
     assert float(term(step).detach()) == pytest.approx(total / weight, rel=1e-4)
 
 
-def test_cells_without_boxes_or_background_have_nothing_to_learn(make_taps: MakeTaps) -> None:
+def test_cells_without_boxes_or_background_give_0(make_taps: MakeTaps) -> None:
     step = step_of(make_taps, boxes_per_image=(0, 0))
     for background_weight, is_zero in ((0.0, True), (0.5, False)):
         term = CellGlobalKnowledge(

@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "teacher's space": {"global_knowledge": {"space": "teacher"}},
     "cells": {"global_knowledge": {"at": "cells", "form": "divergence", "background_weight": 0.1}},
     "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}},
-    "bounded, normalizer mean": {
+    "bounded, reduction mean": {
         "localization": {"kind": "bounded", "margin": 0.1},
         "soft_labels": {"reduction": "mean"},
     },

@@ -31,7 +31,7 @@ def test_length_is_that_of_all_maps_together() -> None:
     assert float(gradient_length(maps[0].sum(), maps)) == pytest.approx(6**0.5)
 
 
-def test_what_has_no_gradient_has_no_length() -> None:
+def test_without_gradient_the_length_is_0() -> None:
     trained, frozen = torch.zeros(3, requires_grad=True), torch.zeros(3)
     assert float(gradient_length(trained.sum(), [frozen])) == 0
     assert float(gradient_length(frozen.sum(), [trained])) == 0
@@ -43,7 +43,7 @@ def test_small_gradients_of_half_precision_maps_are_not_lost() -> None:
     assert float(gradient_length(half.float().sum() * 2e-8, [half])) == pytest.approx(4e-8, rel=0.01)
 
 
-def test_measures_often_at_first_and_then_seldom() -> None:
+def test_measures_often_at_first_and_then_rarely() -> None:
     assert [step for step in range(130) if GradientBalance.is_due(step)] == [0, 4, 16, 64, 128]
 
 

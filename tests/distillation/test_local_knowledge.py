@@ -72,7 +72,7 @@ def no_features() -> PooledFeatures:
 
 
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
-def test_is_what_its_equation_says(make_taps: MakeTaps, counts: tuple[int, ...]) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, counts: tuple[int, ...]) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=counts)
     instances = student.instances
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))

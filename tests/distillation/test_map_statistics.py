@@ -1,4 +1,4 @@
-"""Standardised targets: the figures are those of all cells so far, and no level outweighs another."""
+"""Standardized targets: the statistics are those of all cells so far, and no level outweighs another."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
     """A coarse level a thousand times as large counts as before; without standardizing it is nearly the whole loss."""
     off = {name: {"weight": 0.0, "unit": "raw"} for name in ("global_knowledge", "local_knowledge", "soft_labels")}
     found: dict[str, list[dict[str, float]]] = {}
-    for standardise in (scale, "none"):
+    for standardize in (scale, "none"):
         for factors in ((1.0, 1.0, 1.0), FACTORS):
-            changes: dict[str, Any] = {**off, term: {"weight": 1.0, "unit": "raw"}, "standardize": standardise}
+            changes: dict[str, Any] = {**off, term: {"weight": 1.0, "unit": "raw"}, "standardize": standardize}
             objective = build({**changes, "filter": {"weight": "uniform"}}, num_epochs=2)
             objective.begin_epoch(1, never)
             student, teacher = make_taps(boxes_per_image=(5, 4))
@@ -114,7 +114,7 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
             for stride, factor in zip(sorted(neck), factors, strict=True):
                 neck[stride] = factor * neck[stride]
             torch.manual_seed(0)
-            found.setdefault(standardise, []).append(values_of(objective(student, teacher)))
+            found.setdefault(standardize, []).append(values_of(objective(student, teacher)))
     plain, scaled = found[scale]
     assert scaled == pytest.approx(plain, rel=1e-3)
     plain, scaled = found["none"]

@@ -1,4 +1,4 @@
-"""MGD against its equation, number by number, and the way its holes are drawn."""
+"""MGD against its equation, number by number, and the random choice of its hidden cells."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def run(term: MapTerm, step: Step, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("robust", [True, False])
-def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, robust: bool) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, image_size=(32, 32))
     local_LN = torch.rand(3, 7, generator=torch.Generator().manual_seed(1))
     step = step_of(student, teacher, local_LN)
@@ -127,14 +127,14 @@ def test_the_fraction_of_cells_is_hidden_in_all_channels(fraction: float) -> Non
         assert bool(visible_BEHW.all())
 
 
-def test_hidden_cells_count_as_much_as_seen_ones() -> None:
+def test_hidden_cells_count_as_much_as_visible_ones() -> None:
     generated_BEHW = torch.zeros(1, 1, 1, 2)
     teacher_BEHW = torch.tensor([2.0, 4.0]).reshape(1, 1, 1, 2)
     assert float(generation_loss(generated_BEHW, teacher_BEHW, torch.ones(1, 1, 2))) == 10
     assert float(generation_loss(generated_BEHW, teacher_BEHW, torch.tensor([[[0.5, 0.0]]]))) == 1
 
 
-def test_holes_are_new_in_each_step_and_follow_from_the_default_generator(make_taps: MakeTaps) -> None:
+def test_hidden_cells_are_drawn_in_each_step_from_the_default_generator(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3)
     step, term = step_of(student, teacher, torch.ones(3, 7)), build()
     with torch.random.fork_rng(devices=[]):
@@ -144,7 +144,7 @@ def test_holes_are_new_in_each_step_and_follow_from_the_default_generator(make_t
     assert torch.equal(run(term, step, 1), first)
 
 
-def test_a_resumed_student_draws_the_same_holes(make_taps: MakeTaps) -> None:
+def test_a_resumed_student_hides_the_same_cells(make_taps: MakeTaps) -> None:
     step = step_of(*make_taps(student_channels=3, teacher_channels=3), torch.ones(3, 7))
     term, randomness, resumed = build(), *(RngState(seed, torch.device("cpu")) for seed in (3, 4))
     with randomness.active():
@@ -168,7 +168,7 @@ def test_initial_weights_come_from_the_terms_generator_alone() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_generator_can_learn_the_teacher_from_a_student_with_holes(make_taps: MakeTaps) -> None:
+def test_a_generator_can_learn_the_teacher_from_a_student_with_hidden_cells(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=(1,), same=True)
     for each in teacher.neck.values():
         each.fill_(0.7)
@@ -187,7 +187,7 @@ def test_a_generator_can_learn_the_teacher_from_a_student_with_holes(make_taps: 
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(student_channels=8, boxes_per_image=counts, dtype=torch.bfloat16)

@@ -77,7 +77,7 @@ def literal_instances(student: Tensor, teacher: Tensor, weights: Tensor) -> floa
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_of_maps_is_what_its_equation_says(seed: int) -> None:
+def test_of_maps_equals_its_equation(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     student, teacher = torch.randn(2, 2, 3, 4, 5, generator=generator)
     weights = torch.rand(2, 4, 5, generator=generator)
@@ -87,7 +87,7 @@ def test_of_maps_is_what_its_equation_says(seed: int) -> None:
 
 
 @pytest.mark.parametrize("num_instances", [0, 1, 5])
-def test_of_instances_is_what_its_equation_says(num_instances: int) -> None:
+def test_of_instances_equals_its_equation(num_instances: int) -> None:
     generator = torch.Generator().manual_seed(num_instances)
     student, teacher = torch.randn(2, num_instances, 3, generator=generator)
     weights = torch.rand(num_instances, generator=generator)
@@ -128,7 +128,7 @@ def test_boxes_are_pooled_from_the_adapted_map(make_taps: MakeTaps, adapter: str
     assert float(term(step).detach()) == pytest.approx(float(identity(step_of_adapted)), rel=1e-5)
 
 
-def test_levels_of_different_widths_are_compared_without_what_fills_them_up(make_taps: MakeTaps) -> None:
+def test_levels_of_different_widths_are_compared_without_padding(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=8)
     for neck in (student.neck, teacher.neck):
         neck[32] = neck[32][:, :5].detach()

@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances, PredictionSites, StudentTaps, TeacherTaps, View
+from distune.distillation.filtering import RobustFilter
+from distune.distillation.objective import Objective
+from distune.distillation.term import Step
+from distune.distillation.weight_schedule import WeightSchedule
 from distune.errors import ConfigError
 from support.objectives import FEATURE_PASS, TERMS, MakeTaps, build, never, source, values_of, with_prototypes
 
@@ -27,7 +31,7 @@ def test_gives_each_term_and_its_gradient_to_the_student_alone(make_taps: MakeTa
         assert (student.prediction_sites.logits_RC.grad is not None) == (name == "soft_labels")
 
 
-def test_a_student_that_sees_what_the_teacher_sees_has_nothing_to_learn(make_taps: MakeTaps) -> None:
+def test_losses_are_zero_when_the_student_equals_the_teacher(make_taps: MakeTaps) -> None:
     objective = build(
         {"prototypes": {"source": FEATURE_PASS}, "local_knowledge": {"adapter": "identity"}},
         student_channels=(8, 8, 8),
@@ -118,7 +122,7 @@ def permuted(student: StudentTaps, teacher: TeacherTaps, order: list[int]) -> tu
     )
 
 
-def test_the_order_of_images_does_not_matter(make_taps: MakeTaps) -> None:
+def test_the_order_of_images_has_no_effect(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps, {"filter": {"weight": "quantile", "local_threshold": 0.5}})
     batch = make_taps(boxes_per_image=(3, 0, 4, 2))
     before = values_of(objective(*batch))
@@ -172,13 +176,13 @@ def test_losses_are_weighted_and_decayed_and_reported_as_added(make_taps: MakeTa
         assert metrics[f"loss/{name}"] == pytest.approx((found[0][name] + found[1][name]) / 2)
 
 
-def test_the_order_in_which_strides_are_given_does_not_matter(make_taps: MakeTaps) -> None:
+def test_the_order_of_strides_has_no_effect(make_taps: MakeTaps) -> None:
     orders = ((8, 16, 32), (32, 8, 16))
     found = [values_of(with_prototypes(make_taps, strides=order)(*make_taps())) for order in orders]
     assert found[0] == found[1]
 
 
-def test_a_term_without_weight_is_not_there(make_taps: MakeTaps) -> None:
+def test_a_term_without_weight_is_not_built(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps, {"local_knowledge": {"weight": 0.0}, "soft_labels": {"weight": 0.0}})
     assert list(objective.parameters()) == []
     assert objective(*make_taps()).keys() == {"global_knowledge"}
@@ -187,7 +191,7 @@ def test_a_term_without_weight_is_not_there(make_taps: MakeTaps) -> None:
     assert objective(*make_taps()).keys() == {"local_knowledge", "soft_labels"}
 
 
-def test_without_any_weight_it_does_nothing_and_holds_nothing(make_taps: MakeTaps) -> None:
+def test_without_any_weight_it_is_inactive_and_has_no_state(make_taps: MakeTaps) -> None:
     objective = build({name: {"weight": 0.0} for name in TERMS})
     assert not any(objective.is_active_in(epoch) for epoch in range(1, 5))
     objective.begin_epoch(1, never)
@@ -196,14 +200,43 @@ def test_without_any_weight_it_does_nothing_and_holds_nothing(make_taps: MakeTap
     assert len(objective.state_dict()) == 0
 
 
-def test_mode_does_not_matter(make_taps: MakeTaps) -> None:
+def test_train_and_eval_mode_give_equal_losses(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     trained = values_of(objective.train()(*make_taps()))
     assert values_of(objective.eval()(*make_taps())) == trained
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_settings_that_do_not_fit_the_detectors_are_refused() -> None:
     with pytest.raises(ConfigError, match="no stride in common"):
         build(strides=())
     with pytest.raises(ConfigError, match="use conv1x1"):
         build({"local_knowledge": {"adapter": "identity"}})
+
+
+class NeckEnergy:
+    """A term of one line, to build an objective without settings."""
+
+    needs_prototypes = False
+
+    def __call__(self, step: Step) -> Tensor:
+        return step.maps(0)[0].square().mean()
+
+
+def test_is_built_from_terms_without_settings(make_taps: MakeTaps) -> None:
+    objective = Objective(
+        {"energy": NeckEnergy()},
+        weights={"energy": 2.0},
+        schedule=WeightSchedule(decay="linear", start_after=0, stop_after=4),
+        strides=(8, 16, 32),
+        pooling="crop",
+        instance_filter=RobustFilter(
+            discrepancy="mean_cosine", weight="uniform", global_threshold=0.2, local_threshold=0.2
+        ),
+    )
+    student, teacher = make_taps()
+    assert objective(student, teacher) == {}, "no epoch has begun"
+    objective.begin_epoch(2, never)
+    losses = objective(student, teacher)
+    expected = 0.75 * 2 * float(student.neck[8].detach().square().mean())
+    assert values_of(losses) == pytest.approx({"energy": expected})
+    assert objective.end_epoch()["loss/energy"] == pytest.approx(expected)

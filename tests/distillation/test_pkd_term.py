@@ -59,7 +59,7 @@ def maps(seed: int = 0, shape: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Tensor, 
     return student, teacher, torch.rand(shape[0], *shape[2:], generator=generator)
 
 
-def test_is_what_its_equation_says() -> None:
+def test_equals_its_equation() -> None:
     student, teacher, weights = maps()
     assert float(pearson_imitation(student, teacher, weights)) == pytest.approx(
         literal_loss(student, teacher, weights), rel=1e-5
@@ -138,7 +138,7 @@ def test_the_term_is_the_mean_over_levels_with_cells_weighted_by_the_filter(make
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_alone(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_alone(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(

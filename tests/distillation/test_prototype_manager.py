@@ -11,7 +11,8 @@ from torch import Tensor
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.prototypes.prototype_manager import PrototypeManager, build_prototype_manager
+from distune.distillation.build import build_prototype_manager
+from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.weight_schedule import WeightSchedule
 from support.objectives import source
 
@@ -42,7 +43,7 @@ def select(make_taps: MakeTaps, each: PrototypeManager, epoch: int = 1) -> Tenso
     return each.current.origin.clone()
 
 
-def test_what_is_random_follows_the_seed_and_the_epoch(make_taps: MakeTaps) -> None:
+def test_random_selection_depends_on_the_seed_and_the_epoch(make_taps: MakeTaps) -> None:
     first = prototype_manager(selector="random")
     origin = select(make_taps, first)
     assert torch.equal(origin, select(make_taps, prototype_manager(selector="random")))
@@ -53,7 +54,7 @@ def test_what_is_random_follows_the_seed_and_the_epoch(make_taps: MakeTaps) -> N
     assert torch.equal(select(make_taps, first, epoch=3), select(make_taps, resumed, epoch=3))
 
 
-def test_the_seed_changes_nothing_where_nothing_is_random(make_taps: MakeTaps) -> None:
+def test_the_seed_has_no_effect_on_the_pursuits(make_taps: MakeTaps) -> None:
     for selector in ("pursuit", "orthogonal"):
         origins = [select(make_taps, prototype_manager(selector=selector, seed=seed)) for seed in (0, 1)]
         assert torch.equal(*origins)

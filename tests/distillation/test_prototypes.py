@@ -110,7 +110,7 @@ def test_zero_and_non_finite_features_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_every_selector_survives_awkward_classes(selector: str) -> None:
+def test_every_selector_handles_degenerate_classes(selector: str) -> None:
     found = features(num_instances=40, num_classes=6)
     found.labels_N[:] = torch.tensor([1] * 10 + [2] * 10 + [3] + [4] * 9 + [5] * 10)
     found.student_LND[:, 10:20] = found.student_LND[:, 10:11]  # class 2: all alike

@@ -1,4 +1,4 @@
-"""Every way to select prototypes keeps one contract, and each does what its name says."""
+"""The contract of all selectors, and the results of each."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestContract:
         ]
         assert selected[0] == selected[1]
 
-    def test_says_what_is_wrong_with_its_arguments(self, name: str) -> None:
+    def test_wrong_arguments_are_refused_with_the_reason(self, name: str) -> None:
         one, two, index = features(0, 1, 3), features(0, 2, 3), torch.tensor([0])
         with pytest.raises(ValueError, match="1 instances and the teacher 2"):
             SELECTORS[name](one, two, index, options())
@@ -79,7 +79,7 @@ class TestContract:
         with pytest.raises(ValueError, match="num_prototypes = 0 must be at least 1"):
             SELECTORS[name](two, two, index, options(0))
 
-    def test_the_features_it_is_given_stay_as_they_are(self, name: str) -> None:
+    def test_the_given_features_are_not_modified(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
         SELECTORS[name](student_ND, teacher_NE, torch.arange(30), options(5))
         assert torch.equal(student_ND, features(0, 30, 5))
@@ -140,7 +140,7 @@ def test_orthogonal_selects_what_the_literal_algorithm_selects(
     assert selected.tolist() == expected
 
 
-def test_orthogonal_begins_as_pursuit_does_and_then_differs() -> None:
+def test_orthogonal_starts_like_pursuit_and_then_differs() -> None:
     student_ND, teacher_NE = features(5, 40, 6), features(6, 40, 6)
     plain = pursue(student_ND, teacher_NE, torch.arange(40), num_prototypes=8, alpha=1.0, unique=True).tolist()
     refitted = pursue_orthogonally(student_ND, teacher_NE, torch.arange(40), num_prototypes=8, alpha=1.0).tolist()
@@ -168,8 +168,8 @@ def test_kmeans_selects_the_largest_cluster_first_and_the_nearest_to_its_center(
     student_ND = clustered(3)[:23]
     selected = SELECTORS["kmeans"](student_ND, student_ND, torch.arange(2, 23), options(3)).tolist()
     for index, members in zip(selected, (range(10, 20), range(2, 10), range(20, 23)), strict=True):
-        centre_D = student_ND[list(members)].mean(dim=0)
-        assert index == min(members, key=lambda n: float((student_ND[n] - centre_D).norm()))
+        center_D = student_ND[list(members)].mean(dim=0)
+        assert index == min(members, key=lambda n: float((student_ND[n] - center_D).norm()))
 
 
 def test_random_depends_on_its_seed_alone() -> None:

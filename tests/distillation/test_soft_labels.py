@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.terms.soft_labels import Normalizer, soft_label_loss
+from distune.distillation.terms.soft_labels import Reduction, soft_label_loss
 
 KINDS = ["softmax", "sigmoid"]
 
@@ -33,25 +33,25 @@ def probabilities(logits: list[float], kind: str, temperature: float) -> list[li
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("normalizer", ["batchmean", "mean"])
+@pytest.mark.parametrize("reduction", ["batchmean", "mean"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-def test_is_what_its_equation_says(kind: str, normalizer: Normalizer, temperature: float) -> None:
+def test_equals_its_equation(kind: str, reduction: Reduction, temperature: float) -> None:
     student, teacher, weights, positive = sample()
     total = 0.0
     for r in range(7):
         if positive[r]:
             pair = [probabilities(values[r].tolist(), kind, temperature) for values in (teacher, student)]
             total += float(weights[r]) * sum(kl(t, s) for t, s in zip(*pair, strict=True))
-    num_scores = (4 if kind == "softmax" else 3) if normalizer == "mean" else 1
+    num_scores = (4 if kind == "softmax" else 3) if reduction == "mean" else 1
     expected = temperature**2 * total / (int(positive.sum()) * num_scores)
     found = soft_label_loss(
-        student, teacher, weights, positive, score_kind=kind, temperature=temperature, normalizer=normalizer
+        student, teacher, weights, positive, score_kind=kind, temperature=temperature, reduction=reduction
     )
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def loss(kind: str, values: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    return soft_label_loss(*values, score_kind=kind, temperature=2.0, normalizer="batchmean")
+    return soft_label_loss(*values, score_kind=kind, temperature=2.0, reduction="batchmean")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +94,7 @@ def test_gradient_keeps_its_size_when_the_temperature_changes(kind: str) -> None
         student, teacher, weights, positive = sample()
         student.requires_grad_()
         soft_label_loss(
-            student, teacher, weights, positive, score_kind=kind, temperature=temperature, normalizer="batchmean"
+            student, teacher, weights, positive, score_kind=kind, temperature=temperature, reduction="batchmean"
         ).backward()  # type: ignore[no-untyped-call]
         assert student.grad is not None
         norms.append(float(student.grad.norm()))

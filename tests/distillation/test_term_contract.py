@@ -142,7 +142,7 @@ class TestTerm:
             ((6, 7), torch.bfloat16),
         ],
     )
-    def test_takes_any_number_of_boxes_in_any_precision(
+    def test_accepts_any_number_of_boxes_in_any_precision(
         self, way: str, score_kind: str, make_taps: MakeTaps, counts: tuple[int, ...], dtype: torch.dtype
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind, boxes_per_image=counts, dtype=dtype)
@@ -155,7 +155,7 @@ class TestTerm:
         for values in (*student.neck.values(), student.prediction_sites.logits_RC, student.prediction_sites.boxes()):
             assert values.grad is None or bool(values.grad.isfinite().all())
 
-    def test_works_without_prototypes_or_says_that_it_needs_them(
+    def test_works_without_prototypes_or_declares_that_it_needs_them(
         self, way: str, score_kind: str, make_taps: MakeTaps
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)

@@ -1,17 +1,21 @@
-"""Builds the objective of distillation from settings."""
+"""Builds the objective of distillation and its prototype manager from settings."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 
-from distune.config.distillation import DistillationSettings
+from distune.config.distillation import DistillationSettings, FeaturePassSettings, FeatureQueueSettings
 from distune.distillation.filter_auc import TagsOf
 from distune.distillation.filtering import build_filter
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.prototype_manager import PrototypeManager, build_prototype_manager
+from distune.distillation.prototypes.collect_features import InstancePooling, collect_features
+from distune.distillation.prototypes.feature_queue import FeatureQueue
+from distune.distillation.prototypes.prototype_manager import PrototypeManager
+from distune.distillation.prototypes.prototypes import Prototypes, make_prototypes
 from distune.distillation.term import TermContext
 from distune.distillation.terms import build_terms, term_weights
 from distune.distillation.weight_schedule import WeightSchedule
@@ -95,4 +99,76 @@ def build_objective(
         prototype_manager=prototype_manager,
         statistics=statistics,
         tags_of=tags_of,
+    )
+
+
+def build_prototype_manager(
+    settings: DistillationSettings,
+    schedule: WeightSchedule,
+    *,
+    strides: tuple[int, ...],
+    num_classes: int,
+    student_channels: int,
+    teacher_channels: int,
+    seed: int = 0,
+) -> PrototypeManager:
+    """Build the prototype manager.
+
+    Args:
+        settings: of distillation.
+        schedule: of distillation.
+        strides: the common levels, fine to coarse.
+        num_classes: without background.
+        student_channels: of the widest of the student's neck maps.
+        teacher_channels: of the widest of the teacher's neck maps.
+        seed: of the random numbers of the selections.
+
+    Returns:
+        A manager without prototypes.
+    """
+    prototypes, source = settings.prototypes, settings.prototypes.source
+    pool = InstancePooling(strides, settings.pooling)
+    queue, collect = None, None
+    if isinstance(source, FeatureQueueSettings):
+        queue = FeatureQueue(
+            num_levels=len(strides),
+            num_classes=num_classes,
+            capacity=source.max_instances,
+            student_channels=student_channels,
+            teacher_channels=teacher_channels,
+            min_box_side_px=prototypes.min_box_side_px,
+        )
+    if isinstance(source, FeaturePassSettings):
+        collect = functools.partial(
+            collect_features,
+            pool=pool,
+            min_box_side_px=prototypes.min_box_side_px,
+            max_images=source.max_images,
+            num_classes=num_classes,
+        )
+    return PrototypeManager(
+        schedule,
+        refresh_epochs=prototypes.refresh_epochs,
+        prototypes=Prototypes(
+            strides,
+            num_classes=num_classes,
+            num_prototypes=prototypes.per_class,
+            student_channels=student_channels,
+            teacher_channels=teacher_channels,
+        ),
+        select=functools.partial(
+            make_prototypes,
+            strides=strides,
+            num_classes=num_classes,
+            num_prototypes=prototypes.per_class,
+            alpha=prototypes.alpha,
+            unique=prototypes.unique,
+            density_bandwidth=prototypes.density_bandwidth,
+            density_quantile=prototypes.density_quantile,
+            selector=prototypes.selector,
+        ),
+        pool=pool,
+        queue=queue,
+        collect_features=collect,
+        seed=seed,
     )

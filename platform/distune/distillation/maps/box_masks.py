@@ -1,6 +1,7 @@
-"""Masks of boxes on maps, and the level that a box belongs to.
+"""Boxes on maps: the cells that a box covers, masks of boxes, and the level that a box belongs to.
 
-Shape legend: ``B`` batch, ``H`` ``W`` a map, ``N`` instances.
+A box covers the product of the cells of two axes. Shape legend: ``B`` batch, ``H`` ``W`` a map, ``N`` instances, ``S``
+cells along one axis of a map.
 """
 
 from __future__ import annotations
@@ -9,9 +10,45 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances
-from distune.distillation.maps.box_cells import centered_cells
 
 _FINEST_STRIDE = 4
+
+
+def cropped_cells(low_N: Tensor, high_N: Tensor, *, stride: int, num_cells: int) -> Tensor:
+    """Return the cells of an integer crop: from the cell that contains ``low`` to the one before that of ``high``.
+
+    Args:
+        low_N: left or upper edges, pixels.
+        high_N: right or lower edges, pixels.
+        stride: pixels per cell.
+        num_cells: cells along this axis of the map.
+
+    Returns:
+        Bool, (N, S). Each box covers at least one cell, also when it is smaller than a cell or outside the map.
+    """
+    first_N = torch.floor(low_N / stride).clamp(0, num_cells - 1)
+    end_N = torch.maximum(torch.floor(high_N / stride), first_N + 1)
+    cell_S = torch.arange(num_cells, device=low_N.device)
+    return (cell_S >= first_N[:, None]) & (cell_S < end_N[:, None])
+
+
+def centered_cells(low_N: Tensor, high_N: Tensor, *, stride: int, num_cells: int) -> Tensor:
+    """Return the cells whose center lies in the box, and the cell that contains the box's center.
+
+    Args:
+        low_N: left or upper edges, pixels; a cell's center on this edge is inside.
+        high_N: right or lower edges, pixels; a cell's center on this edge is outside.
+        stride: pixels per cell.
+        num_cells: cells along this axis of the map.
+
+    Returns:
+        Bool, (N, S). Each box covers at least one cell, also when it is smaller than a cell or outside the map.
+    """
+    cell_S = torch.arange(num_cells, device=low_N.device)
+    center_S = (cell_S + 0.5) * stride
+    nearest_N = torch.floor((low_N + high_N) / (2 * stride)).clamp(0, num_cells - 1)
+    inside_NS = (center_S >= low_N[:, None]) & (center_S < high_N[:, None])
+    return inside_NS | (cell_S == nearest_N[:, None])
 
 
 def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: float) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from distune.detectors.taps import Instances, View
-from distune.distillation.maps.box_cells import cropped_cells
+from distune.distillation.maps.box_masks import cropped_cells
 
 Pooling = Literal["roi_align", "crop"]
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from distune.config.distillation import DistillationSettings, FeaturePassSettings, FeatureQueueSettings
 from distune.detectors.taps import Instances
 from distune.distillation.maps.pooling import PooledFeatures
-from distune.distillation.prototypes.collect_features import FeaturePass, InstancePooling, collect_features
+from distune.distillation.prototypes.collect_features import FeaturePass, InstancePooling
 from distune.distillation.prototypes.feature_queue import FeatureQueue
 from distune.distillation.prototypes.prototype_report import PrototypeReport
-from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, derive_seed, make_prototypes
+from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, derive_seed
 from distune.distillation.weight_schedule import WeightSchedule
 
 _NEVER = 0
@@ -134,78 +132,6 @@ class PrototypeManager(nn.Module):
         self._has_prototypes = True
         self._is_new = True
         self.figures.copy_(torch.tensor(list(report.metrics().values()), dtype=torch.float64))
-
-
-def build_prototype_manager(
-    settings: DistillationSettings,
-    schedule: WeightSchedule,
-    *,
-    strides: tuple[int, ...],
-    num_classes: int,
-    student_channels: int,
-    teacher_channels: int,
-    seed: int = 0,
-) -> PrototypeManager:
-    """Build the prototype manager.
-
-    Args:
-        settings: of distillation.
-        schedule: of distillation.
-        strides: the common levels, fine to coarse.
-        num_classes: without background.
-        student_channels: of the widest of the student's neck maps.
-        teacher_channels: of the widest of the teacher's neck maps.
-        seed: of the random numbers of the selections.
-
-    Returns:
-        A manager without prototypes.
-    """
-    prototypes, source = settings.prototypes, settings.prototypes.source
-    pool = InstancePooling(strides, settings.pooling)
-    queue, collect = None, None
-    if isinstance(source, FeatureQueueSettings):
-        queue = FeatureQueue(
-            num_levels=len(strides),
-            num_classes=num_classes,
-            capacity=source.max_instances,
-            student_channels=student_channels,
-            teacher_channels=teacher_channels,
-            min_box_side_px=prototypes.min_box_side_px,
-        )
-    if isinstance(source, FeaturePassSettings):
-        collect = functools.partial(
-            collect_features,
-            pool=pool,
-            min_box_side_px=prototypes.min_box_side_px,
-            max_images=source.max_images,
-            num_classes=num_classes,
-        )
-    return PrototypeManager(
-        schedule,
-        refresh_epochs=prototypes.refresh_epochs,
-        prototypes=Prototypes(
-            strides,
-            num_classes=num_classes,
-            num_prototypes=prototypes.per_class,
-            student_channels=student_channels,
-            teacher_channels=teacher_channels,
-        ),
-        select=functools.partial(
-            make_prototypes,
-            strides=strides,
-            num_classes=num_classes,
-            num_prototypes=prototypes.per_class,
-            alpha=prototypes.alpha,
-            unique=prototypes.unique,
-            density_bandwidth=prototypes.density_bandwidth,
-            density_quantile=prototypes.density_quantile,
-            selector=prototypes.selector,
-        ),
-        pool=pool,
-        queue=queue,
-        collect_features=collect,
-        seed=seed,
-    )
 
 
 def _read_epoch_from_zero(_manager: nn.Module, state: dict[str, Any], prefix: str, *_rest: Any) -> None:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
-from distune.distillation.maps.box_cells import centered_cells
-from distune.distillation.maps.box_masks import weight_mask
+from distune.distillation.maps.box_masks import centered_cells, weight_mask
 from distune.distillation.maps.global_context import ContextRelation
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
@@ -126,23 +125,9 @@ def level_loss(
 ) -> Tensor:
     """Return ``fg + background_ratio bg + attention_ratio at + relation_ratio rel`` of one level.
 
-    All boxes count on all levels. The loss is 0 when the adapted student equals the teacher and training has not begun:
-    the last layer of either relation starts at zero, as the original's does, so both are the identity then.
-
-    Args:
-        step: the training step.
-        level: index into ``step.strides``.
-        adapter: of the level.
-        relation: R of the student.
-        teacher_relation: R of the teacher.
-        temperature: of the attention.
-        background_ratio: weight of the background over the foreground's.
-        attention_ratio: weight of the attention imitation over the foreground's.
-        relation_ratio: weight of the relations over the foreground's.
-        robust: whether boxes and the cells in them count by the filter's weights.
-
-    Returns:
-        A scalar.
+    All boxes count on all levels, by the filter's weights when ``robust``. ``relation`` and ``teacher_relation`` are R
+    of the student and the teacher. The loss is 0 when the adapted student equals the teacher and training has not
+    begun: the last layer of either R starts at zero, as the original's does, so both are the identity then.
     """
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     adapted_BEHW = adapter(student_BDHW)

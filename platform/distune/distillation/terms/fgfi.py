@@ -106,18 +106,9 @@ def near_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tens
 def level_loss(
     step: Step, level: int, adapter: nn.Module, *, threshold: float, anchor_strides: float, robust: bool
 ) -> Tensor:
-    """Return the loss of one level, on which all boxes count.
+    """Return the loss of one level, on which all boxes count, by the filter's weights when ``robust``.
 
-    Args:
-        step: the training step.
-        level: index into ``step.strides``.
-        adapter: of the level.
-        threshold: the paper's psi.
-        anchor_strides: side of the smallest square anchor in strides of the level.
-        robust: whether boxes count by the filter's weights.
-
-    Returns:
-        A scalar.
+    ``threshold`` is the paper's psi; ``anchor_strides`` is the side of the smallest square anchor in strides.
     """
     stride = step.strides[level]
     student_BDHW, teacher_BEHW = step.imitation_maps(level)

@@ -47,16 +47,7 @@ def level_loss(
 ) -> Tensor:
     """Return ``fg + background_ratio bg`` of one level, with the boxes that belong to it.
 
-    Args:
-        step: the training step.
-        level: index into ``step.strides``.
-        adapter: of the level.
-        background_ratio: weight of the background over the foreground's.
-        base_size_px: the side of a box at which it belongs to stride 4.
-        robust: whether boxes count by the filter's weights.
-
-    Returns:
-        A scalar.
+    Boxes count by the filter's weights when ``robust``; those of ``base_size_px`` begin to belong to stride 4.
     """
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     height, width = teacher_BEHW.shape[-2:]

@@ -52,23 +52,12 @@ def generation_loss(generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: T
 def level_loss(
     step: Step, level: int, adapter: nn.Module, generator: nn.Module, *, masked_fraction: float, robust: bool
 ) -> Tensor:
-    """Return the loss of one level.
+    """Return the loss of one level, in which the cells inside boxes count by the filter's weights when ``robust``.
 
     It is not 0 when the student equals the teacher: the hidden cells, and a generator that has yet to learn, remain.
-    The hidden cells are drawn in each step, as by dropout, from torch's default generator of the device. Save its state
-    with the student so that a resumed trial draws the same.
-
-    Args:
-        step: the training step.
-        level: index into ``step.strides``.
-        adapter: of the level.
-        generator: of the level, G of ``generation_loss``.
-        masked_fraction: of the cells that are hidden, on average. The paper takes 0.65 for one-stage and 0.5 for
-            two-stage detectors.
-        robust: whether cells inside boxes count by the filter's weights.
-
-    Returns:
-        A scalar.
+    The paper hides 0.65 of the cells for one-stage and 0.5 for two-stage detectors. The hidden cells are drawn in each
+    step, as by dropout, from torch's default generator of the device: save its state with the student so that a resumed
+    trial draws the same.
     """
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     weights_BHW = step.cell_weights(level, robust=robust)

@@ -58,17 +58,9 @@ def whole_map_loss(step: Step, level: int, adapter: nn.Module, *, robust: bool) 
 
 
 def box_feature_loss(step: Step, level: int, adapter: nn.Module, *, pooling: Pooling, robust: bool) -> Tensor:
-    """Return the loss of one level between the pooled features of ground-truth boxes.
+    """Return the loss of one level between the features of ground-truth boxes, pooled from the adapted map.
 
-    Args:
-        step: the training step.
-        level: index into ``step.strides``.
-        adapter: of the level; features are pooled from the adapted map.
-        pooling: as the features of the step are pooled.
-        robust: whether boxes count by the filter's weights.
-
-    Returns:
-        A scalar.
+    Boxes count by the filter's weights when ``robust``.
     """
     stride = step.strides[level]
     adapted_BEHW = adapter(step.student.neck[stride].float())

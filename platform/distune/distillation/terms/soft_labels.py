@@ -15,7 +15,7 @@ from torch.nn import functional
 from distune.config.distillation import DistillationSettings
 from distune.distillation.term import Step, TermContext
 
-Normalizer = Literal["batchmean", "mean"]
+Reduction = Literal["batchmean", "mean"]
 
 
 def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def soft_label_loss(
     *,
     score_kind: str,
     temperature: float,
-    normalizer: Normalizer,
+    reduction: Reduction,
 ) -> Tensor:
     """Return the weighted divergence between the models' class scores at temperature T over positive sites.
 
@@ -59,7 +59,7 @@ def soft_label_loss(
         positive_R: bool; the other sites take no part.
         score_kind: ``softmax`` or ``sigmoid``.
         temperature: T, more than 0.
-        normalizer: ``batchmean`` or ``mean``.
+        reduction: ``batchmean`` or ``mean``.
 
     Returns:
         A scalar.
@@ -70,7 +70,7 @@ def soft_label_loss(
     divergence_R = divergence(student_RK / temperature, teacher_RK.detach() / temperature)
     total = torch.where(positive_R, weights_R.detach() * divergence_R, 0.0).sum()
     num_positive = positive_R.sum().clamp(min=1)
-    num_scores = student_RK.shape[1] if normalizer == "mean" else 1
+    num_scores = student_RK.shape[1] if reduction == "mean" else 1
     return temperature**2 * total / (num_positive * num_scores)
 
 
@@ -80,7 +80,7 @@ class SoftLabels:
 
     score_kind: str
     temperature: float
-    normalizer: Normalizer
+    reduction: Reduction
     robust: bool = True
     needs_prototypes: bool = False
 
@@ -94,7 +94,7 @@ class SoftLabels:
             sites.positive_R,
             score_kind=self.score_kind,
             temperature=self.temperature,
-            normalizer=self.normalizer,
+            reduction=self.reduction,
         )
 
 
@@ -102,5 +102,5 @@ def build_soft_labels(settings: DistillationSettings, context: TermContext) -> S
     """Build the term."""
     soft = settings.soft_labels
     return SoftLabels(
-        score_kind=context.score_kind, temperature=soft.temperature, normalizer=soft.reduction, robust=soft.robust
+        score_kind=context.score_kind, temperature=soft.temperature, reduction=soft.reduction, robust=soft.robust
     )
