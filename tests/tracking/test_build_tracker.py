@@ -16,7 +16,7 @@ from distune.errors import UsageError
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.tracking.build import build_tracker, initialise_sqlite
 from distune.tracking.environment import prepare_client, prepare_server
-from distune.tracking.mlflow_sink import find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
 from distune.tracking.tracker import NullTracker, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -59,7 +59,7 @@ def test_a_bad_uri_is_refused_and_nothing_is_written(build: Build, home: Home, u
 
 def test_a_spool_that_cannot_be_opened_says_so(build: Build, home: Home) -> None:
     (home.study("blood") / "spool.jsonl").mkdir(parents=True)
-    with pytest.raises(UsageError, match="study blood: its records for MLflow cannot be kept"):
+    with pytest.raises(UsageError, match="study blood: the spool of its events for MLflow cannot be opened"):
         build()
 
 
@@ -71,14 +71,14 @@ def test_databricks_wants_a_path(build: Build) -> None:
 def test_a_file_that_is_no_database_is_left_alone(build: Build, home: Home) -> None:
     path = home.root / "precious.txt"
     path.write_text("precious")
-    with pytest.raises(UsageError, match="is no SQLite database"):
+    with pytest.raises(UsageError, match="is not a SQLite database"):
         build(TrackingSettings(uri=f"sqlite:///{path}"))
     assert path.read_text() == "precious"
 
 
 def test_a_store_that_cannot_be_made_says_so(home: Home) -> None:
     (home.root / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         initialise_sqlite(f"sqlite:///{home.root / 'file' / 'mlflow.db'}")
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_is_away_does_not_stop_the_launch(build: Build, caplog: py
     tracker = build(TrackingSettings(uri="http://ann:secret@127.0.0.1:9"))
     tracker.start_study({}, {})
     tracker.close()
-    assert "is away" in caplog.text
+    assert "is unavailable" in caplog.text
     assert "secret" not in caplog.text
 
 
@@ -171,6 +171,7 @@ def play_trial(tracker: Tracker, number: int, *, epochs: range, outcome: Outcome
 def test_no_thread_is_left_behind(build: Build) -> None:
     tracker = build()
     tracker.start_study({}, {})
+    assert "distune-tracking" in {thread.name for thread in threading.enumerate()}
     tracker.close()
     assert "distune-tracking" not in {thread.name for thread in threading.enumerate()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from distune.errors import DistuneError, UsageError
+from distune.records import EpochReport
 from distune.tracking.events import EpochLogged, StudyStarted, TrialStarted
 from distune.tracking.links import StudyRuns, links_to
 from distune.tracking.mlflow_sink import MlflowSink
@@ -46,7 +47,7 @@ def test_the_ui_of_a_server_is_the_server() -> None:
 
 
 def test_a_server_has_a_ui_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="of its own"):
+    with pytest.raises(UsageError, match="its own UI"):
         start_ui("http://host:5000", artifacts=tmp_path)
 
 
@@ -76,11 +77,11 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
         assert "<title>MLflow</title>" in ask(server.url)
         sink = MlflowSink(server.url, study="cells", study_key="k-1", experiment="blood", artifact_location=None)
         started = TrialStarted(at_ms=1, key="0", control=False, seed=0, num_epochs=2, params={"alpha": 0.5})
-        epochs = [EpochLogged(at_ms=n, key="0", epoch=n, metrics={"AP": 0.1 * n, "nan": math.nan}) for n in (1, 2)]
+        epochs = [EpochReport(epoch=n, metrics={"AP": 0.1 * n, "nan": math.nan}, finished_at=n) for n in (1, 2)]
         for _ in range(2):
             sink.apply([StudyStarted(at_ms=1, params={}, tags={})])
             sink.apply([started])
-            sink.apply(epochs)
+            sink.apply([EpochLogged(key="0", report=report) for report in epochs])
         links = study_links(server.url, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         query = urllib.parse.parse_qs(links.runs.partition("?")[2])
         experiment_id = links.runs.split("/experiments/")[1].split("/")[0]
@@ -93,7 +94,7 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
             assert [point["step"] for point in ask(address)["metrics"]] == [1, 2]
         same = study_links(mlflow_uri, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         assert same == links
-        with pytest.raises(UsageError, match="knows no experiment other"):
+        with pytest.raises(UsageError, match="has no experiment other"):
             study_links(mlflow_uri, base_url=server.url, experiment="other", study_key="k-1", metric="AP")
     assert server.process.poll() is not None
     with pytest.raises(OSError, match="refused"):
@@ -104,5 +105,5 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
 @pytest.mark.server
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("no database, and long enough to be looked at by somebody")
-    with pytest.raises(DistuneError, match=r"(?s)ended with status.*not a database"):
+    with pytest.raises(DistuneError, match=r"(?s)exited with status.*not a database"):
         start_ui(f"sqlite:///{tmp_path / 'a.db'}", artifacts=tmp_path, port=0)

@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
-from distune.tracking.mlflow_sink import MlflowSink, find_study_runs, open_client
-from distune.tracking.shipping import ShippingPolicy
+from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.mlflow_sink import MlflowSink
+from distune.tracking.spool_sender import RetryPolicy
 from distune.tracking.spool_tracker import SpoolTracker
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning",
     "ignore::pytest.PytestUnhandledThreadExceptionWarning",
 )
-IMPATIENT = ShippingPolicy(linger_s=0.0, first_wait_s=0.01, longest_wait_s=0.05, attempts=2)
+IMPATIENT = RetryPolicy(linger_s=0.0, first_wait_s=0.01, longest_wait_s=0.05, attempts=2)
 
 
-def tell_a_study(tracker: SpoolTracker, folder: Path) -> None:
+def log_a_study(tracker: SpoolTracker, folder: Path) -> None:
     picture = folder / "picture.png"
     picture.write_bytes(b"picture")
     spec = TrialSpec(
@@ -99,8 +100,8 @@ def test_a_store_that_another_process_holds(
     holder = real(tmp_path / "mlflow.db", isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN EXCLUSIVE")
     tracker = make_tracker(mlflow_uri, tmp_path)
-    tell_a_study(tracker, tmp_path)
-    wait_for(caplog, "the tracking server is away")
+    log_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is unavailable")
     if comes_back == "in the next":
         tracker.close()
         assert "next session" in caplog.text
@@ -119,8 +120,8 @@ def test_a_read_only_store(
         return uri.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
 
     tracker = make_tracker(read_only(mlflow_uri), tmp_path)
-    tell_a_study(tracker, tmp_path)
-    wait_for(caplog, "the tracking server is away")
+    log_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is unavailable")
     tracker.close()
     assert not (tmp_path / "spool.refused.jsonl").exists()
     make_tracker(mlflow_uri, tmp_path).close()
@@ -140,8 +141,8 @@ def test_no_room_for_artifacts(
     with monkeypatch.context() as patch:
         patch.setattr(LocalArtifactRepository, "log_artifact", full)
         tracker = make_tracker(mlflow_uri, tmp_path)
-        tell_a_study(tracker, tmp_path)
-        wait_for(caplog, "the tracking server is away")
+        log_a_study(tracker, tmp_path)
+        wait_for(caplog, "the tracking server is unavailable")
         tracker.close()
     make_tracker(mlflow_uri, tmp_path).close()
     assert_all_there(mlflow_uri, tmp_path)
@@ -151,12 +152,14 @@ Damage = Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-7], lambda text: text + b'{"event": "epo', lambda text: text])
-def test_a_torn_spool_is_mended_and_sent(mlflow_uri: str, tmp_path: Path, damage: Damage) -> None:
+def test_a_partial_line_in_the_spool_is_removed_and_the_others_are_sent(
+    mlflow_uri: str, tmp_path: Path, damage: Damage
+) -> None:
     def nobody() -> MlflowSink:
         raise ConnectionError("nobody is there")
 
     first = SpoolTracker(tmp_path, make_sink=nobody, policy=IMPATIENT)
-    tell_a_study(first, tmp_path)
+    log_a_study(first, tmp_path)
     first.close()
     spool = tmp_path / "spool.jsonl"
     spool.write_bytes(damage(spool.read_bytes()))

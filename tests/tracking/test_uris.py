@@ -110,7 +110,7 @@ def test_what_mlflow_supports_is_let_through(uri: str) -> None:
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
         ("http://", "an example is http://localhost:5000"),
-        ("sqlite+nosuchdriver:///x.db", "is no database URI"),
+        ("sqlite+nosuchdriver:///x.db", "is not a database URI"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_remedy(uri: str, remedy: str) -> None:

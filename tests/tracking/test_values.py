@@ -94,7 +94,7 @@ def test_every_outcome_has_a_status_of_mlflow() -> None:
     from mlflow.entities import RunStatus
 
     for outcome in Outcome:
-        assert RunStatus.from_string(run_status(outcome.value)) is not None
-    assert run_status("finished") == run_status("stopped") == "FINISHED"
-    assert run_status("failed") == run_status("diverged") == run_status("no such outcome") == "FAILED"
-    assert run_status("interrupted") == "KILLED"
+        assert RunStatus.from_string(run_status(outcome)) is not None
+    assert run_status(Outcome.FINISHED) == run_status(Outcome.STOPPED) == "FINISHED"
+    assert run_status(Outcome.FAILED) == run_status(Outcome.DIVERGED) == "FAILED"
+    assert run_status(Outcome.INTERRUPTED) == "KILLED"

@@ -1,4 +1,4 @@
-"""Names of runs: short, and telling in a list. Pure functions."""
+"""Short, informative run names. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from collections.abc import Mapping
 from distune.records import ParameterValue
 
 MAX_RUN_NAME_LENGTH = 60
-"""About what the list of runs in the MLflow UI shows of a name."""
+"""About as many characters as the list of runs in the MLflow UI shows."""
 
 _CONTROL, _CONFIRMATION = "control-", "confirm-"
 
 
 def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
-    """The name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
+    """Return the name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
 
-    The weights of terms come first, since they say most about a trial. Numbers have leading zeros, so that names sort
-    as trials do. Values are cut to three digits, and values that do not fit are counted: ``t007 global=5 +4``. The
-    full ones are the run's params.
+    The weights of terms come first, then the other params in the order of the space. Trial numbers have leading zeros,
+    so that names sort by number. Values have three digits, and those that do not fit are counted:
+    ``t007 global=5 +4``. The run's params have them all in full.
 
     Args:
         key: of the trial.
-        params: searched path to value, in the order of the space; otherwise that order stays.
+        params: searched path to value, in the order of the space.
+
+    Returns:
+        A name of at most ``MAX_RUN_NAME_LENGTH`` characters for a numbered trial.
     """
     if key.startswith(_CONTROL):
         return f"control {key.removeprefix(_CONTROL)}"
@@ -41,19 +44,19 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
 
 
 def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
-    """A short name for each path, no two alike.
+    """Return a short, unique name for each path.
 
-    The weight of a term is called by the first word of the term (``global`` for
-    ``distillation.global_knowledge.weight``), any other setting by its own name. Where two would be called the same,
-    both get what stands before: ``soft.temperature``, then ``soft_labels.temperature``, then the whole path.
+    The weight of a term is named by the first word of the term (``global`` for
+    ``distillation.global_knowledge.weight``), any other setting by its last word. Equal names get longer:
+    ``soft.temperature``, then ``soft_labels.temperature``, then the whole path.
     """
-    ways = [_ways(path) for path in paths]
-    chosen = [each[0] for each in ways]
+    candidates = [_candidate_names(path) for path in paths]
+    chosen = [each[0] for each in candidates]
     while True:
         counts = Counter(chosen)
         longer = [
             each[min(each.index(name) + 1, len(each) - 1)] if counts[name] > 1 else name
-            for each, name in zip(ways, chosen, strict=True)
+            for each, name in zip(candidates, chosen, strict=True)
         ]
         if longer == chosen:
             return chosen
@@ -61,18 +64,18 @@ def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
 
 
 def _is_weight_of_term(path: str) -> bool:
-    """The filter has a setting of that name as well: a kind, no number."""
+    # filter.weight is not a weight: it names the kind of the filter.
     return path.endswith(".weight") and not path.endswith("filter.weight")
 
 
-def _ways(path: str) -> list[str]:
-    """Ways to call a path, the shortest first."""
+def _candidate_names(path: str) -> list[str]:
+    """Return possible names of a path, the shortest first."""
     *owners, setting = path.split(".")
     if not owners:
         return [path]
     first_word = owners[-1].split("_")[0]
-    ways = [first_word, owners[-1]] if setting == "weight" else [setting, f"{first_word}.{setting}"]
-    return list(dict.fromkeys([*ways, f"{owners[-1]}.{setting}", path]))
+    names = [first_word, owners[-1]] if setting == "weight" else [setting, f"{first_word}.{setting}"]
+    return list(dict.fromkeys([*names, f"{owners[-1]}.{setting}", path]))
 
 
 def _show(value: ParameterValue) -> str:
