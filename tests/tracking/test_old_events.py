@@ -22,7 +22,8 @@ OLD_LINES = [
     b'false, "epochs": 2, "seed": 3, "metrics": {"search/AP": 0.2}, "reason": null, "rung": 2, "best_at_ms": '
     b"1700000000123}\n",
     b'{"event": "trial_ended", "at_ms": 1700000000600, "key": "control-1", "state": "RUNNING", "outcome": '
-    b'"interrupted", "control": true, "epochs": 0, "seed": 3, "metrics": {}, "reason": null, "rung": null, "best_at_ms": null}\n',
+    b'"interrupted", "control": true, "epochs": 0, "seed": 3, "metrics": {}, "reason": null, "rung": null, '
+    b'"best_at_ms": null}\n',
     b'{"event": "study", "at_ms": 1700000000700, "metrics": {"gain/AP": 0.1}, "tags": {}}\n',
     b'{"event": "study_ended", "at_ms": 1700000000800, "state": "interrupted"}\n',
 ]
