@@ -1,4 +1,4 @@
-"""The sink against a real SQLite store: runs once, points once, and nothing that MLflow dislikes gets through."""
+"""The sink with a real SQLite store: each run and each point is stored once, under names that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ A_STUDY: list[Event] = [
 
 
 class Store:
-    """A store to look into, and sinks on it."""
+    """A store, with sinks on it."""
 
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
@@ -113,7 +113,7 @@ def apply_each(sink: MlflowSink, events: list[Event]) -> None:
         sink.apply([event])
 
 
-def test_a_run_is_found_again_whatever_tags_it_is_given(store: Store) -> None:
+def test_tags_cannot_replace_those_that_a_run_is_found_by(store: Store) -> None:
     """Once, the second session replaced the tag that the parent is found by, and the third made another parent."""
     begin = StudyStarted(at_ms=BEGIN_MS, params={}, tags={"study_key": "another", "trial_key": "x", "study": "y"})
     for _ in range(3):
@@ -136,13 +136,13 @@ def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
     assert (trial.info.start_time, trial.info.end_time) == (BEGIN_MS, BEGIN_MS + 100)
 
 
-def test_names_tell_what_was_tried(store: Store) -> None:
+def test_run_names_show_the_params(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
     names = [run.info.run_name for run in store.runs()]
     assert sorted(names) == ["cells", "control 1", "t007 alpha=10 unique=true"]
 
 
-def test_a_name_given_in_the_ui_is_kept(store: Store) -> None:
+def test_a_run_renamed_in_the_ui_keeps_its_name(store: Store) -> None:
     apply_each(store.sink(), A_STUDY[:3])
     store.client.update_run(store.run("t007").info.run_id, name="the odd one")
     apply_each(store.sink(), A_STUDY[2:])
@@ -159,7 +159,7 @@ def test_points_keep_their_epoch_and_their_time(store: Store) -> None:
     assert store.points("cells", "best/AP") == [(0, 0.3, BEGIN_MS + 200)]
 
 
-def test_tags_say_how_each_run_stands(store: Store) -> None:
+def test_tags_show_the_state_of_each_run(store: Store) -> None:
     apply_each(
         store.sink(),
         [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state=TrialState.PRUNED, reason="loss is NaN", rung=2)],
@@ -183,7 +183,7 @@ def test_tags_say_how_each_run_stands(store: Store) -> None:
     assert store.run("cells").data.tags["distune.hash"] == "abc"
 
 
-def test_everything_sent_twice_is_stored_once(store: Store) -> None:
+def test_events_sent_twice_are_stored_once(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
     before = [(run.info.run_id, run.data.to_dictionary()) for run in store.runs()]
     again = store.sink()
@@ -203,7 +203,7 @@ def test_a_batch_that_was_partly_stored_is_completed(store: Store) -> None:
     assert sorted(step for step, _, _ in store.points("t007", "loss/task")) == [1, 2, 3]
 
 
-def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
+def test_epochs_of_several_trials_in_one_call(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start("7"), start("8")])
     sink.apply([epoch(1, "7"), epoch(1, "8"), epoch(2, "7"), epoch(2, "8")])
@@ -211,7 +211,7 @@ def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
         assert [step for step, _, _ in store.points(name, "search/AP")] == [1, 2]
 
 
-def test_more_points_than_one_call_takes(store: Store) -> None:
+def test_more_points_than_fit_into_one_call(store: Store) -> None:
     sink = store.sink()
     metrics = {f"AP[class {number}]": 0.5 for number in range(650)}
     sink.apply([logged(number, metrics) for number in (1, 2)])
@@ -233,7 +233,7 @@ def test_more_points_than_one_call_takes(store: Store) -> None:
         (Outcome.INTERRUPTED, "KILLED"),
     ],
 )
-def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, outcome: Outcome, status: str) -> None:
+def test_a_run_ends_with_its_status_and_runs_again_when_resumed(store: Store, outcome: Outcome, status: str) -> None:
     apply_each(store.sink(), [STUDY_START, start(), epoch(1), end(outcome=outcome)])
     assert store.run("t007").info.status == status
     resumed = store.sink()
@@ -247,7 +247,7 @@ def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, 
     assert len(store.runs()) == 2
 
 
-def test_the_figures_of_a_trial_come_once_though_its_end_is_told_again(store: Store) -> None:
+def test_the_summary_of_a_trial_is_stored_once_when_its_end_is_sent_again(store: Store) -> None:
     """It was interrupted, then cut off between its end here and its end in Optuna, with other times for both."""
     sink = store.sink()
     apply_each(
@@ -265,7 +265,7 @@ def test_the_figures_of_a_trial_come_once_though_its_end_is_told_again(store: St
 @pytest.mark.parametrize(
     ("state", "status"), [("finished", "FINISHED"), ("interrupted", "KILLED"), ("failed", "FAILED")]
 )
-def test_the_study_ends_with_its_status_and_runs_again_when_continued(store: Store, state: str, status: str) -> None:
+def test_the_study_ends_with_its_status_and_runs_again_when_resumed(store: Store, state: str, status: str) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, StudyEnded(at_ms=BEGIN_MS + 5, state=state)])
     assert (store.run("cells").info.status, store.run("cells").data.tags["distune.state"]) == (status, state)
@@ -279,7 +279,7 @@ def test_params_are_logged_once_and_missing_ones_are_added(store: Store) -> None
     assert store.run("t007").data.params == {"a": "1", "b": "3"}
 
 
-def test_nasty_names_and_values_get_through(store: Store) -> None:
+def test_unusual_names_and_values_are_stored(store: Store) -> None:
     metrics = {"AP[person]": 0.1, "a//b": 0.2, "/../x": 0.3, "y" * 300: 0.4, "größe": 0.5, "nan": math.nan}
     metrics |= {"inf": math.inf, "-inf": -math.inf, "": 0.6}
     event = logged(1, metrics)
@@ -298,12 +298,12 @@ def test_nasty_names_and_values_get_through(store: Store) -> None:
     assert len(store.run("t007").data.tags["distune.reason"]) == 5000
 
 
-def test_a_trial_that_was_never_started_here_still_gets_its_run(store: Store) -> None:
+def test_a_trial_without_a_start_event_gets_a_run(store: Store) -> None:
     store.sink().apply([epoch(1)])
     assert store.run("t007").data.tags["mlflow.parentRunId"] == store.run("cells").info.run_id
 
 
-def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
+def test_studies_of_the_same_name_are_distinguished_by_their_key(store: Store) -> None:
     apply_each(store.sink("key-1"), [STUDY_START, start(), epoch(1)])
     apply_each(store.sink("key-2"), [STUDY_START, start(), epoch(1)])
     assert len(store.runs()) == 4
@@ -311,7 +311,7 @@ def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
     assert {run.data.tags.get("mlflow.parentRunId") for run in store.runs()} == {*parents, None}
 
 
-def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
+def test_a_run_deleted_in_the_ui_is_created_again(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start(), epoch(1)])
     store.client.delete_run(store.run("t007").info.run_id)
@@ -319,7 +319,7 @@ def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
     assert [step for step, _, _ in store.points("t007", "search/AP")] == [2]
 
 
-def test_an_experiment_that_was_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_experiment_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     store.sink().apply([STUDY_START])
     experiment = store.client.get_experiment_by_name("blood")
     assert experiment is not None
@@ -329,7 +329,7 @@ def test_an_experiment_that_was_deleted_in_the_ui_is_restored(store: Store, capl
     assert len(store.runs()) == 2
 
 
-def test_two_studies_may_make_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_studies_may_create_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.sink("key-1").apply([STUDY_START])
     sink = store.sink("key-2")
     look = sink._client.get_experiment_by_name
@@ -360,12 +360,12 @@ def test_files_and_folders_become_artifacts(store: Store, tmp_path: Path) -> Non
     assert [file.path for file in store.client.list_artifacts(study_id)] == ["report.html"]
 
 
-def test_a_missing_file_is_said_and_skipped(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_file_is_skipped(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store.sink().apply([FileLogged(at_ms=BEGIN_MS, key="7", path=str(tmp_path / "gone.png"), folder="")])
     assert "gone.png is missing" in caplog.text
 
 
-def test_what_mlflow_refuses_is_told_from_an_outage(store: Store) -> None:
+def test_an_event_that_mlflow_refuses_is_not_an_outage(store: Store) -> None:
     sink = store.sink()
     with pytest.raises(EventRefusedError, match="Timestamp"):
         sink.apply([logged(1, {"AP": 0.5}, at_ms=-5)])
@@ -373,7 +373,7 @@ def test_what_mlflow_refuses_is_told_from_an_outage(store: Store) -> None:
     assert len(store.points("t007", "search/AP")) == 1
 
 
-def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(
+def test_an_unknown_error_is_an_outage_only_if_the_store_does_not_answer(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = store.sink()
@@ -389,7 +389,7 @@ def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(
         sink.apply([epoch(1)])
 
 
-def test_a_dead_server_is_an_outage_and_its_password_is_not_told() -> None:
+def test_an_unreachable_server_is_an_outage_and_its_password_is_not_shown() -> None:
     sink = MlflowSink(
         "http://ann:secret@127.0.0.1:9", study="cells", study_key="k", experiment="e", artifact_location=None
     )
@@ -404,7 +404,7 @@ def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
         MlflowSink(uri, study="cells", study_key="k", experiment="e", artifact_location=None)
 
 
-def test_the_global_state_of_mlflow_is_not_touched(store: Store) -> None:
+def test_the_global_state_of_mlflow_does_not_change(store: Store) -> None:
     import mlflow
 
     before = mlflow.get_tracking_uri()
@@ -413,7 +413,7 @@ def test_the_global_state_of_mlflow_is_not_touched(store: Store) -> None:
     assert mlflow.active_run() is None
 
 
-def test_a_study_is_found_for_the_ui(store: Store) -> None:
+def test_the_runs_of_a_study_are_found(store: Store) -> None:
     assert find_study_runs(store.uri, experiment="blood", study_key="key-1") is None
     apply_each(store.sink("key-0"), A_STUDY)
     apply_each(store.sink("key-1"), A_STUDY)

@@ -52,7 +52,7 @@ def states(spool: Spool, offset: int = 0) -> list[str]:
     st.dictionaries(st.text(), st.floats(allow_nan=False)),
     st.floats(min_value=0, max_value=2**40),
 )
-def test_an_event_survives_its_line(key: str, metrics: dict[str, float], finished_at: float) -> None:
+def test_an_event_is_read_back_from_its_line(key: str, metrics: dict[str, float], finished_at: float) -> None:
     event = EpochLogged(key=key, report=EpochReport(epoch=3, metrics=metrics, finished_at=finished_at))
     line = encode(event)
     assert decode(line) == event
@@ -60,7 +60,7 @@ def test_an_event_survives_its_line(key: str, metrics: dict[str, float], finishe
     assert line.endswith(b"\n")
 
 
-def test_an_event_may_hold_nan_and_numbers_of_numpy() -> None:
+def test_an_event_may_contain_nan_and_numbers_of_numpy() -> None:
     metrics: dict[str, Any] = {"nan": math.nan, "inf": math.inf, "numpy": np.float32(0.5), "whole": np.int64(2)}
     event = decode(encode(EpochLogged(key="1", report=EpochReport(epoch=1, metrics=metrics, finished_at=0.0))))
     assert isinstance(event, EpochLogged)
@@ -73,7 +73,7 @@ def test_an_event_may_hold_nan_and_numbers_of_numpy() -> None:
 @pytest.mark.parametrize(
     "line", [b"", b"{", b"[]", b"3", b'{"event": "unknown"}', b'{"event": "study_ended"}', b"\xff"]
 )
-def test_a_line_that_is_no_event_says_so(line: bytes) -> None:
+def test_a_line_that_is_not_an_event_is_an_error(line: bytes) -> None:
     with pytest.raises(ValueError, match="no event"):
         decode(line)
 
@@ -123,7 +123,7 @@ def test_a_partial_last_line_is_removed_at_opening(
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"-5", b"999999"])
-def test_a_damaged_offset_never_loses_what_comes(tmp_path: Path, open_spool: OpenSpool, content: bytes) -> None:
+def test_a_damaged_offset_loses_no_later_event(tmp_path: Path, open_spool: OpenSpool, content: bytes) -> None:
     first = open_spool(tmp_path)
     first.append(ended("a"))
     first.close()
@@ -206,7 +206,7 @@ def test_a_file_system_without_fsync_is_accepted(
     assert caplog.text.count("cannot be synced to the disk") == 1
 
 
-def test_events_that_never_found_room_are_counted_at_the_end(
+def test_events_that_could_not_be_written_are_counted_at_the_end(
     tmp_path: Path,
     open_spool: OpenSpool,
     caplog: pytest.LogCaptureFixture,
@@ -219,7 +219,7 @@ def test_events_that_never_found_room_are_counted_at_the_end(
     assert "2 events" in caplog.text
 
 
-def test_nothing_raises_when_the_folder_is_taken_away(
+def test_nothing_raises_when_the_folder_is_deleted(
     tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "study"
@@ -240,7 +240,7 @@ def test_nothing_raises_when_the_folder_is_taken_away(
     assert "after the tracker was closed" in caplog.text
 
 
-def test_an_event_that_is_no_event_does_not_raise(
+def test_an_invalid_event_does_not_raise(
     tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = open_spool(tmp_path)
@@ -251,7 +251,7 @@ def test_an_event_that_is_no_event_does_not_raise(
     assert len(caplog.records) == 1
 
 
-def test_many_threads_write_whole_lines(tmp_path: Path, open_spool: OpenSpool) -> None:
+def test_many_threads_write_complete_lines(tmp_path: Path, open_spool: OpenSpool) -> None:
     spool = open_spool(tmp_path)
 
     def write(name: int) -> None:

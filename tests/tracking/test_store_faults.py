@@ -1,4 +1,4 @@
-"""MLflow stores that are locked, read-only or full for a while: nothing is refused, and later nothing is missing."""
+"""MLflow stores that are locked, read-only or full for a while: no event is refused, and none is missing later."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
 
 
 @pytest.mark.parametrize("comes_back", ["in this session", "in the next"])
-def test_a_store_that_another_process_holds(
+def test_a_database_locked_by_another_process(
     mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, comes_back: str
 ) -> None:
     real = sqlite3.connect
@@ -129,10 +129,10 @@ def test_a_read_only_store(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_no_room_for_artifacts(
+def test_no_disk_space_for_artifacts(
     mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Files wait until there is room; they are not taken for files that the store will never take."""
+    """Files are sent when there is space again; they are not counted as refused."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     def full(*_: Any) -> None:

@@ -153,7 +153,7 @@ def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracker]
 class TestEveryTracker:
     """The contract of ``Tracker``: nothing raises, nothing waits."""
 
-    def test_takes_a_whole_study(self, tracker: Tracker) -> None:
+    def test_accepts_a_whole_study(self, tracker: Tracker) -> None:
         log_a_study(tracker, num_trials=10)
         assert tracker.blocking_error() is None
         tracker.close()
@@ -222,7 +222,7 @@ def test_every_event_arrives_once_and_in_order(tmp_path: Path) -> None:
     assert end.record == make_record(0)
 
 
-def test_epochs_in_a_row_share_a_call(tmp_path: Path) -> None:
+def test_epochs_in_a_row_are_sent_in_one_call(tmp_path: Path) -> None:
     sink = MemorySink()
     sink.is_unavailable = True
     tracker = spooled(tmp_path, sink)
@@ -296,7 +296,7 @@ def test_a_second_session_without_events_sends_those_of_the_first(tmp_path: Path
     assert kinds(sink.events) == ["StudyEnded"]
 
 
-def test_closing_with_a_dead_server_is_quick(tmp_path: Path) -> None:
+def test_closing_with_an_unavailable_server_is_fast(tmp_path: Path) -> None:
     sink = MemorySink()
     sink.is_unavailable = True
     tracker = SpoolTracker(tmp_path, make_sink=lambda: sink)

@@ -219,5 +219,5 @@ def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: Trial
         metrics[f"gain/{experiment.search.metric}"] = gain
     tags = {"best_trial": winner.key}
     if status.front:
-        tags["front"] = ", ".join(trial.key for trial in status.front)
+        tags["pareto_front"] = ", ".join(trial.key for trial in status.front)
     tracker.log_study(metrics, tags)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from distune.records import Outcome
-from distune.reports.pareto_plot import Point, draw_front
+from distune.reports.pareto_plot import ParetoPoint, draw_pareto_front
 from distune.reports.plots import Curve, draw_study, save_figure
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -20,7 +20,7 @@ def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
     """
     front = {trial.number for trial in status.front}
     points = [
-        Point(
+        ParetoPoint(
             trial.key,
             trial.metrics[status.metric],
             [trial.metrics[cost] for cost in status.costs],
@@ -32,7 +32,7 @@ def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
     ]
     if not front:
         return None
-    figure = draw_front(points, title=status.title, metric=status.metric, costs=status.costs)
+    figure = draw_pareto_front(points, title=status.title, metric=status.metric, costs=status.costs)
     path = folder.path / "report" / "front.png"
     save_figure(figure, path)
     return path

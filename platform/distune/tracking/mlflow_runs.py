@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from distune.records import ParameterValue
 from distune.tracking.mlflow_client import search_runs
-from distune.tracking.names import run_name
+from distune.tracking.run_names import run_name
 from distune.tracking.values import metric_values, name_text, param_values, tag_values
 
 if TYPE_CHECKING:
