@@ -275,8 +275,9 @@ def test_the_study_ends_with_its_status_and_runs_again_when_resumed(store: Store
 
 def test_params_are_logged_once_and_missing_ones_are_added(store: Store) -> None:
     apply_each(store.sink(), [STUDY_START, start(params={"a": 1})])
-    apply_each(store.sink(), [start(params={"a": 2, "b": 3})])
-    assert store.run("t007").data.params == {"a": "1", "b": "3"}
+    later = store.sink()
+    apply_each(later, [start(params={"a": 2, "b": 3}), start(params={"a": 2, "b": 4, "c": 5})])
+    assert store.run("t007").data.params == {"a": "1", "b": "3", "c": "5"}
 
 
 def test_unusual_names_and_values_are_stored(store: Store) -> None:
@@ -413,7 +414,7 @@ def test_the_global_state_of_mlflow_does_not_change(store: Store) -> None:
     assert mlflow.active_run() is None
 
 
-def test_the_runs_of_a_study_are_found(store: Store) -> None:
+def test_the_runs_of_a_study_are_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_study_runs(store.uri, experiment="blood", study_key="key-1") is None
     apply_each(store.sink("key-0"), A_STUDY)
     apply_each(store.sink("key-1"), A_STUDY)
@@ -422,6 +423,8 @@ def test_the_runs_of_a_study_are_found(store: Store) -> None:
     assert set(found.trial_run_ids) == {"control-1", "7"}
     assert re.fullmatch("[0-9a-f]{32}", found.study_run_id or "")
     assert found.study_run_id not in found.trial_run_ids.values()
+    monkeypatch.setattr("distune.tracking.mlflow_client._RUNS_PER_PAGE", 1)
+    assert find_study_runs(store.uri, experiment="blood", study_key="key-1") == found
     with pytest.raises(UsageError, match="does not answer") as caught:
         find_study_runs("http://ann:secret@127.0.0.1:9", experiment="blood", study_key="key-1")
     assert "secret" not in str(caught.value)

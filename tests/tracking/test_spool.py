@@ -219,6 +219,18 @@ def test_events_that_could_not_be_written_are_counted_at_the_end(
     assert "2 events" in caplog.text
 
 
+def test_events_beyond_the_limit_of_the_memory_are_counted_too(
+    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("distune.tracking.spool._MAX_UNWRITTEN", 3)
+    spool = open_spool(tmp_path)
+    fill_the_disk(spool)
+    for number in range(5):
+        spool.append(ended(str(number)))
+    spool.close()
+    assert "5 events" in caplog.text
+
+
 def test_nothing_raises_when_the_folder_is_deleted(
     tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -88,9 +88,9 @@ class MemorySink:
         if self.is_unavailable:
             raise SinkUnavailableError("connection to http://ann:secret@host refused")
         if any(self.refuses(event) for event in events):
-            raise EventRefusedError("invalid name")
+            raise EventRefusedError("invalid name at http://ann:secret@host")
         if any(self.fails_on(event) for event in events):
-            raise RuntimeError("something unforeseen")
+            raise RuntimeError("unknown error at http://ann:secret@host")
         self.num_calls += 1
         self.events.extend(events)
 
@@ -345,7 +345,10 @@ def test_a_refused_event_is_kept_in_a_file_and_the_others_arrive(
     assert kinds(sink.events) == ["StudyStarted", *trial * 2, "StudyLogged", "StudyEnded"]
     refused = [json.loads(line) for line in (tmp_path / "spool.refused.jsonl").read_text().splitlines()]
     assert [json.loads(entry["line"])["report"]["epoch"] for entry in refused] == [2, 2]
-    assert {entry["error"] for entry in refused} == {"invalid name" if how == "refuses" else "something unforeseen"}
+    assert {entry["error"] for entry in refused} == {
+        "invalid name at http://***@host" if how == "refuses" else "unknown error at http://***@host"
+    }
+    assert "secret" not in caplog.text
     assert len([r for r in caplog.records if "refused an event" in r.getMessage()]) == 1
     assert "2 events were refused" in caplog.text
 
