@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from distune.evidence.gain import Gain
 from distune.records import Outcome, TrialRecord, TrialState, control_score
 from distune.reports.gain_plot import GainPanel, draw_gains
-from distune.reports.pareto_plot import ParetoPoint, draw_pareto_front
+from distune.reports.pareto_plot import ParetoPoint, plot_pareto_front
 from distune.reports.plots import Curve, draw_study, save_figure
 from distune.reports.tables import show_params, show_value, trial_rows
 
@@ -116,12 +116,12 @@ def test_the_pareto_figure_draws_each_trial_once_and_names_the_front() -> None:
         ParetoPoint("2", 8.0, [4.0], False, False),
         ParetoPoint("control-1", 7.0, [5.0], True, False),
     ]
-    figure = draw_pareto_front(points, title="study", metric=METRIC, costs=["student/flops"])
+    figure = plot_pareto_front(points, title="study", metric=METRIC, costs=["student/flops"])
     (axes,) = figure.axes
     drawn = {group.get_label(): np.asarray(group.get_offsets()).tolist() for group in axes.collections}
     assert drawn == {"trial": [[4.0, 8.0]], "Pareto front": [[3.0, 9.0], [5.0, 10.0]], "control": [[5.0, 7.0]]}
     assert [text.get_text() for text in axes.texts] == ["1", "0"]
     assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[3.0, 5.0]]
-    two = draw_pareto_front([], title="study", metric=METRIC, costs=["student/flops", "student/latency_ms"])
+    two = plot_pareto_front([], title="study", metric=METRIC, costs=["student/flops", "student/latency_ms"])
     assert [axes.get_xlabel() for axes in two.axes] == ["student/flops", "student/latency_ms"]
     assert not any(list(axes.lines) for axes in two.axes)

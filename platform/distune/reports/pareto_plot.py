@@ -19,7 +19,7 @@ class ParetoPoint:
     is_on_pareto_front: bool
 
 
-def draw_pareto_front(points: Sequence[ParetoPoint], *, title: str, metric: str, costs: Sequence[str]) -> Figure:
+def plot_pareto_front(points: Sequence[ParetoPoint], *, title: str, metric: str, costs: Sequence[str]) -> Figure:
     """Draw a panel per cost: trials, controls, and the Pareto front with labels, as a line when there is one cost."""
     figure = Figure(figsize=(5.2 * len(costs), 4.6), layout="constrained")
     figure.suptitle(title)
