@@ -83,9 +83,9 @@ def make_tracker(uri: str, folder: Path) -> SpoolTracker:
     return SpoolTracker(folder, make_sink=make_sink, policy=IMPATIENT)
 
 
-def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
+def wait_for(caplog: pytest.LogCaptureFixture, text: str) -> None:
     deadline = time.monotonic() + 60
-    while words not in caplog.text:
+    while text not in caplog.text:
         assert time.monotonic() < deadline, caplog.text
         time.sleep(0.01)
 
@@ -155,10 +155,10 @@ Damage = Callable[[bytes], bytes]
 def test_a_partial_line_in_the_spool_is_removed_and_the_others_are_sent(
     mlflow_uri: str, tmp_path: Path, damage: Damage
 ) -> None:
-    def nobody() -> MlflowSink:
-        raise ConnectionError("nobody is there")
+    def no_server() -> MlflowSink:
+        raise ConnectionError("no server")
 
-    first = SpoolTracker(tmp_path, make_sink=nobody, policy=IMPATIENT)
+    first = SpoolTracker(tmp_path, make_sink=no_server, policy=IMPATIENT)
     log_a_study(first, tmp_path)
     first.close()
     spool = tmp_path / "spool.jsonl"

@@ -75,9 +75,9 @@ def summary_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def param_values(params: Mapping[str, ParameterValue]) -> dict[str, str]:
     """Return params as text: true, false and null as in YAML, numbers with all digits."""
-    words: dict[object, str] = {True: "true", False: "false", None: "null"}
+    yaml_text: dict[object, str] = {True: "true", False: "false", None: "null"}
     return {
-        name_text(name): words[value] if isinstance(value, bool | None) else str(value)[:MAX_PARAM_LENGTH]
+        name_text(name): yaml_text[value] if isinstance(value, bool | None) else str(value)[:MAX_PARAM_LENGTH]
         for name, value in params.items()
     }
 
