@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.records import EpochReport, TrialRecord, TrialSpec
 from distune.study.callback import Decision
 from distune.study.create import create_study
@@ -83,7 +83,7 @@ def experiment(num_trials: int, sampler: str) -> LoadedExperiment:
         },
         "resources": {"cpus_per_trial": 0.5, "max_concurrent": AT_A_TIME},
     }
-    return from_dict(values, source="driver", space=SPACE)
+    return experiment_from_dict(values, source="driver", space=SPACE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,20 +121,20 @@ class Meter:
         self._num_ended = 0
         self._every = max(1, num_trials // 10)
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def on_trial_start(self, spec: TrialSpec) -> None:
         """Nothing."""
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Count."""
         self.num_reports += 1
 
-    def trial_ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """Read the clocks after every tenth of the trials."""
         self._num_ended += 1
         if self._num_ended % self._every == 0:
             self.readings.append(Reading.now(self._num_ended))
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Nothing."""
 
 

@@ -41,7 +41,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert answer.status == 0, answer.err
     assert "plan: 3 trials and 1 control(s) of 2 epochs, none stopped early; about 8 epochs of at most 8" in answer.out
     assert "plan: the space has 3 configurations, none is trained twice" in answer.out
-    assert "proposes at random until 10 trials have finished or been stopped: in all 3 of this study" in answer.out
+    assert "proposes at random until 10 trials have finished or were stopped: in all 3 of this study" in answer.out
     assert "varies: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
     assert "varies: student" not in answer.out
     assert "disk: about " in answer.out
@@ -50,7 +50,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
     inactive = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
     assert "never acts: distillation.start_epoch  distillation.decay is linear" in inactive.out
-    first = "search.first=[{distillation.decay: linear}, {distillation.decay: cosine}]"
+    first = "search.initial_configurations=[{distillation.decay: linear}, {distillation.decay: cosine}]"
     many = distune("validate", str(tmp_path / "mine.yaml"), "--set", first, "--set", "search.num_trials=2")
     assert "warning: 3 configurations are to be tried first, 1 more than search.num_trials = 2" in many.out
     wrong = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.dekay=linear")
@@ -70,7 +70,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
 
     refused = distune("resume", "first", "--set", "training.epochs=3")
     assert refused.status == 2
-    assert "training.epochs  2    3       trials before and after it could not be compared" in refused.err
+    assert "training.epochs  2    3       trials before and after the change would not be comparable" in refused.err
     assert "--warm-start first" in refused.err
     further = distune("resume", "first", "--set", "search.controls=2")
     assert further.status == 0, further.err

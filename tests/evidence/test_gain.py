@@ -55,7 +55,7 @@ def verdicts(*, repetitions: int, num_seeds: int, gain: float, seed_spread: floa
 def test_intervals_contain_a_true_gain_of_zero_in_95_of_100_repetitions(num_seeds: int, seed_spread: float) -> None:
     found = verdicts(repetitions=300, num_seeds=num_seeds, gain=0.0, seed_spread=seed_spread)
     covered = found.count(Verdict.NOT_SHOWN) / len(found)
-    # Of 300 repetitions at 0.95 the fraction is in this range with a probability of 99%, and the random numbers are fixed.
+    # Of 300 repetitions at 0.95 the fraction is in this range with a probability of 99%. Random numbers are fixed.
     assert 0.915 <= covered <= 0.98, covered
 
 

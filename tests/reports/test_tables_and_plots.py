@@ -11,11 +11,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
 from distune.evidence.gain import Gain
-from distune.records import Outcome, TrialRecord, TrialState, control_score
+from distune.records import Outcome, ParameterValue, TrialRecord, TrialState, control_score
 from distune.reports.gain_plot import GainPanel, draw_gains
 from distune.reports.pareto_plot import ParetoPoint, plot_pareto_front
 from distune.reports.plots import Curve, draw_study, save_figure
-from distune.reports.tables import show_params, show_value, trial_rows
+from distune.reports.tables import show_params, trial_rows
 
 METRIC = "search/AP"
 
@@ -56,16 +56,12 @@ def test_a_trial_without_the_whole_budget_has_a_score_but_no_gain(outcome: Outco
 
 
 def test_values_and_reasons_are_readable() -> None:
-    assert [show_value(value) for value in (True, None, 3, 0.123456, "linear")] == [
-        "true",
-        "null",
-        "3",
-        "0.123",
-        "linear",
-    ]
-    assert show_params({"distillation.filter.local_threshold": 0.5, "distillation.decay": "linear"}) == (
-        "filter.local_threshold=0.5  decay=linear"
-    )
+    params: dict[str, ParameterValue] = {
+        "distillation.filter.local_threshold": 0.123456,
+        "distillation.decay": "linear",
+        "distillation.prototypes.unique": True,
+    }
+    assert show_params(params) == "filter.local_threshold=0.123  decay=linear  prototypes.unique=true"
     row = trial_rows([record(0, None, Outcome.DIVERGED, reason="loss/task was nan in epoch 2")], METRIC)[0]
     assert row.outcome == "diverged: loss/task was nan in epoch 2"
 

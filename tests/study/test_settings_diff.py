@@ -35,12 +35,12 @@ def space(**parameters: dict[str, Any]) -> dict[str, Any]:
     return {**SPACE, "parameters": {**SPACE["parameters"], **changes}}
 
 
-def test_nothing_has_changed(make_loaded: MakeLoaded) -> None:
+def test_equal_settings_have_no_changes(make_loaded: MakeLoaded) -> None:
     assert compare_settings(make_loaded(), make_loaded(), TRIED) == []
     assert describe_changes([]) == []
 
 
-def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded: MakeLoaded) -> None:
+def test_tracking_may_change_at_any_time_and_its_address_is_not_recorded(make_loaded: MakeLoaded) -> None:
     assert compare_settings(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
 
 
@@ -54,7 +54,7 @@ def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded
         {"search": {"num_trials": 99}},
     ],
 )
-def test_what_does_not_touch_a_trial_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
+def test_settings_that_do_not_affect_trials_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
     changes = compare_settings(make_loaded(), make_loaded(**section), TRIED)
     assert changes
     assert all(change.refusal is None for change in changes)
@@ -192,14 +192,15 @@ def test_a_study_continues_with_a_changed_range_in_the_same_optuna_study(study: 
 
 
 def test_a_range_that_excludes_an_initial_configuration_names_the_remedy(study: StudyFolder) -> None:
-    edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
+    edit(study.experiment_file, {"search": {"initial_configurations": [{WEIGHT: 40.0}]}})
     run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
     with pytest.raises(
-        ConfigError, match=r"first\[0\]: .* = 40\.0 +is not in the space; .* can be taken out of search\.f"
+        ConfigError,
+        match=r"initial_configurations\[0\]: .* = 40\.0 +is not in the space; .* can be removed from search\.i",
     ):
         study.load()
-    edit(study.experiment_file, {"search": {"first": []}})
+    edit(study.experiment_file, {"search": {"initial_configurations": []}})
     witness = Witness()
     run_session(study, tracker=witness, callback=witness, teacher_weights=None, num_trials=3)
     assert len(witness.specs) == 1

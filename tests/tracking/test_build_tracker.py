@@ -17,6 +17,7 @@ from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialS
 from distune.tracking.build import build_tracker, initialise_sqlite
 from distune.tracking.environment import prepare_client, prepare_server
 from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.tracker import NullTracker, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -103,6 +104,23 @@ def test_an_unavailable_server_does_not_stop_the_launch(build: Build, caplog: py
     tracker.close()
     assert "is unavailable" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:9"])
+def test_only_a_database_gets_a_folder_for_artifacts(
+    build: Build, home: Home, monkeypatch: pytest.MonkeyPatch, uri: str | None
+) -> None:
+    locations: list[str | None] = []
+
+    def make_sink(*_: str, artifact_location: str | None, **__: str) -> None:
+        locations.append(artifact_location)
+        raise SinkUnavailableError
+
+    monkeypatch.setattr("distune.tracking.build.MlflowSink", make_sink)
+    tracker = build(TrackingSettings(uri=uri))
+    tracker.start_study({}, {})
+    tracker.close()
+    assert set(locations) == {home.artifacts.absolute().as_uri() if uri is None else None}
 
 
 def test_two_sessions_of_a_study_write_to_the_same_runs(

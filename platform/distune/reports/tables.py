@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from distune.config.format_value import format_value
 from distune.records import Outcome, ParameterValue, TrialRecord, control_score
 
 
@@ -38,19 +39,12 @@ def trial_rows(trials: Sequence[TrialRecord], metric: str) -> list[TrialRow]:
 
 def show_params(params: dict[str, ParameterValue]) -> str:
     """Return parameters in one line, with short names."""
-    return "  ".join(f"{short_name(path)}={show_value(value)}" for path, value in params.items())
+    return "  ".join(f"{short_name(path)}={format_value(value, digits=3)}" for path, value in params.items())
 
 
 def short_name(path: str) -> str:
     """Return the last two words of a dotted path."""
     return ".".join(path.split(".")[-2:]).removeprefix("distillation.")
-
-
-def show_value(value: ParameterValue) -> str:
-    """Return a value as in YAML, numbers with three significant digits."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _row(trial: TrialRecord, metric: str, base: float | None) -> TrialRow:

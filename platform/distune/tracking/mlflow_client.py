@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from distune.errors import UsageError
+from distune.errors import DISK_ERRNOS, UsageError
 from distune.tracking.environment import prepare_client
 from distune.tracking.links import StudyRuns
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
@@ -28,7 +28,7 @@ _UNAVAILABLE = {
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 }
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
+_STORAGE_ERRNOS = DISK_ERRNOS | {errno.EACCES, errno.EPERM}
 """The artifact store is full, read-only or broken for a while, and no event is the reason."""
 
 
@@ -111,7 +111,7 @@ def to_sink_error(error: Exception, client: MlflowClient) -> Exception:
     text = redact_uri(str(error).strip() or repr(error))
     if is_refusal(error):
         return EventRefusedError(text)
-    is_storage_error = isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
+    is_storage_error = isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
     if _code(error) in _UNAVAILABLE or is_storage_error or not _is_available(client):
         return SinkUnavailableError(text)
     return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from distune.config.format_value import format_value
 from distune.records import ParameterValue
 
 MAX_RUN_NAME_LENGTH = 60
@@ -33,7 +34,10 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
         return key.replace("-", " ")
     given = dict(sorted((params or {}).items(), key=lambda item: not _is_weight_of_term(item[0])))
     name = f"t{key:0>3}" if key.isdigit() else key
-    shown = [f"{short}={_show(value)}" for short, value in zip(short_names(given), given.values(), strict=True)]
+    shown = [
+        f"{short}={format_value(value, digits=3)}"
+        for short, value in zip(short_names(given), given.values(), strict=True)
+    ]
     for index, text in enumerate(shown):
         left = len(shown) - index
         room = MAX_RUN_NAME_LENGTH - (0 if left == 1 else len(f" +{left - 1}"))
@@ -76,9 +80,3 @@ def _candidate_names(path: str) -> list[str]:
     first_word = owners[-1].split("_")[0]
     names = [first_word, owners[-1]] if setting == "weight" else [setting, f"{first_word}.{setting}"]
     return list(dict.fromkeys([*names, f"{owners[-1]}.{setting}", path]))
-
-
-def _show(value: ParameterValue) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

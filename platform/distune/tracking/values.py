@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from distune.config.format_value import format_value
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialState
 from distune.tracking.events import TrialStarted
 
@@ -75,11 +76,7 @@ def summary_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def param_values(params: Mapping[str, ParameterValue]) -> dict[str, str]:
     """Return params as text: true, false and null as in YAML, numbers with all digits."""
-    yaml_text: dict[object, str] = {True: "true", False: "false", None: "null"}
-    return {
-        name_text(name): yaml_text[value] if isinstance(value, bool | None) else str(value)[:MAX_PARAM_LENGTH]
-        for name, value in params.items()
-    }
+    return {name_text(name): format_value(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
 
 
 def tag_values(tags: Mapping[str, str]) -> dict[str, str]:
