@@ -201,6 +201,7 @@ def test_mlflow_has_short_timeouts_and_no_telemetry_unless_the_user_set_them() -
     assert environment["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
     assert environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from distune.errors import DistuneError, UsageError
 from distune.records import EpochReport
-from distune.tracking.events import EpochLogged, StudyStarted, TrialStarted
+from distune.tracking.events import EpochLogged, StudyEnded, StudyStarted, TrialStarted
 from distune.tracking.links import StudyRuns, links_to
 from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.server import start_ui, study_links, ui_address
@@ -82,6 +82,7 @@ def test_a_study_is_logged_and_shown_through_a_server(
             sink.apply([StudyStarted(at_ms=1, params={}, tags={})])
             sink.apply([started])
             sink.apply([EpochLogged(key="0", report=report) for report in epochs])
+            sink.apply([StudyEnded(at_ms=3, state="finished")])
         links = study_links(server.url, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         query = urllib.parse.parse_qs(links.runs.partition("?")[2])
         experiment_id = links.runs.split("/experiments/")[1].split("/")[0]
