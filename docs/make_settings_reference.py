@@ -105,7 +105,6 @@ def _table(prefix: str, fields: Mapping[str, FieldInfo]) -> str:
     rows = [
         f"| `{prefix}{name}` | {_type(field)} | {_default(field)} | {_one_line(field.description or '')} |"
         for name, field in fields.items()
-        if not _models(field) or prefix == ""
     ]
     return "\n".join(["| setting | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n" if rows else ""
 

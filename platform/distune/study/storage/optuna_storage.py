@@ -75,7 +75,7 @@ def controls_name(study: str) -> str:
     """Name of the Optuna study that holds the controls of ``study``. Study names hold no spaces, so it is free.
 
     Controls have no parameters. Within the search_study study they would empty the search space that its trials have in
-    common, which multivariate TPE, GP, CMA-ES and the importances are computed on: docs/decisions/controls-apart.md.
+    common, which multivariate TPE, GP, CMA-ES and the importances are computed on: docs/decisions/control_study.md.
     """
     return f"{study} controls"
 
