@@ -27,6 +27,8 @@ CODE = sorted(
 )
 BASES = (ROOT, PACKAGE, PACKAGE / "distillation")
 """Folders from which the paths on a page may start."""
+PLACEHOLDERS = re.compile(r"\.\.\.|NAME|\d+|[():;,]|loss/task was nan|last.pt is damaged|session.json|distune ")
+"""What separates the fixed parts of a message, such as its numbers."""
 LINK = re.compile(r"\]\((?P<inline>[^)\s]+)\)|^\[[^\]]+\]: (?P<reference>\S+)$", re.MULTILINE)
 FILE_PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:py|md|yaml|toml))?)`")
 
@@ -67,6 +69,18 @@ def test_every_page_named_in_code_exists() -> None:
     named = {name for path in CODE for name in re.findall(r"\bdocs/[\w/.-]+\.md\b", path.read_text(encoding="utf-8"))}
     assert named, "the code names pages"
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_message_in_the_fault_table_is_one_of_distune() -> None:
+    page = (DOCS / "fault_tolerance.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| ") and row.count(" | ") == 3]
+    cells = [cells[2] for cells in rows]
+    assert len(cells) > 10
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+ [^`]+)`", cell)]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    parts = [part.strip(" ,") for message in messages for part in PLACEHOLDERS.split(message)]
+    assert [part for part in parts if part.count(" ") >= 2 and part not in source] == []
 
 
 def test_every_decision_is_listed() -> None:
