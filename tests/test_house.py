@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "platform"
 PACKAGE = SOURCE / "distune"
 LAYERS = (
-    {"errors", "records"},
+    {"errors", "records", "atomic_write"},
     {"config"},
     {"tracking", "evidence"},
     {"data", "detectors"},
@@ -30,7 +30,7 @@ LAYERS = (
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}
-TORCH_FREE = {"errors", "records", "config", "tracking", "reports", "evidence"}
+TORCH_FREE = {"errors", "records", "atomic_write", "config", "tracking", "reports", "evidence"}
 SHARED_NAMES = {
     "__init__": "every folder has one",
     "build": "builds the folder's objects from settings",

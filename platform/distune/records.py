@@ -101,6 +101,11 @@ class TrialSpec:
         """Names the trial within its study: ``"17"``, or ``"control-1"``, or its label."""
         return trial_key(self.number) if self.label is None else self.label
 
+    @property
+    def metric(self) -> str:
+        """The study's metric as reports name it, such as ``search/AP``."""
+        return search_metric(self.experiment["search"]["metric"])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialRecord:
@@ -143,6 +148,11 @@ class TrialRecord:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return dataclasses.asdict(self)
+
+
+def search_metric(name: str) -> str:
+    """Return the name under which reports hold a metric of the search split: ``search/AP`` for ``AP``."""
+    return f"search/{name}"
 
 
 def trial_key(number: int) -> str:

@@ -83,7 +83,7 @@ def test_one_seed_is_said_to_prove_nothing(distune: Distune, tmp_path: Path) -> 
 
 def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path)
-    assert "study nope: there is no such study" in distune("confirm", "nope").err
+    assert "study nope was not found in" in distune("confirm", "nope").err
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     bad = distune("confirm", "one", "--metric", "mAP")
     assert (bad.status, "--metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
@@ -124,7 +124,7 @@ def test_settings_that_were_edited_are_named_or_refused_as_when_a_study_is_resum
     file.write_text(yaml.safe_dump(merge(values, {"training": {"epochs": 2}})))
     refused = distune("confirm", "one", "--top", "1", "--seeds", "2")
     assert refused.status == 2
-    assert "cannot go on with other settings than it was launched with" in refused.err
+    assert "cannot continue with changed settings" in refused.err
     assert not (home / "studies" / "one" / "confirmation").exists()
     file.write_text(yaml.safe_dump(merge(values, {"resources": {"max_concurrent": 7}})))
     named = distune("confirm", "one", "--top", "1", "--seeds", "2")

@@ -64,9 +64,9 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
     assert launched.status == 0, launched.err
     assert "on the front" in launched.out
     best = json.loads(distune("best", "first", "--json").out)
-    assert best["number"] in [trial["number"] for trial in best["front"]]
+    assert best["number"] in [trial["number"] for trial in best["pareto_front"]]
     assert "student/parameters" in distune("best", "first").out
-    assert (tmp_path / "home" / "studies" / "first" / "report" / "front.png").is_file()
+    assert (tmp_path / "home" / "studies" / "first" / "report" / "pareto_front.png").is_file()
 
     refused = distune("resume", "first", "--set", "training.epochs=3")
     assert refused.status == 2
@@ -83,7 +83,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
         *("--warm-start", "first", "--warm-start-top", "1"),
     )
     assert heir.status == 0, heir.err
-    assert "warm start: 3 of 3 parameters vary in study first as well" in heir.err
+    assert "warm start: 3 of 3 parameters are searched in study first too" in heir.err
     (trial,) = [each for each in json.loads(distune("status", "heir", "--json").out)["trials"] if not each["control"]]
     assert trial["params"] == best["params"]
 

@@ -32,7 +32,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, **before)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         assert folder.prepare(spec) is None
         folder.trial.metrics_file.touch()
         other = dataclasses.replace(arm_spec(make_loaded, tmp_path, **after), folder=spec.folder)
@@ -44,7 +44,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         file = folder.path / "trial.json"
         values = json.loads(file.read_text())
@@ -58,7 +58,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         folder.trial.metrics_file.write_text("old\n")
 
@@ -82,7 +82,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         folder.end(Outcome.FAILED, "bug: one")
         folder.told_file.touch()
@@ -106,7 +106,7 @@ class TestArmFolder:
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         folder.prepare(spec)
         states = (folder.trial.last_checkpoint, folder.trial.previous_checkpoint)
         for state in states:

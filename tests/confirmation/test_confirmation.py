@@ -22,7 +22,7 @@ from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.status import best, read_study
+from distune.study.status import best_trial, read_study
 from study.harness import MakeLoaded, Witness
 
 
@@ -158,7 +158,7 @@ def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
     assert not again.records
     assert not again.points
     assert (
-        folder.confirmation.looks() == [EvaluationRecord(trial=found.winner, seeds=found.seeds, metric="AP")]
+        folder.confirmation.test_evaluations() == [EvaluationRecord(trial=found.winner, seeds=found.seeds, metric="AP")]
         if found
         else False
     )
@@ -185,7 +185,7 @@ def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loade
     folder = searched_study(home, make_loaded, num_trials=3)
     first = confirm(home, folder, top=1)
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None, num_trials=30)
-    leader, _ = best(read_study(home, "one"))
+    leader, _ = best_trial(read_study(home, "one"))
     assert first is not None
     assert leader.number != first.winner, "the search has found a better one"
     witness = Witness()
@@ -203,7 +203,7 @@ def test_nothing_to_compare_is_an_error_that_says_why(
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "nan"}}}')
     with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
         confirm(home, folder)
-    assert folder.confirmation.looks() == []
+    assert folder.confirmation.test_evaluations() == []
     assert read_study(home, "one").state == "finished"
 
 
@@ -260,7 +260,7 @@ def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded
     folder = searched_study(home, make_loaded)
     text = folder.experiment_file.read_text()
     folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
-    with pytest.raises(StudyError, match="cannot go on with other settings"):
+    with pytest.raises(StudyError, match="cannot continue with changed settings"):
         confirm(home, folder)
     assert not folder.confirmation.path.exists()
 
@@ -276,19 +276,20 @@ def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, mak
     found = confirm(home, folder, top=1, seeds=1)
     own: ConfirmationFolder = folder.confirmation
     assert own.read() == found
-    for file, read in ((own.record_file, own.read), (own.looks_file, own.looks)):
+    for file, read in ((own.record_file, own.read), (own.test_evaluations_file, own.test_evaluations)):
         file.write_text('{"metric": ')
         with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
             read()
 
 
-def test_looks_that_an_earlier_version_noted_count(tmp_path: Path) -> None:
+def test_evaluations_that_an_earlier_version_recorded_count(tmp_path: Path) -> None:
     own = ConfirmationFolder(tmp_path)
-    own.looks_file.write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
-    assert own.looks() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
-    look = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
-    assert [own.record_test_evaluation(look), own.record_test_evaluation(look)] == [1, 1]
-    assert own.looks()[1] == look
+    (tmp_path / "test-looks.json").write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
+    assert own.test_evaluations() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
+    evaluation = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
+    assert [own.record_test_evaluation(evaluation), own.record_test_evaluation(evaluation)] == [1, 1]
+    assert own.test_evaluations()[1] == evaluation
+    assert len(json.loads((tmp_path / "test-evaluations.json").read_text())) == 2
 
 
 @pytest.mark.parametrize(

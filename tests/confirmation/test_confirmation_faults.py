@@ -124,7 +124,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
     witness = Witness()
     with monkeypatch.context() as patch:
         patch.setattr(SimulatedRun, "run_epoch", run_epoch)
-        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then go on with: distune confirm one"):
+        with pytest.raises(StudyStoppedError, match=r"last\.pt.*then run: distune confirm one"):
             confirm(home, folder, witness, top=1, seeds=1)
     assert set(witness.outcomes().values()) == {Outcome.INTERRUPTED}
     assert witness.study_ends == ["finished"]
@@ -167,11 +167,9 @@ def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLo
     )
     by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
     for spec in by_seed[0]:
-        ArmFolder(Path(spec.folder)).prepare(spec)
+        ArmFolder.of(spec).prepare(spec)
     job = SeedJob(specs=by_seed[0], simulate=True, split="search")
     job.fail("worker died: out of luck")
     assert job.is_done
     assert not SeedJob(specs=by_seed[1], simulate=True, split="search").is_done
-    assert {ArmFolder(Path(spec.folder)).outcome() for spec in by_seed[0]} == {
-        (Outcome.FAILED, "worker died: out of luck")
-    }
+    assert {ArmFolder.of(spec).outcome() for spec in by_seed[0]} == {(Outcome.FAILED, "worker died: out of luck")}

@@ -77,11 +77,11 @@ def test_whatever_ends_a_worker_on_ray_fails_its_seed(
 
     monkeypatch.setattr(ray, "get", get)
     spec = arm_spec(make_loaded, tmp_path)
-    ArmFolder(Path(spec.folder)).prepare(spec)
+    ArmFolder.of(spec).prepare(spec)
     with pytest.raises(TrialError, match="run distune confirm one again"):
         settle(SeedJob(specs=(spec,), simulate=True, split="test"), object())
     settle(SeedJob(specs=(spec,), simulate=True, split="search"), object())
-    outcome, said = ArmFolder(Path(spec.folder)).outcome()
+    outcome, said = ArmFolder.of(spec).outcome()
     assert outcome is Outcome.FAILED
     assert str(said).startswith(reason)
 

@@ -15,7 +15,7 @@ from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, T
 from distune.study.callback import Decision
 from distune.study.engine import StudyEngine
 from distune.study.runners.local import run_locally
-from distune.study.search.trial_store import KnownTrial, TrialStore
+from distune.study.search.trial_store import StoredTrial, TrialStore
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.trial_spec import SpecMaker
 from distune.training.trial_folder import TrialFolder
@@ -124,8 +124,7 @@ class EngineHarness:
 
     def trial_store(self) -> TrialStore:
         """A new view on both."""
-        sampler = self.loaded.experiment.search.sampler
-        return TrialStore(self.storage, *self.studies(), searched=self.loaded.searched, sampler=sampler)
+        return TrialStore(self.storage, *self.studies())
 
     def engine(self, *, num_trials: int | None = None) -> StudyEngine:
         """The engine of a new session."""
@@ -151,9 +150,9 @@ class EngineHarness:
         run_locally(engine, simulate=True, should_stop=should_stop, callback=self.witness)
         return engine
 
-    def known(self) -> dict[int, KnownTrial]:
+    def known(self) -> dict[int, StoredTrial]:
         """All trials on record by number."""
-        return {trial.number: trial for trial in self.trial_store().known()}
+        return {trial.number: trial for trial in self.trial_store().trials()}
 
     def folder(self, key: str) -> TrialFolder:
         """The folder of a trial."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import signal
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +14,10 @@ import pytest
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.study.resources import (
-    alone_resources,
+    Resources,
     available_cpus,
-    cgroup_cpus,
     check_resources,
+    exclusive_resources,
     num_concurrent,
     trial_resources,
 )
@@ -25,12 +25,24 @@ from distune.study.runners.signals import stop_on_signals
 from distune.study.runners.watchdog import Watchdog
 
 
-@pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2.0), ("max 100000\n", None), ("nonsense", None)])
-def test_the_limit_of_a_container(tmp_path: Path, text: str, cpus: float | None) -> None:
-    (tmp_path / "cpu.max").write_text(text)
-    assert cgroup_cpus(tmp_path / "cpu.max") == cpus
-    assert cgroup_cpus(tmp_path / "missing") is None
+def test_the_cpus_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(3)), raising=False)
+    assert available_cpus() == 3, "its affinity"
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2), ("50000 100000\n", 1), ("max 100000\n", 64)])
+def test_the_cpu_limit_of_a_container(monkeypatch: pytest.MonkeyPatch, text: str, cpus: int) -> None:
+    limit_file = "/sys/fs/cgroup/cpu.max"
+    real_open, real_exists = open, os.path.exists
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(os.path, "exists", lambda path: path == limit_file or real_exists(path))
+    monkeypatch.setattr(
+        "builtins.open", lambda path, *more: io.StringIO(text) if path == limit_file else real_open(path, *more)
+    )
+    assert available_cpus() == cpus
 
 
 def test_a_trial_must_fit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +71,15 @@ def test_a_study_is_not_started_through_ray_client() -> None:
 def test_a_cluster_that_is_going_to_grow_may_begin_empty() -> None:
     growing = ResourceSettings(address="auto", gpus_per_trial=1.0, max_concurrent=8)
     trial = trial_resources(growing, simulate=False)
-    assert num_concurrent(growing, trial, [(2, 0)]) == 8
+    assert num_concurrent(growing, trial, [Resources(2)]) == 8
     with pytest.raises(ResourceError, match=r"resources\.max_concurrent"):
-        num_concurrent(growing.model_copy(update={"max_concurrent": None}), trial, [(2, 0)])
+        num_concurrent(growing.model_copy(update={"max_concurrent": None}), trial, [Resources(2)])
 
 
 def test_simulated_trials_take_what_there_is() -> None:
     settings = ResourceSettings(cpus_per_trial=512.0, gpus_per_trial=4.0)
-    assert trial_resources(settings, simulate=True) == (float(available_cpus()), 0.0)
-    assert trial_resources(settings, simulate=False) == (512.0, 4.0)
+    assert trial_resources(settings, simulate=True) == Resources(float(available_cpus()))
+    assert trial_resources(settings, simulate=False) == Resources(512.0, 4.0)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +95,21 @@ def test_simulated_trials_take_what_there_is() -> None:
 def test_how_many_trials_run_at_a_time(settings: dict[str, float], cpus: float, gpus: float, expected: int) -> None:
     resources = ResourceSettings.model_validate(settings)
     trial = trial_resources(resources, simulate=False)
-    assert num_concurrent(resources, trial, [(cpus, gpus)]) == expected
+    assert num_concurrent(resources, trial, [Resources(cpus, gpus)]) == expected
 
 
 @pytest.mark.parametrize(
     ("trial", "expected"),
-    [((0.5, 0.0), (8.0, 0.0)), ((16.0, 0.0), (16.0, 0.0)), ((2.0, 0.25), (2.0, 1.0)), ((2.0, 2.0), (2.0, 2.0))],
+    [
+        (Resources(0.5), Resources(8.0)),
+        (Resources(16.0), Resources(16.0)),
+        (Resources(2.0, 0.25), Resources(2.0, 1.0)),
+        (Resources(2.0, 2.0), Resources(2.0, 2.0)),
+    ],
 )
-def test_what_a_trial_reserves_to_be_alone(trial: tuple[float, float], expected: tuple[float, float]) -> None:
-    assert alone_resources(trial, [(2.0, 0.0), (8.0, 1.0)]) == expected
-    assert alone_resources(trial, []) == (trial[0], float(math.ceil(trial[1])))
+def test_what_a_trial_reserves_to_have_its_device_for_itself(trial: Resources, expected: Resources) -> None:
+    assert exclusive_resources(trial, [Resources(2.0), Resources(8.0, 1.0)]) == expected
+    assert exclusive_resources(trial, []) == Resources(trial.cpus, float(math.ceil(trial.gpus)))
 
 
 @pytest.mark.parametrize(
@@ -106,20 +123,21 @@ def test_what_a_trial_reserves_to_be_alone(trial: tuple[float, float], expected:
 def test_a_trial_is_on_one_machine(
     trial: tuple[float, float], machines: list[tuple[float, float]], expected: int
 ) -> None:
-    assert num_concurrent(ResourceSettings(address="auto"), trial, machines) == expected
+    each, all_machines = Resources(*trial), [Resources(*machine) for machine in machines]
+    assert num_concurrent(ResourceSettings(address="auto"), each, all_machines) == expected
 
 
 @pytest.mark.parametrize("machines", [[(4.0, 0.0), (4.0, 0.0)], [(64.0, 0.0), (2.0, 4.0)], []])
 def test_a_trial_that_fits_on_no_machine_of_a_cluster_is_refused(machines: list[tuple[float, float]]) -> None:
     """Though all of them together have enough."""
-    trial = (8.0, 1.0 if len(set(machines)) > 1 else 0.0)
+    trial = Resources(8.0, 1.0 if len(set(machines)) > 1 else 0.0)
     with pytest.raises(ResourceError, match=r"no machine has both \(.+\); lower resources"):
-        num_concurrent(ResourceSettings(address="auto"), trial, machines)
+        num_concurrent(ResourceSettings(address="auto"), trial, [Resources(*machine) for machine in machines])
 
 
 def test_not_one_trial_fits() -> None:
     with pytest.raises(ResourceError, match="1 GPUs"):
-        num_concurrent(ResourceSettings(), (1.0, 1.0), [(8, 0)])
+        num_concurrent(ResourceSettings(), Resources(1.0, 1.0), [Resources(8)])
 
 
 def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:

@@ -17,7 +17,7 @@ from distune.study.create import create_study
 from distune.study.search.pareto import dominates, pareto_front
 from distune.study.session import run_session
 from distune.study.status import read_study
-from distune.study.study_figures import draw_front_of
+from distune.study.study_figures import draw_pareto_front
 from study.harness import METRIC, MakeHarness, MakeLoaded, Witness, take
 
 COSTS = ("student/latency_ms", "student/parameters")
@@ -132,10 +132,10 @@ def test_the_front_of_a_study_on_disk(make_loaded: MakeLoaded, tmp_path: Path) -
     run_session(folder, tracker=witness, callback=witness, teacher_weights=None)
     status = read_study(home, "two")
     assert status.costs == COSTS
-    assert status.front
+    assert status.pareto_front
     values = json.loads(json.dumps(status.to_dict(), allow_nan=False))
-    assert values["front"] == [trial.number for trial in status.front]
-    picture = draw_front_of(folder, status)
-    assert picture == folder.path / "report" / "front.png"
+    assert values["pareto_front"] == [trial.number for trial in status.pareto_front]
+    picture = draw_pareto_front(folder, status)
+    assert picture == folder.path / "report" / "pareto_front.png"
     assert picture.stat().st_size > 5000
-    assert (picture.parent / "front.png").read_bytes()[:4] == b"\x89PNG"
+    assert (picture.parent / "pareto_front.png").read_bytes()[:4] == b"\x89PNG"

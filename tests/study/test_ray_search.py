@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 
 from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
+from distune.study.resources import Resources
 from distune.study.runners.epoch_timeout import describe_timeout
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, describe_death
 from distune.study.runners.ray_trainable import ALONE, RESOURCES, SPEC
@@ -22,11 +23,11 @@ TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 class Tune:
     """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
 
-    def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: tuple[float, float]) -> None:
+    def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: Resources) -> None:
         self.machines = list(machines)
         self.bridge = EngineBridge(
             engine,
-            trial=(1.0, 0.0),
+            trial=Resources(1.0),
             machines=lambda: self.machines,
             should_stop=lambda: False,
             callback=harness.witness,
@@ -66,7 +67,7 @@ def harness(make_harness: MakeHarness) -> EngineHarness:
     return make_harness(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
 
 
-def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune, Any]:
+def lonely(harness: EngineHarness, *machines: Resources) -> tuple[Tune, Any]:
     """A trial that ran out of memory, and is the next to be given out."""
     tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
@@ -78,21 +79,21 @@ def lonely(harness: EngineHarness, *machines: tuple[float, float]) -> tuple[Tune
 def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(
     harness: EngineHarness,
 ) -> None:
-    tune, first = lonely(harness, (2.0, 0.0))
-    assert first.config[RESOURCES] == (1.0, 0.0)
-    tune.machines.append((8.0, 0.0))
+    tune, first = lonely(harness, Resources(2.0))
+    assert first.config[RESOURCES] == Resources(1.0)
+    tune.machines.append(Resources(8.0))
     again = tune.give_out()
-    assert (again.config[ALONE], again.config[RESOURCES]) == (True, (8.0, 0.0))
+    assert (again.config[ALONE], again.config[RESOURCES]) == (True, Resources(8.0))
     assert tune.give_out() is None, "it would take the place that is becoming free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 
 
-@pytest.mark.parametrize("left", [(4.0, 0.0), (1.0, 0.0), (16.0, 0.0)])
+@pytest.mark.parametrize("left", [Resources(4.0), Resources(1.0), Resources(16.0)])
 def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_come(
-    harness: EngineHarness, left: tuple[float, float]
+    harness: EngineHarness, left: Resources
 ) -> None:
-    tune, _ = lonely(harness, (8.0, 0.0))
+    tune, _ = lonely(harness, Resources(8.0))
     again = tune.give_out()
     tune.step()
     assert again.status == Trial.PENDING
@@ -112,8 +113,8 @@ def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_c
 def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarness) -> None:
     tune, _ = lonely(harness)
     again = tune.give_out()
-    assert again.config[RESOURCES] == (1.0, 0.0), "a cluster that grows must be asked for something"
-    tune.machines = [(8.0, 0.0)]
+    assert again.config[RESOURCES] == Resources(1.0), "a cluster that grows must be asked for something"
+    tune.machines = [Resources(8.0)]
     again.status = Trial.RUNNING
     assert tune.give_out() is None
     again.status = Trial.TERMINATED
@@ -122,7 +123,7 @@ def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarnes
 
 def test_a_trial_that_is_over_is_not_given_out_again(harness: EngineHarness) -> None:
     engine = harness.engine()
-    tune = Tune(harness, engine, (8.0, 0.0))
+    tune = Tune(harness, engine, Resources(8.0))
     first = tune.give_out()
     engine.interrupt()
     tune.stop_trial(first)
@@ -131,7 +132,7 @@ def test_a_trial_that_is_over_is_not_given_out_again(harness: EngineHarness) -> 
 
 
 def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: EngineHarness, tmp_path: Path) -> None:
-    tune = Tune(harness, harness.engine(), (8.0, 0.0))
+    tune = Tune(harness, harness.engine(), Resources(8.0))
     first, second = tune.give_out(), tune.give_out()
     for trial in (first, second):
         trial.error_file = tmp_path / "tune.txt"

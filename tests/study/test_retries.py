@@ -10,7 +10,7 @@ from filelock import FileLock
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
 from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from distune.study.storage.optuna_storage import stopped
+from distune.study.storage.optuna_storage import stopped_error
 from study.harness import METRIC, EngineHarness, MakeHarness, take, tell
 
 MEMORY = "out of memory: CUDA out of memory. TriedConfigurations to allocate 2 GiB"
@@ -116,7 +116,7 @@ def test_a_trial_goes_on_as_long_as_its_workers_come_further(make_harness: MakeH
     engine.fail(spec.key, LOST)
     assert harness.known()[0].state is TrialState.FAIL
     assert harness.known()[0].scores == {1: 20.0, 2: 20.0}
-    assert harness.studies()[0].trials[0].user_attrs["setbacks"] == [
+    assert harness.studies()[0].trials[0].user_attrs["retries"] == [
         {"reason": LOST, "epochs": 1},
         {"reason": LOST, "epochs": 2},
     ]
@@ -176,7 +176,7 @@ def test_a_folder_that_another_process_works_on_is_nobody_s_fault(
     monkeypatch.setattr(harness.witness, "trial_started", started)
     harness.run(engine)
     assert engine.blocking_error == f"trial 0: busy: another process still works on {folder}"
-    assert "end that process, then go on with: distune resume one" in str(stopped("one", engine.blocking_error))
+    assert "stop that process, then run: distune resume one" in str(stopped_error("one", engine.blocking_error))
     engine.interrupt()
     assert harness.known()[0].state is TrialState.RUNNING
     locks[0].release()

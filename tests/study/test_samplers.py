@@ -14,8 +14,8 @@ from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, Rando
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
 from distune.study.search.initial_configurations import default_values
-from distune.study.search.sampler_proposals import propose
 from distune.study.search.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
+from distune.study.search.trial_proposer import sample_params
 from study.harness import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
@@ -61,7 +61,7 @@ def studies(settings: SamplerSettings, parameters: dict[str, Parameter], *, num_
         has_conditions = any(parameter.when for parameter in parameters.values())
         study.sampler = build_sampler(settings, index, has_conditions=has_conditions)
         trial = study.ask()
-        values = propose(study, study.trials[-1], parameters, {})
+        values = sample_params(study, study.trials[-1], parameters, {})
         for path, value in values.items():
             distribution = distribution_of(parameters[path])
             internal = distribution.to_internal_repr(value)
@@ -105,7 +105,7 @@ def test_trials_whose_values_are_given_are_learnt_from_as_well(which: int) -> No
     for index, given in enumerate(undisturbed(which)[:4]):
         study.sampler = build_sampler(settings, index)
         trial = study.ask()
-        assert propose(study, study.trials[-1], parameters, given) == given
+        assert sample_params(study, study.trials[-1], parameters, given) == given
         for path, value in given.items():
             distribution = distribution_of(parameters[path])
             study._storage.set_trial_param(trial._trial_id, path, distribution.to_internal_repr(value), distribution)
@@ -127,7 +127,7 @@ def test_proposals_are_those_of_an_optuna_trial() -> None:
         for each in (study, literal):
             each.sampler = build_sampler(TpeSettings(kind="tpe", startup_trials=3), index)
         trial, reference = study.ask(), literal.ask()
-        values = propose(study, study.trials[-1], PARAMETERS, {})
+        values = sample_params(study, study.trials[-1], PARAMETERS, {})
         distributions = {path: distribution_of(parameter) for path, parameter in PARAMETERS.items()}
         expected = {path: reference._suggest(path, each) for path, each in distributions.items()}
         assert values == expected
@@ -217,6 +217,4 @@ def test_a_setting_that_only_a_fixed_kind_has_is_left_to_the_sampler(make_loaded
     loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "feature_pass"}})
     values, messages = default_values(loaded.experiment, loaded.searched)
     assert values == {"distillation.decay": "linear"}
-    assert messages == [
-        f"{source}.max_images has no value of the experiment's own; the sampler chooses its first value"
-    ]
+    assert messages == [f"{source}.max_images has no value in the experiment; the sampler chooses its first value"]

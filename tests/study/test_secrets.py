@@ -22,7 +22,7 @@ from distune.study.create import create_study
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.settings_update import revise
+from distune.study.settings_update import update_settings
 from distune.study.status import find_study, read_study
 from study.harness import MakeLoaded, Witness
 from support.command_line import run
@@ -100,7 +100,7 @@ def test_whatever_an_address_looks_like_its_file_is_private_and_its_artifact_sho
 def test_the_files_of_a_study_in_a_shared_storage_are_private(tmp_path: Path, make_loaded: MakeLoaded) -> None:
     for name, storage, is_private in (("here", "journal", False), ("there", "postgresql://ann:hunter2@db/x", True)):
         study = StudyFolder(tmp_path / name)
-        revise(study, make_loaded(search={"storage": storage}))
+        update_settings(study, make_loaded(search={"storage": storage}))
         for path in (study.experiment_file, study.record_file):
             assert (stat.S_IMODE(path.stat().st_mode) == 0o600) is is_private, path
 

@@ -20,7 +20,7 @@ from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
-from distune.study.status import best, find_study, read_study, study_names
+from distune.study.status import best_trial, find_study, read_study, study_names
 from study.harness import MakeLoaded, Witness
 
 METRIC = "search/AP"
@@ -68,7 +68,7 @@ def test_a_study_from_creation_to_the_best_trial(home: Home, make_loaded: MakeLo
     for record in status.trials:
         assert record == told[record.key], "what the tracker was told is what is on disk"
 
-    winner, gain = best(status)
+    winner, gain = best_trial(status)
     finished = [trial for trial in status.trials if trial.outcome is Outcome.FINISHED and not trial.control]
     assert winner.metrics[METRIC] == max(trial.metrics[METRIC] for trial in finished)
     assert gain == pytest.approx(winner.metrics[METRIC] - status.trials[0].metrics[METRIC])
@@ -140,7 +140,7 @@ def test_a_study_whose_trials_all_fail_has_failed(
     assert status.state == "failed"
     assert "simulated error" in (status.reason or "")
     with pytest.raises(StudyError, match="no trial has finished"):
-        best(status)
+        best_trial(status)
 
 
 def test_one_session_at_a_time(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_an_unknown_study_names_those_that_exist(home: Home, make_loaded: MakeLo
     folder = create(home, make_loaded)
     shutil.copytree(folder.path, home.study("two"))
     assert study_names(home) == ["one", "two"]
-    with pytest.raises(StudyError, match="known are one, two"):
+    with pytest.raises(StudyError, match="known studies: one, two"):
         read_study(home, "three")
 
 
@@ -211,7 +211,7 @@ def test_there_is_no_gain_without_a_control(home: Home, make_loaded: MakeLoaded)
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     status = read_study(home, "one")
     status.trials.pop(0)
-    assert best(status)[1] is None
+    assert best_trial(status)[1] is None
 
 
 def test_the_files_of_a_trial_go_to_the_tracker(home: Home, make_loaded: MakeLoaded) -> None:

@@ -1,4 +1,4 @@
-"""A study that is to go on with other settings: named, and refused where its trials would be incomparable."""
+"""A study that continues with changed settings: changes are listed, and refused when trials would be incomparable."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from distune.config.yaml import read_yaml, write_yaml
 from distune.errors import ConfigError, ResourceError, StudyError
 from distune.records import ParameterValue
 from distune.study.create import create_study
-from distune.study.files.settings_diff import compare, describe_changes
+from distune.study.files.settings_diff import compare_settings, describe_changes
 from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
-from distune.study.settings_update import revise
+from distune.study.settings_update import update_settings
 from distune.study.status import read_study
 from study.harness import SPACE, MakeLoaded, Witness
 
@@ -36,12 +36,12 @@ def space(**parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_nothing_has_changed(make_loaded: MakeLoaded) -> None:
-    assert compare(make_loaded(), make_loaded(), TRIED) == []
+    assert compare_settings(make_loaded(), make_loaded(), TRIED) == []
     assert describe_changes([]) == []
 
 
 def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded: MakeLoaded) -> None:
-    assert compare(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
+    assert compare_settings(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded
     ],
 )
 def test_what_does_not_touch_a_trial_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
-    changes = compare(make_loaded(), make_loaded(**section), TRIED)
+    changes = compare_settings(make_loaded(), make_loaded(**section), TRIED)
     assert changes
     assert all(change.refusal is None for change in changes)
 
@@ -72,7 +72,7 @@ def test_what_does_not_touch_a_trial_may_change(make_loaded: MakeLoaded, section
         ({"name": "other"}, "name"),
     ],
 )
-def test_what_would_make_trials_incomparable_is_refused(
+def test_a_change_that_makes_trials_incomparable_is_refused(
     make_loaded: MakeLoaded, section: dict[str, Any], path: str
 ) -> None:
     sections = {name: value for name, value in section.items() if name != "name"}
@@ -80,7 +80,7 @@ def test_what_would_make_trials_incomparable_is_refused(
     if "name" in section:
         renamed = after.experiment.model_copy(update={"name": "other"})
         after = type(after)(experiment=renamed, space=after.space, source=after.source)
-    (change,) = compare(make_loaded(), after, TRIED)
+    (change,) = compare_settings(make_loaded(), after, TRIED)
     assert change.path == path
     assert change.refusal is not None
 
@@ -89,18 +89,20 @@ def test_what_would_make_trials_incomparable_is_refused(
     ("parameters", "expected"),
     [
         ({"weight": {"kind": "float", "low": 5.0, "high": 50.0, "log": True}}, None),
-        ({"weight": {"kind": "float", "low": 0.5, "high": 50.0}}, "no other scale"),
-        ({"weight": {"kind": "int", "low": 1, "high": 50}}, "no other kind"),
+        ({"weight": {"kind": "float", "low": 0.5, "high": 50.0}}, "another scale"),
+        ({"weight": {"kind": "int", "low": 1, "high": 50}}, "another kind"),
         ({"weight": {"kind": "float", "low": 0.5, "high": 50.0, "log": True, "when": {DECAY: "linear"}}}, "condition"),
-        ({"decay": {"kind": "choice", "values": ["linear", "cosine"]}}, "no other values of a choice"),
+        ({"decay": {"kind": "choice", "values": ["linear", "cosine"]}}, "other values of a choice"),
         ({"distillation.soft_labels.weight": {"kind": "float", "low": 0.5, "high": 5.0}}, "have no such parameter"),
     ],
 )
 def test_changes_of_the_space(make_loaded: MakeLoaded, parameters: dict[str, Any], expected: str | None) -> None:
-    (change,) = compare(make_loaded(), make_loaded(space=space(**parameters)), TRIED)
+    (change,) = compare_settings(make_loaded(), make_loaded(space=space(**parameters)), TRIED)
     if expected is None:
         assert change.refusal is None
-        assert change.remark == "2 of 3 trials lie within; from now on it is sampled apart from the other parameters"
+        assert change.remark == (
+            "2 of 3 trials are inside; from now on it is sampled independently of the other parameters"
+        )
         assert (change.old, change.new) == ("0.5 to 50, log", "5 to 50, log")
     else:
         assert expected in (change.refusal or "")
@@ -108,30 +110,30 @@ def test_changes_of_the_space(make_loaded: MakeLoaded, parameters: dict[str, Any
 
 def test_a_parameter_that_is_gone_is_refused(make_loaded: MakeLoaded) -> None:
     left = {path: parameter for path, parameter in SPACE["parameters"].items() if path != DECAY}
-    (change,) = compare(make_loaded(), make_loaded(space={**SPACE, "parameters": left}), TRIED)
+    (change,) = compare_settings(make_loaded(), make_loaded(space={**SPACE, "parameters": left}), TRIED)
     assert "have searched it" in (change.refusal or "")
 
 
 def test_a_range_that_a_sampler_could_not_follow_is_refused(make_loaded: MakeLoaded) -> None:
     wider = space(weight={"kind": "float", "low": 0.1, "high": 50.0, "log": True})
     gp = {"sampler": {"kind": "gp", "startup_trials": 4}}
-    (change,) = compare(make_loaded(search=gp), make_loaded(space=wider, search=gp), TRIED)
-    assert "gp would draw it at random" in (change.refusal or "")
+    (change,) = compare_settings(make_loaded(search=gp), make_loaded(space=wider, search=gp), TRIED)
+    assert "gp would sample it at random" in (change.refusal or "")
     conditional = {"kind": "float", "low": 1.0, "high": 9.0, "when": {DECAY: "linear"}}
     soft = {"distillation.soft_labels.weight": conditional}
-    (change,) = compare(
+    (change,) = compare_settings(
         make_loaded(space=space(**soft)),
         make_loaded(space=merge(wider, space(**soft)) | {"parameters": {**wider["parameters"], **soft}}),
         TRIED,
     )
-    assert "tpe would keep to the former range" in (change.refusal or "")
+    assert "tpe would keep the former range" in (change.refusal or "")
 
 
 def test_another_name_of_the_space_is_refused_when_the_space_stays(make_loaded: MakeLoaded) -> None:
-    (change,) = compare(make_loaded(), make_loaded(search={"space": "prototypes"}), TRIED)
-    assert (change.path, change.refusal) == ("search.space", "the study keeps to its own space.yaml: edit that")
+    (change,) = compare_settings(make_loaded(), make_loaded(search={"space": "prototypes"}), TRIED)
+    assert (change.path, change.refusal) == ("search.space", "the study uses its own space.yaml; edit that file")
     wider = space(weight={"kind": "float", "low": 0.1, "high": 50.0, "log": True})
-    changes = compare(make_loaded(), make_loaded(space=wider, search={"space": "wider.yaml"}), TRIED)
+    changes = compare_settings(make_loaded(), make_loaded(space=wider, search={"space": "wider.yaml"}), TRIED)
     assert [(change.path, change.refusal) for change in changes] == [("search.space", None), (f"space: {WEIGHT}", None)]
 
 
@@ -146,7 +148,7 @@ def edit(path: Path, changes: dict[str, Any]) -> None:
     path.write_text(write_yaml(merge(read_yaml(path)[0], changes)))
 
 
-def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> None:
+def test_the_next_session_detects_an_edited_file(study: StudyFolder) -> None:
     edit(study.experiment_file, {"training": {"epochs": 2}})
     with pytest.raises(StudyError, match=r"training\.epochs +1 +2 +trials before and after .*\n.*--warm-start one"):
         run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
@@ -159,7 +161,7 @@ def test_an_edited_file_is_noticed_by_the_next_session(study: StudyFolder) -> No
     assert sum(spec.control for spec in witness.specs) == 2
     (line,) = study.changes_file.read_text().splitlines()
     assert json.loads(line)["changes"][0]["path"] == "search.controls"
-    assert revise(study, study.load()) == [], "what was accepted is on record"
+    assert update_settings(study, study.load()) == [], "what was accepted is on record"
 
 
 def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +173,7 @@ def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkey
     assert study.record_file.read_bytes() == record
 
 
-def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_path: Path) -> None:
+def test_a_study_continues_with_a_changed_range_in_the_same_optuna_study(study: StudyFolder, tmp_path: Path) -> None:
     run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"low": 20.0, "high": 90.0}}})
     witness = Witness()
@@ -180,16 +182,16 @@ def test_a_changed_range_goes_on_in_one_optuna_study(study: StudyFolder, tmp_pat
     assert "0.5 to 50, log" in witness.messages[1]
     for kind in ("gp", "nsga2"):
         edit(study.experiment_file, {"search": {"sampler": {"kind": kind}}})
-        with pytest.raises(StudyError, match=f"range of {WEIGHT} has changed: {kind} would draw it at random"):
-            revise(study, study.load())
+        with pytest.raises(StudyError, match=f"range of {WEIGHT} has changed: {kind} would sample it at random"):
+            update_settings(study, study.load())
     edit(study.experiment_file, {"search": {"sampler": {"kind": "random"}}})
-    assert [change.path for change in revise(study, study.load())] == ["search.sampler"]
+    assert [change.path for change in update_settings(study, study.load())] == ["search.sampler"]
     status = read_study(Home(tmp_path / "home"), "one")
     assert status.state == "finished"
     assert len(status.trials) == 5
 
 
-def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: StudyFolder) -> None:
+def test_a_range_that_excludes_an_initial_configuration_names_the_remedy(study: StudyFolder) -> None:
     edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
     run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
@@ -203,9 +205,9 @@ def test_a_range_narrowed_past_what_was_tried_first_names_the_remedy(study: Stud
     assert len(witness.specs) == 1
 
 
-def test_a_study_of_an_earlier_version_has_no_record_and_goes_on(study: StudyFolder) -> None:
+def test_a_study_of_an_earlier_version_has_no_record_and_continues(study: StudyFolder) -> None:
     study.record_file.unlink()
     edit(study.experiment_file, {"description": "edited before there was a record"})
-    assert revise(study, study.load()) == []
+    assert update_settings(study, study.load()) == []
     edit(study.experiment_file, {"description": "edited again"})
-    assert [change.path for change in revise(study, study.load())] == ["description"]
+    assert [change.path for change in update_settings(study, study.load())] == ["description"]

@@ -26,7 +26,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
 from distune.study.storage import optuna_storage as storage
-from distune.study.storage.optuna_storage import StudyStoppedError, stopped
+from distune.study.storage.optuna_storage import StudyStoppedError, stopped_error
 from distune.tracking.events import EpochLogged, Event, TrialEnded, TrialStarted
 from distune.tracking.spool_tracker import SpoolTracker
 from study.harness import METRIC, MakeLoaded, Witness
@@ -103,7 +103,7 @@ def test_a_database_that_stays_locked_stops_the_study_with_a_clear_word(
         assert read_study(home, "one").state == "interrupted", "reading waits for nobody"
     assert caught.value.exit_status == 1
     assert "database is locked" in str(caught.value)
-    assert "end the process that holds the database" in str(caught.value)
+    assert "stop the process that holds the database" in str(caught.value)
     assert "distune resume one" in str(caught.value)
     run(study)
     assert curves(home) == expected
@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_at_any_write_in_turn(
         assert disk.num_refused > 0
         words.append(said)
     assert len(words) > 5
-    assert all("free some space, then go on with: distune resume one" in each for each in words)
+    assert all("free some space, then run: distune resume one" in each for each in words)
     assert curves(home) == curves(home, "calm")
     assert all(trial.state is not TrialState.FAIL for trial in read_study(home, "one").trials)
     recorded = {(each.key, epoch) for each in read_study(home, "one").trials for epoch in range(1, each.epochs + 1)}
@@ -307,7 +307,7 @@ def test_a_disk_that_is_full_for_the_spool_alone(
     with monkeypatch.context() as patch:
         patch.setattr("distune.tracking.spool.io.FileIO", open_file)
         said = words_of_a_tracked_session(study, runs, Witness())
-    assert "free some space, then go on with: distune resume one" in (said or "")
+    assert "free some space, then run: distune resume one" in (said or "")
     assert disk.num_refused > 0
     assert words_of_a_tracked_session(study, runs, Witness()) is None
     assert_all_told(runs, home)
@@ -344,7 +344,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
                 assert witness.study_ends in ([], ["finished"])
                 outcomes |= set(witness.outcomes().values())
     assert len(words) > 5
-    assert all("free some space, then go on with: distune confirm one" in each for each in words)
+    assert all("free some space, then run: distune confirm one" in each for each in words)
     assert outcomes == {Outcome.FINISHED, Outcome.INTERRUPTED}
     assert found["one"] == found["calm"]
 
@@ -370,9 +370,9 @@ def test_a_disk_that_is_really_full(small_disk: Path, make_loaded: MakeLoaded) -
     with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 4096)
-    with pytest.raises(StudyStoppedError, match="free some space, then go on with: distune resume one"):
+    with pytest.raises(StudyStoppedError, match="free some space, then run: distune resume one"):
         run(study)
-    with pytest.raises(StudyError, match="study two cannot be made in"):
+    with pytest.raises(StudyError, match="study two cannot be created in"):
         create_study(make_loaded(), home, name="two", simulate=True, runner="local", replace=False)
     assert [path.name for path in home.studies.iterdir()] == ["one"]
     filling.unlink()
@@ -429,12 +429,12 @@ def test_a_damaged_study_says_so(study: StudyFolder, content: bytes) -> None:
         (sqlite3.OperationalError("database or disk is full"), "free some space"),
         (OSError(errno.EROFS, "Read-only file system"), "make it writable"),
         (PermissionError(errno.EACCES, "Permission denied"), "make it writable"),
-        (OSError(errno.EIO, "Input/output error"), "mend that"),
-        ("connection to postgresql://ann:secret@db/x refused", "mend that"),
+        (OSError(errno.EIO, "Input/output error"), "fix the cause"),
+        ("connection to postgresql://ann:secret@db/x refused", "fix the cause"),
     ],
 )
 def test_the_words_of_a_study_that_stops(error: Exception | str, remedy: str) -> None:
-    text = str(stopped("one", error))
-    assert f"{remedy}, then go on with: distune resume one" in text
+    text = str(stopped_error("one", error))
+    assert f"{remedy}, then run: distune resume one" in text
     assert "secret" not in text
     assert "\n" not in text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from distune.records import Outcome, ParameterValue, TrialRecord, TrialState
-from distune.study.search.warm_start import warm_start, with_first
+from distune.study.search.warm_start import warm_start, with_initial_configurations
 from distune.study.status import StudyStatus
 from study.harness import METRIC, SPACE, MakeHarness, MakeLoaded, take
 
@@ -56,22 +56,22 @@ def narrower() -> dict[str, Any]:
 def test_the_best_finished_trials_are_taken_as_far_as_they_fit(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(space=narrower()), top=2)
     assert found.configurations == [{PER_CLASS: 4}, {WEIGHT: 2.0, PER_CLASS: 5, DECAY: "constant"}]
-    assert found.lines == [
-        "warm start: 3 of 4 parameters vary in study first as well",
+    assert found.messages == [
+        "warm start: 3 of 4 parameters are searched in study first too",
         f"warm start: {WEIGHT} was 0.5 to 50, log, is 0.5 to 5, log",
         f"warm start: {DECAY} was one of linear, cosine, constant, is one of linear, constant",
-        "warm start: distillation.soft_labels.weight is new, the sampler chooses it",
-        f"warm start: {TEMPERATURE} does not vary here",
-        "warm start: 2 configurations of first are tried first; their scores are not taken over (0 of its 2 best "
-        "finished trials lie within the space)",
+        "warm start: distillation.soft_labels.weight is new; the sampler chooses it",
+        f"warm start: {TEMPERATURE} is not searched here",
+        "warm start: 2 configurations of first are tried first, without their scores (0 of its 2 best "
+        "finished trials are in the space)",
     ]
 
 
 def test_equal_spaces_are_taken_whole(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(), top=5)
     assert [values[PER_CLASS] for values in found.configurations] == [4, 5, 3]
-    assert found.lines[0] == "warm start: 4 of 4 parameters vary in study first as well"
-    assert "3 of its 3 best finished trials lie within" in found.lines[-1]
+    assert found.messages[0] == "warm start: 4 of 4 parameters are searched in study first too"
+    assert "3 of its 3 best finished trials are in" in found.messages[-1]
 
 
 def test_what_the_source_had_fixed_is_taken_over(make_loaded: MakeLoaded) -> None:
@@ -84,16 +84,16 @@ def test_what_the_source_had_fixed_is_taken_over(make_loaded: MakeLoaded) -> Non
     fixed = make_loaded(search={"fixed": {DECAY: "cosine", PER_CLASS: 4}})
     found = warm_start(source, fixed, make_loaded(), top=1)
     assert found.configurations == [{WEIGHT: 1.0, TEMPERATURE: 2.0, PER_CLASS: 4, DECAY: "cosine"}]
-    assert f"warm start: {DECAY} was fixed, cosine is taken over" in found.lines
-    assert "(1 of its 1 best finished trials lie within the space)" in found.lines[-1]
+    assert f"warm start: {DECAY} was fixed; cosine is used" in found.messages
+    assert "(1 of its 1 best finished trials are in the space)" in found.messages[-1]
     outside = warm_start(source, fixed, make_loaded(space=narrower()), top=1)
     assert outside.configurations == [{WEIGHT: 1.0, PER_CLASS: 4}]
-    assert f"warm start: {DECAY} is new, the sampler chooses it" in outside.lines
+    assert f"warm start: {DECAY} is new; the sampler chooses it" in outside.messages
 
 
 def test_another_metric_is_named(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(search={"metric": "AP50"}), top=5)
-    assert "are those by search/AP, this study maximises search/AP50" in found.lines[1]
+    assert "are the best by search/AP; this study maximises search/AP50" in found.messages[1]
 
 
 def test_what_is_taken_over_is_run_as_trials_of_the_new_study(
@@ -101,7 +101,7 @@ def test_what_is_taken_over_is_run_as_trials_of_the_new_study(
 ) -> None:
     harness = make_harness(space=narrower(), search={"num_trials": 4})
     found = warm_start(SOURCE, make_loaded(), harness.loaded, top=3)
-    harness.loaded = with_first(harness.loaded, found.configurations)
+    harness.loaded = with_initial_configurations(harness.loaded, found.configurations)
     engine = harness.engine()
     take(engine)
     specs = [take(engine) for _ in range(4)]

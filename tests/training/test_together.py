@@ -100,8 +100,8 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 def test_a_student_that_cannot_be_opened_is_refused_alone_and_damage_is_noted(tmp_path: Path, teacher: str) -> None:
     control, trial = specs(tmp_path, teacher)
-    checkpoint.save({"model": {}}, TrialFolder(Path(trial.folder)).last_checkpoint)
-    damaged = TrialFolder(Path(control.folder)).last_checkpoint
+    checkpoint.save({"model": {}}, TrialFolder.of(trial).last_checkpoint)
+    damaged = TrialFolder.of(control).last_checkpoint
     damaged.parent.mkdir()
     damaged.write_bytes(b"torn")
     run = JointRun([control, trial])

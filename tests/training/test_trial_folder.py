@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from distune.records import EpochReport
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 
 def report(epoch: int, score: float = 1.0) -> EpochReport:
@@ -60,17 +58,3 @@ def test_what_is_not_kept_is_forgotten(tmp_path: Path) -> None:
         folder.append(report(epoch))
     folder.keep(lambda each: each.epoch != 2)
     assert epochs(folder) == [1, 3]
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "note"
-    write_atomically(path, b"old")
-
-    def full(number: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["note"]

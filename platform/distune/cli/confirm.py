@@ -21,7 +21,7 @@ from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder
-from distune.study.settings_update import revise
+from distune.study.settings_update import update_settings
 from distune.study.status import find_study, read_study
 
 
@@ -54,7 +54,7 @@ def confirm(
     if chosen not in METRICS:
         raise UsageError(f"--metric {chosen}: must be one of {', '.join(METRICS)}")
     with folder.lock():  # nothing is begun while another session works on the study
-        changes = revise(folder, loaded)
+        changes = update_settings(folder, loaded)
     for line in describe_changes(changes):
         progress.print(line, markup=False)
     status = read_study(home, study)

@@ -13,6 +13,7 @@ from distune.cli.options import JsonOption
 from distune.cli.output import out, print_json
 from distune.config.home import Home
 from distune.errors import DistuneError
+from distune.study.resources import available_cpus
 
 _PACKAGES = ("distune", "torch", "torchvision", "ray", "optuna", "mlflow", "pycocotools", "pydantic")
 _WANTED_FREE_GB = 2.0
@@ -50,7 +51,7 @@ def _facts() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": available_cpus(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
         "bfloat16": bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False),

@@ -19,16 +19,15 @@ from distune.config.load import LoadedExperiment, load
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
-from distune.study.create import create_study
+from distune.study.create import check_name_is_free, create_study
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder
-from distune.study.resources import check_resources
-from distune.study.search.samplers import check_sampler
+from distune.study.preflight import check_before_start
 from distune.study.search.warm_start import warm_start as warm_start_from
-from distune.study.search.warm_start import with_first
+from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import SessionResult, run_session
-from distune.study.settings_update import revise
-from distune.study.status import best, find_study, read_study
+from distune.study.settings_update import update_settings
+from distune.study.status import best_trial, find_study, read_study
 from distune.tracking.uris import check_uri
 
 if TYPE_CHECKING:
@@ -76,13 +75,9 @@ def launch(
     loaded = load(experiment, assignments, fixed=fix)
     home = Home.from_environment()
     study = name or loaded.experiment.name
-    if home.study(study).exists() and not replace:
-        raise StudyError(
-            f"study {study} exists already: go on with it (distune resume {study}), give this one another name "
-            "(--name OTHER), or start anew (--replace)"
-        )
-    check_resources(loaded.experiment.resources, simulate=simulate)
-    check_sampler(loaded.experiment.search.sampler)
+    if not replace:
+        check_name_is_free(home, study)
+    check_before_start(loaded.experiment, simulate=simulate)
     if warm_start is not None:
         loaded = _warm_started(loaded, home, warm_start, top=warm_start_top)
     if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
@@ -100,9 +95,9 @@ def launch(
 
 def _warm_started(loaded: LoadedExperiment, home: Home, source: str, *, top: int) -> LoadedExperiment:
     found = warm_start_from(read_study(home, source), find_study(home, source).load(), loaded, top=top)
-    for line in found.lines:
+    for line in found.messages:
         progress.print(line, markup=False)
-    return with_first(loaded, found.configurations)
+    return with_initial_configurations(loaded, found.configurations)
 
 
 def resume(
@@ -134,9 +129,9 @@ def resume(
     loaded = load(
         folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
     )
-    check_sampler(loaded.experiment.search.sampler)
+    check_before_start(loaded.experiment, simulate=folder.identity().simulate)
     with folder.lock():
-        changes = revise(folder, loaded)
+        changes = update_settings(folder, loaded)
     for line in describe_changes(changes):
         progress.print(line, markup=False)
     progress.print(
@@ -160,7 +155,7 @@ def _space_of(folder: StudyFolder, experiment: str | None) -> dict[str, Any] | N
 def _work(
     folder: StudyFolder, loaded: LoadedExperiment, home: Home, teacher: Teacher | None, *, num_trials: int | None
 ) -> None:
-    from distune.study.study_figures import draw_front_of, draw_summary  # loads matplotlib
+    from distune.study.study_figures import draw_pareto_front, draw_summary  # loads matplotlib
 
     identity, experiment = folder.identity(), loaded.experiment
     tracker = open_tracker(folder, experiment, home)
@@ -176,7 +171,7 @@ def _work(
             )
         status = read_study(home, folder.name)
         try:
-            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_front_of(folder, status)]
+            pictures = [draw_summary(folder, status, teacher=teacher_score), draw_pareto_front(folder, status)]
         except OSError as error:
             progress.print(f"report: the pictures of the study cannot be kept: {error}", markup=False)
             pictures = []
@@ -194,7 +189,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
     if teacher is not None:
         out.print(f"teacher: {status.metric} {teacher:.1f}")
     with contextlib.suppress(StudyError):
-        winner, gain = best(status)
+        winner, gain = best_trial(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
         weights = folder.trial(winner.number).best_checkpoint

@@ -35,13 +35,13 @@ def print_whether_simulated(*, simulated: bool) -> None:
 
 def print_front(status: StudyStatus) -> None:
     """The trials that no other one beats in everything, and the controls; nothing for a single objective."""
-    if not status.front:
+    if not status.pareto_front:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("on the front", status.metric, *status.costs):
         table.add_column(name, justify="left" if name == "on the front" else "right", no_wrap=True)
     controls = [trial for trial in status.trials if trial.control and trial.metrics]
-    for trial in (*status.front, *controls):
+    for trial in (*status.pareto_front, *controls):
         costs = [f"{trial.metrics[cost]:.4g}" if cost in trial.metrics else "" for cost in status.costs]
         table.add_row(trial.key, f"{trial.metrics[status.metric]:.1f}", *costs, style="dim" if trial.control else "")
     out.print(table)

@@ -13,7 +13,7 @@ from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.planning.study_plan import StudyPlan, plan_study
-from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.resources import Resources, available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.status import StudyStatus
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _at_a_time(experiment: Experiment) -> int:
     gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
     try:
         trial = trial_resources(resources, simulate=False)
-        return num_concurrent(resources, trial, [(available_cpus(), gpus)])
+        return num_concurrent(resources, trial, [Resources(available_cpus(), gpus)])
     except ResourceError:
         return 1
 

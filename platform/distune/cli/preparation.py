@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distune.cli.output import progress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.metric_names import metric_name
 from distune.records import EpochReport
 from distune.study.files.study_folder import StudyFolder
 from distune.tracking.build import build_tracker
@@ -63,7 +64,7 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home) -> Teacher
     from distune.training.teacher import prepare_teacher
 
     device = pick_device(experiment.resources.gpus_per_trial)
-    metric = f"search/{experiment.search.metric}"
+    metric = metric_name(experiment)
 
     def say(report: EpochReport, num_epochs: int) -> None:
         progress.print(

@@ -14,8 +14,7 @@ from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import TrialRecord
 from distune.reports.tables import trial_rows
-from distune.study.status import StudyStatus, find_study, read_study, record_to_dict, study_names
-from distune.study.status import best as best_trial
+from distune.study.status import StudyStatus, best_trial, find_study, read_study, record_to_dict, study_names
 
 
 def status(
@@ -67,7 +66,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         values = {**record_to_dict(winner), "gain": gain if found is None else found.final.mean}
         confirmed = None if found is None else {**found.to_dict(), "words": found.words}
         where = str(weights) if weights.is_file() else None
-        front = {"front": [record_to_dict(trial) for trial in status.front]} if status.costs else {}
+        front = {"pareto_front": [record_to_dict(trial) for trial in status.pareto_front]} if status.costs else {}
         print_json({**values, "weights": where, "confirmation": confirmed, **front})
         return
     out.print(f"trial {winner.key}: {status.metric} {winner.metrics[status.metric]:.1f} after {winner.epochs} epochs")

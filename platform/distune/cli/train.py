@@ -14,6 +14,7 @@ from distune.config.experiment import without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import load, trial_experiment
+from distune.config.metric_names import metric_name
 from distune.errors import TrialError
 from distune.records import TrialSpec
 from distune.training.trial_folder import TrialFolder
@@ -55,7 +56,7 @@ def train(
         folder=str(folder.path),
         teacher_weights=weights,
     )
-    metric = f"search/{loaded.experiment.search.metric}"
+    metric = metric_name(loaded.experiment)
     work = TrainingWork(spec)
     try:
         while work.epochs_done < spec.num_epochs:

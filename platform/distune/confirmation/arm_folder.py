@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
 from distune.study.files.artifacts import TRIAL_FILE
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _DECIDING = ("data", "teacher", "student", "distillation", "training")
 """Sections of an experiment that decide what a training gives."""
@@ -26,6 +27,11 @@ class ArmFolder:
     """The files of an arm under a seed. Its worker writes the outcome, the session notes that it was told."""
 
     path: Path
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> ArmFolder:
+        """Return the folder of an arm under the seed of ``spec``."""
+        return cls(Path(spec.folder))
 
     @property
     def trial(self) -> TrialFolder:

@@ -76,7 +76,7 @@ def plan_confirmation(
 
 
 def _epochs_left(spec: TrialSpec) -> int:
-    folder = ArmFolder(Path(spec.folder))
+    folder = ArmFolder.of(spec)
     if folder.mismatch(spec) is not None:
         return spec.num_epochs
     is_open = folder.outcome()[0] in (None, Outcome.FAILED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 from distune.config.experiment import Experiment
@@ -26,8 +25,8 @@ from distune.study.files.study_folder import StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
 from distune.study.runners.signals import stop_on_signals
 from distune.study.session import describe_study
-from distune.study.settings_update import revise
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped
+from distune.study.settings_update import update_settings
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped_error
 from distune.tracking.tracker import Tracker
 
 
@@ -65,7 +64,7 @@ def run_confirmation(
         with folder.lock():
             return _run(folder, plan, metric, has_test, state, tracker, callback)
     except STORAGE_ERRORS as error:
-        raise stopped(folder.name, error, verb="confirm") from error
+        raise stopped_error(folder.name, error, command="confirm") from error
 
 
 def _run(
@@ -79,11 +78,11 @@ def _run(
 ) -> ConfirmationResult | None:
     """A session under the study's lock."""
     identity, loaded = folder.identity(), folder.load()
-    for line in describe_changes(revise(folder, loaded)):
+    for line in describe_changes(update_settings(folder, loaded)):
         callback.message(line)
     check_resources(loaded.experiment.resources, simulate=identity.simulate)
     for spec in plan.specs:
-        otherwise = ArmFolder(Path(spec.folder)).prepare(spec)
+        otherwise = ArmFolder.of(spec).prepare(spec)
         if otherwise is not None:
             callback.message(f"{spec.key}: was trained {otherwise} and is trained again")
     tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
@@ -175,7 +174,7 @@ def _conclude(
 ) -> ConfirmationResult:
     winner = ranking[0]
     best = best_run(plan.runs[str(winner.number)], metric)
-    weights = ArmFolder(Path(best.folder)).trial.best_checkpoint
+    weights = ArmFolder.of(best).trial.best_checkpoint
     return ConfirmationResult(
         metric=metric,
         seeds=plan.seeds,

@@ -79,7 +79,7 @@ def train_together(
         if may_be_too_many and is_of_kind(reason, OUT_OF_MEMORY):
             too_large.append(spec)
         else:
-            fail_arm(ArmFolder(Path(spec.folder)), error)
+            fail_arm(ArmFolder.of(spec), error)
 
     def train_epoch(run: ArmsRun) -> None:  # on its own: errors hold on to memory, and are gone with it
         with _bounded(specs, around.deadline):
@@ -91,7 +91,7 @@ def train_together(
             divergence = _progress(by_key[key]).divergence(answer)
             if divergence is not None:
                 run.drop(key)
-                ArmFolder(Path(by_key[key].folder)).end(Outcome.DIVERGED, divergence)
+                ArmFolder.of(by_key[key]).end(Outcome.DIVERGED, divergence)
 
     try:
         with _bounded(specs, around.deadline):
@@ -102,13 +102,13 @@ def train_together(
         return too_large
     try:
         for key, notes in run.notes.items():
-            ArmFolder(Path(by_key[key].folder)).note(notes)
+            ArmFolder.of(by_key[key]).note(notes)
         while run.behind and not around.should_stop():
             train_epoch(run)
             around.heard()
     except Exception as error:  # of the stream, the teacher or the clock: nobody can go on
         for spec in specs:
-            is_open = ArmFolder(Path(spec.folder)).outcome()[0] is None and not has_all_epochs(spec)
+            is_open = ArmFolder.of(spec).outcome()[0] is None and not has_all_epochs(spec)
             if is_open and spec not in too_large:
                 failed(spec, error)
     finally:
@@ -129,10 +129,10 @@ def timeout_file(specs: Sequence[TrialSpec]) -> Path:
 
 def has_all_epochs(spec: TrialSpec) -> bool:
     """Whether an arm is trained, and the last epoch was finite."""
-    reports = ArmFolder(Path(spec.folder)).trial.reports()
+    reports = ArmFolder.of(spec).trial.reports()
     if not reports or reports[-1].epoch < spec.num_epochs:
         return False
-    metric = f"search/{spec.experiment['search']['metric']}"
+    metric = spec.metric
     return math.isfinite(reports[-1].metrics.get(metric, math.nan))
 
 
@@ -169,4 +169,4 @@ def _open(specs: Sequence[TrialSpec], *, simulate: bool) -> ArmsRun:
 
 
 def _progress(spec: TrialSpec) -> TrialProgress:
-    return TrialProgress(spec, f"search/{spec.experiment['search']['metric']}")
+    return TrialProgress(spec, spec.metric)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import Arms
@@ -54,7 +53,7 @@ def tables_of(runs: Sequence[TrialSpec], split: str) -> dict[int, MatchTable]:
     """Seed to the matches of its student on a split, of the runs that have finished and were scored."""
     tables: dict[int, MatchTable] = {}
     for spec in runs:
-        folder = ArmFolder(Path(spec.folder))
+        folder = ArmFolder.of(spec)
         table = folder.matches(split) if folder.outcome()[0] is Outcome.FINISHED else None
         if table is not None:
             tables[spec.seed] = table
@@ -64,7 +63,7 @@ def tables_of(runs: Sequence[TrialSpec], split: str) -> dict[int, MatchTable]:
 def _failures(runs: Sequence[TrialSpec]) -> list[str]:
     lines = []
     for spec in runs:
-        outcome, reason = ArmFolder(Path(spec.folder)).outcome()
+        outcome, reason = ArmFolder.of(spec).outcome()
         if outcome is not Outcome.FINISHED:
             lines.append(f"{spec.key}: {outcome or 'not trained'}{f' ({reason})' if reason else ''}")
     return lines

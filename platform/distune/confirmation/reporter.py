@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.confirmation.arm_folder import ArmFolder
 from distune.records import Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.files.artifacts import ERROR_FILE, TRIAL_FILE
 from distune.study.trial_progress import TrialProgress
 from distune.tracking.tracker import Tracker
-from distune.training.trial_folder import write_atomically
 
 
 class ConfirmationReporter:
@@ -84,4 +83,4 @@ class ConfirmationReporter:
 
 
 def _folder(spec: TrialSpec) -> ArmFolder:
-    return ArmFolder(Path(spec.folder))
+    return ArmFolder.of(spec)

@@ -77,15 +77,15 @@ class SeedJob:
             if not _is_of_the_disk(error):
                 raise
             from distune.study.storage.optuna_storage import (
-                stopped,  # loads Optuna, which a worker needs for nothing else
+                stopped_error,  # loads Optuna, which a worker needs for nothing else
             )
 
-            raise stopped(self.specs[0].study, error, verb="confirm") from error
+            raise stopped_error(self.specs[0].study, error, command="confirm") from error
 
     @property
     def is_done(self) -> bool:
         """Whether nothing of it is left: all arms have ended, and those that have finished were scored."""
-        folders = [ArmFolder(Path(spec.folder)) for spec in self.specs]
+        folders = [ArmFolder.of(spec) for spec in self.specs]
         return all(_is_done(folder, self.split) for folder in folders)
 
     @property
@@ -96,15 +96,11 @@ class SeedJob:
     def fail(self, reason: str) -> None:
         """Put on record that nothing more comes of the arms that have not ended."""
         for spec in self.specs:
-            if ArmFolder(Path(spec.folder)).outcome()[0] is None:
-                ArmFolder(Path(spec.folder)).end(Outcome.FAILED, reason)
+            if ArmFolder.of(spec).outcome()[0] is None:
+                ArmFolder.of(spec).end(Outcome.FAILED, reason)
 
     def _train(self, around: JobContext) -> None:
-        left = [
-            spec
-            for spec in self.specs
-            if ArmFolder(Path(spec.folder)).outcome()[0] is None and not has_all_epochs(spec)
-        ]
+        left = [spec for spec in self.specs if ArmFolder.of(spec).outcome()[0] is None and not has_all_epochs(spec)]
         if not left:
             return
         timeout_file(self.specs).unlink(missing_ok=True)  # of an earlier attempt
@@ -114,7 +110,7 @@ class SeedJob:
 
     def _score(self, around: JobContext) -> None:
         for spec in self.specs:
-            folder = ArmFolder(Path(spec.folder))
+            folder = ArmFolder.of(spec)
             is_trained = folder.trial.best_checkpoint.is_file() or self.simulate
             is_due = has_all_epochs(spec) and folder.outcome()[0] in (None, Outcome.FINISHED)
             if around.should_stop() or not is_due or not is_trained:

@@ -43,9 +43,9 @@ def run_jobs_on_ray(
     from distune.study.runners.ray_tune import machines, ray_session
 
     with ray_session(settings, simulate=simulate):
-        cpus, gpus = trial_resources(settings, simulate=simulate)
-        room = num_concurrent(settings, (cpus, gpus), machines())
-        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run)
+        each = trial_resources(settings, simulate=simulate)
+        room = num_concurrent(settings, each, machines())
+        remote = ray.remote(num_cpus=each.cpus, num_gpus=each.gpus, max_retries=0)(_run)
         waiting = list(jobs)
         running: dict[Any, SeedJob] = {}
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -69,8 +68,8 @@ def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
 
     The boxes of a split are equally hard for all arms and seeds, up to a little luck.
     """
-    metric = f"search/{spec.experiment['search']['metric']}"
-    scores = [report.metrics[metric] for report in TrialFolder(Path(spec.folder)).reports()]
+    metric = spec.metric
+    scores = [report.metrics[metric] for report in TrialFolder.of(spec).reports()]
     share = min(0.99, max(0.01, max(score for score in scores if math.isfinite(score)) / 100.0))
     shape = (_NUM_IMAGES, _BOXES_PER_IMAGE)
     common_IB = _random(split).standard_normal(shape)

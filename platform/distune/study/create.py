@@ -1,4 +1,4 @@
-"""Creates the folder of a study: whole or not at all."""
+"""Creates the folder of a study, atomically."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from pathlib import Path
 import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import metric_name
 from distune.errors import StudyError
 from distune.study.files.study_folder import Runner, StudyFolder, StudyIdentity
-from distune.study.metric_names import metric_name
-from distune.study.resources import check_resources
-from distune.study.search.samplers import check_sampler
-from distune.study.settings_update import revise
+from distune.study.preflight import check_before_start
+from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.storage.storage_url import check_storage, open_storage, optuna_name
+from distune.study.storage.storage_url import open_storage, optuna_name
 
 
 def create_study(
     loaded: LoadedExperiment, home: Home, *, name: str, simulate: bool, runner: Runner, replace: bool
 ) -> StudyFolder:
-    """Create a study. Nothing is trained yet, and nothing is written when something is wrong.
+    """Create a study without training anything. On an error, nothing is written.
 
     Args:
         loaded: the experiment and its space.
-        home: where studies are kept.
+        home: folder of all studies.
         name: of the study.
-        simulate: make up learning curves instead of training.
-        runner: what its trials run on.
-        replace: remove an earlier study of that name, unless it is running.
+        simulate: simulate learning curves instead of training.
+        runner: runner of its trials.
+        replace: remove an existing study of that name, unless it is running.
+
+    Returns:
+        The folder of the study.
 
     Raises:
-        StudyError: the name is in use, or the study to be replaced is running.
-        UsageError: the name is no file name, or there can be no such storage.
-        ResourceError: the machine does not have what a trial or the sampler asks for.
+        StudyError: the name is in use, the study to replace is running, or the folder cannot be written.
+        UsageError: the name is no valid file name, or the storage is not supported.
+        ResourceError: this machine lacks resources for one trial, or the package of the sampler.
     """
     target = StudyFolder(home.study(name))
-    check_resources(loaded.experiment.resources, simulate=simulate)
-    check_sampler(loaded.experiment.search.sampler)
-    check_storage(loaded.experiment.search.storage)
-    if target.path.exists() and not replace:
-        raise _in_use(name)
+    check_before_start(loaded.experiment, simulate=simulate)
+    if not replace:
+        check_name_is_free(home, name)
     identity = StudyIdentity(
         name=name,
         key=uuid.uuid4().hex,
@@ -59,7 +59,7 @@ def create_study(
     try:
         fresh.path.mkdir(parents=True)
         fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
-        revise(fresh, loaded)
+        update_settings(fresh, loaded)
         search = loaded.experiment.search
         with open_storage(fresh, search.storage) as storage:
             open_studies(storage, optuna_name(identity, search.storage), num_costs=len(search.costs))
@@ -67,14 +67,20 @@ def create_study(
             _remove(target)
         _rename(fresh.path, target)
     except STORAGE_ERRORS as error:
-        raise StudyError(f"study {name} cannot be made in {home.studies}: {reason_of(error)}") from error
+        raise StudyError(f"study {name} cannot be created in {home.studies}: {reason_of(error)}") from error
     finally:
         shutil.rmtree(fresh.path, ignore_errors=True)
     return target
 
 
+def check_name_is_free(home: Home, name: str) -> None:
+    """Raise ``StudyError`` when a study of that name exists."""
+    if home.study(name).exists():
+        raise _name_in_use(name)
+
+
 def _remove(study: StudyFolder) -> None:
-    """Remove a study that is not running; under another name first, so that it is never half there."""
+    """Remove a study that is not running. It is renamed first, so that no half of it is ever visible."""
     trash = study.path.with_name(f".{study.name}.{uuid.uuid4().hex}.old")
     with study.lock():
         study.path.rename(trash)
@@ -85,12 +91,12 @@ def _rename(source: Path, target: StudyFolder) -> None:
     try:
         source.rename(target.path)
     except OSError:
-        # Another launch was faster: a folder can only be renamed over an empty one.
-        raise _in_use(target.name) from None
+        # Another launch was faster: a folder can replace only an empty folder.
+        raise _name_in_use(target.name) from None
 
 
-def _in_use(name: str) -> StudyError:
+def _name_in_use(name: str) -> StudyError:
     return StudyError(
-        f"study {name} exists already: go on with it (distune resume {name}), give this one another name "
-        f"(--name OTHER), or start anew (--replace)"
+        f"study {name} exists already: resume it (distune resume {name}), choose another name (--name OTHER), or "
+        f"replace it (--replace)"
     )

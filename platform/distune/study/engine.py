@@ -15,22 +15,24 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import cost_names, metric_name
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState, trial_key
 from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.identical_trials import Twins, TwinWatch, watch_again
 from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is_of_kind, streak_after
 from distune.study.failures.retries import Setback, describe_setback, may_try_again, must_be_alone
 from distune.study.files.artifacts import TRIAL_FILE, clean_up, log_artifacts
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.schedulers.build import build_scheduler
-from distune.study.search.initial_configurations import first_configurations
-from distune.study.search.trial_store import KnownTrial, TrialStore
+from distune.study.search.initial_configurations import initial_configurations
+from distune.study.search.trial_proposer import TrialProposer
+from distune.study.search.trial_store import StoredTrial, TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.tracker import Tracker
 from distune.tracking.values import MAX_TAG_LENGTH
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 Ending = tuple[Outcome, str | None]
 """How a trial ends, and why."""
@@ -78,7 +80,7 @@ class StudyEngine:
         self._again: deque[TrialSpec] = deque()
         self._is_interrupted = False
 
-        known = trial_store.known()
+        known = trial_store.trials()
         ended = sorted((trial for trial in known if trial.ended_at), key=lambda trial: trial.ended_at or 0.0)
         self._streak = streak_after((trial.reason or "") if trial.state is TrialState.FAIL else None for trial in ended)
         self._twins = self._watch(known)
@@ -90,8 +92,13 @@ class StudyEngine:
         for trial in started:
             if trial.number >= 0:
                 self._scheduler.restore(trial_key(trial.number), trial.scores)
-        first = first_configurations(experiment, loaded.searched)
-        self._first = deque(each for each in first if not trial_store.has_been_given(*each[:2]))
+        self._proposer = TrialProposer(
+            trial_store,
+            searched=loaded.searched,
+            sampler=experiment.search.sampler,
+            initial=initial_configurations(experiment, loaded.searched),
+            on_message=callback.message,
+        )
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -123,10 +130,9 @@ class StudyEngine:
                 spec = self._go_on(self._left_over.popleft())
             elif self._controls_to_start > 0:
                 self._controls_to_start -= 1
-                spec = self._begin(*self._specs.make(self._trial_store.ask_control(), {}))
+                spec = self._begin(*self._specs.make(self._trial_store.start_control(), {}))
             elif self._trials_to_start > 0:
-                self._enqueue_next()
-                asked = self._trial_store.ask(self._num_started)
+                asked = self._proposer.ask(self._num_started)
                 if asked is None:
                     self._give_up()
                     return None
@@ -178,7 +184,7 @@ class StudyEngine:
         if any(is_of_kind(reason, kind) for kind in BLOCKING_KINDS):
             self.blocking_error = self.blocking_error or f"trial {key}: {reason}"
             return
-        for report in TrialFolder(Path(progress.spec.folder)).reports():
+        for report in TrialFolder.of(progress.spec).reports():
             if self.report(key, report) is Decision.STOP:
                 return
         setback = Setback(reason=reason, epochs=progress.epochs)
@@ -211,7 +217,7 @@ class StudyEngine:
             self._callback.trial_ended(record)
         self._in_flight.clear()
 
-    def _watch(self, known: list[KnownTrial]) -> TwinWatch:
+    def _watch(self, known: list[StoredTrial]) -> TwinWatch:
         """What earlier sessions have seen of trials that are alike; those were told of then."""
         return watch_again(
             (trial.number, trial.params, trial.outcome, self._on_record(trial))
@@ -223,15 +229,6 @@ class StudyEngine:
         if twins is not None:
             self._callback.message(f"alarm: {twins}")
             self._tracker.log_study({}, {"alarm": self._twins.summary(MAX_TAG_LENGTH)})
-
-    def _enqueue_next(self) -> None:
-        """One of the configurations to try before the sampler's own: Optuna is told of none that may never run."""
-        while self._first and not self._trial_store.has_waiting:
-            origin, values, messages = self._first.popleft()
-            if values and not self._trial_store.enqueue(values, origin):
-                messages = [f"{origin}: these values have been tried already"]
-            for message in messages:
-                self._callback.message(message)
 
     def _give_up(self) -> None:
         self.exhausted = (
@@ -254,15 +251,15 @@ class StudyEngine:
         self._end(progress, Outcome.FAILED, problem)
         return None
 
-    def _go_on(self, known: KnownTrial) -> TrialSpec | None:
+    def _go_on(self, known: StoredTrial) -> TrialSpec | None:
         """Take up a trial of an earlier session, with what its folder says and Optuna does not know yet."""
-        spec, problem = self._specs.make(known.number, self._trial_store.complete_params(known))
+        spec, problem = self._specs.make(known.number, self._proposer.complete_params(known))
         if not (Path(spec.folder) / TRIAL_FILE).is_file():
             _write_trial_file(spec)  # cut off between the record in Optuna and the file
         progress = self._start(spec, self._on_record(known), known.setbacks)
         announced: Ending | None = None if known.ending is None else (known.ending, known.reason)
         ending = announced
-        for report in TrialFolder(Path(spec.folder)).reports():
+        for report in TrialFolder.of(spec).reports():
             if report.epoch > progress.epochs and (ending is None or announced is not None):
                 ending = self._take(progress, report, announced)
         if ending is None and problem is not None:
@@ -285,7 +282,7 @@ class StudyEngine:
         self._callback.trial_started(spec)
         return progress
 
-    def _on_record(self, known: KnownTrial) -> list[EpochReport]:
+    def _on_record(self, known: StoredTrial) -> list[EpochReport]:
         """The epochs of a trial that Optuna knows as well."""
         folder = TrialFolder(self._specs.trials_folder / trial_key(known.number))
         return [report for report in folder.reports() if report.epoch in known.scores]
@@ -321,7 +318,7 @@ class StudyEngine:
 
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         spec, record = progress.spec, progress.record(outcome, reason)
-        folder = TrialFolder(Path(spec.folder))
+        folder = TrialFolder.of(spec)
         if outcome is Outcome.FAILED:
             self._trial_store.announce_ending(spec.number, outcome, reason)
         log_artifacts(self._tracker, spec.key, folder, outcome)

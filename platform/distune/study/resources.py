@@ -1,31 +1,50 @@
-"""What this machine has, and whether it is enough for the trials of an experiment."""
+"""CPUs and GPUs: available ones, those of a trial, and the number of concurrent trials that follows."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
+
+import joblib
 
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_TOLERANCE = 1e-6
+"""Fractions of a CPU or GPU that rounding may lose."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """CPUs and GPUs of a machine, or those that a trial reserves. Fractions are allowed."""
+
+    cpus: float
+    gpus: float = 0.0
+
+    def capacity_for(self, trial: Resources) -> int:
+        """Return the number of trials that fit at a time."""
+        needed = ((self.cpus, trial.cpus), (self.gpus, trial.gpus))
+        return min(int(total / each + _TOLERANCE) for total, each in needed if each > 0)
 
 
 def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
-    """Make sure that one trial fits on this machine.
+    """Check that one trial fits on this machine.
 
-    A cluster is not checked, since it may grow, nor are simulated trials, which take what there is.
+    Clusters are not checked, because they may grow. Simulated trials take the CPUs that there are.
+
+    Args:
+        settings: of the experiment.
+        simulate: whether trials are simulated.
 
     Raises:
-        ResourceError: the address is one of Ray Client, a GPU is asked for and not there, or more CPUs per trial than
-            there are.
+        ResourceError: the address is one of Ray Client, a GPU is required and none is found, or a trial requires more
+            CPUs than there are.
     """
     if settings.address is not None and settings.address.startswith("ray://"):
         raise ResourceError(
-            f"resources.address = {settings.address}: a study keeps its records where it is started, and Ray Client "
-            f"would move it to the cluster; start distune on a machine of the cluster, with the address auto"
+            f"resources.address = {settings.address}: Ray Client is not supported, because a study keeps its records "
+            f"on the machine that starts it; start distune on a machine of the cluster, with the address auto"
         )
     if simulate or settings.address is not None:
         return
@@ -46,79 +65,65 @@ def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use: bound by its affinity and by the limit of its container."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        cpus = os.cpu_count() or 1
-    limit = cgroup_cpus(_CGROUP_LIMIT)
-    return cpus if limit is None else max(1, min(cpus, int(limit)))
+    """Return the number of CPUs that this process may use, given its affinity and the CPU limit of its container."""
+    cpus: int = joblib.cpu_count()
+    return cpus
 
 
 def available_gpus() -> int:
-    """GPUs that torch can use, which is what a trial needs."""
-    import torch  # slow to load, and only studies that ask for GPUs need it here
+    """Return the number of GPUs that torch can use."""
+    import torch  # here: it loads slowly, and only studies with GPUs need it
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def cgroup_cpus(limit_file: Path) -> float | None:
-    """The CPU limit of the container in CPUs, None without one. The file holds a quota and a period, or ``max``."""
-    try:
-        quota, period = limit_file.read_text().split()
-        return float(quota) / float(period)
-    except (OSError, ValueError):
-        return None
-
-
-def trial_resources(settings: ResourceSettings, *, simulate: bool) -> tuple[float, float]:
-    """CPUs and GPUs that one trial reserves. A simulated trial on this machine takes no more than there is."""
+def trial_resources(settings: ResourceSettings, *, simulate: bool) -> Resources:
+    """Return what one trial reserves. A simulated trial on this machine takes no more than there is."""
     if simulate and settings.address is None:
-        return min(settings.cpus_per_trial, float(available_cpus())), 0.0
-    return settings.cpus_per_trial, settings.gpus_per_trial
+        return Resources(min(settings.cpus_per_trial, float(available_cpus())))
+    return Resources(settings.cpus_per_trial, settings.gpus_per_trial)
 
 
-def alone_resources(trial: tuple[float, float], machines: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """What a trial reserves so that no other one is on its device.
+def exclusive_resources(trial: Resources, machines: Sequence[Resources]) -> Resources:
+    """Return what a trial reserves to have its device for itself.
 
     Args:
-        trial: CPUs and GPUs of one trial.
-        machines: CPUs and GPUs of each.
+        trial: resources of an ordinary trial.
+        machines: resources of each machine.
 
     Returns:
-        CPUs and GPUs: whole GPUs, or all CPUs of the largest machine when trials train on CPUs.
+        Whole GPUs, or, when trials train on CPUs, all CPUs of the largest machine.
     """
-    cpus, gpus = trial
-    return (cpus, float(math.ceil(gpus))) if gpus > 0 else (max([cpus, *(each for each, _ in machines)]), 0.0)
+    if trial.gpus > 0:
+        return Resources(trial.cpus, float(math.ceil(trial.gpus)))
+    return Resources(max([trial.cpus, *(machine.cpus for machine in machines)]))
 
 
-def num_concurrent(
-    settings: ResourceSettings, trial: tuple[float, float], machines: Sequence[tuple[float, float]]
-) -> int:
-    """How many trials run at a time, at most: as many as there is room for, or fewer when the settings say so.
+def num_concurrent(settings: ResourceSettings, trial: Resources, machines: Sequence[Resources]) -> int:
+    """Return the maximum number of concurrent trials: as many as fit, or fewer when the settings say so.
 
-    A trial is on one machine: what is left over on several does not add up to a place.
+    A trial runs on one machine, so resources that are left over on several machines are not added up.
 
     Args:
         settings: of the experiment.
-        trial: CPUs and GPUs of one trial.
-        machines: CPUs and GPUs of each.
+        trial: resources of one trial.
+        machines: resources of each machine.
+
+    Returns:
+        At least 1. On a cluster, ``max_concurrent`` alone decides when it is given: the cluster may still grow.
 
     Raises:
-        ResourceError: not even one fits. A cluster that grows when it is asked to may begin with no place at all: it is
-            not looked at when the settings say how many trials run at a time.
+        ResourceError: not even one trial fits.
     """
     if settings.address is not None and settings.max_concurrent is not None:
         return settings.max_concurrent
-    room = sum(
-        min(int(total / each + 1e-6) for total, each in zip(machine, trial, strict=True) if each > 0)
-        for machine in machines
-    )
-    if room < 1:
-        there = ", ".join(f"{cpus:g} and {gpus:g}" for cpus, gpus in sorted(set(machines), reverse=True)) or "none yet"
+    capacity = sum(machine.capacity_for(trial) for machine in machines)
+    if capacity < 1:
+        sizes = sorted({(machine.cpus, machine.gpus) for machine in machines}, reverse=True)
+        found = ", ".join(f"{cpus:g} and {gpus:g}" for cpus, gpus in sizes) or "none yet"
         raise ResourceError(
-            f"a trial asks for {trial[0]:g} CPUs and {trial[1]:g} GPUs, but no machine has both ({there}); lower "
-            f"resources.cpus_per_trial or resources.gpus_per_trial, or, where the cluster is going to grow, say how "
-            f"many trials run at a time with resources.max_concurrent"
+            f"a trial requires {trial.cpus:g} CPUs and {trial.gpus:g} GPUs, but no machine has both ({found}); lower "
+            f"resources.cpus_per_trial or resources.gpus_per_trial, or, if the cluster will grow, set "
+            f"resources.max_concurrent to the number of concurrent trials"
         )
-    return room if settings.max_concurrent is None else min(room, settings.max_concurrent)
+    return capacity if settings.max_concurrent is None else min(capacity, settings.max_concurrent)

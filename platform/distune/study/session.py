@@ -22,15 +22,14 @@ from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.artifacts import log_settings
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIdentity
-from distune.study.resources import check_resources
+from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import environment
 from distune.study.runners.local import run_locally
 from distune.study.runners.signals import StopRequest, stop_on_signals
-from distune.study.search.samplers import check_sampler
 from distune.study.search.trial_store import TrialStore
-from distune.study.settings_update import revise
-from distune.study.status import best, status_of
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped
+from distune.study.settings_update import update_settings
+from distune.study.status import best_trial, status_of
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
@@ -89,11 +88,11 @@ def run_session(
         with folder.lock():
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
-        raise stopped(folder.name, error) from error
+        raise stopped_error(folder.name, error) from error
     if ended.state == "failed":
         raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
     if blocking_error is not None:
-        raise stopped(folder.name, blocking_error)
+        raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
 
 
@@ -106,10 +105,9 @@ def _work(
 ) -> tuple[SessionNote, str | None]:
     """A session under the study's lock. Returns how it has ended, and the blocking error that has ended it."""
     identity, loaded = folder.identity(), folder.load()
-    check_sampler(loaded.experiment.search.sampler)
-    for line in describe_changes(revise(folder, loaded)):
+    check_before_start(loaded.experiment, simulate=identity.simulate)
+    for line in describe_changes(update_settings(folder, loaded)):
         callback.message(line)
-    check_resources(loaded.experiment.resources, simulate=identity.simulate)
     if teacher_weights is None and not identity.simulate:
         raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
@@ -123,8 +121,7 @@ def _work(
         truncate_partial_line(folder.journal)
         with stop_on_signals() as stop, open_storage(folder, setting) as storage:
             search_study, control_study = open_studies(storage, optuna_name(identity, setting))
-            sampler = loaded.experiment.search.sampler
-            trial_store = TrialStore(storage, search_study, control_study, searched=loaded.searched, sampler=sampler)
+            trial_store = TrialStore(storage, search_study, control_study)
             specs = SpecMaker(
                 study=folder.name,
                 experiment=loaded.experiment,
@@ -210,14 +207,14 @@ def _run(
 
 def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: TrialStore, tracker: Tracker) -> None:
     """Tell the tracker what the study has found so far."""
-    status = status_of(folder, experiment, trial_store.known(), is_running=False)
+    status = status_of(folder, experiment, trial_store.trials(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
-    winner, gain = best(status)
+    winner, gain = best_trial(status)
     metrics = {status.metric: winner.metrics[status.metric]}
     if gain is not None and status.confirmation is None:  # else that one's figures stand
         metrics[f"gain/{experiment.search.metric}"] = gain
     tags = {"best_trial": winner.key}
-    if status.front:
-        tags["front"] = ", ".join(trial.key for trial in status.front)
+    if status.pareto_front:
+        tags["pareto_front"] = ", ".join(trial.key for trial in status.pareto_front)
     tracker.log_study(metrics, tags)

@@ -1,4 +1,4 @@
-"""Lets a study go on under changed settings, or refuses, and keeps a record of what it ran under."""
+"""Changes the settings of a study, or refuses to, and records the settings of the latest session."""
 
 from __future__ import annotations
 
@@ -9,65 +9,65 @@ from collections.abc import Iterable
 
 import optuna
 
+from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import StudyError
-from distune.study.files.settings_diff import Change, compare, describe_changes
+from distune.study.files.settings_diff import SettingChange, compare_settings, describe_changes
 from distune.study.files.study_folder import StudyFolder
 from distune.study.search.samplers import distribution_of
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.storage.storage_url import JOURNAL, exists, open_storage, optuna_name, shown_storage
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.uris import redact_uri
-from distune.training.trial_folder import write_atomically
 
 
-def settings_on_record(folder: StudyFolder) -> LoadedExperiment | None:
-    """What the latest session ran under; None when there is no such record, as before the first session."""
+def recorded_settings(folder: StudyFolder) -> LoadedExperiment | None:
+    """Return the settings of the latest session; None before the first session."""
     if not folder.record_file.is_file():
         return None
     values = json.loads(folder.record_file.read_bytes())
     return from_dict(values["experiment"], source=str(folder.record_file), space=values["space"])
 
 
-def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
-    """Make settings the study's own, if it can go on with them. To be called while its lock is held.
+def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[SettingChange]:
+    """Change the settings of a study, if its trials stay comparable. The caller holds the study's lock.
 
-    The folder's ``experiment.yaml`` and ``space.yaml`` are written anew, and a line is added to ``changes.jsonl``.
+    Rewrites the folder's ``experiment.yaml`` and ``space.yaml``, and adds a line to ``changes.jsonl``.
 
     Args:
         folder: of the study.
-        loaded: what it is to go on with: the folder's own files, which may have been edited, or others.
+        loaded: the new settings: the folder's own files, which may have been edited, or others.
 
     Returns:
-        What has changed since the latest session, empty for nothing.
+        The changes since the latest session.
 
     Raises:
-        StudyError: the study cannot go on with them; the message is a table of the changes.
+        StudyError: the study cannot continue with these settings; the message is a table of the changes.
     """
-    before = settings_on_record(folder)
+    before = recorded_settings(folder)
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
     changes = []
     if before is not None:
         tried = _tried(folder, loaded.experiment.search.storage)
-        changes = compare(before, loaded, [trial.params for trial in tried], moved=_moved(tried, loaded))
+        changes = compare_settings(before, loaded, [trial.params for trial in tried], moved=_moved(tried, loaded))
     refused = [change for change in changes if change.refusal is not None]
     if refused:
         table = "\n".join(f"  {line}" for line in describe_changes(refused))
         raise StudyError(
-            f"study {folder.name} cannot go on with other settings than it was launched with:\n{table}\n"
-            f"change them back, or start a new study that tries the best trials of this one first: "
+            f"study {folder.name} cannot continue with changed settings:\n{table}\n"
+            f"undo these changes, or launch a new study that tries the best trials of this one first: "
             f"distune launch EXPERIMENT --name OTHER --warm-start {folder.name}"
         )
     if before is None or changes:
         experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
         text = write_yaml(experiment)
-        # Whether an address holds a secret is not for us to guess.
+        # An address may hold a secret, in whatever form.
         is_private = any(experiment[section][name] not in (None, JOURNAL) for section, name in ADDRESSES)
         write_atomically(folder.experiment_file, text.encode(), is_private=is_private or redact_uri(text) != text)
         write_atomically(folder.space_file, write_yaml(space).encode())
-        # Addresses may hold secrets. Tracking's may change at any time.
+        # Without addresses, which may hold secrets. Those of tracking may change at any time.
         kept = {name: value for name, value in experiment.items() if name != "tracking"}
         kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
         record = json.dumps({"experiment": kept, "space": space})
@@ -80,11 +80,11 @@ def revise(folder: StudyFolder, loaded: LoadedExperiment) -> list[Change]:
 
 
 def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> None:
-    """Trials are looked for in the storage, so that its change comes before all others."""
+    """Refuse another storage. This comes first, because the trials are read from the storage."""
     if before != shown_storage(now):
         raise StudyError(
-            f"study {folder.name} cannot go on with search.storage = {shown_storage(now)}: its trials are in "
-            f"{before or folder.database.name}; change it back"
+            f"study {folder.name} cannot continue with search.storage = {shown_storage(now)}: its trials are in "
+            f"{before or folder.database.name}; undo this change"
         )
 
 
@@ -96,7 +96,7 @@ def _tried(folder: StudyFolder, setting: str | None) -> list[optuna.trial.Frozen
 
 
 def _moved(tried: Iterable[optuna.trial.FrozenTrial], loaded: LoadedExperiment) -> list[str]:
-    """Paths of which some trials were chosen from another range than they would be now."""
+    """Return the paths whose values some trials drew from another range than the present one."""
     distributions = {path: distribution_of(parameter) for path, parameter in loaded.searched.items()}
     return [
         path

@@ -1,4 +1,4 @@
-"""How a study stands, read from its folder and its Optuna storage without disturbing it."""
+"""Status of a study, read from its folder and its Optuna storage while it may be running."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import Twins, watch_again
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
-from distune.study.metric_names import cost_names, metric_name
 from distune.study.search.pareto import pareto_front
-from distune.study.search.trial_store import KnownTrial, known_trials
+from distune.study.search.trial_store import StoredTrial, read_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.storage.storage_url import exists, open_storage, optuna_name, place
 from distune.study.trial_progress import best_epoch, rung_reached
@@ -24,18 +24,18 @@ from distune.study.trial_spec import trial_seed
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyStatus:
-    """A study as it stands.
+    """Status of a study.
 
     Attributes:
         study: its name.
-        state: ``running``, ``finished``, ``interrupted`` (``distune resume`` goes on with it) or ``failed``.
-        metric: what is maximised, such as ``search/AP``.
+        state: ``running``, ``finished``, ``interrupted`` (``distune resume`` continues it) or ``failed``.
+        metric: name of the metric that is maximised, such as ``search/AP``.
         trials: all trials, the controls first.
-        reason: why it has failed, or has finished with fewer trials than were asked for; None otherwise.
+        reason: why it failed, or finished with fewer trials than requested; None otherwise.
         twins: searched trials that differ in parameters and not in numbers.
-        costs: what is minimised beside the metric, such as ``student/latency_ms``; empty for a single objective.
-        confirmation: what training the best again on fresh seeds has shown; None as long as that was not done.
-        simulated: whether its curves are made up.
+        costs: names of the metrics that are minimised, such as ``student/latency_ms``; empty for a single objective.
+        confirmation: result of training the best trials again with new seeds; None before the first confirmation.
+        simulated: whether its learning curves are simulated.
     """
 
     study: str
@@ -50,16 +50,19 @@ class StudyStatus:
 
     @property
     def title(self) -> str:
-        """What a table or a picture of it is called; whoever sees one of a simulated study is told so."""
+        """Title of tables and figures; says when the study is simulated."""
         return study_title(self.study, simulated=self.simulated)
 
     @property
-    def front(self) -> list[TrialRecord]:
-        """With costs: the trials that no other one beats in everything. Without: none."""
+    def pareto_front(self) -> list[TrialRecord]:
+        """Trials that no other trial dominates in metric and costs; empty for a single objective."""
         return pareto_front(self.trials, self.metric, self.costs) if self.costs else []
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; numbers that are not finite become None."""
+        """Return a JSON-ready dictionary; numbers that are not finite become None."""
+        objectives: dict[str, Any] = {}
+        if self.costs:
+            objectives = {"costs": list(self.costs), "pareto_front": [trial.number for trial in self.pareto_front]}
         return {
             "study": self.study,
             "state": self.state,
@@ -67,33 +70,40 @@ class StudyStatus:
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [twins.to_dict() for twins in self.twins],
-            **({"costs": list(self.costs), "front": [trial.number for trial in self.front]} if self.costs else {}),
+            **objectives,
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
         }
 
 
 def record_to_dict(record: TrialRecord) -> dict[str, Any]:
-    """A trial as a JSON-ready dictionary; metrics that are not finite become None, as JSON has no word for them."""
+    """Return a trial as a JSON-ready dictionary; metrics that are not finite become None."""
     metrics = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
     return {**record.to_dict(), "metrics": metrics}
 
 
 def find_study(home: Home, name: str) -> StudyFolder:
-    """The folder of a study.
+    """Return the folder of a study.
+
+    Args:
+        home: folder of all studies.
+        name: of the study.
+
+    Returns:
+        The folder, which exists.
 
     Raises:
-        StudyError: there is none of that name; the message names those that exist.
+        StudyError: there is no study of that name; the message lists all studies.
     """
     folder = StudyFolder(home.study(name))
     if folder.study_file.is_file():
         return folder
     names = study_names(home)
-    known = f"known are {', '.join(names)}" if names else "there is none yet"
-    raise StudyError(f"study {name}: there is no such study in {home.studies}; {known}")
+    known = f"known studies: {', '.join(names)}" if names else "there is none yet"
+    raise StudyError(f"study {name} was not found in {home.studies}; {known}")
 
 
 def study_names(home: Home) -> list[str]:
-    """The names of all studies, sorted."""
+    """Return the names of all studies, sorted."""
     if not home.studies.is_dir():
         return []
     folders = (path for path in home.studies.iterdir() if not path.name.startswith("."))
@@ -101,7 +111,7 @@ def study_names(home: Home) -> list[str]:
 
 
 def read_study(home: Home, name: str) -> StudyStatus:
-    """How a study stands. Raises ``StudyError`` when there is none of that name, or it cannot be read."""
+    """Return the status of a study. Raises ``StudyError`` when it is missing or cannot be read."""
     folder = find_study(home, name)
     is_running = folder.is_locked()
     experiment = folder.load().experiment
@@ -109,12 +119,14 @@ def read_study(home: Home, name: str) -> StudyStatus:
     return status_of(folder, experiment, known, is_running=is_running)
 
 
-def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTrial], *, is_running: bool) -> StudyStatus:
-    """How a study stands, from the trials on record in Optuna and their folders."""
+def status_of(
+    folder: StudyFolder, experiment: Experiment, known: list[StoredTrial], *, is_running: bool
+) -> StudyStatus:
+    """Return the status of a study from its trials ``known`` to Optuna and their folders."""
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
     if state == "interrupted" and note is not None and note.reason is not None:
-        # The trials alone do not tell that a study has failed, or that its space held no more of them.
+        # The trials alone do not show that a study failed, or that all configurations of its space were tried.
         state = note.state
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
     watch = watch_again((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
@@ -131,8 +143,8 @@ def status_of(folder: StudyFolder, experiment: Experiment, known: list[KnownTria
     )
 
 
-def study_state(experiment: Experiment, known: list[KnownTrial], *, num_trials: int, is_running: bool) -> StudyState:
-    """The state that follows from the trials on record: finished when all that were asked for have ended."""
+def study_state(experiment: Experiment, known: list[StoredTrial], *, num_trials: int, is_running: bool) -> StudyState:
+    """Return the state that follows from the recorded trials: finished when all requested trials have ended."""
     if is_running:
         return "running"
     ended = [trial for trial in known if trial.outcome not in (Outcome.WAITING, Outcome.INTERRUPTED)]
@@ -142,12 +154,15 @@ def study_state(experiment: Experiment, known: list[KnownTrial], *, num_trials: 
     return "finished" if is_complete and not has_open else "interrupted"
 
 
-def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
-    """The best trial that was trained for its whole budget, and its gain.
+def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
+    """Return the best finished trial and its gain.
+
+    Args:
+        status: of the study.
 
     Returns:
-        The trial, and by how much its best epoch is above the mean of the controls' best epochs; None for the gain as
-        long as no control has finished.
+        The trial, and the difference between the metric of its best epoch and the mean of the controls' best epochs.
+        The gain is None while no control has finished.
 
     Raises:
         StudyError: no trial has finished.
@@ -160,17 +175,17 @@ def best(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     return winner, None if control is None else winner.metrics[status.metric] - control
 
 
-def _known(folder: StudyFolder, setting: str | None) -> list[KnownTrial]:
+def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
     if not exists(folder, setting):
         return []
     try:
         with open_storage(folder, setting) as storage:
-            return known_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
+            return read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
     except STORAGE_ERRORS as error:
         raise StudyError(f"study {folder.name}: {place(folder, setting)} cannot be read: {reason_of(error)}") from error
 
 
-def _record(experiment: Experiment, trial: KnownTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
+def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
     best_report = best_epoch(reports, metric_name(experiment))
     epochs = reports[-1].epoch if reports else 0
     scheduler = experiment.search.scheduler.model_dump()

@@ -1,4 +1,4 @@
-"""The picture of a study: curves and ranking, drawn from what its trials have on record."""
+"""Figures of a study: learning curves with ranking, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
 
 
-def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
-    """Draw ``report/front.png`` in the study's folder: metric against costs, finished trials and controls.
+def draw_pareto_front(folder: StudyFolder, status: StudyStatus) -> Path | None:
+    """Draw ``report/pareto_front.png`` in the study's folder: metric against costs of finished trials and controls.
+
+    Args:
+        folder: of the study.
+        status: of the study.
 
     Returns:
-        The file; None for a study without costs, and while no trial has finished.
+        Path of the figure; None for a study without costs, and while no trial has finished.
     """
-    front = {trial.number for trial in status.front}
+    front = {trial.number for trial in status.pareto_front}
     points = [
         Point(
             trial.key,
@@ -33,21 +37,21 @@ def draw_front_of(folder: StudyFolder, status: StudyStatus) -> Path | None:
     if not front:
         return None
     figure = draw_front(points, title=status.title, metric=status.metric, costs=status.costs)
-    path = folder.path / "report" / "front.png"
+    path = folder.path / "report" / "pareto_front.png"
     save_figure(figure, path)
     return path
 
 
 def draw_summary(folder: StudyFolder, status: StudyStatus, *, teacher: float | None) -> Path | None:
-    """Draw ``report/study.png`` in the study's folder.
+    """Draw ``report/study.png`` in the study's folder: the learning curves of all trials and their ranking.
 
     Args:
         folder: of the study.
-        status: how it stands.
-        teacher: the teacher's value of the study's metric, None when there is no teacher.
+        status: of the study.
+        teacher: the teacher's value of the study's metric, None without a teacher.
 
     Returns:
-        The file; None while no trial has a score.
+        Path of the figure; None while no trial has a score.
     """
     curves = []
     for record in status.trials:

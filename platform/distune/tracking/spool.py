@@ -11,6 +11,7 @@ import os
 import threading
 from pathlib import Path
 
+from distune.atomic_write import open_atomically
 from distune.tracking.events import Event, encode
 from distune.tracking.partial_line import truncate_partial_line
 
@@ -108,7 +109,8 @@ class Spool:
         """Remember that everything before ``offset`` was sent. Never raises: at worst lines are sent twice."""
         self._committed = offset
         try:
-            _replace(self._offset_path, b"%d\n" % offset)
+            with open_atomically(self._offset_path, is_durable=False) as file:
+                file.write(b"%d\n" % offset)
         except OSError as error:
             self._say_once("commit", f"{self._offset_path} cannot be written: {error}")
 
@@ -189,9 +191,3 @@ def _read_offset(path: Path) -> int:
         return max(0, int(path.read_bytes()))
     except (OSError, ValueError):
         return 0
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from distune.atomic_write import open_atomically
 from distune.detectors.weights import read_tensors
 from distune.errors import TrialError, WeightsError
 
@@ -19,16 +20,11 @@ def save(state: dict[str, Any], path: Path) -> None:
     Raises:
         TrialError: it could not be written, such as for a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with open_atomically(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise TrialError(f"{path}: the checkpoint could not be written: {error}") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from distune.config.load import parse_experiment
 from distune.data.build import build_splits
@@ -114,8 +113,8 @@ class JointRun:
             seed=spec.seed,
             steps_per_epoch=len(self._stream),
             teacher=self._teacher if experiment.distillation.is_active else None,
-            folder=TrialFolder(Path(spec.folder)),
-            metric=f"search/{experiment.search.metric}",
+            folder=TrialFolder.of(spec),
+            metric=spec.metric,
             num_pictures=0,
         )
 

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
+from distune.config.metric_names import metric_name
 from distune.data.splits import Splits
 from distune.detectors.classes import class_table
 from distune.detectors.weights import is_torchvision_name
@@ -26,7 +28,7 @@ from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import evaluate_known
 from distune.training.precision import autocast_dtype
 from distune.training.student_run import SoloRun
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ def _train(builder: TrialBuilder, folder: TrialFolder, progress: Progress) -> di
     experiment = builder.experiment
     training = experiment.teacher_training
     assert training is not None
-    metric = f"search/{experiment.search.metric}"
+    metric = metric_name(experiment)
     run = SoloRun(
         builder,
         experiment.teacher,

@@ -33,8 +33,8 @@ class TrainingWork:
             experiment.training,
             seed=spec.seed,
             teacher=builder.teacher(spec.teacher_weights) if experiment.distillation.is_active else None,
-            folder=TrialFolder(Path(spec.folder)),
-            metric=f"search/{experiment.search.metric}",
+            folder=TrialFolder.of(spec),
+            metric=spec.metric,
             num_pictures=experiment.tracking.pictures,
             costs=experiment.search.costs,
         )

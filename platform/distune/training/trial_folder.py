@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from distune.records import EpochReport
+from distune.atomic_write import write_atomically
+from distune.records import EpochReport, TrialSpec
 from distune.tracking.partial_line import truncate_partial_line
 
 
@@ -17,6 +18,11 @@ class TrialFolder:
     """``metrics.jsonl``, a line per epoch, and the files beside it."""
 
     path: Path
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> TrialFolder:
+        """Return the folder of a trial."""
+        return cls(Path(spec.folder))
 
     @property
     def metrics_file(self) -> Path:
@@ -82,28 +88,3 @@ def _read(line: bytes) -> EpochReport | None:
         return EpochReport.from_dict(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def write_atomically(path: Path, content: bytes, *, is_private: bool = False) -> None:
-    """Write a file so that readers see the old content or the new, never a part, also after a crash.
-
-    Args:
-        path: of the file; its folder is made.
-        content: all of it.
-        is_private: for this user's eyes alone.
-
-    Raises:
-        OSError: it could not be written; the old content is as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch(mode=0o600 if is_private else 0o666)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,9 +1,10 @@
-"""Which files of a trial's folder go to the tracker, and which are removed when the trial has ended."""
+"""Files of a trial: those that the tracker gets, and those that are removed when the trial has ended."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.yaml import write_yaml
 from distune.records import Outcome
@@ -11,20 +12,20 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.tracker import Tracker
 from distune.tracking.uris import redact_uri, shown_address
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 ERROR_FILE = "error.txt"
 """Traceback of a trial that failed."""
 TRIAL_FILE = "trial.json"
 """The specification of a trial, its resolved experiment included."""
 PICTURES_FOLDER = "pictures"
-"""Pictures that a trial made."""
+"""Figures of a trial."""
 STUDENT_FOLDER = "student"
-"""The student of a trial that finished, at its best epoch."""
+"""The student of a finished trial, at its best epoch."""
 
 
 def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, str]]:
-    """Files that belong to the record of a trial, each with the artifact folder it goes to."""
+    """Return the files of a trial for the tracker, each with its artifact folder."""
     found = [(folder.path / name, "") for name in (TRIAL_FILE, ERROR_FILE)]
     pictures = folder.path / PICTURES_FOLDER
     found += [(path, PICTURES_FOLDER) for path in sorted(pictures.glob("*"))]
@@ -35,9 +36,9 @@ def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, s
 
 
 def log_settings(folder: StudyFolder, experiment: Experiment, tracker: Tracker) -> None:
-    """Hand the experiment and the space of a study to the tracker, without the secrets that addresses may hold.
+    """Log the experiment and the space of a study, without the secrets of its addresses.
 
-    The experiment in the study's folder needs them, to go on; whoever sees the runs does not.
+    The experiment in the study's folder keeps them, because resuming needs them.
     """
     values = experiment.to_dict()
     for section, name in ADDRESSES:
@@ -53,13 +54,13 @@ def log_settings(folder: StudyFolder, experiment: Experiment, tracker: Tracker) 
 
 
 def log_artifacts(tracker: Tracker, key: str, folder: TrialFolder, outcome: Outcome) -> None:
-    """Hand the files of a trial that has ended to the tracker."""
+    """Log the files of a trial that has ended."""
     for path, target in trial_artifacts(folder, outcome):
         tracker.log_file(key, path, target)
 
 
 def clean_up(folder: TrialFolder, outcome: Outcome) -> None:
-    """Remove what nobody is going to use: the last but one state, and all weights of a trial stopped or diverged."""
+    """Remove files that are no longer needed: the previous checkpoint, and weights of a stopped or diverged trial."""
     folder.previous_checkpoint.unlink(missing_ok=True)
     if outcome in (Outcome.STOPPED, Outcome.DIVERGED):
         folder.last_checkpoint.unlink(missing_ok=True)

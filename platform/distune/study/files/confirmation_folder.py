@@ -1,4 +1,4 @@
-"""What a confirmation has found, as it is kept in the study's folder and read by everybody else."""
+"""The folder of a study's confirmation: its result, and the evaluations on the test split."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+from distune.atomic_write import write_atomically
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
-from distune.training.trial_folder import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,21 +19,26 @@ class ConfirmationFolder:
 
     @property
     def record_file(self) -> Path:
-        """The outcome of the latest confirmation that came to its end."""
+        """Result of the latest confirmation that finished."""
         return self.path / "confirmation.json"
 
     @property
-    def looks_file(self) -> Path:
-        """All looks at the test split, in order."""
+    def test_evaluations_file(self) -> Path:
+        """All evaluations on the test split, in order."""
+        return self.path / "test-evaluations.json"
+
+    @property
+    def legacy_test_evaluations_file(self) -> Path:
+        """The same in studies of earlier versions. Only read, while the new file does not exist."""
         return self.path / "test-looks.json"
 
     @property
     def picture_file(self) -> Path:
-        """Gains by seed, drawn."""
+        """Figure of the gains by seed."""
         return self.path / "gain.png"
 
     def read(self) -> ConfirmationResult | None:
-        """The outcome; None as long as there is none. Raises ``StudyError`` when the file is damaged."""
+        """Read the result; None when there is none. Raises ``StudyError`` when the file is damaged."""
         try:
             return ConfirmationResult.from_dict(json.loads(self.record_file.read_bytes()))
         except FileNotFoundError:
@@ -42,13 +47,16 @@ class ConfirmationFolder:
             raise _unreadable(self.record_file, error) from None
 
     def write(self, confirmation: ConfirmationResult) -> None:
-        """Replace the outcome."""
+        """Replace the result."""
         write_atomically(self.record_file, json.dumps(confirmation.to_dict(), indent=1).encode())
 
-    def looks(self) -> list[EvaluationRecord]:
-        """All looks at the test split. Raises ``StudyError`` when the file is damaged."""
+    def test_evaluations(self) -> list[EvaluationRecord]:
+        """Read all evaluations on the test split. Raises ``StudyError`` when the file is damaged."""
+        file = self.test_evaluations_file
+        if not file.is_file():
+            file = self.legacy_test_evaluations_file
         try:
-            values = json.loads(self.looks_file.read_bytes())
+            values = json.loads(file.read_bytes())
             return [
                 EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
                 for each in values
@@ -56,19 +64,23 @@ class ConfirmationFolder:
         except FileNotFoundError:
             return []
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(self.looks_file, error) from None
+            raise _unreadable(file, error) from None
 
-    def record_test_evaluation(self, look: EvaluationRecord) -> int:
-        """Put a look on record, before it is taken. One that is on record already counts once.
+    def record_test_evaluation(self, evaluation: EvaluationRecord) -> int:
+        """Record an evaluation on the test split before it is done. The same evaluation counts once.
+
+        Args:
+            evaluation: trial, seeds and metric.
 
         Returns:
-            How many others are on record.
+            Number of other evaluations on record.
         """
-        looks = self.looks()
-        if look not in looks:
-            looks.append(look)
-            write_atomically(self.looks_file, json.dumps([dataclasses.asdict(each) for each in looks]).encode())
-        return len(looks) - 1
+        evaluations = self.test_evaluations()
+        if evaluation not in evaluations:
+            evaluations.append(evaluation)
+            content = json.dumps([dataclasses.asdict(each) for each in evaluations])
+            write_atomically(self.test_evaluations_file, content.encode())
+        return len(evaluations) - 1
 
 
 def _unreadable(file: Path, error: Exception) -> StudyError:

@@ -1,4 +1,4 @@
-"""What has changed between the settings a study ran under and those it is to go on with. Pure functions."""
+"""Differences between the former and the new settings of a study. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _MISSING = "-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Change:
-    """One setting that is not what it was.
+class SettingChange:
+    """One setting that has changed.
 
     Attributes:
         path: of the setting, or ``space: PATH`` for a parameter of the search space.
-        old: what it was, in words.
-        new: what it is to be.
-        refusal: why the study cannot go on with it, None when it can.
-        remark: what follows from it, empty where that is plain.
+        old: the former value, for the user.
+        new: the new value, for the user.
+        refusal: why the study cannot continue with it, None when it can.
+        remark: consequence of the change, empty when obvious.
     """
 
     path: str
@@ -37,20 +37,23 @@ class Change:
     remark: str = ""
 
 
-def compare(
+def compare_settings(
     before: LoadedExperiment,
     after: LoadedExperiment,
     tried: Sequence[Mapping[str, ParameterValue]],
     *,
     moved: Collection[str] = (),
-) -> list[Change]:
-    """All changes, settings first, then the search space.
+) -> list[SettingChange]:
+    """Return all changes: settings first, then the search space.
 
     Args:
-        before: what the study ran under.
-        after: what it is to go on with.
+        before: former settings of the study.
+        after: new settings.
         tried: the parameters of its trials so far.
-        moved: paths of which some of these trials were chosen from other ranges than ``after`` has.
+        moved: paths whose values some of these trials drew from other ranges than those of ``after``.
+
+    Returns:
+        A change for each setting that differs, with the reason if it is refused.
     """
     old, new = (_settings(loaded) for loaded in (before, after))
     refusals = {_SAMPLER: _sampler_refusal(after, moved), "search.space": _space_refusal(before, after)}
@@ -67,8 +70,8 @@ def compare(
     ]
 
 
-def describe_changes(changes: Sequence[Change]) -> list[str]:
-    """A table of changes: path, old, new, and what is to be said about each. Empty when nothing has changed."""
+def describe_changes(changes: Sequence[SettingChange]) -> list[str]:
+    """Return the lines of a table of changes: path, old, new, and refusal or remark. Empty without changes."""
     if not changes:
         return []
     rows = [(each.path, each.old, each.new, each.refusal or each.remark) for each in changes]
@@ -81,7 +84,7 @@ def describe_changes(changes: Sequence[Change]) -> list[str]:
 
 
 def describe_parameter(parameter: Parameter | None) -> str:
-    """A parameter in a few words."""
+    """Return a short description of a parameter."""
     if parameter is None:
         return _MISSING
     if isinstance(parameter, Choice):
@@ -94,24 +97,24 @@ def describe_parameter(parameter: Parameter | None) -> str:
 
 def _settings(loaded: LoadedExperiment) -> dict[str, Any]:
     values = loaded.experiment.to_dict()
-    del values["tracking"]  # it may change at any time, and its address may hold a secret
-    # Lists are leaves, and so are the configurations and paths within `search`: their keys hold dots.
+    del values["tracking"]  # may change at any time, and its address may hold a secret
+    # Lists are leaves, and so are configurations and paths within `search`, whose keys contain dots.
     search = {f"search.{name}": value for name, value in values.pop("search").items()}
-    del search["search.storage"]  # looked at before everything else, and it may hold a secret
+    del search["search.storage"]  # compared before everything else, and may hold a secret
     return {**{path: get_path(values, path) for path in leaf_paths(values)}, **search}
 
 
-def _setting(path: str, old: Any, new: Any, refusal: str | None) -> Change:
+def _setting(path: str, old: Any, new: Any, refusal: str | None) -> SettingChange:
     section, _, name = path.partition(".")
     is_free = section in _FREE or (section == "search" and name in _FREE_SEARCH)
     remark = ""
     if path == "search.num_trials":
-        remark = "only counts at the launch: now say distune resume NAME --trials N"
-    return Change(
+        remark = "only has an effect at launch; use distune resume NAME --trials N"
+    return SettingChange(
         path=path,
         old=str(old),
         new=str(new),
-        refusal=refusal if is_free else "trials before and after it could not be compared",
+        refusal=refusal if is_free else "trials before and after the change would not be comparable",
         remark=remark,
     )
 
@@ -122,41 +125,41 @@ def _parameter(
     new: Parameter | None,
     after: LoadedExperiment,
     tried: Sequence[Mapping[str, ParameterValue]],
-) -> Change:
+) -> SettingChange:
     with_value = [params[path] for params in tried if path in params]
     inside = sum(new is not None and new.contains(value) for value in with_value)
     refusal = _refusal(old, new, after)
-    lost = f"{inside} of {len(with_value)} trials lie within; "
-    return Change(
+    kept = f"{inside} of {len(with_value)} trials are inside; "
+    return SettingChange(
         path=f"space: {path}",
         old=describe_parameter(old),
         new=describe_parameter(new),
         refusal=refusal,
-        remark="" if refusal else f"{lost}from now on it is sampled apart from the other parameters",
+        remark="" if refusal else f"{kept}from now on it is sampled independently of the other parameters",
     )
 
 
 def _refusal(old: Parameter | None, new: Parameter | None, after: LoadedExperiment) -> str | None:
     if old is None or new is None:
-        return "the trials so far have no such parameter" if old is None else "the trials so far have searched it"
+        return "earlier trials have no such parameter" if old is None else "earlier trials have searched it"
     if old.kind != new.kind:
-        return "Optuna takes no other kind of parameter in a study"
+        return "Optuna does not allow another kind of parameter within a study"
     if old.when != new.when:
-        return "the trials so far were chosen under another condition"
+        return "earlier trials were chosen under another condition"
     if isinstance(old, Choice) or isinstance(new, Choice):
-        return "Optuna takes no other values of a choice in a study"
+        return "Optuna does not allow other values of a choice within a study"
     if old.log != new.log:
-        return "Optuna takes no other scale in a study"
+        return "Optuna does not allow another scale within a study"
     return _range_refusal(after)
 
 
 def _range_refusal(after: LoadedExperiment) -> str | None:
-    """What a sampler has against a range that is not that of all trials."""
+    """Return why a sampler cannot continue with a range that some trials were not drawn from."""
     kind = after.experiment.search.sampler.kind
     if kind not in _TAKES_OTHER_RANGES:
-        return f"{kind} would draw it at random from now on"
+        return f"{kind} would sample it at random from now on"
     if kind == "tpe" and any(parameter.when for parameter in after.searched.values()):
-        return "tpe would keep to the former range in a space with conditions"
+        return "tpe would keep the former range in a space with conditions"
     return None
 
 
@@ -166,5 +169,5 @@ def _sampler_refusal(after: LoadedExperiment, moved: Collection[str]) -> str | N
 
 
 def _space_refusal(before: LoadedExperiment, after: LoadedExperiment) -> str | None:
-    """The name alone would change nothing: a study has its space in its own folder."""
-    return "the study keeps to its own space.yaml: edit that" if before.space == after.space else None
+    """Refuse another name of the same space: the space of a study is in its own folder."""
+    return "the study uses its own space.yaml; edit that file" if before.space == after.space else None

@@ -1,4 +1,4 @@
-"""The folder of a study: what lies where, and who works on it."""
+"""The folder of a study: its files, and the lock of its session."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment, from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
 from distune.study.files.confirmation_folder import ConfirmationFolder
-from distune.training.trial_folder import TrialFolder, write_atomically
+from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,21 +27,21 @@ Runner = Literal["ray", "local"]
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 
 _LOCK_TIMEOUT_S = 2.0
-"""A session waits this long for its lock, since `distune status` holds it for an instant."""
+"""Time that a session waits for its lock, because `distune status` holds it for a moment."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyIdentity:
-    """What was constants when the study was created.
+    """Facts about a study that never change.
 
     Attributes:
         name: of the study.
-        key: made up at random; tells this study from an earlier one of the same name.
+        key: random; distinguishes this study from an earlier one of the same name.
         created_at: seconds since 1970.
-        simulate: whether its learning curves are made up.
-        runner: what its trials run on.
-        metric: what is maximised, such as ``search/AP``.
-        version: of distune.
+        simulate: whether its learning curves are simulated.
+        runner: runner of its trials.
+        metric: name of the metric that is maximised, such as ``search/AP``.
+        version: of distune that created it.
     """
 
     name: str
@@ -53,18 +54,18 @@ class StudyIdentity:
 
     @property
     def tracking_key(self) -> str:
-        """What the study's runs are tagged with: its name, and enough of the key to tell it from its namesakes."""
+        """Tag of the study's runs: its name, and the start of its key, which distinguishes studies of the same name."""
         return f"{self.name}-{self.key[:8]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SessionNote:
-    """How the latest session of a study stands.
+    """State of the latest session of a study.
 
     Attributes:
-        state: ``running`` until it has ended; one that was killed never says otherwise.
-        num_trials: searched trials in total that it was asked for.
-        reason: why the study has failed, or has finished with fewer trials than were asked for; None otherwise.
+        state: ``running`` until the session ends, and for ever when it was killed.
+        num_trials: requested number of searched trials, over all sessions.
+        reason: why the study failed, or finished with fewer trials than requested; None otherwise.
     """
 
     state: StudyState
@@ -73,7 +74,7 @@ class SessionNote:
 
 
 def study_title(study: str, *, simulated: bool) -> str:
-    """What a table or a picture of a study is called."""
+    """Return the title of tables and figures of a study."""
     return f"study {study} (simulated)" if simulated else f"study {study}"
 
 
@@ -90,7 +91,7 @@ class StudyFolder:
 
     @property
     def experiment_file(self) -> Path:
-        """The experiment with every default filled in."""
+        """The experiment with all defaults."""
         return self.path / "experiment.yaml"
 
     @property
@@ -110,12 +111,12 @@ class StudyFolder:
 
     @property
     def record_file(self) -> Path:
-        """The experiment and the space that the latest session ran under, to notice that the files were edited."""
+        """Experiment and space of the latest session, to detect edits of the files."""
         return self.path / "settings.json"
 
     @property
     def changes_file(self) -> Path:
-        """A line for each time that the study went on with changed settings."""
+        """A line for each session with changed settings."""
         return self.path / "changes.jsonl"
 
     @property
@@ -135,15 +136,15 @@ class StudyFolder:
 
     @property
     def confirmation(self) -> ConfirmationFolder:
-        """Trials trained again on fresh seeds, and what that has shown."""
+        """Trials trained again with new seeds, and the result."""
         return ConfirmationFolder(self.path / "confirmation")
 
     def trial(self, number: int) -> TrialFolder:
-        """The folder of a trial."""
+        """Return the folder of a trial."""
         return TrialFolder(self.trials / trial_key(number))
 
     def identity(self) -> StudyIdentity:
-        """Read what was constants at creation. Raises ``StudyError`` when that was damaged."""
+        """Read the identity of the study. Raises ``StudyError`` when the file is damaged."""
         values = _read_json(self.study_file)
         try:
             return StudyIdentity(**values)
@@ -151,19 +152,19 @@ class StudyFolder:
             raise StudyError(f"{self.study_file} does not describe a study: {error}") from None
 
     def load(self) -> LoadedExperiment:
-        """The experiment and its space, from the folder's own files. Raises ``ConfigError`` when they were damaged."""
+        """Read the experiment and its space. Raises ``ConfigError`` when the files are damaged."""
         values, lines = read_yaml(self.experiment_file)
         space, _ = read_yaml(self.space_file)
         return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
 
     def session(self) -> SessionNote | None:
-        """The note of the latest session, None before the first, and when it was damaged: it is nothing but a note."""
+        """Read the note of the latest session; None before the first session, and when the file is damaged."""
         if not self.session_file.is_file():
             return None
         try:
             return SessionNote(**_read_json(self.session_file))
         except (StudyError, TypeError):
-            _LOG.warning("%s is damaged and not used; say the total again with --trials", self.session_file)
+            _LOG.warning("%s is damaged and ignored; give the number of trials again with --trials", self.session_file)
             return None
 
     def write_session(self, note: SessionNote) -> None:
@@ -171,13 +172,13 @@ class StudyFolder:
         write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
 
     def num_trials(self, experiment: Experiment) -> int:
-        """Searched trials in total: what the latest session was asked for, else what the experiment says."""
+        """Return the number of searched trials: that of the latest session, or before the first, of the experiment."""
         note = self.session()
         return experiment.search.num_trials if note is None else note.num_trials
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one session.
+        """Hold the lock of the study.
 
         Raises:
             StudyError: another session holds it.
@@ -193,14 +194,14 @@ class StudyFolder:
             lock.release()
 
     def is_locked(self) -> bool:
-        """Whether a session holds the study now."""
+        """Return whether a session holds the lock."""
         try:
             with FileLock(self.path / "session.lock", timeout=0):
                 return False
         except Timeout:
             return True
         except OSError:
-            # A folder that cannot be written to cannot be worked on either.
+            # No session can work in a folder that cannot be written to.
             return False
 
 

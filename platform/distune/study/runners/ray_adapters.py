@@ -18,7 +18,7 @@ from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
 from distune.study.failures.reasons import OUT_OF_MEMORY, WORKER_DIED, is_of_kind
 from distune.study.files.artifacts import ERROR_FILE
-from distune.study.resources import alone_resources
+from distune.study.resources import Resources, exclusive_resources
 from distune.study.runners.epoch_timeout import describe_timeout, has_timed_out
 from distune.study.runners.ray_trainable import ALONE, RESOURCES, RESULT, SIMULATE, SPEC
 from distune.study.runners.spec_ref import SpecRef
@@ -37,8 +37,8 @@ class EngineBridge:
 
     Args:
         engine: gives out trials and decides about them.
-        trial: CPUs and GPUs of one trial.
-        machines: asked for CPUs and GPUs of each machine of the cluster, which come and go.
+        trial: resources of one trial.
+        machines: returns the resources of each machine of the cluster, which come and go.
         should_stop: asked several times a second.
         callback: hears when nothing has happened for long.
 
@@ -50,8 +50,8 @@ class EngineBridge:
         self,
         engine: StudyEngine,
         *,
-        trial: tuple[float, float],
-        machines: Callable[[], Sequence[tuple[float, float]]],
+        trial: Resources,
+        machines: Callable[[], Sequence[Resources]],
         should_stop: Callable[[], bool],
         callback: StudyCallback,
     ) -> None:
@@ -85,7 +85,10 @@ class EngineBridge:
     def config_of(self, spec: TrialSpec) -> dict[str, Any]:
         """Whether a trial must be alone on its device, and what it reserves."""
         is_alone = self._engine.is_alone(spec.key)
-        return {ALONE: is_alone, RESOURCES: alone_resources(self._trial, self._machines()) if is_alone else self._trial}
+        return {
+            ALONE: is_alone,
+            RESOURCES: exclusive_resources(self._trial, self._machines()) if is_alone else self._trial,
+        }
 
     def queued(self, trial: Trial) -> None:
         """Tune has taken a trial, and waits for a place for it."""
@@ -98,8 +101,8 @@ class EngineBridge:
         if not waiting:
             return []
         machines = self._machines()
-        has_place = any(cpus >= self._trial[0] for cpus, _ in machines)
-        alone = alone_resources(self._trial, machines)
+        has_place = any(machine.cpus >= self._trial.cpus for machine in machines)
+        alone = exclusive_resources(self._trial, machines)
         return [trial for trial in waiting if has_place and trial.config[RESOURCES] != alone]
 
     def put_back(self, key: str) -> None:
@@ -113,8 +116,8 @@ class EngineBridge:
         """
         if trial.status == Trial.PENDING:
             return True
-        reserved: tuple[float, float] = trial.config[RESOURCES]
-        return reserved == self._trial != alone_resources(self._trial, self._machines())
+        reserved: Resources = trial.config[RESOURCES]
+        return reserved == self._trial != exclusive_resources(self._trial, self._machines())
 
     def should_continue(self, key: str, result: StepResult) -> bool:
         """Tell the engine what came of a step. Returns whether the trial goes on."""

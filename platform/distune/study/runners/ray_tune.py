@@ -25,7 +25,7 @@ from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
-from distune.study.resources import available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.resources import Resources, available_cpus, available_gpus, num_concurrent, trial_resources
 from distune.study.runners.env_vars import environment
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
@@ -87,8 +87,8 @@ def run_on_ray(
         bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, callback=callback)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            cpus, gpus = config.get(RESOURCES, trial)
-            return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
+            reserved: Resources = config.get(RESOURCES, trial)
+            return tune.PlacementGroupFactory([{"CPU": reserved.cpus, "GPU": reserved.gpus}])
 
         with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
             tune.run(
@@ -121,11 +121,11 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-def machines() -> list[tuple[float, float]]:
-    """CPUs and GPUs of each machine of the cluster, as it is now."""
+def machines() -> list[Resources]:
+    """Return the resources of each machine that the cluster has now."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    return [(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in alive]
+    return [Resources(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in alive]
 
 
 @contextlib.contextmanager

@@ -71,8 +71,8 @@ class SimulatedWork:
     def __init__(self, spec: TrialSpec, settings: SimulationSettings | None = None) -> None:
         self._spec = spec
         self._settings = SimulationSettings.from_environment() if settings is None else settings
-        self._folder = TrialFolder(Path(spec.folder))
-        self._metric = f"search/{spec.experiment['search']['metric']}"
+        self._folder = TrialFolder.of(spec)
+        self._metric = spec.metric
         reports = self._folder.reports()
         self.epochs_done = reports[-1].epoch if reports else 0
 

@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import sys
 import traceback
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -65,7 +64,7 @@ class Attempt:
     def __init__(self, spec: TrialSpec, *, simulate: bool, deadline: Deadline = raise_after) -> None:
         self._spec, self._simulate, self._deadline = spec, simulate, deadline
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
-        self._folder = TrialFolder(Path(spec.folder))
+        self._folder = TrialFolder.of(spec)
         self._lock = FileLock(self._folder.path / "work.lock", timeout=_TAKEOVER_TIMEOUT_S)
         self._work: TrialWork | None = None
 

@@ -1,1 +1,1 @@
-"""Schedulers: which trials are stopped early."""
+"""Schedulers: early stopping of trials."""

@@ -1,4 +1,4 @@
-"""Asynchronous successive halving, stop-only: of the trials that reach a rung, the best go on. No library in here.
+"""Asynchronous successive halving, stop-only: of the trials that reach a rung, the best continue.
 
 Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, arXiv 1810.05934, in the form
 that stops trials instead of pausing and promoting them. Higher scores are better.
@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 
 
 def rungs(grace_epochs: int, max_epochs: int, reduction_factor: float) -> tuple[int, ...]:
-    """The epochs at which trials are judged: ``grace * factor^k``, rounded, below the last epoch.
+    """Return the epochs at which trials are compared: ``grace_epochs * reduction_factor^k``, rounded.
 
-    The last epoch is no rung: a trial that has done its whole budget is finished, whatever its rank.
+    The last epoch is no rung: a trial that reaches it has finished, whatever its rank.
 
     Args:
         grace_epochs: the first rung, at least 1.
-        max_epochs: the whole budget of a trial.
-        reduction_factor: more than 1. Rungs that round to the same epoch are one rung.
+        max_epochs: epochs of a whole trial.
+        reduction_factor: greater than 1. Rungs that round to the same epoch are one rung.
 
     Returns:
-        Epochs in ascending order; empty when the budget is not more than the grace.
+        Epochs less than ``max_epochs`` in ascending order; empty when ``grace_epochs`` is not less.
     """
     found: list[int] = []
     reached = float(grace_epochs)
@@ -34,20 +34,27 @@ def rungs(grace_epochs: int, max_epochs: int, reduction_factor: float) -> tuple[
 
 
 def num_kept(num_reached: int, reduction_factor: float) -> int:
-    """How many of the trials at a rung count as its best: one in ``reduction_factor``, and always the very best one.
+    """Return how many of the trials at a rung continue: one in ``reduction_factor``, at least one.
 
-    So the first trial at a rung goes on, the next ones until the factor is reached go on only if they are the best so
-    far. Trials are never paused, so a trial that is overtaken later is not called back, and one that came too early to
-    look good is not given a second chance.
+    The first trial at a rung always continues. While fewer than ``reduction_factor`` trials have reached the rung, a
+    later one continues only if it is the best so far. Decisions are final: trials are not paused, a trial that is
+    overtaken later is not stopped, and a stopped trial is not resumed.
     """
     return max(1, math.floor(num_reached / reduction_factor + 1e-9))
 
 
 class Asha:
-    """The scores at each rung, and the decision about the next one.
+    """Asynchronous successive halving.
 
-    A trial has one score per rung. A report counts for the highest rung that the trial newly reaches with it, and for
-    no other: were the late score of a resumed trial put into a low rung, healthy trials would be stopped for it.
+    A trial has one score per rung. A report counts only for the highest rung that the trial newly reaches with it: the
+    late score of a resumed trial in a low rung would stop good trials.
+
+    Args:
+        rung_epochs: see ``rungs``.
+        reduction_factor: one in so many trials continues from a rung.
+
+    Attributes:
+        rung_epochs: the rungs in ascending order.
     """
 
     def __init__(self, rung_epochs: Sequence[int], *, reduction_factor: float) -> None:
@@ -57,19 +64,19 @@ class Asha:
         self._highest: dict[str, int] = {}
 
     def scores(self, rung: int) -> tuple[float, ...]:
-        """The scores at a rung, best first."""
+        """Return the scores at a rung, best first."""
         return tuple(reversed(self._ascending[rung]))
 
     def should_continue(self, key: str, epoch: int, score: float) -> bool:
-        """Take a report and decide.
+        """Record the score of an epoch and return whether the trial continues.
 
         Args:
-            key: the trial. Controls are never reported here: they are neither judged nor compared with.
-            epoch: epochs that the trial has done.
-            score: finite; the caller ends a trial that has diverged.
+            key: of the trial. Controls are not reported here: they are never stopped and not compared.
+            epoch: number of epochs done.
+            score: finite, higher is better; the caller ends trials that diverged.
 
         Returns:
-            False when this report reaches a rung and the score is not among the best there, itself included. Equal
+            False when the trial reaches a rung with this report, and its score is not among the best there. Equal
             scores share the better rank.
         """
         rung = self._record(key, epoch, score)
@@ -80,11 +87,11 @@ class Asha:
         return num_better < num_kept(len(ascending), self._reduction_factor)
 
     def restore(self, key: str, scores: Mapping[int, float]) -> None:
-        """Put a trial of an earlier session back into its rungs.
+        """Record the scores of a trial of an earlier session.
 
         Args:
-            key: the trial.
-            scores: epoch to score, as they were reported. Those that are not finite are left out.
+            key: of the trial.
+            scores: epoch to score, as they were reported. Scores that are not finite are ignored.
         """
         for epoch in sorted(scores):
             if math.isfinite(scores[epoch]):

@@ -1,4 +1,4 @@
-"""The scheduler of a study: who is stopped early."""
+"""Builds the scheduler of a study."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from distune.study.schedulers.median import MedianStopping
 
 
 class Scheduler(Protocol):
-    """Decides after each epoch of a searched trial whether the trial goes on. Stops for good, and pauses nobody."""
+    """Decides after each epoch of a searched trial whether the trial continues. Decisions are final."""
 
     def should_continue(self, key: str, epoch: int, score: float) -> bool:
-        """Take the report of an epoch and decide. ``score`` is finite; higher is better."""
+        """Record the score of an epoch and return whether the trial continues. Scores are finite; higher is better."""
         ...
 
     def restore(self, key: str, scores: Mapping[int, float]) -> None:
-        """Know a trial of an earlier session again: epoch to score, as they were reported."""
+        """Record the scores of a trial of an earlier session: epoch to score."""
         ...
 
 
 def build_scheduler(settings: SchedulerSettings, max_epochs: int) -> Scheduler:
-    """The scheduler of an experiment. Without one, every trial goes on."""
+    """Build the scheduler of an experiment. With ``none``, no trial is stopped."""
     if settings.kind == "asha":
         factor = settings.reduction_factor
         return Asha(rungs(settings.grace_epochs, max_epochs, factor), reduction_factor=factor)

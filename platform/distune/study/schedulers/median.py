@@ -1,4 +1,4 @@
-"""Median stopping: a trial that never was as good as half of the others on average is stopped. No library in here.
+"""Median stopping: a trial whose best score is below the median of the others' running means is stopped.
 
 Source: Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2. Higher scores
 are better.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 
 def median(ascending: Sequence[float]) -> float:
-    """The middle value, or the mean of the two in the middle. At least one value is needed."""
+    """Return the middle value, or the mean of the two middle values, of at least one value."""
     middle = len(ascending) // 2
     if len(ascending) % 2:
         return ascending[middle]
@@ -20,15 +20,15 @@ def median(ascending: Sequence[float]) -> float:
 
 
 class MedianStopping:
-    """What each trial had on average up to each epoch, and the decision about the next report.
+    """Median stopping.
 
-    A trial is judged after every epoch from the grace on. It goes on when its best score so far is at least the median
-    of the running means of all other trials that have come to that epoch, stopped ones included. The running mean of a
-    rising curve lags behind it, so the rule is a mild one: it finds the trials that do not learn.
+    From ``grace_epochs`` on, a trial continues after an epoch when its best score so far is at least the median of the
+    running means of all other trials that have reached that epoch, stopped ones included. The running mean of a rising
+    curve lags behind the curve, so the rule is mild: it stops trials that do not learn.
 
     Args:
-        grace_epochs: no trial is stopped before it.
-        min_trials: so many others must have come as far.
+        grace_epochs: no trial is stopped before this epoch.
+        min_trials: number of other trials that must have reached the epoch.
     """
 
     def __init__(self, *, grace_epochs: int, min_trials: int) -> None:
@@ -37,15 +37,15 @@ class MedianStopping:
         self._means: dict[int, list[float]] = {}
 
     def should_continue(self, key: str, epoch: int, score: float) -> bool:
-        """Take a report and decide.
+        """Record the score of an epoch and return whether the trial continues.
 
         Args:
-            key: the trial. Controls are never reported here.
-            epoch: epochs that the trial has done.
-            score: finite; the caller ends a trial that has diverged.
+            key: of the trial. Controls are not reported here.
+            epoch: number of epochs done.
+            score: finite, higher is better; the caller ends trials that diverged.
 
         Returns:
-            False when the trial is to be stopped.
+            False to stop the trial.
         """
         own = self._record(key, epoch, score)
         if own is None or epoch < self._grace_epochs:
@@ -55,18 +55,18 @@ class MedianStopping:
         return len(others) < self._min_trials or self._curves[key].best >= median(others)
 
     def restore(self, key: str, scores: Mapping[int, float]) -> None:
-        """Put a trial of an earlier session back. Scores that are not finite are left out."""
+        """Record the scores of a trial of an earlier session. Scores that are not finite are ignored."""
         for epoch in sorted(scores):
             if math.isfinite(scores[epoch]):
                 self._record(key, epoch, scores[epoch])
 
     def _record(self, key: str, epoch: int, score: float) -> float | None:
-        """The trial's mean up to this epoch; None when the epoch is known already."""
+        """Record a score and return the trial's mean up to this epoch; None when the epoch is recorded already."""
         assert math.isfinite(score), (key, epoch, score)
         curve = self._curves.setdefault(key, _Curve())
         if epoch <= curve.epoch:
             return None
-        curve.take(epoch, score)
+        curve.add(epoch, score)
         bisect.insort(self._means.setdefault(epoch, []), curve.mean)
         return curve.mean
 
@@ -80,6 +80,6 @@ class _Curve:
     def mean(self) -> float:
         return self._sum / self._count
 
-    def take(self, epoch: int, score: float) -> None:
+    def add(self, epoch: int, score: float) -> None:
         self.epoch, self.best = epoch, max(self.best, score)
         self._sum, self._count = self._sum + score, self._count + 1

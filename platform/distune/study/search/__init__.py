@@ -1,1 +1,1 @@
-"""Search: which configuration is tried next, and which were tried."""
+"""Search: records of the trials, and the choice of the next configuration."""

@@ -1,8 +1,9 @@
-"""The configurations that a study tries first: the experiment's own values, then those that it names."""
+"""The configurations that a study tries first: the experiment's own values, then those that its settings list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from distune.config.conditions import is_active
 from distune.config.experiment import Experiment
@@ -10,39 +11,46 @@ from distune.config.paths import get_path, with_paths
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
 from distune.records import ParameterValue
 
-OWN_VALUES = "the experiment's own values"
+DEFAULTS_ORIGIN = "the experiment's own values"
 
 
-def first_configurations(
-    experiment: Experiment, searched: Mapping[str, Parameter]
-) -> Iterator[tuple[str, dict[str, ParameterValue], list[str]]]:
-    """What is tried before the sampler proposes, in order.
+class InitialConfiguration(NamedTuple):
+    """A configuration that is tried before the sampler proposes.
 
-    Yields:
-        Where a configuration comes from, in words of its own; its values, as far as they are given; and a line for each
-        thing that a person should know about it.
+    Attributes:
+        origin: where it comes from, for the user: ``DEFAULTS_ORIGIN``, or the path of a setting.
+        values: path to value; may leave out parameters, which the sampler then chooses.
+        messages: for the user, one for each value that differs from the one that was asked for.
     """
+
+    origin: str
+    values: dict[str, ParameterValue]
+    messages: list[str]
+
+
+def initial_configurations(experiment: Experiment, searched: Mapping[str, Parameter]) -> Iterator[InitialConfiguration]:
+    """Yield the configurations to try before the sampler proposes, in order."""
     if experiment.search.defaults_first:
-        yield OWN_VALUES, *default_values(experiment, searched)
+        yield InitialConfiguration(DEFAULTS_ORIGIN, *default_values(experiment, searched))
     for index, values in enumerate(experiment.search.first):
-        yield f"search.first[{index}]", dict(values), []
+        yield InitialConfiguration(f"search.first[{index}]", dict(values), [])
 
 
 def default_values(
     experiment: Experiment, searched: Mapping[str, Parameter]
 ) -> tuple[dict[str, ParameterValue], list[str]]:
-    """The experiment's value of each searched path that acts, as near as the space allows.
+    """Return the experiment's value of each active searched path, or the nearest value in the space.
 
-    A number outside its range is moved to the nearest value in it. A value that is no number, or not one of the
-    choices, is left out, and the sampler chooses for it and for what depends on it. So is a setting of a fixed kind
-    that is not the experiment's own: it has no value there.
+    A number outside its range is moved to the nearest value in the range. Left to the sampler are values that are no
+    number or not one of the choices, the parameters that depend on them, and settings that belong to a fixed kind other
+    than the experiment's own, since the experiment has no value for them.
 
     Args:
         experiment: the experiment.
-        searched: what may be chosen, parents before children.
+        searched: path to parameter, parents before children.
 
     Returns:
-        Path to value, and a line for each path whose value is not the experiment's own.
+        Path to value, and a message for each path whose value is not the experiment's own.
     """
     values = with_paths(experiment.to_dict(), experiment.search.fixed)
     chosen: dict[str, ParameterValue] = {}
@@ -53,7 +61,7 @@ def default_values(
         try:
             own = get_path(values, path)
         except KeyError:
-            messages.append(f"{path} has no value of the experiment's own; the sampler chooses its first value")
+            messages.append(f"{path} has no value in the experiment; the sampler chooses its first value")
             continue
         if isinstance(parameter, Choice):
             fits = parameter.contains(own)
@@ -66,7 +74,7 @@ def default_values(
             continue
         chosen[path] = nearest
         if nearest != own:
-            messages.append(f"{path} = {own} is not in the search space; its first trial has {nearest}")
+            messages.append(f"{path} = {own} is not in the search space; the first trial has {nearest}")
     return chosen, messages
 
 

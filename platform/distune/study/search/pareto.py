@@ -1,4 +1,4 @@
-"""Which trials no other one beats in everything. Pure functions."""
+"""Pareto front of a study's trials. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from distune.records import Outcome, TrialRecord
 
 
 def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether ``first`` is nowhere worse than ``second`` and somewhere better; less is better."""
+    """Return whether ``first`` is nowhere worse than ``second`` and somewhere better; lower is better."""
     pairs = list(zip(first, second, strict=True))
-    return all(mine <= other for mine, other in pairs) and any(mine < other for mine, other in pairs)
+    return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)
 
 
 def pareto_front(trials: Sequence[TrialRecord], metric: str, costs: Sequence[str]) -> list[TrialRecord]:
-    """The finished trials, controls left out, that no other one beats in metric and costs; the best by metric first.
+    """Return the finished trials that no other finished trial dominates, without controls.
 
     Args:
         trials: of a study.
-        metric: is maximised.
-        costs: metrics that are minimised.
+        metric: name of the metric to maximise.
+        costs: names of the metrics to minimise.
+
+    Returns:
+        The trials of the front, highest metric first.
     """
     finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control]
     points = [(-trial.metrics[metric], *(trial.metrics[cost] for cost in costs)) for trial in finished]

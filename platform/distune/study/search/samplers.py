@@ -1,4 +1,4 @@
-"""Optuna samplers by kind, and Optuna's words for the parameters of a space."""
+"""Optuna samplers by kind, and Optuna distributions for the parameters of a space."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PACKAGES = {"cmaes": "cmaes"}
 
 
 def _tpe(settings: TpeSettings, seed: int, has_conditions: bool) -> optuna.samplers.BaseSampler:
-    # Multivariate, because the weights of the terms and their thresholds act together. In groups only where parameters
-    # depend on others: then a plain multivariate TPE models those alone that every trial has. The constant liar keeps
-    # trials that run at the same time away from each other.
+    # Multivariate, because the weights of the terms and their thresholds interact. In groups only when parameters
+    # depend on others: a plain multivariate TPE models only the parameters that every trial has. The constant liar
+    # keeps concurrent trials apart.
     return optuna.samplers.TPESampler(
         n_startup_trials=settings.startup_trials,
         multivariate=True,
@@ -68,25 +68,28 @@ def check_sampler(settings: SamplerSettings) -> None:
     package = _PACKAGES.get(settings.kind)
     if package is not None and importlib.util.find_spec(package) is None:
         raise ResourceError(
-            f"search.sampler.kind = {settings.kind} needs the package {package}, which is not installed here: "
-            f"pip install {package}, or choose another of {', '.join(sorted(SAMPLERS))}"
+            f"search.sampler.kind = {settings.kind} needs the package {package}, which is not installed; "
+            f"run pip install {package}, or choose another of {', '.join(sorted(SAMPLERS))}"
         )
 
 
 def build_sampler(
     settings: SamplerSettings, trial_index: int, *, attempt: int = 0, has_conditions: bool = False
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial of a study.
+    """Build the sampler for one trial of a study.
 
-    Each trial has a sampler of its own, seeded by the settings and the trial's index. What a trial is proposed then
-    depends on the history alone, not on how many sessions it took; one sampler per session would propose its first
-    random trials again in each.
+    Each trial has a sampler of its own, seeded by the settings and the trial's index. Proposals then depend only on the
+    earlier trials, not on the number of sessions; one sampler per session would repeat its first random proposals in
+    each session.
 
     Args:
         settings: the kind, and its settings.
-        trial_index: how many trials were started before.
-        attempt: counts proposals that repeat a known configuration; each has another seed.
-        has_conditions: whether any parameter of the space has one.
+        trial_index: number of searched trials that were started before.
+        attempt: number of proposals for this trial that were rejected as repeats; each attempt has another seed.
+        has_conditions: whether any parameter of the space has a condition.
+
+    Returns:
+        A new sampler.
     """
     seed = seed_of(settings, trial_index, attempt)
     with warnings.catch_warnings():
@@ -95,13 +98,13 @@ def build_sampler(
 
 
 def seed_of(settings: SamplerSettings, trial_index: int, attempt: int) -> int:
-    """What everything random about a proposal follows from."""
-    words = (settings.seed, trial_index) if attempt == 0 else (settings.seed, trial_index, attempt)
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
+    """Return the seed of a proposal; see ``build_sampler``."""
+    entropy = (settings.seed, trial_index) if attempt == 0 else (settings.seed, trial_index, attempt)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
-    """A parameter in Optuna's words. A range with steps ends at the last value that whole steps reach."""
+    """Return Optuna's distribution of a parameter. A range with steps ends at the last value that whole steps reach."""
     if isinstance(parameter, FloatRange):
         return FloatDistribution(parameter.low, last_on_grid(parameter), step=parameter.step, log=parameter.log)
     if isinstance(parameter, IntRange):

@@ -1,1 +1,1 @@
-"""Storage: where Optuna keeps the trials of a study."""
+"""Storage: Optuna's records of the trials of a study."""

@@ -1,4 +1,4 @@
-"""Opens the Optuna storage of a study: the search_study study and, beside it, the study of its controls."""
+"""Opens the two Optuna studies of a study: the searched trials and the controls."""
 
 from __future__ import annotations
 
@@ -14,55 +14,58 @@ from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
 
 LOCKED_TIMEOUT_S = 60.0
-"""How long a write waits for another process that holds the database."""
+"""Time that a write waits for another process that holds the database."""
 
 STORAGE_ERRORS = (OSError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
-"""What comes out of a disk or a database that is full, away, locked or read-only."""
+"""Errors of a disk or a database that is full, missing, locked or read-only."""
 
 _REMEDIES = {
     "no space left": "free some space",
     "disk is full": "free some space",
     "quota": "free some space",
-    # What SQLite says where there is no room for the file that its readers share.
-    "disk i/o error": "see whether the disk is whole and free some space",
+    # SQLite's message when there is no space for the file that its readers share.
+    "disk i/o error": "check the disk and free some space",
     "read-only": "make it writable",
     "readonly": "make it writable",
     "permission": "make it writable",
-    "another process": "end that process",
-    "locked": "end the process that holds the database",
+    "another process": "stop that process",
+    "locked": "stop the process that holds the database",
     "malformed": "restore optuna.db from a copy: the file is damaged",
     "not a database": "restore optuna.db from a copy: the file is damaged",
 }
 
 
 class StudyStoppedError(DistuneError):
-    """A session could not go on, for a reason that lies outside of the study. The study can be resumed."""
+    """A session could not continue for a reason outside the study. The study can be resumed."""
 
 
-def stopped(study: str, error: BaseException | str, *, verb: str = "resume") -> StudyStoppedError:
-    """What to tell a person whose study cannot go on: what is wrong, and what to do.
+def stopped_error(study: str, error: BaseException | str, *, command: str = "resume") -> StudyStoppedError:
+    """Return the error for a study whose records cannot be written; its message says what to do.
 
     Args:
         study: its name.
-        error: one of ``STORAGE_ERRORS``, or a reason in words.
-        verb: what goes on with it on the command line.
+        error: one of ``STORAGE_ERRORS``, or a reason.
+        command: distune's command that continues.
+
+    Returns:
+        The error, to be raised.
     """
-    words = redact_uri(error) if isinstance(error, str) else reason_of(error)
-    remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in words.lower()), "mend that")
+    reason = redact_uri(error) if isinstance(error, str) else reason_of(error)
+    remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in reason.lower()), "fix the cause")
     return StudyStoppedError(
-        f"study {study} has stopped, because its records cannot be kept: {words}; nothing on record is lost: {remedy}, "
-        f"then go on with: distune {verb} {study}"
+        f"study {study} stopped, because its records cannot be written: {reason}; no recorded epoch is lost: {remedy}, "
+        f"then run: distune {command} {study}"
     )
 
 
 def reason_of(error: BaseException) -> str:
-    """What a disk or a database says, in a line without secrets."""
+    """Return the message of a disk or a database, as one line without secrets."""
     root = _root(error)
     return redact_uri(" ".join(str(root).split())) or type(root).__name__
 
 
 def _root(error: BaseException) -> BaseException:
-    """The database's own words, without the statement that SQLAlchemy adds and the advice that Optuna does."""
+    """Return the database's own error, without the statement that SQLAlchemy adds and the advice that Optuna adds."""
     cause = error.__cause__
     if isinstance(error, optuna.exceptions.StorageInternalError) and cause is not None:
         return _root(cause)
@@ -72,19 +75,19 @@ def _root(error: BaseException) -> BaseException:
 
 
 def controls_name(study: str) -> str:
-    """Name of the Optuna study that holds the controls of ``study``. Study names hold no spaces, so it is free.
+    """Return the name of the Optuna study of the controls. Study names have no spaces, so it is never in use.
 
-    Controls have no parameters. Within the search_study study they would empty the search space that its trials have in
-    common, which multivariate TPE, GP, CMA-ES and the importances are computed on: docs/decisions/control_study.md.
+    Controls have no parameters. Among the searched trials, they would empty the search space that all trials share,
+    which multivariate TPE, GP, CMA-ES and the importances rely on: docs/decisions/control_study.md.
     """
     return f"{study} controls"
 
 
 @contextlib.contextmanager
 def open_database(path: Path) -> Iterator[optuna.storages.BaseStorage]:
-    """An SQLite storage, made with its tables when the file is new. Connections are closed on exit.
+    """Open an SQLite storage, created with its tables if missing. Connections are closed on exit.
 
-    Only the driver opens it: a new file that is opened by several processes at once breaks in its migration.
+    Only the driver opens it: several processes that open a new file at once break its migration.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": lambda: _connect(path)})
@@ -96,10 +99,10 @@ def open_database(path: Path) -> Iterator[optuna.storages.BaseStorage]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection whose readers, such as `distune status` and optuna-dashboard, never block the study.
+    """Open a connection whose readers, such as `distune status` and optuna-dashboard, never block the study.
 
-    A commit survives the end of the process at once, and that of the machine after some seconds: each one would wait
-    for the disk otherwise. What the last seconds cost then is no more than what the trials' folders tell anyway.
+    A commit survives a crash of the process at once, and one of the machine after some seconds; otherwise each commit
+    would wait for the disk. Commits that a crash of the machine loses are restored from the trials' folders.
     """
     connection = sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -110,23 +113,29 @@ def _connect(path: Path) -> sqlite3.Connection:
 class _ByFirstObjective(optuna.Study):
     """A study with several objectives whose stopped trials are ranked by the first one.
 
-    Optuna's TPE asks for *the* direction when it ranks stopped trials, and there it would raise. What they have on
-    record while they run is the score alone.
+    Optuna's TPE reads ``direction`` to rank stopped trials, which raises for several objectives. Stopped trials have
+    only scores, the first objective.
     """
 
     @property
     def direction(self) -> optuna.study.StudyDirection:
-        """Of the score."""
+        """Direction of the score."""
         return self.directions[0]
 
 
 def open_studies(
     storage: optuna.storages.BaseStorage, name: str, *, num_costs: int = 0
 ) -> tuple[optuna.Study, optuna.Study]:
-    """The search_study study and the study of its controls, made when they are new.
+    """Open the study of the searched trials and the study of the controls, created if missing.
 
-    The score is maximised; so many costs are minimised beside it, of the searched trials alone. A study that is there
-    already keeps its own number of them.
+    Args:
+        storage: of both.
+        name: of the study in Optuna.
+        num_costs: number of costs that are minimised besides the score, of searched trials only. A study that exists
+            keeps its own number.
+
+    Returns:
+        The study of the searched trials, and the study of the controls.
     """
     search_study = _open_study(storage, name, num_costs)
     if len(search_study.directions) > 1:
@@ -135,7 +144,7 @@ def open_studies(
 
 
 def _open_study(storage: optuna.storages.BaseStorage, name: str, num_costs: int = 0) -> optuna.Study:
-    # Not `create_study(load_if_exists=True)`, which tries to write first and so waits for whoever is writing.
+    # Not `create_study(load_if_exists=True)`: it writes first, and so waits for other writers.
     try:
         return optuna.load_study(storage=storage, study_name=name)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Where Optuna keeps the trials of a study: SQLite in its folder, a journal there for network disks, or a database."""
+"""The setting ``search.storage``: SQLite in the study's folder, a journal there for network disks, or a database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCHEMA = "optuna"
 
 
 def check_storage(setting: str | None) -> None:
-    """Find out at launch what would otherwise come up later. Opens no connection.
+    """Check the setting without opening a connection.
 
     Args:
         setting: ``search.storage``.
@@ -41,43 +41,46 @@ def check_storage(setting: str | None) -> None:
         raise UsageError(f"{shown}: the driver of this database is not installed ({error})") from None
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise UsageError(
-            f"{shown}: must be missing (an SQLite file in the study's folder), {JOURNAL} (a file there that network "
-            f"disks can hold), or a database URL such as postgresql://user@host/optuna"
+            f"{shown}: must be null (an SQLite file in the study's folder), {JOURNAL} (a file there that works on "
+            f"network disks), or a database URL such as postgresql://user@host/optuna"
         ) from None
     if dialect.name == "sqlite":
-        raise UsageError(f"{shown}: leave it out, and an SQLite file is kept in the study's folder")
+        raise UsageError(f"{shown}: remove it to use an SQLite file in the study's folder")
 
 
 def optuna_name(identity: StudyIdentity, setting: str | None) -> str:
-    """What Optuna calls a study. A database is shared by many, and a name alone may be in use there."""
+    """Return the name of a study in Optuna. In a shared database, the name of the study alone may be in use."""
     return identity.name if setting in (None, JOURNAL) else identity.tracking_key
 
 
 def shown_storage(setting: str | None) -> str | None:
-    """``search.storage`` as it may be shown and kept: without secrets."""
+    """Return ``search.storage`` without secrets."""
     return None if setting is None else redact_uri(setting)
 
 
 def exists(folder: StudyFolder, setting: str | None) -> bool:
-    """Whether the storage of a study is there; of a database nobody can say without a connection."""
+    """Return whether the storage of a study exists. A database, which would need a connection, counts as existing."""
     if setting is None:
         return folder.database.is_file()
     return setting != JOURNAL or folder.journal.is_file()
 
 
 def place(folder: StudyFolder, setting: str | None) -> str:
-    """Where the storage of a study is, in words without secrets."""
+    """Return the path or URL of the storage of a study, without secrets."""
     files = {None: folder.database, JOURNAL: folder.journal}
     return str(files[setting]) if setting in files else redact_uri(str(setting))
 
 
 @contextlib.contextmanager
 def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.storages.BaseStorage]:
-    """The storage of a study, made with its tables when it is new. Connections are closed on exit.
+    """Open the storage of a study, created with its tables if missing. Connections are closed on exit.
 
     Args:
         folder: of the study.
         setting: ``search.storage``; see ``check_storage``.
+
+    Yields:
+        The storage.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if setting is None:
@@ -95,10 +98,10 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
 
 
 def _in_own_schema(setting: str) -> str:
-    """The URL of a PostgreSQL database with Optuna's tables in the schema ``optuna``, which is made when it is missing.
+    """Return the URL of a PostgreSQL database with Optuna's tables in the schema ``optuna``, created if missing.
 
-    Optuna and MLflow both keep the version of their tables in one called ``alembic_version``: in one schema, whoever
-    comes second finds the other's version and refuses to work. A URL with ``options`` of its own is left as it is.
+    Optuna and MLflow both keep the version of their tables in a table ``alembic_version``: in one schema, the second of
+    them finds the other's version and fails. A URL that has ``options`` is returned unchanged.
     """
     url = sqlalchemy.engine.make_url(setting)
     if url.get_backend_name() != "postgresql" or "options" in url.query:

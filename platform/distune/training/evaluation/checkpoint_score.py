@@ -55,7 +55,7 @@ def measure(spec: TrialSpec, split: SplitName) -> MatchTable:
     dataset = splits.search if split == "search" else splits.test
     if dataset is None:
         raise DataError(f"{experiment.name}: the experiment names no test split")
-    detector = open_student(TrialFolder(Path(spec.folder)).best_checkpoint, experiment, tuple(splits.classes))
+    detector = open_student(TrialFolder.of(spec).best_checkpoint, experiment, tuple(splits.classes))
     device = pick_device(experiment.resources.gpus_per_trial)
     detector.model.to(device)
     predictions = predict(

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import draw_bounding_boxes, make_grid
 
+from distune.atomic_write import write_atomically
 from distune.data.dataset import DetectionDataset
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.training.evaluation.predict_and_score import Prediction
-from distune.training.trial_folder import write_atomically
 
 FOLDER = "pictures"
 DETECTIONS = "detections.png"
