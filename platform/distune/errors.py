@@ -1,25 +1,25 @@
-"""The exceptions that distune raises on purpose: one tree, with the exit status that the command line gives each."""
+"""Exceptions of distune, with their exit status on the command line."""
 
 from __future__ import annotations
 
 
 class DistuneError(Exception):
-    """Base of everything that distune raises on purpose. The message is meant for the person at the terminal."""
+    """Base class of distune's exceptions. The message is for the user."""
 
     exit_status = 1
 
 
 class UsageError(DistuneError):
-    """What was asked for cannot be done as asked: a bad file, a bad option, a name in use. Nothing was written."""
+    """Invalid request, such as an invalid file or option, or a name in use. Nothing was written."""
 
     exit_status = 2
 
 
 class ConfigError(UsageError):
-    """An experiment or a search space is wrong. Lists every problem of the file, not only the first.
+    """Invalid experiment or search space. The message lists all problems of the file.
 
     Args:
-        source: the file, or a word for where the settings came from.
+        source: the file, or another name for the source of the settings.
         problems: one line each.
     """
 
@@ -31,20 +31,20 @@ class ConfigError(UsageError):
 
 
 class DataError(UsageError):
-    """Images or annotations are missing or too damaged to use."""
+    """Images or annotations that are missing or damaged."""
 
 
 class WeightsError(UsageError):
-    """A file of weights does not fit the detector it is meant for."""
+    """File of weights that does not match its detector."""
 
 
 class StudyError(UsageError):
-    """A study of that name is in use, is missing, or is not in the state that the command needs."""
+    """Study that exists already, is missing, or is not in the state that a command needs."""
 
 
 class ResourceError(UsageError):
-    """A device or an amount of it was asked for that this machine or cluster does not have."""
+    """Device, amount of resources or package that this machine or cluster does not have."""
 
 
 class TrialError(DistuneError):
-    """A trial could not go on. The study goes on without it."""
+    """Trial that could not continue. The study continues without it."""

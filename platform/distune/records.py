@@ -1,4 +1,4 @@
-"""Values that cross borders between training, study and tracking. Free of torch, Ray, Optuna and MLflow."""
+"""Records that training, study and tracking share. Independent of torch, Ray, Optuna and MLflow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ParameterValue = str | int | float | bool | None
 
 
 class Outcome(enum.StrEnum):
-    """How a trial stands, in the user's words. ``TrialState`` says the same in Optuna's."""
+    """Outcome of a trial, as shown to users; ``TrialState`` is Optuna's equivalent."""
 
     WAITING = "waiting"
     RUNNING = "running"
-    INTERRUPTED = "interrupted"  # not running now; `distune resume` continues it
-    FINISHED = "finished"  # trained for its whole budget
+    INTERRUPTED = "interrupted"  # not running; `distune resume` continues it
+    FINISHED = "finished"  # all epochs done
     STOPPED = "stopped"  # by the scheduler, at a rung
     DIVERGED = "diverged"  # its loss or its metric was not finite
     FAILED = "failed"
@@ -36,13 +36,13 @@ class TrialState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """What a trial says at the end of an epoch.
+    """Metrics of a trial at the end of an epoch.
 
     Attributes:
-        epoch: epochs done by now, from 1.
-        metrics: metric name to value. Values may be NaN or infinite; ``is_finite`` says so.
-        finished_at: seconds since 1970 when the epoch ended. It is the time stamp of these points in MLflow, so that
-            sending them again stores them once.
+        epoch: number of the epoch, from 1.
+        metrics: metric name to value, which may be NaN or infinite; see ``is_finite``.
+        finished_at: seconds since 1970 when the epoch ended. It is the timestamp of these points in MLflow, so that
+            points that are sent twice are stored once.
     """
 
     epoch: int
@@ -50,37 +50,37 @@ class EpochReport:
     finished_at: float
 
     def is_finite(self, metric: str) -> bool:
-        """Whether this epoch has a finite value of ``metric``."""
+        """Return whether this epoch has a finite value of ``metric``."""
         return math.isfinite(self.metrics.get(metric, math.nan))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; ``from_dict`` turns it back."""
+        """Return a JSON-ready dictionary, the inverse of ``from_dict``."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EpochReport:
-        """The inverse of ``to_dict``. Raises ``KeyError`` on a missing key."""
+        """Create a report from a dictionary, the inverse of ``to_dict``. Raises ``KeyError`` on a missing key."""
         metrics = {str(name): float(value) for name, value in values["metrics"].items()}
         return cls(epoch=int(values["epoch"]), metrics=metrics, finished_at=float(values["finished_at"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """All that a worker needs to train one trial. Made of plain values, so that it can be sent to another machine.
+    """Specification of a trial, with everything that a worker needs. Holds plain values, to be sent to other machines.
 
     Attributes:
         study: name of the study.
         number: Optuna number of the trial; controls count -1, -2, ...
-        control: whether this trial trains without distillation.
-        seed: seed of the student's weights and of everything random in its training.
-        num_epochs: its whole budget.
-        params: the searched paths and their values.
-        experiment: the resolved experiment of this trial, with ``params`` put in, as plain data.
-        folder: where the trial keeps its metrics and checkpoints.
+        control: whether the trial trains without distillation.
+        seed: of the student's weights and of everything random in its training.
+        num_epochs: epochs of the whole trial.
+        params: searched path to value.
+        experiment: the resolved experiment of this trial, ``params`` included, as plain data.
+        folder: of the trial's metrics and checkpoints.
         teacher_weights: file of the teacher's weights, None for controls and simulated trials.
-        label: the key of a run that repeats a trial under another seed; None for the trials of the search.
-        tags: what such a run is tagged with besides.
-        data_fingerprint: of the data that such a run is trained on; None where nobody asks, and when it is simulated.
+        label: key of a run that repeats a trial with another seed; None for trials of the search.
+        tags: additional tags of such a run.
+        data_fingerprint: of the data that such a run is trained on; None for trials of the search and simulated runs.
     """
 
     study: str
@@ -98,7 +98,7 @@ class TrialSpec:
 
     @property
     def key(self) -> str:
-        """Names the trial within its study: ``"17"``, or ``"control-1"``, or its label."""
+        """Name of the trial within its study: ``"17"``, ``"control-1"``, or its label."""
         return trial_key(self.number) if self.label is None else self.label
 
     @property
@@ -109,22 +109,21 @@ class TrialSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """A trial as the study remembers it.
+    """Record of a trial.
 
     Attributes:
         number: Optuna number; controls, which Optuna does not search over, count -1, -2, ...
-        state: Optuna's word.
-        outcome: the user's word.
+        state: Optuna's state.
+        outcome: the same for users.
         control: whether it trained without distillation.
-        epochs: how many it did.
-        params: the searched paths and their values; empty for a control.
-        metrics: all metrics of its best epoch by the study's metric, empty before the first report.
+        epochs: number of epochs done.
+        params: searched path to value; empty for a control.
+        metrics: all metrics of the best epoch by the study's metric, empty before the first report.
         seed: of the student.
         reason: why it failed or diverged, None otherwise.
-        label: the key of a run that repeats a trial under another seed; None for the trials of the search.
-        rung: the highest rung that it has reached, in epochs; None before the first, and for controls, which are not
-            judged.
-        best_at: seconds since 1970 when its best epoch ended, None before the first report.
+        label: key of a run that repeats a trial with another seed; None for trials of the search.
+        rung: the highest rung reached, in epochs; None before the first, and for controls, which are never stopped.
+        best_at: seconds since 1970 when the best epoch ended, None before the first report.
     """
 
     number: int
@@ -142,11 +141,11 @@ class TrialRecord:
 
     @property
     def key(self) -> str:
-        """Names the trial within its study: ``"17"``, or ``"control-1"``, or its label."""
+        """Name of the trial within its study: ``"17"``, ``"control-1"``, or its label."""
         return trial_key(self.number) if self.label is None else self.label
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
+        """Return a JSON-ready dictionary."""
         return dataclasses.asdict(self)
 
 
@@ -156,14 +155,19 @@ def search_metric(name: str) -> str:
 
 
 def trial_key(number: int) -> str:
-    """The name of a trial within its study, which is also its folder and its tag in MLflow."""
+    """Return the name of a trial within its study, which is also its folder and its tag in MLflow."""
     return f"control-{-number}" if number < 0 else str(number)
 
 
 def control_score(trials: Iterable[TrialRecord], metric: str) -> float | None:
-    """What a gain is measured against: the mean over the finished controls of their best epoch's value.
+    """Return the reference of gains: the mean of the metric in the best epochs of the finished controls.
 
-    None as long as no control has finished.
+    Args:
+        trials: of a study.
+        metric: name of the metric.
+
+    Returns:
+        The mean; None while no control has finished.
     """
     finished = [trial for trial in trials if trial.control and trial.outcome is Outcome.FINISHED]
     return fmean(trial.metrics[metric] for trial in finished) if finished else None

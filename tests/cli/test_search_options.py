@@ -70,7 +70,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
 
     refused = distune("resume", "first", "--set", "training.epochs=3")
     assert refused.status == 2
-    assert "training.epochs  2    3       trials before and after it could not be compared" in refused.err
+    assert "training.epochs  2    3       trials before and after the change would not be comparable" in refused.err
     assert "--warm-start first" in refused.err
     further = distune("resume", "first", "--set", "search.controls=2")
     assert further.status == 0, further.err

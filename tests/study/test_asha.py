@@ -1,4 +1,4 @@
-"""Rungs, the top 1/eta rule, and what a restart does to the rungs."""
+"""ASHA: rungs, the top 1/eta rule, and restarts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def test_rungs(grace: int, budget: int, factor: float, expected: tuple[int, ...]
 
 
 @given(st.integers(1, 20), st.integers(1, 300), st.floats(1.05, 8.0))
-def test_rungs_rise_from_the_grace_and_stay_below_the_budget(grace: int, budget: int, factor: float) -> None:
+def test_rungs_are_ascending_from_the_grace_epochs_and_less_than_the_budget(
+    grace: int, budget: int, factor: float
+) -> None:
     found = rungs(grace, budget, factor)
     assert list(found) == sorted(set(found))
     assert all(grace <= rung < budget for rung in found)
@@ -40,7 +42,7 @@ def test_one_in_three_is_kept_and_always_the_best(num_reached: int, expected: in
     assert num_kept(num_reached, 3.0) == expected
 
 
-def test_decisions_in_a_history_worked_out_by_hand() -> None:
+def test_decisions_in_an_example_computed_by_hand() -> None:
     asha = Asha((1, 3), reduction_factor=3.0)
     assert asha.should_continue("0", 1, 10.0)  # the first
     assert not asha.should_continue("1", 1, 9.0)  # one of two is kept, and it is the other
@@ -61,7 +63,7 @@ def test_equal_scores_share_the_better_rank() -> None:
     assert asha.should_continue("1", 1, 5.0)
 
 
-def test_a_late_report_counts_for_the_highest_rung_alone() -> None:
+def test_a_late_report_counts_for_the_highest_rung_only() -> None:
     asha = Asha((1, 3, 9), reduction_factor=3.0)
     asha.should_continue("late", 5, 50.0)
     assert asha.scores(1) == ()
@@ -71,8 +73,8 @@ def test_a_late_report_counts_for_the_highest_rung_alone() -> None:
     assert asha.should_continue("healthy", 1, 1.0), "the late score must not be compared with this one"
 
 
-def test_restored_trials_do_not_stop_healthy_ones() -> None:
-    """The trap of the library: after a restart, rungs were empty and filled with the late scores of resumed trials."""
+def test_restored_trials_do_not_stop_good_ones() -> None:
+    """In Ray Tune, rungs are empty after a restart and fill with the late scores of resumed trials."""
     asha = Asha((1, 3), reduction_factor=3.0)
     asha.restore("0", {1: 10.0, 2: 20.0, 3: 30.0, 4: 40.0})
     asha.should_continue("0", 5, 50.0)
@@ -87,8 +89,8 @@ def test_scores_that_are_not_finite_are_not_restored() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_restored_state_decides_as_the_one_that_was_lost(seed: int) -> None:
-    """Trials report in any order; at some moment all is lost but the scores."""
+def test_a_restored_scheduler_makes_the_decisions_of_the_lost_one(seed: int) -> None:
+    """Trials report in any order; at some point everything is lost except the scores."""
     random = np.random.default_rng(seed)
     rung_epochs = rungs(1, 12, 2.0)
     online = Asha(rung_epochs, reduction_factor=2.0)

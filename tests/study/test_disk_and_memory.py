@@ -1,4 +1,4 @@
-"""What the plan says of disk and memory, against the files of a trial that was trained."""
+"""Planned disk and memory against the files of a trained trial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def loaded(optimizer: str) -> LoadedExperiment:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_the_files_of_a_trial_are_as_large_as_the_plan_says(tmp_path: Path, optimizer: str) -> None:
+def test_files_of_a_trial_have_the_planned_sizes(tmp_path: Path, optimizer: str) -> None:
     experiment = loaded(optimizer).experiment
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     sizes = trial_sizes(experiment, builder.splits)
@@ -52,17 +52,17 @@ def test_the_files_of_a_trial_are_as_large_as_the_plan_says(tmp_path: Path, opti
     assert sizes.memory > sizes.last
 
 
-def test_disk_is_counted_for_what_finishes_and_what_is_in_progress(make_loaded: MakeLoaded) -> None:
+def test_disk_space_of_finished_trials_and_trials_in_progress(make_loaded: MakeLoaded) -> None:
     sizes = TrialSizes(best=10, last=100, memory=0)
     search = {"num_trials": 5, "controls": 1, "scheduler": {"kind": "none"}}
     plan = plan_study(make_loaded(search=search).experiment)
     assert disk_plan(plan, sizes, num_concurrent=2, has_copies=False) == DiskPlan(
-        most=6 * 110 + 2 * 210, expected=6 * 110 + 2 * 210
+        max_bytes=6 * 110 + 2 * 210, expected_bytes=6 * 110 + 2 * 210
     )
-    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=True).most == 6 * 120 + 2 * 210
+    assert disk_plan(plan, sizes, num_concurrent=2, has_copies=True).max_bytes == 6 * 120 + 2 * 210
     early = plan_study(make_loaded(search={**search, "scheduler": {"kind": "asha"}}).experiment)
-    expected = disk_plan(early, sizes, num_concurrent=2, has_copies=False).expected
+    expected = disk_plan(early, sizes, num_concurrent=2, has_copies=False).expected_bytes
     assert expected is not None
     assert expected < 6 * 110 + 2 * 210
     median = plan_study(make_loaded(search={**search, "scheduler": {"kind": "median"}}).experiment)
-    assert disk_plan(median, sizes, num_concurrent=2, has_copies=False).expected is None
+    assert disk_plan(median, sizes, num_concurrent=2, has_copies=False).expected_bytes is None

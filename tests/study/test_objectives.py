@@ -1,4 +1,4 @@
-"""Studies with several objectives: what Optuna is told, the front, and its picture."""
+"""Studies with several objectives: values in Optuna, the Pareto front and its figure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def record(number: int, score: float, *costs: float, outcome: Outcome = Outcome.
     )
 
 
-def test_the_front_is_what_its_definition_says() -> None:
+def test_the_pareto_front_equals_its_definition() -> None:
     random = np.random.default_rng(0)
     trials = [record(number, *random.integers(0, 6, size=3).tolist()) for number in range(40)]
 
@@ -60,7 +60,7 @@ def test_the_front_is_what_its_definition_says() -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_neither_controls_nor_trials_that_did_not_finish_are_on_the_front() -> None:
+def test_neither_controls_nor_trials_that_did_not_finish_are_on_the_pareto_front() -> None:
     trials = [record(-1, 99.0, 0.0, 0.0), record(0, 50.0, 1.0, 1.0, outcome=Outcome.STOPPED), record(1, 9.0, 9.0, 9.0)]
     assert [trial.number for trial in pareto_front(trials, METRIC, COSTS)] == [1]
     assert not dominates((1.0, 2.0), (1.0, 2.0))
@@ -93,7 +93,7 @@ def test_a_study_of_every_sampler_with_stopped_trials(make_harness: MakeHarness,
     assert control_study.trials[0].values == [records[-1].metrics[METRIC]]
 
 
-def test_a_trial_whose_costs_are_missing_has_failed(make_harness: MakeHarness) -> None:
+def test_a_trial_without_its_costs_has_failed(make_harness: MakeHarness) -> None:
     harness = make_harness(space=SPACE, search={**SEARCH, "scheduler": {"kind": "none"}}, training={"epochs": 1})
     engine = harness.engine()
     take(engine)
@@ -117,14 +117,12 @@ def test_a_trial_whose_costs_are_missing_has_failed(make_harness: MakeHarness) -
         (SPACE["parameters"], {"costs": ["flops", "flops"]}, "names a cost twice"),
     ],
 )
-def test_costs_that_make_no_sense(
-    make_loaded: MakeLoaded, space: dict[str, Any], search: dict[str, Any], expected: str
-) -> None:
+def test_invalid_costs(make_loaded: MakeLoaded, space: dict[str, Any], search: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         make_loaded(space={"name": "given", "parameters": space}, search={**SEARCH, **search})
 
 
-def test_the_front_of_a_study_on_disk(make_loaded: MakeLoaded, tmp_path: Path) -> None:
+def test_the_pareto_front_of_a_study_on_disk(make_loaded: MakeLoaded, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     loaded = make_loaded(space=SPACE, search={**SEARCH, "num_trials": 4}, training={"epochs": 1})
     folder = create_study(loaded, home, name="two", simulate=True, runner="local", replace=False)

@@ -13,34 +13,34 @@ from study.harness import MakeLoaded
 def test_plan_of_the_small_experiment(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"controls": 2}).experiment)
     assert (plan.num_trials, plan.num_controls, plan.num_epochs, plan.rungs) == (12, 2, 9, (1, 3))
-    assert plan.most_epochs == 14 * 9
+    assert plan.max_epochs == 14 * 9
     assert plan.expected_epochs is not None
-    assert 2 * 9 + 12 < plan.expected_epochs < plan.most_epochs
-    assert plan_study(make_loaded().experiment, num_trials=40).most_epochs == 41 * 9
+    assert 2 * 9 + 12 < plan.expected_epochs < plan.max_epochs
+    assert plan_study(make_loaded().experiment, num_trials=40).max_epochs == 41 * 9
 
 
 def test_without_a_scheduler_all_epochs_are_expected(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "none"}}).experiment)
     assert plan.rungs == ()
-    assert plan.expected_epochs == plan.most_epochs
-    assert plan.expected_finished == plan.most_finished == 13
+    assert plan.expected_epochs == plan.max_epochs
+    assert plan.expected_finished == plan.max_finished == 13
 
 
-def test_what_the_median_rule_saves_is_not_guessed(make_loaded: MakeLoaded) -> None:
+def test_savings_of_median_stopping_are_not_estimated(make_loaded: MakeLoaded) -> None:
     plan = plan_study(make_loaded(search={"scheduler": {"kind": "median"}}).experiment)
     assert (plan.expected_epochs, plan.expected_finished) == (None, None)
-    assert plan.most_epochs == 13 * 9
+    assert plan.max_epochs == 13 * 9
 
 
-def test_a_small_space_bounds_the_plan(make_loaded: MakeLoaded) -> None:
+def test_a_small_space_limits_the_plan(make_loaded: MakeLoaded) -> None:
     decay = {"distillation.decay": {"kind": "choice", "values": ["linear", "cosine", "constant"]}}
     loaded = make_loaded(space={"name": "decay", "parameters": decay}, search={"scheduler": {"kind": "none"}})
     plan = plan_study(loaded.experiment, loaded.searched)
-    assert (plan.num_configurations, plan.num_trials, plan.most_epochs) == (3, 3, 4 * 9)
+    assert (plan.num_configurations, plan.num_trials, plan.max_epochs) == (3, 3, 4 * 9)
     assert plan_study(make_loaded().experiment, make_loaded().searched).num_configurations is None
 
 
-def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
+def test_expected_finished_trials_pass_the_last_rung() -> None:
     assert expected_reaching(12, (), 3.0) == [12.0]
     reaching = expected_reaching(12, (1, 3), 3.0)
     literal = sum(max(1, rank // 3) / rank for rank in range(1, 13))
@@ -49,7 +49,7 @@ def test_trials_that_finish_are_those_that_pass_the_last_rung() -> None:
 
 
 @pytest.mark.parametrize("num_trials", [1, 8, 30])
-def test_the_formula_agrees_with_studies_whose_scores_come_in_no_order(num_trials: int) -> None:
+def test_the_formula_agrees_with_studies_with_scores_in_random_order(num_trials: int) -> None:
     random = np.random.default_rng(num_trials)
     repeats = 400
     epochs = 0

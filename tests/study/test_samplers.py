@@ -49,7 +49,7 @@ each_sampler = pytest.mark.parametrize("which", range(len(SETTINGS)), ids=NAMES)
 
 
 def studies(settings: SamplerSettings, parameters: dict[str, Parameter], *, num_sessions: int) -> list[dict[str, Any]]:
-    """What a study of 12 trials proposes, taken up anew several times."""
+    """Return the proposals of a study of 12 trials, in several sessions."""
     if settings.kind == "cmaes":
         pytest.importorskip("cmaes")
     storage = optuna.storages.InMemoryStorage()
@@ -86,12 +86,12 @@ def test_every_proposal_is_in_the_space(which: int) -> None:
 
 
 @each_sampler
-def test_a_trial_is_proposed_the_same_in_whatever_session(which: int) -> None:
+def test_proposals_do_not_depend_on_the_sessions(which: int) -> None:
     assert undisturbed(which) == studies(*SETTINGS[which], num_sessions=4)
 
 
 @each_sampler
-def test_a_sampler_that_models_goes_where_the_good_values_are(which: int) -> None:
+def test_a_model_based_sampler_approaches_good_values(which: int) -> None:
     """The score is the value of one parameter."""
     if SETTINGS[which][0].kind not in ("random", "nsga2"):
         values = [each["float"] for each in undisturbed(which)]
@@ -99,7 +99,7 @@ def test_a_sampler_that_models_goes_where_the_good_values_are(which: int) -> Non
 
 
 @pytest.mark.parametrize("which", [5, 6], ids=["cmaes", "nsga2"])
-def test_trials_whose_values_are_given_are_learnt_from_as_well(which: int) -> None:
+def test_samplers_learn_from_trials_with_requested_values(which: int) -> None:
     settings, parameters = SETTINGS[which]
     study = optuna.create_study(direction="maximize")
     for index, given in enumerate(undisturbed(which)[:4]):
@@ -121,7 +121,7 @@ def test_another_seed_gives_another_study() -> None:
 
 
 def test_proposals_are_those_of_an_optuna_trial() -> None:
-    """We ask the sampler ourselves, so that nothing is on record before it is known to be new."""
+    """distune asks the sampler itself, so that repeats can be rejected before they are recorded."""
     study, literal = (optuna.create_study(direction="maximize") for _ in range(2))
     for index in range(8):
         for each in (study, literal):
@@ -144,7 +144,7 @@ def test_every_kind_of_sampler_has_a_builder() -> None:
     assert kinds == set(SAMPLERS)
 
 
-def test_a_sampler_without_its_package_is_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampler_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         ResourceError, match=r"search\.sampler\.kind = cmaes needs the package cmaes.*pip install cmaes"

@@ -1,4 +1,4 @@
-"""Schedulers: median stopping against its literal definition, and what all of them promise."""
+"""Median stopping against its literal definition, and the contract of all schedulers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL: list[SchedulerSettings] = [
 
 
 def literal(curves: dict[str, list[float]], key: str, epoch: int, *, grace: int, min_trials: int) -> bool:
-    """Median stopping as the paper says it."""
+    """Median stopping as defined in the paper."""
     others = [
         statistics.fmean(curve[:epoch]) for other, curve in curves.items() if other != key and len(curve) >= epoch
     ]
@@ -32,7 +32,7 @@ def literal(curves: dict[str, list[float]], key: str, epoch: int, *, grace: int,
 
 
 @pytest.mark.parametrize(("grace", "min_trials"), [(1, 1), (2, 3), (4, 2)])
-def test_median_stopping_is_what_the_paper_says(grace: int, min_trials: int) -> None:
+def test_median_stopping_equals_the_definition_in_the_paper(grace: int, min_trials: int) -> None:
     random = np.random.default_rng(grace)
     scheduler = MedianStopping(grace_epochs=grace, min_trials=min_trials)
     curves: dict[str, list[float]] = {}
@@ -57,8 +57,8 @@ def test_the_median_of_an_even_number_is_between() -> None:
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda settings: str(settings.kind))
-def test_a_restored_scheduler_decides_as_the_one_before(settings: SchedulerSettings) -> None:
-    """Trials come to an end one after the other; the scheduler is rebuilt from what is on record before each."""
+def test_a_restored_scheduler_makes_the_same_decisions(settings: SchedulerSettings) -> None:
+    """Before each trial, the scheduler is rebuilt from the recorded scores."""
     random = np.random.default_rng(3)
     lasting = build_scheduler(settings, 10)
     curves: dict[str, dict[int, float]] = {}
@@ -77,7 +77,7 @@ def test_a_restored_scheduler_decides_as_the_one_before(settings: SchedulerSetti
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda settings: str(settings.kind))
-def test_an_epoch_told_twice_changes_nothing(settings: SchedulerSettings) -> None:
+def test_an_epoch_that_is_reported_twice_counts_once(settings: SchedulerSettings) -> None:
     first, second = build_scheduler(settings, 10), build_scheduler(settings, 10)
     for number in range(6):
         for epoch in (1, 2, 3):
@@ -86,7 +86,7 @@ def test_an_epoch_told_twice_changes_nothing(settings: SchedulerSettings) -> Non
             second.should_continue(str(number), epoch, 99.0)
 
 
-def test_without_a_scheduler_everything_goes_on() -> None:
+def test_without_a_scheduler_all_trials_continue() -> None:
     scheduler = build_scheduler(NoSchedulerSettings(kind="none"), 12)
     assert all(scheduler.should_continue(str(index), epoch, -index) for index in range(5) for epoch in range(1, 13))
 
@@ -97,7 +97,7 @@ def test_asha_has_the_rungs_of_its_settings() -> None:
     assert scheduler.rung_epochs == (1, 3, 9)
 
 
-def test_a_study_with_median_stopping_equals_itself_in_parts(make_harness: MakeHarness) -> None:
+def test_a_study_with_median_stopping_is_the_same_in_several_sessions(make_harness: MakeHarness) -> None:
     search = {"num_trials": 5, "scheduler": {"kind": "median", "min_trials": 2, "grace_epochs": 2}}
     whole, parts = make_harness(search=search), make_harness(search=search)
     parts.trials = parts.trials.with_name("parts")

@@ -1,4 +1,4 @@
-"""Users, passwords and tokens in addresses reach no log, no run, no note, no error; and no study leaves its folder."""
+"""Users, passwords and tokens in addresses stay out of logs, runs, notes and errors; studies stay in their folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def holds_secret(text: str | bytes) -> bool:
 
 
 class Everything(Witness):
-    """Keeps the content of all that the tracker is given."""
+    """Keeps the content of all files that the tracker gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_a_tracking_address_reaches_neither_runs_nor_workers(
         "postgresql://ann:5432/hunter2@db/x",
     ],
 )
-def test_whatever_an_address_looks_like_its_file_is_private_and_its_artifact_shows_no_secret(
+def test_files_with_addresses_are_private_and_artifacts_have_no_secrets(
     tmp_path: Path, make_loaded: MakeLoaded, uri: str
 ) -> None:
     loaded = make_loaded(tracking={"uri": uri}, search={"num_trials": 1, "controls": 0})
@@ -105,7 +105,7 @@ def test_the_files_of_a_study_in_a_shared_storage_are_private(tmp_path: Path, ma
             assert (stat.S_IMODE(path.stat().st_mode) == 0o600) is is_private, path
 
 
-def test_nor_does_one_by_way_of_a_confirmation(tmp_path: Path, make_loaded: MakeLoaded) -> None:
+def test_a_confirmation_shows_no_tracking_address(tmp_path: Path, make_loaded: MakeLoaded) -> None:
     home, witness = Home(tmp_path), Everything()
     loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 1})
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
@@ -118,16 +118,16 @@ def test_nor_does_one_by_way_of_a_confirmation(tmp_path: Path, make_loaded: Make
     assert not any(holds_secret(path.read_bytes()) for path in study.confirmation.path.rglob("*") if path.is_file())
 
 
-def test_a_study_without_secrets_is_everybody_s(tmp_path: Path, make_loaded: MakeLoaded) -> None:
+def test_files_of_a_study_without_secrets_are_public(tmp_path: Path, make_loaded: MakeLoaded) -> None:
     study = create_study(make_loaded(), Home(tmp_path), name="one", simulate=True, runner="local", replace=False)
     assert stat.S_IMODE(study.experiment_file.stat().st_mode) & stat.S_IRUSR
     assert study.experiment_file.stat().st_mode == study.space_file.stat().st_mode
 
 
-def test_the_command_line_shows_none(
+def test_the_command_line_shows_no_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that is away, settings that are wrong, and a study that goes on."""
+    """A server that does not answer, invalid settings, and a study that is resumed."""
     monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "mine.yaml"
@@ -148,7 +148,7 @@ def test_the_command_line_shows_none(
     assert not holds_secret(spool)
 
 
-def test_the_log_shows_none_whoever_writes_it() -> None:
+def test_the_log_shows_no_secrets_of_any_library() -> None:
     formatter = SecretFreeFormatter("%(levelname)s %(message)s")
     try:
         raise ConnectionError(f"cannot reach {URI}")

@@ -35,12 +35,12 @@ def space(**parameters: dict[str, Any]) -> dict[str, Any]:
     return {**SPACE, "parameters": {**SPACE["parameters"], **changes}}
 
 
-def test_nothing_has_changed(make_loaded: MakeLoaded) -> None:
+def test_equal_settings_have_no_changes(make_loaded: MakeLoaded) -> None:
     assert compare_settings(make_loaded(), make_loaded(), TRIED) == []
     assert describe_changes([]) == []
 
 
-def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded: MakeLoaded) -> None:
+def test_tracking_may_change_at_any_time_and_its_address_is_not_recorded(make_loaded: MakeLoaded) -> None:
     assert compare_settings(make_loaded(), make_loaded(tracking={"uri": "https://me:secret@example.org"}), TRIED) == []
 
 
@@ -54,7 +54,7 @@ def test_tracking_may_change_at_any_time_and_its_address_is_not_kept(make_loaded
         {"search": {"num_trials": 99}},
     ],
 )
-def test_what_does_not_touch_a_trial_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
+def test_settings_that_do_not_affect_trials_may_change(make_loaded: MakeLoaded, section: dict[str, Any]) -> None:
     changes = compare_settings(make_loaded(), make_loaded(**section), TRIED)
     assert changes
     assert all(change.refusal is None for change in changes)

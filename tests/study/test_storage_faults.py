@@ -1,4 +1,4 @@
-"""Disks and databases that fail a study: it goes on or stops with a clear word, and later nothing is missing."""
+"""Failing disks and databases: the study continues or stops with a clear message, and loses nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(study: StudyFolder) -> Witness:
 
 
 def curves(home: Home, name: str = "one") -> list[Any]:
-    """What a study has found, without the times."""
+    """Return the records of a study without their times."""
     status = read_study(home, name)
     assert status.state == "finished"
     return [(each.key, each.params, each.state, each.epochs, each.metrics.get(METRIC)) for each in status.trials]
@@ -68,7 +68,7 @@ def expected(home: Home, make_loaded: MakeLoaded) -> list[Any]:
 
 @contextlib.contextmanager
 def held(database: Path, seconds: float | None) -> Iterator[None]:
-    """Another process holds the database, for so many seconds or until the block ends."""
+    """Lock the database by another process, for some seconds or until the block ends."""
     code = (
         "import sqlite3, sys, time\n"
         f"connection = sqlite3.connect({str(database)!r}, isolation_level=None)\n"
@@ -85,7 +85,7 @@ def held(database: Path, seconds: float | None) -> Iterator[None]:
             process.kill()
 
 
-def test_a_database_that_is_locked_for_some_time_is_waited_for(
+def test_a_study_waits_for_a_database_that_is_locked_for_some_time(
     study: StudyFolder, home: Home, expected: list[Any]
 ) -> None:
     with held(study.database, 1.0):
@@ -93,7 +93,7 @@ def test_a_database_that_is_locked_for_some_time_is_waited_for(
     assert curves(home) == expected
 
 
-def test_a_database_that_stays_locked_stops_the_study_with_a_clear_word(
+def test_a_database_that_stays_locked_stops_the_study_with_a_clear_message(
     study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "LOCKED_TIMEOUT_S", 0.1)
@@ -109,7 +109,7 @@ def test_a_database_that_stays_locked_stops_the_study_with_a_clear_word(
     assert curves(home) == expected
 
 
-def test_the_command_line_says_it_once(
+def test_the_command_line_prints_the_message_once(
     study: StudyFolder, home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTUNE_HOME", str(home.root))
@@ -123,7 +123,7 @@ def test_the_command_line_says_it_once(
     assert command(capsys, monkeypatch, "resume", "one").status == 0
 
 
-def test_a_database_that_is_locked_in_the_middle(
+def test_a_database_that_is_locked_during_a_session(
     study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "LOCKED_TIMEOUT_S", 0.1)
@@ -144,7 +144,7 @@ def test_a_database_that_is_locked_in_the_middle(
     assert curves(home) == expected
 
 
-def test_a_read_only_database_stops_the_study_with_a_clear_word(
+def test_a_read_only_database_stops_the_study_with_a_clear_message(
     study: StudyFolder, home: Home, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_only(path: Path) -> sqlite3.Connection:
@@ -159,7 +159,7 @@ def test_a_read_only_database_stops_the_study_with_a_clear_word(
     assert curves(home) == expected
 
 
-def test_a_database_that_is_none_is_said_to_be_damaged(study: StudyFolder, home: Home) -> None:
+def test_a_file_that_is_no_database_is_reported_as_damaged(study: StudyFolder, home: Home) -> None:
     study.database.write_bytes(b"no database at all" * 100)
     with pytest.raises(StudyStoppedError, match=r"optuna.db from a copy: the file is damaged"):
         run(study)
@@ -179,7 +179,7 @@ def test_a_path_that_cannot_be_written_stops_the_study(study: StudyFolder, home:
 
 
 class FullAfter:
-    """A disk that takes so many writes of ours and no more, until it has room again."""
+    """A disk that is full after some writes, until it has space again."""
 
     def __init__(self, writes: int) -> None:
         self.left = writes
@@ -193,7 +193,7 @@ class FullAfter:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, disk: FullAfter) -> None:
-    """Every forced write of ours and every write to the database goes through the disk."""
+    """Count every fsync of distune and every write to the database."""
     real_fsync = os.fsync
 
     def fsync(number: int) -> None:
@@ -217,7 +217,7 @@ def install(monkeypatch: pytest.MonkeyPatch, disk: FullAfter) -> None:
 
 
 def words_of_a_session(study: StudyFolder, witness: Witness) -> str | None:
-    """Why a session has stopped; None when the study is finished."""
+    """Return why a session stopped; None when the study has finished."""
     try:
         run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     except StudyStoppedError as error:
@@ -225,10 +225,10 @@ def words_of_a_session(study: StudyFolder, witness: Witness) -> str | None:
     return None
 
 
-def test_a_disk_that_is_full_at_any_write_in_turn(
+def test_a_disk_that_is_full_at_every_write_in_turn(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full at the n-th write; there is room again, and full again at the n-th from there, and so on."""
+    """The disk is full at the n-th write, has space again, is full again n writes later, and so on."""
     loaded = make_loaded(search={"num_trials": 4}, training={"epochs": 2})
     run(create_study(loaded, home, name="calm", simulate=True, runner="local", replace=False))
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
@@ -253,7 +253,7 @@ def test_a_disk_that_is_full_at_any_write_in_turn(
 
 
 class Runs:
-    """What a tracking server knows of the trials of a study, from what is sent to it."""
+    """Trials of a study as a tracking server knows them from its events."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, str] = {}
@@ -270,7 +270,7 @@ class Runs:
 
 
 def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness) -> str | None:
-    """Why a session with a real spool has stopped; None when the study is finished."""
+    """Return why a session with a real spool stopped; None when the study has finished."""
     tracker = SpoolTracker(study.path, make_sink=lambda: runs)
     try:
         run_session(study, tracker=tracker, callback=callback, teacher_weights=None)
@@ -282,17 +282,17 @@ def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness
 
 
 def assert_all_told(runs: Runs, home: Home) -> None:
-    """What Optuna knows of its trials, the tracking server knows."""
+    """Check that the tracking server knows everything that Optuna knows."""
     trials = read_study(home, "one").trials
     assert runs.outcomes == {trial.key: trial.outcome.value for trial in trials}
     assert runs.points == {(trial.key, epoch) for trial in trials for epoch in range(1, trial.epochs + 1)}
 
 
 @pytest.mark.parametrize("writes", [2, 5, 10, 12, 13, 14, 15, 16])
-def test_a_disk_that_is_full_for_the_spool_alone(
+def test_a_disk_that_is_full_only_for_the_spool(
     study: StudyFolder, home: Home, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    """Optuna's file may have room left where the spool has none. Whatever was in memory alone is told again."""
+    """Optuna's file may have space when the spool has none. Events that were only in memory are sent again."""
     runs, disk = Runs(), FullAfter(writes)
     real_open = io.FileIO
 
@@ -316,7 +316,7 @@ def test_a_disk_that_is_full_for_the_spool_alone(
 def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stops with a clear word, fails no run, and finds in the end what it finds on a disk with room."""
+    """It stops with a clear message, fails no run, and has the same result in the end as on a disk with space."""
     loaded = make_loaded(search={"num_trials": 1}, training={"epochs": 2})
     found: dict[str, ConfirmationResult] = {}
     words: list[str] = []
@@ -383,8 +383,8 @@ def test_a_disk_that_is_really_full(small_disk: Path, make_loaded: MakeLoaded) -
 
 
 @pytest.mark.parametrize("epochs", [2, 12])
-def test_a_disk_that_is_really_full_in_the_middle(small_disk: Path, make_loaded: MakeLoaded, epochs: int) -> None:
-    """With a real spool and a real database, which find their last room at different times."""
+def test_a_disk_that_is_really_full_during_a_session(small_disk: Path, make_loaded: MakeLoaded, epochs: int) -> None:
+    """With a real spool and a real database, which run out of space at different times."""
     home, runs = Home(small_disk), Runs()
     study = create_study(make_loaded(search=SEARCH), home, name="one", simulate=True, runner="local", replace=False)
     filling = small_disk / "filling"
@@ -405,7 +405,7 @@ def test_a_disk_that_is_really_full_in_the_middle(small_disk: Path, make_loaded:
 
 
 @pytest.mark.parametrize("content", [b"", b'{"state": "runn', b"[]", b'{"state": "finished"}', b"\0\0\0"])
-def test_a_damaged_note_of_a_session_stops_nobody(
+def test_a_damaged_session_note_is_ignored(
     study: StudyFolder, home: Home, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     study.session_file.write_bytes(content)
@@ -416,7 +416,7 @@ def test_a_damaged_note_of_a_session_stops_nobody(
 
 
 @pytest.mark.parametrize("content", [b"", b'{"name": "on', b"[]", b'{"name": "one"}'])
-def test_a_damaged_study_says_so(study: StudyFolder, content: bytes) -> None:
+def test_a_damaged_study_is_reported(study: StudyFolder, content: bytes) -> None:
     study.study_file.write_bytes(content)
     with pytest.raises(StudyError, match=r"study\.json"):
         run(study)
@@ -433,7 +433,7 @@ def test_a_damaged_study_says_so(study: StudyFolder, content: bytes) -> None:
         ("connection to postgresql://ann:secret@db/x refused", "fix the cause"),
     ],
 )
-def test_the_words_of_a_study_that_stops(error: Exception | str, remedy: str) -> None:
+def test_messages_of_a_study_that_stops(error: Exception | str, remedy: str) -> None:
     text = str(stopped_error("one", error))
     assert f"{remedy}, then run: distune resume one" in text
     assert "secret" not in text

@@ -1,4 +1,4 @@
-"""Storages of Optuna beside the SQLite file: a journal for network disks, and a database that many share."""
+"""Optuna storages besides the SQLite file: a journal for network disks, and a shared database."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def same(mine: list[TrialRecord], theirs: list[TrialRecord]) -> bool:
 
 
 def tear(folder: StudyFolder) -> None:
-    """What a power failure leaves: the begin of an entry, without its end."""
+    """Append the start of an entry without its end, as after a power failure."""
     with folder.journal.open("ab") as file:
         file.write(b'{"op_code":8,"worker_id":"a-')
 
@@ -87,9 +87,13 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("nonsense", "a database URL"), ("ftp://host/x", "a database URL"), ("sqlite:///a.db", "leave it out")],
+    [
+        ("nonsense", "a database URL"),
+        ("ftp://host/x", "a database URL"),
+        ("sqlite:///a.db", "to use an SQLite file"),
+    ],
 )
-def test_a_storage_that_cannot_be_is_refused_and_nothing_is_written(
+def test_an_invalid_storage_is_refused_and_nothing_is_written(
     home: Home, make_loaded: MakeLoaded, setting: str, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
@@ -97,7 +101,7 @@ def test_a_storage_that_cannot_be_is_refused_and_nothing_is_written(
     assert not home.root.exists()
 
 
-def test_a_driver_that_is_missing_is_told_without_the_password() -> None:
+def test_the_message_about_a_missing_driver_has_no_password() -> None:
     with pytest.raises(UsageError, match="driver of this database") as caught:
         check_storage("oracle://ann:hunter2@host/x")
     assert "hunter" not in str(caught.value)
@@ -105,7 +109,7 @@ def test_a_driver_that_is_missing_is_told_without_the_password() -> None:
 
 @pytest.mark.server
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-def test_one_postgresql_serves_optuna_and_mlflow(home: Home, make_loaded: MakeLoaded, database: str) -> None:
+def test_optuna_and_mlflow_share_a_postgresql_database(home: Home, make_loaded: MakeLoaded, database: str) -> None:
     """Two homes, a study of one name in each, both databases' tables side by side, an interruption in between."""
     run(create(home, make_loaded, None, "plain"))
     folders = []
@@ -146,7 +150,7 @@ def test_one_postgresql_serves_optuna_and_mlflow(home: Home, make_loaded: MakeLo
             optuna.load_study(storage=storage, study_name=optuna_name(folder.identity(), database))
 
 
-def test_warnings_of_optuna_s_journal_are_none(tmp_path: Path) -> None:
+def test_the_journal_gives_no_warnings(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with open_storage(StudyFolder(tmp_path), "journal") as storage:

@@ -32,12 +32,11 @@ def test_a_study_of_an_earlier_version_is_resumed(make_harness: MakeHarness) -> 
     harness = make_harness(space=GRID, search={"num_trials": 3, "controls": 0, "defaults_first": False, "first": first})
     study, _ = harness.studies()
     lost = {"reason": "worker died: gone", "epochs": 0}
-    for number, attributes in enumerate(
-        [
-            {"origin": "search.first[0]", "given": first[0], "proposal": first[0], "setbacks": [lost]},
-            {"proposal": {DECAY: "linear"}},
-        ]
-    ):
+    earlier: list[dict[str, Any]] = [
+        {"origin": "search.first[0]", "given": first[0], "proposal": first[0], "setbacks": [lost]},
+        {"proposal": {DECAY: "linear"}},
+    ]
+    for number, attributes in enumerate(earlier):
         study.enqueue_trial({}, user_attrs=attributes)
         assert study.ask().number == number
     engine = harness.engine()

@@ -1,4 +1,4 @@
-"""No configuration is trained twice, and a space that has run dry ends its study."""
+"""No configuration is trained twice, and a study ends when all configurations of its space were tried."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ SAMPLERS: list[dict[str, Any]] = [{"kind": "tpe", "startup_trials": 3}, {"kind":
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: str(sampler["kind"]))
-def test_all_of_a_grid_is_tried_once_and_the_study_ends(make_harness: MakeHarness, sampler: dict[str, Any]) -> None:
+def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
+    make_harness: MakeHarness, sampler: dict[str, Any]
+) -> None:
     harness = make_harness(
         space=GRID, training=SHORT, search={"num_trials": 30, "sampler": sampler, "scheduler": {"kind": "none"}}
     )
@@ -66,7 +68,7 @@ def test_trials_in_flight_count_as_tried(make_harness: MakeHarness) -> None:
     assert not engine.is_over, "what is in flight goes on"
 
 
-def test_a_grid_in_many_sessions_equals_one(make_harness: MakeHarness) -> None:
+def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness) -> None:
     search = {"num_trials": 30, "scheduler": {"kind": "none"}}
     whole, parts = (
         make_harness(space=GRID, training=SHORT, search=search),
@@ -86,7 +88,7 @@ def test_a_grid_in_many_sessions_equals_one(make_harness: MakeHarness) -> None:
 
 
 class Crash(BaseException):
-    """Stands for a driver that is killed."""
+    """A driver that is killed."""
 
 
 KILLED: list[tuple[dict[str, Any], dict[str, Any], int]] = [
@@ -98,7 +100,7 @@ KILLED: list[tuple[dict[str, Any], dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize("which", range(len(KILLED)), ids=lambda which: str(KILLED[which][1]["kind"]))
-def test_a_driver_killed_while_a_proposal_is_put_on_record_comes_to_the_same_one(
+def test_a_driver_killed_while_it_records_a_proposal_makes_the_same_one_again(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     space, sampler, num_trials = KILLED[which]
@@ -126,7 +128,7 @@ def test_a_driver_killed_while_a_proposal_is_put_on_record_comes_to_the_same_one
 
 
 def kill_writing(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """End the driver once it has written so many attributes and values of trials."""
+    """Kill the driver after some writes of attributes and values of trials."""
     calls = itertools.count()
     for name in ("set_trial_param", "set_trial_user_attr"):
         real = getattr(harness.storage, name)
@@ -149,7 +151,7 @@ def test_a_configuration_that_failed_is_not_tried_again(make_harness: MakeHarnes
     assert signature(first.params) not in {signature(spec.params) for spec in later}
 
 
-def test_given_configurations_come_in_order_and_once(make_harness: MakeHarness) -> None:
+def test_initial_configurations_are_tried_in_order_and_once(make_harness: MakeHarness) -> None:
     given = [
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
         {"distillation.decay": "constant"},
@@ -171,7 +173,7 @@ def test_given_configurations_come_in_order_and_once(make_harness: MakeHarness) 
     assert len(harness.known()) == 5, "a later session enqueues nothing again"
 
 
-def test_a_configuration_to_try_first_is_known_by_its_values(
+def test_an_initial_configuration_is_recognized_by_its_values(
     make_harness: MakeHarness, make_loaded: MakeLoaded
 ) -> None:
     linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
@@ -186,7 +188,7 @@ def test_a_configuration_to_try_first_is_known_by_its_values(
     assert harness.witness.messages == []
 
 
-def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_harness: MakeHarness) -> None:
+def test_a_partial_configuration_is_kept_while_untried_completions_exist(make_harness: MakeHarness) -> None:
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
     harness = make_harness(
@@ -206,7 +208,7 @@ def test_what_is_given_in_part_is_kept_as_long_as_anything_with_it_is_left(make_
     assert len(harness.known()) == 10
 
 
-def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_harness: MakeHarness) -> None:
+def test_a_partial_configuration_in_an_infinite_space(make_harness: MakeHarness) -> None:
     weight, decay = "distillation.global_knowledge.weight", "distillation.decay"
     space = {
         "name": "endless",
@@ -226,7 +228,7 @@ def test_what_is_given_in_part_leaves_an_end_of_an_endless_space(make_harness: M
     assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
 
 
-def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_harness: MakeHarness) -> None:
+def test_no_configuration_is_enqueued_in_optuna_without_a_trial_for_it(make_harness: MakeHarness) -> None:
     first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
     harness = make_harness(
         space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first}
@@ -242,7 +244,7 @@ def test_optuna_is_told_of_no_configuration_that_no_trial_is_left_for(make_harne
     ], "those that were left over come first when there are more trials"
 
 
-def test_a_study_that_ends_early_is_finished_and_says_why(make_loaded: MakeLoaded, tmp_path: Path) -> None:
+def test_a_study_that_ends_early_is_finished_and_has_a_reason(make_loaded: MakeLoaded, tmp_path: Path) -> None:
     fixed = {"distillation.decay": "linear"}
     loaded = make_loaded(space=GRID, training=SHORT, search={"num_trials": 20, "fixed": fixed})
     home = Home(tmp_path / "home")
@@ -268,7 +270,7 @@ def test_counting_configurations() -> None:
     assert count_configurations({str(n): IntRange(kind="int", low=0, high=99) for n in range(3)}) is None
 
 
-def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
+def test_numbers_that_differ_only_in_the_last_digit_are_equal() -> None:
     tried = TriedConfigurations({"x": FloatRange(kind="float", low=0.1, high=0.7, step=0.2)}, [{"x": 0.1 + 0.2}])
     assert {"x": 0.3} in tried
     assert {"x": 0.5} not in tried
@@ -282,7 +284,7 @@ def test_numbers_that_differ_in_the_last_digit_are_one_value() -> None:
     assert tried.is_exhausted
 
 
-def test_what_lies_outside_the_space_does_not_exhaust_it() -> None:
+def test_configurations_outside_the_space_do_not_exhaust_it() -> None:
     tried = TriedConfigurations({"x": IntRange(kind="int", low=1, high=2)}, [{"x": 7}, {"x": 8}, {"x": 1}])
     assert not tried.is_exhausted
     assert tried.untried({}) == [{"x": 2}]

@@ -1,4 +1,4 @@
-"""What a study takes over from another: configurations, and the words for how far the two overlap."""
+"""Warm start: configurations from another study, and messages about the overlap of the two spaces."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def narrower() -> dict[str, Any]:
     return {"name": "narrower", "parameters": parameters}
 
 
-def test_the_best_finished_trials_are_taken_as_far_as_they_fit(make_loaded: MakeLoaded) -> None:
+def test_the_best_finished_trials_are_taken_as_far_as_they_are_in_the_space(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(space=narrower()), top=2)
     assert found.configurations == [{PER_CLASS: 4}, {WEIGHT: 2.0, PER_CLASS: 5, DECAY: "constant"}]
     assert found.messages == [
@@ -67,14 +67,14 @@ def test_the_best_finished_trials_are_taken_as_far_as_they_fit(make_loaded: Make
     ]
 
 
-def test_equal_spaces_are_taken_whole(make_loaded: MakeLoaded) -> None:
+def test_equal_spaces_give_whole_configurations(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(), top=5)
     assert [values[PER_CLASS] for values in found.configurations] == [4, 5, 3]
     assert found.messages[0] == "warm start: 4 of 4 parameters are searched in study first too"
     assert "3 of its 3 best finished trials are in" in found.messages[-1]
 
 
-def test_what_the_source_had_fixed_is_taken_over(make_loaded: MakeLoaded) -> None:
+def test_fixed_values_of_the_source_are_taken(make_loaded: MakeLoaded) -> None:
     source = StudyStatus(
         study="first",
         state="finished",
@@ -91,14 +91,12 @@ def test_what_the_source_had_fixed_is_taken_over(make_loaded: MakeLoaded) -> Non
     assert f"warm start: {DECAY} is new; the sampler chooses it" in outside.messages
 
 
-def test_another_metric_is_named(make_loaded: MakeLoaded) -> None:
+def test_another_metric_gives_a_message(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(search={"metric": "AP50"}), top=5)
     assert "are the best by search/AP; this study maximises search/AP50" in found.messages[1]
 
 
-def test_what_is_taken_over_is_run_as_trials_of_the_new_study(
-    make_loaded: MakeLoaded, make_harness: MakeHarness
-) -> None:
+def test_taken_configurations_are_trials_of_the_new_study(make_loaded: MakeLoaded, make_harness: MakeHarness) -> None:
     harness = make_harness(space=narrower(), search={"num_trials": 4})
     found = warm_start(SOURCE, make_loaded(), harness.loaded, top=3)
     harness.loaded = with_initial_configurations(harness.loaded, found.configurations)

@@ -64,16 +64,16 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
     plan = plan_study(experiment, loaded.searched)
     disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
-    expected = "" if disk.expected is None else f"about {show_bytes(disk.expected)}, "
+    expected = "" if disk.expected_bytes is None else f"about {show_bytes(disk.expected_bytes)}, "
     copies = ", and a copy in MLflow's store" if has_copies else ""
     free = _free(home.root)
     lines = [
-        f"disk: {expected}at most {show_bytes(disk.most)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} for "
-        f"the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
+        f"disk: {expected}at most {show_bytes(disk.max_bytes)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} "
+        f"for the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
         f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
         "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
     ]
-    if disk.most > free:
+    if disk.max_bytes > free:
         lines.append("disk: that may be more than there is")
     return lines
 
@@ -116,8 +116,8 @@ def _judged(experiment: Experiment, plan: StudyPlan) -> str:
 
 def _epochs(plan: StudyPlan) -> str:
     if plan.expected_epochs is None:
-        return f"at most {plan.most_epochs} epochs, how many fewer depends on the curves"
-    return f"about {plan.expected_epochs:.0f} epochs of at most {plan.most_epochs}"
+        return f"at most {plan.max_epochs} epochs, how many fewer depends on the curves"
+    return f"about {plan.expected_epochs:.0f} epochs of at most {plan.max_epochs}"
 
 
 def _at_a_time(experiment: Experiment) -> int:

@@ -8,10 +8,10 @@ from distune.records import search_metric
 
 
 def metric_name(experiment: Experiment) -> str:
-    """The study's metric as it is called in reports, such as ``search/AP``. It is maximised."""
+    """Return the name in reports of the study's metric, which is maximised, such as ``search/AP``."""
     return search_metric(experiment.search.metric)
 
 
 def cost_names(experiment: Experiment) -> tuple[str, ...]:
-    """What is minimised beside the metric, as it is called in reports; empty for a single objective."""
+    """Return the names in reports of the costs, which are minimised; empty for a single objective."""
     return tuple(cost_metric(cost) for cost in experiment.search.costs)

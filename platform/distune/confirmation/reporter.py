@@ -75,7 +75,7 @@ class ConfirmationReporter:
         for key, progress in self._open.items():
             for report in _folder(progress.spec).trial.reports():
                 if report.epoch > progress.epochs:
-                    progress.take(report)
+                    progress.add_epoch(report)
                     self._tracker.log_epoch(key, report)
                     if is_news:
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE

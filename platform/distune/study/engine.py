@@ -277,7 +277,7 @@ class StudyEngine:
         progress = self._in_flight[spec.key] = TrialProgress(spec, self._metric, self._costs, setbacks)
         self._tracker.start_trial(spec)
         for report in reports:
-            progress.take(report)
+            progress.add_epoch(report)
             self._tracker.log_epoch(spec.key, report)
         self._callback.trial_started(spec)
         return progress
@@ -290,7 +290,7 @@ class StudyEngine:
     def _take(self, progress: TrialProgress, report: EpochReport, announced: Ending | None = None) -> Ending | None:
         """Put an epoch on record, and decide, unless an earlier session has done so and was cut off in between."""
         spec = progress.spec
-        progress.take(report)
+        progress.add_epoch(report)
         self._tracker.log_epoch(spec.key, report)
         has_diverged = progress.divergence(report) is not None
         score = math.nan if has_diverged else report.metrics.get(self._metric, math.nan)

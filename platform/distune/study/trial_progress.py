@@ -1,4 +1,4 @@
-"""Makes the specification of a trial, and follows a trial through its epochs."""
+"""Progress of a trial: its epochs, its best epoch, and the record that follows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ _STATES = {
 
 
 def best_epoch(reports: Iterable[EpochReport], metric: str) -> EpochReport | None:
-    """The first epoch with the highest finite value of the metric. Its weights are the ones that are kept."""
+    """Return the first epoch with the highest finite value of the metric; ``best.pt`` is of this epoch."""
     finite = [report for report in reports if report.is_finite(metric)]
     return max(finite, key=lambda report: report.metrics[metric], default=None)
 
 
 def rung_reached(scheduler: Mapping[str, Any], *, max_epochs: int, epochs: int) -> int | None:
-    """The highest rung that a trial has reached, in epochs; None before the first, and where there are no rungs.
+    """Return the highest rung that a trial has reached.
 
     Args:
-        scheduler: its settings, as plain data.
-        max_epochs: the whole budget of a trial.
-        epochs: how many it has done.
+        scheduler: settings of the scheduler, as plain data.
+        max_epochs: epochs of a whole trial.
+        epochs: number of epochs done.
+
+    Returns:
+        The rung in epochs; None before the first, and for schedulers without rungs.
     """
     if scheduler["kind"] != "asha":
         return None
@@ -42,11 +45,17 @@ def rung_reached(scheduler: Mapping[str, Any], *, max_epochs: int, epochs: int) 
 
 
 class TrialProgress:
-    """A trial in progress: what it has reported, and what follows from that.
+    """A trial in progress.
+
+    Args:
+        spec: of the trial.
+        metric: name of the metric that is maximised.
+        costs: names of the metrics that are minimised.
+        setbacks: failures after which it was tried again.
 
     Attributes:
         spec: of the trial.
-        epochs: how many are done.
+        epochs: number of epochs done.
         setbacks: failures after which it was tried again.
     """
 
@@ -61,7 +70,7 @@ class TrialProgress:
 
     @property
     def is_done(self) -> bool:
-        """Whether the whole budget is done."""
+        """Whether all epochs are done."""
         return self.epochs >= self.spec.num_epochs
 
     @property
@@ -71,17 +80,17 @@ class TrialProgress:
 
     @property
     def objectives(self) -> list[float]:
-        """The best score and the costs that go with it, NaN for what is missing."""
+        """The best score and the costs in the same epoch, NaN for missing ones."""
         metrics = {} if self._best is None else self._best.metrics
         return [self.best_score, *(metrics.get(name, math.nan) for name in self._costs)]
 
-    def take(self, report: EpochReport) -> None:
-        """An epoch is done."""
+    def add_epoch(self, report: EpochReport) -> None:
+        """Record an epoch."""
         self.epochs = report.epoch
         self._best = best_epoch([report] if self._best is None else [self._best, report], self._metric)
 
     def divergence(self, report: EpochReport) -> str | None:
-        """Why this epoch shows that the trial has diverged, None when it does not."""
+        """Return why this epoch shows that the trial has diverged, None when it does not."""
         watched = [self._metric, *(name for name in report.metrics if name.startswith("loss/"))]
         for name in watched:
             if not report.is_finite(name):
@@ -90,7 +99,7 @@ class TrialProgress:
         return None
 
     def record(self, outcome: Outcome, reason: str | None = None) -> TrialRecord:
-        """The trial as it stands."""
+        """Return the record of the trial."""
         return TrialRecord(
             number=self.spec.number,
             state=_STATES[outcome],

@@ -1,4 +1,4 @@
-"""Makes the specification of a trial: all that a worker needs to train it."""
+"""Makes the specification of a trial, with everything that a worker needs to train it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ADDRESSES = (("tracking", "uri"), ("search", "storage"))
 
 
 def trial_seed(experiment: Experiment, number: int) -> int:
-    """The seed of a trial. All searched trials and the first control start alike; control k has k more."""
+    """Return the seed of a trial: the experiment's, plus k for the control with number -1 - k."""
     return experiment.training.seed + (-1 - number if number < 0 else 0)
 
 
@@ -26,9 +26,9 @@ class SpecMaker:
     """Makes trial specifications of one study.
 
     Attributes:
-        study: its name.
-        experiment: as it was launched.
-        trials_folder: each trial has a folder in it, named by its key.
+        study: name of the study.
+        experiment: of the study.
+        trials_folder: holds one folder per trial, named by its key.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
     """
 
@@ -38,11 +38,15 @@ class SpecMaker:
     teacher_weights: str | None
 
     def make(self, number: int, params: Mapping[str, ParameterValue]) -> tuple[TrialSpec, str | None]:
-        """The specification of a trial, and what is wrong with it.
+        """Make the specification of a trial.
+
+        Args:
+            number: distune's number of the trial.
+            params: path to value.
 
         Returns:
-            The specification, and None; or, when the chosen values do not go together, a specification that only names
-            the trial, and the reason.
+            The specification and None; or, when the values are incompatible, a specification of the experiment without
+            these values, and the reason.
         """
         is_control = number < 0
         problem: str | None = None
@@ -65,5 +69,5 @@ class SpecMaker:
 
 
 def without_addresses(experiment: dict[str, Any]) -> dict[str, Any]:
-    """An experiment as a worker gets it: it needs no addresses of stores, and its settings are shown to everybody."""
+    """Return an experiment without addresses of stores: workers do not need them, and specifications are public."""
     return {**experiment, **{section: {**experiment[section], name: None} for section, name in ADDRESSES}}

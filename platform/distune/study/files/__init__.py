@@ -1,1 +1,1 @@
-"""Files: the folder of a study and what lies in it."""
+"""Files: the folder of a study and its contents."""

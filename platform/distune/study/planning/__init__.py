@@ -1,1 +1,1 @@
-"""Planning: what a study costs, before it runs."""
+"""Planning: the cost of a study before it runs."""

@@ -1,4 +1,4 @@
-"""What a trial takes on disk and in memory, as far as it follows from its settings. Loads torch."""
+"""Disk and memory that a trial needs, as far as they follow from its settings. Loads torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TrialSizes:
     """Bytes of one trial with the experiment's own values.
 
     Attributes:
-        best: the student at its best epoch.
-        last: what the trial goes on from, at most: student, adapters, optimizer, features kept for prototypes.
-        memory: weights, gradients and optimizer of what is trained, the teacher's weights, features kept for
-            prototypes. Activations come on top, and what the libraries keep for themselves.
+        best: checkpoint of the best epoch: the student.
+        last: checkpoint of the last epoch, at most: student, adapters, optimizer, features for prototypes.
+        memory: weights, gradients and optimizer state of all trained modules, the teacher's weights, features for
+            prototypes. Activations and memory of the libraries come on top.
     """
 
     best: int
@@ -34,22 +34,29 @@ class TrialSizes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiskPlan:
-    """Bytes that a study leaves on disk.
+    """Bytes that a study needs on disk.
 
     Attributes:
-        most: when no trial is stopped.
-        expected: see ``StudyPlan.expected_finished``; None where that is.
+        max_bytes: if no trial is stopped.
+        expected_bytes: see ``StudyPlan.expected_finished``; None when that is None.
     """
 
-    most: int
-    expected: int | None
+    max_bytes: int
+    expected_bytes: int | None
 
 
 def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
-    """Build student, teacher and objective with random weights, and add up what they hold.
+    """Build student, teacher and objective with random weights, and add up their tensors.
+
+    Args:
+        experiment: with its own values.
+        splits: of its data.
+
+    Returns:
+        Bytes of checkpoints and of memory.
 
     Raises:
-        UsageError: student and teacher do not fit each other.
+        UsageError: student and teacher are incompatible.
     """
     builder = TrialBuilder(experiment, splits, torch.device("cpu"))
     training = experiment.training
@@ -71,19 +78,22 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
 
 
 def disk_plan(plan: StudyPlan, sizes: TrialSizes, *, num_concurrent: int, has_copies: bool) -> DiskPlan:
-    """What a study leaves on disk: both states of every trial that finishes, and of those in progress.
+    """Return the disk space of a study: both checkpoints of all trials that finish or are in progress.
 
     Args:
         plan: of the study.
-        sizes: of a trial. Controls are counted like the others, though they hold no adapters.
-        num_concurrent: trials at a time.
+        sizes: of a trial. Controls count like other trials, although they have no adapters.
+        num_concurrent: number of concurrent trials.
         has_copies: whether the tracker keeps a copy of each finished student on the same disk.
+
+    Returns:
+        The maximum and the expectation.
     """
     each = sizes.best + sizes.last + (sizes.best if has_copies else 0)
-    # A state is written beside the one that it replaces.
+    # A checkpoint is written beside the one that it replaces.
     in_progress = num_concurrent * (sizes.best + 2 * sizes.last)
     expected = None if plan.expected_finished is None else round(plan.expected_finished * each) + in_progress
-    return DiskPlan(most=plan.most_finished * each + in_progress, expected=expected)
+    return DiskPlan(max_bytes=plan.max_finished * each + in_progress, expected_bytes=expected)
 
 
 def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
@@ -91,7 +101,7 @@ def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
 
 
 def _moments(settings: OptimizerSettings) -> int:
-    """Numbers that the optimizer keeps for each one that it trains."""
+    """Return how many numbers the optimizer stores per trained weight."""
     if settings.kind == "adamw":
         return 2
     return 1 if settings.momentum > 0 else 0

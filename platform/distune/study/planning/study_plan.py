@@ -1,4 +1,4 @@
-"""What a study is going to cost, before it runs. Pure values; printing them is for others."""
+"""The epochs that a study will train, before it runs. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ from distune.study.search.tried_configurations import count_configurations
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """The plan of a whole study, over all its sessions.
+    """Plan of a whole study, over all its sessions.
 
     Attributes:
-        num_trials: trials that are searched, fewer than asked for where the space has fewer configurations.
-        num_controls: trials without distillation, each for its whole budget.
-        num_epochs: the whole budget of one trial.
-        rungs: epochs at which ASHA judges; empty otherwise.
-        most_epochs: epochs of the study when no trial is stopped.
-        expected_epochs: epochs to expect, see ``expected_reaching``; controls included. None where it depends on the
-            curves alone, as with median stopping.
-        expected_finished: trials and controls to be expected to finish; None as above.
-        num_configurations: how many the space has; None when they cannot be counted.
+        num_trials: number of searched trials, fewer than requested when the space has fewer configurations.
+        num_controls: number of trials without distillation, which are never stopped.
+        num_epochs: epochs of a whole trial.
+        rungs: epochs at which ASHA compares trials; empty for other schedulers.
+        max_epochs: epochs of the study if no trial is stopped.
+        expected_epochs: expected epochs of the study, controls included; see ``expected_reaching``. None when it
+            depends on the learning curves, as with median stopping.
+        expected_finished: expected number of trials and controls that finish; None as above.
+        num_configurations: of the space; None when they cannot be counted.
     """
 
     num_trials: int
     num_controls: int
     num_epochs: int
     rungs: tuple[int, ...]
-    most_epochs: int
+    max_epochs: int
     expected_epochs: float | None
     expected_finished: float | None
     num_configurations: int | None = None
 
     @property
-    def most_finished(self) -> int:
-        """Trials and controls that finish when none is stopped."""
+    def max_finished(self) -> int:
+        """Number of trials and controls that finish if none is stopped."""
         return self.num_trials + self.num_controls
 
 
 def plan_study(
     experiment: Experiment, searched: Mapping[str, Parameter] | None = None, *, num_trials: int | None = None
 ) -> StudyPlan:
-    """The plan of an experiment.
+    """Return the plan of an experiment.
 
     Args:
         experiment: the experiment.
-        searched: the parameters that trials choose; None leaves their number of configurations open.
-        num_trials: replaces the experiment's own total.
+        searched: path to parameter; None when the number of configurations does not matter.
+        num_trials: replaces the number of trials of the experiment.
+
+    Returns:
+        The plan.
     """
     total = experiment.search.num_trials if num_trials is None else num_trials
     configurations = None if searched is None else count_configurations(searched)
@@ -70,7 +73,7 @@ def plan_study(
         num_controls=controls,
         num_epochs=epochs,
         rungs=rung_epochs,
-        most_epochs=(total + controls) * epochs,
+        max_epochs=(total + controls) * epochs,
         expected_epochs=None if expected is None else expected[0] + controls * epochs,
         expected_finished=None if expected is None else expected[1] + controls,
         num_configurations=configurations,
@@ -78,12 +81,20 @@ def plan_study(
 
 
 def expected_reaching(num_trials: int, rung_epochs: Sequence[int], reduction_factor: float) -> list[float]:
-    """How many trials to expect in each stretch: before the first rung, after it, and so on to the last epoch.
+    """Return the expected number of trials that train before the first rung, between rungs, and after the last one.
 
-    If the scores at a rung come in no particular order, the j-th trial to reach it is among the best ``kept(j)`` so far
-    with probability ``kept(j) / j``, so of n trials ``sum_j kept(j) / j`` go on, with ``kept`` of ``num_kept``. A
-    fractional number of trials adds its fraction of the next term. A search that gets better as it goes keeps more:
-    read the result as a lower estimate.
+    If the scores at a rung arrive in random order, the j-th trial there is among the best ``kept(j)`` with probability
+    ``kept(j) / j``, so ``sum_j kept(j) / j`` of n trials continue, with ``kept`` of ``num_kept``. A fractional number
+    of trials adds its fraction of the next term. A search that improves over time keeps more trials: the result is a
+    lower estimate.
+
+    Args:
+        num_trials: number of searched trials.
+        rung_epochs: the rungs in ascending order.
+        reduction_factor: of ASHA.
+
+    Returns:
+        One number more than there are rungs.
     """
     reaching = [float(num_trials)]
     for _ in rung_epochs:
@@ -94,7 +105,7 @@ def expected_reaching(num_trials: int, rung_epochs: Sequence[int], reduction_fac
 def expected_search_epochs(
     num_trials: int, num_epochs: int, rung_epochs: Sequence[int], reduction_factor: float
 ) -> float:
-    """Epochs to expect of the searched trials, see ``expected_reaching``."""
+    """Return the expected epochs of all searched trials, see ``expected_reaching``."""
     lengths = [stop - start for start, stop in zip((0, *rung_epochs), (*rung_epochs, num_epochs), strict=True)]
     reaching = expected_reaching(num_trials, rung_epochs, reduction_factor)
     return sum(number * length for number, length in zip(reaching, lengths, strict=True))
