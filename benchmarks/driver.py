@@ -121,20 +121,20 @@ class Meter:
         self._num_ended = 0
         self._every = max(1, num_trials // 10)
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def on_trial_start(self, spec: TrialSpec) -> None:
         """Nothing."""
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Count."""
         self.num_reports += 1
 
-    def trial_ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """Read the clocks after every tenth of the trials."""
         self._num_ended += 1
         if self._num_ended % self._every == 0:
             self.readings.append(Reading.now(self._num_ended))
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Nothing."""
 
 

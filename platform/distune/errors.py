@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
+"""``errno`` of a disk that is full, read-only or broken."""
+
 
 class DistuneError(Exception):
     """Base class of distune's exceptions. The message is for the user."""

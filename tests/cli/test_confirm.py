@@ -98,12 +98,12 @@ def test_seeds_under_which_the_student_diverged_are_said_and_leave_no_plain_gain
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     number = json.loads(distune("best", "one", "--json").out)["number"]
-    mishaps = {
+    faults = {
         f"confirm-{number}-seed-1000": {"epoch": 2, "kind": "nan"},
         f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "nan"},
         "confirm-control-seed-1002": {"epoch": 2, "kind": "error"},
     }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     answer = distune("confirm", "one", "--top", "1", "--seeds", "5").out
     for said in (answer, distune("best", "one").out):
         assert ", 2 of 5 seeds, 2 diverged, 1 control failed" in said
@@ -170,18 +170,18 @@ def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: P
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     number = json.loads(distune("best", "one", "--json").out)["number"]
-    journal = tmp_path / "journal"
-    mishap = {f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "kill"}}
+    epoch_log = tmp_path / "epoch_log"
+    fault = {f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "kill"}}
     killed = launch_process(
         home, "confirm", "one", "--top", "1", "--seeds", "3",
-        **{ENVIRONMENT_VARIABLE: json.dumps({"journal": str(journal), "mishaps": mishap})},
+        **{ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log), "faults": fault})},
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
     assert "not confirmed yet" in distune("best", "one").out
-    settings = {ENVIRONMENT_VARIABLE: json.dumps({"journal": str(journal)})}
+    settings = {ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log)})}
     resumed = launch_process(home, "confirm", "one", "--top", "1", "--seeds", "3", **settings)
     assert resumed.returncode == 0, resumed.stderr
-    computed = [tuple(line.split()[:2]) for line in journal.read_text().splitlines() if line.startswith("confirm")]
+    computed = [tuple(line.split()[:2]) for line in epoch_log.read_text().splitlines() if line.startswith("confirm")]
     # The epoch in which the process died was computed and lost; no other one was computed twice.
     twice = [line for line in computed if computed.count(line) > 1]
     assert twice == [(f"confirm-{number}-seed-1001", "2")] * 2

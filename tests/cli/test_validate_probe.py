@@ -1,4 +1,4 @@
-"""``distune validate --probe`` and the alarm of a study, as a person meets them."""
+"""``distune validate --probe`` and the warning of a study about identical trials."""
 
 from __future__ import annotations
 
@@ -111,24 +111,24 @@ def test_a_probe_needs_data(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "data.root" in answer.err
 
 
-def test_twins_are_seen_while_a_study_runs_at_its_end_and_later(
+def test_identical_trials_are_reported_while_a_study_runs_at_its_end_and_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path
 ) -> None:
-    def deaf(spec: TrialSpec, epoch: int) -> dict[str, float]:
+    def insensitive(spec: TrialSpec, epoch: int) -> dict[str, float]:
         return {"search/AP": 10.0 + epoch, "loss/task": 1.0 / epoch}
 
-    monkeypatch.setattr(simulation, "simulated_metrics", deaf)
+    monkeypatch.setattr(simulation, "simulated_metrics", insensitive)
     launched = run(capsys, monkeypatch, "launch", write(tmp_path), "--simulate", "--runner", "local")
     assert launched.status == 0, launched.err
-    alarm = "alarm: trials 0, 1 report identical losses and scores"
-    assert launched.err.count(alarm) == 1
-    assert launched.out.count(alarm) == 1
+    warning = "warning: trials 0, 1 report identical losses and scores"
+    assert launched.err.count(warning) == 1
+    assert launched.out.count(warning) == 1
     later = run(capsys, monkeypatch, "status", "small")
-    assert later.out.count(alarm) == 1
+    assert later.out.count(warning) == 1
     assert TEMPERATURE in later.out
 
 
 def test_both_views_show_messages(capsys: pytest.CaptureFixture[str]) -> None:
     for view in (PlainLines("search/AP", 1), Board("search/AP", 1)):
-        view.message("alarm: [trials] 0, 1")
-        assert "alarm: [trials] 0, 1" in capsys.readouterr().err
+        view.on_message("warning: [trials] 0, 1")
+        assert "warning: [trials] 0, 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What tests of confirmations share."""
+"""Helpers for tests of confirmations."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def confirm(
     experiment = folder.load().experiment
     status = read_study(home, folder.name)
     plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
-    heard = witness or Witness()
+    witness = witness or Witness()
     return run_confirmation(
-        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=heard, callback=heard
+        folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=witness, callback=witness
     )
 
 
-def journal(path: Path) -> list[str]:
+def computed_epochs(path: Path) -> list[str]:
     return sorted(line for line in path.read_text().splitlines() if line.startswith("confirm-"))
 
 

@@ -1,4 +1,4 @@
-"""The folder of one arm under one seed: what is in it counts for the training that it says, and for no other."""
+"""The folder of one arm under one seed: its results count for one specification only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestArmFolder:
             ({}, {"seed": 1006}, "under other settings"),
         ],
     )
-    def test_what_was_trained_otherwise_is_removed(
+    def test_results_of_another_specification_are_removed(
         self, make_loaded: MakeLoaded, tmp_path: Path, before: dict[str, Any], after: dict[str, Any], words: str | None
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, **before)
@@ -40,7 +40,7 @@ class TestArmFolder:
         assert folder.trial.metrics_file.is_file() == (words is None)
         assert folder.prepare(other) is None
 
-    def test_what_an_earlier_version_trained_is_taken_and_from_then_on_known_by_its_data(
+    def test_results_of_an_earlier_version_are_kept_and_get_the_fingerprint_of_their_data(
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path, data_fingerprint="1")
@@ -78,31 +78,42 @@ class TestArmFolder:
         folder.prepare(other)
         assert [path.name for path in folder.path.parent.rglob("*")] == [folder.path.name, "trial.json"]
 
-    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_told(
-        self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("name", ["reported.json", "told.json"])
+    @pytest.mark.parametrize("num_removed", [0, 1, 2])
+    def test_a_crash_while_a_failure_is_forgotten_leaves_no_run_that_is_never_reported(
+        self,
+        make_loaded: MakeLoaded,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        num_removed: int,
     ) -> None:
+        """The second name is that of earlier versions."""
         spec = arm_spec(make_loaded, tmp_path)
         folder = ArmFolder.of(spec)
         folder.prepare(spec)
         folder.end(Outcome.FAILED, "bug: one")
-        folder.told_file.touch()
+        (folder.path / name).touch()
+        assert folder.is_reported
         unlink, removed = Path.unlink, list[str]()
 
-        def unlink_one(path: Path, missing_ok: bool = False) -> None:
-            if removed:
+        def unlink_some(path: Path, missing_ok: bool = False) -> None:
+            if len(removed) == num_removed:
                 raise KeyboardInterrupt
             removed.append(path.name)
             unlink(path, missing_ok=missing_ok)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", unlink_one)
+            patch.setattr(Path, "unlink", unlink_some)
             with pytest.raises(KeyboardInterrupt):
                 folder.prepare(spec)
-        assert not folder.told_file.exists()
+        assert folder.outcome()[0] is Outcome.FAILED
+        assert folder.is_reported == (num_removed < 2 if name == "told.json" else num_removed < 1)
         folder.prepare(spec)
         assert folder.outcome() == (None, None)
+        assert not folder.is_reported
 
-    def test_the_states_to_go_on_from_are_kept_for_failures_alone(
+    def test_checkpoints_for_resuming_are_kept_after_failures_only(
         self, make_loaded: MakeLoaded, tmp_path: Path
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)

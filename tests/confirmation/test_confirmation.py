@@ -1,4 +1,4 @@
-"""Confirmations of simulated studies, on disk, in milliseconds."""
+"""Confirmations of simulated studies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from confirmation.confirming import EPOCHS, METRIC, confirm, journal, record, searched_study
+from confirmation.confirming import EPOCHS, METRIC, computed_epochs, confirm, record, searched_study
 from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.confirmation.arm_folder import ArmFolder
@@ -74,7 +74,7 @@ class TestArms:
         assert control.experiment["distillation"]["global_knowledge"]["weight"] == 0.0
         assert trial.tags == {"kind": "confirmation", "confirms": "4"}
 
-    def test_a_control_need_not_go_together_with_the_distillation_that_it_does_without(
+    def test_a_control_may_be_incompatible_with_the_distillation_that_it_leaves_out(
         self, make_loaded: MakeLoaded
     ) -> None:
         student = {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 256}
@@ -100,19 +100,19 @@ class TestArms:
 def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     witness = Witness()
-    found = confirm(home, folder, witness)
-    assert found is not None
+    result = confirm(home, folder, witness)
+    assert result is not None
     leaders = candidates(read_study(home, "one").trials, METRIC, top=2)
-    assert {each.number for each in found.candidates} == {each.number for each in leaders}
-    assert found.winner == found.candidates[0].number
-    scores = [each.search.student for each in found.candidates if each.search is not None]
+    assert {each.number for each in result.candidates} == {each.number for each in leaders}
+    assert result.winner == result.candidates[0].number
+    scores = [each.search.student for each in result.candidates if each.search is not None]
     assert scores == sorted(scores, reverse=True)
-    assert found.seeds == (1005, 1006, 1007)
-    assert found.test is not None
-    assert list(found.test.by_seed) == [1005, 1006, 1007]
-    assert (found.test.verdict, found.split, found.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
-    assert found.test.low < found.test.mean < found.test.high
-    assert read_study(home, "one").confirmation == found
+    assert result.seeds == (1005, 1006, 1007)
+    assert result.test is not None
+    assert list(result.test.by_seed) == [1005, 1006, 1007]
+    assert (result.test.verdict, result.split, result.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
+    assert result.test.low < result.test.mean < result.test.high
+    assert read_study(home, "one").confirmation == result
     assert folder.confirmation.picture_file.stat().st_size > 1000
 
     runs = {spec.key for spec in witness.specs}
@@ -122,44 +122,45 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert set(witness.outcomes().values()) == {Outcome.FINISHED}
     assert {each.key for each in witness.records} == runs
     assert witness.study_ends == ["finished"]
-    assert witness.figures["gain/AP"] == found.test.mean
-    assert (witness.figures["gain/low"], witness.figures["gain/high"]) == (found.test.low, found.test.high)
+    assert witness.figures["gain/AP"] == result.test.mean
+    assert (witness.figures["gain/low"], witness.figures["gain/high"]) == (result.test.low, result.test.high)
     assert (None, "gain.png", "report") in witness.files
 
 
 def test_the_best_seed_is_the_one_that_scores_best_on_the_search_split(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
-    found = confirm(home, folder, top=1)
-    assert found is not None
+    result = confirm(home, folder, top=1)
+    assert result is not None
     scores = {}
-    for seed in found.seeds:
-        table = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(found.winner)).matches("search")
+    for seed in result.seeds:
+        table = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(result.winner)).matches("search")
         assert table is not None
         scores[seed] = score_of(table, "AP")
-    assert found.best_seed == max(scores, key=lambda seed: scores[seed])
-    assert found.weights == f"confirmation/seed-{found.best_seed}/{found.winner}/best.pt"
+    assert result.best_seed == max(scores, key=lambda seed: scores[seed])
+    assert result.weights == f"confirmation/seed-{result.best_seed}/{result.winner}/best.pt"
 
 
-def test_a_second_confirmation_computes_nothing_and_looks_at_nothing(
+def test_a_second_confirmation_computes_nothing_and_evaluates_nothing(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
-    found = confirm(home, folder)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
+    result = confirm(home, folder)
     files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
     assert len(files) == 9 + 6  # all arms on the search split; the winner and the control on the test split
-    lines = journal(tmp_path / "journal")
+    lines = computed_epochs(tmp_path / "epoch_log")
     again = Witness()
-    assert confirm(home, folder, again) == found
-    assert journal(tmp_path / "journal") == lines
+    assert confirm(home, folder, again) == result
+    assert computed_epochs(tmp_path / "epoch_log") == lines
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
     assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
     assert not again.specs
     assert not again.records
     assert not again.points
     assert (
-        folder.confirmation.test_evaluations() == [EvaluationRecord(trial=found.winner, seeds=found.seeds, metric="AP")]
-        if found
+        folder.confirmation.test_evaluations()
+        == [EvaluationRecord(trial=result.winner, seeds=result.seeds, metric="AP")]
+        if result
         else False
     )
 
@@ -168,20 +169,20 @@ def test_more_seeds_and_more_trials_add_to_what_is_there(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     first = confirm(home, folder, top=1, seeds=2)
     second = confirm(home, folder, top=2, seeds=4)
     assert first is not None
     assert second is not None
-    lines = journal(tmp_path / "journal")
+    lines = computed_epochs(tmp_path / "epoch_log")
     assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
-    assert second.previous_test_evaluations == 1, "more seeds are another look at the test split"
-    # Asking for the first again is no third look, but the second was taken in the meantime.
+    assert second.previous_test_evaluations == 1, "more seeds are another evaluation on the test split"
+    # Asking for the first again is no third evaluation, but the second was taken in the meantime.
     assert first.previous_test_evaluations == 0
     assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, previous_test_evaluations=1)
 
 
-def test_another_winner_is_another_look_at_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
+def test_another_winner_is_another_test_evaluation(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded, num_trials=3)
     first = confirm(home, folder, top=1)
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None, num_trials=30)
@@ -200,26 +201,26 @@ def test_nothing_to_compare_is_an_error_that_says_why(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "nan"}}}')
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"*": {"epoch": 1, "kind": "nan"}}}')
     with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
         confirm(home, folder)
     assert folder.confirmation.test_evaluations() == []
     assert read_study(home, "one").state == "finished"
 
 
-def test_without_a_test_split_the_search_split_has_the_last_word(home: Home, make_loaded: MakeLoaded) -> None:
+def test_without_a_test_split_the_search_split_decides(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
-    found = confirm(home, folder, top=1, has_test=False)
-    assert found is not None
-    assert (found.test, found.split) == (None, "search")
-    assert found.final is found.search
+    result = confirm(home, folder, top=1, has_test=False)
+    assert result is not None
+    assert (result.test, result.split) == (None, "search")
+    assert result.final is result.search
     assert not list(folder.confirmation.path.rglob("matches-test.npz"))
 
 
 def test_one_seed_decides_nothing(home: Home, make_loaded: MakeLoaded) -> None:
-    found = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
-    assert found is not None
-    assert found.final.verdict is Verdict.UNDECIDED
+    result = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
+    assert result is not None
+    assert result.final.verdict is Verdict.UNDECIDED
 
 
 def test_another_metric_needs_no_training(
@@ -227,15 +228,15 @@ def test_another_metric_needs_no_training(
 ) -> None:
     folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
-    found = confirm(home, folder, top=1, metric="VOC_AP50")
-    assert found is not None
-    assert found.final.metric == "VOC_AP50"
-    assert found.previous_test_evaluations == 1, "another metric is another look"
-    assert not (tmp_path / "journal").exists()
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
+    result = confirm(home, folder, top=1, metric="VOC_AP50")
+    assert result is not None
+    assert result.final.metric == "VOC_AP50"
+    assert result.previous_test_evaluations == 1, "another metric is another evaluation"
+    assert not (tmp_path / "epoch_log").exists()
 
 
-def test_what_was_trained_under_other_settings_is_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
+def test_runs_trained_under_other_settings_are_trained_again(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1, seeds=1)
     name = next(path for path in (folder.confirmation.path / "seed-1005").iterdir() if path.name.isdigit())
@@ -256,7 +257,7 @@ def test_a_later_session_of_the_search_leaves_the_confirmed_gain_alone(home: Hom
     assert set(witness.figures) == {METRIC}
 
 
-def test_settings_that_were_edited_meanwhile_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+def test_edited_settings_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     text = folder.experiment_file.read_text()
     folder.experiment_file.write_text(text.replace(f"epochs: {EPOCHS}\n", f"epochs: {EPOCHS + 1}\n"))
@@ -273,9 +274,9 @@ def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLo
 
 def test_the_record_survives_its_file_and_a_damaged_one_is_named(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
-    found = confirm(home, folder, top=1, seeds=1)
+    result = confirm(home, folder, top=1, seeds=1)
     own: ConfirmationFolder = folder.confirmation
-    assert own.read() == found
+    assert own.read() == result
     for file, read in ((own.record_file, own.read), (own.test_evaluations_file, own.test_evaluations)):
         file.write_text('{"metric": ')
         with pytest.raises(StudyError, match=f"{file.name} cannot be read"):
@@ -290,6 +291,26 @@ def test_evaluations_that_an_earlier_version_recorded_count(tmp_path: Path) -> N
     assert [own.record_test_evaluation(evaluation), own.record_test_evaluation(evaluation)] == [1, 1]
     assert own.test_evaluations()[1] == evaluation
     assert len(json.loads((tmp_path / "test-evaluations.json").read_text())) == 2
+
+
+def test_a_result_that_an_earlier_version_wrote_is_read(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    result = confirm(home, folder, top=1)
+    file = folder.confirmation.record_file
+    values = json.loads(file.read_text())
+    values["other_looks"] = values.pop("previous_test_evaluations")
+    file.write_text(json.dumps(values))
+    assert folder.confirmation.read() == result
+
+
+def test_runs_that_an_earlier_version_reported_are_not_reported_again(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    confirm(home, folder, top=1)
+    for file in folder.confirmation.path.rglob("reported.json"):
+        file.rename(file.with_name("told.json"))
+    again = Witness()
+    confirm(home, folder, again, top=1)
+    assert (again.specs, again.records) == ([], [])
 
 
 @pytest.mark.parametrize(

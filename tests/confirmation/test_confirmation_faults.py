@@ -1,4 +1,4 @@
-"""Confirmations in which something goes wrong: they go on, or say what is missing."""
+"""Confirmations with faults: they continue, or name what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from confirmation.confirming import EPOCHS, METRIC, confirm, journal, searched_study
+from confirmation.confirming import EPOCHS, METRIC, computed_epochs, confirm, searched_study
 from distune.config.home import Home
 from distune.confirmation import joint_training as joint
 from distune.confirmation.arm_folder import ArmFolder
@@ -33,23 +33,23 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.mark.parametrize("epochs", [1, 7, 17])
-def test_a_signal_interrupts_and_the_same_command_goes_on(
+def test_a_signal_interrupts_and_the_same_command_resumes(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     folder = searched_study(home, make_loaded)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"journal": str(tmp_path / "journal")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     first = SignalAfter(epochs, signal.SIGTERM)
     assert confirm(home, folder, first) is None
     assert folder.confirmation.read() is None
     assert Outcome.INTERRUPTED in first.outcomes().values()
     second = Witness()
-    found = confirm(home, folder, second)
-    lines = journal(tmp_path / "journal")
+    result = confirm(home, folder, second)
+    lines = computed_epochs(tmp_path / "epoch_log")
     assert len(lines) == len(set(lines)) == 9 * EPOCHS
     assert len(set(first.points + second.points)) == 9 * EPOCHS
     outcomes = {**first.outcomes(), **second.outcomes()}
     assert set(outcomes.values()) == {Outcome.FINISHED}
-    assert found is not None
+    assert result is not None
 
 
 def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
@@ -57,63 +57,63 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
 ) -> None:
     folder = searched_study(home, make_loaded)
     first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
-    mishaps = {
+    faults = {
         f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
         f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
     }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
-    found = confirm(home, folder, witness, seeds=4)
-    assert found is not None
-    assert [len(each.failures) for each in found.candidates] == [1, 1]
-    assert witness.study_tags["verdict"] == found.words
-    assert ", 3 of 4 seeds, 1 " in found.words
+    result = confirm(home, folder, witness, seeds=4)
+    assert result is not None
+    assert [len(each.failures) for each in result.candidates] == [1, 1]
+    assert witness.study_tags["verdict"] == result.words
+    assert ", 3 of 4 seeds, 1 " in result.words
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
     assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     again = Witness()
-    found = confirm(home, folder, again, seeds=4)
-    assert found is not None
+    result = confirm(home, folder, again, seeds=4)
+    assert result is not None
     assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
-    assert found.winner == second, "the other has a seed under which it does not train"
-    assert found.candidates[0].failures == ()
-    assert "loss/task was nan in epoch 2" in found.candidates[1].failures[0]
-    assert found.candidates[1].search is not None
-    assert sorted(found.candidates[1].search.by_seed) == [1005, 1007, 1008]
+    assert result.winner == second, "the other has a seed under which it does not train"
+    assert result.candidates[0].failures == ()
+    assert "loss/task was nan in epoch 2" in result.candidates[1].failures[0]
+    assert result.candidates[1].search is not None
+    assert sorted(result.candidates[1].search.by_seed) == [1005, 1007, 1008]
 
 
 @pytest.mark.parametrize("is_short_for_one", [False, True])
-def test_memory_that_is_short_for_all_is_tried_for_one(
+def test_arms_that_run_out_of_memory_together_are_trained_one_at_a_time(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, is_short_for_one: bool
 ) -> None:
     folder = searched_study(home, make_loaded)
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
     key = f"confirm-{number}-seed-1005"
-    mishaps = {"mishaps": {key: {"epoch": 2, "kind": "out_of_memory"}}}
+    faults = {"faults": {key: {"epoch": 2, "kind": "out_of_memory"}}}
 
     def crowded(specs: Sequence[TrialSpec]) -> SimulatedRun:
         is_short = len(specs) > 1 or is_short_for_one
-        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(mishaps if is_short else {}))
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(faults if is_short else {}))
         return SimulatedRun(specs)
 
     monkeypatch.setattr(joint, "SimulatedRun", crowded)
     witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
+    result = confirm(home, folder, witness, top=1, seeds=2)
+    assert result is not None
     outcomes = witness.outcomes()
     errors = folder.confirmation.path / "seed-1005" / str(number) / "error.txt"
     if is_short_for_one:
         assert outcomes.pop(key) is Outcome.FAILED
-        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, "only what happened alone counts"
+        assert errors.read_text().count("MemoryError: simulated in epoch 2") == 1, (
+            "only the failure in its own attempt counts"
+        )
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert errors.exists() == is_short_for_one
 
 
-def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
-    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is small, such as a line on how a run has ended, still has room."""
+def test_a_full_disk_fails_no_run(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files, such as the outcome of a run, still fit."""
     folder = searched_study(home, make_loaded)
 
     def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
@@ -131,25 +131,25 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_fails_no_run(
     assert confirm(home, folder, top=1, seeds=1) is not None
 
 
-def test_an_epoch_without_an_end_fails_its_seed_alone(
+def test_a_hanging_epoch_fails_only_its_seed(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded, resources={"epoch_timeout_s": 0.4})
     number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
-    mishaps = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    faults = {f"confirm-{number}-seed-1005": {"epoch": 2, "kind": "hang"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
-    found = confirm(home, folder, witness, top=1, seeds=2)
-    assert found is not None
+    result = confirm(home, folder, witness, top=1, seeds=2)
+    assert result is not None
     reasons = {each.key: each.reason for each in witness.records if each.outcome is Outcome.FAILED}
     assert reasons == dict.fromkeys(
         ("confirm-control-seed-1005", f"confirm-{number}-seed-1005"),
-        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each that was trained side by side",
+        "timeout: an epoch took more than resources.epoch_timeout_s = 0.4 for each trial that was trained together",
     )
     assert "time.sleep" in (folder.confirmation.path / "seed-1005" / str(number) / "error.txt").read_text()
 
 
-def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
+def test_notes_of_a_resumed_run_become_messages(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
@@ -160,7 +160,7 @@ def test_what_is_known_of_how_a_run_went_on_reaches_the_person(
     assert witness.messages == [f"confirm-control-seed-1005: {note}"]
 
 
-def test_a_worker_that_died_fails_its_seed_alone(home: Home, make_loaded: MakeLoaded) -> None:
+def test_a_lost_worker_fails_only_its_seed(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     plan = plan_confirmation(
         folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None

@@ -25,7 +25,7 @@ from study.harness import MakeLoaded, Witness
 
 
 @pytest.mark.ray
-def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
+def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_only_its_seed(
     tmp_path: Path, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
@@ -34,20 +34,20 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     identity = json.loads(folder.study_file.read_bytes())
     folder.study_file.write_text(json.dumps({**identity, "runner": "ray"}))
-    mishaps = {
+    faults = {
         "confirm-0-seed-1006": {"epoch": 2, "kind": "kill"},
         "confirm-0-seed-1008": {"epoch": 2, "kind": "hang"},
     }
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": mishaps}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     status = read_study(home, "one")
     plan = plan_confirmation(folder, status, loaded.experiment, top=1, num_seeds=4, teacher_weights=None)
     witness = Witness()
-    found = run_confirmation(
+    result = run_confirmation(
         folder, plan, metric="AP", has_test=True, state="finished", tracker=witness, callback=witness
     )
-    assert found is not None
-    assert found.test is not None
-    assert list(found.test.by_seed) == [1005, 1007]
+    assert result is not None
+    assert result.test is not None
+    assert list(result.test.by_seed) == [1005, 1007]
     reasons = {record.key: str(record.reason) for record in witness.records if record.outcome is Outcome.FAILED}
     assert {key: reason.split(":")[0] for key, reason in reasons.items()} == {
         "confirm-control-seed-1006": "worker died",
@@ -69,7 +69,7 @@ def test_seeds_are_tasks_and_a_worker_that_dies_or_hangs_fails_its_seed_alone(
         (ray.exceptions.OutOfMemoryError("the node running low on memory"), "out of memory: "),  # type: ignore[no-untyped-call]
     ],
 )
-def test_whatever_ends_a_worker_on_ray_fails_its_seed(
+def test_any_failure_of_a_ray_worker_fails_its_seed(
     make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def get(task: object) -> None:
@@ -86,7 +86,7 @@ def test_whatever_ends_a_worker_on_ray_fails_its_seed(
     assert str(said).startswith(reason)
 
 
-def test_what_a_task_on_ray_raises_is_raised(
+def test_the_exception_of_a_ray_task_is_raised(
     make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def get(task: object) -> None:

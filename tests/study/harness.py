@@ -1,4 +1,4 @@
-"""A harness that runs sessions of a small simulated study in milliseconds, and everything that they told."""
+"""A harness that runs sessions of a small simulated study in milliseconds and keeps all their events."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Witness:
         self.study_tags: dict[str, str] = {}
         self.study_ends: list[str] = []
         self.decisions: list[tuple[str, int, Decision]] = []
-        self.heard_ends: list[TrialRecord] = []
+        self.ended_records: list[TrialRecord] = []
         self.messages: list[str] = []
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None: ...
@@ -93,19 +93,19 @@ class Witness:
 
     def close(self) -> None: ...
 
-    def trial_started(self, spec: TrialSpec) -> None: ...
+    def on_trial_start(self, spec: TrialSpec) -> None: ...
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         self.decisions.append((spec.key, report.epoch, decision))
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        self.heard_ends.append(record)
+    def on_trial_end(self, record: TrialRecord) -> None:
+        self.ended_records.append(record)
 
-    def message(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.messages.append(text)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Key to the last outcome told."""
+        """Key to the last recorded outcome."""
         return {record.key: record.outcome for record in self.records}
 
 
@@ -140,7 +140,7 @@ class EngineHarness:
         )
 
     def run(self, engine: StudyEngine | None = None, *, stop_after_epochs: int | None = None) -> StudyEngine:
-        """Run a session to its end, or until so many epochs have been put on record in it."""
+        """Run a session to its end, or until it has recorded a number of epochs."""
         engine = engine or self.engine()
         before = len(self.witness.decisions)
 
@@ -165,7 +165,7 @@ class EngineHarness:
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
-    """An epoch that a simulated worker has computed, from its journal."""
+    """An epoch that a simulated worker has computed, from the epoch log."""
 
     key: str
     epoch: int
@@ -173,7 +173,7 @@ class Computed:
     ended_at: float
 
 
-def read_journal(path: Path) -> list[Computed]:
+def read_epoch_log(path: Path) -> list[Computed]:
     """All epochs computed, in the order of their ends."""
     rows = (line.split() for line in path.read_text().splitlines())
     return [Computed(key, int(epoch), float(began_at), float(ended_at)) for key, epoch, began_at, ended_at in rows]

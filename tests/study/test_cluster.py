@@ -29,15 +29,15 @@ SMALL: dict[str, Any] = {"object_store_memory": 2**27, "include_dashboard": Fals
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Path:
+def epoch_log(tmp_path: Path) -> Path:
     """Gets a line for each epoch that any worker computes."""
-    return tmp_path / "journal"
+    return tmp_path / "epoch_log"
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, journal: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, epoch_log: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head that takes no trials, and two nodes with a place each; their workers inherit this environment."""
-    simulation = {"epoch_s": 0.3, "journal": str(journal), **getattr(request, "param", {})}
+    simulation = {"epoch_s": 0.3, "epoch_log": str(epoch_log), **getattr(request, "param", {})}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
@@ -59,8 +59,8 @@ class NodeKiller(Witness):
         self._cluster = cluster
         self._thread: threading.Thread | None = None
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        super().epoch_done(spec, report, decision)
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        super().on_epoch_end(spec, report, decision)
         done = Counter(key for key, _, _ in self.decisions)
         if self._thread is None and sum(epochs <= NUM_EPOCHS // 2 for epochs in done.values()) == 2:
             node = next(iter(self._cluster.worker_nodes))
@@ -81,8 +81,8 @@ class LargestKiller(Witness):
         self._cluster, self._largest = cluster, largest
         self.threads: list[threading.Thread] = []
 
-    def message(self, text: str) -> None:
-        super().message(text)
+    def on_message(self, text: str) -> None:
+        super().on_message(text)
         if "alone on its device" in text:
             # Later, for Tune to have asked for the node, on which others still run.
             self.threads.append(threading.Timer(1.0, self._cluster.remove_node, args=(self._largest, False)))
@@ -91,7 +91,7 @@ class LargestKiller(Witness):
 
 @pytest.mark.parametrize(
     "cluster",
-    [{"epoch_s": 0.5, "mishaps": {"1": {"epoch": 1, "kind": "out_of_memory", "once": True}}}],
+    [{"epoch_s": 0.5, "faults": {"1": {"epoch": 1, "kind": "out_of_memory", "once": True}}}],
     ids=["out of memory"],
     indirect=True,
 )
@@ -113,8 +113,8 @@ def test_a_trial_that_waits_for_a_machine_of_its_own_gets_another_one(
     assert {(trial.state, trial.outcome) for trial in status.trials} == {(TrialState.COMPLETE, Outcome.FINISHED)}
 
 
-def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
-    cluster: Cluster, journal: Path, make_loaded: MakeLoaded, tmp_path: Path
+def test_the_trials_of_a_lost_node_continue_elsewhere(
+    cluster: Cluster, epoch_log: Path, make_loaded: MakeLoaded, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")
     loaded = make_loaded(
@@ -138,7 +138,7 @@ def test_the_trials_of_a_node_that_goes_away_go_on_elsewhere(
     expected = {(trial.key, epoch) for trial in status.trials for epoch in range(1, NUM_EPOCHS + 1)}
     assert {(key, epoch) for key, epoch, _ in witness.decisions} == expected
     assert len(witness.decisions) == len(expected), "no epoch counts twice"
-    computed = Counter(tuple(line.split()) for line in journal.read_text().splitlines())
+    computed = Counter(tuple(line.split()) for line in epoch_log.read_text().splitlines())
     again = [epoch for epoch, times in computed.items() if times > 1]
     assert len(again) <= 1, "at most the epoch at hand was computed again"
     assert not again or again[0][0] == lost[0].split()[1].rstrip(":")

@@ -1,4 +1,4 @@
-"""The engine: the order of trials, how they end, and what is on record."""
+"""The engine: the order of trials, their endings and their records."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from study.harness import METRIC, MakeHarness, take, tell
 
 
-def mishaps(monkeypatch: pytest.MonkeyPatch, **kinds: tuple[int, str]) -> None:
+def faults(monkeypatch: pytest.MonkeyPatch, **kinds: tuple[int, str]) -> None:
     values = {key.lstrip("_").replace("every", "*"): {"epoch": at, "kind": kind} for key, (at, kind) in kinds.items()}
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": values}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": values}))
 
 
 def test_a_whole_study(make_harness: MakeHarness) -> None:
     harness = make_harness()
     engine = harness.run()
-    assert engine.is_over
+    assert engine.is_done
     assert engine.in_flight == ()
     states = harness.states()
     assert len(states) == 12
@@ -103,7 +103,7 @@ def test_a_stopped_trial_is_pruned_and_loses_its_weights(make_harness: MakeHarne
     assert harness.folder(good.key).best_checkpoint.exists()
 
 
-def test_controls_are_neither_judged_nor_compared_with(make_harness: MakeHarness) -> None:
+def test_controls_are_never_stopped_nor_compared_with(make_harness: MakeHarness) -> None:
     harness = make_harness()
     engine = harness.engine()
     control, first = take(engine), take(engine)
@@ -135,10 +135,10 @@ def test_a_diverged_trial_is_pruned_with_a_nan(make_harness: MakeHarness, metric
     assert record.metrics[METRIC] == (12.0 if metrics.get(METRIC) == 12.0 else 10.0)
 
 
-def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(
+def test_a_failed_trial_keeps_its_reason_and_the_study_continues(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mishaps(monkeypatch, _3=(1, "error"), _4=(1, "out_of_memory"))
+    faults(monkeypatch, _3=(1, "error"), _4=(1, "out_of_memory"))
     harness = make_harness()
     harness.run()
     known = harness.known()
@@ -151,19 +151,19 @@ def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(
     assert harness.states().count(TrialState.FAIL) == 2
 
 
-def test_ten_failures_for_the_same_reason_end_the_study(
+def test_ten_failures_for_the_same_reason_abort_the_study(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mishaps(monkeypatch, every=(1, "error"))
+    faults(monkeypatch, every=(1, "error"))
     harness = make_harness(search={"num_trials": 30})
     engine = harness.run()
     assert engine.failure is not None
     assert "simulated error" in engine.failure
-    assert engine.is_over
+    assert engine.is_done
     assert harness.states() == [TrialState.FAIL] * MAX_SAME_FAILURES
 
 
-def test_values_that_do_not_go_together_fail_the_trial_alone(make_harness: MakeHarness) -> None:
+def test_incompatible_parameters_fail_only_their_trial(make_harness: MakeHarness) -> None:
     space = {
         "name": "clash",
         "parameters": {
@@ -201,16 +201,16 @@ def test_an_epoch_that_is_known_is_not_counted_again(make_harness: MakeHarness) 
 def test_the_total_counts_over_all_sessions(make_harness: MakeHarness) -> None:
     harness = make_harness(search={"num_trials": 3})
     harness.run()
-    assert harness.engine().is_over
+    assert harness.engine().is_done
     engine = harness.engine(num_trials=5)
-    assert not engine.is_over
+    assert not engine.is_done
     harness.run(engine)
     assert len(harness.states()) == 5
-    assert harness.engine(num_trials=2).is_over
+    assert harness.engine(num_trials=2).is_done
 
 
 def test_controls_leave_the_search_space_of_the_study_alone(make_harness: MakeHarness) -> None:
-    """Why controls have a study of their own."""
+    """The reason why controls have an Optuna study of their own."""
     harness = make_harness(search={"controls": 2, "num_trials": 3})
     harness.run()
     search_study, control_study = harness.studies()

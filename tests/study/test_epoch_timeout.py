@@ -1,4 +1,4 @@
-"""The bound on an epoch: what hangs is cut off, and the study goes on."""
+"""The time limit of an epoch: hanging epochs are ended, and the study continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from distune.records import TrialState
 from distune.study.runners.epoch_timeout import EpochTimeoutError, describe_timeout, has_timed_out, raise_after
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from distune.study.runners.watchdog import Watchdog, watching
+from distune.study.runners.watchdog import Watchdog, watch_in_thread
 from study.harness import MakeHarness
 
 HANGS = """
@@ -32,7 +32,7 @@ with kill_after(0.1, Path(sys.argv[1])):
 """
 
 
-def test_a_worker_is_ended_whatever_it_hangs_in(tmp_path: Path) -> None:
+def test_a_hanging_worker_is_ended(tmp_path: Path) -> None:
     report = tmp_path / "0" / "error.txt"
     assert not has_timed_out(report)
     done = subprocess.run([sys.executable, "-c", HANGS, str(report)], timeout=60)
@@ -49,12 +49,12 @@ def test_the_driver_is_interrupted(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_the_alarm_rings_through_what_catches_all_errors(tmp_path: Path) -> None:
+def test_the_timeout_passes_through_code_that_catches_all_errors(tmp_path: Path) -> None:
     with pytest.raises(EpochTimeoutError), raise_after(0.05, tmp_path), contextlib.suppress(Exception):
         time.sleep(60)
 
 
-def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tmp_path: Path) -> None:
+def test_no_timeout_comes_after_the_block_and_the_timer_of_the_caller_is_kept(tmp_path: Path) -> None:
     rung_at: list[float] = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: rung_at.append(time.monotonic()))
     set_at = time.monotonic()
@@ -65,7 +65,7 @@ def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tm
         assert rung_at == []
         time.sleep(1.2)
         assert len(rung_at) == 1
-        assert rung_at[0] - set_at >= 0.99, "the alarm of whoever called, not the block's"
+        assert rung_at[0] - set_at >= 0.99, "the timer of the caller, not that of the block"
     finally:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *left)
@@ -73,10 +73,10 @@ def test_no_alarm_rings_after_a_block_that_was_in_time_and_others_keep_theirs(tm
         pass
 
 
-def test_a_trial_that_hangs_fails_and_the_study_goes_on(
+def test_a_trial_that_hangs_fails_and_the_study_continues(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "hang"}}}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"1": {"epoch": 1, "kind": "hang"}}}))
     harness = make_harness(resources={"epoch_timeout_s": 0.5}, search={"num_trials": 3})
     harness.run()
     known = harness.known()
@@ -87,9 +87,9 @@ def test_a_trial_that_hangs_fails_and_the_study_goes_on(
     assert harness.states().count(TrialState.FAIL) == 1
 
 
-def test_the_watchdog_speaks_while_the_driver_itself_hangs() -> None:
+def test_the_watchdog_warns_while_the_driver_itself_hangs() -> None:
     said: list[str] = []
-    with watching(Watchdog(quiet_s=0.02), lambda: ["7"], said.append, poll_s=0.01):
+    with watch_in_thread(Watchdog(first_warning_s=0.02), lambda: ["7"], said.append, poll_s=0.01):
         deadline = time.monotonic() + 20
         while not said and time.monotonic() < deadline:
             time.sleep(0.01)

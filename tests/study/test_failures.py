@@ -1,4 +1,4 @@
-"""Reasons of failures, and streaks of the same one."""
+"""Reasons of failures, and streaks of equal ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from distune.errors import DataError, TrialError
 from distune.study.failures.reasons import (
     MAX_SAME_FAILURES,
     FailureStreak,
+    corrupts_process,
     describe_failure,
-    spoils_process,
     streak_after,
 )
 
@@ -67,9 +67,9 @@ def test_reasons(error: Exception, reason: str) -> None:
     assert describe_failure(error).startswith(reason)
 
 
-def test_a_broken_device_spoils_its_process_and_lack_of_memory_does_not() -> None:
-    assert spoils_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
-    assert not spoils_process(OutOfMemoryError("CUDA out of memory. TriedConfigurations to allocate 2 GiB"))
+def test_a_cuda_error_corrupts_the_process_and_lack_of_memory_does_not() -> None:
+    assert corrupts_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not corrupts_process(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
 
 
 def test_a_streak_is_made_of_equal_reasons_up_to_numbers() -> None:
@@ -85,14 +85,14 @@ def test_anything_else_breaks_a_streak(other: str | None) -> None:
     for _ in range(MAX_SAME_FAILURES - 1):
         streak.failed("bug")
     if other is None:
-        streak.ended_well()
+        streak.reset()
     else:
         streak.failed(other)
     assert not streak.failed("bug")
 
 
 def test_torch_s_error_on_a_full_disk_is_traced_to_the_disk() -> None:
-    """It raises one of its own while it handles the disk's, without naming it as the cause."""
+    """It raises another error while it handles the ``OSError``, without naming it as the cause."""
     error = RuntimeError("unexpected pos 704 vs 598")
     error.__context__ = OSError(errno.ENOSPC, "No space left on device")
     assert describe_failure(error) == "storage: unexpected pos 704 vs 598"
@@ -100,13 +100,13 @@ def test_torch_s_error_on_a_full_disk_is_traced_to_the_disk() -> None:
     assert describe_failure(error).startswith("bug: ")
 
 
-def test_a_streak_goes_on_over_the_border_of_two_sessions() -> None:
+def test_a_streak_continues_in_the_next_session() -> None:
     streak = streak_after(["bug: 1", None, *["bug: 2"] * (MAX_SAME_FAILURES - 1)])
     assert streak.failed("bug: 3")
     assert not streak_after([*["bug: 2"] * (MAX_SAME_FAILURES - 1), None]).failed("bug: 3")
 
 
-def test_a_streak_that_has_ended_the_study_is_over() -> None:
-    """Else a study could never be resumed: its first failure would end it again."""
+def test_a_streak_that_has_aborted_the_study_counts_as_zero() -> None:
+    """Otherwise a study could never be resumed: its first failure would abort it again."""
     streak = streak_after(["bug: 1"] * MAX_SAME_FAILURES)
     assert [streak.failed("bug: 1") for _ in range(MAX_SAME_FAILURES)] == [False] * (MAX_SAME_FAILURES - 1) + [True]

@@ -18,7 +18,7 @@ from distune.config.home import Home
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
-from study.harness import EXPERIMENT, SPACE, read_journal
+from study.harness import EXPERIMENT, SPACE, read_epoch_log
 from study.torture import PRELOADED, assert_equal_studies, assert_in_mlflow_once, assert_on_record_once, num_lines
 from support.zygote import Zygote, is_running
 
@@ -46,14 +46,14 @@ def write_experiment(folder: Path) -> str:
     return str(path)
 
 
-def simulation(journal: Path) -> dict[str, str]:
-    return {ENVIRONMENT_VARIABLE: json.dumps({"epoch_s": 0.03, "journal": str(journal)})}
+def simulation(epoch_log: Path) -> dict[str, str]:
+    return {ENVIRONMENT_VARIABLE: json.dumps({"epoch_s": 0.03, "epoch_log": str(epoch_log)})}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills(zygote: Zygote, home: Home, tmp_path: Path) -> None:
-    path, journal, log = write_experiment(tmp_path), tmp_path / "journal", tmp_path / "log"
+    path, epoch_log, log = write_experiment(tmp_path), tmp_path / "epoch_log", tmp_path / "log"
     calm = zygote.run(
         "launch",
         path,
@@ -72,23 +72,23 @@ def test_twenty_kills(zygote: Zygote, home: Home, tmp_path: Path) -> None:
     num_kills = 0
     while num_kills < NUM_KILLS:
         is_new = not StudyFolder(home.study("tortured")).study_file.is_file()
-        pid = zygote.start(*(launch if is_new else ("resume", "tortured")), log=log, environment=simulation(journal))
-        wanted = num_lines(journal) + chance.choice((0, 1, 2, 4, 6, 8))
+        pid = zygote.start(*(launch if is_new else ("resume", "tortured")), log=log, environment=simulation(epoch_log))
+        wanted = num_lines(epoch_log) + chance.choice((0, 1, 2, 4, 6, 8))
         deadline = time.monotonic() + 120
-        while num_lines(journal) < wanted and is_running(pid):
+        while num_lines(epoch_log) < wanted and is_running(pid):
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.001)
         time.sleep(chance.random() * 0.05)
         os.kill(pid, signal.SIGKILL)
         assert zygote.wait(pid) == -signal.SIGKILL, "the study was over before all the kills"
         num_kills += 1
-    assert zygote.run("resume", "tortured", log=log, environment=simulation(journal)) == 0, log.read_text()
+    assert zygote.run("resume", "tortured", log=log, environment=simulation(epoch_log)) == 0, log.read_text()
 
     assert_equal_studies(home, "tortured", "calm")
     status = read_study(home, "tortured")
     assert len(status.trials) == NUM_TRIALS + 1
     recorded = assert_on_record_once(home, status)
-    computed = Counter((each.key, each.epoch) for each in read_journal(journal))
+    computed = Counter((each.key, each.epoch) for each in read_epoch_log(epoch_log))
     assert set(computed) == recorded, "what was computed is on record"
     num_repeated = computed.total() - len(recorded)
     assert num_repeated <= NUM_KILLS, "a kill costs the epoch at hand at most"

@@ -1,4 +1,4 @@
-"""What the machine has, how many trials it holds, silence, and signals."""
+"""Resources of the machine, the number of concurrent trials, the watchdog, and signals."""
 
 from __future__ import annotations
 
@@ -140,25 +140,25 @@ def test_not_one_trial_fits() -> None:
         num_concurrent(ResourceSettings(), Resources(1.0, 1.0), [Resources(8)])
 
 
-def test_the_watchdog_speaks_after_silence_and_then_less_and_less() -> None:
+def test_the_watchdog_warns_at_growing_intervals() -> None:
     now = 0.0
-    watchdog = Watchdog(quiet_s=300, clock=lambda: now)
-    spoken = []
+    watchdog = Watchdog(first_warning_s=300, clock=lambda: now)
+    warned = []
     for minute in range(1, 41):
         now = minute * 60.0
         message = watchdog.check(["3", "control-1"])
         if message:
-            spoken.append(minute)
+            warned.append(minute)
             assert "3, control-1" in message
-    assert spoken == [5, 10, 20, 40]
-    watchdog.heard()
+    assert warned == [5, 10, 20, 40]
+    watchdog.reset()
     now += 299
     assert watchdog.check([]) is None
     now += 1
     assert "no trial is running" in (watchdog.check([]) or "")
 
 
-def test_the_first_signal_asks_and_the_second_one_ends() -> None:
+def test_the_first_signal_asks_to_stop_and_the_second_one_raises() -> None:
     def receive_two() -> None:
         with stop_on_signals() as stop:
             assert not stop()

@@ -1,4 +1,4 @@
-"""Whole simulated studies on Ray: trials, mishaps, quiet terminals, signals and restarts."""
+"""Whole simulated studies on Ray: trials, faults, quiet terminals, signals and restarts."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.create import create_study
 from distune.study.runners import ray_tune as ray_runner
-from distune.study.runners.ray_adapters import describe_death
+from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import limit_threads
 from distune.study.runners.ray_tune import run_on_ray
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_journal
+from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_epoch_log
 
 pytestmark = pytest.mark.ray
 
 REPOSITORY = Path(__file__).parents[2]
-MISHAPS = {
+FAULTS = {
     "3": {"epoch": 2, "kind": "kill"},
     "5": {"epoch": 1, "kind": "error"},
     "6": {"epoch": 1, "kind": "nan"},
@@ -46,32 +46,32 @@ MISHAPS = {
     "11": {"epoch": 1, "kind": "hang"},
 }
 CUT_OFF = {("3", 2): 2, ("5", 1): 1, ("7", 1): 1, ("8", 2): 1, ("9", 3): 1, ("10", 1): 2, ("11", 1): 1}
-"""Epochs that these mishaps cut off, and how often."""
+"""Epochs that these faults cut off, and how often."""
 SESSION = """
 import sys
 from pathlib import Path
 from distune.study.files.study_folder import StudyFolder
-from distune.study.callback import NullCallback
+from distune.study.callback import CallbackList
 from distune.study.session import run_session
 from distune.tracking.tracker import NullTracker
 
 folder = StudyFolder(Path(sys.argv[1]))
-result = run_session(folder, tracker=NullTracker(), callback=NullCallback(), teacher_weights=None)
+result = run_session(folder, tracker=NullTracker(), callback=CallbackList(), teacher_weights=None)
 sys.exit(0 if result.state == "interrupted" else 3)
 """
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def epoch_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gets a line for each epoch that any worker of this module computes, from the shared cluster."""
-    return tmp_path_factory.mktemp("ray") / "journal"
+    return tmp_path_factory.mktemp("ray") / "epoch_log"
 
 
 @pytest.fixture(scope="module")
-def cluster(journal: Path) -> Iterator[None]:
+def cluster(epoch_log: Path) -> Iterator[None]:
     """One Ray for the whole module; workers inherit the environment that it was started in."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": MISHAPS, "journal": str(journal)}))
+        patch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": FAULTS, "epoch_log": str(epoch_log)}))
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -81,11 +81,11 @@ def cluster(journal: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def test_a_whole_study(cluster: None, journal: Path, make_harness: MakeHarness) -> None:
+def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness) -> None:
     harness = make_harness(
         search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}}, resources={"epoch_timeout_s": 6.0}
     )
-    journal.unlink(missing_ok=True)
+    epoch_log.unlink(missing_ok=True)
     engine = harness.engine()
     environment = dict(os.environ)
     run_on_ray(
@@ -93,7 +93,7 @@ def test_a_whole_study(cluster: None, journal: Path, make_harness: MakeHarness) 
     )
     assert ray.is_initialized(), "a connection that was there before is left alone"
     assert dict(os.environ) == environment
-    assert engine.is_over
+    assert engine.is_done
 
     states = harness.states()
     assert len(states) == 14
@@ -117,14 +117,14 @@ def test_a_whole_study(cluster: None, journal: Path, make_harness: MakeHarness) 
     assert known[10].reason == "out of memory: simulated in epoch 1"
     assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 6"
     assert "simulation.py" in (harness.folder("11").path / "error.txt").read_text(), "where it hung"
-    assert [len(known[number].setbacks) for number in (3, 5, 7, 8, 9, 10)] == [1, 0, 0, 1, 1, 1]
+    assert [len(known[number].retries) for number in (3, 5, 7, 8, 9, 10)] == [1, 0, 0, 1, 1, 1]
     assert "trial 8: worker died" in "\n".join(harness.witness.messages)
 
-    computed = Counter((each.key, each.epoch) for each in read_journal(journal))
-    assert computed - Counter(harness.witness.points) == CUT_OFF, "only what a mishap cut off was computed for nothing"
+    computed = Counter((each.key, each.epoch) for each in read_epoch_log(epoch_log))
+    assert computed - Counter(harness.witness.points) == CUT_OFF, "only what a fault cut off was computed for nothing"
     assert max(Counter(harness.witness.points).values()) == 1
-    assert_alone("9", read_journal(journal))
-    assert_alone("10", read_journal(journal))
+    assert_alone("9", read_epoch_log(epoch_log))
+    assert_alone("10", read_epoch_log(epoch_log))
     for key in harness.witness.outcomes():
         reports = harness.folder(key).reports()
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
@@ -140,7 +140,7 @@ def assert_alone(key: str, computed: list[Computed]) -> None:
     assert not others, f"trial {key} was not alone"
 
 
-def test_the_engine_s_errors_come_out_as_they_are(
+def test_exceptions_of_the_engine_are_raised_unchanged(
     cluster: None, make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(search={"num_trials": 2})
@@ -180,8 +180,8 @@ def test_the_engine_s_errors_come_out_as_they_are(
         ("", "worker died: no reason given"),
     ],
 )
-def test_why_a_worker_is_gone(text: str, reason: str) -> None:
-    assert describe_death(text) == reason
+def test_reasons_of_worker_failures(text: str, reason: str) -> None:
+    assert describe_worker_failure(text) == reason
 
 
 def test_nothing_is_unpickled_from_a_file() -> None:
@@ -192,7 +192,7 @@ def test_nothing_is_unpickled_from_a_file() -> None:
     )
 
 
-def test_a_ray_that_does_not_come_up_is_tried_again_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
 
     def never(**arguments: Any) -> None:
@@ -241,15 +241,15 @@ def test_platform_is_the_standard_library_s_module_in_a_worker(cluster: None) ->
     ],
 )
 def test_a_signal_and_a_resume(
-    cluster: None, journal: Path, make_loaded: MakeLoaded, tmp_path: Path, number: signal.Signals, to_all: bool
+    cluster: None, epoch_log: Path, make_loaded: MakeLoaded, tmp_path: Path, number: signal.Signals, to_all: bool
 ) -> None:
     """Epochs computed are epochs on record, none twice, and nothing stays RUNNING."""
     home = Home(tmp_path)
     loaded = make_loaded(search={"num_trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 3}})
     folder = create_study(loaded, home, name="one", simulate=True, runner="ray", replace=False)
-    mishaps = {"0": {"epoch": 2, "kind": "kill"}, "1": {"epoch": 1, "kind": "error"}}
-    simulation = json.dumps({"epoch_s": 0.15, "journal": str(journal), "mishaps": mishaps})
-    journal.unlink(missing_ok=True)
+    faults = {"0": {"epoch": 2, "kind": "kill"}, "1": {"epoch": 1, "kind": "error"}}
+    simulation = json.dumps({"epoch_s": 0.15, "epoch_log": str(epoch_log), "faults": faults})
+    epoch_log.unlink(missing_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-c", SESSION, str(folder.path)],
         env={**os.environ, ENVIRONMENT_VARIABLE: simulation},
@@ -258,7 +258,7 @@ def test_a_signal_and_a_resume(
         start_new_session=True,
     )
     deadline = time.monotonic() + 240
-    while not (journal.is_file() and len(journal.read_text().splitlines()) > 6):
+    while not (epoch_log.is_file() and len(epoch_log.read_text().splitlines()) > 6):
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -275,8 +275,8 @@ def test_a_signal_and_a_resume(
     assert status.state == "finished"
     assert len(status.trials) == 6
     assert all(trial.state is not TrialState.RUNNING for trial in status.trials)
-    computed = Counter((each.key, each.epoch) for each in read_journal(journal))
+    computed = Counter((each.key, each.epoch) for each in read_epoch_log(epoch_log))
     recorded = {(trial.key, epoch) for trial in status.trials for epoch in range(1, trial.epochs + 1)}
-    cut_off = {("0", 2), ("1", 1), ("3", 2)}  # by the mishaps of both clusters
+    cut_off = {("0", 2), ("1", 1), ("3", 2)}  # by the faults of both clusters
     assert set(computed) - recorded <= cut_off
     assert {epoch for epoch, count in computed.items() if count > 1} <= cut_off

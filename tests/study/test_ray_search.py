@@ -1,4 +1,4 @@
-"""The engine in the words of Ray Tune, without a Ray: places for trials that must be alone, and reasons of deaths."""
+"""Ray Tune's adapters, without Ray: exclusive devices, and reasons of worker failures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
 from distune.study.resources import Resources
 from distune.study.runners.epoch_timeout import describe_timeout
-from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, describe_death
-from distune.study.runners.ray_trainable import ALONE, RESOURCES, SPEC
+from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher
+from distune.study.runners.ray_failures import describe_worker_failure
+from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES, SPEC
 from study.harness import EngineHarness, MakeHarness
 
 TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
@@ -67,33 +68,31 @@ def harness(make_harness: MakeHarness) -> EngineHarness:
     return make_harness(search={"num_trials": 5, "controls": 0}, resources={"epoch_timeout_s": 6.0})
 
 
-def lonely(harness: EngineHarness, *machines: Resources) -> tuple[Tune, Any]:
-    """A trial that ran out of memory, and is the next to be given out."""
+def out_of_memory(harness: EngineHarness, *machines: Resources) -> tuple[Tune, Any]:
+    """Return a trial that ran out of memory and is the next one to be given out."""
     tune = Tune(harness, harness.engine(), *machines)
     first = tune.give_out()
     first.status = Trial.TERMINATED
-    tune.bridge.died(spec_of(first).key, "out of memory: no room")
+    tune.bridge.fail(spec_of(first).key, "out of memory: no room")
     return tune, first
 
 
-def test_a_trial_that_must_be_alone_gets_the_largest_machine_that_is_there_when_it_is_given_out(
+def test_a_trial_that_needs_an_exclusive_device_gets_the_largest_machine(
     harness: EngineHarness,
 ) -> None:
-    tune, first = lonely(harness, Resources(2.0))
+    tune, first = out_of_memory(harness, Resources(2.0))
     assert first.config[RESOURCES] == Resources(1.0)
     tune.machines.append(Resources(8.0))
     again = tune.give_out()
-    assert (again.config[ALONE], again.config[RESOURCES]) == (True, Resources(8.0))
-    assert tune.give_out() is None, "it would take the place that is becoming free"
+    assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, Resources(8.0))
+    assert tune.give_out() is None, "it would take the place that becomes free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 
 
 @pytest.mark.parametrize("left", [Resources(4.0), Resources(1.0), Resources(16.0)])
-def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_come(
-    harness: EngineHarness, left: Resources
-) -> None:
-    tune, _ = lonely(harness, Resources(8.0))
+def test_its_reservation_follows_the_machines_of_the_cluster(harness: EngineHarness, left: Resources) -> None:
+    tune, _ = out_of_memory(harness, Resources(8.0))
     again = tune.give_out()
     tune.step()
     assert again.status == Trial.PENDING
@@ -106,12 +105,12 @@ def test_it_asks_for_another_machine_when_that_one_is_gone_or_a_larger_one_has_c
     third = tune.give_out()
     assert (third.config[SPEC].key, third.config[RESOURCES]) == (again.config[SPEC].key, left)
     third.status = Trial.RUNNING
-    assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study goes on"
-    assert harness.known()[0].setbacks[1:] == (), "it has not failed meanwhile"
+    assert tune.give_out().config[SPEC].key != third.config[SPEC].key, "the study continues"
+    assert harness.known()[0].retries[1:] == (), "it has not failed meanwhile"
 
 
-def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarness) -> None:
-    tune, _ = lonely(harness)
+def test_no_other_trial_shares_its_device_when_no_machine_was_known(harness: EngineHarness) -> None:
+    tune, _ = out_of_memory(harness)
     again = tune.give_out()
     assert again.config[RESOURCES] == Resources(1.0), "a cluster that grows must be asked for something"
     tune.machines = [Resources(8.0)]
@@ -121,7 +120,7 @@ def test_no_other_trial_joins_it_when_no_machine_was_known(harness: EngineHarnes
     assert tune.give_out() is not None
 
 
-def test_a_trial_that_is_over_is_not_given_out_again(harness: EngineHarness) -> None:
+def test_a_trial_that_has_ended_is_not_requeued(harness: EngineHarness) -> None:
     engine = harness.engine()
     tune = Tune(harness, engine, Resources(8.0))
     first = tune.give_out()
@@ -143,7 +142,7 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: 
     tune.die(first, died)
     assert harness.known()[0].reason == describe_timeout(6.0)
 
-    tune.bridge.died("1", "worker died: once")
+    tune.bridge.fail("1", "worker died: once")
     again = tune.give_out()
     assert again.config[SPEC].key == "1"
     again.error_file = tmp_path / "tune.txt"
@@ -151,10 +150,10 @@ def test_a_timeout_of_an_earlier_attempt_is_not_the_reason_of_this_one(harness: 
     assert harness.known()[1].reason == "worker died: its node has died."
 
 
-def test_the_reason_of_a_death_is_short_and_holds_no_secret() -> None:
-    reason = describe_death(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
+def test_the_reason_of_a_worker_failure_is_short_and_has_no_secret() -> None:
+    reason = describe_worker_failure(f"OSError: cannot reach https://ann:hunter2@store/x {'and so on ' * 100}")
     assert reason.startswith("worker died: OSError: cannot reach https://***@store/x and so on")
     assert len(reason) == 500
     assert reason.endswith(" ...")
-    raised = describe_death("distune.errors.TrialError: bug: cannot reach https://ann:hunter2@store/x")
+    raised = describe_worker_failure("distune.errors.TrialError: bug: cannot reach https://ann:hunter2@store/x")
     assert raised == "bug: cannot reach https://***@store/x"

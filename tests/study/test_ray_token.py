@@ -1,4 +1,4 @@
-"""The Ray of a study lets nobody in: it listens on all networks, and runs what it is sent."""
+"""The Ray of a study refuses other clients: it listens on all networks and runs the code that it receives."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SESSION = """
 import os, subprocess, sys
 from pathlib import Path
 from distune.study.files.study_folder import StudyFolder
-from distune.study.callback import NullCallback
+from distune.study.callback import CallbackList
 from distune.study.session import run_session
 from distune.tracking.tracker import NullTracker
 
 ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=30)"
 
-class Stranger(NullCallback):
+class Stranger(CallbackList):
     answers = []
 
-    def epoch_done(self, spec, report, decision):
+    def on_epoch_end(self, spec, report, decision):
         if not self.answers:
             import ray
             address = ray.get_runtime_context().gcs_address
@@ -45,7 +45,7 @@ sys.exit(0 if stranger.answers == [True, True] else 3)
 """
 
 
-def test_who_does_not_know_the_token_is_not_let_in(tmp_path: Path, make_loaded: MakeLoaded) -> None:
+def test_clients_without_the_token_are_refused(tmp_path: Path, make_loaded: MakeLoaded) -> None:
     loaded = make_loaded(training={"epochs": 2}, search={"num_trials": 1})
     folder = create_study(loaded, Home(tmp_path), name="one", simulate=True, runner="ray", replace=False)
     user = tmp_path / "user"

@@ -1,4 +1,4 @@
-"""Sessions that are cut off: nothing is lost, nothing is done twice, and the study is the one it would have been."""
+"""Killed sessions: nothing is lost or repeated, and the study ends like one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Crash(BaseException):
 def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, where: str, after: int
 ) -> None:
-    """Kill the driver just before the n-th write of a kind, go on, and compare with a study that was left alone."""
+    """Kill the driver just before the n-th write of a kind, resume, and compare with an undisturbed study."""
     undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
     expected = {number: (trial.state, trial.params, trial.scores) for number, trial in undisturbed.known().items()}
@@ -54,11 +54,11 @@ def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("scheduler", [{"kind": "asha", "grace_epochs": 1}, {"kind": "median", "min_trials": 1}])
-def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_once_its_ending_was(
+def test_the_last_epoch_is_recorded_although_the_driver_was_killed_after_announcing_the_ending(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, scheduler: dict[str, Any]
 ) -> None:
-    """Every session of the second study is killed between the two writes, until none is left to be."""
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"2": {"epoch": 2, "kind": "nan"}}}))
+    """Each session of the second study is killed between the two writes, as often as there are such writes."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"2": {"epoch": 2, "kind": "nan"}}}))
     undisturbed = make_harness(search={"num_trials": 9, "scheduler": scheduler})
     undisturbed.run()
     harness = make_harness(search={"num_trials": 9, "scheduler": scheduler})
@@ -89,7 +89,7 @@ def test_the_last_epoch_of_a_trial_is_on_record_though_the_driver_was_killed_onc
     assert sorted(harness.witness.decisions) == sorted(undisturbed.witness.decisions)
     for record in harness.witness.records:
         best = max(harness.folder(record.key).reports(), key=lambda report: report.metrics[METRIC])
-        assert record.best_at == best.finished_at, "however often it is told"
+        assert record.best_at == best.finished_at, "also when it is recorded twice"
     last = {record.key: (record.outcome, record.epochs, record.rung) for record in harness.witness.records}
     assert last == {record.key: (record.outcome, record.epochs, record.rung) for record in undisturbed.witness.records}
 
@@ -105,16 +105,16 @@ def test_many_short_sessions_equal_one_long_one(make_harness: MakeHarness, epoch
         harness.run(engine, stop_after_epochs=epochs)
         engine.interrupt()
         engine = harness.engine()
-        if engine.is_over:
+        if engine.is_done:
             break
-    assert engine.is_over
+    assert engine.is_done
     assert {n: (t.state, t.params, t.scores) for n, t in harness.known().items()} == {
         n: (t.state, t.params, t.scores) for n, t in undisturbed.known().items()
     }
     assert sorted(harness.witness.decisions) == sorted(undisturbed.witness.decisions)
 
 
-def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_harness: MakeHarness) -> None:
+def test_an_interrupted_trial_stays_running_in_optuna_and_is_resumed_first(make_harness: MakeHarness) -> None:
     harness = make_harness()
     engine = harness.engine()
     control, first = take(engine), take(engine)
@@ -122,7 +122,7 @@ def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_har
     engine.interrupt()
     assert harness.witness.outcomes() == {"control-1": Outcome.INTERRUPTED, "0": Outcome.INTERRUPTED}
     assert harness.known()[0].state is harness.known()[-1].state is TrialState.RUNNING
-    assert not engine.is_over
+    assert not engine.is_done
     assert engine.next_trial() is None
     assert tell(harness, engine, first, 2, 20.0) is Decision.STOP
     again = harness.engine()
@@ -131,7 +131,7 @@ def test_an_interrupted_trial_stays_running_in_optuna_and_goes_on_first(make_har
     assert tell(harness, again, control, 1, 5.0) is Decision.CONTINUE
 
 
-def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_harness: MakeHarness) -> None:
+def test_unfinished_trials_that_were_not_resumed_are_recorded_as_interrupted(make_harness: MakeHarness) -> None:
     harness = make_harness()
     engine = harness.engine()
     take(engine)
@@ -147,7 +147,7 @@ def test_left_over_trials_that_were_never_taken_up_are_told_as_interrupted(make_
     assert first.params == harness.known()[0].params
 
 
-def test_epochs_that_only_the_folder_knows_are_put_on_record(make_harness: MakeHarness) -> None:
+def test_epochs_that_only_the_folder_knows_are_recorded(make_harness: MakeHarness) -> None:
     harness = make_harness(training={"epochs": 3}, search={"scheduler": {"kind": "none"}, "num_trials": 1})
     engine = harness.engine()
     take(engine)
@@ -157,13 +157,13 @@ def test_epochs_that_only_the_folder_knows_are_put_on_record(make_harness: MakeH
         harness.folder(spec.key).append(EpochReport(epoch=epoch, metrics={METRIC: 20.0 + epoch}, finished_at=1.0))
     again = harness.engine()
     assert take(again).key == "control-1"
-    assert again.next_trial() is None, "the trial has done its budget and needs no worker"
+    assert again.next_trial() is None, "the trial has all its epochs and needs no worker"
     assert harness.known()[0].state is TrialState.COMPLETE
     assert harness.known()[0].scores == {1: 20.0, 2: 22.0, 3: 23.0}
     assert harness.studies()[0].trials[0].value == 23.0
 
 
-def test_a_trial_cut_off_before_it_had_all_its_values_goes_on_with_them(make_harness: MakeHarness) -> None:
+def test_a_trial_cut_off_before_it_had_all_its_parameters_keeps_those_it_had(make_harness: MakeHarness) -> None:
     harness = make_harness(search={"defaults_first": False})
     trial = harness.studies()[0].ask()
     value = trial.suggest_float("distillation.global_knowledge.weight", 0.5, 50.0, log=True)
@@ -174,7 +174,7 @@ def test_a_trial_cut_off_before_it_had_all_its_values_goes_on_with_them(make_har
     assert set(spec.params) == set(harness.loaded.searched)
 
 
-def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_harness: MakeHarness) -> None:
+def test_files_in_the_folder_of_a_new_trial_are_removed(make_harness: MakeHarness) -> None:
     harness = make_harness()
     harness.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
     engine = harness.engine()
@@ -184,7 +184,7 @@ def test_what_lies_in_the_folder_of_a_new_trial_is_removed(make_harness: MakeHar
 
 
 def test_failures_in_a_row_are_counted_over_sessions(make_harness: MakeHarness) -> None:
-    """Else a study that is interrupted often enough would fail all its trials and never say why."""
+    """Otherwise a study that is interrupted often enough would fail all its trials and never be aborted."""
     harness = make_harness(search={"num_trials": 30})
     engine = harness.engine()
     take(engine)
@@ -200,7 +200,7 @@ def test_failures_in_a_row_are_counted_over_sessions(make_harness: MakeHarness) 
     third = harness.engine()
     take(third)
     third.fail(take(third).key, "bug: RuntimeError: simulated error in epoch 2")
-    assert third.failure is None, "who resumes has mended something"
+    assert third.failure is None, "the user resumes after a fix"
 
 
 def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_harness: MakeHarness) -> None:
@@ -220,7 +220,7 @@ def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_harness: MakeH
 def test_a_trial_cut_off_while_its_values_were_chosen_gets_the_same_ones(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, number: int, num_chosen: int
 ) -> None:
-    """Its own, those of the first random samples, and those of the sampler's model."""
+    """The own values, those of the first random samples, and those of the sampler's model."""
     undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
     harness = make_harness(search={"num_trials": 7})

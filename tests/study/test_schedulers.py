@@ -103,7 +103,7 @@ def test_a_study_with_median_stopping_is_the_same_in_several_sessions(make_harne
     parts.trials = parts.trials.with_name("parts")
     whole.run()
     engine = parts.engine()
-    while not engine.is_over:
+    while not engine.is_done:
         parts.run(engine, stop_after_epochs=7)
         engine.interrupt()
         engine = parts.engine()

@@ -53,7 +53,7 @@ class Everything(Witness):
 def test_a_tracking_address_reaches_neither_runs_nor_workers(
     tmp_path: Path, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"mishaps": {"1": {"epoch": 1, "kind": "error"}}}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"1": {"epoch": 1, "kind": "error"}}}))
     home = Home(tmp_path)
     loaded = make_loaded(tracking={"uri": URI}, search={"num_trials": 2})
     study = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)

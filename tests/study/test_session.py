@@ -43,8 +43,8 @@ class SignalAfter(Witness):
         super().__init__()
         self._epochs, self._number = epochs, number
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        super().epoch_done(spec, report, decision)
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        super().on_epoch_end(spec, report, decision)
         if len(self.decisions) == self._epochs:
             os.kill(os.getpid(), self._number)
 
@@ -76,7 +76,7 @@ def test_a_study_from_creation_to_the_best_trial(home: Home, make_loaded: MakeLo
 
 
 def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"mishaps": {"1": {"epoch": 1, "kind": "nan"}, "2": {"epoch": 2, "kind": "error"}}}
+    values = {"faults": {"1": {"epoch": 1, "kind": "nan"}, "2": {"epoch": 2, "kind": "error"}}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(values))
     folder = create(home, make_loaded, search={"num_trials": 3, "scheduler": {"kind": "none"}})
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
@@ -93,7 +93,7 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_interrupts_and_resume_goes_on(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
+def test_a_signal_interrupts_and_resume_continues(home: Home, make_loaded: MakeLoaded, number: signal.Signals) -> None:
     undisturbed = create(home, make_loaded, "undisturbed", search={"num_trials": 5})
     run_session(undisturbed, tracker=Witness(), callback=Witness(), teacher_weights=None)
     folder = create(home, make_loaded, search={"num_trials": 5})
@@ -129,7 +129,7 @@ def test_more_trials_are_asked_for_and_remembered(home: Home, make_loaded: MakeL
 def test_a_study_whose_trials_all_fail_has_failed(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"*": {"epoch": 1, "kind": "error"}}}')
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"*": {"epoch": 1, "kind": "error"}}}')
     folder = create(home, make_loaded, search={"num_trials": 15})
     witness = Witness()
     with pytest.raises(StudyFailedError, match="10 trials in a row failed for the same reason: bug: RuntimeError") as e:
@@ -218,8 +218,8 @@ def test_the_files_of_a_trial_go_to_the_tracker(home: Home, make_loaded: MakeLoa
     class Trainer(Witness):
         """Leaves a picture and weights in the folder of each trial."""
 
-        def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-            super().epoch_done(spec, report, decision)
+        def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+            super().on_epoch_end(spec, report, decision)
             (Path(spec.folder) / "best.pt").write_bytes(b"student")
             (Path(spec.folder) / "pictures").mkdir(exist_ok=True)
             (Path(spec.folder) / "pictures" / "detections.png").write_bytes(b"picture")

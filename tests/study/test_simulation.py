@@ -1,4 +1,4 @@
-"""Simulated trials: curves that rise, that depend on nothing but seed and values, and that go on where they stopped."""
+"""Simulated trials: curves that rise, depend only on seed and parameters, and resume where they stopped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from distune.errors import TrialError
 from distune.records import TrialSpec
-from distune.study.runners.simulation import ENVIRONMENT_VARIABLE, SimulatedWork, quality, simulated_metrics
-from distune.study.runners.trial_attempt import Attempt
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE, SimulatedTrial, quality, simulated_metrics
+from distune.study.runners.trial_attempt import TrialAttempt
 from distune.study.trial_spec import SpecMaker
 from study.harness import MakeLoaded
 
@@ -61,10 +61,10 @@ def test_values_close_to_each_other_are_worth_nearly_the_same() -> None:
         assert quality({"alpha": value}) == pytest.approx(quality({"alpha": value * 1.01 + 1e-3}), abs=0.02)
 
 
-def test_work_goes_on_after_the_epochs_in_its_folder(spec: TrialSpec) -> None:
-    work = SimulatedWork(spec)
-    reports = [work.run_epoch(), work.run_epoch()]
-    again = SimulatedWork(spec)
+def test_a_simulated_trial_resumes_after_the_epochs_in_its_folder(spec: TrialSpec) -> None:
+    trial = SimulatedTrial(spec)
+    reports = [trial.run_epoch(), trial.run_epoch()]
+    again = SimulatedTrial(spec)
     assert again.epochs_done == 2
     assert again.run_epoch().metrics["search/AP"] == simulated_metrics(spec, 3)["search/AP"]
     assert [report.epoch for report in reports] == [1, 2]
@@ -72,23 +72,23 @@ def test_work_goes_on_after_the_epochs_in_its_folder(spec: TrialSpec) -> None:
 
 def test_the_metric_of_the_study_is_always_reported(spec: TrialSpec) -> None:
     experiment = {**spec.experiment, "search": {**spec.experiment["search"], "metric": "AP_small"}}
-    assert "search/AP_small" in SimulatedWork(changed(spec, experiment=experiment)).run_epoch().metrics
+    assert "search/AP_small" in SimulatedTrial(changed(spec, experiment=experiment)).run_epoch().metrics
 
 
-def test_an_attempt_says_what_is_on_record_before_it_trains_on(spec: TrialSpec) -> None:
-    first = Attempt(spec, simulate=True)
+def test_an_attempt_returns_recorded_epochs_before_it_trains(spec: TrialSpec) -> None:
+    first = TrialAttempt(spec, simulate=True)
     assert [report.epoch for report in first.step().reports] == [1]
     assert [report.epoch for report in first.step().reports] == [2]
     first.close()
-    second = Attempt(spec, simulate=True)
+    second = TrialAttempt(spec, simulate=True)
     assert [report.epoch for report in second.step().reports] == [1, 2]
     assert [report.epoch for report in second.step().reports] == [3]
     second.close()
 
 
 def test_two_workers_cannot_have_the_same_trial(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.runners.trial_attempt._TAKEOVER_TIMEOUT_S", 0.0)
-    first, second = Attempt(spec, simulate=True), Attempt(spec, simulate=True)
+    monkeypatch.setattr("distune.study.runners.trial_attempt.TAKEOVER_TIMEOUT_S", 0.0)
+    first, second = TrialAttempt(spec, simulate=True), TrialAttempt(spec, simulate=True)
     first.step()
     assert "another process" in (second.step().failure or "")
     first.close()
@@ -96,21 +96,21 @@ def test_two_workers_cannot_have_the_same_trial(spec: TrialSpec, monkeypatch: py
     second.close()
 
 
-def test_an_error_while_closing_ends_nothing(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: SimulatedWork) -> None:
+def test_an_error_while_closing_is_not_raised(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: SimulatedTrial) -> None:
         raise TrialError("cannot close")
 
-    monkeypatch.setattr(SimulatedWork, "close", fail)
-    attempt = Attempt(spec, simulate=True)
+    monkeypatch.setattr(SimulatedTrial, "close", fail)
+    attempt = TrialAttempt(spec, simulate=True)
     attempt.step()
     attempt.close()
     assert "cannot close" in (Path(spec.folder) / "error.txt").read_text()
-    attempt = Attempt(spec, simulate=True)
-    assert attempt.step().failure is None, "the folder has been let go of"
+    attempt = TrialAttempt(spec, simulate=True)
+    assert attempt.step().failure is None, "the lock of the folder was released"
     attempt.close()
 
 
-def test_mishaps_come_from_the_environment_alone(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"mishaps": {"3": {"epoch": 1, "kind": "error"}}}')
-    assert "simulated error" in (Attempt(spec, simulate=True).step().failure or "")
-    assert SimulatedWork(changed(spec, number=4)).run_epoch().epoch == 1
+def test_faults_come_from_the_environment_only(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"3": {"epoch": 1, "kind": "error"}}}')
+    assert "simulated error" in (TrialAttempt(spec, simulate=True).step().failure or "")
+    assert SimulatedTrial(changed(spec, number=4)).run_epoch().epoch == 1

@@ -130,7 +130,7 @@ def test_a_database_that_is_locked_during_a_session(
     with contextlib.ExitStack() as stack:
 
         class Locker(Witness):
-            def trial_started(self, spec: Any) -> None:
+            def on_trial_start(self, spec: Any) -> None:
                 if spec.number == 1:
                     stack.enter_context(held(study.database, None))
 
@@ -390,8 +390,8 @@ def test_a_disk_that_is_really_full_during_a_session(small_disk: Path, make_load
     filling = small_disk / "filling"
 
     class Filler(Witness):
-        def epoch_done(self, spec: Any, report: Any, decision: Any) -> None:
-            super().epoch_done(spec, report, decision)
+        def on_epoch_end(self, spec: Any, report: Any, decision: Any) -> None:
+            super().on_epoch_end(spec, report, decision)
             if len(self.decisions) == epochs:
                 with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
                     while True:

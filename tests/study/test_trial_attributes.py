@@ -42,5 +42,5 @@ def test_a_study_of_an_earlier_version_is_resumed(make_harness: MakeHarness) -> 
     engine = harness.engine()
     assert [take(engine).params for _ in range(3)] == [first[0], {DECAY: "linear"}, first[1]]
     trials = harness.known()
-    assert [(each.reason, each.epochs) for each in trials[0].setbacks] == [("worker died: gone", 0)]
+    assert [(each.reason, each.epochs) for each in trials[0].retries] == [("worker died: gone", 0)]
     assert [trials[number].origin for number in range(3)] == ["search.first[0]", None, "search.first[1]"]

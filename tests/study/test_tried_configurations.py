@@ -42,7 +42,7 @@ def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
         space=GRID, training=SHORT, search={"num_trials": 30, "sampler": sampler, "scheduler": {"kind": "none"}}
     )
     engine = harness.run()
-    assert engine.is_over
+    assert engine.is_done
     trials = [trial for number, trial in harness.known().items() if number >= 0]
     assert len(trials) == 4 * 3
     assert len({signature(trial.params) for trial in trials}) == 12
@@ -54,7 +54,7 @@ def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
 
 def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_harness: MakeHarness) -> None:
     engine = make_harness(space=GRID, training=SHORT, search={"num_trials": 12}).run()
-    assert engine.is_over
+    assert engine.is_done
     assert engine.exhausted is None
 
 
@@ -65,7 +65,7 @@ def test_trials_in_flight_count_as_tried(make_harness: MakeHarness) -> None:
     assert len({signature(spec.params) for spec in specs[1:]}) == 12
     assert engine.next_trial() is None
     assert engine.exhausted is not None
-    assert not engine.is_over, "what is in flight goes on"
+    assert not engine.is_done, "what is in flight goes on"
 
 
 def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness) -> None:
@@ -79,7 +79,7 @@ def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness
     for _ in range(99):
         engine = parts.engine()
         parts.run(engine, stop_after_epochs=5)
-        if engine.is_over:
+        if engine.is_done:
             break
         engine.interrupt()
     assert {number: trial.params for number, trial in parts.known().items()} == {

@@ -11,7 +11,7 @@ import typer
 from distune.cli.confirmation_text import headline
 from distune.cli.live import watching
 from distune.cli.options import ExperimentArgument, FixOption, SetOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, print_whether_simulated, progress, trial_table
+from distune.cli.output import out, print_front, print_warnings, print_whether_simulated, progress, trial_table
 from distune.cli.planning import describe_plan, describe_rest, describe_sizes
 from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
@@ -196,7 +196,7 @@ def _say_how_it_ended(home: Home, folder: StudyFolder, result: SessionResult, te
         if weights.is_file():
             out.print(f"student: {weights}")
     print_front(status)
-    print_alarms(status)
+    print_warnings(status)
     out.print(f"{status.title}: {result.state}, {folder.path}")
     if result.reason is not None:
         out.print(f"reason: {result.reason}", markup=False)

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines in a log."""
+"""Progress of a running study: a live table on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 25
 
 @contextlib.contextmanager
 def watching(experiment: Experiment, metric: str, num_trials: int) -> Iterator[StudyCallback]:
-    """A callback that shows the study on the terminal, or in lines where there is none."""
+    """Yield a callback that shows the study as a table on a terminal, and as lines elsewhere."""
     total = num_trials + experiment.search.controls
     if not progress.is_terminal:
         yield PlainLines(metric, total)
@@ -34,25 +34,25 @@ def watching(experiment: Experiment, metric: str, num_trials: int) -> Iterator[S
 
 
 class PlainLines:
-    """One line per event."""
+    """Prints one line per event."""
 
     def __init__(self, metric: str, total: int) -> None:
         self._metric = metric
         self._total = total
         self._num_ended = 0
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """Says so."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """Print that a trial starts or resumes."""
         progress.print(f"trial {spec.key}: started")
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """Says the score."""
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """Print the score of an epoch."""
         value = report.metrics.get(self._metric)
         score = "" if value is None else f"  {self._metric} {value:.1f}"
         progress.print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """Says how, and how many have ended."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """Print the outcome, and how many trials have ended."""
         if record.outcome is not Outcome.INTERRUPTED:
             self._num_ended += 1
         value = record.metrics.get(self._metric)
@@ -64,13 +64,13 @@ class PlainLines:
             markup=False,
         )
 
-    def message(self, text: str) -> None:
-        """Says it."""
+    def on_message(self, text: str) -> None:
+        """Print a message."""
         progress.print(text, markup=False)
 
 
 class Board:
-    """A table that is drawn anew while the study goes on."""
+    """A table of the trials, which ``rich`` draws again and again."""
 
     def __init__(self, metric: str, total: int) -> None:
         self._metric = metric
@@ -78,8 +78,8 @@ class Board:
         self._started = time.monotonic()
         self._records: dict[str, TrialRecord] = {}
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """A new row."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """Add a row."""
         self._records[spec.key] = TrialRecord(
             number=spec.number,
             state=TrialState.RUNNING,
@@ -91,23 +91,23 @@ class Board:
             seed=spec.seed,
         )
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """The row counts on, and keeps the best epoch's metrics."""
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """Update the row: epochs, and the metrics of the best one."""
         record = self._records[spec.key]
         known = record.metrics.get(self._metric, float("-inf"))
         metrics = report.metrics if report.metrics.get(self._metric, float("-inf")) > known else record.metrics
         self._records[spec.key] = dataclasses.replace(record, epochs=report.epoch, metrics=metrics)
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """The row says how."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """Update the row with the outcome."""
         self._records[record.key] = record
 
-    def message(self, text: str) -> None:
-        """A line above the table."""
+    def on_message(self, text: str) -> None:
+        """Print a message above the table."""
         progress.print(text, markup=False)
 
     def table(self) -> Table:
-        """The rows that matter most: those running, then the best."""
+        """Return the table: running trials first, then the best."""
         records = list(self._records.values())
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
@@ -117,7 +117,7 @@ class Board:
         return trial_table(rows[:_SHOWN], self._metric, title=title)
 
     def _candidates(self, records: list[TrialRecord]) -> list[TrialRecord]:
-        """Those that may be shown: a study of thousands of trials is drawn twice a second."""
+        """Return the trials that may be shown, since a study may have thousands of trials."""
         always = [record for record in records if record.control or record.outcome is Outcome.RUNNING]
         others = [record for record in records if not record.control and record.outcome is not Outcome.RUNNING]
         return always + heapq.nlargest(_SHOWN, others, key=self._score)

@@ -21,10 +21,10 @@ def print_json(values: Any) -> None:
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
 
 
-def print_alarms(status: StudyStatus) -> None:
-    """Say which trials are alike though they should not be; nothing when none is."""
-    for twins in status.twins:
-        out.print(f"alarm: {twins}", style="bold red", markup=False)
+def print_warnings(status: StudyStatus) -> None:
+    """Print a warning for each group of identical trials."""
+    for group in status.identical_trials:
+        out.print(f"warning: {group}", style="bold red", markup=False)
 
 
 def print_whether_simulated(*, simulated: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from distune.cli.confirmation_text import explain, headline, overtaken, unconfirmed
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_alarms, print_front, print_json, print_whether_simulated, trial_table
+from distune.cli.output import out, print_front, print_json, print_warnings, print_whether_simulated, trial_table
 from distune.config.home import Home
 from distune.errors import StudyError
 from distune.records import TrialRecord
@@ -42,7 +42,7 @@ def status(
     out.print(trial_table(rows, found.metric, title=f"{found.title}: {found.state}", with_params=params))
     if found.reason is not None:
         out.print(f"reason: {found.reason}", markup=False)
-    print_alarms(found)
+    print_warnings(found)
     _print_gain(found)
     print_whether_simulated(simulated=found.simulated)
 

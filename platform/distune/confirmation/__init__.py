@@ -1,1 +1,1 @@
-"""ConfirmationResult: the best trials once more on fresh seeds beside controls, and what that proves."""
+"""Confirmation: train the best trials again on fresh seeds beside controls, and measure the gain with its interval."""

@@ -1,4 +1,4 @@
-"""The folder of one arm under one seed: a trial's folder, and what became of it."""
+"""The folder of one arm under one seed: a trial's folder, and the outcome of its training."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from distune.config.hashing import content_hash
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
-from distune.study.files.artifacts import TRIAL_FILE
+from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
 from distune.training.trial_folder import TrialFolder
 
 _DECIDING = ("data", "teacher", "student", "distillation", "training")
-"""Sections of an experiment that decide what a training gives."""
+"""Sections of an experiment that determine the result of a training."""
 _DATA = "data_fingerprint"
+_REPORTED, _OLD_REPORTED = "reported.json", "told.json"
+"""Marks a reported outcome; the second name is that of earlier versions."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmFolder:
-    """The files of an arm under a seed. Its worker writes the outcome, the session notes that it was told."""
+    """The files of an arm under a seed. Its worker writes the outcome; the session marks it as reported."""
 
     path: Path
 
     @classmethod
     def of(cls, spec: TrialSpec) -> ArmFolder:
-        """Return the folder of an arm under the seed of ``spec``."""
+        """Return the folder of a specification."""
         return cls(Path(spec.folder))
 
     @property
@@ -40,84 +42,88 @@ class ArmFolder:
 
     @property
     def outcome_file(self) -> Path:
-        """How the training has ended; absent as long as it has not."""
+        """The outcome of the training; absent as long as it has not ended."""
         return self.path / "outcome.json"
 
     @property
-    def told_file(self) -> Path:
-        """There when the tracker has been told of the end."""
-        return self.path / "told.json"
-
-    @property
     def notes_file(self) -> Path:
-        """What a person should know about how the training went on, a line each."""
+        """Messages for the user about how the training was resumed, one per line."""
         return self.path / "notes.txt"
 
+    @property
+    def is_reported(self) -> bool:
+        """True when the tracker has received the outcome, also from an earlier version."""
+        return any((self.path / name).is_file() for name in (_REPORTED, _OLD_REPORTED))
+
     def matches_file(self, split: str) -> Path:
-        """The matches of the best epoch's student on a split."""
+        """Return the file with the matches of the best epoch's student on a split."""
         return self.path / f"matches-{split}.npz"
 
     def mismatch(self, spec: TrialSpec) -> str | None:
-        """How what is there was trained, if not as the specification says, in words; None when all is well."""
+        """Return how the training in the folder differs from the specification, in words; None when it does not."""
         known, asked = _read(self.path / TRIAL_FILE), vars(spec)
         if known is None:
-            return "under unknown settings" if _holds_anything(self.path) else None
+            return "under unknown settings" if _has_files(self.path) else None
         if _identity(known) != _identity(asked):
             return "under other settings"
         if _teacher(known) != _teacher(asked):
             return "with another teacher"
-        # Earlier versions did not note the data.
+        # Earlier versions did not record the data.
         is_other = None not in (known.get(_DATA), asked[_DATA]) and known[_DATA] != asked[_DATA]
         return "on other data" if is_other else None
 
     def prepare(self, spec: TrialSpec) -> str | None:
-        """Make it ready for a training; what was trained otherwise is removed, failures are forgotten.
+        """Prepare the folder for a training. Remove results of another specification, and forget failures.
 
-        Returns:
-            How what was removed had been trained, such as "under other settings"; None when nothing was.
+        Return how the removed training differed, such as "under other settings"; None when nothing was removed.
         """
         mismatch = self.mismatch(spec)
         self._remove(all_of_it=mismatch is not None)
         known = _read(self.path / TRIAL_FILE)
         if known is None or known.get(_DATA) != spec.data_fingerprint:
-            write_atomically(self.path / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+            write_trial_file(spec)
         if self.outcome()[0] is Outcome.FAILED:
-            self.told_file.unlink(missing_ok=True)  # first: whatever has an outcome and was told is never told again
+            for name in (_REPORTED, _OLD_REPORTED):  # before the outcome: a reported one is never reported again
+                (self.path / name).unlink(missing_ok=True)
             self.outcome_file.unlink()
         return mismatch
 
     def outcome(self) -> tuple[Outcome | None, str | None]:
-        """How the training has ended and why; None as long as it has not."""
+        """Return the outcome of the training and its reason; None for both as long as it has not ended."""
         values = _read(self.outcome_file)
         return (None, None) if values is None else (Outcome(values["outcome"]), values["reason"])
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
-        """Record how the training has ended. The states that it would go on from are removed, if it never will."""
+        """Record the outcome. Remove the checkpoints for resuming, except after a failure, which is tried again."""
         write_atomically(self.outcome_file, json.dumps({"outcome": outcome, "reason": reason}).encode())
         if outcome is not Outcome.FAILED:
             self.trial.last_checkpoint.unlink(missing_ok=True)
             self.trial.previous_checkpoint.unlink(missing_ok=True)
 
-    def note(self, notes: Iterable[str]) -> None:
-        """Put on record what a person should know."""
+    def mark_reported(self) -> None:
+        """Record that the tracker has received the outcome."""
+        write_atomically(self.path / _REPORTED, b"{}")
+
+    def add_notes(self, notes: Iterable[str]) -> None:
+        """Add messages for the user."""
         with self.notes_file.open("a", encoding="utf-8") as file:
             file.writelines(f"{' '.join(note.split())}\n" for note in notes)
 
     def notes(self) -> list[str]:
-        """All that a person should know so far."""
+        """Return all messages for the user so far."""
         return self.notes_file.read_text(encoding="utf-8").splitlines() if self.notes_file.is_file() else []
 
     def save_matches(self, split: str, table: MatchTable) -> None:
-        """Keep the matches on a split."""
+        """Write the matches on a split."""
         write_atomically(self.matches_file(split), table.to_bytes())
 
     def matches(self, split: str) -> MatchTable | None:
-        """The matches on a split, None when it was not scored. Raises ``StudyError`` when the file is damaged."""
+        """Read the matches on a split, None when it was not scored. Raise ``StudyError`` when the file is damaged."""
         file = self.matches_file(split)
         return read_matches(file) if file.is_file() else None
 
     def _remove(self, *, all_of_it: bool) -> None:
-        """Remove the folder, under another name first, so that it is never half there; and what a crash left of one."""
+        """Remove the folder, under another name first, so that a crash never leaves a part of it in place."""
         trash = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(trash, ignore_errors=True)
         if all_of_it:
@@ -140,11 +146,11 @@ def _identity(spec: dict[str, Any]) -> str:
 
 
 def _teacher(spec: dict[str, Any]) -> str | None:
-    """The hash that names the folder of the teacher: of all that constants it, wherever the folder lies."""
+    """Return the hash in the name of the teacher's folder, which does not depend on where that folder is."""
     weights = spec["teacher_weights"]
     return None if weights is None else Path(weights).parent.name
 
 
-def _holds_anything(folder: Path) -> bool:
-    """Whether there are files but those that were being written when a process died."""
+def _has_files(folder: Path) -> bool:
+    """Return whether a folder has files, without the temporary ones that a killed process left."""
     return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""Which runs a confirmation is made of: arms, seeds and their specifications. Pure functions."""
+"""The runs of a confirmation: arms, seeds and their specifications. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from distune.records import Outcome, ParameterValue, TrialRecord, TrialSpec
 from distune.study.trial_spec import without_addresses
 
 _FIRST_FRESH_SEED = 1000
-"""Above the study's own seed. Its controls take the seeds that follow the study's own, one each."""
+"""Offset from the study's own seed. The controls of the study use the seeds that follow its own, one each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One of the things compared: a trial's values, or a control.
+    """One side of a comparison: the parameters of a trial, or a control.
 
     Attributes:
-        name: ``17`` for trial 17, ``control``, or ``control-`` and a hash of its values where it has any, so that
-            it is the same one whichever trial it is for.
+        name: ``17`` for trial 17, ``control``, or ``control-`` and a hash of its parameters where it has any, so that
+            trials can share it.
         number: of the trial; -1 for a control.
-        params: the searched paths and their values; a control has those that are not about distillation.
+        params: the searched paths and their values; a control has those outside of ``distillation``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether it trains without distillation."""
+        """True for an arm that trains without distillation."""
         return self.number < 0
 
 
@@ -44,7 +44,7 @@ class Arms:
 
     Attributes:
         trials: the candidates, best in the search first.
-        controls: each needed once.
+        controls: without duplicates.
         control_of: number of a trial to the name of its control.
     """
 
@@ -54,16 +54,12 @@ class Arms:
 
     @property
     def all(self) -> tuple[Arm, ...]:
-        """Controls first."""
+        """All arms, controls first."""
         return self.controls + self.trials
 
 
 def candidates(trials: Sequence[TrialRecord], metric: str, *, top: int) -> list[TrialRecord]:
-    """The best trials of the search that were trained for their whole budget, best first.
-
-    Raises:
-        StudyError: there is none.
-    """
+    """Return the best trials of the search that have finished, best first. Raise ``StudyError`` when there is none."""
     finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control]
     if not finished:
         raise StudyError("no trial has finished yet, so there is nothing to confirm")
@@ -71,10 +67,10 @@ def candidates(trials: Sequence[TrialRecord], metric: str, *, top: int) -> list[
 
 
 def make_arms(chosen: Sequence[TrialRecord]) -> Arms:
-    """The arms for these trials.
+    """Return the arms for these trials.
 
-    A control has its trial's values for everything but distillation: what the student is and how it is trained. Trials
-    that differ in distillation alone share one.
+    A control has the parameters of its trial outside of ``distillation``, those of the student and its training. Trials
+    that differ only in distillation share one.
     """
     controls: list[Arm] = []
     control_of: dict[int, str] = {}
@@ -91,7 +87,7 @@ def make_arms(chosen: Sequence[TrialRecord]) -> Arms:
 
 
 def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
-    """Seeds that no trial and no control of the study was trained with. More seeds begin with fewer."""
+    """Return seeds that no trial of the study used. A larger number of seeds starts with the same ones."""
     first = experiment.training.seed + max(_FIRST_FRESH_SEED, experiment.search.controls)
     return [first + index for index in range(num_seeds)]
 
@@ -106,16 +102,19 @@ def make_spec(
     teacher_weights: str | None,
     data_fingerprint: str | None = None,
 ) -> TrialSpec:
-    """The specification of an arm under a seed.
+    """Make the specification of an arm under a seed.
 
     Args:
-        arm: a trial's values, or a control.
+        arm: the arm.
         seed: of weights, order of images, augmentation and sampling.
-        study: its name.
+        study: name of the study.
         experiment: of the study.
         folder: of the confirmation.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
         data_fingerprint: of the splits; None when the study is simulated.
+
+    Returns:
+        The specification.
     """
     values = trial_experiment(experiment, arm.params, is_control=arm.is_control)
     return TrialSpec(

@@ -1,4 +1,4 @@
-"""What a confirmation is going to train, before it runs."""
+"""The plan of a confirmation: its arms, seeds and runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfirmationPlan:
-    """What a confirmation trains.
+    """The plan of a confirmation.
 
     Attributes:
         arms: the trials and their controls.
         seeds: fresh ones.
         runs: name of an arm to its runs, one per seed.
-        num_epochs: of all runs that are not done, at most.
+        num_epochs: number of epochs left in all runs, at most.
     """
 
     arms: Arms
@@ -48,7 +48,19 @@ def plan_confirmation(
     teacher_weights: Path | None,
     data_fingerprint: str | None = None,
 ) -> ConfirmationPlan:
-    """What there is to train. Writes nothing.
+    """Plan a confirmation, without writing anything.
+
+    Args:
+        folder: of the study.
+        status: of the study.
+        experiment: of the study.
+        top: number of trials to train again, the best of the search.
+        num_seeds: number of fresh seeds.
+        teacher_weights: file of the teacher's weights; None when the study is simulated.
+        data_fingerprint: of the splits; None when the study is simulated.
+
+    Returns:
+        The plan.
 
     Raises:
         StudyError: no trial of the search has finished.

@@ -1,25 +1,25 @@
-"""A session of a confirmation: train what is missing, decide, look at the test split once, write it all down."""
+"""A session of a confirmation: trains what is missing, ranks the trials, evaluates the best one on the test split."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
 
-from distune.config.experiment import Experiment
+from distune.config.load import LoadedExperiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
 from distune.confirmation.gain_figure import draw_confirmation
+from distune.confirmation.joint_training import JobContext
 from distune.confirmation.ranking import best_run, rank_candidates, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
-from distune.confirmation.seed_job import SeedJob
+from distune.confirmation.seed_job import SeedJob, Split
 from distune.confirmation.seed_runners import run_jobs_locally, run_jobs_on_ray
 from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.resampling import resample_runs
 from distune.records import TrialSpec
 from distune.study.callback import StudyCallback
-from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
@@ -40,185 +40,165 @@ def run_confirmation(
     tracker: Tracker,
     callback: StudyCallback,
 ) -> ConfirmationResult | None:
-    """Confirm the best trials of a study. What an earlier session has done is not done again.
+    """Confirm the best trials of a study. What an earlier session has done is not repeated.
 
     Args:
         folder: of the study.
         plan: see ``plan_confirmation``.
-        metric: one of ``METRICS``; what gains are measured in.
+        metric: of the gains, one of ``METRICS``.
         has_test: whether the experiment has a test split.
         state: of the study, for the tracker.
-        tracker: is told everything. The caller closes it.
-        callback: is told everything.
+        tracker: receives every event. The caller closes it.
+        callback: receives every event.
 
     Returns:
-        What was found; None when a signal has stopped the session, which can be gone on with then.
+        The result; None when a signal has stopped the session, which can be resumed then.
 
     Raises:
-        StudyError: another session works on the study, its files were edited in a way that it cannot go on with, or
-            nothing can be compared.
-        ResourceError: the machine does not have what a trial asks for.
-        StudyStoppedError: the records cannot be kept, such as on a full disk. It can be gone on with.
+        StudyError: another session runs the study, its files were edited in a way that makes its trials incomparable,
+            or no run has finished beside its control.
+        ResourceError: the machine does not have the resources of a trial.
+        StudyStoppedError: the records cannot be written, such as on a full disk. The session can be resumed.
     """
     try:
         with folder.lock():
-            return _run(folder, plan, metric, has_test, state, tracker, callback)
+            session = _Session(folder, plan, metric, has_test, folder.identity(), folder.load())
+            return session.run(state, tracker, callback)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error, command="confirm") from error
 
 
-def _run(
-    folder: StudyFolder,
-    plan: ConfirmationPlan,
-    metric: str,
-    has_test: bool,
-    state: str,
-    tracker: Tracker,
-    callback: StudyCallback,
-) -> ConfirmationResult | None:
-    """A session under the study's lock."""
-    identity, loaded = folder.identity(), folder.load()
-    for line in describe_changes(update_settings(folder, loaded)):
-        callback.message(line)
-    check_resources(loaded.experiment.resources, simulate=identity.simulate)
-    for spec in plan.specs:
-        otherwise = ArmFolder.of(spec).prepare(spec)
-        if otherwise is not None:
-            callback.message(f"{spec.key}: was trained {otherwise} and is trained again")
-    tracker.start_study(*describe_study(loaded, identity, num_trials=folder.num_trials(loaded.experiment)))
-    follower = ConfirmationReporter(plan.specs, metric=identity.metric, tracker=tracker, callback=callback)
-    try:
-        with stop_on_signals() as should_stop:
-            work = _Work(plan, identity, loaded.experiment, should_stop, follower.follow)
-            found = _recorded(folder.confirmation, plan, work, metric, has_test=has_test)
-            if found is None:
-                found = _confirm(folder, plan, work, metric, has_test=has_test)
-                if found is not None:
-                    _tell(folder, found, tracker)
-            return found
-    finally:
-        try:
-            follower.interrupt()
-        finally:
-            tracker.end_study(state)
-
-
 @dataclasses.dataclass(frozen=True)
-class _Work:
-    """Does what is left to do, on the study's runner."""
-
+class _Session:
+    folder: StudyFolder
     plan: ConfirmationPlan
+    metric: str
+    has_test: bool
     identity: StudyIdentity
-    experiment: Experiment
-    should_stop: Callable[[], bool]
-    heard: Callable[[], None]
+    loaded: LoadedExperiment
 
-    def jobs(self, specs: Sequence[TrialSpec], split: Literal["search", "test"]) -> list[SeedJob]:
-        """The jobs that are not done, one per seed."""
+    def run(self, state: str, tracker: Tracker, callback: StudyCallback) -> ConfirmationResult | None:
+        """Run the session under the study's lock."""
+        experiment = self.loaded.experiment
+        for line in describe_changes(update_settings(self.folder, self.loaded)):
+            callback.on_message(line)
+        check_resources(experiment.resources, simulate=self.identity.simulate)
+        for spec in self.plan.specs:
+            mismatch = ArmFolder.of(spec).prepare(spec)
+            if mismatch is not None:
+                callback.on_message(f"{spec.key}: was trained {mismatch} and is trained again")
+        num_trials = self.folder.num_trials(experiment)
+        tracker.start_study(*describe_study(self.loaded, self.identity, num_trials=num_trials))
+        reporter = ConfirmationReporter(
+            self.plan.specs, metric=self.identity.metric, tracker=tracker, callback=callback
+        )
+        try:
+            with stop_on_signals() as should_stop:
+                context = JobContext(should_stop=should_stop, on_progress=reporter.report_new)
+                result = self._recorded_result()
+                if result is None:
+                    result = self._confirm(context)
+                    if result is not None:
+                        self._publish(result, tracker)
+                return result
+        finally:
+            try:
+                reporter.interrupt()
+            finally:
+                tracker.end_study(state)
+
+    def _recorded_result(self) -> ConfirmationResult | None:
+        """Return the result of an earlier session, if it is of this very plan and nothing is left to do."""
+        result = self.folder.confirmation.read()
+        if result is None:
+            return None
+        is_same = (
+            (result.seeds, result.metric, result.test is not None) == (self.plan.seeds, self.metric, self.has_test)
+            and {arm.number for arm in self.plan.arms.trials} == {each.number for each in result.candidates}
+            and not self._open_jobs(self.plan.specs, "search")
+        )
+        return result if is_same else None
+
+    def _confirm(self, context: JobContext) -> ConfirmationResult | None:
+        """Train, rank, and evaluate on the test split; None when a signal asked to stop."""
+        if not self._run_jobs(self.plan.specs, "search", context):
+            return None
+        for job in self._open_jobs(self.plan.specs, "search"):
+            job.fail("left no student behind")
+        context.on_progress()
+        ranking = rank_candidates(self.plan.arms, self.plan.runs, self.metric)
+        if not self.has_test:
+            return self._result(ranking, test=None, previous_test_evaluations=0)
+        students, controls = self._pair(ranking[0])
+        seeds = tuple(sorted(spec.seed for spec in students))
+        evaluation = EvaluationRecord(trial=ranking[0].number, seeds=seeds, metric=self.metric)
+        num_previous = self.folder.confirmation.record_test_evaluation(evaluation)
+        if not self._run_jobs([*students, *controls], "test", context):
+            return None
+        test = measure_gain(*(resample_runs(tables_of(runs, "test"), self.metric) for runs in (students, controls)))
+        return self._result(ranking, test=test, previous_test_evaluations=num_previous)
+
+    def _open_jobs(self, specs: Sequence[TrialSpec], split: Split) -> list[SeedJob]:
+        """Return the jobs that are not done, one per seed."""
         by_seed = [tuple(spec for spec in specs if spec.seed == seed) for seed in self.plan.seeds]
         jobs = [SeedJob(specs=each, simulate=self.identity.simulate, split=split) for each in by_seed if each]
         return [job for job in jobs if not job.is_done]
 
-    def do(self, specs: Sequence[TrialSpec], split: Literal["search", "test"]) -> bool:
-        """Do the jobs. Returns whether nothing has asked to stop meanwhile."""
-        jobs = self.jobs(specs, split)
+    def _run_jobs(self, specs: Sequence[TrialSpec], split: Split, context: JobContext) -> bool:
+        """Run the jobs that are not done. Return False when a signal asked to stop."""
+        jobs = self._open_jobs(specs, split)
         if self.identity.runner == "local" or not jobs:
-            run_jobs_locally(jobs, should_stop=self.should_stop, heard=self.heard)
+            run_jobs_locally(jobs, context)
         else:
-            run_jobs_on_ray(
-                jobs,
-                self.experiment.resources,
-                simulate=self.identity.simulate,
-                should_stop=self.should_stop,
-                heard=self.heard,
-            )
-        return not self.should_stop()
+            run_jobs_on_ray(jobs, self.loaded.experiment.resources, context, simulate=self.identity.simulate)
+        return not context.should_stop()
 
+    def _pair(self, winner: Candidate) -> tuple[list[TrialSpec], list[TrialSpec]]:
+        """Return the runs of the winner and of its control, under the seeds under which both have finished."""
+        assert winner.search is not None
+        seeds = winner.search.by_seed
+        students, controls = self.plan.runs[str(winner.number)], self.plan.runs[winner.control]
+        return [spec for spec in students if spec.seed in seeds], [spec for spec in controls if spec.seed in seeds]
 
-def _confirm(
-    folder: StudyFolder, plan: ConfirmationPlan, work: _Work, metric: str, *, has_test: bool
-) -> ConfirmationResult | None:
-    """Train, rank, and look at the test split; None when a signal asked to stop."""
-    if not work.do(plan.specs, "search"):
-        return None
-    for job in work.jobs(plan.specs, "search"):
-        job.fail("left no student behind")
-    work.heard()
-    ranking = rank_candidates(plan.arms, plan.runs, metric)
-    if not has_test:
-        return _conclude(folder, plan, ranking, metric, None, 0)
-    students, controls = _pair(plan, ranking[0])
-    look = EvaluationRecord(trial=ranking[0].number, seeds=tuple(sorted(spec.seed for spec in students)), metric=metric)
-    previous_test_evaluations = folder.confirmation.record_test_evaluation(look)
-    if not work.do([*students, *controls], "test"):
-        return None
-    test = measure_gain(*(resample_runs(tables_of(runs, "test"), metric) for runs in (students, controls)))
-    return _conclude(folder, plan, ranking, metric, test, previous_test_evaluations)
+    def _result(
+        self, ranking: Sequence[Candidate], *, test: Gain | None, previous_test_evaluations: int
+    ) -> ConfirmationResult:
+        winner = ranking[0]
+        best = best_run(self.plan.runs[str(winner.number)], self.metric)
+        weights = ArmFolder.of(best).trial.best_checkpoint
+        return ConfirmationResult(
+            metric=self.metric,
+            seeds=self.plan.seeds,
+            candidates=tuple(ranking),
+            winner=winner.number,
+            test=test,
+            previous_test_evaluations=previous_test_evaluations,
+            best_seed=best.seed,
+            weights=str(weights.relative_to(self.folder.path)),
+        )
 
-
-def _pair(plan: ConfirmationPlan, winner: Candidate) -> tuple[list[TrialSpec], list[TrialSpec]]:
-    """The runs of the winner and of its control, under the seeds under which both have finished."""
-    assert winner.search is not None
-    seeds = winner.search.by_seed
-    students, controls = plan.runs[str(winner.number)], plan.runs[winner.control]
-    return [spec for spec in students if spec.seed in seeds], [spec for spec in controls if spec.seed in seeds]
-
-
-def _conclude(
-    folder: StudyFolder,
-    plan: ConfirmationPlan,
-    ranking: Sequence[Candidate],
-    metric: str,
-    test: Gain | None,
-    previous_test_evaluations: int,
-) -> ConfirmationResult:
-    winner = ranking[0]
-    best = best_run(plan.runs[str(winner.number)], metric)
-    weights = ArmFolder.of(best).trial.best_checkpoint
-    return ConfirmationResult(
-        metric=metric,
-        seeds=plan.seeds,
-        candidates=tuple(ranking),
-        winner=winner.number,
-        test=test,
-        previous_test_evaluations=previous_test_evaluations,
-        best_seed=best.seed,
-        weights=str(weights.relative_to(folder.path)),
-    )
-
-
-def _recorded(
-    own: ConfirmationFolder, plan: ConfirmationPlan, work: _Work, metric: str, *, has_test: bool
-) -> ConfirmationResult | None:
-    """The outcome on record, if it is of this very plan and nothing is left to do."""
-    found = own.read()
-    if found is None or (found.seeds, found.metric, found.test is not None) != (plan.seeds, metric, has_test):
-        return None
-    is_same = {arm.number for arm in plan.arms.trials} == {candidate.number for candidate in found.candidates}
-    return found if is_same and not work.jobs(plan.specs, "search") else None
-
-
-def _tell(folder: StudyFolder, found: ConfirmationResult, tracker: Tracker) -> None:
-    """Tell the study's own run of the outcome, and put it on record when that is done."""
-    final = found.final
-    figures = {
-        f"gain/{found.metric}": final.mean,
-        "gain/low": final.low,
-        "gain/high": final.high,
-        f"confirm/{found.metric}": found.search.student,
-    }
-    if found.test is not None:
-        figures |= {f"test/{found.metric}": found.test.student, f"test/control_{found.metric}": found.test.control}
-    tags = {
-        "verdict": found.words,
-        "confirmed_trial": str(found.winner),
-        "confirmed_on": found.split,
-        "confirmed_seeds": str(final.num_seeds),
-    }
-    tracker.log_study(figures, tags)
-    tracker.log_file(None, draw_confirmation(folder, found), "report")
-    weights = folder.path / found.weights
-    if weights.is_file():
-        tracker.log_file(None, weights, "student")
-    folder.confirmation.write(found)
-    tracker.log_file(None, folder.confirmation.record_file, "report")
+    def _publish(self, result: ConfirmationResult, tracker: Tracker) -> None:
+        """Log the result to the run of the study, then write it into the study's folder."""
+        final = result.final
+        figures = {
+            f"gain/{result.metric}": final.mean,
+            "gain/low": final.low,
+            "gain/high": final.high,
+            f"confirm/{result.metric}": result.search.student,
+        }
+        if result.test is not None:
+            figures[f"test/{result.metric}"] = result.test.student
+            figures[f"test/control_{result.metric}"] = result.test.control
+        tags = {
+            "verdict": result.words,
+            "confirmed_trial": str(result.winner),
+            "confirmed_on": result.split,
+            "confirmed_seeds": str(final.num_seeds),
+        }
+        tracker.log_study(figures, tags)
+        tracker.log_file(None, draw_confirmation(self.folder, result), "report")
+        weights: Path = self.folder.path / result.weights
+        if weights.is_file():
+            tracker.log_file(None, weights, "student")
+        self.folder.confirmation.write(result)
+        tracker.log_file(None, self.folder.confirmation.record_file, "report")

@@ -1,4 +1,4 @@
-"""The picture of a confirmation: gains by seed with their interval."""
+"""The figure of a confirmation: gains by seed with their interval."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from distune.reports.plots import save_figure
 from distune.study.files.study_folder import StudyFolder, study_title
 
 
-def draw_confirmation(folder: StudyFolder, found: ConfirmationResult) -> Path:
-    """Draw ``gain.png`` in the folder of the confirmation. Returns the file."""
-    gains = [("test", found.best, found.test)]
-    gains += [("search", candidate, candidate.search) for candidate in found.candidates]
+def draw_confirmation(folder: StudyFolder, result: ConfirmationResult) -> Path:
+    """Draw ``gain.png`` in the folder of the confirmation. Return the file."""
+    gains = [("test", result.best, result.test)]
+    gains += [("search", candidate, candidate.search) for candidate in result.candidates]
     panels = [
-        GainPanel(f"trial {each.number}, {split} split", gain, each.describe(gain, num_seeds=len(found.seeds)))
+        GainPanel(f"trial {each.number}, {split} split", gain, each.describe(gain, num_seeds=len(result.seeds)))
         for split, each, gain in gains
         if gain is not None
     ]

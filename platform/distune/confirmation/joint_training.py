@@ -1,10 +1,9 @@
-"""Trains arms side by side until each has ended, whatever goes wrong. The same on Ray and in this process."""
+"""Trains the arms of a seed together until each of them has ended. The same on Ray and in this process."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,13 @@ from distune.confirmation.simulated_arms import SimulatedRun
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.failures.reasons import OUT_OF_MEMORY, STORAGE, describe_failure, is_of_kind
 from distune.study.files.artifacts import ERROR_FILE
-from distune.study.runners.epoch_timeout import Deadline, EpochTimeoutError, describe_joint_timeout, has_timed_out
+from distune.study.runners.epoch_timeout import (
+    EpochTimeoutError,
+    TimeLimit,
+    describe_joint_timeout,
+    has_timed_out,
+    raise_after,
+)
 from distune.study.trial_progress import TrialProgress
 from distune.tracking.uris import redact_uri
 
@@ -25,129 +30,149 @@ class ArmsRun(Protocol):
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
-        """Key to what a person should know about how that one was opened."""
+        """Key to the messages for the user about how a training was resumed."""
         ...
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """Keys of those that have epochs to do."""
+        """Keys of the trainings that have epochs left."""
         ...
 
     def run_epoch(self) -> Mapping[str, EpochReport | Exception]:
-        """Train those that are furthest behind for one epoch. One that went wrong is dropped."""
+        """Train those with the fewest epochs for one epoch. A training that raised is dropped."""
         ...
 
     def drop(self, key: str) -> None:
-        """Train one no further."""
+        """End a training."""
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release memory and files."""
         ...
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore() -> None:
+    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """What the work on a seed has around it.
+    """The connections of a job to its session.
 
     Attributes:
-        should_stop: asked between epochs.
-        heard: called when something has been put on record.
-        deadline: what happens to an epoch that takes longer than ``resources.epoch_timeout_s`` for each arm.
+        should_stop: called between epochs.
+        on_progress: called after something was written into a folder.
+        time_limit: limits an epoch to ``resources.epoch_timeout_s`` for each arm.
     """
 
-    should_stop: Callable[[], bool]
-    heard: Callable[[], None]
-    deadline: Deadline
+    should_stop: Callable[[], bool] = _never
+    on_progress: Callable[[], None] = _ignore
+    time_limit: TimeLimit = raise_after
 
 
-def train_together(
-    specs: Sequence[TrialSpec], around: JobContext, *, simulate: bool, may_be_too_many: bool
+def train_jointly(
+    specs: Sequence[TrialSpec], context: JobContext, *, simulate: bool, may_retry: bool
 ) -> list[TrialSpec]:
-    """Train arms in one cohort. Returns those to be tried alone: together they were too many for the memory.
+    """Train arms in one cohort, and record the outcome of those that do not succeed.
+
+    Args:
+        specs: of the arms.
+        context: of the job.
+        simulate: make up learning curves instead of training.
+        may_retry: leave arms that ran out of memory without an outcome, so that they can be trained one at a time.
+
+    Returns:
+        The arms that ran out of memory, if they may be retried.
 
     Raises:
-        Exception: for want of the disk (``is_storage_trouble``), of which every arm would fail.
+        Exception: an error of the disk, which would fail every arm.
     """
     by_key = {spec.key: spec for spec in specs}
-    too_large: list[TrialSpec] = []
+    to_retry: list[TrialSpec] = []
 
-    def failed(spec: TrialSpec, error: Exception) -> None:
+    def fail(spec: TrialSpec, error: Exception) -> None:
         reason = describe_failure(error)
         if is_of_kind(reason, STORAGE):
             raise error
-        if may_be_too_many and is_of_kind(reason, OUT_OF_MEMORY):
-            too_large.append(spec)
+        if may_retry and is_of_kind(reason, OUT_OF_MEMORY):
+            to_retry.append(spec)
         else:
             fail_arm(ArmFolder.of(spec), error)
 
-    def train_epoch(run: ArmsRun) -> None:  # on its own: errors hold on to memory, and are gone with it
-        with _bounded(specs, around.deadline):
+    def train_epoch(run: ArmsRun) -> None:  # a function, because errors hold memory until their names are gone
+        with _limited(specs, context.time_limit):
             answers = run.run_epoch()
         for key, answer in answers.items():
             if isinstance(answer, Exception):
-                failed(by_key[key], answer)
+                fail(by_key[key], answer)
                 continue
-            divergence = _progress(by_key[key]).divergence(answer)
+            divergence = TrialProgress(by_key[key], by_key[key].metric).divergence(answer)
             if divergence is not None:
                 run.drop(key)
                 ArmFolder.of(by_key[key]).end(Outcome.DIVERGED, divergence)
 
     try:
-        with _bounded(specs, around.deadline):
+        with _limited(specs, context.time_limit):
             run = _open(specs, simulate=simulate)
     except Exception as error:
         for spec in specs:
-            failed(spec, error)
-        return too_large
+            fail(spec, error)
+        return to_retry
     try:
         for key, notes in run.notes.items():
-            ArmFolder.of(by_key[key]).note(notes)
-        while run.behind and not around.should_stop():
+            ArmFolder.of(by_key[key]).add_notes(notes)
+        while run.behind and not context.should_stop():
             train_epoch(run)
-            around.heard()
-    except Exception as error:  # of the stream, the teacher or the clock: nobody can go on
+            context.on_progress()
+    except Exception as error:  # of what the arms share: the data, the teacher or the time limit
         for spec in specs:
-            is_open = ArmFolder.of(spec).outcome()[0] is None and not has_all_epochs(spec)
-            if is_open and spec not in too_large:
-                failed(spec, error)
+            if is_untrained(spec) and spec not in to_retry:
+                fail(spec, error)
     finally:
         run.close()
-    return [] if around.should_stop() else too_large
+    return [] if context.should_stop() else to_retry
 
 
 def timeout_of(specs: Sequence[TrialSpec]) -> str | None:
-    """The reason of arms whose worker was ended because an epoch took too long; None when it was not."""
+    """Return the reason of arms whose worker was ended by the time limit; None when it was not."""
     limit_s = _limit_s(specs)
     return describe_joint_timeout(limit_s) if limit_s is not None and has_timed_out(timeout_file(specs)) else None
 
 
 def timeout_file(specs: Sequence[TrialSpec]) -> Path:
-    """Takes the traceback of a worker that is ended: it may hang for any of the arms."""
+    """Return the file for the traceback of a worker that is ended, one for all arms of a seed."""
     return Path(specs[0].folder).parent / ERROR_FILE
 
 
 def has_all_epochs(spec: TrialSpec) -> bool:
-    """Whether an arm is trained, and the last epoch was finite."""
+    """Return whether an arm has done all its epochs and the last one was finite."""
     reports = ArmFolder.of(spec).trial.reports()
     if not reports or reports[-1].epoch < spec.num_epochs:
         return False
-    metric = spec.metric
-    return math.isfinite(reports[-1].metrics.get(metric, math.nan))
+    return reports[-1].is_finite(spec.metric)
+
+
+def is_untrained(spec: TrialSpec) -> bool:
+    """Return whether an arm has epochs left and no outcome."""
+    return ArmFolder.of(spec).outcome()[0] is None and not has_all_epochs(spec)
 
 
 def fail_arm(folder: ArmFolder, error: Exception) -> None:
-    """Put on record that an arm has failed, and why."""
+    """Record that an arm has failed, with the reason and the traceback."""
     with (folder.path / ERROR_FILE).open("a", encoding="utf-8") as file:
         file.write(redact_uri("".join(traceback.format_exception(error))))
     folder.end(Outcome.FAILED, describe_failure(error))
 
 
 @contextlib.contextmanager
-def _bounded(specs: Sequence[TrialSpec], deadline: Deadline) -> Iterator[None]:
+def _limited(specs: Sequence[TrialSpec], time_limit: TimeLimit) -> Iterator[None]:
     limit_s = _limit_s(specs)
     try:
-        with deadline(None if limit_s is None else limit_s * len(specs), timeout_file(specs)):
+        with time_limit(None if limit_s is None else limit_s * len(specs), timeout_file(specs)):
             yield
     except EpochTimeoutError as error:
         assert limit_s is not None
@@ -162,11 +187,7 @@ def _limit_s(specs: Sequence[TrialSpec]) -> float | None:
 def _open(specs: Sequence[TrialSpec], *, simulate: bool) -> ArmsRun:
     if simulate:
         return SimulatedRun(specs)
-    from distune.training.joint_run import JointRun  # torch is loaded in the worker, and only for real work
+    from distune.training.joint_run import JointRun  # loads torch
 
     run: ArmsRun = JointRun(specs)
     return run
-
-
-def _progress(spec: TrialSpec) -> TrialProgress:
-    return TrialProgress(spec, spec.metric)

@@ -1,4 +1,4 @@
-"""From the matches of all arms and seeds to the winner and its gain."""
+"""Ranks the trials of a confirmation by the matches of all arms and seeds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ Runs = Mapping[str, Sequence[TrialSpec]]
 
 
 def rank_candidates(arms: Arms, runs: Runs, metric: str) -> list[Candidate]:
-    """The trials, best on the search split first.
+    """Rank the trials by their mean score over the seeds on the search split.
 
-    A trial of which a run did not finish comes after all others, since its student cannot be relied upon. Else the mean
-    score over the seeds decides.
+    A trial with a run that did not finish comes after all others, since its training is not reliable.
+
+    Args:
+        arms: the trials and their controls.
+        runs: of all arms.
+        metric: of the scores and gains, one of ``METRICS``.
+
+    Returns:
+        The trials, best first.
 
     Raises:
         StudyError: no trial has finished under a seed under which its control has.
     """
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     tables = {arm.name: tables_of(runs[arm.name], "search") for arm in arms.all}
     scored = {name: resample_runs(each, metric) for name, each in tables.items() if each}
     for arm in arms.trials:
@@ -35,22 +42,24 @@ def rank_candidates(arms: Arms, runs: Runs, metric: str) -> list[Candidate]:
         failures = tuple(line for name in (arm.name, control) for line in _failures(runs[name]))
         has_pair = tables[arm.name].keys() & tables[control].keys()
         gain = measure_gain(scored[arm.name], scored[control]) if has_pair else None
-        found.append(Candidate(number=arm.number, control=control, search=gain, failures=failures))
-    if all(candidate.search is None for candidate in found):
-        lines = list(dict.fromkeys(line for candidate in found for line in candidate.failures))
+        candidates.append(Candidate(number=arm.number, control=control, search=gain, failures=failures))
+    if all(candidate.search is None for candidate in candidates):
+        lines = list(dict.fromkeys(line for candidate in candidates for line in candidate.failures))
         raise StudyError("\n".join(["nothing can be confirmed, since no run has finished beside its control:", *lines]))
-    return sorted(found, key=lambda each: (each.search is None, bool(each.own_failures), -_score(each), each.number))
+    return sorted(
+        candidates, key=lambda each: (each.search is None, bool(each.own_failures), -_score(each), each.number)
+    )
 
 
 def best_run(runs: Sequence[TrialSpec], metric: str) -> TrialSpec:
-    """The run whose student scores best on the search split."""
+    """Return the run whose student scores best on the search split."""
     tables = tables_of(runs, "search")
     ready = [spec for spec in runs if spec.seed in tables]
     return max(ready, key=lambda spec: (score_of(tables[spec.seed], metric), -spec.seed))
 
 
 def tables_of(runs: Sequence[TrialSpec], split: str) -> dict[int, MatchTable]:
-    """Seed to the matches of its student on a split, of the runs that have finished and were scored."""
+    """Return seed to matches on a split, of the runs that have finished and were scored."""
     tables: dict[int, MatchTable] = {}
     for spec in runs:
         folder = ArmFolder.of(spec)

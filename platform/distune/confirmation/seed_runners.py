@@ -1,11 +1,12 @@
-"""Does the jobs of a confirmation: one after the other in this process, or one task each on Ray."""
+"""Runs the jobs of a confirmation: one after the other in this process, or each as a task on Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from distune.config.search import ResourceSettings
+from distune.confirmation.joint_training import JobContext
 from distune.confirmation.seed_job import SeedJob
 from distune.errors import TrialError
 from distune.study.resources import num_concurrent, trial_resources
@@ -14,29 +15,30 @@ from distune.study.runners.epoch_timeout import kill_after
 _POLL_S = 0.5
 
 
-def run_jobs_locally(jobs: Sequence[SeedJob], *, should_stop: Callable[[], bool], heard: Callable[[], None]) -> None:
-    """Do the jobs in order; see ``SeedJob.run``."""
+def run_jobs_locally(jobs: Sequence[SeedJob], context: JobContext) -> None:
+    """Run the jobs in order; see ``SeedJob.run``."""
     for job in jobs:
-        if not should_stop():
-            job.run(should_stop=should_stop, heard=heard)
-            heard()
+        if not context.should_stop():
+            job.run(context)
+            context.on_progress()
 
 
 def run_jobs_on_ray(
-    jobs: Sequence[SeedJob],
-    settings: ResourceSettings,
-    *,
-    simulate: bool,
-    should_stop: Callable[[], bool],
-    heard: Callable[[], None],
+    jobs: Sequence[SeedJob], settings: ResourceSettings, context: JobContext, *, simulate: bool
 ) -> None:
-    """Do the jobs, as many at a time as there is room for: a job reserves what a trial does.
+    """Run as many jobs at a time as fit. Each reserves the resources of a trial.
 
-    A worker that dies, or whose epoch takes too long, fails its seed, and the others go on. On a wish to stop, workers
-    are ended at once: the epochs at hand are lost, and nothing else.
+    A worker that dies, or whose epoch takes too long, fails its seed, and the others continue. When the session is to
+    stop, workers are ended at once, and only their current epochs are lost.
+
+    Args:
+        jobs: to run.
+        settings: resources of a trial, and the address of the cluster.
+        context: of the session. Its time limit is not used: workers are ended by ``kill_after``.
+        simulate: the jobs are simulated and need no GPU.
 
     Raises:
-        ResourceError: not one job fits.
+        ResourceError: no machine has the resources of a job.
     """
     import ray
 
@@ -49,36 +51,40 @@ def run_jobs_on_ray(
         waiting = list(jobs)
         running: dict[Any, SeedJob] = {}
         try:
-            while (waiting or running) and not should_stop():
+            while (waiting or running) and not context.should_stop():
                 while waiting and len(running) < room:
                     job = waiting.pop(0)
                     running[remote.remote(job)] = job
                 ended, _ = ray.wait(list(running), timeout=_POLL_S)
                 for task in ended:
                     settle(running.pop(task), task)
-                heard()
+                context.on_progress()
         finally:
             for task in running:
                 ray.cancel(task, force=True)
 
 
 def settle(job: SeedJob, task: Any) -> None:
-    """Take what a task has left behind. One whose worker or machine is gone fails its seed.
+    """Handle a task that has ended. One that has lost its worker or machine fails its seed.
+
+    Args:
+        job: of the task.
+        task: reference to the result of the task.
 
     Raises:
-        TrialError: it was to score students on the test split: half a look at that is none.
-        Exception: what the task has raised.
+        TrialError: the job was to score students on the test split: a test evaluation must be complete.
+        Exception: the exception of the task.
     """
     import ray
 
-    from distune.study.runners.ray_adapters import describe_death
+    from distune.study.runners.ray_failures import describe_worker_failure
 
     try:
         ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        reason = job.timeout or describe_death(str(error))
+        reason = job.timeout or describe_worker_failure(str(error))
         if job.split == "test":
             raise TrialError(f"{reason}; run distune confirm {job.specs[0].study} again") from None
         job.fail(reason)
@@ -89,4 +95,4 @@ def _run(job: SeedJob) -> None:
         from distune.study.runners.ray_trainable import limit_threads
 
         limit_threads(float(job.specs[0].experiment["resources"]["cpus_per_trial"]))
-    job.run(deadline=kill_after)
+    job.run(JobContext(time_limit=kill_after))

@@ -1,4 +1,4 @@
-"""Made-up arms: learning curves instead of training, and matches instead of detections."""
+"""Simulated arms: made-up learning curves instead of training, and matches instead of detections."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ from scipy import stats
 
 from distune.evidence.matches import VOC_PART, ClassMatches, MatchTable
 from distune.records import EpochReport, TrialSpec
-from distune.study.runners.simulation import SimulatedWork
+from distune.study.runners.simulation import SimulatedTrial
 from distune.training.trial_folder import TrialFolder
 
 _NUM_IMAGES, _BOXES_PER_IMAGE = 150, 2
 _COMMON = 0.9
-"""How much of a box's difficulty is its own, and not a matter of luck in one training."""
+"""Share of a box's difficulty that is the same in every training."""
 
 
 class SimulatedRun:
-    """Several simulated trials, an epoch of each in turn. See ``ArmsRun``."""
+    """Several simulated trials, trained one epoch each in turn. See ``ArmsRun``."""
 
     def __init__(self, specs: Sequence[TrialSpec]) -> None:
-        self._works = {spec.key: SimulatedWork(spec) for spec in specs}
+        self._trials = {spec.key: SimulatedTrial(spec) for spec in specs}
         self._budgets = {spec.key: spec.num_epochs for spec in specs}
         self._dropped: set[str] = set()
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
-        """None."""
+        """Always empty."""
         return {}
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """Keys of those that have epochs to do."""
+        """Keys of the trials that have epochs left."""
         return tuple(
             key
-            for key, work in self._works.items()
-            if key not in self._dropped and work.epochs_done < self._budgets[key]
+            for key, trial in self._trials.items()
+            if key not in self._dropped and trial.epochs_done < self._budgets[key]
         )
 
     def run_epoch(self) -> dict[str, EpochReport | Exception]:
-        """An epoch of those that are furthest behind."""
+        """Run an epoch of the trials with the fewest epochs."""
         behind = self.behind
-        epoch = min(self._works[key].epochs_done for key in behind)
+        epoch = min(self._trials[key].epochs_done for key in behind)
         answers: dict[str, EpochReport | Exception] = {}
         for key in behind:
-            if self._works[key].epochs_done == epoch:
+            if self._trials[key].epochs_done == epoch:
                 try:
-                    answers[key] = self._works[key].run_epoch()
+                    answers[key] = self._trials[key].run_epoch()
                 except Exception as error:
                     answers[key] = error
                     self.drop(key)
         return answers
 
     def drop(self, key: str) -> None:
-        """Simulate one no further."""
+        """End a trial."""
         self._dropped.add(key)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
 
 def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
-    """Matches whose average precision is about the metric of the trial's best epoch.
+    """Return matches whose average precision is close to the metric of the trial's best epoch.
 
-    The boxes of a split are equally hard for all arms and seeds, up to a little luck.
+    The boxes of a split are equally hard for all arms and seeds, with little noise.
     """
     metric = spec.metric
     scores = [report.metrics[metric] for report in TrialFolder.of(spec).reports()]

@@ -13,13 +13,13 @@ from distune.records import Outcome
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A trial of the search that was trained again.
+    """A trial of the search that was trained again on fresh seeds.
 
     Attributes:
         number: of the trial.
         control: name of its control.
-        search: its gain on the search split; None when no pair of runs has finished.
-        failures: its runs and its control's that did not finish, a line each: ``KEY: OUTCOME (REASON)``.
+        search: gain on the search split; None when no pair of runs has finished.
+        failures: runs of the trial and its control that did not finish, a line each: ``KEY: OUTCOME (REASON)``.
     """
 
     number: int
@@ -29,25 +29,28 @@ class Candidate:
 
     @property
     def own_failures(self) -> tuple[str, ...]:
-        """Those of the trial, not of its control."""
+        """Failures of the trial itself, without those of its control."""
         return tuple(line for line in self.failures if line.startswith(f"confirm-{self.number}-seed-"))
 
     @property
     def num_diverged(self) -> int:
-        """Under how many seeds the student itself has diverged. Leaving them out flatters it."""
+        """Number of seeds under which the student diverged. The gain leaves them out, so its estimate is optimistic."""
         return sum(_outcome_of(line) == Outcome.DIVERGED for line in self.own_failures)
 
     def verdict(self, gain: Gain) -> Verdict:
-        """What a gain of it says: none is proven as long as the student diverges under some seeds."""
+        """Return the verdict on a gain: unstable instead of a gain when the student diverges under some seeds."""
         is_unstable = gain.verdict is Verdict.GAIN and self.num_diverged > 0
         return Verdict.UNSTABLE if is_unstable else gain.verdict
 
     def describe(self, gain: Gain, *, num_seeds: int) -> str:
-        """A gain of it in one line, with what became of the seeds that are not in it.
+        """Describe a gain in one line, with the outcomes of the seeds that are missing in it.
 
         Args:
             gain: on either split.
-            num_seeds: how many were asked for.
+            num_seeds: number of seeds that were asked for.
+
+        Returns:
+            Such as ``gain +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 1 failed, 1 control diverged``.
         """
         counts = Counter((line in self.own_failures, _outcome_of(line)) for line in self.failures)
         lost = "".join(
@@ -60,18 +63,17 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfirmationResult:
-    """The outcome of a confirmation.
+    """The result of a confirmation.
 
     Attributes:
-        metric: what gains are measured in.
-        seeds: all that were asked for.
+        metric: of the gains.
+        seeds: all seeds that were asked for.
         candidates: the trials, best on the fresh seeds first.
         winner: number of the best one.
-        test: its gain on the test split, None where the experiment has none.
-        previous_test_evaluations: how many other looks at the test split are on record: for another trial, seeds or
-        metric.
-        best_seed: under which the winner's student scored best on the search split.
-        weights: its file, relative to the study's folder.
+        test: gain of the winner on the test split, None where the experiment has none.
+        previous_test_evaluations: number of other evaluations on the test split, for another trial, seeds or metric.
+        best_seed: seed under which the winner's student scored best on the search split.
+        weights: file of that student, relative to the study's folder.
     """
 
     metric: str
@@ -91,32 +93,32 @@ class ConfirmationResult:
     @property
     def search(self) -> Gain:
         """The winner's gain on the search split."""
-        found = self.best.search
-        assert found is not None
-        return found
+        gain = self.best.search
+        assert gain is not None
+        return gain
 
     @property
     def final(self) -> Gain:
-        """The last word: of the test split, or of the search split where there is no other."""
+        """The gain on the test split, or on the search split where there is no test split."""
         return self.search if self.test is None else self.test
 
     @property
     def verdict(self) -> Verdict:
-        """What the last word comes to."""
+        """The verdict on the final gain."""
         return self.best.verdict(self.final)
 
     @property
     def words(self) -> str:
-        """The last word in one line."""
+        """The final gain in one line."""
         return self.best.describe(self.final, num_seeds=len(self.seeds))
 
     @property
     def split(self) -> str:
-        """The split that the last word is from."""
+        """The split of the final gain."""
         return "search" if self.test is None else "test"
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; ``from_dict`` turns it back."""
+        """Return a JSON-ready dictionary, the inverse of ``from_dict``."""
         return {
             **dataclasses.asdict(self),
             "candidates": [
@@ -128,7 +130,13 @@ class ConfirmationResult:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ConfirmationResult:
-        """The inverse of ``to_dict``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        """Read the dictionary of ``to_dict``, also that of an earlier version.
+
+        Raise ``KeyError``, ``TypeError`` or ``ValueError`` for anything else.
+        """
+        if "other_looks" in values:  # as earlier versions named it
+            values = {**values, "previous_test_evaluations": values["other_looks"]}
+            del values["other_looks"]
         candidates = tuple(
             Candidate(
                 number=int(each["number"]),
@@ -144,7 +152,13 @@ class ConfirmationResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """A look at the test split: whose students, under which seeds, and by what; earlier versions did not note that."""
+    """An evaluation on the test split.
+
+    Attributes:
+        trial: number of the trial whose students were scored.
+        seeds: of the students.
+        metric: None where an earlier version did not record it.
+    """
 
     trial: int
     seeds: tuple[int, ...]
@@ -152,5 +166,5 @@ class EvaluationRecord:
 
 
 def _outcome_of(failure: str) -> str:
-    """The outcome that a line of ``Candidate.failures`` tells: ``KEY: OUTCOME (REASON)``."""
+    """Return the outcome in a line of ``Candidate.failures``: ``KEY: OUTCOME (REASON)``."""
     return failure.partition(": ")[2].partition(" (")[0]

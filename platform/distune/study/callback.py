@@ -1,51 +1,67 @@
-"""What a study tells the person who watches it, such as the live table on the command line."""
+"""Callbacks of a study: the events that a progress display, a logger or a notebook can react to."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Protocol
 
 from distune.records import EpochReport, TrialRecord, TrialSpec
 
 
 class Decision(enum.StrEnum):
-    """What becomes of a trial after an epoch."""
+    """The decision about a trial after an epoch."""
 
     CONTINUE = "continue"
-    STOP = "stop"  # for whatever reason: its budget is done, it is not among the best, or it has diverged
+    STOP = "stop"  # all epochs are done, the scheduler stopped the trial, or it diverged
 
 
 class StudyCallback(Protocol):
-    """Hears of everything that happens, in the order in which it happens."""
+    """Receives the events of a study, in order, from the process that runs ``distune launch``."""
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """A trial begins or goes on."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """Handle a trial that starts or resumes."""
         ...
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """An epoch is on record."""
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """Handle an epoch after it was recorded."""
         ...
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """A trial ended, or was interrupted."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """Handle a trial that ended or was interrupted."""
         ...
 
-    def message(self, text: str) -> None:
-        """Something that a person should know."""
+    def on_message(self, text: str) -> None:
+        """Handle a message for the user. Unlike the other events it may come from another thread."""
         ...
 
 
-class NullCallback:
-    """Hears nothing."""
+class CallbackList:
+    """A callback that forwards each event to several callbacks, in their order. Without any it does nothing.
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """Nothing."""
+    Args:
+        callbacks: receive the events.
+    """
 
-    def epoch_done(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
-        """Nothing."""
+    def __init__(self, callbacks: Sequence[StudyCallback] = ()) -> None:
+        self._callbacks = tuple(callbacks)
 
-    def trial_ended(self, record: TrialRecord) -> None:
-        """Nothing."""
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """See ``StudyCallback``."""
+        for callback in self._callbacks:
+            callback.on_trial_start(spec)
 
-    def message(self, text: str) -> None:
-        """Nothing."""
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """See ``StudyCallback``."""
+        for callback in self._callbacks:
+            callback.on_epoch_end(spec, report, decision)
+
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """See ``StudyCallback``."""
+        for callback in self._callbacks:
+            callback.on_trial_end(record)
+
+    def on_message(self, text: str) -> None:
+        """See ``StudyCallback``."""
+        for callback in self._callbacks:
+            callback.on_message(text)

@@ -1,6 +1,6 @@
-"""A session: one process works on a study until it is finished, has failed, or is interrupted.
+"""A session: one process runs a study until it is finished, aborted or interrupted.
 
-Launching and resuming are the same act: a session over what is left of the study.
+Launching and resuming are the same: a session runs what is left of the study.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIden
 from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import environment
 from distune.study.runners.local import run_locally
-from distune.study.runners.signals import StopRequest, stop_on_signals
+from distune.study.runners.signals import stop_on_signals
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
 from distune.study.status import best_trial, status_of
@@ -38,18 +39,18 @@ from distune.tracking.tracker import Tracker
 _LOG = logging.getLogger(__name__)
 
 _RAY_IMPORT_ENVIRONMENT = {
-    # Ray would print a paragraph for every worker that dies; the callback hears of it with the trial's end.
+    # Ray would print a paragraph for every worker that dies; the end of the trial gives the reason.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed",
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SessionResult:
-    """How a session has ended.
+    """The result of a session.
 
     Attributes:
-        state: ``finished``, or ``interrupted`` when a signal has stopped it; it can be resumed then.
-        reason: why it has finished with fewer trials than were asked for, None otherwise.
+        state: ``finished``, or ``interrupted`` by a signal; an interrupted study can be resumed.
+        reason: why the study finished with fewer trials than were asked for, None otherwise.
     """
 
     state: Literal["finished", "interrupted"]
@@ -64,25 +65,28 @@ def run_session(
     teacher_weights: Path | None,
     num_trials: int | None = None,
 ) -> SessionResult:
-    """Work on a study until all its trials have ended, or a signal asks to stop.
+    """Run a study until all its trials have ended, or a signal asks to stop.
 
-    The first SIGINT or SIGTERM ends the session in order: trials that are running stay resumable. The second one ends
-    it at once, and loses the epochs at hand.
+    The first SIGINT or SIGTERM interrupts the session, and running trials stay resumable. The second one ends the
+    process at once; epochs that are not complete are lost.
 
     Args:
         folder: of the study, see ``create_study``.
-        tracker: is told everything. The caller closes it.
-        callback: is told everything.
+        tracker: receives every event. The caller closes it.
+        callback: receives every event.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
-        num_trials: searched trials in total, over all sessions; what the session before was asked for when missing,
-            and what the experiment says in the first.
+        num_trials: number of searched trials over all sessions. Defaults to that of the session before, and in the
+            first one to that of the experiment.
+
+    Returns:
+        The state of the study.
 
     Raises:
-        StudyError: another session works on the study, it needs a teacher's weights, or its files were edited in a way
-            that it cannot go on with.
+        StudyError: another session runs the study, the teacher's weights are missing, or the files of the study were
+            edited in a way that makes its trials incomparable.
         StudyFailedError: too many trials in a row failed for the same reason.
-        StudyStoppedError: the study's records cannot be kept, such as on a full disk. It can be resumed.
-        ResourceError: the machine does not have what a trial or the sampler asks for.
+        StudyStoppedError: the records cannot be written, such as on a full disk. The study can be resumed.
+        ResourceError: the machine does not have the resources of a trial, or a package of the sampler is missing.
     """
     try:
         with folder.lock():
@@ -90,7 +94,7 @@ def run_session(
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error
     if ended.state == "failed":
-        raise StudyFailedError(f"study {folder.name} has ended itself: {ended.reason}")
+        raise StudyFailedError(f"study {folder.name} was aborted: {ended.reason}")
     if blocking_error is not None:
         raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
@@ -103,13 +107,13 @@ def _work(
     teacher_weights: Path | None,
     num_trials: int | None,
 ) -> tuple[SessionNote, str | None]:
-    """A session under the study's lock. Returns how it has ended, and the blocking error that has ended it."""
+    """Run a session under the study's lock. Return its note and the blocking error that ended it."""
     identity, loaded = folder.identity(), folder.load()
     check_before_start(loaded.experiment, simulate=identity.simulate)
     for line in describe_changes(update_settings(folder, loaded)):
-        callback.message(line)
+        callback.on_message(line)
     if teacher_weights is None and not identity.simulate:
-        raise StudyError(f"study {folder.name} is not simulated and needs the weights of its teacher")
+        raise StudyError(f"study {folder.name} is not simulated and needs the teacher's weights")
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
     tracker.start_study(*describe_study(loaded, identity, num_trials=total))
     note = SessionNote(state="running", num_trials=total)
@@ -119,7 +123,7 @@ def _work(
         folder.write_session(note)
         setting = loaded.experiment.search.storage
         truncate_partial_line(folder.journal)
-        with stop_on_signals() as stop, open_storage(folder, setting) as storage:
+        with stop_on_signals() as should_stop, open_storage(folder, setting) as storage:
             search_study, control_study = open_studies(storage, optuna_name(identity, setting))
             trial_store = TrialStore(storage, search_study, control_study)
             specs = SpecMaker(
@@ -129,7 +133,7 @@ def _work(
                 teacher_weights=None if teacher_weights is None else str(teacher_weights),
             )
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
-            ended = _run(engine, loaded.experiment, identity, note, stop, callback)
+            ended = _run(engine, loaded.experiment, identity, note, should_stop, callback)
             _report_best(folder, loaded.experiment, trial_store, tracker)
     finally:
         tracker.end_study(ended.state)
@@ -138,7 +142,7 @@ def _work(
 
 
 def _write_note(folder: StudyFolder, note: SessionNote) -> None:
-    """Say how the session has ended. On a full disk the note stays as it was, and the trials' own records tell."""
+    """Write the note of the session. A full disk is no error here: the records of the trials are enough to resume."""
     try:
         folder.write_session(note)
     except OSError as error:
@@ -148,7 +152,7 @@ def _write_note(folder: StudyFolder, note: SessionNote) -> None:
 def describe_study(
     loaded: LoadedExperiment, identity: StudyIdentity, *, num_trials: int
 ) -> tuple[dict[str, ParameterValue], dict[str, str]]:
-    """The main settings and the tags of a study, for its tracker."""
+    """Return the main settings and the tags of a study, for its tracker."""
     experiment = loaded.experiment
     params: dict[str, ParameterValue] = {
         "data.kind": experiment.data.kind,
@@ -180,23 +184,23 @@ def _run(
     experiment: Experiment,
     identity: StudyIdentity,
     note: SessionNote,
-    stop: StopRequest,
+    should_stop: Callable[[], bool],
     callback: StudyCallback,
 ) -> SessionNote:
-    """Let the study's runner work, then close what is left open. Returns how the session has ended."""
+    """Run the trials, then interrupt those that are left. Return the note of the session."""
     is_finished = False
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if identity.runner == "local":
-                run_locally(engine, simulate=identity.simulate, should_stop=stop, callback=callback)
+                run_locally(engine, simulate=identity.simulate, should_stop=should_stop, callback=callback)
             else:
                 with environment(_RAY_IMPORT_ENVIRONMENT):
-                    from distune.study.runners.ray_tune import run_on_ray  # here, since Ray takes a second to load
+                    from distune.study.runners.ray_tune import run_on_ray  # takes a second to load
 
                 run_on_ray(
-                    engine, experiment.resources, simulate=identity.simulate, should_stop=stop, callback=callback
+                    engine, experiment.resources, simulate=identity.simulate, should_stop=should_stop, callback=callback
                 )
-        is_finished = engine.is_over
+        is_finished = engine.is_done
     finally:
         engine.interrupt()
     if engine.failure is not None:
@@ -206,7 +210,7 @@ def _run(
 
 
 def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: TrialStore, tracker: Tracker) -> None:
-    """Tell the tracker what the study has found so far."""
+    """Log the best trial so far, and its gain."""
     status = status_of(folder, experiment, trial_store.trials(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return

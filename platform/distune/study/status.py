@@ -12,7 +12,7 @@ from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
-from distune.study.failures.identical_trials import Twins, watch_again
+from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
 from distune.study.search.pareto import pareto_front
 from distune.study.search.trial_store import StoredTrial, read_trials
@@ -32,7 +32,7 @@ class StudyStatus:
         metric: name of the metric that is maximised, such as ``search/AP``.
         trials: all trials, the controls first.
         reason: why it failed, or finished with fewer trials than requested; None otherwise.
-        twins: searched trials that differ in parameters and not in numbers.
+        identical_trials: groups of searched trials with different parameters and identical losses and scores.
         costs: names of the metrics that are minimised, such as ``student/latency_ms``; empty for a single objective.
         confirmation: result of training the best trials again with new seeds; None before the first confirmation.
         simulated: whether its learning curves are simulated.
@@ -43,7 +43,7 @@ class StudyStatus:
     metric: str
     trials: list[TrialRecord]
     reason: str | None = None
-    twins: tuple[Twins, ...] = ()
+    identical_trials: tuple[IdenticalTrials, ...] = ()
     costs: tuple[str, ...] = ()
     confirmation: ConfirmationResult | None = None
     simulated: bool = False
@@ -69,7 +69,7 @@ class StudyStatus:
             "simulated": self.simulated,
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],
-            "identical_trials": [twins.to_dict() for twins in self.twins],
+            "identical_trials": [group.to_dict() for group in self.identical_trials],
             **objectives,
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
         }
@@ -129,14 +129,14 @@ def status_of(
         # The trials alone do not show that a study failed, or that all configurations of its space were tried.
         state = note.state
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
-    watch = watch_again((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
+    index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     return StudyStatus(
         study=folder.name,
         state=state,
         metric=metric_name(experiment),
         trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
         reason=note.reason if note is not None and state == note.state else None,
-        twins=tuple(watch.groups),
+        identical_trials=tuple(index.groups),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
         simulated=folder.identity().simulate,

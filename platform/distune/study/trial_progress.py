@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
-from distune.study.failures.retries import Setback
+from distune.study.failures.retries import Retry
 from distune.study.schedulers.asha import rungs
 
 _STATES = {
@@ -56,15 +56,13 @@ class TrialProgress:
     Attributes:
         spec: of the trial.
         epochs: number of epochs done.
-        setbacks: failures after which it was tried again.
+        retries: failures after which it was tried again.
     """
 
-    def __init__(
-        self, spec: TrialSpec, metric: str, costs: Sequence[str] = (), setbacks: Iterable[Setback] = ()
-    ) -> None:
+    def __init__(self, spec: TrialSpec, metric: str, costs: Sequence[str] = (), retries: Iterable[Retry] = ()) -> None:
         self.spec = spec
         self.epochs = 0
-        self.setbacks = list(setbacks)
+        self.retries = list(retries)
         self._metric, self._costs = metric, costs
         self._best: EpochReport | None = None
 

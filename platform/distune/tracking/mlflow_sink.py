@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distune.errors import UsageError
+from distune.errors import DISK_ERRNOS, UsageError
 from distune.records import Outcome, ParameterValue
 from distune.tracking.environment import prepare_client
 from distune.tracking.events import (
@@ -58,7 +58,7 @@ _TRANSIENT = {
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 }
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
+_STORAGE_ERRNOS = DISK_ERRNOS | {errno.EACCES, errno.EPERM}
 _IDENTITY = {"study", "study_key", "trial", "trial_key"}
 """Tags that a run is found by. They are set when it is created, and nobody else sets them."""
 _STUDY_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
@@ -337,7 +337,7 @@ def _search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> li
 
 def _is_storage_trouble(error: BaseException) -> bool:
     """Whether the place of the artifacts is full, read-only or broken. That passes, and no event is to blame for it."""
-    return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
+    return isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
 
 
 def _code(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Decides whether a trial that failed is tried again. Pure values; the engine acts on them.
+"""Retries: which failures give a trial another attempt. Pure values; the engine acts on them.
 
-Running out of memory and losing a worker are not the trial's own doing as often as not: others were on the same device,
-or a machine went away. Each gets a second chance, after the last epoch on record. Everything else fails at once.
+A trial often runs out of memory because others share its device, and loses its worker because a machine went away.
+Both failures get another attempt, which continues after the last recorded epoch. All others fail the trial at once.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from distune.study.failures.reasons import OUT_OF_MEMORY, WORKER_DIED, is_of_kin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Setback:
+class Retry:
     """A failure after which a trial was tried again.
 
     Attributes:
-        reason: in the words of ``describe_failure``.
-        epochs: how many were done.
+        reason: as returned by ``describe_failure``.
+        epochs: number of epochs done before the failure.
     """
 
     reason: str
     epochs: int
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
+        """Return a JSON-ready dictionary."""
         return dataclasses.asdict(self)
 
 
-def may_try_again(setback: Setback, earlier: Sequence[Setback]) -> bool:
-    """Whether a trial is tried again after a setback.
+def may_retry(failure: Retry, earlier: Sequence[Retry]) -> bool:
+    """Return whether a trial gets another attempt after a failure.
 
-    Out of memory: once in the life of a trial, alone. A lost worker: again, as long as each attempt comes further than
-    the one before; a trial that ends its worker in the same epoch twice is to blame for it.
+    Out of memory: once per trial, alone on its device. A lost worker: as long as each attempt gets further than the one
+    before, since a trial that kills its worker twice in the same epoch is the cause itself.
     """
-    if is_of_kind(setback.reason, OUT_OF_MEMORY):
-        return not must_be_alone(earlier)
-    if is_of_kind(setback.reason, WORKER_DIED):
+    if is_of_kind(failure.reason, OUT_OF_MEMORY):
+        return not needs_exclusive_device(earlier)
+    if is_of_kind(failure.reason, WORKER_DIED):
         lost = [each.epochs for each in earlier if is_of_kind(each.reason, WORKER_DIED)]
-        return not lost or setback.epochs > max(lost)
+        return not lost or failure.epochs > max(lost)
     return False
 
 
-def must_be_alone(setbacks: Iterable[Setback]) -> bool:
-    """Whether no other trial may be on the device of a trial with these setbacks."""
-    return any(is_of_kind(each.reason, OUT_OF_MEMORY) for each in setbacks)
+def needs_exclusive_device(retries: Iterable[Retry]) -> bool:
+    """Return whether a trial must not share its device, because it ran out of memory before."""
+    return any(is_of_kind(each.reason, OUT_OF_MEMORY) for each in retries)
 
 
-def describe_setback(key: str, setback: Setback) -> str:
-    """What a person is told."""
-    how = "once more, alone on its device" if must_be_alone([setback]) else "again, with another worker"
-    return f"trial {key}: {setback.reason}; it is tried {how}, after epoch {setback.epochs}"
+def describe_retry(key: str, retry: Retry) -> str:
+    """Return the message for the user."""
+    how = "once more, alone on its device," if needs_exclusive_device([retry]) else "with another worker,"
+    return f"trial {key}: {retry.reason}; retrying {how} after epoch {retry.epochs}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.yaml import write_yaml
-from distune.records import Outcome
+from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.tracker import Tracker
@@ -22,6 +23,11 @@ PICTURES_FOLDER = "pictures"
 """Figures of a trial."""
 STUDENT_FOLDER = "student"
 """The student of a finished trial, at its best epoch."""
+
+
+def write_trial_file(spec: TrialSpec) -> None:
+    """Write the specification of a trial into its folder."""
+    write_atomically(Path(spec.folder) / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
 
 
 def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, str]]:

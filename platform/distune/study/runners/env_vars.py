@@ -1,4 +1,4 @@
-"""Environment variables for a while: how Ray and Tune are told what cannot be said otherwise."""
+"""Temporary environment variables, the only way to set some options of Ray and Tune."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables, and put back what was there before."""
+    """Set environment variables in the block and restore their values after it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,4 +1,4 @@
-"""A bound on the time of an epoch: what hangs for longer is cut off, and leaves a traceback that shows where."""
+"""The time limit of an epoch. An epoch that takes longer is ended and leaves a traceback that shows where it hung."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from types import FrameType
 from distune.errors import TrialError
 
 _MARK = b"Timeout ("
-"""How ``faulthandler`` begins the report of a process that it ends."""
+"""First bytes of the report that ``faulthandler`` writes when it ends a process."""
 
-Deadline = Callable[[float | None, Path], contextlib.AbstractContextManager[None]]
-"""Bounds the block under it to so many seconds, None for ever. The file takes the traceback of a process that ends."""
+TimeLimit = Callable[[float | None, Path], contextlib.AbstractContextManager[None]]
+"""Limits a block to a number of seconds, None for no limit. The file receives the traceback of an ended process."""
 
 
 class EpochTimeoutError(TrialError):
-    """An epoch took longer than it may."""
+    """An epoch took longer than its time limit."""
 
 
-class _Alarm(BaseException):
-    """Rings through whatever guards one student against the errors of another."""
+class _Interrupt(BaseException):
+    """Not an ``Exception``, so that code that guards one student against the errors of another does not catch it."""
 
 
 @contextlib.contextmanager
 def kill_after(limit_s: float | None, report: Path) -> Iterator[None]:
-    """End this process when the block takes longer, whatever it hangs in. For workers that nobody else depends on."""
+    """End this process when the block takes longer, and append the traceback to the report.
+
+    For workers: it also ends a process that is inside of a call that never returns.
+    """
     if limit_s is None:
         yield
         return
@@ -45,10 +48,10 @@ def kill_after(limit_s: float | None, report: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
-    """Raise ``EpochTimeoutError`` in the block when it takes longer. For work in the driver itself.
+    """Raise ``EpochTimeoutError`` in the block when it takes longer. For training in the driver's own process.
 
-    It reaches whatever Python can interrupt: waiting for a file, a lock or another process, but not a call into a
-    library that never returns. It does nothing outside of the main thread, which alone hears of alarms.
+    It interrupts Python code and waiting for a file, a lock or another process, but not a call into a library that
+    never returns. It does nothing outside of the main thread, the only one that receives signals. No report is written.
     """
     if limit_s is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -56,20 +59,20 @@ def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
 
     is_over = False
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if not is_over:
-            raise _Alarm
+            raise _Interrupt
 
-    handler = signal.signal(signal.SIGALRM, ring)
+    handler = signal.signal(signal.SIGALRM, interrupt)
     started = time.monotonic()
     left_s, interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
-    except _Alarm as alarm:
-        raise EpochTimeoutError(describe_timeout(limit_s)) from alarm
+    except _Interrupt as timeout:
+        raise EpochTimeoutError(describe_timeout(limit_s)) from timeout
     finally:
         is_over = True
-        # Whoever had set an alarm before still gets it.
+        # Restore the timer that the caller had set.
         rest_s = max(1e-3, left_s - (time.monotonic() - started)) if left_s > 0 else 0.0
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, handler)
@@ -77,17 +80,25 @@ def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
 
 
 def describe_timeout(limit_s: float) -> str:
-    """The reason of a trial that was cut off."""
+    """Return the reason of a trial whose epoch took too long."""
     return f"timeout: an epoch took more than resources.epoch_timeout_s = {limit_s:g}"
 
 
 def describe_joint_timeout(limit_s: float) -> str:
-    """The reason of several trials that were cut off together; each of them is given so much."""
-    return f"{describe_timeout(limit_s)} for each that was trained side by side"
+    """Return the reason of trials that were trained together and took too long; the limit holds for each of them."""
+    return f"{describe_timeout(limit_s)} for each trial that was trained together"
 
 
 def has_timed_out(report: Path, *, after: int = 0) -> bool:
-    """Whether a worker was ended by ``kill_after``, as its file says after so many bytes, which others have left."""
+    """Return whether ``kill_after`` has ended a worker.
+
+    Args:
+        report: the file that was given to ``kill_after``.
+        after: number of bytes at its beginning to skip, which earlier attempts wrote.
+
+    Returns:
+        False also when there is no such file.
+    """
     try:
         lines = report.read_bytes()[after:].splitlines()
     except OSError:

@@ -7,48 +7,33 @@ from collections.abc import Callable
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
-from distune.study.runners.trial_attempt import Attempt
-from distune.study.runners.watchdog import Watchdog, watching
+from distune.study.runners.trial_attempt import TrialAttempt, deliver
+from distune.study.runners.watchdog import Watchdog, watch_in_thread
 
 
 def run_locally(
     engine: StudyEngine, *, simulate: bool, should_stop: Callable[[], bool], callback: StudyCallback
 ) -> None:
-    """Work on the trials of a study until there is none left, the session cannot go on, or it is asked to stop.
+    """Run the trials of a study until none is left, the session cannot continue, or ``should_stop`` returns True.
 
     Args:
-        engine: gives out trials and decides about them. One that must be alone on its device is so anyway.
+        engine: gives out the trials. Each one has its device to itself here.
         simulate: make up learning curves instead of training.
-        should_stop: asked between epochs. The trial at hand stays in flight then.
-        callback: hears when nothing has happened for long.
+        should_stop: called between epochs. The current trial stays in flight then.
+        callback: receives the messages of workers and of the watchdog.
     """
     watchdog = Watchdog()
-    with watching(watchdog, lambda: engine.in_flight, callback.message):
+
+    def run(spec: TrialSpec) -> None:
+        attempt = TrialAttempt(spec, simulate=simulate)
+        decision = Decision.CONTINUE
+        try:
+            while decision is Decision.CONTINUE and not should_stop():
+                watchdog.reset()
+                decision = deliver(attempt.step(), spec.key, engine, callback)
+        finally:
+            attempt.close()
+
+    with watch_in_thread(watchdog, lambda: engine.in_flight, callback.on_message):
         while not should_stop() and (spec := engine.next_trial()) is not None:
-            _run_trial(engine, spec, watchdog, simulate=simulate, should_stop=should_stop, callback=callback)
-
-
-def _run_trial(
-    engine: StudyEngine,
-    spec: TrialSpec,
-    watchdog: Watchdog,
-    *,
-    simulate: bool,
-    should_stop: Callable[[], bool],
-    callback: StudyCallback,
-) -> None:
-    attempt = Attempt(spec, simulate=simulate)
-    try:
-        while not should_stop():
-            watchdog.heard()
-            result = attempt.step()
-            for note in result.notes:
-                callback.message(f"trial {spec.key}: {note}")
-            for report in result.reports:
-                if engine.report(spec.key, report) is Decision.STOP:
-                    return
-            if result.failure is not None:
-                engine.fail(spec.key, result.failure)
-                return
-    finally:
-        attempt.close()
+            run(spec)

@@ -1,4 +1,4 @@
-"""A trial in a Ray worker: a class Trainable that trains one epoch per step and can be given the next trial."""
+"""A trial in a Ray worker: a class Trainable that trains one epoch per step and can be reused for the next trial."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from ray import tune
 from distune.errors import TrialError
 from distune.records import TrialSpec
 from distune.study.runners.epoch_timeout import kill_after
-from distune.study.runners.trial_attempt import Attempt, StepResult
+from distune.study.runners.trial_attempt import StepResult, TrialAttempt
 
-SPEC, SIMULATE, ALONE, RESOURCES, RESULT = "spec", "simulate", "alone", "resources", "result"
+SPEC, SIMULATE, EXCLUSIVE, RESOURCES, RESULT = "spec", "simulate", "exclusive", "resources", "result"
 
 
 class TrialTrainable(tune.Trainable):
-    """Works on one trial after the other.
+    """Runs one trial after the other.
 
-    An error of a trial is a result, not an exception: the worker is fine and can be reused. Only after an error that
-    spoils the process does it raise, which makes Ray replace the worker. An epoch that takes too long ends it at once.
+    An error of a trial is returned as a result, so that the worker can be reused. An error that corrupts the process is
+    raised, which makes Ray replace the worker. An epoch that takes too long ends the process.
 
-    Opening a trial may take long and may fail, so the first step does it, and not Ray's set-up.
+    Opening a trial may take long and may fail. The first step does it, because Ray's set-up must not fail.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take a trial. Called once in the life of a worker."""
+        """Prepare the first trial. Called once per worker."""
         spec: TrialSpec = config[SPEC].spec
-        self._attempt = Attempt(spec, simulate=config[SIMULATE], deadline=kill_after)
-        # Ray sends the configuration back with every result; nobody needs it.
+        self._attempt = TrialAttempt(spec, simulate=config[SIMULATE], time_limit=kill_after)
+        # Ray would send the configuration back with every result.
         self.config = {}
         if not config[SIMULATE]:
             limit_threads(float(spec.experiment["resources"]["cpus_per_trial"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial, with nothing left of the one before."""
+        """Prepare the next trial, with nothing left of the one before."""
         self._attempt.close()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch. The result holds a ``StepResult``, whole: metric names have slashes, which Ray splits at."""
+        """Train an epoch. Return the ``StepResult`` as one value, because Ray splits metric names at slashes."""
         result: StepResult = self._attempt.step()
-        if result.is_spoilt:
+        if result.is_process_corrupted:
             raise TrialError(result.failure)
         return {RESULT: result}
 
     def cleanup(self) -> None:
-        """Give back what the last trial holds."""
+        """Release what the last trial holds."""
         self._attempt.close()
 
 
 def limit_threads(cpus: float) -> None:
-    """Let torch use as many threads as the trial has CPUs, at least one."""
+    """Set the number of torch threads to the CPUs of a trial, at least one."""
     threads = max(1, int(cpus))
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch  # after the variable is set, and only where training is real
+    import torch  # after the variable is set, and only for real training
 
     torch.set_num_threads(threads)

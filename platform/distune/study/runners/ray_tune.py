@@ -1,6 +1,6 @@
 """Runs a study with Ray Tune: many trials at a time, on this machine or on a cluster.
 
-Tune starts workers, hands out trials and carries results; all decisions and all records are the engine's. Tune's own
+Tune starts workers, hands out trials and returns results. The engine makes all decisions and keeps all records: Tune's
 folder is temporary, and neither its checkpoints nor its restore are used.
 """
 
@@ -33,14 +33,14 @@ from distune.study.runners.signals import SIGNALS
 from distune.tracking.uris import redact_uri
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-"""Small: nothing but specifications and reports passes through it."""
+"""Small, because only specifications and reports pass through it."""
 
 _WORKER_ENVIRONMENT = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of an experiment mean what they mean to the driver
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of an experiment are those of the driver
 }
 _ENVIRONMENT = {
     **_WORKER_ENVIRONMENT,
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of the configuration, however quiet it is told to be
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a table of the configuration at any verbosity
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the session handles it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -54,7 +54,7 @@ _QUIET = (
     "ray.air",
     "ray.train",
     "ray._private.worker",
-    "ray._private.authentication.authentication_token_setup",  # it warns that it asks for a token
+    "ray._private.authentication.authentication_token_setup",  # it warns that it requires a token
 )
 
 
@@ -66,20 +66,20 @@ def run_on_ray(
     should_stop: Callable[[], bool],
     callback: StudyCallback,
 ) -> None:
-    """Work on the trials of a study until there is none left, the session cannot go on, or it is asked to stop.
+    """Run the trials of a study until none is left, the session cannot continue, or ``should_stop`` returns True.
 
-    Ray is started on this machine and ended with the study, unless the settings name a cluster or this process is
+    Ray is started on this machine and shut down at the end, unless the settings name a cluster or this process is
     connected to one already.
 
     Args:
-        engine: gives out trials and decides about them.
-        settings: what a trial gets, and where.
+        engine: gives out the trials.
+        settings: resources of a trial, and the address of the cluster.
         simulate: make up learning curves instead of training.
-        should_stop: asked several times a second. Trials in flight stay so; an epoch at hand gets seconds to end.
-        callback: hears when nothing has happened for long.
+        should_stop: called several times a second. Trials in flight stay so; their current epoch has seconds to end.
+        callback: receives the messages of workers and of the watchdog.
 
     Raises:
-        ResourceError: Ray cannot be had, or not one trial fits.
+        ResourceError: Ray cannot be used, or no machine has the resources of a trial.
     """
     with ray_session(settings, simulate=simulate):
         trial = trial_resources(settings, simulate=simulate)
@@ -112,11 +112,11 @@ def run_on_ray(
 
 @functools.cache
 def _token() -> str:
-    """What a process must know to be let in by the Ray of this process.
+    """Return the token of this process's Ray, the same one each time because Ray reads it once per process.
 
-    Ray listens on all networks of the machine, whatever it is told, and runs what it is sent. It asks for a token when
-    there is one (``RAY_AUTH_MODE=disabled`` turns that off), which it would write into the user's home folder; in the
-    environment, nobody but the user's own processes can read it. Ray reads it once in a process: it stays the same.
+    Ray listens on all networks of the machine and runs the code that it receives. With a token it refuses others
+    (``RAY_AUTH_MODE=disabled`` turns that off). The token is passed in the environment, which only processes of the
+    user can read; Ray would write it into the user's home folder.
     """
     return secrets.token_hex(32)
 
@@ -130,7 +130,7 @@ def machines() -> list[Resources]:
 
 @contextlib.contextmanager
 def ray_session(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
-    """A connection to Ray for the length of a session, with Ray and Tune as quiet as they can be."""
+    """Connect to Ray for the length of a session, and silence the output of Ray and Tune."""
     with environment(_ENVIRONMENT), _quiet_logs(), _connected(settings, simulate=simulate):
         yield
 
@@ -142,7 +142,7 @@ def _trial_folder_name(trial: tune.experiment.Trial) -> str:
 
 @contextlib.contextmanager
 def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
-    """A connection to Ray: the one that is there, or a new one that ends here."""
+    """Use the existing connection to Ray, or open one and close it after the block."""
     if ray.is_initialized():
         yield
         return
@@ -155,11 +155,7 @@ def _connected(settings: ResourceSettings, *, simulate: bool) -> Iterator[None]:
 
 
 def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
-    """Connect to a cluster, or start Ray here; again when it has not come up, as on a machine with much else to do.
-
-    Raises:
-        ResourceError: it cannot be had.
-    """
+    """Connect to a cluster, or start Ray here. Try twice, because the start may time out on a busy machine."""
     where = f"on {redact_uri(settings.address)}" if settings.address is not None else "on this machine"
     for is_last in (False, True):
         try:
@@ -185,8 +181,8 @@ def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
             ray.shutdown()
             if is_last:
                 raise ResourceError(
-                    f"Ray cannot be used {where}: {redact_uri(' '.join(str(error).split()))}; look at the machine and "
-                    f"try again, or work without Ray: --runner local"
+                    f"Ray cannot be used {where}: {redact_uri(' '.join(str(error).split()))}; check the machine and "
+                    f"try again, or use --runner local, which needs no Ray"
                 ) from error
         else:
             return
@@ -194,10 +190,10 @@ def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
 
 @contextlib.contextmanager
 def _signals_kept_from_ray() -> Iterator[None]:
-    """Hold signals back and keep this process's handlers, which Ray replaces.
+    """Block signals in the block, and restore this process's handlers, which Ray replaces.
 
-    The processes that Ray starts meanwhile inherit that SIGTERM is held back, for good. Slurm sends it to all processes
-    of a job, and a Ray without its head takes a minute to give up; so only this process hears of it and ends in order.
+    The processes that Ray starts in the block inherit the blocked SIGTERM. Slurm sends it to all processes of a job,
+    and a Ray without its head node takes a minute to give up; so only this process receives it and shuts Ray down.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -214,7 +210,7 @@ def _signals_kept_from_ray() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Silence Tune, which reports every trial that we stop or lose as an error. The engine tells what matters."""
+    """Silence the logs of Tune, which reports every stopped or failed trial as an error."""
     loggers = [logging.getLogger(name) for name in _QUIET]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

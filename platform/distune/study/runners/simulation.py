@@ -1,4 +1,4 @@
-"""Plausible learning curves instead of training: to try a search plan, a cluster or a tracking server in seconds."""
+"""Simulated training: made-up learning curves, to try a search, a cluster or a tracking server in seconds."""
 
 from __future__ import annotations
 
@@ -21,49 +21,53 @@ from distune.records import EpochReport, ParameterValue, TrialSpec
 from distune.training.trial_folder import TrialFolder
 
 ENVIRONMENT_VARIABLE = "DISTUNE_SIMULATION"
-"""Holds ``SimulationSettings`` as JSON. Read in simulated studies only, so no real training can come by them."""
+"""Environment variable of ``SimulationSettings`` as JSON. It is for tests, and read in simulated studies only."""
 
 _CONTROL_AP = 33.0
 _WORST_AP, _BEST_AP = 26.0, 44.0
 _NOISE_AP = 0.3
-_FOR_EVER_S = 3600.0
+_HANG_S = 3600.0
 
 
-class Mishap(Settings):
-    """Something that goes wrong in a trial."""
+class InjectedFault(Settings):
+    """A fault that a simulated trial injects."""
 
     epoch: int = Field(ge=1)
-    """The epoch that does not end well."""
+    """The epoch in which it happens."""
     kind: Literal["error", "out_of_memory", "device_error", "nan", "kill", "hang"]
-    """An exception, one for lack of memory, one that spoils the worker, a loss that is not a number, the end of the
-    worker, or an epoch without an end."""
+    """An exception, out of memory, an error that corrupts the process, a NaN loss, the death of the worker, or an epoch
+    that never ends."""
     once: bool = False
-    """Only the first time that a worker comes to this epoch."""
+    """Only the first time that a worker reaches this epoch."""
 
 
 class SimulationSettings(Settings):
-    """How a simulated study runs."""
+    """Settings of a simulated study."""
 
     epoch_s: float = Field(0.0, ge=0)
-    """How long an epoch takes."""
-    mishaps: dict[str, Mishap] = {}
-    """Key of a trial to its mishap. ``*`` stands for every searched trial."""
-    journal: str | None = None
-    """A file that gets a line for each epoch computed: the trial, the epoch, and when it began and ended. It
-    tells which epochs restarts compute twice, and which trials ran side by side."""
+    """Length of an epoch in seconds."""
+    faults: dict[str, InjectedFault] = {}
+    """Key of a trial to its fault. ``*`` is every searched trial."""
+    epoch_log: str | None = None
+    """A file that receives a line for each computed epoch: the trial, the epoch, and its start and end time. It shows
+    which epochs were computed twice after a restart, and which trials ran at the same time."""
 
     @classmethod
     def from_environment(cls) -> SimulationSettings:
-        """What the environment variable says; the defaults without it."""
+        """Return the settings of the environment variable, the defaults without it."""
         return cls.model_validate_json(os.environ.get(ENVIRONMENT_VARIABLE) or "{}")
 
 
-class SimulatedWork:
-    """A trial whose metrics are made up. They depend on its seed and values alone, epoch by epoch.
+class SimulatedTrial:
+    """A trial with made-up metrics, which depend only on its seed, its parameters and the epoch. See ``TrialWork``.
+
+    Args:
+        spec: of the trial.
+        settings: of the simulation; those of the environment variable when None.
 
     Attributes:
-        epochs_done: how many epochs are in the trial's folder.
-        notes: none.
+        epochs_done: number of epochs in the trial's folder.
+        notes: always empty.
     """
 
     notes: tuple[str, ...] = ()
@@ -77,17 +81,17 @@ class SimulatedWork:
         self.epochs_done = reports[-1].epoch if reports else 0
 
     def run_epoch(self) -> EpochReport:
-        """Sleep for the length of an epoch and make up its metrics. See ``TrialWork``."""
+        """Sleep for the length of an epoch and make up its metrics."""
         started, began_at = time.perf_counter(), time.time()
         time.sleep(self._settings.epoch_s)
         epoch = self.epochs_done + 1
-        if self._settings.journal is not None:
-            with Path(self._settings.journal).open("a", encoding="utf-8") as file:
+        if self._settings.epoch_log is not None:
+            with Path(self._settings.epoch_log).open("a", encoding="utf-8") as file:
                 file.write(f"{self._spec.key} {epoch} {began_at} {time.time()}\n")
         metrics = simulated_metrics(self._spec, epoch)
         metrics.setdefault(self._metric, metrics["search/AP"])
         metrics.update(simulated_costs(self._spec))
-        self._suffer(epoch, metrics)
+        self._inject_fault(epoch, metrics)
         metrics["time/epoch_s"] = time.perf_counter() - started
         report = EpochReport(epoch=epoch, metrics=metrics, finished_at=time.time())
         self._folder.append(report)
@@ -95,36 +99,36 @@ class SimulatedWork:
         return report
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
-    def _suffer(self, epoch: int, metrics: dict[str, float]) -> None:
-        mishaps = self._settings.mishaps
-        mishap = mishaps.get(self._spec.key) or (None if self._spec.control else mishaps.get("*"))
-        if mishap is None or mishap.epoch != epoch or not self._is_due(mishap):
+    def _inject_fault(self, epoch: int, metrics: dict[str, float]) -> None:
+        faults = self._settings.faults
+        fault = faults.get(self._spec.key) or (None if self._spec.control else faults.get("*"))
+        if fault is None or fault.epoch != epoch or not self._is_due(fault):
             return
-        if mishap.kind == "kill":
+        if fault.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif mishap.kind == "error":
+        elif fault.kind == "error":
             raise RuntimeError(f"simulated error in epoch {epoch}")
-        elif mishap.kind == "out_of_memory":
+        elif fault.kind == "out_of_memory":
             raise MemoryError(f"simulated in epoch {epoch}")
-        elif mishap.kind == "device_error":
+        elif fault.kind == "device_error":
             raise RuntimeError(f"CUDA error: simulated in epoch {epoch}")
-        elif mishap.kind == "hang":
-            time.sleep(_FOR_EVER_S)
+        elif fault.kind == "hang":
+            time.sleep(_HANG_S)
         else:
             metrics["loss/task"] = math.nan
 
-    def _is_due(self, mishap: Mishap) -> bool:
-        mark = self._folder.path / "mishap"
-        if mishap.once and mark.exists():
+    def _is_due(self, fault: InjectedFault) -> bool:
+        mark = self._folder.path / "fault"
+        if fault.once and mark.exists():
             return False
         mark.touch()
         return True
 
 
 def simulated_metrics(spec: TrialSpec, epoch: int) -> dict[str, float]:
-    """The metrics of an epoch: a curve that saturates at what the trial's values are worth, and some noise."""
+    """Return the metrics of an epoch: a curve that saturates at the quality of the trial's parameters, with noise."""
     identity = content_hash([spec.seed, spec.params])
     random = np.random.default_rng([int(identity, 16), epoch])
     best = _CONTROL_AP if spec.control else _WORST_AP + (_BEST_AP - _WORST_AP) * quality(spec.params)
@@ -138,7 +142,7 @@ def simulated_metrics(spec: TrialSpec, epoch: int) -> dict[str, float]:
 
 
 def simulated_costs(spec: TrialSpec) -> dict[str, float]:
-    """What the student costs, as far as the study asks for it: more for larger numbers among its settings."""
+    """Return the costs of the student that the study minimizes; they grow with the numbers among its settings."""
     scale = 1.0
     for path, value in spec.params.items():
         if path.startswith("student."):
@@ -149,9 +153,9 @@ def simulated_costs(spec: TrialSpec) -> dict[str, float]:
 
 
 def quality(params: Mapping[str, ParameterValue]) -> float:
-    """What the values are worth, from 0 to 1: smooth in every number, with an optimum that follows from the names.
+    """Return the quality of parameters, from 0 to 1. It is smooth in every number; the names determine the optimum.
 
-    Some paths matter much more than others, as in real spaces.
+    Some parameters matter much more than others, as in real search spaces.
     """
     if not params:
         return 0.5
@@ -163,12 +167,12 @@ def quality(params: Mapping[str, ParameterValue]) -> float:
 def _worth(path: str, value: ParameterValue) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _share(path, value)
-    # Even steps for small numbers, even ratios for large ones, whatever the unit: one or two optima in a usual range.
+    # Linear for small numbers and logarithmic for large ones: one or two optima in a usual range of any unit.
     position = math.asinh(4.0 * value) / 4.0
     return 0.5 + 0.5 * math.cos(2.0 * math.pi * (position - _share(path, "optimum")))
 
 
 def _share(*words: Any) -> float:
-    """A number from 0 to 1 that follows from the words."""
+    """Return a number from 0 to 1, a hash of the words."""
     digest = hashlib.sha256(repr(words).encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32

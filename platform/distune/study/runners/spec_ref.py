@@ -1,4 +1,4 @@
-"""A specification on its way through Ray Tune, which keeps each configuration, several times, to the end of a study."""
+"""A reference to a trial specification in Ray Tune, which keeps several copies of each configuration until the end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from distune.records import TrialSpec
 
 
 class SpecRef:
-    """Holds the specification of a trial until a worker has it for good.
+    """Holds the specification of a trial until the trial has ended.
 
-    Tune copies a trial's configuration deeply five times, writes it out into the trial's tag, and keeps all that of
-    every trial to the end of the study. So a copy is the same object, its text is short, and ``release`` lets go of the
-    specification in all places at once: the driver of a long study would hold tens of KiB per trial otherwise.
+    Tune makes five deep copies of a trial's configuration, writes it into the trial's tag, and keeps all of that until
+    the end of the study: tens of KiB per trial. Therefore a copy of this reference is the same object, its text is
+    short, and ``release`` frees the specification in all places at once.
 
     Args:
         spec: of the trial.
-        error_bytes: see the attribute.
+        error_bytes: size of the trial's error file.
 
     Attributes:
-        key: names the trial within its study.
-        error_bytes: how long the file of its errors was; what earlier attempts have left there is not about this one.
+        key: name of the trial within its study.
+        error_bytes: size of the trial's error file before this attempt; earlier attempts wrote that part.
     """
 
     def __init__(self, spec: TrialSpec, *, error_bytes: int) -> None:
@@ -35,7 +35,7 @@ class SpecRef:
         return self._spec
 
     def release(self) -> None:
-        """The trial is over, and nobody is going to ask for its specification again."""
+        """Free the specification, because the trial has ended."""
         self._spec = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpecRef:

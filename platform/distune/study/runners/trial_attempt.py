@@ -1,4 +1,4 @@
-"""Opens the work of a trial, and runs it epoch by epoch without ever raising. The same in every runner's worker."""
+"""An attempt of a worker at a trial, and the way of its results to the engine. The same for every runner."""
 
 from __future__ import annotations
 
@@ -6,95 +6,94 @@ import dataclasses
 import gc
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from distune.records import EpochReport, TrialSpec
-from distune.study.failures.reasons import OUT_OF_MEMORY, FolderBusyError, describe_failure, is_of_kind, spoils_process
+from distune.study.callback import Decision, StudyCallback
+from distune.study.failures.reasons import (
+    OUT_OF_MEMORY,
+    FolderBusyError,
+    corrupts_process,
+    describe_failure,
+    is_of_kind,
+)
 from distune.study.files.artifacts import ERROR_FILE
-from distune.study.runners.epoch_timeout import Deadline, raise_after
-from distune.study.runners.simulation import SimulatedWork
+from distune.study.runners.epoch_timeout import TimeLimit, raise_after
+from distune.study.runners.simulation import SimulatedTrial
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
 from distune.training.trial_protocol import TrialWork
 
-_TAKEOVER_TIMEOUT_S = 60.0
-"""How long to wait for the worker of a session that was killed to let go of a trial."""
+if TYPE_CHECKING:  # a worker needs no engine, and no Optuna
+    from distune.study.engine import StudyEngine
 
-
-def open_work(spec: TrialSpec, *, simulate: bool) -> TrialWork:
-    """Real training, or made-up curves. Goes on after the epochs in the trial's folder."""
-    if simulate:
-        return SimulatedWork(spec)
-    from distune.training.trial import TrainingWork  # torch is loaded in the worker, and only for real work
-
-    work: TrialWork = TrainingWork(spec)
-    return work
+TAKEOVER_TIMEOUT_S = 60.0
+"""Time to wait until the worker of a killed session releases a folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What came of a step.
+    """The result of a step.
 
     Attributes:
-        reports: epochs on record, in order; the caller may know some of them.
-        notes: what a person should know about how the trial goes on.
-        failure: why the trial cannot go on, None when it can.
-        is_spoilt: whether this process should work on nothing else.
+        reports: recorded epochs, in order. The engine may know some of them.
+        notes: messages for the user about how the trial was resumed.
+        failure: why the trial cannot continue, None when it can.
+        is_process_corrupted: whether the process must not run another trial.
     """
 
     reports: tuple[EpochReport, ...] = ()
     notes: tuple[str, ...] = ()
     failure: str | None = None
-    is_spoilt: bool = False
+    is_process_corrupted: bool = False
 
 
-class Attempt:
-    """One worker's attempt at a trial: opens it with the first step, and holds its folder until it fails or is closed.
+class TrialAttempt:
+    """One worker's attempt at a trial. The first step opens the trial and locks its folder.
 
-    The folder is locked: the worker of a killed session may live for some seconds and finish an epoch, and two workers
-    on one trial would train an epoch twice.
+    The lock keeps out the worker of a killed session, which may live for some seconds and train the same epoch.
 
     Args:
         spec: of the trial.
         simulate: make up learning curves instead of training.
-        deadline: what happens to a step that takes longer than ``resources.epoch_timeout_s``.
+        time_limit: limits each step to ``resources.epoch_timeout_s``.
     """
 
-    def __init__(self, spec: TrialSpec, *, simulate: bool, deadline: Deadline = raise_after) -> None:
-        self._spec, self._simulate, self._deadline = spec, simulate, deadline
+    def __init__(self, spec: TrialSpec, *, simulate: bool, time_limit: TimeLimit = raise_after) -> None:
+        self._spec, self._simulate, self._time_limit = spec, simulate, time_limit
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
         self._folder = TrialFolder.of(spec)
-        self._lock = FileLock(self._folder.path / "work.lock", timeout=_TAKEOVER_TIMEOUT_S)
-        self._work: TrialWork | None = None
+        self._lock = FileLock(self._folder.path / "work.lock", timeout=TAKEOVER_TIMEOUT_S)
+        self._trial: TrialWork | None = None
 
     def step(self) -> StepResult:
-        """Train an epoch; or, at the start of a trial that others have worked on, say what is on record.
+        """Train an epoch, and never raise. The first step of a resumed trial returns the recorded epochs instead.
 
-        What is on record comes first, because its reader may know less of it than the folder: were an epoch trained at
-        once, it might be one too many.
+        The engine may not know all recorded epochs yet. One of them may end the trial, so none is trained before.
 
         Returns:
-            The epochs in question. Or the failure, with its traceback in the folder; the attempt is closed then.
+            The epochs, or the failure. After a failure the attempt is closed, and the traceback is in the folder.
         """
         try:
-            with self._deadline(self._limit_s, self._folder.path / ERROR_FILE):
+            with self._time_limit(self._limit_s, self._folder.path / ERROR_FILE):
                 return self._step()
         except Exception as error:
             self._write_traceback()
-            failure, is_spoilt = describe_failure(error), spoils_process(error)
-        # Out of the handler, so that nothing holds on to the frames of the error, and memory really comes back.
+            failure, is_process_corrupted = describe_failure(error), corrupts_process(error)
+        # Outside of the handler: the frames of the error would keep the trial's memory alive.
         self.close()
         if is_of_kind(failure, OUT_OF_MEMORY):
             _free_memory()
-        return StepResult(failure=failure, is_spoilt=is_spoilt)
+        return StepResult(failure=failure, is_process_corrupted=is_process_corrupted)
 
     def close(self) -> None:
-        """Give back what the trial holds. Never raises: a trial that has ended stays ended."""
-        work, self._work = self._work, None
+        """Release memory and the lock of the folder. An error is written to the folder and not raised."""
+        trial, self._trial = self._trial, None
         try:
-            if work is not None:
-                work.close()
+            if trial is not None:
+                trial.close()
         except Exception:
             self._write_traceback()
         finally:
@@ -102,12 +101,12 @@ class Attempt:
 
     def _step(self) -> StepResult:
         notes: tuple[str, ...] = ()
-        if self._work is None:
-            self._work = self._open()
-            notes = self._work.notes
-            if self._work.epochs_done > 0:
+        if self._trial is None:
+            self._trial = self._open()
+            notes = self._trial.notes
+            if self._trial.epochs_done > 0:
                 return StepResult(reports=tuple(self._folder.reports()), notes=notes)
-        return StepResult(reports=(self._work.run_epoch(),), notes=notes)
+        return StepResult(reports=(self._trial.run_epoch(),), notes=notes)
 
     def _open(self) -> TrialWork:
         self._folder.path.mkdir(parents=True, exist_ok=True)
@@ -115,19 +114,37 @@ class Attempt:
             self._lock.acquire()
         except Timeout:
             raise FolderBusyError(f"another process still works on {self._folder.path}") from None
-        return open_work(self._spec, simulate=self._simulate)
+        if self._simulate:
+            return SimulatedTrial(self._spec)
+        from distune.training.trial import TrainingWork  # loads torch
+
+        trial: TrialWork = TrainingWork(self._spec)
+        return trial
 
     def _write_traceback(self) -> None:
         try:
             with (self._folder.path / ERROR_FILE).open("a", encoding="utf-8") as file:
                 file.write(redact_uri(traceback.format_exc()))
         except OSError:
-            # A full or missing disk is the likely reason of the failure itself; the reason is still returned.
+            # The disk is probably the reason of the failure itself, which is still returned.
             return
 
 
+def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCallback) -> Decision:
+    """Pass the result of a step to the engine and the callback. Return STOP when the worker is done with the trial."""
+    for note in result.notes:
+        callback.on_message(f"trial {key}: {note}")
+    for report in result.reports:
+        if engine.report(key, report) is Decision.STOP:
+            return Decision.STOP
+    if result.failure is None:
+        return Decision.CONTINUE
+    engine.fail(key, result.failure)
+    return Decision.STOP
+
+
 def _free_memory() -> None:
-    """Give back to the device what no tensor needs any more. Does not import torch by itself."""
+    """Free unused memory, also on the device if torch was loaded."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

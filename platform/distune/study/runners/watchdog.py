@@ -1,4 +1,4 @@
-"""Speaks up when nothing has happened for long. It ends nothing: only a person can tell slow from stuck."""
+"""Warns when no progress is made for long. It ends nothing: only the user can tell a slow epoch from a stuck one."""
 
 from __future__ import annotations
 
@@ -7,64 +7,65 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-QUIET_S = 300.0
-"""So much silence is worth a message; the next one comes after twice as much."""
+FIRST_WARNING_S = 300.0
+"""Time without progress before the first warning; each later one comes after twice the time."""
 _POLL_S = 5.0
 
 
 class Watchdog:
-    """Measures silence.
+    """Measures the time without progress.
 
     Args:
-        quiet_s: seconds of silence before the first message.
-        clock: seconds, from any start.
+        first_warning_s: seconds without progress before the first warning.
+        clock: returns seconds, from any start.
     """
 
-    def __init__(self, *, quiet_s: float = QUIET_S, clock: Callable[[], float] = time.monotonic) -> None:
-        self._quiet_s, self._clock = quiet_s, clock
-        self.heard()
+    def __init__(
+        self, *, first_warning_s: float = FIRST_WARNING_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._first_warning_s, self._clock = first_warning_s, clock
+        self.reset()
 
-    def heard(self) -> None:
-        """Something has happened."""
+    def reset(self) -> None:
+        """Start to measure again, because there was progress."""
         self._since = self._clock()
-        self._next_after_s = self._quiet_s
+        self._next_warning_s = self._first_warning_s
 
     def check(self, running: Sequence[str]) -> str | None:
-        """What to tell a person now, None as long as there is nothing to tell.
+        """Check for a warning.
 
         Args:
-            running: keys of the trials that are being worked on.
+            running: keys of the trials that are running.
+
+        Returns:
+            A message for the user when a warning is due, None otherwise.
         """
-        silence_s = self._clock() - self._since
-        if silence_s < self._next_after_s:
+        elapsed_s = self._clock() - self._since
+        if elapsed_s < self._next_warning_s:
             return None
-        self._next_after_s *= 2
+        self._next_warning_s *= 2
         trials = f"trials {', '.join(running)} are running" if running else "no trial is running"
         return (
-            f"nothing has been heard for {silence_s / 60:.0f} minutes; {trials}. One epoch may take this long; if not, "
-            f"look at the machine, stop with Ctrl-C, and go on with distune resume; resources.epoch_timeout_s bounds it"
+            f"no progress for {elapsed_s / 60:.0f} minutes; {trials}. If an epoch should not take this long, check the "
+            f"machine, stop with Ctrl-C and continue with distune resume. resources.epoch_timeout_s limits an epoch"
         )
 
 
 @contextlib.contextmanager
-def watching(
-    watchdog: Watchdog, running: Callable[[], Sequence[str]], say: Callable[[str], None], *, poll_s: float = _POLL_S
+def watch_in_thread(
+    watchdog: Watchdog, running: Callable[[], Sequence[str]], warn: Callable[[str], None], *, poll_s: float = _POLL_S
 ) -> Iterator[None]:
-    """Let the watchdog check in a thread of its own, for a driver that works itself and may be the one that hangs.
+    """Let the watchdog check in a thread until the block ends, for a runner that trains in the main thread.
 
-    Args:
-        watchdog: is told by others what it has heard.
-        running: keys of the trials that are being worked on.
-        say: takes the messages, in that thread.
-        poll_s: seconds between two checks.
+    ``running`` returns the keys of the running trials, and ``warn`` receives the warnings, both in that thread.
     """
     is_over = threading.Event()
 
     def check() -> None:
         while not is_over.wait(poll_s):
-            message = watchdog.check(running())
-            if message is not None:
-                say(message)
+            warning = watchdog.check(running())
+            if warning is not None:
+                warn(warning)
 
     thread = threading.Thread(target=check, name="distune-watchdog", daemon=True)
     thread.start()

@@ -15,7 +15,7 @@ import optuna
 from distune.config.conditions import Chosen
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialState
-from distune.study.failures.retries import Setback
+from distune.study.failures.retries import Retry
 from distune.study.search.samplers import distribution_of
 from distune.study.search.trial_attributes import (
     ORIGIN,
@@ -45,7 +45,7 @@ class StoredTrial:
         params: searched path to value, as far as they have been chosen.
         origin: source of its values, None when the sampler proposed them.
         scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
-        setbacks: failures after which it was tried again.
+        retries: failures after which it was tried again.
         ended_at: seconds since 1970, None while it has not ended.
     """
 
@@ -55,7 +55,7 @@ class StoredTrial:
     reason: str | None
     params: dict[str, ParameterValue]
     scores: dict[int, float]
-    setbacks: tuple[Setback, ...] = ()
+    retries: tuple[Retry, ...] = ()
     ended_at: float | None = None
     origin: str | None = None
 
@@ -150,9 +150,9 @@ class TrialStore:
             self._storage.set_trial_user_attr(trial_id, REASON, reason)
         self._storage.set_trial_user_attr(trial_id, OUTCOME, ending.value)
 
-    def record_setbacks(self, number: int, setbacks: Sequence[Setback]) -> None:
+    def record_retries(self, number: int, retries: Sequence[Retry]) -> None:
         """Record all failures so far after which a trial is tried again."""
-        values = [setback.to_dict() for setback in setbacks]
+        values = [retry.to_dict() for retry in retries]
         self._storage.set_trial_user_attr(self._trial_id(number), RETRIES, values)
 
     def report(self, number: int, epoch: int, score: float) -> None:
@@ -192,7 +192,7 @@ def _stored(number: int, trial: optuna.trial.FrozenTrial) -> StoredTrial:
         reason=read_attribute(trial, REASON),
         params=dict(trial.params),
         scores=dict(trial.intermediate_values),
-        setbacks=tuple(Setback(**values) for values in read_attribute(trial, RETRIES, ())),
+        retries=tuple(Retry(**values) for values in read_attribute(trial, RETRIES, ())),
         ended_at=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
         origin=read_attribute(trial, ORIGIN),
     )
