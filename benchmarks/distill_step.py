@@ -57,7 +57,7 @@ PLAIN: Values = {name: {"weight": 0.0} for name in TERMS}
 # What the version box by box computes, whatever the presets become.
 LITERAL: Values = {
     "pooling": "crop",
-    "standardise": "none",
+    "standardize": "none",
     "prototypes": PROTOTYPES,
     "filter": {"discrepancy": "mean_cosine", "weight": "gaussian", "global_threshold": 0.2, "local_threshold": 0.2},
     "global_knowledge": {
@@ -70,7 +70,7 @@ LITERAL: Values = {
         "space": "own",
     },
     "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},
-    "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
+    "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "reduction": "batchmean"},
     "decay": "constant",
 }
 

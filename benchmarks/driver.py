@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.records import EpochReport, TrialRecord, TrialSpec
 from distune.study.callback import Decision
 from distune.study.create import create_study
@@ -83,7 +83,7 @@ def experiment(num_trials: int, sampler: str) -> LoadedExperiment:
         },
         "resources": {"cpus_per_trial": 0.5, "max_concurrent": AT_A_TIME},
     }
-    return from_dict(values, source="driver", space=SPACE)
+    return experiment_from_dict(values, source="driver", space=SPACE)
 
 
 @dataclasses.dataclass(frozen=True)

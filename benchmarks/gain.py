@@ -29,7 +29,7 @@ from scipy import stats
 from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import from_dict
+from distune.config.load import experiment_from_dict
 from distune.config.paths import merge
 from distune.data.build import build_splits
 from distune.records import EpochReport
@@ -45,11 +45,11 @@ def _share(weight: float) -> Values:
 
 
 OFF: Values = {
-    "standardise": "none",
+    "standardize": "none",
     "filter": {"weight": "uniform"},
     **{name: {"weight": 0.0} for name in DistillationSettings().terms},
 }
-LOCAL: Values = {"standardise": "level", "local_knowledge": {"weight": 5.0, "unit": "raw"}}
+LOCAL: Values = {"standardize": "level", "local_knowledge": {"weight": 5.0, "unit": "raw"}}
 SOFT: Values = {"soft_labels": {"weight": 0.3, "unit": "raw"}}
 FILTER: Values = {"filter": {"weight": "gaussian"}}
 GLOBAL: Values = {"global_knowledge": _share(0.3)}
@@ -141,7 +141,7 @@ class Task:
     def arm(self, distillation: Values) -> Experiment:
         """The experiment of an arm."""
         values = merge(self.values, {"distillation": distillation})
-        return from_dict(values, source=self.name, check_space=False).experiment
+        return experiment_from_dict(values, source=self.name, check_space=False).experiment
 
 
 def build_task(name: str, root: str | None) -> Task:
@@ -150,8 +150,8 @@ def build_task(name: str, root: str | None) -> Task:
     for role in ("teacher", "student"):
         values = merge(values, {role: {"anchor_scale": ANCHOR_SCALES[name]}})
     more = {"data": {"num_train": TEACHER_IMAGES}} if name == "shapes" else {}
-    student = from_dict(values, source=name, check_space=False).experiment
-    teacher = from_dict(merge(values, more), source=name, check_space=False).experiment
+    student = experiment_from_dict(values, source=name, check_space=False).experiment
+    teacher = experiment_from_dict(merge(values, more), source=name, check_space=False).experiment
     return Task(name, student, teacher, values)
 
 

@@ -179,7 +179,10 @@ def wrong_classes(folder: Path) -> dict[str, Any]:
     [
         (bad_settings({"trainign": {}}), 'did you mean "training"?'),
         (bad_settings({"training": {"epochs": "three"}}), "must be a whole number"),
-        (bad_space({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}), "upside down"),
+        (
+            bad_space({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}),
+            "low = 2 must be less than high = 1",
+        ),
         (bad_space({"distillation.dekay": {"kind": "float", "low": 0.0, "high": 1.0}}), "is not a setting"),
         (bad_settings({"search": {"space": "absent.yaml"}}), "no such file"),
         (bad_settings({"data": {"kind": "voc", "root": "absent"}}), "absent"),

@@ -41,7 +41,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert answer.status == 0, answer.err
     assert "plan: 3 trials and 1 control(s) of 2 epochs, none stopped early; about 8 epochs of at most 8" in answer.out
     assert "plan: the space has 3 configurations, none is trained twice" in answer.out
-    assert "proposes at random until 10 trials have finished or been stopped: in all 3 of this study" in answer.out
+    assert "proposes at random until 10 trials have finished or were stopped: in all 3 of this study" in answer.out
     assert "varies: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
     assert "varies: student" not in answer.out
     assert "disk: about " in answer.out
@@ -50,7 +50,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
     inactive = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
     assert "never acts: distillation.start_epoch  distillation.decay is linear" in inactive.out
-    first = "search.first=[{distillation.decay: linear}, {distillation.decay: cosine}]"
+    first = "search.initial_configurations=[{distillation.decay: linear}, {distillation.decay: cosine}]"
     many = distune("validate", str(tmp_path / "mine.yaml"), "--set", first, "--set", "search.num_trials=2")
     assert "warning: 3 configurations are to be tried first, 1 more than search.num_trials = 2" in many.out
     wrong = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.dekay=linear")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distune.config.conditions import condition_problems, configurations, example, is_active, resolve
-from distune.config.load import LoadedExperiment, from_dict, load, trial_experiment
+from distune.config.load import LoadedExperiment, experiment_from_dict, load_experiment, trial_experiment
 from distune.config.paths import get_path, merge
 from distune.config.space import Parameter, SearchSpace
 from distune.errors import ConfigError, UsageError
@@ -33,7 +33,7 @@ SPACE: dict[str, Any] = {
 
 def loaded(parameters: dict[str, Any] = SPACE, **changes: Any) -> LoadedExperiment:
     values = merge(EXPERIMENT, changes)
-    return from_dict(values, source="test", space={"name": "given", "parameters": parameters})
+    return experiment_from_dict(values, source="test", space={"name": "given", "parameters": parameters})
 
 
 def problem(parameters: dict[str, Any], **changes: Any) -> str:
@@ -70,7 +70,7 @@ def test_every_configuration_of_the_space_is_a_valid_trial() -> None:
     for params in found:
         values = trial_experiment(experiment, params)
         assert get_path(values, SELECTOR) == params[SELECTOR]
-        assert get_path(values, ALPHA) == params.get(ALPHA, 10.0), "where it does not act, the own value stays"
+        assert get_path(values, ALPHA) == params.get(ALPHA, 10.0), "where it is inactive, the experiment's value stays"
 
 
 def test_a_child_of_a_child_needs_both() -> None:
@@ -86,13 +86,13 @@ def test_a_child_of_a_child_needs_both() -> None:
     [
         (
             {"distillation.prototypes.selectr": "pursuit"},
-            'no parameter of the space and no setting; did you mean "dist',
+            'neither a parameter of the space nor a setting; did you mean "dist',
         ),
-        ({SELECTOR: "greedy"}, "selector is greedy can never hold: the space does not offer it"),
-        ({SELECTOR: []}, "selector names no value"),
+        ({SELECTOR: "greedy"}, "selector is greedy is impossible: the space does not have that value"),
+        ({SELECTOR: []}, "selector has an empty list of values"),
         ({"distillation.prototypes": "pursuit"}, "is a group of settings"),
         ({UNIQUE: True}, f"{UNIQUE} -> {ALPHA}"),
-        ({ALPHA: 1.0}, "goes round in a circle"),
+        ({ALPHA: 1.0}, "is a circle"),
     ],
 )
 def test_conditions_that_cannot_be_meant(when: dict[str, Any], expected: str) -> None:
@@ -106,7 +106,7 @@ def test_conditions_that_cannot_be_meant(when: dict[str, Any], expected: str) ->
 
 def test_conditions_that_exclude_each_other() -> None:
     problems = condition_problems(grid(a={}, b={"a": 1}, c={"a": 0, "b": 1}), get_path_of_nothing)
-    assert problems == ["c  when a is 0 and b is 1 can never hold: the conditions exclude each other"]
+    assert problems == ["c  when a is 0 and b is 1 is impossible: the conditions exclude each other"]
 
 
 def test_a_condition_may_look_at_a_setting_that_does_not_vary() -> None:
@@ -143,12 +143,12 @@ def test_what_waits_for_another_value_of_a_fixed_child_is_idle() -> None:
     fixed = loaded(space, search={"fixed": {UNIQUE: False}})
     assert fixed.inactive == {DENSITY: f"{UNIQUE} is false"}
     assert fixed.searched[DECAY].when == {UNIQUE: [False]}
-    assert from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict()) == fixed
+    assert experiment_from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict()) == fixed
 
 
 def test_a_resolved_space_loads_to_itself() -> None:
     fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {ALPHA: 3.0}})
-    again = from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict())
+    again = experiment_from_dict(fixed.experiment.to_dict(), source="test", space=fixed.space.to_dict())
     assert again == fixed
 
 
@@ -181,31 +181,37 @@ def test_a_value_that_the_experiment_cannot_have_with_its_parent() -> None:
     loaded(quantile)
     assert "alpha = 3 has no effect with selector kmeans" in problem(
         SPACE, distillation={"prototypes": {"alpha": 3.0}}
-    ), "the experiment's own value stays where a parameter does not act"
+    ), "the experiment's value stays where a parameter is inactive"
 
 
 @pytest.mark.parametrize(
     ("first", "expected"),
     [
-        ({SELECTOR: "greedy"}, "search.first[0]: distillation.prototypes.selector = greedy is not in the space"),
-        ({SELECTOR: "kmeans", ALPHA: 2.0}, "only acts when distillation.prototypes.selector is pursuit or orthogonal"),
-        ({ALPHA: 2.0}, "say that too"),
-        ({DECAY: "linear"}, "does not vary"),
+        (
+            {SELECTOR: "greedy"},
+            "search.initial_configurations[0]: distillation.prototypes.selector = greedy is not in the space",
+        ),
+        (
+            {SELECTOR: "kmeans", ALPHA: 2.0},
+            "only active when distillation.prototypes.selector is pursuit or orthogonal",
+        ),
+        ({ALPHA: 2.0}, "give that value as well"),
+        ({DECAY: "linear"}, "is not searched"),
         ({DENSITY: 0.1}, "density_quantile = 0.1 is not in the space"),
     ],
 )
 def test_configurations_to_try_first_are_checked(first: dict[str, ParameterValue], expected: str) -> None:
     steps = {**SPACE, DENSITY: {"kind": "float", "low": 0.0, "high": 0.7, "step": 0.2}}
-    assert expected in problem(steps, search={"first": [first]})
-    loaded(steps, search={"first": [{SELECTOR: "pursuit", ALPHA: 2.0, DENSITY: 0.1 + 0.2 + 0.3}]})
+    assert expected in problem(steps, search={"initial_configurations": [first]})
+    loaded(steps, search={"initial_configurations": [{SELECTOR: "pursuit", ALPHA: 2.0, DENSITY: 0.1 + 0.2 + 0.3}]})
 
 
 @pytest.mark.parametrize(
     ("kind", "parameters", "expected"),
     [
-        ("gp", SPACE, f"would draw what has a condition at random ({ALPHA}, {UNIQUE})"),
+        ("gp", SPACE, f"would sample parameters with a condition at random ({ALPHA}, {UNIQUE})"),
         ("nsga2", SPACE, "use tpe or random"),
-        ("cmaes", {SELECTOR: SPACE[SELECTOR]}, f"would draw choices at random ({SELECTOR})"),
+        ("cmaes", {SELECTOR: SPACE[SELECTOR]}, f"would sample choices at random ({SELECTOR})"),
         ("cmaes", {ALPHA: {"kind": "float", "low": 1.0, "high": 2.0}}, "needs at least 2 parameters"),
     ],
 )
@@ -216,9 +222,9 @@ def test_a_sampler_that_would_quietly_draw_at_random_is_refused(
 
 
 def test_fix_on_the_command_line(tmp_path: Path) -> None:
-    fixed = load("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
+    fixed = load_experiment("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
     assert fixed.experiment.search.fixed == {"distillation.decay": "cosine", "distillation.prototypes.per_class": 4}
     with pytest.raises(UsageError, match=r"--fix distillation\.decay: write it as path=value"):
-        load("quickstart", fixed=["distillation.decay"])
+        load_experiment("quickstart", fixed=["distillation.decay"])
     with pytest.raises(ConfigError, match=r"is not in the space quickstart; did you mean \"distillation\.decay\""):
-        load("quickstart", fixed=["distillation.decaz=cosine"])
+        load_experiment("quickstart", fixed=["distillation.decaz=cosine"])

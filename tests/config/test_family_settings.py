@@ -27,7 +27,7 @@ def experiment(student: dict[str, Any], teacher: dict[str, Any], **changes: Any)
 
 
 @pytest.mark.parametrize("student", sorted(DETECTORS))
-def test_heads_can_be_compared_where_they_speak_of_the_same_places(student: str) -> None:
+def test_heads_can_be_compared_where_their_prediction_sites_are_equal(student: str) -> None:
     alike = {"fasterrcnn": {"fasterrcnn", "maskrcnn"}, "maskrcnn": {"fasterrcnn", "maskrcnn"}}.get(student, {student})
     for teacher in DETECTORS:
         pair = (DETECTORS[student], DETECTORS[teacher])
@@ -35,22 +35,22 @@ def test_heads_can_be_compared_where_they_speak_of_the_same_places(student: str)
         if teacher in alike:
             experiment(*pair)
         else:
-            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 0.3\tmust be 0 here"):
+            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 0.3\tmust be 0: "):
                 experiment(*pair)
 
 
 @pytest.mark.parametrize("family", ["ssd", "ssdlite"])
-def test_other_input_sizes_are_other_places(family: str) -> None:
+def test_other_input_sizes_are_other_prediction_sites(family: str) -> None:
     with pytest.raises(ValidationError, match=r"anchors on 128 px.*anchors on \d+ px"):
         experiment({"family": family, "input_size_px": 128}, {"family": family})
 
 
-def test_fcos_of_another_scale_speaks_of_other_sizes() -> None:
-    with pytest.raises(ValidationError, match="must be 0 here"):
+def test_fcos_of_another_anchor_scale_has_other_prediction_sites() -> None:
+    with pytest.raises(ValidationError, match="must be 0: "):
         experiment({**DETECTORS["fcos"], "anchor_scale": 0.5}, DETECTORS["fcos"])
 
 
-def test_settings_that_a_family_does_not_have_are_unknown_to_it() -> None:
+def test_settings_of_other_families_are_unknown() -> None:
     for name, value in {"fpn_channels": 64, "anchor_scale": 0.5, "norm": "batch"}.items():
         for family in ("ssd", "ssdlite"):
             with pytest.raises(ValidationError, match="Extra inputs"):
@@ -60,19 +60,19 @@ def test_settings_that_a_family_does_not_have_are_unknown_to_it() -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_masks_are_not_learnt_from_boxes(role: str) -> None:
+def test_masks_cannot_be_learnt_from_boxes(role: str) -> None:
     roles = {"student": DETECTORS["fasterrcnn"], "teacher": DETECTORS["fasterrcnn"], role: DETECTORS["maskrcnn"]}
     values = {**small_values(), **roles}
     assert Experiment.model_validate(values).learns_masks
     voc = {**values, "data": {"kind": "voc", "root": "/data"}}
-    with pytest.raises(ValidationError, match=rf"{role}\.family = maskrcnn\tneeds outlines"):
+    with pytest.raises(ValidationError, match=rf"{role}\.family = maskrcnn\tneeds masks"):
         Experiment.model_validate(voc)
     ready = {**voc, "teacher_training": None, role: {**roles[role], "weights": "some.pt"}}
     if role == "teacher":
         assert not Experiment.model_validate(ready).learns_masks
 
 
-def test_backbone_weights_of_torchvision_have_a_full_tail() -> None:
+def test_backbone_weights_of_torchvision_need_the_full_last_stage() -> None:
     weights = "MobileNet_V3_Large_Weights.IMAGENET1K_V2"
     with pytest.raises(ValidationError, match="needs reduce_tail: false"):
         SsdliteSettings(family="ssdlite", backbone_weights=weights)
@@ -86,7 +86,7 @@ def test_ssdlite_is_not_trained_on_single_images() -> None:
     experiment(DETECTORS["ssd"], DETECTORS["ssdlite"], **changes)
 
 
-def test_mask_rcnn_alone_learns_masks() -> None:
+def test_only_mask_rcnn_learns_masks() -> None:
     assert not small_experiment().learns_masks
     for family, detector in DETECTORS.items():
         made = experiment(detector, DETECTORS["ssd"], distillation={"soft_labels": {"weight": 0.0}})

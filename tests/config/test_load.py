@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,22 @@ import pytest
 import yaml
 
 from distune.config.compatibility import may_vary
+from distune.config.data import ShapesData
+from distune.config.detector import RetinaNetSettings
 from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment, without_distillation
-from distune.config.load import load, parse_experiment, trial_experiment
+from distune.config.load import (
+    load_experiment,
+    parse_experiment,
+    parse_space,
+    prepare_experiment,
+    trial_experiment,
+)
 from distune.config.paths import get_path, leaf_paths, merge, with_path
+from distune.config.search import NoSchedulerSettings, RandomSettings, SearchSettings
 from distune.config.shipped import shipped_names
+from distune.config.space import Choice, FloatRange, SearchSpace
+from distune.config.training import ConstantSettings, SgdSettings, TrainingSettings
 from distune.config.yaml import parse_value, write_yaml
 from distune.errors import ConfigError, UsageError
 
@@ -42,13 +54,13 @@ def write(folder: Path, experiment: dict[str, Any] = EXPERIMENT, space: dict[str
 
 def problems(folder: Path, experiment: dict[str, Any], space: dict[str, Any] = SPACE, *sets: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(write(folder, experiment, space), sets)
+        load_experiment(write(folder, experiment, space), sets)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", shipped_names("experiments"))
 def test_every_shipped_experiment_loads_with_its_space(name: str) -> None:
-    loaded = load(name)
+    loaded = load_experiment(name)
     assert loaded.experiment.name == name
     assert loaded.searched
     assert loaded.experiment.description
@@ -58,13 +70,62 @@ def test_every_shipped_experiment_loads_with_its_space(name: str) -> None:
 @pytest.mark.parametrize("name", shipped_names("search_spaces"))
 def test_every_shipped_space_fits_every_shipped_experiment(name: str) -> None:
     for experiment in shipped_names("experiments"):
-        load(experiment, [f"search.space={name}"])
+        load_experiment(experiment, [f"search.space={name}"])
 
 
 def test_a_resolved_experiment_loads_to_itself(tmp_path: Path) -> None:
-    experiment = load(write(tmp_path)).experiment
+    experiment = load_experiment(write(tmp_path)).experiment
     text = write_yaml(experiment.to_dict())
     assert parse_experiment(yaml.safe_load(text), source="again") == experiment
+
+
+def test_an_experiment_made_in_python_is_the_one_of_the_file(tmp_path: Path) -> None:
+    made = Experiment(
+        name="mine",
+        data=ShapesData(),
+        teacher=RetinaNetSettings(backbone="resnet18"),
+        teacher_training=TrainingSettings(epochs=2, optimizer=SgdSettings(), schedule=ConstantSettings()),
+        student=RetinaNetSettings(backbone="resnet10"),
+        search=SearchSettings(space="loss_weights", sampler=RandomSettings(), scheduler=NoSchedulerSettings()),
+    )
+    file = tmp_path / "experiment.yaml"
+    file.write_text(write_yaml(made.to_dict()))
+    from_file = load_experiment(file)
+    assert prepare_experiment(made) == dataclasses.replace(from_file, source="experiment mine")
+
+
+def test_a_space_is_given_by_name_path_data_or_object(tmp_path: Path) -> None:
+    experiment = load_experiment(write(tmp_path)).experiment
+    expected = parse_space(SPACE, source="space")
+    assert prepare_experiment(experiment, space=tmp_path / "space.yaml").space == expected
+    assert prepare_experiment(experiment, space=SPACE).space == expected
+    assert prepare_experiment(experiment, space=expected).space == expected
+    assert prepare_experiment(experiment, space="loss_weights").space.name == "loss_weights"
+    assert prepare_experiment(experiment, folder=tmp_path).space == expected, "by search.space"
+    assert prepare_experiment(experiment, check_space=False).searched == {}
+    with pytest.raises(UsageError, match="did you mean"):
+        prepare_experiment(experiment, space="loss_weight")
+    wrong = {"name": "wrong", "parameters": {"data.seed": {"kind": "int", "low": 0, "high": 3}}}
+    with pytest.raises(ConfigError, match="experiment mine, search space wrong"):
+        prepare_experiment(experiment, space=wrong)
+
+
+def test_a_space_made_in_python_equals_plain_data() -> None:
+    made = SearchSpace(
+        name="small",
+        parameters={
+            "distillation.global_knowledge.weight": FloatRange(low=0.5, high=50.0, log=True),
+            "distillation.decay": Choice(values=["linear", "constant"]),
+        },
+    )
+    assert made == parse_space(SPACE, source="space")
+
+
+@pytest.mark.parametrize("section", ["data", "teacher", "student"])
+def test_a_file_must_name_kind_and_family(tmp_path: Path, section: str) -> None:
+    name = "kind" if section == "data" else "family"
+    values = {key: value for key, value in EXPERIMENT[section].items() if key != name}
+    assert f"{section}.{name}" in problems(tmp_path, {**EXPERIMENT, section: values})
 
 
 def test_all_mistakes_of_a_file_at_once_with_line_value_and_remedy(tmp_path: Path) -> None:
@@ -84,7 +145,7 @@ search:
 """
     )
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        load_experiment(path)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{path}: 5 problems"
     text = " ".join(" ".join(lines).split())
@@ -100,15 +161,15 @@ search:
     [
         ({"teacher_training": None}, "is missing: the teacher has no weights"),
         ({"data": {"kind": "shapes", "min_size_px": 128, "max_size_px": 96}}, "must not be more than data.max_size_px"),
-        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 0.3  must be 0 here"),
+        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 0.3  must be 0: "),
         (
             {"student": {"family": "retinanet", "backbone": "resnet10", "norm": "frozen"}},
             "needs student.weights or student.backbone_weights",
         ),
         ({"name": "../escape"}, "name = ../escape"),
         ({"data": {"root": "somewhere"}}, "data.kind"),
-        ({"training": {"epochs": 3}, "distillation": {"start_epoch": 3}}, "must be before training.epochs"),
-        ({"distillation": {"stop_epoch": 2, "start_epoch": 2}}, "stop_epoch = 2 must be after start_epoch = 2"),
+        ({"training": {"epochs": 3}, "distillation": {"start_epoch": 3}}, "must be less than training.epochs"),
+        ({"distillation": {"stop_epoch": 2, "start_epoch": 2}}, "stop_epoch = 2 must be more than start_epoch = 2"),
         ({"search": {"space": "space.yaml", "metric": "mAP"}}, "must be one of"),
         ({"data": None}, "data = null"),
         ({"training": {"optimizer": {"kind": "adam"}}}, "adam is not known"),
@@ -122,15 +183,15 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}, "the range is upside down"),
+        ({"distillation.decay": {"kind": "float", "low": 2.0, "high": 1.0}}, "low = 2 must be less than high = 1"),
         ({"distillation.global_knowlege.weight": {"kind": "float", "low": 0.0, "high": 1.0}}, "did you mean"),
         ({"distillation.global_knowledge": {"kind": "float", "low": 0.0, "high": 1.0}}, "is a group of settings"),
-        ({"training.batch_size": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
-        ({"training.precision": {"kind": "choice", "values": ["auto", "float32"]}}, "cannot vary within a study"),
-        ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot vary within a study"),
+        ({"training.batch_size": {"kind": "int", "low": 1, "high": 4}}, "cannot be searched"),
+        ({"training.precision": {"kind": "choice", "values": ["auto", "float32"]}}, "cannot be searched"),
+        ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot be searched"),
         (
             {"distillation.preset": {"kind": "choice", "values": ["gkd_global", "gkd_released"]}},
-            "another name would change nothing",
+            "another preset would change nothing",
         ),
         (
             {"distillation.prototypes.per_class": {"kind": "int", "low": 0, "high": 4}},
@@ -146,9 +207,9 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
         ),
         (
             {"distillation.prototypes.per_class": {"kind": "int", "low": 1, "high": 4, "step": 5}},
-            "step = 5 leaves nothing but 1",
+            "step = 5 is larger than the range",
         ),
-        ({"distillation.decay": {"kind": "choice", "values": ["linear", "linear"]}}, "names a value twice"),
+        ({"distillation.decay": {"kind": "choice", "values": ["linear", "linear"]}}, "has a value twice"),
         ({}, "must hold at least 1"),
         ({"distillation.prototypes.source.max_images": {"kind": "int", "low": 1, "high": 4}}, "is not a setting"),
     ],
@@ -165,22 +226,22 @@ def test_a_bound_that_no_step_reaches_need_not_be_allowed(tmp_path: Path, step: 
         tmp_path, space={"name": "steps", "parameters": {"distillation.prototypes.density_quantile": parameter}}
     )
     if fits:
-        load(file)
+        load_experiment(file)
     else:
         with pytest.raises(ConfigError, match="must be less than 1"):
-            load(file)
+            load_experiment(file)
 
 
 def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
-    loaded = load(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
+    loaded = load_experiment(write(tmp_path), ["search.fixed={distillation.decay: constant}"])
     assert list(loaded.searched) == ["distillation.global_knowledge.weight"]
     values = trial_experiment(loaded.experiment, {"distillation.global_knowledge.weight": 2.0})
     assert get_path(values, "distillation.decay") == "constant"
     assert get_path(values, "distillation.global_knowledge.weight") == 2.0
     with pytest.raises(ConfigError, match="is not in the space"):
-        load(write(tmp_path), ["search.fixed={distillation.pooling: crop}"])
+        load_experiment(write(tmp_path), ["search.fixed={distillation.pooling: crop}"])
     with pytest.raises(ConfigError, match="nothing to search"):
-        load(
+        load_experiment(
             write(tmp_path),
             ["search.fixed={distillation.decay: constant, distillation.global_knowledge.weight: 1.0}"],
         )
@@ -188,47 +249,47 @@ def test_fixed_parameters_leave_the_search(tmp_path: Path) -> None:
 
 def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
     path = write(tmp_path)
-    loaded = load(path, ["training.epochs=3", "training.optimizer.learning_rate=1e-3", "data.seed=7"])
+    loaded = load_experiment(path, ["training.epochs=3", "training.optimizer.learning_rate=1e-3", "data.seed=7"])
     assert loaded.experiment.training.epochs == 3
     assert loaded.experiment.training.optimizer.learning_rate == 1e-3
     with pytest.raises(UsageError, match="path=value"):
-        load(path, ["training.epochs"])
+        load_experiment(path, ["training.epochs"])
     with pytest.raises(ConfigError, match=r"training\.epochs = many \(--set\)"):
-        load(path, ["training.epochs=many"])
+        load_experiment(path, ["training.epochs=many"])
     with pytest.raises(ConfigError, match=r"training\.epoch "):
-        load(path, ["training.epoch=3"])
+        load_experiment(path, ["training.epoch=3"])
     with pytest.raises(UsageError, match="did you mean"):
-        load("quickstar")
+        load_experiment("quickstar")
     with pytest.raises(UsageError, match="no such file"):
-        load(tmp_path / "absent.yaml")
+        load_experiment(tmp_path / "absent.yaml")
 
 
 def test_files_that_are_no_settings(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text("name: [1")
     with pytest.raises(ConfigError, match="is not YAML"):
-        load(path)
+        load_experiment(path)
     path.write_text("- 1")
     with pytest.raises(ConfigError, match="must hold a mapping"):
-        load(path)
+        load_experiment(path)
     path.write_text("name: a\nname: b\n")
     with pytest.raises(ConfigError, match="line 2"):
-        load(path)
+        load_experiment(path)
     path.write_text("name: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match="is not YAML"):
-        load(path)
+        load_experiment(path)
 
 
 def test_presets_are_starting_points() -> None:
     released = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_released"}}).distillation
     assert released.global_knowledge.weight == 0.0
     assert released.prototypes.source.kind == "feature_pass"
-    assert released.soft_labels.normaliser == "mean"
+    assert released.soft_labels.reduction == "mean"
     changed = Experiment.model_validate(
         {**EXPERIMENT, "distillation": {"preset": "gkd_released", "soft_labels": {"weight": 3.0}}}
     ).distillation
     assert changed.soft_labels.weight == 3.0
-    assert changed.soft_labels.normaliser == "mean"
+    assert changed.soft_labels.reduction == "mean"
     paper = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_global"}}).distillation
     assert paper.global_knowledge.weight == 0.3
     assert paper.global_knowledge.unit == "gradient_share"

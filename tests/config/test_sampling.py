@@ -13,7 +13,7 @@ from distune.config.search import SearchSettings
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [
-        ({"kind": "tpe"}, ["tpe proposes at random until 10 trials have finished or been stopped"]),
+        ({"kind": "tpe"}, ["tpe proposes at random until 10 trials have finished or were stopped"]),
         ({"kind": "tpe", "startup_trials": 0}, []),
         ({"kind": "random"}, []),
         ({"kind": "gp"}, ["gp proposes at random until 10 trials have finished"]),

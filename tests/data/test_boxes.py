@@ -14,8 +14,8 @@ from distune.data import boxes
 ANY_NUMBER = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 10.0])
 
 
-def sort_out_one(box: tuple[float, ...], label: int = 1, size: tuple[int, int] = (20, 10)) -> tuple[list[float], str]:
-    clipped, problems = boxes.sort_out(np.array([box], dtype=np.float64), np.array([label]), np.array([size]))
+def check_one(box: tuple[float, ...], label: int = 1, size: tuple[int, int] = (20, 10)) -> tuple[list[float], str]:
+    clipped, problems = boxes.check_boxes(np.array([box], dtype=np.float64), np.array([label]), np.array([size]))
     return clipped[0].tolist(), boxes.PROBLEMS[problems[0]]
 
 
@@ -29,7 +29,7 @@ def sort_out_one(box: tuple[float, ...], label: int = 1, size: tuple[int, int] =
     ],
 )
 def test_good_boxes_are_clipped_to_their_image(box: tuple[float, ...], clipped: list[float]) -> None:
-    assert sort_out_one(box) == (clipped, "")
+    assert check_one(box) == (clipped, "")
 
 
 @pytest.mark.parametrize(
@@ -45,25 +45,27 @@ def test_good_boxes_are_clipped_to_their_image(box: tuple[float, ...], clipped: 
         ((0, 0, math.inf, 5), "finite"),
     ],
 )
-def test_bad_boxes_say_what_is_wrong(box: tuple[float, ...], words: str) -> None:
-    assert words in sort_out_one(box)[1]
+def test_bad_boxes_have_the_problem_they_should(box: tuple[float, ...], words: str) -> None:
+    assert words in check_one(box)[1]
 
 
 def test_an_unknown_class_is_named_only_when_the_box_is_good_otherwise() -> None:
-    assert "class" in sort_out_one((1, 2, 3, 4), label=0)[1]
-    assert "no area" in sort_out_one((1, 2, 1, 4), label=0)[1]
+    assert "class" in check_one((1, 2, 3, 4), label=0)[1]
+    assert "no area" in check_one((1, 2, 1, 4), label=0)[1]
 
 
-def test_no_boxes_at_all_are_no_problem() -> None:
-    clipped, problems = boxes.sort_out(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64))
+def test_no_boxes_are_no_problem() -> None:
+    clipped, problems = boxes.check_boxes(
+        np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
+    )
     assert clipped.shape == (0, 4)
     assert problems.shape == (0,)
 
 
 @given(st.lists(st.tuples(ANY_NUMBER, ANY_NUMBER, ANY_NUMBER, ANY_NUMBER), max_size=8))
-def test_whatever_is_called_good_lies_within_and_has_an_area(rows: list[tuple[float, float, float, float]]) -> None:
+def test_good_boxes_are_inside_their_image_and_have_an_area(rows: list[tuple[float, float, float, float]]) -> None:
     stated = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    clipped, problems = boxes.sort_out(stated, np.ones(len(rows), dtype=np.int64), np.tile([20, 10], (len(rows), 1)))
+    clipped, problems = boxes.check_boxes(stated, np.ones(len(rows), dtype=np.int64), np.tile([20, 10], (len(rows), 1)))
     good = clipped[problems == 0]
     assert (good[:, 2:] > good[:, :2]).all()
     assert ((good >= 0) & (good <= [20, 10, 20, 10])).all()

@@ -64,7 +64,7 @@ def test_splits_with_a_common_image_are_refused(tmp_path: Path) -> None:
     make_voc(tmp_path, {"train": 4, "val": 3})
     write_voc_list(tmp_path, "all", ["val_001", "train_000"])
     with pytest.raises(
-        DataError, match=r"1 images are in split train and in split search.*\n  JPEGImages/train_000.jpg"
+        DataError, match=r"1 images are both in split train and in split search.*\n  JPEGImages/train_000.jpg"
     ):
         build_splits(voc(tmp_path, search_set="all"))
     with pytest.raises(DataError, match="in split search and in split test"):
@@ -75,11 +75,11 @@ def test_a_search_split_without_boxes_is_refused(tmp_path: Path) -> None:
     make_coco(tmp_path)
     text = (tmp_path / "val.json").read_text()
     (tmp_path / "val.json").write_text(text.replace('"iscrowd": 0', '"iscrowd": 1'))
-    with pytest.raises(DataError, match="split search: no boxes at all in 3 images"):
+    with pytest.raises(DataError, match="split search: no boxes in 3 images"):
         build_splits(coco_settings(tmp_path))
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_data_lies(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     make_voc(tmp_path / "here", {"train": 5, "val": 3})
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     here, there = (build_splits(voc(tmp_path / name, search_set="val")).fingerprint for name in ("here", "there"))
@@ -95,7 +95,7 @@ def test_the_fingerprint_does_not_depend_on_where_the_data_lies(tmp_path: Path) 
         ("Annotations/train_000.xml", "<name>cat", "<name>dog"),
     ],
 )
-def test_the_fingerprint_sees_every_change_of_the_annotations(tmp_path: Path, file: str, old: str, new: str) -> None:
+def test_the_fingerprint_depends_on_the_annotations(tmp_path: Path, file: str, old: str, new: str) -> None:
     settings = voc(make_voc(tmp_path, {"train": 5, "val": 3}), search_set="val")
     before = build_splits(settings).fingerprint
     text = (tmp_path / file).read_text()
@@ -106,13 +106,13 @@ def test_the_fingerprint_sees_every_change_of_the_annotations(tmp_path: Path, fi
         pytest.fail(str(error))
 
 
-def test_the_fingerprint_sees_how_the_data_is_split_and_named(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_how_the_data_is_split_and_named(tmp_path: Path) -> None:
     make_voc(tmp_path, {"train": 10, "val": 3})
     kinds: list[dict[str, object]] = [{}, {"search_share": 0.5}, {"search_set": "val"}, {"classes": ["dog", "cat"]}]
     assert len({build_splits(voc(tmp_path, **kind)).fingerprint for kind in kinds}) == len(kinds)
 
 
-def test_the_fingerprint_of_shapes_sees_what_changes_an_image_and_nothing_else() -> None:
+def test_the_fingerprint_of_shapes_depends_only_on_settings_that_change_an_image() -> None:
     def of(**settings: object) -> str:
         return build_splits(ShapesData.model_validate({"kind": "shapes", **settings})).fingerprint
 
@@ -147,7 +147,7 @@ def test_shapes_without_test_images_have_no_test_split() -> None:
         (["a", "b"], {"a": 50, "b": 50, "c": 2}, False),
     ],
 )
-def test_which_class_lists_fit(classes: list[str], counts: dict[str, int], fits: bool) -> None:
+def test_class_lists_are_checked(classes: list[str], counts: dict[str, int], fits: bool) -> None:
     if fits:
         check_classes(classes, counts, source="here")
     else:

@@ -29,7 +29,7 @@ def test_the_message_counts_and_names_examples() -> None:
     assert "and 2 more" in str(error.value)
 
 
-def test_images_are_judged_apart_from_boxes() -> None:
+def test_images_and_boxes_are_counted_separately() -> None:
     stop_if_damaged("train", findings(bad_boxes=10, bad_images=1))
     with pytest.raises(DataError, match="2 of 100 images are bad"):
         stop_if_damaged("train", findings(bad_images=2))

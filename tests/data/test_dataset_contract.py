@@ -93,7 +93,7 @@ class TestDatasetContract:
         assert torch.equal(copy.image(2), before)
         assert np.array_equal(copy.annotations(2).boxes_N4, dataset.annotations(2).boxes_N4)
 
-    def test_sound_data_has_no_faults(self, dataset: DetectionDataset) -> None:
+    def test_valid_data_has_no_faults(self, dataset: DetectionDataset) -> None:
         assert dataset.faults == ()
 
     def test_a_subset_renumbers_the_images(self, dataset: DetectionDataset) -> None:

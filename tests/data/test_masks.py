@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distune.config.data import AugmentationSettings, CocoData, ShapesData
-from distune.data.build import build_splits
-from distune.data.masks import draw_masks, read_outline
-from distune.data.shapes import ShapesDataset
+from distune.data.build import build_splits, build_stream
+from distune.data.masks import draw_masks, read_segmentation
+from distune.data.shapes.shapes_dataset import ShapesDataset
 from distune.data.stream import TrainingStream
 from distune.errors import DataError
 from support.datasets import coco_settings, make_coco
@@ -31,7 +31,7 @@ def outline_box(mask_HW: NDArray[Any]) -> list[int]:
 
 
 def mask_of(segmentation: Any) -> NDArray[np.uint8]:
-    outline = read_outline(segmentation, width=WIDTH, height=HEIGHT)
+    outline = read_segmentation(segmentation, width=WIDTH, height=HEIGHT)
     assert outline is not None
     (mask_HW,) = draw_masks([outline], width=WIDTH, height=HEIGHT)
     return np.asarray(mask_HW, dtype=np.uint8)
@@ -50,7 +50,7 @@ class TestOutlines:
 
     @settings(max_examples=20, deadline=None)
     @given(st.integers(0, 2**32 - 1))
-    def test_run_lengths_say_which_pixels(self, seed: int) -> None:
+    def test_rle_gives_the_pixels(self, seed: int) -> None:
         expected = np.random.default_rng(seed).integers(0, 2, size=(HEIGHT, WIDTH)).astype(np.uint8)
         # COCO counts down the columns, zeros first.
         flat = expected.flatten(order="F")
@@ -58,7 +58,7 @@ class TestOutlines:
         counts = np.diff(np.concatenate([[0], edges])).tolist()
         segmentation = {"counts": counts, "size": [HEIGHT, WIDTH]}
         assert np.array_equal(mask_of(segmentation), expected)
-        packed = read_outline(segmentation, width=WIDTH, height=HEIGHT)
+        packed = read_segmentation(segmentation, width=WIDTH, height=HEIGHT)
         assert isinstance(packed, bytes)
         assert np.array_equal(mask_of({"counts": packed.decode(), "size": [HEIGHT, WIDTH]}), expected)
 
@@ -83,8 +83,8 @@ class TestOutlines:
             {"size": [HEIGHT, WIDTH]},
         ],
     )
-    def test_what_is_no_outline(self, segmentation: Any) -> None:
-        assert read_outline(segmentation, width=WIDTH, height=HEIGHT) is None
+    def test_invalid_segmentations(self, segmentation: Any) -> None:
+        assert read_segmentation(segmentation, width=WIDTH, height=HEIGHT) is None
 
     def test_corners_far_outside_cost_no_time(self) -> None:
         mask = mask_of([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]])
@@ -112,7 +112,7 @@ class TestShapes:
         assert means[1] == pytest.approx(np.pi / 4, abs=0.05)  # a circle, and a ring without its hole
         assert means[6] == pytest.approx(np.pi / 4 * (1 - 0.55**2), abs=0.08)
 
-    def test_some_of_them_in_any_order(self) -> None:
+    def test_masks_of_some_boxes_in_any_order(self) -> None:
         dataset = ShapesDataset(ShapesData(kind="shapes", num_train=5), "train")
         image = next(dataset.annotations(index) for index in range(5) if len(dataset.annotations(index)) > 2)
         assert image.draw_masks is not None
@@ -133,7 +133,7 @@ def with_polygons(folder: Path, *, skip: int = 0) -> CocoData:
 
 
 class TestCoco:
-    def test_masks_are_offered_when_they_are_asked_for(self, tmp_path: Path) -> None:
+    def test_masks_are_available_when_requested(self, tmp_path: Path) -> None:
         data = with_polygons(tmp_path)
         assert build_splits(data).train.annotations(0).draw_masks is None
         splits = build_splits(data, with_masks=True)
@@ -150,20 +150,20 @@ class TestCoco:
                 assert mask_HW[int(y1), int(x1)] == 1
                 assert mask_HW[int(y2) - 1, int(x2) - 1] == 0
 
-    def test_objects_without_an_outline_are_bad_and_many_of_them_stop(self, tmp_path: Path) -> None:
+    def test_objects_without_a_segmentation_are_bad_and_many_of_them_stop(self, tmp_path: Path) -> None:
         one = with_polygons(tmp_path / "one", skip=1)
         splits = build_splits(one, with_masks=True)
         assert len(splits.faults) == 1
-        assert "has no outline that a mask could be learnt from" in splits.faults[0]
+        assert "has no valid segmentation, which masks need" in splits.faults[0]
         assert len(splits.train.annotations(0)) == len(build_splits(one).train.annotations(0)) - 1
-        with pytest.raises(DataError, match=r"(?s)split train: 2 of \d+ boxes.*has no outline"):
+        with pytest.raises(DataError, match=r"(?s)split train: 2 of \d+ boxes.*has no valid segmentation"):
             build_splits(with_polygons(tmp_path / "two", skip=2), with_masks=True)
 
 
 class TestStream:
     def stream(self, *, with_masks: bool = True, **settings: Any) -> TrainingStream:
         data = ShapesData(kind="shapes", num_train=6, num_search=1, **settings)
-        return TrainingStream(ShapesDataset(data, "train"), settings=data, batch_size=3, seed=0, with_masks=with_masks)
+        return build_stream(ShapesDataset(data, "train"), data, batch_size=3, seed=0, with_masks=with_masks)
 
     def test_masks_are_loaded_only_when_asked_for_and_change_nothing_else(self) -> None:
         flips = AugmentationSettings(horizontal_flip=0.5, vertical_flip=0.5, color_jitter=0.2)
@@ -185,7 +185,7 @@ class TestStream:
                 for mask_hw, box_4 in zip(target["masks"], target["boxes"], strict=True):
                     assert np.abs(np.array(outline_box(mask_hw.numpy())) - box_4.numpy()).max() < 4
 
-    def test_they_go_with_the_batch(self) -> None:
+    def test_masks_move_with_the_batch(self) -> None:
         batch = next(iter(self.stream().epoch(0)))
         moved = batch.to(torch.device("cpu"))
         assert all(torch.equal(a["masks"], b["masks"]) for a, b in zip(batch.targets, moved.targets, strict=True))

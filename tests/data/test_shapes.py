@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from distune.config.data import ShapesData
-from distune.data import canvas
 from distune.data.dataset import Annotations
-from distune.data.outlines import SHAPE_NAMES, draw_mask, make_outline
-from distune.data.shapes import ShapesDataset
+from distune.data.shapes import painting
+from distune.data.shapes.outlines import SHAPE_NAMES, draw_mask, make_outline
+from distune.data.shapes.shapes_dataset import ShapesDataset
 
 
 def settings(**values: object) -> ShapesData:
@@ -45,8 +45,8 @@ def test_images_are_generated_once() -> None:
 
 @pytest.mark.parametrize("shape", SHAPE_NAMES)
 @pytest.mark.parametrize("angle", [0.0, 0.4, 2.0])
-def test_the_box_is_exactly_around_what_is_drawn(shape: str, angle: float) -> None:
-    outline = make_outline(shape, side_px=30.3, angle=angle, stretch=0.8).moved(np.array([10.2, 7.7]))
+def test_the_box_is_tight_around_the_drawn_shape(shape: str, angle: float) -> None:
+    outline = make_outline(shape, side_px=30.3, angle=angle, stretch=0.8).moved_by(np.array([10.2, 7.7]))
     mask_HW, left, top = draw_mask(outline, margin_px=3)
     rows, columns = np.flatnonzero(mask_HW.max(axis=1) > 0), np.flatnonzero(mask_HW.max(axis=0) > 0)
     drawn = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
@@ -121,12 +121,12 @@ def test_small_objects_are_small_and_sizes_grow_with_the_image(size_px: int) -> 
             assert low * unit - 0.01 <= side <= high * unit + 0.01
 
 
-def painted(*, blurred: bool = False) -> tuple[canvas.Picture, canvas.Picture]:
+def painted(*, blurred: bool = False) -> tuple[painting.Picture, painting.Picture]:
     """A picture with one square, and its background."""
-    outline = make_outline("square", side_px=32.0, angle=0.0, stretch=1.0).moved(np.array([30.0, 30.0]))
-    background = canvas.paint_background(np.random.default_rng(3), size_px=96, clutter=0.5)
+    outline = make_outline("square", side_px=32.0, angle=0.0, stretch=1.0).moved_by(np.array([30.0, 30.0]))
+    background = painting.paint_background(np.random.default_rng(3), size_px=96, clutter=0.5)
     picture = background.copy()
-    canvas.paint_object(np.random.default_rng(5), picture, outline, blurred=blurred, min_blur_px=1.0, clutter=0.5)
+    painting.paint_object(np.random.default_rng(5), picture, outline, blurred=blurred, min_blur_px=1.0, clutter=0.5)
     return picture, background
 
 
@@ -139,7 +139,7 @@ def test_painting_changes_the_object_and_nothing_else() -> None:
 
 
 def test_blur_softens_the_edge() -> None:
-    def steepest(picture: canvas.Picture, background: canvas.Picture) -> float:
+    def steepest(picture: painting.Picture, background: painting.Picture) -> float:
         return float(np.abs(np.diff((picture - background)[46], axis=0)).max())
 
     assert steepest(*painted(blurred=True)) < 0.6 * steepest(*painted())
@@ -148,7 +148,7 @@ def test_blur_softens_the_edge() -> None:
 def test_clutter_makes_backgrounds_busy() -> None:
     def business(clutter: float) -> float:
         return float(
-            canvas.paint_background(np.random.default_rng(3), size_px=96, clutter=clutter).std(axis=(0, 1)).max()
+            painting.paint_background(np.random.default_rng(3), size_px=96, clutter=clutter).std(axis=(0, 1)).max()
         )
 
     assert business(0.0) < 0.1
@@ -157,9 +157,9 @@ def test_clutter_makes_backgrounds_busy() -> None:
 
 def test_covering_hides_about_half_of_the_object_and_nothing_else() -> None:
     picture, background = painted()
-    outline = make_outline("square", side_px=32.0, angle=0.0, stretch=1.0).moved(np.array([30.0, 30.0]))
+    outline = make_outline("square", side_px=32.0, angle=0.0, stretch=1.0).moved_by(np.array([30.0, 30.0]))
     before = picture.copy()
-    canvas.cover_half(np.random.default_rng(0), picture, background, outline)
+    painting.cover_half(np.random.default_rng(0), picture, background, outline)
     changed = np.abs(picture - before).max(axis=2) > 0
     assert 0.4 < changed[30:62, 30:62].mean() < 0.6
     changed[28:64, 28:64] = False

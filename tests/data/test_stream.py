@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from distune.config.data import ShapesData
-from distune.data.build import build_splits
+from distune.data.build import build_splits, build_stream
 from distune.data.dataset import DetectionDataset, Subset
-from distune.data.shapes import ShapesDataset
+from distune.data.shapes.shapes_dataset import ShapesDataset
 from distune.data.stream import Batch, TrainingStream, epoch_order
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, corrupt, make_coco
@@ -34,7 +34,7 @@ SMALL = ShapesData(kind="shapes", min_size_px=32, max_size_px=32)
 
 def stream(dataset: DetectionDataset | None = None, **values: object) -> TrainingStream:
     given = {"settings": SHAPES, "batch_size": 4, "seed": 3, **values}
-    return TrainingStream(ShapesDataset(SHAPES, "train") if dataset is None else dataset, **given)  # type: ignore[arg-type]
+    return build_stream(ShapesDataset(SHAPES, "train") if dataset is None else dataset, **given)  # type: ignore[arg-type]
 
 
 def grey(count: int, *, bad: tuple[int, ...] = ()) -> MemoryDataset:
@@ -56,7 +56,7 @@ def assert_same(one: list[Batch], other: list[Batch]) -> None:
             assert all(torch.equal(target[name], twin[name]) for name in target)
 
 
-def test_a_batch_has_images_and_targets_of_the_promised_kinds() -> None:
+def test_a_batch_has_images_and_targets_of_the_documented_types() -> None:
     batch = next(iter(stream().epoch(0)))
     assert len(batch) == len(batch.images) == len(batch.targets) == 4
     for image, target in zip(batch.images, batch.targets, strict=True):
@@ -70,7 +70,7 @@ def test_a_batch_has_images_and_targets_of_the_promised_kinds() -> None:
         assert {target[name].dtype for name in ("labels", "box_index", "image_index")} == {torch.int64}
 
 
-def test_targets_say_where_they_come_from() -> None:
+def test_targets_have_the_indices_of_image_and_boxes() -> None:
     dataset = ShapesDataset(SHAPES, "train")
     for batch in stream(dataset).plain_batches(range(11)):
         for target in batch.targets:
@@ -126,7 +126,7 @@ def test_augmentation_depends_on_seed_epoch_and_image_but_not_on_the_batch() -> 
         assert sum(torch.equal(base[index], other[index]) for index in range(11)) < 3
 
 
-def test_global_random_numbers_are_left_alone() -> None:
+def test_global_random_numbers_are_not_used() -> None:
     def states() -> tuple[bytes, object, str]:
         return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
@@ -199,7 +199,7 @@ def test_more_than_one_percent_of_corrupt_images_stops_and_names_them() -> None:
 
 
 def test_an_empty_set_is_refused() -> None:
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="has no images"):
         stream(MemoryDataset([]))
 
 
@@ -231,13 +231,13 @@ class TestWorkers:
         assert workers.corrupt == alone.corrupt
         assert list(workers.corrupt) == ["train/000003.jpg"]
 
-    def test_an_epoch_left_in_the_middle_does_not_spoil_the_next(
+    def test_an_epoch_left_early_does_not_change_the_next(
         self, dataset: DetectionDataset, workers: TrainingStream
     ) -> None:
         next(workers.epoch(0))
         assert_same(list(workers.epoch(4)), list(stream(dataset, batch_size=2).epoch(4)))
 
-    def test_they_leave_global_random_numbers_alone(self, workers: TrainingStream) -> None:
+    def test_workers_do_not_use_global_random_numbers(self, workers: TrainingStream) -> None:
         before = torch.get_rng_state()
         list(workers.epoch(0))
         assert torch.equal(torch.get_rng_state(), before)
@@ -267,7 +267,7 @@ def test_shapes_do_not_take_their_cache_to_other_processes(tmp_path: Path) -> No
     assert dataset.image(0) is dataset.image(0)
 
 
-def test_epochs_asked_for_early_hold_what_they_should() -> None:
+def test_epochs_requested_early_have_the_right_batches() -> None:
     parts = stream()
     first, second = parts.epoch(0), parts.epoch(1)
     assert_same(list(first), list(stream().epoch(0)))

@@ -64,7 +64,9 @@ def test_difficult_is_read(tmp_path: Path) -> None:
 def test_a_missing_coordinate_is_a_fault_of_the_box(tmp_path: Path) -> None:
     with_objects(tmp_path, [GOOD, VocObject("dog", (7, 1, 9, 9))])
     edit(tmp_path, "<xmin>7</xmin>", "<xmin>left</xmin>")
-    assert build(tmp_path).faults == ("Annotations/added.xml: box 2 (dog) has a coordinate that is no finite number",)
+    assert build(tmp_path).faults == (
+        "Annotations/added.xml: box 2 (dog) has a coordinate that is not a finite number",
+    )
 
 
 def test_the_size_comes_from_the_file(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_an_object_without_a_name_is_a_fault_and_no_class(tmp_path: Path) -> Non
     assert "box 101 (no known class)" in splits.faults[0]
 
 
-def test_everything_that_is_missing_is_listed_at_once(tmp_path: Path) -> None:
+def test_all_missing_files_are_listed_at_once(tmp_path: Path) -> None:
     make_voc(tmp_path, {"train": 14, "val": 3})
     (tmp_path / "Annotations" / "train_000.xml").unlink()
     (tmp_path / "JPEGImages" / "val_001.jpg").unlink()
@@ -144,7 +146,7 @@ def test_everything_that_is_missing_is_listed_at_once(tmp_path: Path) -> None:
         build(tmp_path)
 
 
-def test_a_missing_root_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_root_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no such folder.*--set data\.root"):
         build(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"data\.root is missing"):
@@ -153,11 +155,11 @@ def test_a_missing_root_says_what_to_do(tmp_path: Path) -> None:
         build(tmp_path)
 
 
-def test_no_boxes_at_all_stops(tmp_path: Path) -> None:
+def test_a_split_without_boxes_stops(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write_voc_image(tmp_path, split, [])
         write_voc_list(tmp_path, split, [split])
-    with pytest.raises(DataError, match="split train: no boxes at all in 1 images"):
+    with pytest.raises(DataError, match="split train: no boxes in 1 images"):
         build(tmp_path)
 
 

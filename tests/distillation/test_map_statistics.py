@@ -106,7 +106,7 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
     found: dict[str, list[dict[str, float]]] = {}
     for standardise in (scale, "none"):
         for factors in ((1.0, 1.0, 1.0), FACTORS):
-            changes: dict[str, Any] = {**off, term: {"weight": 1.0, "unit": "raw"}, "standardise": standardise}
+            changes: dict[str, Any] = {**off, term: {"weight": 1.0, "unit": "raw"}, "standardize": standardise}
             objective = build({**changes, "filter": {"weight": "uniform"}}, num_epochs=2)
             objective.begin_epoch(0, never)
             student, teacher = make_taps(boxes_per_image=(5, 4))
@@ -122,7 +122,7 @@ def test_the_scale_of_levels_changes_nothing(make_taps: MakeTaps, term: str, sca
 
 
 def test_statistics_come_back_with_the_state(make_taps: MakeTaps) -> None:
-    changes = {"standardise": "channel", "prototypes": {"source": {"kind": "feature_pass"}}}
+    changes = {"standardize": "channel", "prototypes": {"source": {"kind": "feature_pass"}}}
     first, second = build(changes), build(changes)
     first.begin_epoch(0, source(make_taps))
     first(*make_taps(seed=3))
@@ -137,7 +137,7 @@ def test_statistics_come_back_with_the_state(make_taps: MakeTaps) -> None:
 
 
 def test_one_step_counts_each_level_once_however_many_terms_imitate_it(make_taps: MakeTaps) -> None:
-    changes = {"standardise": "level", "mimic": {"weight": 1.0}, "cwd": {"weight": 1.0}}
+    changes = {"standardize": "level", "mimic": {"weight": 1.0}, "cwd": {"weight": 1.0}}
     objective = build(changes)
     objective.begin_epoch(0, source(make_taps))
     student, teacher = make_taps()

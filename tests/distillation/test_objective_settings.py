@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
 CHANGES: dict[str, Any] = {
     "preset": "gkd_released",
     "pooling": "crop",
-    "standardise": "channel",
+    "standardize": "channel",
     "prototypes.per_class": 2,
     "prototypes.selector": "kmeans",
     "prototypes.alpha": 0.0,
@@ -55,7 +55,7 @@ CHANGES: dict[str, Any] = {
     "local_knowledge.adapter": "conv3x3",
     "local_knowledge.base_size_px": 30.0,
     "soft_labels.temperature": 4.0,
-    "soft_labels.normaliser": "mean",
+    "soft_labels.reduction": "mean",
     "mimic.regions": "boxes",
     "mimic.adapter": "conv3x3",
     "fgfi.threshold": 0.8,

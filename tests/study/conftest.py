@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from study.harness import EXPERIMENT, SPACE, EngineHarness, MakeHarness, MakeLoaded
 
 
@@ -20,7 +20,7 @@ def make_loaded() -> MakeLoaded:
         values = {**EXPERIMENT}
         for name, section in sections.items():
             values[name] = {**values.get(name, {}), **section}
-        return from_dict(values, source="test", space=space)
+        return experiment_from_dict(values, source="test", space=space)
 
     return make
 

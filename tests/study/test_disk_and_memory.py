@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.data.build import build_splits
 from distune.study.planning.disk_and_memory import DiskPlan, TrialSizes, disk_plan, trial_sizes
 from distune.study.planning.study_plan import plan_study
@@ -23,7 +23,7 @@ _OVERHEAD = 200_000
 
 def loaded(optimizer: str) -> LoadedExperiment:
     values = small_values({"training": {"optimizer": {"kind": optimizer}}, "data": {"num_train": 4, "num_search": 2}})
-    return from_dict(values, source="test")
+    return experiment_from_dict(values, source="test")
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_a_trial_without_its_costs_has_failed(make_harness: MakeHarness) -> None
         ),
         (SPACE["parameters"], {"fixed": {"student.fpn_channels": 16}}, "no parameter of the space changes the student"),
         (SPACE["parameters"], {"sampler": {"kind": "cmaes"}}, "more than one objective, which cmaes cannot search"),
-        (SPACE["parameters"], {"costs": ["flops", "flops"]}, "names a cost twice"),
+        (SPACE["parameters"], {"costs": ["flops", "flops"]}, "has a cost twice"),
     ],
 )
 def test_invalid_costs(make_loaded: MakeLoaded, space: dict[str, Any], search: dict[str, Any], expected: str) -> None:

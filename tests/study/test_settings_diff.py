@@ -192,14 +192,15 @@ def test_a_study_continues_with_a_changed_range_in_the_same_optuna_study(study: 
 
 
 def test_a_range_that_excludes_an_initial_configuration_names_the_remedy(study: StudyFolder) -> None:
-    edit(study.experiment_file, {"search": {"first": [{WEIGHT: 40.0}]}})
+    edit(study.experiment_file, {"search": {"initial_configurations": [{WEIGHT: 40.0}]}})
     run_session(study, tracker=Witness(), callback=Witness(), teacher_weights=None)
     edit(study.space_file, {"parameters": {WEIGHT: {"high": 30.0}}})
     with pytest.raises(
-        ConfigError, match=r"first\[0\]: .* = 40\.0 +is not in the space; .* can be taken out of search\.f"
+        ConfigError,
+        match=r"initial_configurations\[0\]: .* = 40\.0 +is not in the space; .* can be removed from search\.i",
     ):
         study.load()
-    edit(study.experiment_file, {"search": {"first": []}})
+    edit(study.experiment_file, {"search": {"initial_configurations": []}})
     witness = Witness()
     run_session(study, tracker=witness, callback=witness, teacher_weights=None, num_trials=3)
     assert len(witness.specs) == 1

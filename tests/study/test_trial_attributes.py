@@ -29,7 +29,9 @@ def test_an_attribute_is_read_under_its_former_name() -> None:
 def test_a_study_of_an_earlier_version_is_resumed(make_harness: MakeHarness) -> None:
     """One trial failed and was tried again, another was cut off before its proposal became its values."""
     first = [{DECAY: "cosine"}, {DECAY: "constant"}]
-    harness = make_harness(space=GRID, search={"num_trials": 3, "controls": 0, "defaults_first": False, "first": first})
+    harness = make_harness(
+        space=GRID, search={"num_trials": 3, "controls": 0, "defaults_first": False, "initial_configurations": first}
+    )
     study, _ = harness.studies()
     lost = {"reason": "worker died: gone", "epochs": 0}
     earlier: list[dict[str, Any]] = [
@@ -43,4 +45,8 @@ def test_a_study_of_an_earlier_version_is_resumed(make_harness: MakeHarness) -> 
     assert [take(engine).params for _ in range(3)] == [first[0], {DECAY: "linear"}, first[1]]
     trials = harness.known()
     assert [(each.reason, each.epochs) for each in trials[0].retries] == [("worker died: gone", 0)]
-    assert [trials[number].origin for number in range(3)] == ["search.first[0]", None, "search.first[1]"]
+    assert [trials[number].origin for number in range(3)] == [
+        "search.first[0]",
+        None,
+        "search.initial_configurations[1]",
+    ]

@@ -157,7 +157,7 @@ def test_initial_configurations_are_tried_in_order_and_once(make_harness: MakeHa
         {"distillation.decay": "constant"},
         {"distillation.prototypes.selector": "random", "distillation.decay": "cosine"},
     ]
-    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "first": given})
+    harness = make_harness(space=GRID, training=SHORT, search={"num_trials": 6, "initial_configurations": given})
     engine = harness.engine()
     take(engine)
     own, first, second = take(engine), take(engine), take(engine)
@@ -165,9 +165,14 @@ def test_initial_configurations_are_tried_in_order_and_once(make_harness: MakeHa
     assert first.params == given[0]
     assert second.params["distillation.decay"] == "constant"
     take(engine)
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
     origins = {number: trial.origin for number, trial in harness.known().items() if number >= 0}
-    assert origins == {0: "the experiment's own values", 1: "search.first[0]", 2: "search.first[1]", 3: None}
+    assert origins == {
+        0: "the experiment's own values",
+        1: "search.initial_configurations[0]",
+        2: "search.initial_configurations[1]",
+        3: None,
+    }
     tell(harness, engine, own, 1, 1.0)
     assert harness.engine() is not None
     assert len(harness.known()) == 5, "a later session enqueues nothing again"
@@ -178,12 +183,15 @@ def test_an_initial_configuration_is_recognized_by_its_values(
 ) -> None:
     linear, cosine, constant = ({"distillation.decay": decay} for decay in ("linear", "cosine", "constant"))
     search = {"num_trials": 2, "defaults_first": False}
-    harness = make_harness(space=GRID, training=SHORT, search={**search, "first": [linear, cosine]})
+    harness = make_harness(space=GRID, training=SHORT, search={**search, "initial_configurations": [linear, cosine]})
     harness.run()
-    changed = {**search, "num_trials": 4, "first": [cosine, constant]}
+    changed = {**search, "num_trials": 4, "initial_configurations": [cosine, constant]}
     harness.loaded = make_loaded(space=GRID, training=SHORT, search=changed)
     harness.run()
-    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == ["search.first[1]", None]
+    assert [trial.origin for number, trial in harness.known().items() if number >= 0][2:] == [
+        "search.initial_configurations[1]",
+        None,
+    ]
     assert harness.known()[2].params["distillation.decay"] == "constant"
     assert harness.witness.messages == []
 
@@ -192,19 +200,23 @@ def test_a_partial_configuration_is_kept_while_untried_completions_exist(make_ha
     given = {"distillation.prototypes.selector": "kmeans"}
     whole = [{**given, "distillation.decay": decay} for decay in ("linear", "cosine")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID,
+        training=SHORT,
+        search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]},
     )
     harness.run()
-    assert harness.known()[2].origin == "search.first[2]"
+    assert harness.known()[2].origin == "search.initial_configurations[2]"
     assert harness.known()[2].params == {**given, "distillation.decay": "constant"}, "the third of three"
 
     whole.append({**given, "distillation.decay": "constant"})
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 9, "defaults_first": False, "first": [*whole, given]}
+        space=GRID,
+        training=SHORT,
+        search={"num_trials": 9, "defaults_first": False, "initial_configurations": [*whole, given]},
     )
     harness.trials = harness.trials.with_name("none")
     harness.run()
-    assert harness.witness.messages == ["search.first[3]: these values have been tried already"]
+    assert harness.witness.messages == ["search.initial_configurations[3]: these values have been tried already"]
     assert len(harness.known()) == 10
 
 
@@ -219,27 +231,27 @@ def test_a_partial_configuration_in_an_infinite_space(make_harness: MakeHarness)
     }
     first = [{weight: 2.0, decay: "linear"}, {weight: 2.0}, {weight: 2.0, decay: "cosine"}]
     harness = make_harness(
-        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "first": first}
+        space=space, training=SHORT, search={"num_trials": 4, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     trials = harness.known()
     assert [trials[number].params == first[place] for number, place in ((0, 0), (1, 2))] == [True, True]
-    assert harness.witness.messages == ["search.first[2]: these values have been tried already"]
-    assert [trials[number].origin for number in (1, 2, 3)] == ["search.first[1]", None, None]
+    assert harness.witness.messages == ["search.initial_configurations[2]: these values have been tried already"]
+    assert [trials[number].origin for number in (1, 2, 3)] == ["search.initial_configurations[1]", None, None]
 
 
 def test_no_configuration_is_enqueued_in_optuna_without_a_trial_for_it(make_harness: MakeHarness) -> None:
     first = [{"distillation.decay": decay} for decay in ("linear", "cosine", "constant")]
     harness = make_harness(
-        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "first": first}
+        space=GRID, training=SHORT, search={"num_trials": 2, "defaults_first": False, "initial_configurations": first}
     )
     harness.run()
     assert harness.states() == [TrialState.COMPLETE] * 2
     harness.run(harness.engine(num_trials=4))
     assert [trial.origin for number, trial in harness.known().items() if number >= 0] == [
-        "search.first[0]",
-        "search.first[1]",
-        "search.first[2]",
+        "search.initial_configurations[0]",
+        "search.initial_configurations[1]",
+        "search.initial_configurations[2]",
         None,
     ], "those that were left over come first when there are more trials"
 

@@ -1,4 +1,4 @@
-"""Makes small data sets on disk and in memory, for tests of everything that reads data."""
+"""Makes small data sets on disk and in memory for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class VocObject:
-    """An object as VOC writes it: xmin, ymin, xmax, ymax count from 1 and are inclusive."""
+    """An object in VOC's coordinates: xmin, ymin, xmax, ymax count from 1 and are inclusive."""
 
     name: str
     box: Box
@@ -37,12 +37,12 @@ def make_voc(
     size: tuple[int, int] = (64, 48),
     seed: int = 0,
 ) -> Path:
-    """A VOC folder of images with 1 to 3 filled boxes in the colour of their class.
+    """Make a VOC folder of images with 1 to 3 filled boxes in the color of their class.
 
     Args:
-        folder: made where missing.
+        folder: created where it is missing.
         splits: list in ImageSets/Main to number of images; 6 ``train`` and 3 ``val`` when None.
-        classes: the first images of a split have one box of each class, so that no class is without.
+        classes: the first images of a split have one box of each class, so that every class has boxes.
         size: width and height.
         seed: of the boxes and the noise.
     """
@@ -71,7 +71,7 @@ def write_voc_image(
     stated_size: tuple[int, int] | None = None,
     suffix: str = ".jpg",
 ) -> None:
-    """One image and its xml. ``stated_size`` is what the xml says, the truth when None."""
+    """Write an image and its XML. ``stated_size`` is the size in the XML; None is that of the image."""
     pixels = _paint(np.random.default_rng(0), size, [], []) if pixels is None else pixels
     images, annotations = folder / "JPEGImages", folder / "Annotations"
     for path in (images, annotations, folder / "ImageSets" / "Main"):
@@ -90,7 +90,7 @@ def write_voc_image(
 
 
 def write_voc_list(folder: Path, name: str, stems: Sequence[str]) -> None:
-    """A list in ImageSets/Main."""
+    """Write a list in ImageSets/Main."""
     path = folder / "ImageSets" / "Main" / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{stem}\n" for stem in stems))
@@ -104,12 +104,12 @@ def make_coco(
     size: tuple[int, int] = (64, 48),
     seed: int = 0,
 ) -> Path:
-    """A COCO folder: images in ``<split>/``, annotations in ``<split>.json``, category ids 3, 7, 11, ...
+    """Make a COCO folder: images in ``<split>/``, annotations in ``<split>.json``, category ids 3, 7, 11, ...
 
     In each split the second image has a crowd box besides, and the last one has no box.
 
     Args:
-        folder: made where missing.
+        folder: created where it is missing.
         splits: split to number of images, at least 3; 6 ``train`` and 3 ``val`` when None.
         classes: names of the categories.
         size: width and height.
@@ -150,14 +150,14 @@ def write_coco_json(
     annotations: Sequence[Mapping[str, Any]],
     categories: Sequence[Mapping[str, Any]],
 ) -> None:
-    """A json file of annotations."""
+    """Write a JSON file of annotations."""
     content = {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
 def coco_settings(root: Path, *, search: str | None = "val", **settings: Any) -> CocoData:
-    """Settings for a folder made by ``make_coco`` with the default splits."""
+    """Return settings for a folder made by ``make_coco`` with the default splits."""
 
     def part(name: str) -> CocoSplitSettings:
         return CocoSplitSettings(images=name, annotations=f"{name}.json")
@@ -167,13 +167,13 @@ def coco_settings(root: Path, *, search: str | None = "val", **settings: Any) ->
 
 
 def write_image(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    """An image file of (H, W, 3) pixels."""
+    """Write an image file of (H, W, 3) pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
 
 def corrupt(path: Path) -> None:
-    """Cut an image file short: its header can be read, its pixels cannot."""
+    """Truncate an image file: its header can be read, its pixels cannot."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
@@ -187,7 +187,7 @@ def annotate(
     index: int = 0,
     size: tuple[int, int] = (100, 100),
 ) -> Annotations:
-    """Annotations of one image, given as plain lists."""
+    """Make the annotations of one image from plain lists."""
     boxes_N4 = np.array(boxes, dtype=np.float32).reshape(-1, 4)
     none = [False] * len(labels)
     return Annotations(
@@ -205,7 +205,7 @@ def annotate(
 
 
 class MemoryDataset:
-    """A data set of given annotations. Every image is of one grey, its own; ``corrupt`` ones cannot be decoded."""
+    """A data set of given annotations. Each image has one gray value, its own; ``corrupt`` ones cannot be decoded."""
 
     def __init__(
         self, images: Sequence[Annotations], classes: tuple[str, ...] = ("cat", "dog"), *, corrupt: Sequence[int] = ()

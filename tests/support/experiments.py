@@ -31,10 +31,10 @@ SMALL: dict[str, Any] = {
 
 
 def small_values(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The small experiment with changes put in, not yet checked."""
+    """Return the small experiment with changes, not validated."""
     return merge(SMALL, changes or {})
 
 
 def small_experiment(changes: dict[str, Any] | None = None) -> Experiment:
-    """The small experiment with changes put in."""
+    """Return the small experiment with changes."""
     return Experiment.model_validate(small_values(changes))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.data.build import build_splits
 from distune.training.probe.findings import Finding
 from distune.training.probe.probe import Probe
@@ -18,7 +18,7 @@ Parameters = dict[str, dict[str, Any]]
 def load_small(parameters: Parameters, changes: dict[str, Any] | None = None) -> LoadedExperiment:
     """The small experiment, with a space of these parameters."""
     space = {"name": "given", "parameters": parameters}
-    return from_dict(small_values(changes), source="small.yaml", space=space)
+    return experiment_from_dict(small_values(changes), source="small.yaml", space=space)
 
 
 def probe_loaded(loaded: LoadedExperiment, *, num_images: int = 6) -> dict[str, Finding]:

@@ -46,7 +46,7 @@ def teacher_taps(family: str) -> tuple[Detector, TeacherTaps]:
 
 
 def bench_of(student: str, teacher: str, **changes: Any) -> TrialBuilder:
-    comparable = SETTINGS[student].places == SETTINGS[teacher].places
+    comparable = SETTINGS[student].prediction_sites == SETTINGS[teacher].prediction_sites
     distillation = {"prototypes": {"min_box_side_px": 4, "per_class": 2}, **(SOFT if comparable else NOT_SOFT)}
     values = small_values({"data": {"num_classes": len(CLASSES)}, "distillation": distillation, **changes})
     roles = {"student": SETTINGS[student].model_dump(), "teacher": SETTINGS[teacher].model_dump()}
@@ -70,7 +70,7 @@ def test_a_step_of_distillation(student: str, teacher: str) -> None:
     objective.end_epoch()
     objective.begin_epoch(1, never)
     losses = objective(taps, seen)
-    comparable = SETTINGS[student].places == SETTINGS[teacher].places
+    comparable = SETTINGS[student].prediction_sites == SETTINGS[teacher].prediction_sites
     assert losses.keys() == {"global_knowledge", "local_knowledge"} | ({"soft_labels"} if comparable else set())
     maps = list(taps.neck.values())
     for name, loss in losses.items():

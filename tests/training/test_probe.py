@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distune.config.distillation import DEFAULT_PRESET
-from distune.config.load import from_dict
+from distune.config.load import experiment_from_dict
 from distune.config.shipped import shipped_folder, shipped_names
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
@@ -236,7 +236,7 @@ ASKED_FOR: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", shipped_names("search_spaces"))
 def test_every_path_of_every_shipped_space_acts(name: str) -> None:
     space, _ = read_yaml(shipped_folder("search_spaces") / f"{name}.yaml")
-    loaded = from_dict(small_values(ASKED_FOR.get(name)), source="small.yaml", space=space)
+    loaded = experiment_from_dict(small_values(ASKED_FOR.get(name)), source="small.yaml", space=space)
     found = probe_loaded(loaded, num_images=8)
     assert list(found) == list(space["parameters"])
     assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
@@ -254,7 +254,7 @@ def test_every_path_of_the_default_space_acts_under_the_default_preset() -> None
     """Which filters nothing: thresholds are not searched there."""
     space, _ = read_yaml(shipped_folder("search_spaces") / "global_knowledge.yaml")
     values = small_values({"distillation": {"preset": DEFAULT_PRESET}})
-    found = probe_loaded(from_dict(values, source="small.yaml", space=space), num_images=8)
+    found = probe_loaded(experiment_from_dict(values, source="small.yaml", space=space), num_images=8)
     assert set(space["parameters"]) - set(found) == {
         "distillation.filter.global_threshold",
         "distillation.filter.local_threshold",

@@ -11,7 +11,7 @@ import typer
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption
 from distune.cli.output import out, print_json
 from distune.cli.preparation import open_data
-from distune.config.load import load
+from distune.config.load import load_experiment
 from distune.errors import DataError
 
 
@@ -40,7 +40,7 @@ def evaluate(
     from distune.training.evaluation.known_classes import evaluate_known
     from distune.training.precision import autocast_dtype, pick_device
 
-    loaded = load(experiment, set, check_space=False).experiment
+    loaded = load_experiment(experiment, set, check_space=False).experiment
     splits = open_data(loaded)
     dataset = splits.search if split is Split.search else splits.test
     if dataset is None:

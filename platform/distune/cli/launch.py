@@ -15,7 +15,7 @@ from distune.cli.output import out, print_front, print_warnings, print_whether_s
 from distune.cli.planning import describe_plan, describe_rest, describe_sizes
 from distune.cli.preparation import describe_data, open_data, open_tracker, ready_teacher
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment, load
+from distune.config.load import LoadedExperiment, load_experiment
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError, UsageError
 from distune.reports.tables import trial_rows
@@ -72,7 +72,7 @@ def launch(
         distune launch mine.yaml --name second --warm-start first --fix distillation.decay=cosine
     """
     assignments = [*set, *([f"resources.address={address}"] if address is not None else [])]
-    loaded = load(experiment, assignments, fixed=fix)
+    loaded = load_experiment(experiment, assignments, fixed=fix)
     home = Home.from_environment()
     study = name or loaded.experiment.name
     if not replace:
@@ -126,8 +126,11 @@ def resume(
     """
     home = Home.from_environment()
     folder = find_study(home, study)
-    loaded = load(
-        folder.experiment_file if experiment is None else experiment, set, space=_space_of(folder, experiment)
+    loaded = load_experiment(
+        folder.experiment_file if experiment is None else experiment,
+        set,
+        space=_space_of(folder, experiment),
+        saved=experiment is None,
     )
     check_before_start(loaded.experiment, simulate=folder.identity().simulate)
     with folder.lock():

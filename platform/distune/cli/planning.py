@@ -41,7 +41,7 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
         )
     if plan.num_configurations is not None:
         lines.append(f"plan: the space has {plan.num_configurations} configurations, none is trained twice")
-    num_first = search.defaults_first + len(search.first)
+    num_first = search.defaults_first + len(search.initial_configurations)
     if num_first > search.num_trials:
         lines.append(
             f"warning: {num_first} configurations are to be tried first, {num_first - search.num_trials} more than "

@@ -6,7 +6,7 @@ from distune.cli.options import ExperimentArgument, JsonOption, SetOption
 from distune.cli.output import out, print_json
 from distune.cli.preparation import open_data, ready_teacher
 from distune.config.home import Home
-from distune.config.load import load
+from distune.config.load import load_experiment
 
 
 def teacher(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonOption = False) -> None:  # noqa: A002, B006
@@ -17,7 +17,7 @@ def teacher(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonOp
 
     Example: `distune teacher quickstart`
     """
-    loaded = load(experiment, set, check_space=False)
+    loaded = load_experiment(experiment, set, check_space=False)
     splits = open_data(loaded.experiment)
     found = ready_teacher(loaded.experiment, splits, Home.from_environment())
     if json:

@@ -13,7 +13,7 @@ from distune.cli.preparation import describe_data, open_data, ready_teacher
 from distune.config.experiment import without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
-from distune.config.load import load, trial_experiment
+from distune.config.load import load_experiment, trial_experiment
 from distune.config.metric_names import metric_name
 from distune.errors import TrialError
 from distune.records import TrialSpec
@@ -36,7 +36,7 @@ def train(
     """
     from distune.training.trial import TrainingWork
 
-    loaded = load(experiment, set, check_space=False)
+    loaded = load_experiment(experiment, set, check_space=False)
     home = Home.from_environment()
     values = trial_experiment(loaded.experiment, {})
     values = without_distillation(values) if control else values

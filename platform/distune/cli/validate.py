@@ -15,7 +15,7 @@ from distune.cli.probing import print_findings, probe_space, stop_if_wrong
 from distune.config.conditions import describe_condition
 from distune.config.data import ShapesData
 from distune.config.home import Home
-from distune.config.load import load
+from distune.config.load import load_experiment
 from distune.study.planning.study_plan import plan_study
 from distune.study.search.samplers import check_sampler
 
@@ -44,7 +44,7 @@ def validate(
 
         distune validate quickstart --probe
     """
-    loaded = load(experiment, set, fixed=fix)
+    loaded = load_experiment(experiment, set, fixed=fix)
     values = loaded.experiment
     check_sampler(values.search.sampler)
     has_data = isinstance(values.data, ShapesData) or values.data.root is not None

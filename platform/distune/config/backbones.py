@@ -1,4 +1,4 @@
-"""The names of backbones that feed a feature pyramid. A test compares them with torchvision's."""
+"""The names of backbones for a feature pyramid. A test compares them with torchvision's."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ BACKBONES = (*_RESNETS, *_RESNEXTS, *_WIDE_RESNETS, *_REGNETS, *MOBILENETS)
 """torchvision's names, and ``resnet10``: one basic block in each of the four stages."""
 
 TIMM = "timm/"
-"""Begins the names that the package timm knows."""
+"""The prefix of models of the package timm."""
 
 
 def check_backbone(name: str) -> str:
-    """The name itself. Raises ``ValueError`` with near names when it is no backbone's."""
+    """Return the name of a backbone. Raises ``ValueError``, with similar names, when it is not known."""
     if name.startswith(TIMM):
         if not re.fullmatch(r"[A-Za-z0-9_]+", name.removeprefix(TIMM)):
-            raise ValueError("is written timm/<model>, such as timm/convnext_atto, without a tag of its weights")
+            raise ValueError("must be timm/<model>, such as timm/convnext_atto, without a tag for the weights")
     elif name not in BACKBONES:
-        raise ValueError(f"is not known; {suggest(name, list(BACKBONES))}; any other is written timm/<model>")
+        raise ValueError(f"is not known; {suggest(name, list(BACKBONES))}; models of timm are written timm/<model>")
     return name
 
 

@@ -1,4 +1,4 @@
-"""The base of all settings: checked, frozen, and strict about names and types."""
+"""The base class of all settings: immutable, and strict about names and types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
-    """Settings of one thing. An unknown key is an error, and nothing is converted silently (``"3"`` is no number)."""
+    """A group of settings. Unknown names are errors, and values are not converted (``"3"`` is not a number)."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -18,7 +18,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_kinds(cls, values: Any) -> Any:
-        """A group without a ``kind`` is of the default's: ``optimizer: {learning_rate: 1e-4}`` need not repeat it."""
+        """Give a group without ``kind`` that of its default, so that ``optimizer: {learning_rate: 1e-4}`` is valid."""
         if not isinstance(values, Mapping):
             return values
         filled = dict(values)

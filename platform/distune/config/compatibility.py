@@ -1,4 +1,4 @@
-"""Whether a search space and an experiment fit each other. Lists all that does not; raises nothing."""
+"""Checks a search space against an experiment. Returns all problems; raises nothing."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from pydantic import ValidationError
 
 from distune.config.conditions import condition_problems, describe_condition, examples, is_active, resolve
 from distune.config.experiment import Experiment
+from distune.config.format_value import format_value
 from distune.config.paths import get_path, leaf_paths, with_paths
 from distune.config.problems import describe, suggest
+from distune.config.renamed import current_path, current_values
 from distune.config.sampling import sampler_problems
 from distune.config.space import Parameter, SearchSpace
 from distune.records import ParameterValue
 
 VARIABLE_SECTIONS = ("student", "distillation", "training")
-"""Sections of an experiment that a space may vary within one study: all that does not change the shared stream."""
+"""Sections of an experiment that a space may search: those that do not change the data."""
 NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed", "training.precision")
-"""Of these sections, what students that are trained side by side share: budget, stream, and the precision in which the
-teacher looks at a batch and all are evaluated."""
+"""Settings of these sections that all trials share, since students are trained side by side on the same batches: the
+budget, the batches, and the precision of the teacher and of the evaluation."""
 _PRESET = "distillation.preset"
 
 
 def compatibility_problems(
     *, experiment: Experiment, space: SearchSpace, constants: Mapping[str, ParameterValue]
 ) -> list[str]:
-    """What a space and an experiment have against each other: paths, values, conditions, sampler. A line each.
+    """Check paths, values, conditions and sampler of a search space against an experiment.
 
     Args:
-        experiment: checked, with all that is fixed.
-        space: checked in itself.
-        constants: what conditions can look at and no trial chooses.
+        experiment: a valid experiment, with all constants of the space in ``search.fixed``.
+        space: a valid search space.
+        constants: values that conditions may refer to and that are the same in all trials.
+
+    Returns:
+        A line for each problem.
     """
     values = experiment.to_dict()
     problems = [
@@ -39,7 +44,7 @@ def compatibility_problems(
         for path in experiment.search.fixed
         if path not in space.parameters
     ]
-    problems += condition_problems(space.parameters, lambda path: get_path(values, path))
+    problems += condition_problems(space.parameters, lambda path: get_path(values, current_path(path)))
     problems += _fixed_problems(experiment, space)
     if not problems:
         searched = resolve(space.parameters, constants)[0]
@@ -47,69 +52,71 @@ def compatibility_problems(
             for around in examples(searched, path):
                 problems += _parameter_problems(experiment, path, parameter, around)
         problems += [
-            f"search.first[{index}]: {line}"
-            for index, given in enumerate(experiment.search.first)
-            for line in _given_problems(given, searched)
+            f"search.initial_configurations[{index}]: {line}"
+            for index, given in enumerate(experiment.search.initial_configurations)
+            for line in _initial_configuration_problems(given, searched)
         ]
         problems += sampler_problems(experiment.search, searched)
         if all(len(parameter.extremes) == 1 for parameter in searched.values()):
-            problems.append("search.fixed  leaves nothing to search: every parameter of the space is fixed")
+            problems.append("search.fixed  fixes every parameter of the space, so there is nothing to search")
     return list(dict.fromkeys(problems))
 
 
 def _fixed_problems(experiment: Experiment, space: SearchSpace) -> list[str]:
     values = experiment.to_dict()
-    known = _variable_paths(values)
     problems = []
     for path, value in experiment.search.fixed.items():
         if path in space.parameters:
-            refusals = (
-                _refusals(values, {path: value}) if path in known else [f"{path}  {_why_not(path, values, known)}"]
-            )
-            problems += refusals
+            problems += _path_problems(path, values) or _value_problems(values, {path: value})
     return problems
 
 
 def _parameter_problems(
     experiment: Experiment, path: str, parameter: Parameter, around: Mapping[str, ParameterValue]
 ) -> list[str]:
-    """What the experiment has against a parameter, with its parents at values at which it acts."""
+    """Check a parameter, with its parents at values ``around`` with which it is active."""
     values = experiment.to_dict()
-    around = {**experiment.search.fixed, **around}
-    refusals = _refusals(values, around)
-    if refusals:
-        return refusals
+    around = current_values({**experiment.search.fixed, **around})
+    problems = _value_problems(values, around)
+    if problems:
+        return problems
     complete = Experiment.model_validate(with_paths(values, around)).to_dict()
-    known = _variable_paths(complete)
-    if path not in known:
-        return [f"{path}  {_why_not(path, complete, known)}"]
-    return [line for value in parameter.extremes for line in _refusals(complete, {path: value})]
+    return _path_problems(path, complete) or [
+        line for value in parameter.extremes for line in _value_problems(complete, {path: value})
+    ]
 
 
-def _variable_paths(values: dict[str, Any]) -> list[str]:
-    return [path for path in leaf_paths(values) if may_vary(path)]
-
-
-def _given_problems(given: Mapping[str, ParameterValue], searched: Mapping[str, Parameter]) -> list[str]:
-    """What is wrong with a configuration to be tried first."""
+def _initial_configuration_problems(
+    given: Mapping[str, ParameterValue], searched: Mapping[str, Parameter]
+) -> list[str]:
     problems = []
     for path, value in given.items():
         parameter = searched.get(path)
         if parameter is None:
-            problems.append(f"{path}  does not vary; {suggest(path, list(searched))}")
+            problems.append(f"{path}  is not searched; {suggest(path, list(searched))}")
         elif not parameter.contains(value):
             problems.append(
-                f"{path} = {value}  is not in the space; a configuration that has been tried can be taken out of "
-                "search.first"
+                f"{path} = {format_value(value)}  is not in the space; configurations that have been tried can be "
+                "removed from search.initial_configurations"
             )
         elif not is_active(parameter, given):
-            problems.append(f"{path} = {value}  only acts when {describe_condition(parameter)}; say that too")
+            problems.append(
+                f"{path} = {format_value(value)}  is only active when {describe_condition(parameter)}; give that value "
+                "as well"
+            )
     return problems
 
 
 def may_vary(path: str) -> bool:
-    """Whether trials of one study may differ in this setting."""
+    """Return whether trials of one study may differ in this setting."""
     return path.split(".")[0] in VARIABLE_SECTIONS and path not in (*NOT_VARIABLE, _PRESET)
+
+
+def _path_problems(path: str, values: dict[str, Any]) -> list[str]:
+    """Return why a path cannot be searched, as at most one line."""
+    path = current_path(path)
+    known = [each for each in leaf_paths(values) if may_vary(each)]
+    return [] if path in known else [f"{path}  {_why_not(path, values, known)}"]
 
 
 def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
@@ -120,12 +127,14 @@ def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
     if isinstance(found, dict):
         return f"is a group of settings; name one of them, such as {path}.{next(iter(found))}"
     if path == _PRESET:
-        return "only fills in what the experiment leaves out: another name would change nothing in a trial"
-    return "cannot vary within a study: all trials share it"
+        return (
+            "only fills in settings that the experiment leaves out, so another preset would change nothing in a trial"
+        )
+    return "cannot be searched: it must be the same in all trials of a study"
 
 
-def _refusals(values: dict[str, Any], changes: Mapping[str, ParameterValue]) -> list[str]:
-    values = with_paths(values, changes)
+def _value_problems(values: dict[str, Any], changes: Mapping[str, ParameterValue]) -> list[str]:
+    values = with_paths(values, current_values(changes))
     try:
         Experiment.model_validate(values)
     except ValidationError as error:

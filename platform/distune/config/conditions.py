@@ -1,7 +1,7 @@
-"""Conditions between the parameters of a space: which of them act under which values of others. Pure functions.
+"""Conditions between the parameters of a search space: which are active under which values of others. Pure functions.
 
-A parameter acts when all its conditions hold. A parent that does not act itself has no value, so nothing holds for it.
-What is fixed, or is no parameter of the space, has one value for the whole study: conditions on it are constants once.
+A parameter is active when all its conditions hold. An inactive parent has no value, so no condition on it holds. Paths
+that are fixed, or are not in the space, have one value in the whole study: conditions on them are resolved once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from distune.config.format_value import format_value
 from distune.config.problems import suggest
 from distune.config.space import Choice, Parameter
 from distune.records import ParameterValue
@@ -21,7 +22,7 @@ _Parameters = Mapping[str, Parameter]
 
 
 def is_active(parameter: Parameter, chosen: Chosen) -> bool:
-    """Whether a parameter is to be chosen, given what has been chosen before it."""
+    """Return whether a parameter gets a value, given the values chosen before it."""
     return all(
         parent in chosen and any(_equal(chosen[parent], value) for value in _values(wanted))
         for parent, wanted in parameter.when.items()
@@ -29,15 +30,15 @@ def is_active(parameter: Parameter, chosen: Chosen) -> bool:
 
 
 def resolve(parameters: _Parameters, constants: Chosen) -> tuple[dict[str, Parameter], dict[str, str]]:
-    """What is left of a space when some paths are constants.
+    """Resolve the conditions of a space on constants.
 
     Args:
-        parameters: of the space; their conditions have no problems, see ``condition_problems``.
-        constants: paths with one value in the whole study, among them all parents that are no parameters.
+        parameters: of the space; ``condition_problems`` finds no problem in them.
+        constants: paths with one value in the whole study, among them all parents that are not in the space.
 
     Returns:
-        The parameters to be chosen, parents before children, with conditions on each other alone; and the paths of
-        those that can never act, each with the reason.
+        The parameters that trials choose, parents before children, with conditions on each other only; and the paths
+        that are never active, each with the reason.
     """
     left: dict[str, Parameter] = {}
     inactive: dict[str, str] = {}
@@ -48,26 +49,26 @@ def resolve(parameters: _Parameters, constants: Chosen) -> tuple[dict[str, Param
         when = {}
         for parent, wanted in parameter.when.items():
             if parent in inactive:
-                inactive[path] = f"{parent} does not act"
+                inactive[path] = f"{parent} is inactive"
             elif parent not in constants:
                 possible = [value for value in _values(wanted) if parameters[parent].contains(value)]
                 when[parent] = wanted if len(possible) == len(_values(wanted)) else possible
                 if not possible:
-                    inactive[path] = f"{parent} is {_show(parameters[parent].extremes[0])}"
+                    inactive[path] = f"{parent} is {format_value(parameters[parent].extremes[0])}"
             elif not any(_equal(constants[parent], value) for value in _values(wanted)):
-                inactive[path] = f"{parent} is {_show(constants[parent])}"
+                inactive[path] = f"{parent} is {format_value(constants[parent])}"
         if path not in inactive:
             left[path] = parameter.model_copy(update={"when": when})
     return left, inactive
 
 
 def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | None:
-    """Values of other parameters with which a parameter acts; empty without conditions, None when there are none."""
+    """Return values of other parameters with which a parameter is active; None when there are none."""
     return _satisfy(parameters, dict(parameters[path].when), {})
 
 
 def examples(parameters: _Parameters, path: str) -> list[dict[str, ParameterValue]]:
-    """As ``example``, one for each value that a condition names and that the others allow."""
+    """Return an ``example`` for each value that a condition names, where there is one."""
     when = parameters[path].when
     each = [{**when, parent: value} for parent, wanted in when.items() for value in _values(wanted)]
     found = [_satisfy(parameters, conditions, {}) for conditions in each or [{}]]
@@ -75,12 +76,12 @@ def examples(parameters: _Parameters, path: str) -> list[dict[str, ParameterValu
 
 
 def configurations(parameters: _Parameters) -> Iterator[dict[str, ParameterValue]]:
-    """All configurations of a resolved space whose parameters all have a grid, one after the other."""
+    """Yield all configurations of a resolved space whose parameters all have a grid."""
     return _extend({}, list(parameters), parameters)
 
 
 def constant_values(parameters: _Parameters) -> dict[str, ParameterValue]:
-    """Paths that have a single value and no condition."""
+    """Return the value of each path that has a single one and no condition."""
     return {
         path: parameter.values[0]
         for path, parameter in parameters.items()
@@ -89,18 +90,18 @@ def constant_values(parameters: _Parameters) -> dict[str, ParameterValue]:
 
 
 def describe_condition(parameter: Parameter) -> str:
-    """A condition in words, empty when there is none."""
+    """Return a condition as text, empty when there is none."""
     return " and ".join(
-        f"{parent} is {' or '.join(map(_show, _values(wanted)))}" for parent, wanted in parameter.when.items()
+        f"{parent} is {' or '.join(map(format_value, _values(wanted)))}" for parent, wanted in parameter.when.items()
     )
 
 
 def condition_problems(parameters: _Parameters, setting: Callable[[str], Any]) -> list[str]:
-    """What is wrong with the conditions of a space: unknown parents, impossible values, circles.
+    """Check the conditions of a space for unknown parents, impossible values and circles.
 
     Args:
         parameters: of the space.
-        setting: the experiment's own value of a path. Raises ``KeyError`` where there is none.
+        setting: returns the experiment's value of a path; raises ``KeyError`` where there is none.
 
     Returns:
         A line for each problem, path first.
@@ -109,11 +110,11 @@ def condition_problems(parameters: _Parameters, setting: Callable[[str], Any]) -
     for path, parameter in parameters.items():
         for parent, wanted in parameter.when.items():
             found += [f"{path}  when {line}" for line in _parent_problems(parent, _values(wanted), parameters, setting)]
-    found += [f"{path}  when {' -> '.join(circle)} goes round in a circle" for path, circle in _circles(parameters)]
+    found += [f"{path}  when {' -> '.join(circle)} is a circle" for path, circle in _circles(parameters)]
     if not found:
         inner = {path: _between_parameters(parameter, parameters) for path, parameter in parameters.items()}
         found = [
-            f"{path}  when {describe_condition(parameters[path])} can never hold: the conditions exclude each other"
+            f"{path}  when {describe_condition(parameters[path])} is impossible: the conditions exclude each other"
             for path in parameters
             if example(inner, path) is None
         ]
@@ -127,15 +128,20 @@ def _parent_problems(
     setting: Callable[[str], Any],
 ) -> list[str]:
     if parent in parameters and len(parameters[parent].extremes) == 1:
-        return [] if wanted else [f"{parent} names no value"]  # fixed: what waits for another value never acts
+        return (
+            [] if wanted else [f"{parent} has an empty list of values"]
+        )  # fixed: a condition on another value is inactive, which is fine
     if parent in parameters:
         impossible = [value for value in wanted if not parameters[parent].contains(value)]
-        lines = [f"{parent} is {_show(value)} can never hold: the space does not offer it" for value in impossible]
-        return lines or ([] if wanted else [f"{parent} names no value"])
+        lines = [
+            f"{parent} is {format_value(value)} is impossible: the space does not have that value"
+            for value in impossible
+        ]
+        return lines or ([] if wanted else [f"{parent} has an empty list of values"])
     try:
         own = setting(parent)
     except KeyError:
-        return [f"{parent} is no parameter of the space and no setting; {suggest(parent, list(parameters))}"]
+        return [f"{parent} is neither a parameter of the space nor a setting; {suggest(parent, list(parameters))}"]
     return [f"{parent} is a group of settings; name one of them"] if isinstance(own, Mapping) else []
 
 
@@ -145,23 +151,23 @@ def _between_parameters(parameter: Parameter, parameters: _Parameters) -> Parame
 
 
 def _circles(parameters: _Parameters) -> Iterator[tuple[str, list[str]]]:
-    """Each circle once, from its first parameter on."""
+    """Yield each circle once, from its first parameter on."""
     found: set[frozenset[str]] = set()
     for start in parameters:
-        way = _way_back(parameters, start, [start])
-        if way is not None and frozenset(way) not in found:
-            found.add(frozenset(way))
-            yield start, way
+        circle = _circle(parameters, start, [start])
+        if circle is not None and frozenset(circle) not in found:
+            found.add(frozenset(circle))
+            yield start, circle
 
 
-def _way_back(parameters: _Parameters, start: str, way: list[str]) -> list[str] | None:
-    for parent in parameters[way[-1]].when:
+def _circle(parameters: _Parameters, start: str, visited: list[str]) -> list[str] | None:
+    for parent in parameters[visited[-1]].when:
         if parent == start:
-            return [*way, start]
-        if parent in parameters and parent not in way:
-            longer = _way_back(parameters, start, [*way, parent])
-            if longer is not None:
-                return longer
+            return [*visited, start]
+        if parent in parameters and parent not in visited:
+            circle = _circle(parameters, start, [*visited, parent])
+            if circle is not None:
+                return circle
     return None
 
 
@@ -222,9 +228,3 @@ def _values(wanted: ParameterValue | list[ParameterValue]) -> tuple[ParameterVal
 
 def _equal(first: ParameterValue, second: ParameterValue) -> bool:
     return isinstance(first, bool) == isinstance(second, bool) and first == second
-
-
-def _show(value: ParameterValue) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)

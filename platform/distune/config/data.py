@@ -1,4 +1,4 @@
-"""Settings of the data: where the images are, and how they are resized and augmented."""
+"""Settings of the data: the images, and how they are resized and augmented."""
 
 from __future__ import annotations
 
@@ -12,91 +12,102 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationSettings(Settings):
-    """What happens to a training image. Evaluation never augments."""
+    """Random changes of training images. Evaluation never augments."""
 
     horizontal_flip: Share = 0.5
-    """Probability of a mirrored image."""
+    """Probability that an image is flipped left to right."""
     vertical_flip: Share = 0.0
-    """Probability of an image turned upside down."""
+    """Probability that an image is flipped upside down."""
     color_jitter: Share = 0.0
-    """Strength of random brightness, contrast and saturation; 0 is off."""
+    """Strength of random changes of brightness, contrast and saturation, between 0 and 1; 0 is none."""
 
 
 class ImageSettings(Settings):
-    """Fields that all kinds of data share."""
+    """Settings that all kinds of data share."""
 
     min_size_px: int = Field(800, ge=32)
-    """The shorter side of an image after resizing, as in torchvision and detectron2."""
+    """The shorter side of a resized image in pixels, as ``min_size`` of torchvision."""
     max_size_px: int = Field(1333, ge=32)
-    """The longer side is never longer than this; the aspect ratio is kept."""
+    """The longer side of a resized image is at most this many pixels; the aspect ratio is kept."""
     augmentation: AugmentationSettings = AugmentationSettings()
+    """Random changes of training images."""
 
 
 class ShapesData(ImageSettings):
-    """Generated images of shapes, with tagged noise. The same settings give the same images on every machine."""
+    """Generated images of shapes. Equal settings give equal images on every machine."""
 
-    kind: Literal["shapes"]
+    kind: Literal["shapes"] = "shapes"
     min_size_px: int = Field(96, ge=32)
+    """The shorter side of a resized image in pixels."""
     max_size_px: int = Field(96, ge=32)
+    """The longer side of a resized image is at most this many pixels."""
     image_size_px: int = Field(96, ge=48, le=1024)
-    """Images are generated square."""
+    """Side of the generated images in pixels; they are square."""
     num_train: int = Field(400, ge=1)
+    """Number of training images."""
     num_search: int = Field(100, ge=1)
+    """Number of images that trials are scored on."""
     num_test: int = Field(100, ge=0)
+    """Number of images for the final test; 0 is no test split."""
     num_classes: int = Field(4, ge=1, le=6)
+    """Number of classes, of circle, square, triangle, star, cross and ring."""
     max_objects: int = Field(5, ge=1, le=20)
     """An image holds 1 to this many objects."""
     clutter: Share = 1.0
-    """How busy the background is, and how little objects stand out from it."""
+    """Texture of the background, and similarity of the objects' colors to it; 0 is a plain background."""
     blurred_share: Share = 0.2
-    """Share of the objects that are blurred, and tagged so."""
+    """Share of the objects that are blurred; they have the tag ``blurred``."""
     occluded_share: Share = 0.2
-    """Share of the objects that are half covered, and tagged so."""
+    """Share of the objects that are half covered; they have the tag ``occluded``."""
     small_share: Share = 0.25
-    """Share of the objects that are small, and tagged so."""
+    """Share of the objects that are small; they have the tag ``small``."""
     seed: int = Field(0, ge=0)
+    """Seed of the images."""
 
 
 class VocData(ImageSettings):
     """A folder in the layout of Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``."""
 
-    kind: Literal["voc"]
+    kind: Literal["voc"] = "voc"
     root: str | None = None
-    """The folder. Usually given at launch: ``--set data.root=PATH``."""
+    """The folder. Usually given on the command line: ``--set data.root=PATH``."""
     train_set: str = "train"
-    """A name in ``ImageSets/Main``. Several are joined by a plus sign."""
+    """Training images: the name of a list in ``ImageSets/Main``, or several joined by plus signs."""
     search_set: str | None = None
-    """What trials are scored on; a share of the training set when missing."""
+    """Images that trials are scored on: a list as in ``train_set``; null holds out a share of the training images."""
     test_set: str | None = None
-    """What only confirmed students are scored on."""
+    """Images for the final test, which only confirmed students are scored on: a list as in ``train_set``; null is none.
+    """
     search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The share of the training images taken as search split when ``search_set`` is missing."""
+    """Share of the training images that are held out for scoring trials when ``search_set`` is null."""
     classes: Annotated[list[str], Field(min_length=1)] | None = None
-    """Class names; all that the annotations name, sorted, when missing."""
+    """Names of the classes, without background; null takes all names in the annotations, sorted."""
 
 
 class CocoSplitSettings(Settings):
-    """One split of a COCO data set, below the root."""
+    """One split of a COCO data set. Both paths start from ``data.root``."""
 
     images: str
     """Folder of the images."""
     annotations: str
-    """The json file of the annotations."""
+    """JSON file of the annotations."""
 
 
 class CocoData(ImageSettings):
-    """Images and annotations in COCO's json format."""
+    """Images with annotations in the JSON format of COCO."""
 
-    kind: Literal["coco"]
+    kind: Literal["coco"] = "coco"
     root: str | None = None
-    """The folder that the paths of the splits start from. Usually given at launch: ``--set data.root=PATH``."""
+    """The folder that the paths of the splits start from. Usually given on the command line: ``--set data.root=PATH``.
+    """
     train: CocoSplitSettings
+    """Training images."""
     search: CocoSplitSettings | None = None
-    """What trials are scored on; a share of the training set when missing."""
+    """Images that trials are scored on; null holds out a share of the training images."""
     test: CocoSplitSettings | None = None
-    """What only confirmed students are scored on."""
+    """Images for the final test, which only confirmed students are scored on; null is none."""
     search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The share of the training images taken as search split when ``search`` is missing."""
+    """Share of the training images that are held out for scoring trials when ``search`` is null."""
 
 
 DataSettings = Annotated[ShapesData | VocData | CocoData, Field(discriminator="kind")]

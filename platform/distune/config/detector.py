@@ -14,38 +14,39 @@ ThreeChannels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class CommonDetectorSettings(Settings):
-    """Fields that all families share."""
+    """Settings that all families share."""
 
     weights: str | None = None
-    """None starts from scratch. A name of torchvision's such as ``FasterRCNN_ResNet50_FPN_Weights.COCO_V1``, or the
-    path of a file: a plain state dict or a distune checkpoint."""
+    """Weights of the whole detector: a name of torchvision such as ``FasterRCNN_ResNet50_FPN_Weights.COCO_V1``, or the
+    path of a state dict or a distune checkpoint. null starts from random weights."""
     backbone_weights: str | None = None
-    """The same for the backbone alone, such as ``ResNet50_Weights.IMAGENET1K_V2``."""
+    """Weights of the backbone: a name of torchvision such as ``ResNet50_Weights.IMAGENET1K_V2``, or the path of a file.
+    null starts from random weights."""
     classes: list[str] | None = Field(None, min_length=1)
-    """The classes that ``weights`` were trained on, in their order, without background: for a plain state dict, which
-    names none. A name of torchvision's weights stands for all classes of these."""
+    """The classes that ``weights`` were trained on, in order, without background. Needed for a plain state dict, which
+    holds no names. The name of torchvision weights in this list stands for all of their classes."""
     class_aliases: dict[str, str] = {}
-    """For a teacher that is used as it comes: what its weights call a class of the data, where the names differ, as
+    """For a teacher that is not trained here: classes with another name in its weights, as
     ``{name in the data: name in the weights}``."""
     input_mean: ThreeChannels | None = None
-    """Subtracted from red, green and blue in [0, 1]. None is the family's own: ImageNet's, except for SSD and SSDlite.
-    Each model of a pair normalises for itself."""
+    """Mean of red, green and blue in [0, 1], which is subtracted from images. null is the family's default: that of
+    ImageNet, except for SSD and SSDlite. Student and teacher may differ."""
     input_std: list[Annotated[float, Field(gt=0)]] | None = Field(None, min_length=3, max_length=3)
-    """Divides red, green and blue after that."""
+    """Standard deviation of red, green and blue, by which images are divided. null is the family's default."""
 
     @property
     def learns_masks(self) -> bool:
-        """Whether training it needs the outlines of objects."""
+        """Whether training needs masks."""
         return False
 
     def with_weights(self, weights: str | None) -> Self:
-        """The same detector with other weights, such as those of a checkpoint that was made with these settings."""
+        """Return the same detector with other weights, such as those of a checkpoint made with these settings."""
         return self.model_copy(update={"weights": weights, "backbone_weights": None, "classes": None})
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.weights is None and (self.classes is not None or self.class_aliases):
-            raise ValueError("classes and class_aliases are about weights, but there are none")
+            raise ValueError("classes and class_aliases describe weights, but weights is null")
         missing = [] if self.weights is None else incompatibilities(self.weights, self.model_dump())
         if missing:
             raise ValueError(f"{self.weights} needs {', '.join(missing)}")
@@ -53,69 +54,69 @@ class CommonDetectorSettings(Settings):
 
 
 class PyramidDetectorSettings(CommonDetectorSettings):
-    """Fields of the families whose neck is a feature pyramid."""
+    """Settings of the families with a feature pyramid."""
 
     backbone: Backbone
-    """torchvision's name of a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3; ``resnet10``: one block per stage,
-    small enough for a CPU; or ``timm/<model>``, which needs the package timm (extra ``timm``)."""
+    """The backbone: the name of a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3 in torchvision; ``resnet10`` with
+    one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm (extra ``timm``)."""
     fpn_channels: int = Field(256, ge=8)
-    """Channels of the neck's maps."""
+    """Channels of the feature maps of the neck."""
     norm: Literal["batch", "frozen", "group", "own"] = "batch"
-    """Normalisation of the backbone. ``frozen`` only makes sense with pretrained weights. ``own`` leaves the backbone's
-    as it is, for those of timm that have no batch normalisation."""
+    """Normalization in the backbone: batch norm; ``frozen`` batch norm, for pretrained weights; group norm; or ``own``,
+    which keeps that of the backbone, for timm models without batch norm."""
     norm_eps: float | None = Field(None, ge=0)
-    """Added to the variance by the backbone's normalisation. None is 1e-5, but 0 with ``frozen`` for those weights that
-    torchvision runs so (``..._ResNet50_FPN_Weights.COCO_V1``)."""
+    """Epsilon of the normalization in the backbone. null is 1e-5, or 0 for the weights that torchvision runs with 0
+    (``..._ResNet50_FPN_Weights.COCO_V1`` with ``norm: frozen``)."""
     trainable_stages: int = Field(5, ge=0, le=5)
-    """How many stages of the backbone are trained, counted from the last; 5 trains all."""
+    """Number of stages of the backbone that are trained, counted from the last; 5 trains all."""
     anchor_scale: float = Field(1.0, gt=0)
-    """Multiplies torchvision's anchor sizes. Small images want less than 1."""
+    """Factor of torchvision's anchor sizes. Use less than 1 for small images."""
 
     @property
     def epsilon(self) -> float | None:
-        """What ``norm_eps`` means; None where the backbone keeps its own."""
+        """The epsilon of the normalization; None where the backbone keeps its own."""
         if self.norm == "own" or self.norm_eps is not None:
             return self.norm_eps
         is_without = self.norm == "frozen" and self.weights is not None and canonical(self.weights) in WITHOUT_EPSILON
         return 0.0 if is_without else 1e-5
 
     def with_weights(self, weights: str | None) -> Self:
-        """See ``CommonDetectorSettings.with_weights``; what followed from the weights stays as it was."""
+        """Return the same detector with other weights and the same epsilon."""
         return super().with_weights(weights).model_copy(update={"norm_eps": self.epsilon})
 
     @model_validator(mode="after")
     def _epsilon_acts(self) -> Self:
         if self.norm == "own" and self.norm_eps is not None:
-            raise ValueError("norm_eps must be left out with norm: own")
+            raise ValueError("norm_eps has no effect with norm: own; remove it")
         if self.norm_eps == 0 and self.norm != "frozen":
             raise ValueError("norm_eps must be more than 0 unless norm is frozen")
         return self
 
 
 class TwoStageSettings(PyramidDetectorSettings):
-    """Fields of the families with two stages."""
+    """Settings of the families with two stages."""
 
     head: Literal["v1", "v2"] = "v1"
-    """``v1``: one convolution before proposals, two fully connected layers in the box head. ``v2``: as torchvision's
-    detectors of that name, two convolutions before proposals, four normalised ones and one fully connected layer in the
-    box head, and a normalised neck."""
+    """``v1``: one convolution in the RPN, two fully connected layers in the box head. ``v2``, as in torchvision's
+    ``..._fpn_v2`` detectors: two convolutions in the RPN, four convolutions with batch norm and one fully connected
+    layer in the box head, and batch norm in the neck."""
     levels: Literal["all", "last"] = "all"
-    """``all``: maps of strides 4 to 64 with anchors of one size each. ``last``: as torchvision's MobileNet detectors,
-    maps of strides 32 and 64 alone with anchors of all sizes; only with a MobileNetV3."""
+    """``all``: feature maps of strides 4 to 64, with anchors of one size each. ``last``, as in torchvision's MobileNet
+    detectors: only feature maps of strides 32 and 64, with anchors of all sizes; only with a MobileNetV3 backbone."""
     box_head_channels: int = Field(1024, ge=16)
-    """Width of the fully connected layers of the box head."""
+    """Output features of each fully connected layer of the box head."""
     proposals_per_image: int = Field(512, ge=8)
-    """How many proposals per image the box head is trained on."""
+    """Number of proposals per image that the box head is trained on."""
     evaluated_proposals: int = Field(1000, ge=1)
-    """How many proposals per image and level are looked at in evaluation, before and after overlapping ones are left
-    out. torchvision's ``MobileNet_V3_Large_320_FPN`` has 150."""
+    """Number of proposals in evaluation, before non-maximum suppression (per image and level) and after it (per image).
+    torchvision's ``MobileNet_V3_Large_320_FPN`` has 150."""
     min_proposal_score: float = Field(0.0, ge=0, lt=1)
-    """Proposals that score less are left out, in training and evaluation. torchvision's MobileNet detectors have
+    """Proposals with a lower score are removed, in training and evaluation. torchvision's MobileNet detectors have
     0.05."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_sites(self) -> str:
+        """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return "proposals (softmax)"
 
     @model_validator(mode="after")
@@ -128,84 +129,86 @@ class TwoStageSettings(PyramidDetectorSettings):
 class FasterRcnnSettings(TwoStageSettings):
     """Faster R-CNN with a feature pyramid (two stages, softmax head)."""
 
-    family: Literal["fasterrcnn"]
+    family: Literal["fasterrcnn"] = "fasterrcnn"
 
 
 class MaskRcnnSettings(TwoStageSettings):
-    """Mask R-CNN with a feature pyramid: Faster R-CNN that also learns the outlines of objects."""
+    """Mask R-CNN with a feature pyramid: Faster R-CNN with a mask head."""
 
-    family: Literal["maskrcnn"]
+    family: Literal["maskrcnn"] = "maskrcnn"
     mask_head_channels: int = Field(256, ge=8)
-    """Width of the four convolutions of the mask head, and of its upsampling."""
+    """Channels of the four convolutions of the mask head, and of its upsampling."""
 
     @property
     def learns_masks(self) -> bool:
-        """Whether training it needs the outlines of objects."""
+        """Whether training needs masks."""
         return True
 
 
 class RetinaNetSettings(PyramidDetectorSettings):
     """RetinaNet (one stage, sigmoid head)."""
 
-    family: Literal["retinanet"]
+    family: Literal["retinanet"] = "retinanet"
     head: Literal["v1", "v2"] = "v1"
-    """``v2``: as torchvision's detector of that name, a head normalised in groups that learns boxes by their overlap
-    (GIoU), and coarse maps made from the backbone instead of the neck."""
+    """``v2``, as in torchvision's ``retinanet_resnet50_fpn_v2``: group norm in the head, GIoU loss for boxes, and the
+    coarsest feature maps computed from the backbone instead of the neck."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_sites(self) -> str:
+        """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"RetinaNet's anchors times {self.anchor_scale:g} (sigmoid)"
 
 
 class FcosSettings(PyramidDetectorSettings):
-    """FCOS (one stage, sigmoid head, no anchors but the cells of the maps)."""
+    """FCOS (one stage, sigmoid head, no anchors)."""
 
-    family: Literal["fcos"]
+    family: Literal["fcos"] = "fcos"
     fpn_channels: int = Field(256, ge=64, multiple_of=32)
-    """Channels of the neck's maps; the head normalises them in 32 groups."""
+    """Channels of the feature maps of the neck; the head has group norm with 32 groups."""
     anchor_scale: float = Field(1.0, gt=0)
-    """Multiplies the sizes of objects that each level is responsible for. Small images want less than 1."""
+    """Factor of the object sizes that each level detects. Use less than 1 for small images."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_sites(self) -> str:
+        """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"FCOS's cells for sizes times {self.anchor_scale:g} (sigmoid)"
 
 
 class SsdSettings(CommonDetectorSettings):
     """SSD (one stage, softmax head)."""
 
-    family: Literal["ssd"]
+    family: Literal["ssd"] = "ssd"
     backbone: Literal["vgg16"] = "vgg16"
+    """The backbone."""
     trainable_stages: int = Field(5, ge=0, le=5)
-    """How many of VGG's five stages are trained, counted from the last."""
+    """Number of the five stages of the backbone that are trained, counted from the last."""
     input_size_px: int = Field(300, ge=64)
-    """Images are resized to a square of this side. Weights of SSD300 need at least 268: below that, the coarsest maps
-    would have no cell and are left out."""
+    """Images are resized to a square with this side in pixels. Weights of SSD300 need at least 268; smaller images have
+    fewer feature maps."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_sites(self) -> str:
+        """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"SSD's anchors on {self.input_size_px} px (softmax)"
 
 
 class SsdliteSettings(CommonDetectorSettings):
-    """SSDlite: SSD of depthwise convolutions, for devices (one stage, softmax head)."""
+    """SSDlite: SSD with depthwise convolutions, for mobile devices (one stage, softmax head)."""
 
-    family: Literal["ssdlite"]
+    family: Literal["ssdlite"] = "ssdlite"
     backbone: Literal["mobilenet_v3_large", "mobilenet_v3_small"] = "mobilenet_v3_large"
+    """The backbone."""
     reduce_tail: bool = True
-    """Half as many channels in the backbone's last stage, as in torchvision's detection weights. torchvision's weights
-    of the backbone alone need false."""
+    """Halve the channels of the last stage of the backbone, as in torchvision's weights of detectors. torchvision's
+    weights of the backbone need false."""
     trainable_stages: int = Field(6, ge=0, le=6)
-    """How many of the backbone's six stages are trained, counted from the last."""
+    """Number of the six stages of the backbone that are trained, counted from the last."""
     input_size_px: int = Field(320, ge=64)
-    """Images are resized to a square of this side."""
+    """Images are resized to a square with this side in pixels."""
 
     @property
-    def places(self) -> str:
-        """Where the head is trained and what it says there. Heads of equal places can be compared."""
+    def prediction_sites(self) -> str:
+        """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"SSDlite's anchors on {self.input_size_px} px (softmax)"
 
     @model_validator(mode="after")

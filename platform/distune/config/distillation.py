@@ -1,6 +1,6 @@
-"""Settings of distillation: prototypes (PGM), robust filtering (RDM), the terms, their schedule, and the presets.
+"""Settings of distillation: prototypes (PGM), robust filter (RDM), terms, their schedule, and presets.
 
-Source of the method: Tang et al., "Distilling Object Detectors with Global Knowledge", ECCV 2022, arXiv 2210.09022.
+The method is from Tang et al., "Distilling Object Detectors with Global Knowledge", ECCV 2022, arXiv 2210.09022.
 """
 
 from __future__ import annotations
@@ -28,60 +28,61 @@ from distune.config.terms import (
 
 
 class FeatureQueueSettings(Settings):
-    """Features come from the ordinary training batches: no further forward pass."""
+    """Features of the latest training batches. Needs no extra forward pass."""
 
-    kind: Literal["queue"]
+    kind: Literal["queue"] = "queue"
     max_instances: int = Field(512, ge=2)
-    """How many instances of a class are kept, the latest ones."""
+    """Number of instances per class that are kept, the latest ones."""
 
 
 class FeaturePassSettings(Settings):
-    """Features come from a feature pass over training images with both models before the prototypes are made."""
+    """Features of a pass over training images with both models, before the prototypes are made."""
 
-    kind: Literal["feature_pass"]
+    kind: Literal["feature_pass"] = "feature_pass"
     max_images: int = Field(800, ge=1)
-    """How many images per class at most."""
+    """Largest number of images per class."""
 
 
 SourceSettings = Annotated[FeatureQueueSettings | FeaturePassSettings, Field(discriminator="kind")]
 
 
 class PrototypeSettings(Settings):
-    """The prototype generation module (PGM)."""
+    """Prototypes: the prototype generation module (PGM) of the paper."""
 
     per_class: int = Field(10, ge=1)
-    """Prototypes of each class, on each level."""
+    """Number of prototypes per class and level."""
     selector: Literal["pursuit", "orthogonal", "kmeans", "random"] = "pursuit"
-    """How they are chosen: the paper's joint matching pursuit, the same with all coefficients refitted after each pick,
-    the instances nearest to the centres of k-means clusters, or a random draw."""
+    """How prototypes are selected: joint matching pursuit (``pursuit``, the paper), orthogonal matching pursuit, which
+    refits all coefficients after each selection, the instances nearest to k-means centers, or at random."""
     alpha: float = Field(10.0, ge=0)
-    """Ties the coefficients of the student's and the teacher's space to each other. ``kmeans`` and ``random`` have no
-    coefficients: with them it must stay at its default."""
+    """Penalty on the difference between the coefficients of student and teacher. ``kmeans`` and ``random`` have no
+    coefficients; with them it must keep its default."""
     unique: bool = True
-    """Select each instance at most once. Only ``pursuit`` can select one again."""
+    """Select each instance at most once. Only ``pursuit`` can select an instance again."""
     refresh_epochs: int = Field(1, ge=0)
-    """Prototypes are made anew every so many epochs; 0 makes them once."""
+    """Number of epochs between updates of the prototypes; 0 makes them once."""
     density_bandwidth: float = Field(0.1, gt=0)
-    """Width of the density estimate, in cosine distance."""
+    """Bandwidth of the density estimate, in cosine distance."""
     density_quantile: float = Field(0.4, ge=0, lt=1)
-    """Instances at or below this quantile of density, in either space, cannot become prototypes; 0 filters none."""
+    """Instances at or below this quantile of density, for student or teacher, cannot become prototypes; 0 keeps all."""
     min_box_side_px: float = Field(30.0, ge=0)
-    """Boxes with a side this short or shorter cannot become prototypes, in pixels of the resized image."""
-    source: SourceSettings = FeatureQueueSettings(kind="queue")
+    """Boxes with a side of this length or shorter cannot become prototypes, in pixels of the resized image."""
+    source: SourceSettings = FeatureQueueSettings()
+    """Where the features of instances come from."""
 
     @model_validator(mode="after")
-    def _selector_uses_what_is_set(self) -> PrototypeSettings:
+    def _selector_has_the_settings(self) -> PrototypeSettings:
         default_alpha = type(self).model_fields["alpha"].default
         problems = []
         if self.selector in ("kmeans", "random") and self.alpha != default_alpha:
             problems.append(
                 f"distillation.prototypes.alpha = {self.alpha:g}\thas no effect with selector {self.selector}, which "
-                "has no coefficients to tie; remove it, or use selector pursuit or orthogonal"
+                "has no coefficients; remove it, or use selector pursuit or orthogonal"
             )
         if self.selector != "pursuit" and not self.unique:
             problems.append(
-                f"distillation.prototypes.unique = false\thas no effect with selector {self.selector}, which never "
-                "repeats an instance; set it to true, or use selector pursuit"
+                f"distillation.prototypes.unique = false\thas no effect with selector {self.selector}, which "
+                "never selects an instance again; set it to true, or use selector pursuit"
             )
         if problems:
             raise ValueError("\n".join(problems))
@@ -89,23 +90,26 @@ class PrototypeSettings(Settings):
 
 
 class FilterSettings(Settings):
-    """The weight of an instance, from how differently student and teacher see it (RDM)."""
+    """The robust filter: weights of instances by the discrepancy of student and teacher (RDM of the paper)."""
 
     discrepancy: Literal["max_cosine", "mean_cosine", "coefficient"] = "mean_cosine"
+    """Difference between student and teacher: of their largest cosine similarities to a prototype (``max_cosine``), of
+    all similarities on average (``mean_cosine``), or the distance between their coefficients (``coefficient``)."""
     weight: Literal["linear", "gaussian", "threshold", "quantile", "uniform"] = "gaussian"
-    """How a discrepancy becomes a weight; ``uniform`` filters nothing."""
+    """Function from discrepancy to weight; ``uniform`` disables the filter."""
     global_threshold: float = Field(0.2, gt=0)
-    """For the global knowledge term. ``linear``: the discrepancy at which the weight reaches 0. ``gaussian``: sigma.
-    ``threshold``: the largest discrepancy kept. ``quantile``: the share of a batch's instances that is dropped."""
+    """Threshold for the global knowledge term: the discrepancy with weight 0 (``linear``), the standard deviation
+    (``gaussian``), the largest discrepancy that is kept (``threshold``), or the share of the instances of a batch that
+    is dropped (``quantile``)."""
     local_threshold: float = Field(0.2, gt=0)
-    """The same for the local terms."""
+    """The same for the other terms."""
 
     @model_validator(mode="after")
     def _quantile_drops_a_share(self) -> FilterSettings:
         thresholds = {"global_threshold": self.global_threshold, "local_threshold": self.local_threshold}
         problems = [
             f"distillation.filter.{name} = {value:g}\tmust be less than 1 when filter.weight is quantile: "
-            "it is the share of a batch's instances that is dropped"
+            "it is the share of the instances of a batch that is dropped"
             for name, value in thresholds.items()
             if self.weight == "quantile" and value >= 1
         ]
@@ -116,32 +120,32 @@ class FilterSettings(Settings):
 
 _DECOUPLED: dict[str, Any] = {
     "pooling": "roi_align",
-    "standardise": "level",
+    "standardize": "level",
     "prototypes": {"unique": True, "source": {"kind": "queue"}},
     "filter": {"discrepancy": "mean_cosine", "weight": "uniform", "global_threshold": 0.2, "local_threshold": 0.2},
     "global_knowledge": {"weight": 0.0, "unit": "gradient_share"},
     "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
-    "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "normaliser": "batchmean"},
+    "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "reduction": "batchmean"},
     "decay": "linear",
 }
 _GLOBAL = {"global_knowledge": {"weight": 0.3, "unit": "gradient_share"}}
 _FILTER = {"filter": {"weight": "gaussian"}}
 PRESETS: dict[str, dict[str, Any]] = {
-    # Maps of one scale and a little of soft labels. Makes no prototypes.
+    # Imitation of standardized feature maps, and soft labels. Makes no prototypes.
     "decoupled": _DECOUPLED,
-    # The same with the paper's global loss: what has shown the surest gain.
+    # The same with the global loss of the paper: the most reliable gain so far.
     "decoupled_global": merge(_DECOUPLED, _GLOBAL),
-    # All that the paper adds to it: the robust filter as well.
+    # The same with the robust filter of the paper.
     "gkd_global": merge(_DECOUPLED, merge(_GLOBAL, _FILTER)),
-    # What the authors' released code computes.
+    # As in the code that the authors released.
     "gkd_released": {
         "pooling": "crop",
-        "standardise": "none",
+        "standardize": "none",
         "prototypes": {"unique": False, "source": {"kind": "feature_pass"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
         "global_knowledge": {"weight": 0.0, "unit": "raw"},
         "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},
-        "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "normaliser": "mean"},
+        "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "reduction": "mean"},
         "decay": "linear",
     },
 }
@@ -149,34 +153,49 @@ DEFAULT_PRESET: Literal["decoupled_global"] = "decoupled_global"
 
 
 class DistillationSettings(Settings):
-    """What the student learns from the teacher. Settings that are not given come from the preset."""
+    """Distillation: the losses that transfer knowledge from the teacher. The preset gives all settings left out."""
 
     preset: Literal["decoupled", "decoupled_global", "gkd_global", "gkd_released"] = DEFAULT_PRESET
+    """Default of all other settings of distillation."""
     pooling: Literal["roi_align", "crop"] = "roi_align"
-    """How an instance's feature is averaged: RoIAlign, or the mean over whole cells as the authors' release does."""
-    standardise: Literal["none", "level", "channel"] = "none"
-    """Scale of both models' maps where terms imitate them: as they are, or with mean 0 and variance 1, where a
-    ``level`` has one scale for all its channels or each ``channel`` its own. Untrained coarse levels may be a hundred
-    times as large as fine ones and then outweigh them."""
+    """Pooling of an instance's feature: RoIAlign, or the mean over whole cells as in the authors' code."""
+    standardize: Literal["none", "level", "channel"] = "none"
+    """Scale the feature maps of both models to mean 0 and variance 1 before terms compare them: per ``level``, per
+    ``channel``, or not at all. Without it, untrained coarse levels may have values a hundred times as large as fine
+    levels and dominate the loss."""
     prototypes: PrototypeSettings = PrototypeSettings()
+    """Prototypes of the classes, for global knowledge and the robust filter."""
     filter: FilterSettings = FilterSettings()
+    """Weights of instances by the discrepancy of student and teacher."""
     global_knowledge: GlobalKnowledgeSettings = GlobalKnowledgeSettings()
+    """The global loss of the paper, on prototypes."""
     local_knowledge: LocalKnowledgeSettings = LocalKnowledgeSettings()
+    """Decoupled imitation of feature maps."""
     soft_labels: SoftLabelsSettings = SoftLabelsSettings()
+    """Imitation of class scores."""
     pkd: PkdSettings = PkdSettings()
+    """PKD, for feature maps."""
     fgd: FgdSettings = FgdSettings()
+    """FGD, for feature maps."""
     mgd: MgdSettings = MgdSettings()
+    """MGD, for feature maps."""
     mimic: MimicSettings = MimicSettings()
+    """Mimic, for feature maps."""
     fgfi: FgfiSettings = FgfiSettings()
+    """FGFI, for feature maps."""
     rkd: RkdSettings = RkdSettings()
+    """RKD, for relations between instances."""
     cwd: CwdSettings = CwdSettings()
+    """CWD, for feature maps."""
     localization: LocalizationSettings = LocalizationSettings()
+    """Imitation of boxes."""
     decay: Literal["linear", "cosine", "constant"] = "linear"
-    """How the weights of all terms change from ``start_epoch`` to ``stop_epoch``."""
+    """Schedule of the weights of all terms from ``start_epoch`` to ``stop_epoch``: to 0 linearly or along a cosine, or
+    constant."""
     start_epoch: int = Field(0, ge=0)
-    """Epochs without distillation before it starts."""
+    """Number of epochs without distillation at the start."""
     stop_epoch: int | None = Field(None, ge=1)
-    """The epoch from which there is no distillation; None is the end of training."""
+    """Number of epochs after which distillation stops; null is the end of training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -184,7 +203,7 @@ class DistillationSettings(Settings):
         if not isinstance(values, dict):
             return values
         without_weight = [
-            f"distillation.{name}.weight\tis missing: say it with its unit, since the preset's may be in another"
+            f"distillation.{name}.weight\tis missing: give it with unit, because the preset may have another unit"
             for name, given in values.items()
             if isinstance(given, dict) and "unit" in given and "weight" not in given
         ]
@@ -194,18 +213,18 @@ class DistillationSettings(Settings):
         return values if preset is None else merge(preset, values)
 
     @model_validator(mode="after")
-    def _epochs_in_order(self) -> DistillationSettings:
+    def _check_epochs(self) -> DistillationSettings:
         if self.stop_epoch is not None and self.stop_epoch <= self.start_epoch:
-            raise ValueError(f"stop_epoch = {self.stop_epoch} must be after start_epoch = {self.start_epoch}")
+            raise ValueError(f"stop_epoch = {self.stop_epoch} must be more than start_epoch = {self.start_epoch}")
         return self
 
     @property
     def terms(self) -> dict[str, TermSettings]:
-        """The settings of every term, by its name, those without weight among them."""
+        """The settings of every term by its name, also of those with weight 0."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {name: value for name, value in values if isinstance(value, TermSettings)}
 
     @property
     def is_active(self) -> bool:
-        """Whether any term has a weight. Without one, training is plain and needs no teacher."""
+        """Whether any term has a weight. Otherwise training needs no teacher."""
         return any(term.weight > 0 for term in self.terms.values())

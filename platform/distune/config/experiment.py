@@ -1,4 +1,4 @@
-"""The experiment: one file that says data, teacher, student, distillation, training, search, resources, tracking."""
+"""The experiment: data, teacher, student, distillation, training, search, resources and tracking in one file."""
 
 from __future__ import annotations
 
@@ -19,30 +19,38 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Experiment(Settings):
-    """A whole experiment, checked and with every default filled in."""
+    """An experiment. It can be read from YAML or made in Python, and is valid once it exists."""
 
     name: str
-    """Also the name of a study launched without another one."""
+    """Name of the experiment, and of its study unless another name is given at launch."""
     description: str = ""
+    """A sentence about the experiment."""
     expects: dict[str, str | int | float] = {}
-    """What this experiment is expected to reach, for people to compare with. Nothing reads it."""
+    """Expected results, as a note for users. distune does not read it."""
     data: DataSettings
+    """The images."""
     teacher: DetectorSettings
+    """The detector whose knowledge is distilled."""
     teacher_training: TrainingSettings | None = None
-    """How distune trains the teacher, once; None when the teacher comes with weights."""
+    """Training of the teacher, once; null when it has ``weights``."""
     student: DetectorSettings
+    """The detector that is trained in each trial."""
     distillation: DistillationSettings = DistillationSettings()
+    """The losses that transfer knowledge from the teacher to the student."""
     training: TrainingSettings = TrainingSettings()
-    """How students are trained."""
+    """Training of the students."""
     search: SearchSettings = SearchSettings()
+    """The search for hyperparameters."""
     resources: ResourceSettings = ResourceSettings()
+    """CPUs, GPUs and processes of trials."""
     tracking: TrackingSettings = TrackingSettings()
+    """Tracking with MLflow."""
 
     @field_validator("name")
     @classmethod
     def _name_is_a_file_name(cls, name: str) -> str:
         if not NAME_PATTERN.fullmatch(name):
-            raise ValueError("must start with a letter or digit and hold only letters, digits, '_', '.' and '-'")
+            raise ValueError("must start with a letter or digit and contain only letters, digits, '_', '.' and '-'")
         return name
 
     @model_validator(mode="after")
@@ -54,17 +62,17 @@ class Experiment(Settings):
 
     @property
     def learns_masks(self) -> bool:
-        """Whether anything that is trained needs the outlines of objects."""
+        """Whether the student, or a teacher that is trained, learns masks."""
         trains_teacher = self.teacher_training is not None
         return self.student.learns_masks or (trains_teacher and self.teacher.learns_masks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with every default filled in. Loading it gives an equal experiment."""
+        """Return plain data with every default filled in; loading it gives an equal experiment."""
         return self.model_dump(mode="json")
 
 
 def without_distillation(values: dict[str, Any]) -> dict[str, Any]:
-    """The control of an experiment given as plain data: all distillation weights are zero, the rest is the same."""
+    """Return an experiment, as plain data, with all weights of distillation set to 0."""
     distillation = dict(values["distillation"])
     for term in DistillationSettings().terms:
         distillation[term] = {**distillation.get(term, {}), "weight": 0.0}
@@ -72,7 +80,7 @@ def without_distillation(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _incompatibilities(experiment: Experiment) -> list[str]:
-    """Problems between parts, each as ``path = value<tab>message``."""
+    """Return the problems between parts, each as ``path = value<tab>message``."""
     problems: list[str] = []
     data, distillation = experiment.data, experiment.distillation
     if data.min_size_px > data.max_size_px:
@@ -80,18 +88,20 @@ def _incompatibilities(experiment: Experiment) -> list[str]:
             f"data.min_size_px = {data.min_size_px}\tmust not be more than data.max_size_px = {data.max_size_px}"
         )
     if experiment.teacher.weights is None and experiment.teacher_training is None:
-        problems.append("teacher_training\tis missing: the teacher has no weights, so say how to train it")
+        problems.append("teacher_training\tis missing: the teacher has no weights, so it must be trained")
     for role, detector in (("teacher", experiment.teacher), ("student", experiment.student)):
         problems += _frozen_incompatibilities(role, detector)
         if detector.class_aliases and (role == "student" or experiment.teacher_training is not None):
-            problems.append(f"{role}.class_aliases\tonly acts for a teacher that is not trained here: leave it out")
+            problems.append(
+                f"{role}.class_aliases\tonly has an effect for a teacher that is not trained here; remove it"
+            )
     problems += _training_incompatibilities(experiment)
     for name, term in distillation.terms.items():
         if term.weight > 0:
             problems += _term_incompatibilities(name, term, experiment.student, experiment.teacher)
     if distillation.start_epoch >= experiment.training.epochs and distillation.is_active:
         problems.append(
-            f"distillation.start_epoch = {distillation.start_epoch}\tmust be before training.epochs = "
+            f"distillation.start_epoch = {distillation.start_epoch}\tmust be less than training.epochs = "
             f"{experiment.training.epochs}, or distillation never starts"
         )
     scheduler = experiment.search.scheduler
@@ -104,7 +114,7 @@ def _incompatibilities(experiment: Experiment) -> list[str]:
 
 
 def _training_incompatibilities(experiment: Experiment) -> list[str]:
-    """What the data and the batches must offer to the detectors that are trained."""
+    """Check data and batch sizes for the detectors that are trained."""
     trained = {"student": (experiment.student, "training", experiment.training)}
     if experiment.teacher_training is not None:
         trained["teacher"] = (experiment.teacher, "teacher_training", experiment.teacher_training)
@@ -112,13 +122,13 @@ def _training_incompatibilities(experiment: Experiment) -> list[str]:
     for role, (detector, part, training) in trained.items():
         if detector.learns_masks and experiment.data.kind == "voc":
             problems.append(
-                f"{role}.family = {detector.family}\tneeds outlines of the objects to learn masks from, and VOC data "
-                "has boxes alone; use fasterrcnn, or data of kind coco"
+                f"{role}.family = {detector.family}\tneeds masks for training, and data of kind voc has "
+                "boxes only; use fasterrcnn, or data of kind coco"
             )
         if isinstance(detector, SsdliteSettings) and training.batch_size == 1:
             problems.append(
-                f"{part}.batch_size = 1\tmust be at least 2: the coarsest maps of {role}.family = ssdlite have one "
-                "cell, and batch normalisation needs two values"
+                f"{part}.batch_size = 1\tmust be at least 2: the coarsest feature maps of {role}.family = ssdlite have "
+                "one cell, and batch normalization needs two values"
             )
     return problems
 
@@ -127,13 +137,15 @@ def _term_incompatibilities(
     name: str, term: TermSettings, student: DetectorSettings, teacher: DetectorSettings
 ) -> list[str]:
     problems: list[str] = []
-    if term.compares_heads and student.places != teacher.places:
+    if term.compares_heads and student.prediction_sites != teacher.prediction_sites:
         problems.append(
-            f"distillation.{name}.weight = {term.weight:g}\tmust be 0 here: what the student's head says at "
-            f"{student.places} cannot be compared with the teacher's at {teacher.places}"
+            f"distillation.{name}.weight = {term.weight:g}\tmust be 0: the outputs of the student's head for "
+            f"{student.prediction_sites} cannot be compared with the teacher's for {teacher.prediction_sites}"
         )
     channels = [getattr(detector, "fpn_channels", None) for detector in (student, teacher)]
-    has_pyramids = None not in channels  # else channels differ by level, and are compared when the adapters are built
+    has_pyramids = (
+        None not in channels
+    )  # otherwise channels differ by level and are compared when the adapters are built
     if getattr(term, "adapter", None) == "identity" and has_pyramids and channels[0] != channels[1]:
         problems.append(
             f"distillation.{name}.adapter = identity\tneeds equal fpn_channels, but the student has "

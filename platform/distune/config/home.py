@@ -1,4 +1,4 @@
-"""Where distune keeps its files."""
+"""The home folder, in which distune keeps its files."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from distune.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Home:
-    """The layout of distune's home folder. Makes no folder by itself."""
+    """The layout of distune's home folder. Creates no folder."""
 
     root: Path
 
     @classmethod
     def from_environment(cls) -> Home:
-        """``$DISTUNE_HOME``, or ``runs`` in the working directory."""
+        """Return the home at ``$DISTUNE_HOME``, or at ``runs`` in the working directory."""
         return cls(Path(os.environ.get("DISTUNE_HOME") or "runs").absolute())
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow store that is used when an experiment names none."""
+        """The MLflow store of experiments without ``tracking.uri``."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def artifacts(self) -> Path:
-        """Where that store keeps its artifacts."""
+        """The folder of that store's artifacts."""
         return self.root / "artifacts"
 
     @property
     def teachers(self) -> Path:
-        """One folder per trained teacher, named by its hash."""
+        """The folder with a folder per trained teacher, named by its hash."""
         return self.root / "teachers"
 
     @property
     def studies(self) -> Path:
-        """One folder per study."""
+        """The folder with a folder per study."""
         return self.root / "studies"
 
     def study(self, name: str) -> Path:
-        """The folder of a study. Raises ``UsageError`` for a name that is not one file name."""
+        """Return the folder of a study. Raises ``UsageError`` for an invalid name."""
         if not NAME_PATTERN.fullmatch(name):
             raise UsageError(
                 f"study {name}: a name must start with a letter or digit and hold only letters, digits, "

@@ -1,4 +1,4 @@
-"""Loads experiments and search spaces: find the file, read it, apply ``--set``, check everything, fill in defaults."""
+"""Loads experiments with their search spaces: from a file, from plain data, or from objects made in Python."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distune.config import renamed
 from distune.config.compatibility import compatibility_problems
 from distune.config.conditions import constant_values, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
-from distune.config.problems import FROM_COMMAND_LINE, describe
+from distune.config.problems import FROM_COMMAND_LINE, describe, describe_rows
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
 from distune.config.yaml import parse_value, read_yaml
@@ -26,7 +27,13 @@ _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedExperiment:
-    """An experiment with its search space, both checked, and checked against each other."""
+    """A valid experiment with a valid search space that fits it.
+
+    Attributes:
+        experiment: with every default filled in, absolute paths, and all constants of the space in ``search.fixed``.
+        space: the search space.
+        source: the origin of both, for messages.
+    """
 
     experiment: Experiment
     space: SearchSpace
@@ -39,12 +46,12 @@ class LoadedExperiment:
 
     @property
     def inactive(self) -> dict[str, str]:
-        """Parameters of the space that can never act in this experiment, each with the reason."""
+        """Parameters of the space that are never active in this experiment, each with the reason."""
         return resolve(self.space.parameters, self.constants)[1]
 
     @property
     def constants(self) -> dict[str, ParameterValue]:
-        """What conditions can look at and no trial chooses: fixed paths, and settings that are not in the space."""
+        """Values that are the same in all trials and that conditions may refer to: fixed ones, and the experiment's."""
         values = self.experiment.to_dict()
         parents = {parent for parameter in self.space.parameters.values() for parent in parameter.when}
         own = {path: get_path(values, path) for path in leaf_paths(values) if path in parents}
@@ -52,29 +59,36 @@ class LoadedExperiment:
         return {**own, **self.experiment.search.fixed}
 
 
-def load(
+def load_experiment(
     name: str | Path,
     assignments: Sequence[str] = (),
     *,
     fixed: Sequence[str] = (),
-    space: dict[str, Any] | None = None,
+    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
     check_space: bool = True,
+    saved: bool = False,
 ) -> LoadedExperiment:
-    """Load an experiment by its shipped name or its path.
+    """Load an experiment from a YAML file.
 
     Args:
-        name: such as ``quickstart`` or ``mine/experiment.yaml``.
+        name: a path such as ``mine/experiment.yaml``, or the name of a shipped experiment such as ``quickstart``.
         assignments: ``path=value`` each, applied in order over the file; the value is read as YAML.
-        fixed: ``path=value`` each, put into ``search.fixed``.
-        space: the search space as plain data; None finds it by the experiment's ``search.space``.
-        check_space: whether the search space must exist and fit. ``distune train`` does without.
+        fixed: ``path=value`` each, added to ``search.fixed``.
+        space: the search space, as of ``prepare_experiment``.
+        check_space: load the search space and check it against the experiment.
+        saved: the file and the space were written by distune; accept names of earlier versions in them.
+
+    Returns:
+        The experiment and its search space.
 
     Raises:
-        ConfigError: with all problems of the file; nothing has been written.
-        UsageError: an assignment is not of the form ``path=value``.
+        ConfigError: the file or the space is not valid; the message lists all problems.
+        UsageError: there is no such file, or an assignment is not of the form ``path=value``.
     """
     path = find_file(str(name), "experiments")
     values, lines = read_yaml(path)
+    if saved:  # but not what is assigned
+        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines)
     for assignment in assignments:
         target, value = _assigned("--set", assignment)
         values = with_path(values, target, value)
@@ -85,7 +99,174 @@ def load(
         lines["search.fixed"] = FROM_COMMAND_LINE
     changes = [option for option, given in (("--set", assignments), ("--fix", fixed)) if given]
     source = str(path) + (f" with {' and '.join(changes)}" if changes else "")
-    return from_dict(values, source=source, folder=path.parent, lines=lines, space=space, check_space=check_space)
+    parsed = parse_experiment(values, source=source, lines=lines, saved=saved)
+    space = _saved_space(space, source) if saved and isinstance(space, Mapping) else space
+    return prepare_experiment(parsed, space=space, source=source, folder=path.parent, check_space=check_space)
+
+
+def experiment_from_dict(
+    values: Mapping[str, Any],
+    *,
+    source: str,
+    folder: Path | None = None,
+    lines: Mapping[str, int] | None = None,
+    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    check_space: bool = True,
+    saved: bool = False,
+) -> LoadedExperiment:
+    """Load an experiment from plain data.
+
+    Args:
+        values: the experiment, as a YAML file holds it.
+        source: name of the origin, for messages.
+        folder: relative paths of search spaces are also looked for here.
+        lines: dotted path to line number in the file.
+        space: the search space, as of ``prepare_experiment``.
+        check_space: load the search space and check it against the experiment.
+        saved: the data was written by distune; accept names of earlier versions.
+
+    Returns:
+        The experiment and its search space.
+
+    Raises:
+        ConfigError: the experiment or the space is not valid; the message lists all problems.
+        UsageError: there is no such search space.
+    """
+    if saved:
+        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
+    experiment = parse_experiment(values, source=source, lines=lines, saved=saved)
+    space = _saved_space(space, source) if saved and isinstance(space, Mapping) else space
+    return prepare_experiment(experiment, space=space, source=source, folder=folder, check_space=check_space)
+
+
+def prepare_experiment(
+    experiment: Experiment,
+    *,
+    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    source: str | None = None,
+    folder: Path | None = None,
+    check_space: bool = True,
+) -> LoadedExperiment:
+    """Combine an experiment with its search space, and check that they fit.
+
+    Args:
+        experiment: read from a file or made in Python.
+        space: the search space as an object, as plain data, as the path of a file, or as the name of a shipped space;
+            None is the one that ``search.space`` names.
+        source: name of the origin, for messages; None is the experiment's name.
+        folder: relative paths of search spaces are also looked for here.
+        check_space: load the search space and check it against the experiment.
+
+    Returns:
+        The experiment with absolute paths, and its search space.
+
+    Raises:
+        ConfigError: the space is not valid, or does not fit the experiment; the message lists all problems.
+        UsageError: there is no such search space.
+    """
+    source = f"experiment {experiment.name}" if source is None else source
+    experiment = _with_absolute_paths(experiment)
+    if not check_space:
+        return LoadedExperiment(experiment=experiment, space=_NO_SPACE, source=source)
+    given = experiment.search.space if space is None else space
+    if isinstance(given, SearchSpace):
+        parsed = given
+    elif isinstance(given, Mapping):
+        parsed = parse_space(given, source=f"{source}: space")
+    else:
+        path = find_file(str(given), "search_spaces", folder=folder)
+        space_values, space_lines = read_yaml(path)
+        parsed = parse_space(space_values, source=str(path), lines=space_lines)
+    loaded = _with_constants(LoadedExperiment(experiment=experiment, space=parsed, source=source))
+    problems = compatibility_problems(experiment=loaded.experiment, space=loaded.space, constants=loaded.constants)
+    if problems:
+        raise ConfigError(f"{source}, search space {parsed.name}", problems)
+    return loaded
+
+
+def parse_experiment(
+    values: Mapping[str, Any], *, source: str, lines: Mapping[str, int] | None = None, saved: bool = False
+) -> Experiment:
+    """Check plain data against the schema of an experiment.
+
+    Args:
+        values: the experiment, as a YAML file holds it.
+        source: name of the origin, for messages.
+        lines: dotted path to line number in the file.
+        saved: accept former names in ``search.fixed`` and ``search.initial_configurations``, which name parameters and
+            choices as the search space of the study does.
+
+    Returns:
+        The experiment with every default filled in.
+
+    Raises:
+        ConfigError: it is not valid, or uses former names; the message lists all problems.
+    """
+    rows = renamed.experiment_rows(values, chosen=not saved)
+    values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
+    try:
+        experiment = Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(source, describe(error, Experiment, values, lines, rows)) from None
+    if rows:
+        raise ConfigError(source, describe_rows(rows, lines))
+    return experiment
+
+
+def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> SearchSpace:
+    """Check plain data against the schema of a search space.
+
+    Args:
+        values: the space, as a YAML file holds it.
+        source: name of the origin, for messages.
+        lines: dotted path to line number in the file.
+
+    Returns:
+        The search space.
+
+    Raises:
+        ConfigError: it is not valid, or uses former names; the message lists all problems.
+    """
+    return _parse_space(values, source=source, lines=lines or {}, rows=renamed.space_rows(values))
+
+
+def trial_experiment(
+    experiment: Experiment, params: Mapping[str, ParameterValue], *, is_control: bool = False
+) -> dict[str, Any]:
+    """Return the experiment of one trial: the study's, with the chosen values.
+
+    Args:
+        experiment: of the study.
+        params: path to chosen value, also under former names.
+        is_control: leave out distillation. The chosen values need not go together with it then.
+
+    Returns:
+        The experiment as plain data.
+
+    Raises:
+        ConfigError: the values do not go together, such as an adapter that does not fit the chosen channels.
+    """
+    values = with_paths(experiment.to_dict(), renamed.current_values({**experiment.search.fixed, **params}))
+    if is_control:
+        values = without_distillation(values)
+    return parse_experiment(values, source="the trial's settings", saved=True).to_dict()
+
+
+def _saved_space(values: Mapping[str, Any], source: str) -> SearchSpace:
+    """Check a space that a study has saved. It keeps former names, as the trials of the study do."""
+    return _parse_space(renamed.upgrade_space(values), source=f"{source}: space", lines={}, rows=[])
+
+
+def _parse_space(
+    values: Mapping[str, Any], *, source: str, lines: Mapping[str, int], rows: list[renamed.Row]
+) -> SearchSpace:
+    try:
+        space = SearchSpace.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(source, describe(error, SearchSpace, values, lines, rows)) from None
+    if rows:
+        raise ConfigError(source, describe_rows(rows, lines))
+    return space
 
 
 def _assigned(option: str, assignment: str) -> tuple[str, Any]:
@@ -95,66 +276,8 @@ def _assigned(option: str, assignment: str) -> tuple[str, Any]:
     return target.strip(), parse_value(text)
 
 
-def from_dict(
-    values: dict[str, Any],
-    *,
-    source: str,
-    folder: Path | None = None,
-    lines: Mapping[str, int] | None = None,
-    space: dict[str, Any] | None = None,
-    check_space: bool = True,
-) -> LoadedExperiment:
-    """Check an experiment given as plain data, with its space given or found by name. Raises ``ConfigError``."""
-    experiment = _with_absolute_paths(parse_experiment(values, source=source, lines=lines))
-    if not check_space:
-        return LoadedExperiment(experiment=experiment, space=_NO_SPACE, source=source)
-    if space is not None:
-        parsed = parse_space(space, source=f"{source}: space")
-    else:
-        space_path = find_file(experiment.search.space, "search_spaces", folder=folder)
-        space_values, space_lines = read_yaml(space_path)
-        parsed = parse_space(space_values, source=str(space_path), lines=space_lines)
-    loaded = _with_constants(LoadedExperiment(experiment=experiment, space=parsed, source=source))
-    problems = compatibility_problems(experiment=loaded.experiment, space=loaded.space, constants=loaded.constants)
-    if problems:
-        raise ConfigError(f"{source}, search space {parsed.name}", problems)
-    return loaded
-
-
-def parse_experiment(values: dict[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> Experiment:
-    """Check plain data against the experiment's schema. Raises ``ConfigError`` with every problem."""
-    try:
-        return Experiment.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(source, describe(error, Experiment, values, lines or {})) from None
-
-
-def parse_space(values: dict[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> SearchSpace:
-    """Check plain data against the space's schema. Raises ``ConfigError`` with every problem."""
-    try:
-        return SearchSpace.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(source, describe(error, SearchSpace, values, lines or {})) from None
-
-
-def trial_experiment(
-    experiment: Experiment, params: Mapping[str, ParameterValue], *, is_control: bool = False
-) -> dict[str, Any]:
-    """The experiment of one trial as plain data: the study's, with the chosen values put in.
-
-    A control's is without distillation, so that it need not go together with the chosen values.
-
-    Raises:
-        ConfigError: the values do not go together, such as an adapter that does not fit the chosen channels.
-    """
-    values = with_paths(experiment.to_dict(), {**experiment.search.fixed, **params})
-    if is_control:
-        values = without_distillation(values)
-    return parse_experiment(values, source="the trial's settings").to_dict()
-
-
 def _with_absolute_paths(experiment: Experiment) -> Experiment:
-    """Paths as they are meant now: workers and later sessions may run in other folders."""
+    """Return the experiment with absolute paths: workers and later sessions may run in other folders."""
     changes: dict[str, Any] = {
         role: detector.model_copy(
             update={"weights": _absolute(detector.weights), "backbone_weights": _absolute(detector.backbone_weights)}
@@ -167,23 +290,22 @@ def _with_absolute_paths(experiment: Experiment) -> Experiment:
 
 
 def _absolute(name: str | None) -> str | None:
-    """A path made absolute; None and torchvision's names, such as ``ResNet50_Weights.DEFAULT``, as they are."""
+    """Make a path absolute; None and torchvision's names, such as ``ResNet50_Weights.DEFAULT``, stay as they are."""
     if name is None or ("_Weights." in name and "/" not in name):
         return name
     return str(Path(name).expanduser().absolute())
 
 
 def _with_constants(loaded: LoadedExperiment) -> LoadedExperiment:
-    """Everything that has one value in one place: what the space gives alone is fixed.
+    """Move every path with a single value into ``search.fixed``.
 
-    A parameter with a condition is not fixed as a whole: it becomes one with a single value, which is put in where the
-    condition holds.
+    A fixed parameter with a condition becomes one with a single choice, which is used where its condition holds.
     """
     experiment, parameters = loaded.experiment, dict(loaded.space.parameters)
     fixed = {**constant_values(parameters), **experiment.search.fixed}
     for path, value in experiment.search.fixed.items():
         if path in parameters and parameters[path].when:
-            parameters[path] = Choice(kind="choice", values=[value], when=parameters[path].when)
+            parameters[path] = Choice(values=[value], when=parameters[path].when)
             del fixed[path]
     search = experiment.search.model_copy(update={"fixed": fixed})
     return dataclasses.replace(

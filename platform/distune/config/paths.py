@@ -8,10 +8,9 @@ from typing import Any
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``base`` with the values of ``over``, mapping by mapping.
+    """Return a copy of ``base`` with the values of ``over``, mapping by mapping.
 
-    Two mappings that name different kinds (the key ``kind``) are alternatives: the later replaces the earlier whole,
-    since their other keys have nothing in common.
+    A mapping with another ``kind`` replaces the former one entirely, since their other keys have nothing in common.
     """
     merged = copy.deepcopy(dict(base))
     for name, value in over.items():
@@ -24,7 +23,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def get_path(values: Mapping[str, Any], path: str) -> Any:
-    """The value at ``path``. Raises ``KeyError`` with the path where there is none."""
+    """Return the value at ``path``. Raises ``KeyError`` with the path where there is none."""
     here: Any = values
     for name in path.split("."):
         if not isinstance(here, Mapping) or name not in here:
@@ -34,14 +33,23 @@ def get_path(values: Mapping[str, Any], path: str) -> Any:
 
 
 def with_path(values: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of ``values`` with ``value`` at ``path``; mappings on the way are made where they are missing."""
+    """Return a copy of ``values`` with ``value`` at ``path``; missing mappings on the way are created."""
     for name in reversed(path.split(".")):
         value = {name: value}
     return merge(values, value)
 
 
+def without_path(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a copy of ``values`` without what is at ``path``."""
+    name, _, rest = path.partition(".")
+    if not rest:
+        return {key: value for key, value in values.items() if key != name}
+    below = values.get(name)
+    return {**values, name: without_path(below, rest)} if isinstance(below, Mapping) else dict(values)
+
+
 def with_paths(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``values`` with all changes. Kinds come first: another kind replaces the settings of the one before."""
+    """Return a copy of ``values`` with all changes, those of a ``kind`` first, since these replace whole groups."""
     changed = dict(values)
     for path in sorted(changes, key=lambda each: not each.endswith(".kind")):
         changed = with_path(changed, path, changes[path])
@@ -49,7 +57,7 @@ def with_paths(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 
 def leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """All paths that end in something other than a mapping, in order."""
+    """Yield all paths that end in something other than a mapping, in order."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from leaf_paths(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""torchvision's trained detectors: the settings that each of them needs. A test builds every one of them."""
+"""The settings that torchvision's pretrained detectors need. A test builds every one of them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ PRETRAINED: dict[str, dict[str, Any]] = {
         "reduce_tail": True,
     },
 }
-"""Name of the weights to the settings without which they cannot be loaded. Another family adds its own here."""
+"""Name of the weights to the settings that they need."""
 
 WITHOUT_EPSILON = (
     "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
     "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
     "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
 )
-"""Weights whose frozen batch norms torchvision trained, and runs, without an epsilon."""
+"""Weights that torchvision runs with an epsilon of 0 in their frozen batch norms."""
 
 
 def canonical(name: str) -> str:
-    """The name of weights with ``DEFAULT`` written out, which is ``COCO_V1`` for every detector of torchvision's."""
+    """Return the name of weights with ``COCO_V1`` for ``DEFAULT``, which it is for all detectors of torchvision."""
     return name.replace("_Weights.DEFAULT", "_Weights.COCO_V1")
 
 
 def incompatibilities(name: str, settings: dict[str, Any]) -> list[str]:
-    """What settings would have to be for weights of torchvision's, a phrase each; empty for weights not known here."""
+    """Return the settings that weights of torchvision need and that are different here, as text."""
     needed = PRETRAINED.get(canonical(name), {})
     return [
         f"{key}: {value} (not {settings[key]})"

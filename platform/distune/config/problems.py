@@ -1,16 +1,18 @@
-"""Turns what pydantic found into lines for people: path, value, what is allowed, and where in the file."""
+"""Turns validation errors into lines for the user: path, value, line in the file, and what is allowed."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from distune.config.format_value import format_value
+
 FROM_COMMAND_LINE = 0
-"""Stands for the line of a setting that was given with ``--set``."""
+"""The line number of a setting that was given with ``--set``."""
 
 _MESSAGES = {
     "missing": "is missing",
@@ -35,27 +37,38 @@ _MESSAGES = {
 }
 
 
-def describe(error: ValidationError, model: type[BaseModel], values: Any, lines: Mapping[str, int]) -> list[str]:
-    """One line for each problem.
+def describe(
+    error: ValidationError,
+    model: type[BaseModel],
+    values: Any,
+    lines: Mapping[str, int],
+    further: Sequence[tuple[str, str]] = (),
+) -> list[str]:
+    """Describe what pydantic found.
 
     Args:
-        error: what pydantic raised.
-        model: the model that was validated, to name its settings when a key is unknown.
-        values: what was validated.
+        error: raised by pydantic.
+        model: the model that was validated, to suggest its settings when a key is unknown.
+        values: the values that were validated.
         lines: path to line number in the file, empty when there is no file.
+        further: problems found otherwise, each as its path, with or without ``= value``, and a message.
+
+    Returns:
+        A line for each problem.
     """
-    rows: list[tuple[str, str]] = []
-    for detail in error.errors(include_url=False):
-        for left, message in _rows(detail, model, values):
-            row = (left + _place(left, lines), message)
-            if row not in rows:
-                rows.append(row)
-    width = min(max(len(left) for left, _ in rows), 60)
-    return [f"{left:<{width}}  {message}" for left, message in rows]
+    rows = [row for detail in error.errors(include_url=False) for row in _rows(detail, model, values)]
+    return describe_rows([*further, *rows], lines)
+
+
+def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, int]) -> list[str]:
+    """Return a line for each problem, given as its path, with or without ``= value``, and a message."""
+    placed = list(dict.fromkeys((left + _place(left, lines), message) for left, message in rows))
+    width = min(max(len(left) for left, _ in placed), 60)
+    return [f"{left:<{width}}  {message}" for left, message in placed]
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """What to do about an unknown name: the nearest known one, or all of them."""
+    """Return a hint for an unknown name: the nearest known one, or all known ones; empty when there are none."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
@@ -94,7 +107,7 @@ def _own_rows(dotted: str, text: str, value: Any) -> list[tuple[str, str]]:
 
 
 def _plain_path(loc: tuple[int | str, ...], values: Any) -> list[str]:
-    """Drops the tags of unions, which pydantic puts into the path and no file holds."""
+    """Drop the tags of unions, which pydantic adds to the path but which are not in the file."""
     path: list[str] = []
     here = values
     for index, name in enumerate(loc):
@@ -145,8 +158,7 @@ def _numbers(context: Mapping[str, Any]) -> dict[str, Any]:
 def _shown(value: Any) -> str | None:
     if isinstance(value, Mapping | list | BaseModel):
         return None
-    words = {True: "true", False: "false"}
-    text = "null" if value is None else words[value] if isinstance(value, bool) else str(value)
+    text = format_value(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -1,4 +1,4 @@
-"""What the samplers can propose, and what Optuna would quietly draw at random instead. Pure functions.
+"""The limits of the samplers: where Optuna would sample at random without an error. Pure functions.
 
 =======  ==========================  =========================  ==================  ========================
 sampler  choices                     whole numbers              conditions          learns from
@@ -23,7 +23,7 @@ _FROM_FINISHED = ("gp", "cmaes", "nsga2")
 
 
 def sampler_problems(search: SearchSettings, searched: Mapping[str, Parameter]) -> list[str]:
-    """Combinations of sampler, parameters and costs that would not do what they say, a line each."""
+    """Return a line for each parameter or cost that the sampler cannot handle."""
     kind = search.sampler.kind
     left = f"search.sampler.kind = {kind}"
     several = {path: parameter for path, parameter in searched.items() if len(parameter.extremes) > 1}
@@ -32,12 +32,12 @@ def sampler_problems(search: SearchSettings, searched: Mapping[str, Parameter]) 
     problems = []
     if kind in _WITHOUT_CONDITIONS and conditional:
         problems.append(
-            f"{left}  would draw what has a condition at random ({', '.join(conditional)}); use tpe or random, or fix "
-            "what the conditions depend on"
+            f"{left}  would sample parameters with a condition at random ({', '.join(conditional)}); use tpe or "
+            "random, or fix the parameters that the conditions depend on"
         )
     if kind == "cmaes" and choices:
         problems.append(
-            f"{left}  knows numbers alone and would draw choices at random ({', '.join(choices)}); use another "
+            f"{left}  only searches numbers and would sample choices at random ({', '.join(choices)}); use another "
             "sampler, or fix them"
         )
     elif kind == "cmaes" and len(several) < 2:
@@ -46,24 +46,24 @@ def sampler_problems(search: SearchSettings, searched: Mapping[str, Parameter]) 
 
 
 def sampler_remarks(search: SearchSettings) -> list[str]:
-    """What a person should know about a sampler before a launch."""
+    """Return messages for the user about a sampler, before a launch."""
     kind = search.sampler.kind
     remarks = []
     if kind in _FROM_FINISHED and search.scheduler.kind != "none":
         remarks.append(
-            f"{kind} learns from finished trials alone, and search.scheduler = {search.scheduler.kind} lets few "
-            "finish: tpe learns from stopped trials too"
+            f"{kind} learns from finished trials only, and with search.scheduler = {search.scheduler.kind} few trials "
+            "finish; tpe also learns from stopped trials"
         )
     num_random = _num_random(search)
     if num_random > 0:
-        ended = "" if kind in _FROM_FINISHED else " or been stopped"
+        ended = "" if kind in _FROM_FINISHED else " or were stopped"
         whole = f": in all {search.num_trials} of this study" if num_random >= search.num_trials else ""
         remarks.append(f"{kind} proposes at random until {num_random} trials have finished{ended}{whole}")
     return remarks
 
 
 def _num_random(search: SearchSettings) -> int:
-    """Trials that a sampler must have to learn from; random, who learns nothing, waits for none."""
+    """Return the number of trials that a sampler needs before it proposes by its model."""
     if search.sampler.kind == "nsga2":
         return search.sampler.population_size
     return 0 if search.sampler.kind == "random" else search.sampler.startup_trials
@@ -75,12 +75,12 @@ def _cost_problems(search: SearchSettings, several: Mapping[str, Parameter]) -> 
     left = f"search.costs = {', '.join(search.costs)}"
     problems = []
     if len(set(search.costs)) < len(search.costs):
-        problems.append(f"{left}  names a cost twice")
+        problems.append(f"{left}  has a cost twice")
     if search.sampler.kind == "cmaes":
         problems.append(f"{left}  is more than one objective, which cmaes cannot search; use tpe or nsga2")
     if not any(path.startswith("student.") for path in several):
         problems.append(
-            f"{left}  would be the same in every trial: no parameter of the space changes the student; vary "
+            f"{left}  would be equal in all trials: no parameter of the space changes the student; search "
             "student.backbone, student.fpn_channels or the like, or remove the costs"
         )
     return problems

@@ -11,76 +11,82 @@ from distune.records import ParameterValue
 
 
 class TpeSettings(Settings):
-    """Optuna's tree-structured Parzen estimator."""
+    """Tree-structured Parzen estimator (``TPESampler`` of Optuna)."""
 
-    kind: Literal["tpe"]
+    kind: Literal["tpe"] = "tpe"
     startup_trials: int = Field(10, ge=0)
-    """Random trials before the model proposes."""
+    """Number of random trials before the model is used."""
     seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
 
 
 class RandomSettings(Settings):
-    """Independent random samples."""
+    """Independent random values (``RandomSampler`` of Optuna)."""
 
-    kind: Literal["random"]
+    kind: Literal["random"] = "random"
     seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
 
 
 class GpSettings(Settings):
-    """A Gaussian process, as Optuna has it: for few trials of a small space, and for costly ones."""
+    """Gaussian process (``GPSampler`` of Optuna), for small spaces and few, costly trials."""
 
-    kind: Literal["gp"]
+    kind: Literal["gp"] = "gp"
     startup_trials: int = Field(10, ge=1)
-    """So many trials must have finished before the model proposes; until then they are random."""
+    """Number of finished trials before the model is used; until then values are random."""
     seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
 
 
 class CmaEsSettings(Settings):
-    """Covariance matrix adaptation (Hansen, arXiv 1604.00772), for numbers alone. Needs the package ``cmaes``."""
+    """Covariance matrix adaptation (Hansen, arXiv 1604.00772), for numbers only. Needs the package ``cmaes``."""
 
-    kind: Literal["cmaes"]
+    kind: Literal["cmaes"] = "cmaes"
     startup_trials: int = Field(1, ge=1)
-    """So many trials must have finished before the strategy starts; until then they are random."""
+    """Number of finished trials before the strategy starts; until then values are random."""
     population_size: int | None = Field(None, ge=5)
-    """Finished trials of a generation; None is ``4 + 3 log(number of parameters)``, rounded down."""
+    """Finished trials per generation; null is ``4 + 3 log(number of parameters)``, rounded down."""
     seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
 
 
 class NsgaSettings(Settings):
-    """NSGA-II (Deb et al., 2002): generations of trials, for several objectives."""
+    """NSGA-II (Deb et al., 2002), a genetic algorithm for several objectives."""
 
-    kind: Literal["nsga2"]
+    kind: Literal["nsga2"] = "nsga2"
     population_size: int = Field(16, ge=2)
-    """Finished trials of a generation. The first generation is random."""
+    """Finished trials per generation. The first generation is random."""
     seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
 
 
 class AshaSettings(Settings):
-    """Asynchronous successive halving (Li et al., MLSys 2020): of the trials that reach a rung, the best go on."""
+    """Asynchronous successive halving (Li et al., MLSys 2020): at each rung only the best trials continue."""
 
-    kind: Literal["asha"]
+    kind: Literal["asha"] = "asha"
     grace_epochs: int = Field(1, ge=1)
-    """The first rung: no trial is stopped before it."""
+    """The first rung in epochs: no trial is stopped earlier."""
     reduction_factor: float = Field(3.0, gt=1)
-    """One in so many trials goes on from a rung, and rungs are so many times apart."""
+    """One of this many trials continues at a rung; each rung has this many times the epochs of the one before."""
 
 
 class MedianSettings(Settings):
-    """Median stopping (Golovin et al., KDD 2017): a trial whose best score so far is below the median of what the
-    others had on average up to the same epoch is stopped.
+    """Median stopping (Golovin et al., KDD 2017).
+
+    A trial is stopped when its best score so far is below the median of the other trials' averages up to that epoch.
     """
 
-    kind: Literal["median"]
+    kind: Literal["median"] = "median"
     grace_epochs: int = Field(1, ge=1)
-    """No trial is stopped before it."""
+    """No trial is stopped before this number of epochs."""
     min_trials: int = Field(4, ge=1)
-    """So many other trials must have come as far before a trial is judged."""
+    """A trial is only stopped when at least this many other trials have reached the same epoch."""
 
 
 class NoSchedulerSettings(Settings):
-    """Every trial trains for its whole budget."""
+    """No early stopping: every trial trains for all epochs."""
 
-    kind: Literal["none"]
+    kind: Literal["none"] = "none"
 
 
 SamplerSettings = Annotated[
@@ -91,64 +97,69 @@ Cost = Literal["parameters", "flops", "latency_ms"]
 
 
 def cost_metric(cost: Cost) -> str:
-    """A cost as it is called in reports, such as ``student/latency_ms``."""
+    """Return the name of a cost in reports, such as ``student/latency_ms``."""
     return f"student/{cost}"
 
 
 class SearchSettings(Settings):
-    """What is searched and how."""
+    """The search for hyperparameters."""
 
     space: str = "global_knowledge"
-    """A shipped search space, or the path of a file; relative paths start from the experiment's folder."""
+    """The search space: the name of a shipped one, or the path of a YAML file. Relative paths start from the working
+    directory, else from the folder of the experiment."""
     metric: Literal["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP50"] = "AP"
-    """What is maximised, on the search split."""
+    """The metric that is maximized, on the search split."""
     costs: list[Cost] = []
-    """What is minimised beside the metric, measured on the student of each trial: its parameters, the floating-point
-    operations of a forward pass over one image, the milliseconds that one takes on the trial's device. With costs, the
-    study looks for all students that no other one beats in everything. Trials are stopped by the metric alone."""
+    """Costs of the student that are minimized as further objectives: its number of ``parameters``, the ``flops`` of a
+    forward pass of one image, or the ``latency_ms`` of that pass on the trial's device, in milliseconds. The result is
+    a Pareto front. Early stopping only looks at the metric."""
     num_trials: int = Field(20, ge=1)
-    """In total, over all sessions of the study. Controls come on top."""
+    """Number of trials over all sessions of the study, not counting controls."""
     controls: int = Field(1, ge=0)
-    """Trials without distillation, with equal budget, the first with the same seed as the trials. With 0 the study says
-    nothing about a gain until it is confirmed."""
+    """Number of controls: trials without distillation and with the same number of epochs. The first has the seed of the
+    trials. With 0 a study reports no gain before it is confirmed."""
     defaults_first: bool = True
-    """The experiment's own values are the first trial."""
-    first: list[dict[str, ParameterValue]] = []
-    """Configurations to be tried next, each by its paths; what one leaves out is chosen by the sampler."""
+    """Whether the first trial has the values of the experiment itself."""
+    initial_configurations: list[dict[str, ParameterValue]] = []
+    """Configurations for the next trials, each a mapping of paths to values. The sampler chooses what is left out."""
     fixed: dict[str, ParameterValue] = {}
-    """Paths of the space that shall not vary, with their values. Of a parameter with a condition, the value where the
+    """Paths of the space that are not searched, with their values. A parameter with a condition has the value where its
     condition holds."""
-    sampler: SamplerSettings = TpeSettings(kind="tpe")
-    scheduler: SchedulerSettings = AshaSettings(kind="asha")
+    sampler: SamplerSettings = TpeSettings()
+    """How values are chosen."""
+    scheduler: SchedulerSettings = AshaSettings()
+    """Early stopping of trials."""
     storage: str | None = None
-    """Where Optuna keeps the trials. None is an SQLite file in the study's folder; ``journal`` is a file there that a
-    network disk can hold; or the URL of a database, such as ``postgresql://user@host/optuna``."""
+    """Where Optuna stores the trials. null is an SQLite file in the study's folder; ``journal`` is a file there that
+    also works on network disks; else the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
 class ResourceSettings(Settings):
-    """What a trial gets, and where."""
+    """The resources of trials."""
 
     cpus_per_trial: float = Field(1.0, gt=0)
+    """CPU cores per trial."""
     gpus_per_trial: float = Field(0.0, ge=0)
-    """A fraction lets several trials share a GPU; it counts places and does not bound memory."""
+    """GPUs per trial. With a fraction several trials share a GPU; its memory is not divided between them."""
     max_concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; None is as many as the machines hold."""
+    """Largest number of trials at a time; null is as many as the resources allow."""
     loader_workers: int = Field(0, ge=0)
-    """Processes that read images for one trial; 0 reads in the trial itself."""
+    """Processes that load images for one trial; 0 loads them in the trial's own process."""
     epoch_timeout_s: float | None = Field(None, gt=0)
-    """A trial fails when an epoch, or opening the trial, takes longer; None waits for ever. Be generous: the first
-    epoch may build what later ones share."""
+    """A trial fails when its start or an epoch takes more seconds than this; null is no limit. Choose it generously:
+    the first epoch may compute what later ones reuse."""
     address: str | None = None
-    """Of a running Ray cluster that this machine belongs to, such as ``auto``; None starts Ray on this machine."""
+    """Address of a running Ray cluster, such as ``auto``; null starts Ray on this machine."""
 
 
 class TrackingSettings(Settings):
-    """Where MLflow keeps the runs."""
+    """Tracking with MLflow."""
 
     enabled: bool = True
+    """Whether runs are logged to MLflow."""
     uri: str | None = None
-    """Any MLflow tracking URI; None is ``mlflow.db`` in distune's home folder."""
+    """MLflow tracking URI; null is the SQLite file ``mlflow.db`` in the home folder of distune."""
     experiment: str | None = None
-    """Name of the MLflow experiment; None is the name of the distune experiment."""
+    """Name of the MLflow experiment; null is the name of the distune experiment."""
     pictures: int = Field(6, ge=0)
-    """How many images with detections are logged per trial."""
+    """Number of images with detections that are logged per trial."""

@@ -1,4 +1,4 @@
-"""Finds experiments and search spaces: by path, or by the name of one that comes with distune."""
+"""Finds the files of experiments and search spaces, by path or by the name of a shipped one."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped_folder(kind: str) -> Path:
-    """The folder of shipped ``experiments`` or ``search_spaces``: in the checkout, else in the package."""
+    """Return the folder of shipped ``experiments`` or ``search_spaces``: in the checkout, else in the package."""
     checkout = _PACKAGE.parents[1] / kind
     return checkout if checkout.is_dir() else _PACKAGE / "shipped" / kind
 
 
 def shipped_names(kind: str) -> list[str]:
-    """The names of all shipped files of a kind, sorted."""
+    """Return the names of all shipped files of a kind, sorted."""
     return sorted(path.stem for path in shipped_folder(kind).glob("*.yaml"))
 
 
 def find_file(name: str, kind: str, *, folder: Path | None = None) -> Path:
-    """The file that a name or a path means.
+    """Find a file by its path or name.
 
     Args:
         name: a path (it ends in .yaml or .yml, or holds a slash), or the name of a shipped file.
         kind: ``experiments`` or ``search_spaces``.
-        folder: where relative paths are looked for after the working directory.
+        folder: relative paths start here when there is no such file in the working directory.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        UsageError: there is no such file, or no shipped one of that name.
+        UsageError: there is no such file.
     """
     singular = kind.removesuffix("s").replace("_", " ")
     if "/" in name or name.endswith((".yaml", ".yml")):
@@ -43,4 +46,6 @@ def find_file(name: str, kind: str, *, folder: Path | None = None) -> Path:
     if path.is_file():
         return path
     names = shipped_names(kind)
-    raise UsageError(f"{singular} {name}: not one of the shipped ones, and not a path; {suggest(name, names)}")
+    raise UsageError(
+        f"{singular} {name}: neither a shipped {singular} nor a path of a YAML file; {suggest(name, names)}"
+    )

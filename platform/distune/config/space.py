@@ -1,4 +1,4 @@
-"""The search space: which paths of an experiment may vary, how, and when."""
+"""The search space: the settings of an experiment that trials choose, and their ranges and conditions."""
 
 from __future__ import annotations
 
@@ -12,44 +12,47 @@ from distune.config.base import Settings
 from distune.records import ParameterValue
 
 _GRID_TOLERANCE = 1e-8
-"""In steps; as Optuna has it."""
+"""In steps, as in Optuna."""
 
 Condition = dict[str, ParameterValue | list[ParameterValue]]
-"""Path of another parameter to the value, or the values, that it must have. All must hold."""
+"""Path of another setting to the value that it must have, or to a list of such values. All entries must hold."""
 
 
 class FloatRange(Settings):
     """A real number between two bounds, both included."""
 
-    kind: Literal["float"]
+    kind: Literal["float"] = "float"
     low: float
+    """The lower bound, included."""
     high: float
+    """The upper bound, included; it must be more than ``low``."""
     log: bool = False
-    """Sample evenly in the logarithm."""
+    """Sample uniformly in the logarithm."""
     step: float | None = Field(None, gt=0)
+    """Sample only ``low + k * step``; null samples any number. Not with ``log``."""
     when: Condition = {}
-    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
+    """The parameter is only searched where this holds; elsewhere the experiment's value is used."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> FloatRange:
+    def _check_bounds(self) -> FloatRange:
         _check_range(self.low, self.high, log=self.log, step=self.step)
         return self
 
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
-        """Values at which the whole range is checked against the experiment's schema."""
+        """The values that are checked against the experiment's schema."""
         return (self.low, last_on_grid(self))
 
     @property
     def grid(self) -> tuple[ParameterValue, ...] | None:
-        """All values that can be sampled, None when they cannot be counted."""
+        """All values that can be sampled; None for a continuous range."""
         if self.step is None:
             return None
         low, high, step = (as_written(value) for value in (self.low, self.high, self.step))
         return tuple(float(low + number * step) for number in range(int((high - low) // step) + 1))
 
     def contains(self, value: Any) -> bool:
-        """Whether the value can be sampled."""
+        """Return whether the value can be sampled."""
         if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
             return False
         steps = 0.0 if self.step is None else (value - self.low) / self.step
@@ -59,23 +62,26 @@ class FloatRange(Settings):
 class IntRange(Settings):
     """A whole number between two bounds, both included."""
 
-    kind: Literal["int"]
+    kind: Literal["int"] = "int"
     low: int
+    """The lower bound, included."""
     high: int
+    """The upper bound, included; it must be more than ``low``."""
     log: bool = False
-    """Sample evenly in the logarithm."""
+    """Sample uniformly in the logarithm."""
     step: int = Field(1, ge=1)
+    """Sample only ``low + k * step``. Not with ``log``, unless it is 1."""
     when: Condition = {}
-    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
+    """The parameter is only searched where this holds; elsewhere the experiment's value is used."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> IntRange:
+    def _check_bounds(self) -> IntRange:
         _check_range(self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
         return self
 
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
-        """Values at which the whole range is checked against the experiment's schema."""
+        """The values that are checked against the experiment's schema."""
         return (self.low, range(self.low, self.high + 1, self.step)[-1])
 
     @property
@@ -84,7 +90,7 @@ class IntRange(Settings):
         return tuple(range(self.low, self.high + 1, self.step))
 
     def contains(self, value: Any) -> bool:
-        """Whether the value can be sampled."""
+        """Return whether the value can be sampled."""
         return (
             isinstance(value, int)
             and not isinstance(value, bool)
@@ -94,22 +100,23 @@ class IntRange(Settings):
 
 
 class Choice(Settings):
-    """One of several values; of a single one, it says what the path is fixed to."""
+    """One of several values. A single value fixes its path."""
 
-    kind: Literal["choice"]
+    kind: Literal["choice"] = "choice"
     values: Annotated[list[ParameterValue], Field(min_length=1)]
+    """The values to choose from: text, numbers, ``true``, ``false`` or ``null``."""
     when: Condition = {}
-    """The parameter is only chosen where this holds; elsewhere the experiment's own value stays."""
+    """The parameter is only searched where this holds; elsewhere the experiment's value is used."""
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Choice:
         if len({(type(value), value) for value in self.values}) < len(self.values):
-            raise ValueError(f"values = {self.values} names a value twice")
+            raise ValueError(f"values = {self.values} has a value twice")
         return self
 
     @property
     def extremes(self) -> tuple[ParameterValue, ...]:
-        """Values at which the whole range is checked against the experiment's schema."""
+        """The values that are checked against the experiment's schema."""
         return tuple(self.values)
 
     @property
@@ -118,7 +125,7 @@ class Choice(Settings):
         return tuple(self.values)
 
     def contains(self, value: Any) -> bool:
-        """Whether the value can be sampled."""
+        """Return whether the value can be sampled."""
         return any(type(value) is type(known) and value == known for known in self.values)
 
 
@@ -126,11 +133,14 @@ Parameter = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind"
 
 
 class SearchSpace(Settings):
-    """Dotted paths of an experiment, each with what it may be. A plain value fixes its path: ``path: value``."""
+    """The settings that are searched, and their ranges."""
 
     name: str
+    """The name of the space, for messages."""
     description: str = ""
+    """A sentence about the space."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
+    """Dotted path of a setting, such as ``distillation.decay``, to its range. A plain value fixes the path."""
 
     @model_validator(mode="before")
     @classmethod
@@ -143,7 +153,7 @@ class SearchSpace(Settings):
         return {**values, "parameters": {**values["parameters"], **choices}}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; loading it gives an equal space."""
+        """Return plain data; loading it gives an equal space."""
         values = self.model_dump(mode="json")
         for parameter in values["parameters"].values():
             if not parameter["when"]:
@@ -152,7 +162,7 @@ class SearchSpace(Settings):
 
 
 def last_on_grid(parameter: FloatRange | IntRange) -> float:
-    """The upper bound, or the last value before it that whole steps from the lower bound reach."""
+    """Return the largest value that can be sampled."""
     if parameter.step is None:
         return parameter.high
     low, high, step = (as_written(value) for value in (parameter.low, parameter.high, parameter.step))
@@ -160,18 +170,20 @@ def last_on_grid(parameter: FloatRange | IntRange) -> float:
 
 
 def as_written(value: float) -> Decimal:
-    """The number as it was written: 0.3 - 0.1 is 0.2 then."""
+    """Return a number as it was written, so that 0.3 - 0.1 is 0.2."""
     return Decimal(str(value))
 
 
 def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:
     if low > high:
-        raise ValueError(f"low = {low:g} must not be more than high = {high:g}: the range is upside down")
+        raise ValueError(f"low = {low:g} must be less than high = {high:g}")
     if low == high:
-        raise ValueError(f"low and high are both {low:g}; write the value alone where it does not vary")
+        raise ValueError(f"low and high are both {low:g}; to fix the value, write it instead of the range")
     if log and low <= 0:
         raise ValueError(f"low = {low:g} must be more than 0 when log is true")
     if step is not None and as_written(step) > as_written(high) - as_written(low):
-        raise ValueError(f"step = {step:g} leaves nothing but {low:g}; write the value alone where it does not vary")
+        raise ValueError(
+            f"step = {step:g} is larger than the range; to fix the value {low:g}, write it instead of the range"
+        )
     if log and step is not None:
-        raise ValueError("step cannot be combined with log")
+        raise ValueError("step cannot be used with log")

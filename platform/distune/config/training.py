@@ -1,4 +1,4 @@
-"""Settings of training: budget, optimizer, schedule, precision."""
+"""Settings of training: budget, optimizer, learning-rate schedule, precision."""
 
 from __future__ import annotations
 
@@ -10,44 +10,51 @@ from distune.config.base import Settings
 
 
 class SgdSettings(Settings):
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent (``torch.optim.SGD``)."""
 
-    kind: Literal["sgd"]
+    kind: Literal["sgd"] = "sgd"
     learning_rate: float = Field(0.02, gt=0)
+    """The highest learning rate; the schedule scales it."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of the gradient; 0 is none."""
     weight_decay: float = Field(1e-4, ge=0)
+    """L2 penalty, added to the gradient."""
 
 
 class AdamWSettings(Settings):
-    """AdamW."""
+    """AdamW (``torch.optim.AdamW``)."""
 
-    kind: Literal["adamw"]
+    kind: Literal["adamw"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
+    """The highest learning rate; the schedule scales it."""
     weight_decay: float = Field(1e-2, ge=0)
+    """Decoupled weight decay: each step shrinks the weights by the learning rate times this."""
 
 
 class OneCycleSettings(Settings):
-    """Rise to the learning rate, then fall to nearly zero along a cosine."""
+    """The learning rate rises to its maximum and then falls to nearly 0 along a cosine (``OneCycleLR`` of torch)."""
 
-    kind: Literal["one_cycle"]
+    kind: Literal["one_cycle"] = "one_cycle"
     warmup_share: float = Field(0.15, gt=0, lt=1)
-    """The share of all steps spent rising."""
+    """Share of all training steps during which the learning rate rises, between 0 and 1."""
 
 
 class MultiStepSettings(Settings):
-    """Linear warm-up, then the learning rate is multiplied by ``gamma`` at each milestone: detection's 1x and 2x."""
+    """Linear warm-up; then each milestone multiplies the learning rate by ``gamma``, as in the 1x and 2x schedules."""
 
-    kind: Literal["multi_step"]
+    kind: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[float], Field(min_length=1)] = [0.6667, 0.9167]
-    """Shares of the budget, each between 0 and 1. The default is 8 and 11 of 12 epochs."""
+    """Shares of the training steps, each between 0 and 1. The default is epochs 8 and 11 of 12."""
     gamma: float = Field(0.1, gt=0, lt=1)
+    """Factor of the learning rate at each milestone."""
     warmup_steps: int = Field(500, ge=0)
+    """Training steps during which the learning rate rises to its maximum."""
 
 
 class ConstantSettings(Settings):
-    """The learning rate never changes."""
+    """The learning rate stays the same."""
 
-    kind: Literal["constant"]
+    kind: Literal["constant"] = "constant"
 
 
 OptimizerSettings = Annotated[SgdSettings | AdamWSettings, Field(discriminator="kind")]
@@ -55,16 +62,20 @@ ScheduleSettings = Annotated[OneCycleSettings | MultiStepSettings | ConstantSett
 
 
 class TrainingSettings(Settings):
-    """How a detector is trained."""
+    """Training of a detector."""
 
     epochs: int = Field(12, ge=1)
-    """The whole budget."""
+    """Number of epochs: passes over the training images."""
     batch_size: int = Field(8, ge=1)
-    optimizer: OptimizerSettings = AdamWSettings(kind="adamw")
-    schedule: ScheduleSettings = OneCycleSettings(kind="one_cycle")
+    """Images per training step."""
+    optimizer: OptimizerSettings = AdamWSettings()
+    """The optimizer and its learning rate."""
+    schedule: ScheduleSettings = OneCycleSettings()
+    """The learning rate during training."""
     gradient_clip_norm: float | None = Field(None, gt=0)
-    """Gradients are scaled down to this norm; None leaves them."""
+    """Gradients with a larger L2 norm are scaled down to this norm; null never scales them."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is bfloat16 on GPUs that support it and float32 elsewhere."""
+    """Floating-point type of the forward passes (autocast). ``auto`` is bfloat16 on GPUs that support it, else float32.
+    """
     seed: int = Field(0, ge=0)
-    """Weights, order of the images and augmentation follow from it."""
+    """Seed of the initial weights, the order of the images and the augmentation."""

@@ -1,4 +1,4 @@
-"""Reads YAML files with the line of every key, and writes plain data back. Nothing in a file can run code."""
+"""Reads YAML files with the line number of every key, and writes plain data as YAML. Files cannot run code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distune.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also reads ``1e-3`` as a number (YAML 1.2) and refuses a key given twice."""
+    """PyYAML's safe loader, which also reads ``1e-3`` as a number, as YAML 1.2 does."""
 
 
 _Loader.add_implicit_resolver(
@@ -23,7 +23,13 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping in a file, and the line number of each dotted path.
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The mapping, and the line number of each dotted path.
 
     Raises:
         ConfigError: no such file, not YAML, not a mapping, or a key given twice.
@@ -38,7 +44,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping in a text, and the line number of each dotted path. Raises ``ConfigError`` as ``read_yaml`` does."""
+    """Parse YAML text as ``read_yaml`` does. ``source`` names the text in messages."""
     try:
         node, values = _compose_and_construct(text)
     except yaml.YAMLError as error:
@@ -54,7 +60,7 @@ def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int
 
 
 def parse_value(text: str) -> Any:
-    """A value given on the command line, read as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
+    """Parse a value from the command line as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
     try:
         return _compose_and_construct(text)[1]
     except yaml.YAMLError:
@@ -62,12 +68,12 @@ def parse_value(text: str) -> Any:
 
 
 def write_yaml(values: dict[str, Any]) -> str:
-    """Plain data as YAML, in the order given."""
+    """Return plain data as YAML, in the order given."""
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _compose_and_construct(text: str) -> tuple[yaml.Node | None, Any]:
-    """The tree of nodes, which knows the lines, and the values made from it by the safe loader's rules."""
+    """Return the tree of nodes, which has the line numbers, and the values constructed from it."""
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -83,6 +89,6 @@ def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], t
         path = f"{prefix}{key.value}"
         line = key.start_mark.line + 1
         if path in lines:
-            twice.append(f"{path} (line {line})  is given twice, first in line {lines[path]}")
+            twice.append(f"{path} (line {line})  is given twice; the first time in line {lines[path]}")
         lines[path] = line
         _collect_lines(value, f"{path}.", lines, twice)

@@ -11,6 +11,7 @@ from typing import Any
 
 from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
+from distune.config.renamed import upgrade_experiment
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
@@ -142,7 +143,8 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _identity(spec: dict[str, Any]) -> str:
-    return content_hash([spec["seed"], spec["num_epochs"], {name: spec["experiment"][name] for name in _DECIDING}])
+    experiment = upgrade_experiment(spec["experiment"])
+    return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
 
 
 def _teacher(spec: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Sorts good boxes from bad ones. Pure functions over arrays.
+"""Checks and clips boxes. Pure functions over arrays.
 
 Shape legend: ``N`` boxes of a whole data set.
 """
@@ -10,32 +10,30 @@ from numpy.typing import NDArray
 
 PROBLEMS = (
     "",  # a good box
-    "has a coordinate that is no finite number",
+    "has a coordinate that is not a finite number",
     "has no area",
     "is outside of the image",
     "is of a class that is not in the list of classes",
-    "has no outline that a mask could be learnt from",
+    "has no valid segmentation, which masks need",
 )
-"""Why a box is bad, by its number; 0 is a good box."""
+"""The problem of a box by its number; 0 is a good box."""
 
-NOT_FINITE, NO_AREA, OUTSIDE, UNKNOWN_CLASS, NO_OUTLINE = 1, 2, 3, 4, 5
+NOT_FINITE, NO_AREA, OUTSIDE, UNKNOWN_CLASS, NO_SEGMENTATION = 1, 2, 3, 4, 5
 
 
-def sort_out(
+def check_boxes(
     boxes_N4: NDArray[np.float64], labels_N: NDArray[np.int64], sizes_N2: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Clip boxes to their images and say which are bad, and why.
-
-    A box that crosses the border of its image is clipped, which is no fault.
+    """Clip boxes to their images and find bad ones. Boxes across the border are not bad.
 
     Args:
-        boxes_N4: xyxy pixels, anything at all.
+        boxes_N4: xyxy pixels, with any values.
         labels_N: 1 to C, or 0 for an unknown class.
-        sizes_N2: width and height of each box's image.
+        sizes_N2: width and height of the image of each box.
 
     Returns:
-        The clipped boxes, meaningful where good, float32 (N, 4); and the number of each box's problem in ``PROBLEMS``,
-        0 for a good box, (N,). Of several problems the first in that list counts.
+        The clipped boxes, float32 (N, 4), valid for good boxes; and the number of each box's problem in ``PROBLEMS``,
+        int64 (N,), the first in that list.
     """
     finite_N: NDArray[np.bool_] = np.all(np.isfinite(boxes_N4), axis=1)
     safe_N4 = np.where(finite_N[:, None], boxes_N4, 0.0)
@@ -50,7 +48,7 @@ def sort_out(
 
 
 def areas(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The area of xyxy boxes in square pixels, (N,)."""
+    """Return the areas of xyxy boxes in square pixels, (N,)."""
     return (boxes_N4[:, 2] - boxes_N4[:, 0]) * (boxes_N4[:, 3] - boxes_N4[:, 1])
 
 

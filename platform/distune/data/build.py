@@ -1,4 +1,4 @@
-"""From settings to splits: to train on, to score trials on, and to score only confirmed students on."""
+"""Makes the splits of an experiment, and the stream of training batches, from settings."""
 
 from __future__ import annotations
 
@@ -7,50 +7,138 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from distune.config.data import CocoData, CocoSplitSettings, ShapesData, VocData
+from distune.config.data import CocoData, ImageSettings, ShapesData, VocData
 from distune.config.hashing import content_hash
 from distune.data.check import is_too_many, listing, stop_if_damaged
 from distune.data.dataset import DetectionDataset
-from distune.data.files import FileDataset, RawSplit
-from distune.data.formats import coco, voc
-from distune.data.shapes import GENERATOR_VERSION, ShapesDataset
+from distune.data.file_dataset import FileDataset
+from distune.data.formats.readers import READERS
+from distune.data.raw_split import RawSplit
+from distune.data.shapes.shapes_dataset import GENERATOR_VERSION, ShapesDataset
 from distune.data.splits import Splits, fingerprint, hold_out
+from distune.data.stream import TrainingStream
+from distune.data.transforms import plain_transform, training_transform
 from distune.errors import DataError
 
-AnyDataSettings = ShapesData | VocData | CocoData
+FileDataSettings = VocData | CocoData
+AnyDataSettings = ShapesData | FileDataSettings
 
 
 def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Splits:
-    """Read and check the annotations of all splits. No image is decoded.
+    """Read and check the annotations of all splits. Images are not decoded.
 
     Args:
-        settings: where the data is.
-        with_masks: whether the training split must offer masks; boxes without an outline are bad then.
+        settings: of the data.
+        with_masks: whether the training split must have masks; boxes without a segmentation are bad then.
+
+    Returns:
+        The splits for training, for scoring trials, and for the final test.
 
     Raises:
         DataError: files are missing, more than 1% of the images or boxes of a split are bad, the classes do not fit the
-            annotations, a split holds no boxes, or two splits hold the same image.
+            annotations, a split has no boxes, or two splits share an image.
     """
-    if isinstance(settings, ShapesData):
-        return _build_shapes(settings)
-    root = _root(settings)
-    raws, categories = (
-        _read_voc(root, settings) if isinstance(settings, VocData) else _read_coco(root, settings, with_masks)
+    return _generate(settings) if isinstance(settings, ShapesData) else _read(settings, with_masks=with_masks)
+
+
+def build_stream(
+    dataset: DetectionDataset,
+    settings: ImageSettings,
+    *,
+    batch_size: int,
+    seed: int,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    with_masks: bool = False,
+) -> TrainingStream:
+    """Make the stream of training batches.
+
+    Args:
+        dataset: the training split.
+        settings: of resizing and augmentation.
+        batch_size: images per batch.
+        seed: of the order and the augmentation.
+        num_workers: processes that load images.
+        pin_memory: put batches into page-locked memory.
+        with_masks: draw the masks of objects.
+
+    Returns:
+        The stream.
+
+    Raises:
+        DataError: the data set has no images.
+    """
+    size = {"min_size_px": settings.min_size_px, "max_size_px": settings.max_size_px}
+    augmentation = settings.augmentation
+    return TrainingStream(
+        dataset,
+        training_transform=training_transform(
+            **size,
+            horizontal_flip=augmentation.horizontal_flip,
+            vertical_flip=augmentation.vertical_flip,
+            color_jitter=augmentation.color_jitter,
+        ),
+        plain_transform=plain_transform(**size),
+        batch_size=batch_size,
+        seed=seed,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        with_masks=with_masks,
     )
-    _stop_if_missing(root, raws)
-    counts = sum((raw.count_classes() for raw in raws.values()), Counter[str]())
-    classes = tuple(categories.values())
-    if isinstance(settings, VocData):
-        classes = tuple(settings.classes or sorted(name for name in counts if name))
-    check_classes(classes, counts, source=str(root))
-    datasets: dict[str, FileDataset] = {}
-    for name, raw in raws.items():
-        datasets[name] = FileDataset(
-            name, raw, classes, category_ids=tuple(categories) or None, with_masks=with_masks and name == "train"
+
+
+def check_classes(classes: Sequence[str], counts: Mapping[str, int], *, source: str) -> None:
+    """Check a list of classes against the classes in the annotations.
+
+    It is wrong when more than 1% of the boxes have other classes; or when any have, and some listed class has no box,
+    which is typical of a misspelled name. Otherwise listed classes need not have boxes.
+
+    Args:
+        classes: the list of classes.
+        counts: boxes of each class in the annotations; ``""`` counts those without a class.
+        source: the data, for the message.
+
+    Raises:
+        DataError: the list does not fit.
+    """
+    unknown = {name: count for name, count in counts.items() if name not in classes}
+    unused = [name for name in classes if not counts.get(name)]
+    num_unknown = sum(unknown.values())
+    if (any(unknown) and unused) or is_too_many(num_unknown, sum(counts.values())):
+        named = ", ".join(f"{name or 'no known class'} ({count})" for name, count in sorted(counts.items()))
+        raise DataError(
+            f"{source}: the list of classes does not fit the annotations\n  listed:    {', '.join(classes)}\n"
+            f"  annotated: {named}\nList every class in the annotations, or remove the others from them."
         )
-        stop_if_damaged(f"{root}, split {name}", datasets[name].findings)
-    faults = dict.fromkeys(fault for dataset in datasets.values() for fault in dataset.faults)
-    splits: dict[str, DetectionDataset] = {**datasets}
+
+
+def _generate(settings: ShapesData) -> Splits:
+    train, search = ShapesDataset(settings, "train"), ShapesDataset(settings, "search")
+    test = ShapesDataset(settings, "test") if settings.num_test > 0 else None
+    identity = settings.model_dump(mode="json", exclude={"min_size_px", "max_size_px", "augmentation"})
+    return Splits(
+        train=train,
+        search=search,
+        test=test,
+        classes=train.classes,
+        fingerprint=content_hash({**identity, "generator_version": GENERATOR_VERSION}),
+        faults=(),
+    )
+
+
+def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
+    root = _root(settings.root)
+    data = READERS[settings.kind](settings, root, with_masks)
+    _stop_if_missing(root, data.splits)
+    counts = sum((split.count_classes() for split in data.splits.values()), Counter[str]())
+    classes = data.classes if data.classes is not None else tuple(sorted(name for name in counts if name))
+    check_classes(classes, counts, source=str(root))
+    splits: dict[str, DetectionDataset] = {}
+    for name, split in data.splits.items():
+        dataset = FileDataset(name, split, classes, with_masks=with_masks and name == "train")
+        stop_if_damaged(f"{root}, split {name}", dataset.findings)
+        splits[name] = dataset
+    faults = dict.fromkeys(fault for dataset in splits.values() for fault in dataset.faults)
     if "search" not in splits:
         splits["train"], splits["search"] = hold_out(splits["train"], share=settings.search_share)
     _stop_if_empty(root, splits)
@@ -65,77 +153,22 @@ def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Spli
     )
 
 
-def check_classes(classes: Sequence[str], counts: Mapping[str, int], *, source: str) -> None:
-    """Raise ``DataError`` when a class list does not fit the classes that annotations name.
-
-    It does not when more than 1% of the boxes are of other classes, or when boxes of other classes go with listed
-    classes that have no box, which is how a misspelt name looks. Listed classes without boxes are fine otherwise.
-
-    Args:
-        classes: the class list.
-        counts: boxes of each class that the annotations name; ``""`` counts those without a class.
-        source: the data, for the message.
-    """
-    unknown = {name: count for name, count in counts.items() if name not in classes}
-    unused = [name for name in classes if not counts.get(name)]
-    num_unknown = sum(unknown.values())
-    if (any(unknown) and unused) or is_too_many(num_unknown, sum(counts.values())):
-        named = ", ".join(f"{name or 'no known class'} ({count})" for name, count in sorted(counts.items()))
-        raise DataError(
-            f"{source}: the list of classes does not fit the annotations\n  listed:    {', '.join(classes)}\n"
-            f"  annotated: {named}\nList every class that the annotations name, or take the others out of them."
-        )
-
-
-def _build_shapes(settings: ShapesData) -> Splits:
-    train, search = ShapesDataset(settings, "train"), ShapesDataset(settings, "search")
-    test = ShapesDataset(settings, "test") if settings.num_test > 0 else None
-    matters = settings.model_dump(mode="json", exclude={"min_size_px", "max_size_px", "augmentation"})
-    return Splits(
-        train=train,
-        search=search,
-        test=test,
-        classes=train.classes,
-        fingerprint=content_hash({**matters, "generator_version": GENERATOR_VERSION}),
-        faults=(),
-    )
-
-
-def _root(settings: VocData | CocoData) -> Path:
-    if settings.root is None:
-        raise DataError("data.root is missing: say where the images are, such as --set data.root=PATH")
-    root = Path(settings.root).expanduser()
+def _root(given: str | None) -> Path:
+    if given is None:
+        raise DataError("data.root is missing: give the folder of the images, such as --set data.root=PATH")
+    root = Path(given).expanduser()
     if not root.is_dir():
-        raise DataError(f"data.root = {settings.root}: there is no such folder; give another with --set data.root=PATH")
+        raise DataError(f"data.root = {given}: there is no such folder; give another with --set data.root=PATH")
     return root
 
 
-def _read_voc(root: Path, settings: VocData) -> tuple[dict[str, RawSplit], coco.Categories]:
-    sets = {"train": settings.train_set, "search": settings.search_set, "test": settings.test_set}
-    return {name: voc.read_split(root, lists) for name, lists in sets.items() if lists is not None}, {}
-
-
-def _read_coco(root: Path, settings: CocoData, with_masks: bool) -> tuple[dict[str, RawSplit], coco.Categories]:
-    parts: dict[str, CocoSplitSettings | None] = {
-        "train": settings.train,
-        "search": settings.search,
-        "test": settings.test,
-    }
-    read = {
-        name: coco.read_split(root, part.images, part.annotations, with_masks=with_masks and name == "train")
-        for name, part in parts.items()
-        if part is not None
-    }
-    return {name: raw for name, (raw, _) in read.items()}, read["train"][1]
-
-
-def _stop_if_missing(root: Path, raws: Mapping[str, RawSplit]) -> None:
-    missing = list(dict.fromkeys(place for raw in raws.values() for place in raw.missing))
+def _stop_if_missing(root: Path, splits: Mapping[str, RawSplit]) -> None:
+    missing = list(dict.fromkeys(place for split in splits.values() for place in split.missing))
     if missing:
         count = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
         raise DataError(
             f"data.root = {root}: {count} missing\n{listing(missing)}\n"
-            "Put them there, name another folder with --set data.root=PATH, or take the images out of the split."
+            "Add them, give another folder with --set data.root=PATH, or remove the images from the split."
         )
 
 
@@ -143,8 +176,8 @@ def _stop_if_empty(root: Path, splits: Mapping[str, DetectionDataset]) -> None:
     for name, dataset in splits.items():
         if not any((~dataset.annotations(index).ignored_N).any() for index in range(len(dataset))):
             raise DataError(
-                f"{root}, split {name}: no boxes at all in {len(dataset)} images (crowd and difficult ones do not "
-                "count), so nothing can be learnt from it or scored on it; name another split"
+                f"{root}, split {name}: no boxes in {len(dataset)} images (crowd and difficult boxes do not count), so "
+                "it cannot be used for training or scoring; name another split"
             )
 
 
@@ -156,6 +189,6 @@ def _stop_if_shared(root: Path, splits: Mapping[str, DetectionDataset]) -> None:
         shared = sorted(files[one] & files[other])
         if shared:
             raise DataError(
-                f"{root}: {len(shared)} images are in split {one} and in split {other}, so scores would mean nothing\n"
-                f"{listing(shared)}\nName splits without common images."
+                f"{root}: {len(shared)} images are both in split {one} and in split {other}, so scores would be "
+                f"invalid\n{listing(shared)}\nName splits without common images."
             )

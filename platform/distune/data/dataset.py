@@ -1,4 +1,4 @@
-"""What every data set hands out: annotations as arrays, images as tensors.
+"""The interface of data sets: annotations as arrays, images as tensors.
 
 Shape legend: ``N`` boxes of an image, ``H`` ``W`` its height and width in pixels.
 """
@@ -17,11 +17,11 @@ from distune.errors import DataError
 
 
 class ImageError(DataError):
-    """An image cannot be decoded, or is not the image that its annotations are about.
+    """An image cannot be decoded, or does not fit its annotations.
 
     Args:
         file: name of the image within its data set.
-        problem: what is wrong with it.
+        problem: of the image.
     """
 
     def __init__(self, file: str, problem: str) -> None:
@@ -38,18 +38,18 @@ class Annotations:
     """The boxes of one image.
 
     Attributes:
-        image_id: COCO's id; the position in its list for other kinds of data.
-        file: name of the image, relative to the root of the data and with forward slashes.
+        image_id: COCO's id; the position in the split for other kinds of data.
+        file: name of the image, relative to the root of the data, with forward slashes.
         width, height: of the image, in pixels.
         boxes_N4: xyxy pixels, float32, within the image and with an area. The upper left corner of the image is (0, 0)
             and its lower right corner is (width, height).
         labels_N: int64, 1 to C: ``classes[label - 1]`` of the data set. 0 is background and never occurs.
-        areas_N: square pixels, float32: of the object's outline where the data knows it (COCO), else of the box.
-        crowd_N: bool, whether the box is around a group (COCO's ``iscrowd``).
+        areas_N: square pixels, float32: of the object where it is known (COCO), else of the box.
+        crowd_N: bool, COCO's ``iscrowd``: the box is around a group.
         difficult_N: bool, VOC's ``difficult``.
-        tags_N: what is known about each box besides, such as ``blurred``.
-        draw_masks: draws the masks of the boxes with these indices, uint8 (len(indices), H, W), 1 inside of the
-            object; None where the data has no outlines, or was read without them.
+        tags_N: further properties of each box, such as ``blurred``.
+        draw_masks: draws the masks of the boxes with given indices, uint8 (len(indices), H, W), 1 inside; None where
+            the data has no masks, or was read without them.
     """
 
     image_id: int
@@ -69,7 +69,7 @@ class Annotations:
 
     @property
     def ignored_N(self) -> NDArray[np.bool_]:
-        """Crowd and difficult boxes: not trained on, and neither right nor wrong to detect."""
+        """Crowd and difficult boxes: not used in training, and detections of them are not scored."""
         return self.crowd_N | self.difficult_N
 
 
@@ -78,7 +78,7 @@ class DetectionDataset(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages, such as ``train``."""
+        """The name in messages, such as ``train``."""
         ...
 
     @property
@@ -88,37 +88,32 @@ class DetectionDataset(Protocol):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What was found bad while reading the annotations, and was skipped: a line for each box or file."""
+        """A line for each box or file that was skipped, or that had another fault."""
         ...
 
     def __len__(self) -> int:
-        """The number of images, those without boxes included."""
+        """Return the number of images, with those without boxes."""
         ...
 
     def annotations(self, index: int) -> Annotations:
-        """The boxes of an image. Cheap: nothing is decoded."""
+        """Return the boxes of an image. Cheap: nothing is decoded."""
         ...
 
     def image(self, index: int) -> Tensor:
-        """The pixels of an image, uint8 (3, H, W) RGB.
-
-        Raises:
-            ImageError: it cannot be decoded.
-        """
+        """Return the pixels of an image, uint8 (3, H, W) RGB. Raises ``ImageError`` when it cannot be decoded."""
         ...
 
 
 class Subset:
-    """Some images of a data set, in the order given."""
+    """Some images of a data set, in a given order.
+
+    Args:
+        dataset: with the images.
+        indices: positions in ``dataset``.
+        name: of the subset; None is that of ``dataset``.
+    """
 
     def __init__(self, dataset: DetectionDataset, indices: Sequence[int], *, name: str | None = None) -> None:
-        """Choose images.
-
-        Args:
-            dataset: where the images come from.
-            indices: positions in ``dataset``.
-            name: of the subset; that of ``dataset`` when None.
-        """
         self.name = dataset.name if name is None else name
         self.classes = dataset.classes
         self.faults = dataset.faults
@@ -129,9 +124,9 @@ class Subset:
         return len(self._indices)
 
     def annotations(self, index: int) -> Annotations:
-        """The boxes of image ``index`` of the subset."""
+        """Return the boxes of an image."""
         return self._dataset.annotations(self._indices[index])
 
     def image(self, index: int) -> Tensor:
-        """The pixels of image ``index`` of the subset. Raises ``ImageError``."""
+        """Return the pixels of an image. Raises ``ImageError``."""
         return self._dataset.image(self._indices[index])

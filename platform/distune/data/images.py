@@ -13,30 +13,30 @@ from distune.data.dataset import ImageError
 
 
 def read_image(path: Path, *, file: str) -> Tensor:
-    """The pixels of a file as they are stored: an EXIF orientation is not applied, as in torchvision.
+    """Read the pixels of a file as stored: EXIF orientation is not applied, as in torchvision.
 
     Args:
         path: the file.
-        file: how messages name it.
+        file: its name in messages.
 
     Returns:
-        uint8 (3, H, W) RGB. Grey images are repeated, transparency is dropped, 16 bits are cut to 8.
+        uint8 (3, H, W) RGB. Gray images are repeated, transparency is dropped, 16 bits are reduced to 8.
 
     Raises:
-        ImageError: the file is missing, truncated, or no image.
+        ImageError: the file is missing, truncated, or not an image.
     """
     try:
         with Image.open(path) as image:
             pixels: Tensor = functional.pil_to_tensor(_to_rgb(image))
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files, some of them undocumented
+    except Exception as error:  # Pillow raises many kinds on damaged files, some undocumented
         raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
     return pixels.contiguous()
 
 
 def read_size(path: Path, *, file: str) -> tuple[int, int]:
-    """Width and height from the header of a file; the pixels are not decoded. Raises ``ImageError``."""
+    """Read width and height from the header of a file, without decoding it. Raises ``ImageError``."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -55,6 +55,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """The error's words on one line, without the path, which the message names already."""
+    """Return the message of an error on one line, without the path, which the caller adds."""
     text = " ".join(str(error).replace(f"{str(path)!r}", "the file").replace(str(path), "the file").split())
     return text or type(error).__name__

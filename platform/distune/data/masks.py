@@ -1,4 +1,4 @@
-"""Outlines of objects as annotation files give them, kept small, and the masks they stand for.
+"""Segmentations of objects in annotation files, in a compact form, and the masks drawn from them.
 
 Shape legend: ``P`` corners of all polygons of an object, ``N`` objects of an image, ``H`` ``W`` its height and width in
 pixels.
@@ -15,24 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-OutlineRecord = NDArray[np.float32] | bytes
-"""Polygons as x and y of their corners (P, 2), with a row of NaN between two polygons; or COCO's compressed run
-lengths."""
+Segmentation = NDArray[np.float32] | bytes
+"""Polygons as x and y of their corners (P, 2), with a row of NaN between polygons; or compressed RLE of COCO."""
 
 _FEWEST_NUMBERS = 6  # three corners
 
 
-def read_outline(segmentation: Any, *, width: int, height: int) -> OutlineRecord | None:
-    """An outline in COCO's format, checked. Nothing is drawn yet.
+def read_segmentation(segmentation: Any, *, width: int, height: int) -> Segmentation | None:
+    """Check a segmentation in COCO's format, without drawing it.
 
     Args:
-        segmentation: polygons as lists ``[x1, y1, x2, y2, ...]``, or run lengths as a mapping of ``counts`` and
-            ``size``.
+        segmentation: polygons as lists ``[x1, y1, x2, y2, ...]``, or RLE as a mapping of ``counts`` and ``size``.
         width: of the image, in pixels.
         height: of the image, in pixels.
 
     Returns:
-        What ``draw_masks`` takes; None when it is no outline, or one for another image size.
+        The compact form; None when it is not valid, or is for another image size.
     """
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, width, height)
@@ -43,19 +41,19 @@ def read_outline(segmentation: Any, *, width: int, height: int) -> OutlineRecord
     return np.array(numbers, dtype=np.float32).reshape(-1, 2)
 
 
-def draw_masks(outlines: Sequence[OutlineRecord], *, width: int, height: int) -> NDArray[np.uint8]:
-    """The masks of objects, (N, H, W), 1 inside and 0 outside, drawn as pycocotools draws them."""
-    if not outlines:
+def draw_masks(segmentations: Sequence[Segmentation], *, width: int, height: int) -> NDArray[np.uint8]:
+    """Draw masks as pycocotools does, uint8 (N, H, W), 1 inside and 0 outside."""
+    if not segmentations:
         return np.zeros((0, height, width), dtype=np.uint8)
-    counts = [each if isinstance(each, bytes) else _draw(each, width, height) for each in outlines]
+    counts = [each if isinstance(each, bytes) else _draw(each, width, height) for each in segmentations]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools does not speak NumPy 2 yet
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools uses deprecated parts of NumPy
         decoded_HWN = run_lengths.decode([{"size": [height, width], "counts": each} for each in counts])
     return np.ascontiguousarray(decoded_HWN.transpose(2, 0, 1))
 
 
 def _draw(corners_P2: NDArray[np.float32], width: int, height: int) -> bytes:
-    # Far corners would only cost time: drawing walks along every edge, also outside of the image.
+    # Drawing follows every edge, also outside of the image: far corners would only cost time.
     limits = np.array([width, height], dtype=np.float64)
     within_P2 = np.clip(corners_P2.astype(np.float64), -limits, 2 * limits)
     gaps = np.flatnonzero(np.isnan(within_P2[:, 0]))
@@ -77,10 +75,10 @@ def _run_lengths(segmentation: dict[Any, Any], width: int, height: int) -> bytes
 
 
 def _unpack(text: str) -> list[int] | None:
-    """The numbers in COCO's compressed run lengths; pycocotools does not notice when they are none.
+    """Decode COCO's compressed RLE; return None when it is invalid, which pycocotools does not notice.
 
-    A character holds five bits of a number, the lowest first, and whether more follow; the sign is extended. From the
-    fourth on, a number is told by its difference from the one two places before.
+    A character holds five bits of a number, the lowest first, and a bit that is set when more follow; the sign is
+    extended. From the fourth on, a number is stored as its difference from the second last one.
     """
     counts: list[int] = []
     value = shift = 0

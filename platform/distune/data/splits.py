@@ -1,4 +1,4 @@
-"""The splits of an experiment: training, search and test images, their fingerprint, and held-out images."""
+"""The splits of an experiment, their fingerprint, and the split that is held out of the training images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Splits:
     """The data of an experiment.
 
     Attributes:
-        train, search, test: no image is in two of them. ``test`` is None where the experiment names none.
+        train, search, test: without common images. ``test`` is None where the experiment has none.
         classes: class names without background, the same for all splits.
-        fingerprint: 16 hexadecimal digits; equal data has equal ones, wherever its folder lies.
-        faults: what was found bad and skipped, a line for each.
+        fingerprint: 16 hexadecimal digits, equal for equal data in whatever folder.
+        faults: a line for each image or box that was skipped.
     """
 
     train: DetectionDataset
@@ -33,10 +33,14 @@ class Splits:
 
 
 def hold_out(dataset: DetectionDataset, *, share: float) -> tuple[Subset, Subset]:
-    """Split a training set in two by a hash of the images' names: the order of the images does not matter.
+    """Split a training set in two by a hash of the images' names, so that their order does not matter.
+
+    Args:
+        dataset: the training set.
+        share: of the images that are held out, between 0 and 1.
 
     Returns:
-        The rest, named ``train``, and ``share`` of the images, named ``search``; both hold at least one image.
+        The rest, named ``train``, and the held-out images, named ``search``. Both have at least one image.
 
     Raises:
         DataError: there are fewer than two images.
@@ -55,7 +59,7 @@ def hold_out(dataset: DetectionDataset, *, share: float) -> tuple[Subset, Subset
 
 
 def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:
-    """A hash over the names, sizes and boxes of all images of all splits, and the classes; not over the pixels."""
+    """Return a hash of the classes and of the names, sizes and boxes of all images of all splits, not of the pixels."""
     digest = hashlib.sha256(content_hash({"classes": list(classes)}).encode())
     for name, dataset in splits.items():
         digest.update(f"{name} {len(dataset)}".encode())

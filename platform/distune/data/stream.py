@@ -1,7 +1,7 @@
-"""The stream of training batches. What epoch ``n`` holds follows from the seed and ``n`` alone.
+"""The stream of training batches. The batches of epoch ``n`` depend on the seed and ``n`` only.
 
-Neither the number of workers, nor earlier epochs, nor anyone else's random numbers change it: the order of an epoch has
-a generator of its own, and so has the augmentation of every image in every epoch.
+They do not depend on the number of workers, earlier epochs, or other random numbers: the order of each epoch has its
+own generator, and so has the augmentation of each image in each epoch.
 
 Shape legend: ``n`` boxes of an image, ``h`` ``w`` its size after resizing.
 """
@@ -17,17 +17,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
-from distune.config.data import ImageSettings
 from distune.data.check import stop_if_corrupt
 from distune.data.dataset import DetectionDataset, ImageError
 from distune.data.loading import make_loader
-from distune.data.transforms import Sample, plain_transform, training_transform
+from distune.data.transforms import Sample, Transform
 from distune.errors import DataError
 
-_ORDER, _AUGMENTATION = 1, 2  # keep the two kinds of random numbers apart
+_ORDER, _AUGMENTATION = 1, 2  # two independent kinds of random numbers
 
 _Key = tuple[int | None, int]
-"""The epoch, None without augmentation, and the index of an image."""
+"""The epoch, or None for no augmentation, and the index of an image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Batch:
         images: float32 (3, h, w) in [0, 1], of different sizes.
         targets: of each image ``boxes`` (n, 4) xyxy pixels float32, ``labels`` (n,) int64 from 1 to C, ``image_index``
             () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``; and
-            ``masks`` (n, h, w) uint8 when the stream was asked for them.
+            ``masks`` (n, h, w) uint8 where the stream has masks.
     """
 
     images: list[Tensor]
@@ -48,7 +47,7 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> Batch:
-        """A copy on a device. From pinned memory the copy does not wait."""
+        """Copy to a device, asynchronously from pinned memory."""
         return Batch(
             images=[image.to(device, non_blocking=True) for image in self.images],
             targets=[
@@ -57,7 +56,7 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """A copy in page-locked memory. torch's loader calls it."""
+        """Copy to page-locked memory. Called by torch's loader."""
         return Batch(
             images=[image.pin_memory() for image in self.images],
             targets=[{name: value.pin_memory() for name, value in target.items()} for target in self.targets],
@@ -67,58 +66,66 @@ class Batch:
 class TrainingStream:
     """Batches of a training split, epoch by epoch.
 
-    Crowd and difficult boxes are not trained on. Images without boxes are. An image that cannot be decoded is skipped,
-    so its batch is smaller, and a batch of which nothing is left is not handed out.
+    Crowd and difficult boxes are left out; images without boxes are not. An image that cannot be decoded is skipped, so
+    its batch is smaller; empty batches are skipped.
+
+    Args:
+        dataset: the training split.
+        training_transform: transform of the samples of ``epoch``, with augmentation.
+        plain_transform: transform of the samples of ``plain_batches``.
+        batch_size: images per batch, at least 1.
+        seed: of the order and the augmentation, at least 0.
+        num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
+        pin_memory: put batches into page-locked memory, for asynchronous copies to a GPU.
+        with_masks: draw the masks of the objects, which takes time and memory. The data set must have them.
 
     Attributes:
         dataset: the training split.
         batch_size: images per batch.
-        corrupt: name of each image met that cannot be decoded, and why.
+        corrupt: name of each image that could not be decoded so far, with the reason.
+
+    Raises:
+        DataError: the data set has no images.
     """
 
     def __init__(
         self,
         dataset: DetectionDataset,
         *,
-        settings: ImageSettings,
+        training_transform: Transform,
+        plain_transform: Transform,
         batch_size: int,
         seed: int,
         num_workers: int = 0,
         pin_memory: bool = False,
         with_masks: bool = False,
     ) -> None:
-        """Start no worker yet: the first epoch does.
-
-        Args:
-            dataset: the training split.
-            settings: how images are resized and augmented.
-            batch_size: images per batch, at least 1.
-            seed: of the order and the augmentation, at least 0.
-            num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
-            pin_memory: put batches into page-locked memory, for copies to a GPU that do not wait.
-            with_masks: draw the masks of the objects, which takes time and memory. The data set must know them.
-
-        Raises:
-            DataError: the data set holds no image.
-        """
         if len(dataset) == 0:
-            raise DataError(f"{dataset.name}: holds no image, so nothing can be trained on it")
+            raise DataError(f"{dataset.name}: has no images, so it cannot be used for training")
         self.corrupt: dict[str, str] = {}
         self.dataset = dataset
         self.batch_size = batch_size
         self._seed = seed
         self._num_workers = num_workers
         self._pin_memory = pin_memory
-        self._samples = _Samples(dataset, settings, seed, with_masks=with_masks)
+        self._samples = _Samples(
+            dataset, training=training_transform, plain=plain_transform, seed=seed, with_masks=with_masks
+        )
         self._plan = _Plan()
         self._loader: DataLoader[_Loaded] | None = None
 
     def __len__(self) -> int:
-        """Batches per epoch. A last incomplete one is dropped, unless it is the only one."""
+        """Return the number of batches per epoch. An incomplete last batch is dropped, unless it is the only one."""
         return max(1, len(self.dataset) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch; only one epoch can be under way at a time when there are workers.
+        """Yield the batches of an epoch. With workers, only one epoch can be iterated at a time.
+
+        Args:
+            number: of the epoch.
+
+        Yields:
+            Batch: of ``batch_size`` images, fewer where images cannot be decoded.
 
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
@@ -130,10 +137,16 @@ class TrainingStream:
             [(number, index) for index in order[start : start + self.batch_size]]
             for start in range(0, len(self) * self.batch_size, self.batch_size)
         ]
-        yield from self._sound_batches(self._loader)
+        yield from self._decoded_batches(self._loader)
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
-        """Resized images without augmentation, in the order given; the last batch may be smaller.
+        """Return batches of resized images without augmentation.
+
+        Args:
+            indices: of the images, in order.
+
+        Returns:
+            The batches; the last one may be smaller.
 
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
@@ -143,10 +156,10 @@ class TrainingStream:
             [(None, int(index)) for index in indices[start : start + self.batch_size]]
             for start in range(0, len(indices), self.batch_size)
         ]
-        return self._sound_batches(self._make_loader(plan, keep_workers=False))
+        return self._decoded_batches(self._make_loader(plan, keep_workers=False))
 
     def close(self) -> None:
-        """End the worker processes. The next epoch starts new ones."""
+        """Stop the worker processes. The next epoch starts new ones."""
         self._loader = None
 
     def _make_loader(self, plan: _Plan, *, keep_workers: bool) -> DataLoader[_Loaded]:
@@ -159,7 +172,7 @@ class TrainingStream:
             pin_memory=self._pin_memory,
         )
 
-    def _sound_batches(self, loader: DataLoader[_Loaded]) -> Iterator[Batch]:
+    def _decoded_batches(self, loader: DataLoader[_Loaded]) -> Iterator[Batch]:
         for loaded in loader:
             if loaded.corrupt:
                 self.corrupt.update(loaded.corrupt)
@@ -169,18 +182,18 @@ class TrainingStream:
 
 
 def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
-    """The order of all images in an epoch."""
+    """Return the order of all images in an epoch."""
     permutation: list[int] = np.random.default_rng([_ORDER, seed, epoch]).permutation(num_images).tolist()
     return permutation
 
 
 def sample_seed(*, seed: int, epoch: int, index: int) -> int:
-    """The seed of the augmentation of one image in one epoch."""
+    """Return the seed of the augmentation of an image in an epoch."""
     return int(np.random.SeedSequence([_AUGMENTATION, seed, epoch, index]).generate_state(1, np.uint64)[0])
 
 
 class _Plan:
-    """The keys of each batch of the coming pass: a batch sampler that can be filled anew for kept workers."""
+    """The keys of each batch of the next pass: a batch sampler that can be refilled while workers are kept."""
 
     def __init__(self) -> None:
         self.batches: list[list[_Key]] = []
@@ -193,10 +206,12 @@ class _Plan:
 
 
 class _Samples(Dataset[Sample | ImageError]):
-    def __init__(self, dataset: DetectionDataset, settings: ImageSettings, seed: int, *, with_masks: bool) -> None:
+    def __init__(
+        self, dataset: DetectionDataset, *, training: Transform, plain: Transform, seed: int, with_masks: bool
+    ) -> None:
         self._dataset = dataset
-        self._training = training_transform(settings)
-        self._plain = plain_transform(settings)
+        self._training = training
+        self._plain = plain
         self._seed = seed
         self._with_masks = with_masks
 
@@ -209,7 +224,7 @@ class _Samples(Dataset[Sample | ImageError]):
         if epoch is None:
             return self._plain(sample)
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: it would seed the GPU's generator too, for everyone.
+            # Not torch.manual_seed, which also seeds the generators of GPUs.
             torch.default_generator.manual_seed(sample_seed(seed=self._seed, epoch=epoch, index=index))
             return self._training(sample)
 

@@ -108,7 +108,7 @@ class Objective(nn.Module):
             )
         self._shared = {name for name in self._terms if settings.terms[name].unit == "gradient_share"}
         self.balance = GradientBalance(list(self._terms)) if self._terms else None
-        scale = settings.standardise
+        scale = settings.standardize
         self.statistics: PairStatistics | None = None
         if self._terms and scale != "none":
             self.statistics = PairStatistics(student_channels, teacher_channels, scale)

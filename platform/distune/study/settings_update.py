@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import optuna
 
 from distune.atomic_write import write_atomically
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import StudyError
 from distune.study.files.settings_diff import SettingChange, compare_settings, describe_changes
@@ -27,7 +27,7 @@ def recorded_settings(folder: StudyFolder) -> LoadedExperiment | None:
     if not folder.record_file.is_file():
         return None
     values = json.loads(folder.record_file.read_bytes())
-    return from_dict(values["experiment"], source=str(folder.record_file), space=values["space"])
+    return experiment_from_dict(values["experiment"], source=str(folder.record_file), space=values["space"], saved=True)
 
 
 def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[SettingChange]:

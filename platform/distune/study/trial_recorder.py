@@ -48,7 +48,7 @@ class TrialRecorder:
         """
         self._tracker.start_trial(progress.spec)
         for report in recorded:
-            progress.take(report)
+            progress.add_epoch(report)
             self._tracker.log_epoch(progress.spec.key, report)
         self._callback.on_trial_start(progress.spec)
 
@@ -66,7 +66,7 @@ class TrialRecorder:
             The ending, recorded as announced so that a later session can complete it. None when the trial continues.
         """
         spec = progress.spec
-        progress.take(report)
+        progress.add_epoch(report)
         self._tracker.log_epoch(spec.key, report)
         has_diverged = progress.divergence(report) is not None
         score = math.nan if has_diverged else report.metrics.get(self._metric, math.nan)

@@ -10,6 +10,7 @@ import torch
 from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.training import TrainingSettings
+from distune.data.build import build_stream
 from distune.data.dataset import DetectionDataset
 from distune.data.splits import Splits
 from distune.data.stream import TrainingStream
@@ -70,9 +71,9 @@ class TrialBuilder:
 
     def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
         """The stream of training batches."""
-        return TrainingStream(
+        return build_stream(
             self.splits.train,
-            settings=self.experiment.data,
+            self.experiment.data,
             batch_size=settings.batch_size,
             seed=seed,
             num_workers=self.experiment.resources.loader_workers,

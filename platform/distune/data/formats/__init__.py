@@ -1,1 +1,1 @@
-"""Data formats: a reader per annotation format."""
+"""Readers of annotation formats, a file each."""

@@ -1,4 +1,4 @@
-"""Reads annotations in COCO's json format. Plain json instead of pycocotools, which prints."""
+"""Reads annotations in the JSON format of COCO. Uses ``json`` because pycocotools prints."""
 
 from __future__ import annotations
 
@@ -9,32 +9,58 @@ import os
 from pathlib import Path
 from typing import Any
 
+from distune.config.data import CocoData
 from distune.data.dataset import ImageError
-from distune.data.files import RawBox, RawImage, RawSplit
 from distune.data.images import read_size
-from distune.data.masks import read_outline
+from distune.data.masks import read_segmentation
+from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
 from distune.errors import DataError
 
 Categories = dict[int, str]
-"""COCO's category ids, which have gaps, to names; sorted by id. Label ``i`` is the i-th of them."""
+"""Category ids, which may have gaps, to names, sorted by id. Label ``i`` is the i-th category."""
 
-_NUMBERS = frozenset({int, float})  # what json makes of a number; its true and false are none
+_NUMBERS = frozenset({int, float})  # types of numbers from json; bool is not among them
+
+
+def read(settings: CocoData, root: Path, with_masks: bool) -> RawData:
+    """Read all splits.
+
+    Args:
+        settings: the paths of images and annotations.
+        root: the folder that the paths start from.
+        with_masks: read the segmentations of the training split.
+
+    Returns:
+        The splits, and the classes in the order of the category ids.
+
+    Raises:
+        DataError: a file is not JSON, or not in COCO's format.
+    """
+    parts = {"train": settings.train, "search": settings.search, "test": settings.test}
+    splits = {
+        name: read_split(root, part.images, part.annotations, with_masks=with_masks and name == "train")
+        for name, part in parts.items()
+        if part is not None
+    }
+    return RawData(
+        splits={name: split for name, (split, _) in splits.items()}, classes=tuple(splits["train"][1].values())
+    )
 
 
 def read_split(root: Path, images: str, annotations: str, *, with_masks: bool = False) -> tuple[RawSplit, Categories]:
-    """Read one json file.
+    """Read one split.
 
     Args:
         root: the folder that both paths start from.
         images: folder of the images.
-        annotations: the json file.
-        with_masks: whether to keep the outlines of objects, which takes memory.
+        annotations: the JSON file.
+        with_masks: read the segmentations, which take memory.
 
     Returns:
-        What was read, and the categories. Whatever is not there is in ``missing`` of the first.
+        The split, with missing files in ``missing``, and the categories.
 
     Raises:
-        DataError: the file is no json, or not in COCO's format.
+        DataError: the file is not JSON, or not in COCO's format.
     """
     split = RawSplit()
     folder, path = root / images, root / annotations
@@ -62,24 +88,24 @@ def read_split(root: Path, images: str, annotations: str, *, with_masks: bool = 
         row = rows.get(record.get("image_id"))
         if row is not None:
             box = _box(record, row=row, place=place, categories=categories)
-            split.boxes.append(_with_outline(box, record, split.images[row]) if with_masks else box)
+            split.boxes.append(_with_segmentation(box, record, split.images[row]) if with_masks else box)
         elif record.get("image_id") not in skipped:
             split.bad_boxes += 1
-            split.faults.append(f"{place} is of image {record.get('image_id')}, which is not listed")
+            split.faults.append(f"{place} is of image {record.get('image_id')}, which is not in images")
     return split, categories
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:  # not json, or not UTF-8
-        raise DataError(f"{path}: is not json ({error})") from None
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise DataError(f"{path}: is not JSON ({error})") from None
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold COCO's lists {', '.join(parts)}, but holds a {type(content).__name__}")
+        raise DataError(f"{path}: must contain the lists {', '.join(parts)}, but is a {type(content).__name__}")
     bad = [part for part in parts if not _is_list_of_dicts(content.get(part))]
     if "annotations" in bad and "annotations" not in content and "images" not in bad:
-        raise DataError(f"{path}: has images but no annotations; is it the file of a test set without labels?")
+        raise DataError(f"{path}: has images but no annotations; it may be the file of a test set without labels")
     if bad:
         raise DataError(
             f"{path}: {', '.join(bad)} must be a list of mappings, as in COCO's format for object detection"
@@ -117,14 +143,14 @@ def _image_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _absent(folder: Path, names: list[str]) -> list[str]:
-    """Which files are not there. One look at the folder; single looks only for what is not directly in it."""
+    """Return the names of missing files. Lists the folder once; only looks up names that are not directly in it."""
     with os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
     return [name for name in names if name not in present and not (folder / name).is_file()]
 
 
 def _image(record: dict[str, Any], folder: Path, images: str, split: RawSplit) -> RawImage | None:
-    """The image; None, with a fault, when it has no size and its file has none either."""
+    """Return the image; None, with a fault, when neither the record nor the file has a size."""
     file, path = f"{images}/{record['file_name']}", folder / record["file_name"]
     width, height = record.get("width"), record.get("height")
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
@@ -150,13 +176,13 @@ def _box(record: dict[str, Any], *, row: int, place: str, categories: Categories
     )
 
 
-def _with_outline(box: RawBox, record: dict[str, Any], image: RawImage) -> RawBox:
-    outline = read_outline(record.get("segmentation"), width=image.width, height=image.height)
-    return dataclasses.replace(box, outline=outline)
+def _with_segmentation(box: RawBox, record: dict[str, Any], image: RawImage) -> RawBox:
+    segmentation = read_segmentation(record.get("segmentation"), width=image.width, height=image.height)
+    return dataclasses.replace(box, segmentation=segmentation)
 
 
 def _xyxy(bbox: Any) -> tuple[float, float, float, float]:
-    """From COCO's x, y, width, height. NaN where it is none."""
+    """Convert COCO's x, y, width, height. Anything else gives NaN."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not _NUMBERS.issuperset(map(type, bbox)):
         return (math.nan, math.nan, math.nan, math.nan)
     x, y, width, height = bbox

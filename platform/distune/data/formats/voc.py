@@ -1,9 +1,8 @@
 """Reads folders in the layout of Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``.
 
 VOC counts pixels from 1 and its corners are inclusive: a box from 1 to 1 is one pixel wide. ``Annotations.boxes_N4``
-measures between the edges of pixels, so the upper left corner is moved by one: (x1 - 1, y1 - 1, x2, y2), as detectron2
-does. A box whose opposite corners coincide would be one pixel in size by the letter; it is the trace of a slip with the
-mouse, and counts as a box without area.
+are coordinates of pixel edges, so boxes become (x1 - 1, y1 - 1, x2, y2), as in detectron2. A box with x1 = x2 or
+y1 = y2 is taken for a slip of the annotator and has no area.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
+from distune.config.data import VocData
 from distune.config.problems import suggest
 from distune.data.dataset import ImageError
-from distune.data.files import RawBox, RawImage, RawSplit
 from distune.data.images import read_size
+from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -28,15 +28,33 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise ValueError(f"has a DOCTYPE ({name}), which is refused because it can define entities")
 
 
+def read(settings: VocData, root: Path, with_masks: bool) -> RawData:
+    """Read all splits.
+
+    Args:
+        settings: the names of the lists of images.
+        root: the folder.
+        with_masks: without effect, since the format has no masks.
+
+    Returns:
+        The splits, and the classes of the settings. Missing files are in ``missing`` of a split.
+    """
+    sets = {"train": settings.train_set, "search": settings.search_set, "test": settings.test_set}
+    return RawData(
+        splits={name: read_split(root, lists) for name, lists in sets.items() if lists is not None},
+        classes=None if settings.classes is None else tuple(settings.classes),
+    )
+
+
 def read_split(root: Path, image_sets: str) -> RawSplit:
-    """Read the annotations of the images in one or several lists.
+    """Read the images of one or several lists.
 
     Args:
         root: the folder.
-        image_sets: a name in ``ImageSets/Main``, several joined by plus signs; an image in two of them counts once.
+        image_sets: name of a list in ``ImageSets/Main``, or several joined by plus signs.
 
     Returns:
-        What was read. Whatever is not there is in its ``missing``; nothing is raised.
+        The split, each image once. Missing files are in ``missing``; nothing is raised.
     """
     split = RawSplit()
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
@@ -51,14 +69,14 @@ def read_split(root: Path, image_sets: str) -> RawSplit:
 
 
 def _stems(root: Path, image_sets: str, split: RawSplit) -> list[str]:
-    """The images in the lists, each once, in order. A line may hold more than a name, as VOC's lists per class do."""
+    """Return the names in the lists, each once, in order. Lines of VOC's lists per class have more than a name."""
     folder = root / "ImageSets" / "Main"
     stems: dict[str, None] = {}
     for name in (part.strip() for part in image_sets.split("+")):
         path = folder / f"{name}.txt"
         if not path.is_file():
             known = [file.stem for file in folder.glob("*.txt")]
-            split.missing.append(f"ImageSets/Main/{name}.txt; {suggest(name, known) or 'there is no list at all'}")
+            split.missing.append(f"ImageSets/Main/{name}.txt; {suggest(name, known) or 'there are no lists'}")
             continue
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         stems.update((line.split()[0], None) for line in lines if line.strip())
@@ -66,11 +84,11 @@ def _stems(root: Path, image_sets: str, split: RawSplit) -> list[str]:
 
 
 def _image_files(folder: Path) -> dict[str, list[str]]:
-    """Name without suffix to file names, of all images of the folder."""
+    """Return the file names of all images in a folder by their name without suffix."""
     files: dict[str, list[str]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path per image of a large folder is slow
+            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path per image is slow in large folders
             if suffix.lower() in IMAGE_SUFFIXES:
                 files[stem].append(entry.name)
     return files
@@ -98,7 +116,7 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit) -
         split.faults.append(str(error))
         return
     stated = (_number(tree.findtext("size/width")), _number(tree.findtext("size/height")))
-    # Several tools write a size of 0. Any other wrong size makes its boxes doubtful, which people should know.
+    # Several tools write a size of 0. Any other wrong size makes the boxes doubtful, so users are told.
     if min(stated) > 0 and stated != (width, height):
         split.faults.append(
             f"{source}: states {stated[0]:g} x {stated[1]:g} pixels, but {file} has {width} x {height}, which is used"
@@ -127,7 +145,7 @@ def _box(item: ElementTree.Element, *, row: int, place: str) -> RawBox:
 
 
 def _number(text: str | None) -> float:
-    """The number in a text; NaN where there is none."""
+    """Parse a number; NaN where there is none."""
     try:
         return float(text) if text is not None else math.nan
     except ValueError:

@@ -102,5 +102,5 @@ def build_soft_labels(settings: DistillationSettings, context: TermContext) -> S
     """The term that the settings describe."""
     own = settings.soft_labels
     return SoftLabels(
-        score_kind=context.score_kind, temperature=own.temperature, normaliser=own.normaliser, robust=own.robust
+        score_kind=context.score_kind, temperature=own.temperature, normaliser=own.reduction, robust=own.robust
     )

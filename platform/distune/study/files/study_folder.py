@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
-from distune.config.load import LoadedExperiment, from_dict
+from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
@@ -155,7 +155,7 @@ class StudyFolder:
         """Read the experiment and its space. Raises ``ConfigError`` when the files are damaged."""
         values, lines = read_yaml(self.experiment_file)
         space, _ = read_yaml(self.space_file)
-        return from_dict(values, source=str(self.experiment_file), lines=lines, space=space)
+        return experiment_from_dict(values, source=str(self.experiment_file), lines=lines, space=space, saved=True)
 
     def session(self) -> SessionNote | None:
         """Read the note of the latest session; None before the first session, and when the file is damaged."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from distune.config.conditions import is_active
 from distune.config.experiment import Experiment
 from distune.config.paths import get_path, with_paths
+from distune.config.renamed import current_path, current_values, offered_value
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
 from distune.records import ParameterValue
 
@@ -32,8 +33,8 @@ def initial_configurations(experiment: Experiment, searched: Mapping[str, Parame
     """Yield the configurations to try before the sampler proposes, in order."""
     if experiment.search.defaults_first:
         yield InitialConfiguration(DEFAULTS_ORIGIN, *default_values(experiment, searched))
-    for index, values in enumerate(experiment.search.first):
-        yield InitialConfiguration(f"search.first[{index}]", dict(values), [])
+    for index, values in enumerate(experiment.search.initial_configurations):
+        yield InitialConfiguration(f"search.initial_configurations[{index}]", dict(values), [])
 
 
 def default_values(
@@ -52,18 +53,19 @@ def default_values(
     Returns:
         Path to value, and a message for each path whose value is not the experiment's own.
     """
-    values = with_paths(experiment.to_dict(), experiment.search.fixed)
+    values = with_paths(experiment.to_dict(), current_values(experiment.search.fixed))
     chosen: dict[str, ParameterValue] = {}
     messages: list[str] = []
     for path, parameter in searched.items():
         if not is_active(parameter, chosen):
             continue
         try:
-            own = get_path(values, path)
+            own = get_path(values, current_path(path))
         except KeyError:
             messages.append(f"{path} has no value in the experiment; the sampler chooses its first value")
             continue
         if isinstance(parameter, Choice):
+            own = offered_value(path, own, parameter.values)
             fits = parameter.contains(own)
             nearest = own
         else:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from distune.config.conditions import is_active
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
+from distune.config.renamed import current_values
 from distune.config.space import Parameter
 from distune.records import Outcome, ParameterValue, TrialRecord
 from distune.study.files.settings_diff import describe_parameter
@@ -45,7 +46,7 @@ def warm_start(
     finished = [trial for trial in source.trials if trial.outcome is Outcome.FINISHED and not trial.control]
     ranked = sorted(finished, key=lambda trial: -trial.metrics[source.metric])[:top]
     fixed = source_loaded.experiment.search.fixed
-    taken = [_taken({**fixed, **trial.params}, target.searched) for trial in ranked]
+    taken = [_taken(current_values({**fixed, **trial.params}), target.searched) for trial in ranked]
     distinct = {signature(values): values for values in taken if values}
     return WarmStart(
         configurations=list(distinct.values()),
@@ -63,8 +64,10 @@ def with_initial_configurations(
 ) -> LoadedExperiment:
     """Return the experiment with these configurations added to those that are tried first."""
     search = loaded.experiment.search
-    first = [*search.first, *(dict(values) for values in configurations)]
-    experiment = loaded.experiment.model_copy(update={"search": search.model_copy(update={"first": first})})
+    combined = [*search.initial_configurations, *(dict(values) for values in configurations)]
+    experiment = loaded.experiment.model_copy(
+        update={"search": search.model_copy(update={"initial_configurations": combined})}
+    )
     return dataclasses.replace(loaded, experiment=experiment)
 
 
@@ -85,7 +88,7 @@ def _taken(source: Mapping[str, ParameterValue], searched: Mapping[str, Paramete
 
 
 def _num_inside(ranked: list[TrialRecord], taken: list[dict[str, ParameterValue]]) -> int:
-    return sum(set(trial.params) <= set(values) for trial, values in zip(ranked, taken, strict=True))
+    return sum(set(current_values(trial.params)) <= set(values) for trial, values in zip(ranked, taken, strict=True))
 
 
 def _overlap(source: StudyStatus, source_loaded: LoadedExperiment, new: Mapping[str, Parameter]) -> list[str]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from distune.config.detector import DetectorSettings
 from distune.config.training import TrainingSettings
-from distune.data.stream import Batch, TrainingStream
+from distune.data.build import build_stream
+from distune.data.stream import Batch
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.objective import Objective
 from distune.distillation.prototypes.feature_pass import FeaturePass
@@ -56,9 +57,9 @@ def load_batches(builder: TrialBuilder) -> list[Batch]:
     num_images = len(builder.splits.train)
     batch_size = -(-num_images // NUM_BATCHES)
     experiment = builder.experiment
-    stream = TrainingStream(
+    stream = build_stream(
         builder.splits.train,
-        settings=experiment.data,
+        experiment.data,
         batch_size=batch_size,
         seed=0,
         with_masks=experiment.learns_masks,

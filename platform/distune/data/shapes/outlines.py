@@ -1,4 +1,4 @@
-"""The outlines of the generated shapes, and their drawing.
+"""The outlines of the generated shapes, and their masks.
 
 Shape legend: ``P`` corners of an outline, ``H`` ``W`` a patch in pixels.
 """
@@ -23,11 +23,11 @@ _CROSS_WIDTH = 0.36
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outline:
-    """A shape in the image.
+    """A shape in an image.
 
     Attributes:
         corners_P2: x and y of its corners, in pixels.
-        hole_P2: those of its hole, None without one.
+        hole_P2: the corners of its hole; None without a hole.
     """
 
     corners_P2: NDArray[np.float64]
@@ -38,24 +38,27 @@ class Outline:
         """The tightest xyxy box."""
         return np.concatenate([self.corners_P2.min(axis=0), self.corners_P2.max(axis=0)])
 
-    def moved(self, offset_2: NDArray[np.float64]) -> Outline:
-        """The same shape elsewhere."""
+    def moved_by(self, offset_2: NDArray[np.float64]) -> Outline:
+        """Return the shape moved by x and y in pixels."""
         hole_P2 = None if self.hole_P2 is None else self.hole_P2 + offset_2
         return Outline(corners_P2=self.corners_P2 + offset_2, hole_P2=hole_P2)
 
 
 def make_outline(shape: str, *, side_px: float, angle: float, stretch: float) -> Outline:
-    """A shape with its upper left corner at (0, 0).
+    """Make the outline of a shape whose box starts at (0, 0).
 
     Args:
         shape: one of ``SHAPE_NAMES``.
         side_px: the longer side of its box.
-        angle: radians that it is turned by, after stretching.
-        stretch: its width over its height before turning.
+        angle: rotation in radians, after stretching.
+        stretch: ratio of width to height before the rotation.
+
+    Returns:
+        The outline.
     """
     corners_P2 = _unit_corners(shape)
-    turn_22 = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    corners_P2 = (corners_P2 * [stretch, 1.0]) @ turn_22.T
+    rotation_22 = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    corners_P2 = (corners_P2 * [stretch, 1.0]) @ rotation_22.T
     low_2, high_2 = corners_P2.min(axis=0), corners_P2.max(axis=0)
     scale = side_px / float((high_2 - low_2).max())
     center_2 = -low_2 * scale
@@ -65,14 +68,14 @@ def make_outline(shape: str, *, side_px: float, angle: float, stretch: float) ->
 
 
 def draw_mask(outline: Outline, *, margin_px: int) -> tuple[NDArray[np.float32], int, int]:
-    """Draw an outline, filled and anti-aliased.
+    """Draw the mask of an outline, anti-aliased.
 
     Args:
-        outline: what to draw.
+        outline: of the shape.
         margin_px: empty pixels around it.
 
     Returns:
-        Share of each pixel that is covered, (H, W), and the image coordinates x and y of the patch's corner.
+        The covered share of each pixel, (H, W), and x and y of the upper left corner of this patch in the image.
     """
     box_4 = outline.box_4
     left, top = math.floor(box_4[0]) - margin_px, math.floor(box_4[1]) - margin_px
@@ -81,14 +84,14 @@ def draw_mask(outline: Outline, *, margin_px: int) -> tuple[NDArray[np.float32],
     draw = ImageDraw.Draw(patch)
     for corners_P2, value in ((outline.corners_P2, 255), (outline.hole_P2, 0)):
         if corners_P2 is not None:
-            # Pillow counts from the centres of pixels and paints the border as well: half a fine pixel is taken off.
+            # Pillow counts from the centers of pixels and also paints the border: subtract half a fine pixel.
             fine_P2 = (corners_P2 - [left, top]) * _SUPERSAMPLING - 0.5
             draw.polygon([(float(x), float(y)) for x, y in fine_P2], fill=value)
     return np.asarray(patch.reduce(_SUPERSAMPLING), dtype=np.float32) / 255.0, left, top
 
 
-def cover(outline: Outline, *, size_px: int) -> NDArray[np.uint8]:
-    """The mask of an outline in a square image, (size_px, size_px): 1 where at least half of a pixel is covered."""
+def draw_full_mask(outline: Outline, *, size_px: int) -> NDArray[np.uint8]:
+    """Draw the mask of an outline in a square image, (size_px, size_px): 1 where at least half a pixel is covered."""
     share_HW, left, top = draw_mask(outline, margin_px=0)
     mask = np.zeros((size_px, size_px), dtype=np.uint8)
     x1, y1 = max(left, 0), max(top, 0)
