@@ -87,8 +87,13 @@ def _alternatives_of(path: str, models: list[type[BaseModel]], shown: dict[type[
         selector, value = _kind(model)
         yield f"{_heading(path + '.')}, `{selector}: {value}`\n"
         yield _paragraph(model)
-        own = {name: field for name, field in model.model_fields.items() if name not in (selector, *common)}
+        own = {name: field for name, field in _without_kind(model).items() if name not in common}
         yield from _section(path, own, shown)
+
+
+def _without_kind(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    selector, _ = _kind(model)
+    return {name: field for name, field in model.model_fields.items() if name != selector}
 
 
 def _is_common(name: str, models: list[type[BaseModel]]) -> bool:
@@ -130,8 +135,9 @@ def _kind(model: type[BaseModel]) -> tuple[str, str]:
     """Return the setting that selects a model among its alternatives, and its value there; both may be empty."""
     for name in ("kind", "family"):
         field = model.model_fields.get(name)
-        if field is not None and typing.get_origin(field.annotation) is Literal and field.is_required():
-            return name, str(typing.get_args(field.annotation)[0])
+        values = typing.get_args(field.annotation) if field is not None else ()
+        if field is not None and typing.get_origin(field.annotation) is Literal and len(values) == 1:
+            return name, str(values[0])
     return "", ""
 
 
