@@ -54,4 +54,4 @@ def _identity(weights: str | None) -> str | None:
         with Path(weights).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"weights {weights}: the file is missing or cannot be read: {error}") from None
+        raise WeightsError(f"weights {weights}: there is no such file, or it cannot be read: {error}") from None
