@@ -131,7 +131,7 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
 
 
 def assert_alone(key: str, computed: list[Computed]) -> None:
-    """After it ran out of memory, nobody else computed anything while this trial did."""
+    """Assert that no other trial computed an epoch while this one did, after it ran out of memory."""
     mine = [each for each in computed if each.key == key]
     again = mine[[each.epoch for each in mine].index(mine[0].epoch if key == "10" else 3) + 1 :]
     assert again
