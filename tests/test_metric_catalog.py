@@ -41,7 +41,7 @@ def epoch_metrics(changes: dict[str, Any]) -> set[str]:
     experiment = small_experiment(changes)
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     teacher = builder.detector(experiment.teacher, seed=1)
-    cohort = builder.cohort(experiment.training, builder.stream(experiment.training, seed=0), teacher, first_epoch=0)
+    cohort = builder.cohort(experiment.training, builder.stream(experiment.training, seed=0), teacher, epochs_done=0)
     cohort.join(
         builder.student("only", experiment.student, experiment.training, seed=0, steps_per_epoch=2, teacher=teacher)
     )

@@ -1,4 +1,4 @@
-"""Starts a study with the best configurations of another one, without their scores: docs/decisions/warm-start.md."""
+"""Starts a study with the best configurations of another one, without their scores: docs/decisions/warm_start.md."""
 
 from __future__ import annotations
 
