@@ -21,7 +21,7 @@ RAW: dict[str, Any] = {
     "local_knowledge": {"weight": 1.0, "unit": "raw", "base_size_px": 6.0},
     "soft_labels": {"weight": 1.0, "unit": "raw"},
 }
-"""Raw weights: the class scores of sampled taps do not come from their maps, so that soft labels send no gradient to them."""
+"""Raw weights: the class scores of sampled taps do not come from their maps, so soft labels send no gradient there."""
 FEATURE_PASS = {"kind": "feature_pass", "max_images": 50}
 
 
