@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def zygote(home: Home) -> Iterator[Zygote]:
     home.root.mkdir()
-    modules = [*PRELOADED, "distune.training.trial", "distune.training.teacher", "pycocotools.cocoeval"]
+    modules = [*PRELOADED, "distune.training.solo_run", "distune.training.teacher", "pycocotools.cocoeval"]
     environment = {"DISTUNE_HOME": str(home.root), "OMP_NUM_THREADS": "1"}
     with Zygote(modules, environment=environment, folder=home.root.parent) as zygote:
         yield zygote

@@ -72,8 +72,8 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home) -> Teacher
             f"loss {report.metrics['loss/task']:.3f}  {report.metrics['time/epoch_s']:.1f} s"
         )
 
-    found = prepare_teacher(experiment, splits, home=home, device=device, progress=say)
-    state = "found" if found.was_ready else "ready"
-    score = f"{found.metrics[metric]:.1f}" if metric in found.metrics else "not measured"
-    progress.print(f"teacher: {state}, {metric} {score}, {found.weights}")
-    return found
+    teacher = prepare_teacher(experiment, splits, home=home, device=device, on_progress=say)
+    state = "ready" if teacher.is_new else "found"
+    score = f"{teacher.metrics[metric]:.1f}" if metric in teacher.metrics else "not measured"
+    progress.print(f"teacher: {state}, {metric} {score}, {teacher.weights}")
+    return teacher

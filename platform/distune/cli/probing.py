@@ -23,16 +23,16 @@ _TABLE_WIDTH = 110
 
 
 def probe_space(loaded: LoadedExperiment, splits: Splits, *, num_images: int) -> list[Finding]:
-    """Probe every parameter that varies, and say what comes out as it comes. Raises ``UsageError``."""
+    """Probe every searched parameter, and print each finding when it is there. Raises ``UsageError``."""
     import torch
 
     from distune.training.probe.probe import Probe
-    from distune.training.teacher import find_teacher
+    from distune.training.teacher import load_teacher
 
     started = time.monotonic()
-    teacher = find_teacher(loaded.experiment, splits, home=Home.from_environment())
+    teacher = load_teacher(loaded.experiment, splits, home=Home.from_environment())
     if teacher is None and loaded.experiment.teacher.weights is None:
-        progress.print("probe: the teacher is not trained yet, random weights stand in for it")
+        progress.print("probe: the teacher is not trained yet, so random weights are used")
     wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
     probe = Probe(
         loaded,
@@ -44,7 +44,7 @@ def probe_space(loaded: LoadedExperiment, splits: Splits, *, num_images: int) ->
     findings = []
     for finding in probe.findings():
         findings.append(finding)
-        progress.print(f"probe: {finding.path} at {_values(finding)}: {_says(finding)}", markup=False)
+        progress.print(f"probe: {finding.path} at {_values(finding)}: {_describe(finding)}", markup=False)
     progress.print(f"probe: {len(findings)} parameters in {time.monotonic() - started:.1f} s")
     return findings
 
@@ -52,26 +52,26 @@ def probe_space(loaded: LoadedExperiment, splits: Splits, *, num_images: int) ->
 def print_findings(findings: Sequence[Finding]) -> None:
     """The table of what a probe has found, and a line for each parameter that needs one."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("parameter", "between", "verdict", "moved most"):
+    for name in ("parameter", "between", "verdict", "largest change"):
         table.add_column(name, no_wrap=True)
     for name in ("by", "in epoch"):
         table.add_column(name, justify="right", no_wrap=True)
     for finding in findings:
-        moved = ("", "", "")
-        if finding.moved is not None:
-            moved = (finding.moved.name, f"{finding.moved.share:.2%}", str(finding.moved.epoch))
-        style = "bold red" if finding.is_wrong else ""
-        table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *moved, style=style)
+        change = ("", "", "")
+        if finding.change is not None:
+            change = (finding.change.name, f"{finding.change.fraction:.2%}", str(finding.change.epoch))
+        style = "bold red" if finding.is_problem else ""
+        table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *change, style=style)
     # As wide as it is: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
     Console(width=max(out.width, _TABLE_WIDTH)).print(table)
     for finding in findings:
-        if finding.remark and not finding.is_wrong:
+        if finding.remark and not finding.is_problem:
             out.print(f"{finding.path} {finding.verdict}: {finding.remark}", markup=False)
 
 
 def stop_if_wrong(loaded: LoadedExperiment, findings: Sequence[Finding]) -> None:
-    """Raise ``ConfigError`` with a line for each parameter that does nothing, or that cannot be trained with."""
-    problems = [f"{finding.path}  {_problem(finding)}" for finding in findings if finding.is_wrong]
+    """Raise ``ConfigError`` with a line for each parameter without an effect or with a value that fails."""
+    problems = [f"{finding.path}  {_problem(finding)}" for finding in findings if finding.is_problem]
     if problems:
         raise ConfigError(f"{loaded.source}, search space {loaded.space.name}", problems)
 
@@ -80,21 +80,21 @@ def _problem(finding: Finding) -> str:
     from distune.training.probe.findings import Verdict
 
     if finding.verdict is Verdict.FAILS:
-        return f"cannot be trained with at {_values(finding)}: {finding.remark}"
-    why = finding.remark or "take it out of the space, or look for the setting that switches it off"
-    return f"moves neither a loss nor a gradient between {_values(finding)}: {why}"
+        return f"fails at {_values(finding)}: {finding.remark}"
+    cause = finding.remark or "remove it from the space, or find the setting that disables it"
+    return f"changes neither a loss nor a gradient between {_values(finding)}: {cause}"
 
 
-def _says(finding: Finding) -> str:
-    return ", ".join(part for part in (str(finding.verdict), _moved(finding), finding.remark) if part)
+def _describe(finding: Finding) -> str:
+    return ", ".join(part for part in (str(finding.verdict), _change(finding), finding.remark) if part)
 
 
 def _values(finding: Finding) -> str:
     return " and ".join(map(show_value, finding.values))
 
 
-def _moved(finding: Finding) -> str:
-    moved = finding.moved
-    if moved is None:
+def _change(finding: Finding) -> str:
+    change = finding.change
+    if change is None:
         return ""
-    return f"{moved.name} by {moved.share:.2%} in epoch {moved.epoch} ({moved.first:.4g}, {moved.second:.4g})"
+    return f"{change.name} by {change.fraction:.2%} in epoch {change.epoch} ({change.first:.4g}, {change.second:.4g})"

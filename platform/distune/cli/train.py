@@ -34,7 +34,7 @@ def train(
 
     Example: `distune train quickstart --set training.epochs=4`
     """
-    from distune.training.trial import TrainingWork
+    from distune.training.solo_run import open_trial
 
     loaded = load_experiment(experiment, set, check_space=False)
     home = Home.from_environment()
@@ -57,10 +57,10 @@ def train(
         teacher_weights=weights,
     )
     metric = metric_name(loaded.experiment)
-    work = TrainingWork(spec)
+    run = open_trial(spec)
     try:
-        while work.epochs_done < spec.num_epochs:
-            report = work.run_epoch()
+        while run.epochs_done < spec.num_epochs:
+            report = run.run_epoch()
             if not report.is_finite(metric):
                 raise TrialError(f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate")
             progress.print(
@@ -68,7 +68,7 @@ def train(
                 f"loss {report.metrics['loss/total']:.3f}  {report.metrics['time/epoch_s']:.1f} s"
             )
     finally:
-        work.close()
+        run.close()
     best = max(folder.reports(), key=lambda each: each.metrics[metric])
     if json:
         print_json({"folder": str(folder.path), "weights": str(folder.best_checkpoint), "best": best.to_dict()})

@@ -26,9 +26,9 @@ def validate(
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     probe: Annotated[
-        bool, typer.Option("--probe", help="Try each searched parameter: one that moves no loss is an error.")
+        bool, typer.Option("--probe", help="Probe each searched parameter: one without an effect on a loss is an error.")
     ] = False,
-    probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe plays with.")] = 12,
+    probe_images: Annotated[int, typer.Option(min=1, help="Number of images of a probe.")] = 12,
     json: JsonOption = False,
 ) -> None:
     """Check an experiment, its search space and its data; name every problem; train nothing.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
-from distune.distillation.maps.box_cells import centred_cells, cropped_cells
+from distune.distillation.maps.box_masks import centered_cells, cropped_cells
 from distune.distillation.maps.pooling import Pooling, l2_normalize, pool_both, pool_instances
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -104,10 +104,10 @@ def test_unit_features_have_length_one_or_are_zero_without_gradient() -> None:
 def test_every_box_covers_a_cell_wherever_it_is() -> None:
     low_N = torch.tensor([0.0, 3.9, 12.0, 31.99, 40.0, -20.0])
     high_N = torch.tensor([0.0, 4.1, 13.0, 32.0, 45.0, -10.0])
-    for cover in (cropped_cells, centred_cells):
+    for cover in (cropped_cells, centered_cells):
         assert cover(low_N, high_N, stride=8, num_cells=4).any(dim=1).all()
 
 
-def test_a_cell_is_inside_when_its_centre_is() -> None:
-    cover_NS = centred_cells(torch.tensor([4.0, 4.1]), torch.tensor([20.0, 20.1]), stride=8, num_cells=4)
+def test_a_cell_is_inside_when_its_center_is() -> None:
+    cover_NS = centered_cells(torch.tensor([4.0, 4.1]), torch.tensor([20.0, 20.1]), stride=8, num_cells=4)
     assert cover_NS.tolist() == [[True, True, False, False], [False, True, True, False]]

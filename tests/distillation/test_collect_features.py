@@ -9,7 +9,7 @@ import torch
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.maps.pooling import pool_instances
-from distune.distillation.prototypes.feature_pass import InstancePooling, collect_features
+from distune.distillation.prototypes.collect_features import InstancePooling, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -66,7 +66,7 @@ def test_uses_the_first_images_of_each_class(make_taps: MakeTaps) -> None:
     assert len(expected) < everything.labels_N.numel()
 
 
-def test_a_sweep_without_boxes_or_batches(make_taps: MakeTaps) -> None:
+def test_a_feature_pass_without_boxes_or_batches(make_taps: MakeTaps) -> None:
     assert feature_pass(batches(make_taps), min_box_side_px=1000.0).labels_N.numel() == 0
     with pytest.raises(ValueError, match="no batch"):
         feature_pass([])

@@ -12,8 +12,9 @@ import torch
 
 from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes import density as density_module
-from distune.distillation.prototypes.prototypes import InstanceFeatures, PrototypeReport, Prototypes, make_prototypes
-from distune.distillation.prototypes.ridge import dual_basis, unexplained
+from distune.distillation.prototypes.prototype_report import PrototypeReport
+from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, make_prototypes
+from distune.distillation.prototypes.ridge import dual_basis, residual_sum_of_squares
 from distune.distillation.prototypes.selectors import SELECTORS
 
 STRIDES = (8, 16)
@@ -95,7 +96,7 @@ def test_no_instance_at_all() -> None:
     assert report.reconstruction_error == report.kept_by_density == report.repeats == 0
 
 
-def test_zero_and_broken_features_are_survived() -> None:
+def test_zero_and_non_finite_features_are_left_out() -> None:
     found = features()
     of_class_2 = (found.labels_N == 2).nonzero().squeeze(1)
     found.student_LND[:, of_class_2] = 0
@@ -109,7 +110,7 @@ def test_zero_and_broken_features_are_survived() -> None:
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_every_selector_survives_awkward_classes(selector: str) -> None:
+def test_every_selector_handles_degenerate_classes(selector: str) -> None:
     found = features(num_instances=40, num_classes=6)
     found.labels_N[:] = torch.tensor([1] * 10 + [2] * 10 + [3] + [4] * 9 + [5] * 10)
     found.student_LND[:, 10:20] = found.student_LND[:, 10:11]  # class 2: all alike
@@ -147,12 +148,12 @@ def test_coverage_is_the_mean_cosine_to_the_nearest_prototype() -> None:
     cosines: dict[str, list[float]] = {"student": [], "teacher": []}
     for level in range(2):
         for n, label in enumerate(found.labels_N.tolist()):
-            for name, raw_LNC, own in (
+            for name, raw_LNC, space in (
                 ("student", found.student_LND, prototypes.student),
                 ("teacher", found.teacher_LNE, prototypes.teacher),
             ):
                 if raw_LNC[level, n].any():
-                    cosines[name].append(float((own[level, label - 1] @ l2_normalize(raw_LNC[level, n])).max()))
+                    cosines[name].append(float((space[level, label - 1] @ l2_normalize(raw_LNC[level, n])).max()))
     assert report.coverage_student == pytest.approx(sum(cosines["student"]) / 119, abs=1e-6)
     assert report.coverage_teacher == pytest.approx(sum(cosines["teacher"]) / 120, abs=1e-6)
     more = make(found, num_prototypes=9)[1]
@@ -197,7 +198,7 @@ def test_every_setting_changes_the_prototypes(change: dict[str, Any]) -> None:
     assert plain.origin.tolist() != changed.origin.tolist()
 
 
-def test_more_prototypes_rebuild_more() -> None:
+def test_more_prototypes_reconstruct_more() -> None:
     errors = [
         make(features(), num_prototypes=count, density_quantile=0.0)[1].reconstruction_error for count in (1, 3, 9)
     ]
@@ -234,10 +235,10 @@ def test_dual_basis_gives_the_ridge_coefficients() -> None:
 
 def test_prototypes_hold_the_dual_of_each_space() -> None:
     prototypes, _ = make(features())
-    for own, dual in ((prototypes.student, prototypes.student_dual), (prototypes.teacher, prototypes.teacher_dual)):
+    for basis, dual in ((prototypes.student, prototypes.student_dual), (prototypes.teacher, prototypes.teacher_dual)):
         for level in range(2):
             for class_index in range(3):
-                expected = dual_basis(own[level, class_index].double())
+                expected = dual_basis(basis[level, class_index].double())
                 torch.testing.assert_close(dual[level, class_index].double(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -248,7 +249,7 @@ def test_dual_basis_of_repeated_vectors_shares_between_them() -> None:
     assert first == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_basis_explains_itself() -> None:
+def test_a_basis_leaves_no_residual_of_itself() -> None:
     basis_MD = l2_normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    assert float(unexplained(basis_MD, basis_MD)) < 0.01
-    assert float(unexplained(basis_MD, basis_MD[:0])) == pytest.approx(3.0)
+    assert float(residual_sum_of_squares(basis_MD, basis_MD)) < 0.01
+    assert float(residual_sum_of_squares(basis_MD, basis_MD[:0])) == pytest.approx(3.0)

@@ -1,4 +1,4 @@
-"""Features from a feature pass: both models look at training images for nothing else than to make prototypes.
+"""Features from a feature pass: a forward pass of both models over training images, only to make prototypes.
 
 Shape legend: ``L`` levels, ``N`` instances, ``D`` student channels, ``E`` teacher channels.
 """
@@ -17,17 +17,17 @@ from distune.distillation.prototypes.feature_queue import is_large_enough
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
 FeaturePass = Callable[[int], Iterator[tuple[View, View | Tensor, Instances]]]
-"""From the most images per class that are wanted to batches of (student maps, teacher maps, ground truth). Instead of
-the teacher's maps a batch may hold its features, (L, N, E), when they are known from an earlier feature_pass."""
+"""From the maximum number of images per class to batches of (student maps, teacher maps, ground truth). A batch may
+hold the teacher's features, (L, N, E), instead of its maps when they are cached from an earlier feature pass."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InstancePooling:
-    """How the features of instances are made: from which levels, and how they are averaged.
+    """Pools the features of instances on the common levels.
 
     Attributes:
         strides: the common levels, fine to coarse.
-        kind: ``roi_align`` or ``crop``.
+        kind: ``roi_align`` or ``crop``; see ``pool_instances``.
     """
 
     strides: tuple[int, ...]
@@ -35,7 +35,7 @@ class InstancePooling:
 
     @torch.no_grad()
     def __call__(self, view: View, instances: Instances) -> Tensor:
-        """The features of every instance on every level of one model, (L, N, channels), float32."""
+        """Return the features of every instance on every level of one model, (L, N, channels), float32."""
         return pool_view(view, instances, strides=self.strides, pooling=self.kind)
 
 
@@ -48,18 +48,21 @@ def collect_features(
     max_images: int,
     num_classes: int,
 ) -> InstanceFeatures:
-    """Pools the instances of a feature_pass.
+    """Pool the instances of a feature pass.
 
     Args:
-        source: gives the batches. It may give more images than asked for: of each class only the boxes of its first
-            ``max_images`` images are used.
-        pool: how their features are made; what the source holds of the teacher's was made alike.
+        source: returns the batches. It may return more images than asked for: of each class only the boxes of its
+            first ``max_images`` images are used.
+        pool: pools the maps; cached features of the teacher were pooled alike.
         min_box_side_px: boxes with a side this short or shorter are left out.
-        max_images: images of a class.
+        max_images: the maximum number of images of a class.
         num_classes: without background.
 
+    Returns:
+        The features of the instances, in the order of the source.
+
     Raises:
-        ValueError: the source gave no batch.
+        ValueError: the source returned no batch.
     """
     parts: list[InstanceFeatures] = []
     images: list[Tensor] = []
@@ -79,7 +82,7 @@ def collect_features(
         images.append(instances.image_of_N[rows_n] + num_images)
         num_images += len(instances.counts)
     if not parts:
-        raise ValueError("the feature_pass for prototypes gave no batch; it must give at least one")
+        raise ValueError("the feature pass for prototypes returned no batch; it must return at least one")
     labels_N = torch.cat([part.labels_N for part in parts])
     rows_K = _first_images(labels_N, torch.cat(images), max_images=max_images, num_classes=num_classes)
     return InstanceFeatures(

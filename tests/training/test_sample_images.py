@@ -1,9 +1,9 @@
-"""The images of a probe: those with several boxes that can become prototypes."""
+"""The images of a probe: those with many boxes large enough to become prototypes."""
 
 from __future__ import annotations
 
 from distune.config.data import ShapesData
-from distune.training.probe.sample_images import choose_images, most_of_a_class
+from distune.training.probe.sample_images import choose_images, max_boxes_per_class
 from support.datasets import Box, MemoryDataset, annotate
 
 SETTINGS = ShapesData(kind="shapes", min_size_px=100, max_size_px=200)
@@ -39,11 +39,11 @@ def test_images_with_most_large_boxes_are_chosen() -> None:
 def test_a_side_is_measured_on_the_resized_image() -> None:
     boxes = MemoryDataset([annotate([LARGE], [1]), annotate([(0, 0, 240, 240)], [1], size=(1000, 1000))])
     assert choose_images(boxes, 1, settings=SETTINGS, min_box_side_px=30) == [0], "240 px of 1000 are 24 of 100"
-    assert most_of_a_class(boxes, [0, 1], settings=SETTINGS, min_box_side_px=30) == 1
-    assert most_of_a_class(boxes, [0, 1], settings=SETTINGS, min_box_side_px=20) == 2
+    assert max_boxes_per_class(boxes, [0, 1], settings=SETTINGS, min_box_side_px=30) == 1
+    assert max_boxes_per_class(boxes, [0, 1], settings=SETTINGS, min_box_side_px=20) == 2
 
 
 def test_the_most_frequent_class_is_counted() -> None:
-    assert most_of_a_class(dataset(), [2, 3, 4], settings=SETTINGS, min_box_side_px=10) == 3
-    assert most_of_a_class(dataset(), [0], settings=SETTINGS, min_box_side_px=10) == 0
-    assert most_of_a_class(dataset(), [], settings=SETTINGS, min_box_side_px=10) == 0
+    assert max_boxes_per_class(dataset(), [2, 3, 4], settings=SETTINGS, min_box_side_px=10) == 3
+    assert max_boxes_per_class(dataset(), [0], settings=SETTINGS, min_box_side_px=10) == 0
+    assert max_boxes_per_class(dataset(), [], settings=SETTINGS, min_box_side_px=10) == 0

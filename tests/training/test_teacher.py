@@ -1,8 +1,9 @@
-"""Teachers are trained once and found again; a trial is built from its specification alone."""
+"""Teachers are trained once and loaded afterwards; a trial is opened from its specification alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from distune.errors import ResourceError, WeightsError
 from distune.records import EpochReport, TrialSpec
 from distune.training.optimization import multi_step_factor
 from distune.training.precision import autocast_dtype, pick_device
-from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
-from distune.training.trial import TrainingWork
+from distune.training.solo_run import open_trial
+from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher_hash import teacher_hash
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -25,22 +27,22 @@ def prepare(experiment: Experiment, home: Home, seen: list[int]) -> Teacher:
     def note(report: EpochReport, num_epochs: int) -> None:
         seen.append(report.epoch)
 
-    return prepare_teacher(experiment, build_splits(experiment.data), home=home, device=CPU, progress=note)
+    return prepare_teacher(experiment, build_splits(experiment.data), home=home, device=CPU, on_progress=note)
 
 
-def test_a_teacher_is_trained_once_and_found_again(tmp_path: Path) -> None:
+def test_a_teacher_is_trained_once_and_loaded_afterwards(tmp_path: Path) -> None:
     seen: list[int] = []
     first = prepare(small_experiment(), Home(tmp_path), seen)
     again = prepare(small_experiment({"training": {"epochs": 2}}), Home(tmp_path), seen)
     assert seen == [1]
-    assert not first.was_ready
-    assert again.was_ready
+    assert first.is_new
+    assert not again.is_new
     assert first.weights == again.weights
     assert first.metrics == again.metrics
     assert "search/AP" in first.metrics
 
 
-def test_whatever_decides_a_teacher_changes_its_hash(tmp_path: Path) -> None:
+def test_everything_that_determines_a_teacher_changes_its_hash(tmp_path: Path) -> None:
     base = teacher_hash(small_experiment(), "data")
     for changes in (
         {"teacher": {"fpn_channels": 32}},
@@ -57,6 +59,28 @@ def test_whatever_decides_a_teacher_changes_its_hash(tmp_path: Path) -> None:
     weights.write_bytes(b"two")
     assert len({base, first, teacher_hash(given, "data")}) == 3
     assert teacher_hash(small_experiment({"student": {"fpn_channels": 32}}), "data") == base
+
+
+SGD = {
+    "epochs": 3,
+    "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    "schedule": {"kind": "multi_step", "milestones": [0.5], "gamma": 0.1, "warmup_steps": 4},
+}
+TWO_STAGE = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "4f5d3ca9e96eb1c7"),
+        ({"teacher_training": SGD}, "61ea78b1e692c754"),
+        ({"teacher": TWO_STAGE, "distillation": {"soft_labels": {"weight": 0.0}}}, "7650e448976e7fca"),
+        ({"distillation": {"prototypes": {"per_class": 7, "source": {"kind": "queue"}}}}, "4f5d3ca9e96eb1c7"),
+    ],
+)
+def test_hashes_of_version_0_1_stay_valid(changes: dict[str, Any], expected: str) -> None:
+    """Users keep teachers that took days to train; a renamed setting must not change the hash."""
+    assert teacher_hash(small_experiment(changes), "data") == expected
 
 
 def test_a_teacher_with_weights_is_evaluated_and_not_trained(tmp_path: Path) -> None:
@@ -78,7 +102,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "other").exists()
 
 
-def test_a_trial_is_built_from_its_specification(tmp_path: Path) -> None:
+def test_a_trial_is_opened_from_its_specification(tmp_path: Path) -> None:
     experiment = small_experiment()
     teacher = prepare(experiment, Home(tmp_path), [])
     scores = {}
@@ -95,12 +119,12 @@ def test_a_trial_is_built_from_its_specification(tmp_path: Path) -> None:
             folder=str(tmp_path / "trials" / str(control)),
             teacher_weights=None if control else str(teacher.weights),
         )
-        work = TrainingWork(spec)
-        reports = [work.run_epoch(), work.run_epoch()]
-        work.close()
-        assert work.epochs_done == 2
+        run = open_trial(spec)
+        reports = [run.run_epoch(), run.run_epoch()]
+        run.close()
+        assert run.epochs_done == 2
         scores[control] = reports[-1].metrics
-        assert TrainingWork(spec).epochs_done == 2
+        assert open_trial(spec).epochs_done == 2
     assert {"loss/local_knowledge", "loss/soft_labels", "loss/global_knowledge"} <= scores[False].keys()
     assert not {"loss/local_knowledge", "loss/soft_labels"} & scores[True].keys()
 

@@ -1,4 +1,4 @@
-"""Scores against cases that can be worked out by hand, and against literal versions of their definitions."""
+"""Scores against hand-computed cases, and against literal versions of their definitions."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class TestByHand:
         after = prediction(0, [(80, 80, 90, 90), (0, 0, 10, 10)], [1, 1], [0.4, 0.5])
         assert score([after], dataset)["AP"] == pytest.approx(100)
 
-    def test_the_class_must_be_right(self) -> None:
+    def test_the_class_must_be_correct(self) -> None:
         dataset = MemoryDataset([annotate([(0, 0, 10, 10)], [1])])
         metrics = score([prediction(0, [(0, 0, 10, 10)], [2], [0.9])], dataset)
         assert metrics["AP"] == metrics["VOC_AP50"] == metrics["AP/cat"] == 0
         assert "AP/dog" not in metrics
 
     @pytest.mark.parametrize("kind", ["crowd", "difficult"])
-    def test_ignored_boxes_are_neither_right_nor_wrong(self, kind: str) -> None:
+    def test_detections_of_ignored_boxes_are_ignored(self, kind: str) -> None:
         def ignoring(boxes: list[Box], marks: list[bool]) -> MemoryDataset:
             crowd, difficult = (marks, None) if kind == "crowd" else (None, marks)
             return MemoryDataset([annotate(boxes, [1] * len(boxes), crowd=crowd, difficult=difficult)], ("cat",))
@@ -140,7 +140,7 @@ def iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 
 
 def literal(predictions: list[Prediction], dataset: DetectionDataset, label: int, *, voc: bool) -> float:
-    """AP at an overlap of 0.5, one detection at a time, as the definitions of VOC and of COCO say it."""
+    """AP at an overlap of 0.5, one detection at a time, by the definitions of VOC and COCO."""
     detections = [
         (float(value), int(found["image_index"]), box.astype(np.float64))
         for found in predictions
@@ -202,7 +202,7 @@ def test_ap50_agrees_with_the_literal_definitions(seed: int, num_images: int, sp
     assert all(0 <= value <= 100 for value in metrics.values())
 
 
-def test_metric_names_are_what_mlflow_takes() -> None:
+def test_metric_names_are_accepted_by_mlflow() -> None:
     classes = ["traffic light", "a/b", "a_b", "猫", "犬", "..", "AP[person]", "", "x.y-z:1"]
     names = metric_names(classes)
     assert names[:3] == ["AP/traffic light", "AP/a_b", "AP/a_b_2"]
@@ -248,7 +248,7 @@ class TestPredict:
         assert not found[0]["boxes"].requires_grad
 
     @pytest.mark.parametrize("training", [True, False])
-    def test_each_module_has_its_mode_back_also_after_an_error(self, training: bool) -> None:
+    def test_the_mode_of_each_module_is_restored_also_after_an_error(self, training: bool) -> None:
         model = Stub().train(training)
         model.frozen.eval()
         predict(model, cats(1), device=CPU, batch_size=1)
@@ -286,7 +286,7 @@ class TestPredict:
         found = predict(Half(), cats(1), device=CPU, batch_size=1, autocast_dtype=torch.bfloat16)
         assert found[0]["scores"].dtype == torch.float32
 
-    def test_a_corrupt_image_is_left_out_and_too_many_stop(self) -> None:
+    def test_a_corrupt_image_is_left_out_and_too_many_raise(self) -> None:
         dataset = cats(5, corrupt=[2])
         found = predict(Stub(), dataset, device=CPU, batch_size=1)
         assert [int(item["image_index"]) for item in found] == [0, 1, 3, 4]
@@ -294,7 +294,7 @@ class TestPredict:
         with pytest.raises(DataError, match="2 of 5 images are corrupt"):
             predict(Stub(), cats(5, corrupt=[2, 3]), device=CPU, batch_size=2)
 
-    def test_random_numbers_are_left_alone(self) -> None:
+    def test_the_random_state_does_not_change(self) -> None:
         before = torch.get_rng_state()
         evaluate(Stub(), cats(3), device=CPU, batch_size=2)
         assert torch.equal(torch.get_rng_state(), before)
@@ -305,7 +305,7 @@ class TestPredict:
             assert one.keys() == other.keys()
             assert all(torch.equal(one[name], other[name]) for name in one)
 
-    def test_evaluate_scores_what_predict_finds(self) -> None:
+    def test_evaluate_equals_predict_and_score(self) -> None:
         assert evaluate(Stub(), cats(3), device=CPU, batch_size=2)["AP"] == pytest.approx(100)
         boxes = [[0.0, 0.0, 20.0, 12.0]]
         assert evaluate(Stub(boxes=boxes), cats(3), device=CPU, batch_size=2)["AP"] == pytest.approx(30)

@@ -1,4 +1,4 @@
-"""Arms trained side by side are the trials that they would be alone, bit for bit, and go on where they were cut off."""
+"""Arms trained side by side equal trials trained alone, bit for bit, and resume where they were interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
 from distune.training.evaluation.checkpoint_score import measure
 from distune.training.joint_run import JointRun
-from distune.training.trial import TrainingWork
+from distune.training.solo_run import open_trial
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
@@ -35,7 +35,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A teacher with random weights, which is as good as any other for what is asked here."""
+    """A teacher with random weights."""
     experiment = small_experiment()
     detector = build_detector(experiment.teacher, classes=("circle", "square"), min_size_px=64, max_size_px=64, seed=3)
     path = tmp_path_factory.mktemp("teacher") / "teacher.pt"
@@ -98,14 +98,14 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
     return model
 
 
-def test_a_student_that_cannot_be_opened_is_refused_alone_and_damage_is_noted(tmp_path: Path, teacher: str) -> None:
+def test_an_error_at_opening_ends_one_student_and_damage_gives_a_note(tmp_path: Path, teacher: str) -> None:
     control, trial = specs(tmp_path, teacher)
     checkpoint.save({"model": {}}, TrialFolder.of(trial).last_checkpoint)
     damaged = TrialFolder.of(control).last_checkpoint
     damaged.parent.mkdir()
     damaged.write_bytes(b"torn")
     run = JointRun([control, trial])
-    assert run.notes == {control.key: (f"{damaged} is damaged; there is no other one, so training starts anew",)}
+    assert run.notes == {control.key: (f"{damaged} is damaged; there is no other checkpoint, so training restarts",)}
     behind = [run.behind]
     (answer,) = run.run_epoch().values()
     assert "does not fit this trial" in str(answer)
@@ -114,13 +114,13 @@ def test_a_student_that_cannot_be_opened_is_refused_alone_and_damage_is_noted(tm
 
 
 @pytest.mark.slow
-def test_side_by_side_is_alone_and_cut_off_is_uninterrupted(tmp_path: Path, teacher: str) -> None:
+def test_joint_equals_solo_and_resumed_equals_uninterrupted(tmp_path: Path, teacher: str) -> None:
     together = specs(tmp_path / "together", teacher)
     reports = finish(JointRun(together))
     assert {key: [each.epoch for each in found] for key, found in reports.items()} == {"0": [1, 2], "control-1": [1, 2]}
 
     for spec, alone in zip(together, specs(tmp_path / "alone", teacher), strict=True):
-        work = TrainingWork(alone)
+        work = open_trial(alone)
         for _ in range(EPOCHS):
             work.run_epoch()
         work.close()

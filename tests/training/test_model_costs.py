@@ -1,4 +1,4 @@
-"""What a student costs, and that measuring it changes nothing about its training."""
+"""Costs of a student, whose measurement does not change its training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distune.data.build import build_splits
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.model_costs import measure_costs
-from distune.training.student_run import SoloRun
+from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
 
@@ -49,7 +49,7 @@ def test_parameters_and_operations_of_a_convolution_are_counted_exactly() -> Non
     assert not model.norm.training, "every module has its own mode back"
 
 
-def test_nothing_runs_that_was_not_asked_for() -> None:
+def test_only_requested_costs_are_measured() -> None:
     model = OneConvolution()
     assert measure_costs(model, (), image_size_px=16, device=CPU) == {}
     assert list(measure_costs(model, ("parameters",), image_size_px=16, device=CPU)) == ["student/parameters"]
@@ -79,7 +79,7 @@ def without_times(report: EpochReport) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_a_measured_student_trains_as_it_would_have_and_keeps_its_figures(tmp_path: Path) -> None:
+def test_measuring_does_not_change_training_and_costs_are_kept(tmp_path: Path) -> None:
     plain, measured = run(TrialFolder(tmp_path / "plain"), ()), run(TrialFolder(tmp_path / "measured"), ALL)
     reports = [each.run_epoch() for each in (plain, measured)]
     assert without_times(reports[0]) == without_times(reports[1])
@@ -88,4 +88,4 @@ def test_a_measured_student_trains_as_it_would_have_and_keeps_its_figures(tmp_pa
     measured.close()
     again = run(TrialFolder(tmp_path / "measured"), ALL).run_epoch()
     assert again.epoch == 2
-    assert again.metrics["student/latency_ms"] == latency, "a trial that goes on is not measured again"
+    assert again.metrics["student/latency_ms"] == latency, "a resumed trial is not measured again"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.distillation.weight_schedule import Decay, Schedule
+from distune.distillation.weight_schedule import Decay, WeightSchedule
 
 DECAYS: list[Decay] = ["linear", "cosine", "constant"]
 
@@ -22,23 +22,23 @@ DECAYS: list[Decay] = ["linear", "cosine", "constant"]
     ],
 )
 def test_factor_by_epoch(decay: Decay, expected: list[float]) -> None:
-    schedule = Schedule(decay=decay, start_epoch=2, stop_epoch=6)
-    assert [schedule.factor(epoch) for epoch in range(8)] == pytest.approx(expected, abs=1e-6)
+    schedule = WeightSchedule(decay=decay, start_after=2, stop_after=6)
+    assert [schedule.factor(epoch) for epoch in range(1, 9)] == pytest.approx(expected, abs=1e-6)
 
 
 @given(st.sampled_from(DECAYS), st.integers(0, 20), st.integers(1, 20))
 def test_starts_at_one_never_rises_and_acts_in_every_epoch_between(decay: Decay, start: int, length: int) -> None:
-    schedule = Schedule(decay=decay, start_epoch=start, stop_epoch=start + length)
-    factors = [schedule.factor(epoch) for epoch in range(start, start + length)]
+    schedule = WeightSchedule(decay=decay, start_after=start, stop_after=start + length)
+    factors = [schedule.factor(epoch) for epoch in range(start + 1, start + length + 1)]
     assert factors[0] == 1
     assert all(earlier >= later > 0 for earlier, later in itertools.pairwise(factors))
-    assert schedule.factor(start - 1) == schedule.factor(start + length) == 0
+    assert schedule.factor(start) == schedule.factor(start + length + 1) == 0
 
 
 def refreshes(refresh_epochs: int, *, start: int = 2, stop: int = 9, num_epochs: int = 12) -> list[int]:
-    schedule = Schedule(decay="linear", start_epoch=start, stop_epoch=stop)
+    schedule = WeightSchedule(decay="linear", start_after=start, stop_after=stop)
     made: list[int] = []
-    for epoch in range(num_epochs):
+    for epoch in range(1, num_epochs + 1):
         made_for = made[-1] if made else None
         if schedule.next_refresh(epoch, made_for=made_for, refresh_epochs=refresh_epochs) == epoch:
             made.append(epoch)
@@ -46,20 +46,20 @@ def refreshes(refresh_epochs: int, *, start: int = 2, stop: int = 9, num_epochs:
 
 
 def test_prototypes_are_due_first_and_then_as_often_as_asked() -> None:
-    assert refreshes(0) == [2]
-    assert refreshes(1) == [2, 3, 4, 5, 6, 7, 8]
-    assert refreshes(3) == [2, 5, 8]
-    assert refreshes(30) == [2]
+    assert refreshes(0) == [3]
+    assert refreshes(1) == [3, 4, 5, 6, 7, 8, 9]
+    assert refreshes(3) == [3, 6, 9]
+    assert refreshes(30) == [3]
 
 
 def test_a_refresh_that_would_come_too_late_is_none() -> None:
-    schedule = Schedule(decay="linear", start_epoch=0, stop_epoch=5)
-    assert schedule.next_refresh(1, made_for=1, refresh_epochs=3) == 4
-    assert schedule.next_refresh(1, made_for=2, refresh_epochs=3) is None
-    assert schedule.next_refresh(5, made_for=None, refresh_epochs=1) is None
+    schedule = WeightSchedule(decay="linear", start_after=0, stop_after=5)
+    assert schedule.next_refresh(2, made_for=2, refresh_epochs=3) == 5
+    assert schedule.next_refresh(2, made_for=3, refresh_epochs=3) is None
+    assert schedule.next_refresh(6, made_for=None, refresh_epochs=1) is None
 
 
 def test_the_first_prototypes_are_due_when_distillation_starts() -> None:
-    schedule = Schedule(decay="linear", start_epoch=3, stop_epoch=5)
-    assert schedule.next_refresh(0, made_for=None, refresh_epochs=0) == 3
-    assert schedule.next_refresh(4, made_for=None, refresh_epochs=0) == 4
+    schedule = WeightSchedule(decay="linear", start_after=3, stop_after=5)
+    assert schedule.next_refresh(1, made_for=None, refresh_epochs=0) == 4
+    assert schedule.next_refresh(5, made_for=None, refresh_epochs=0) == 5

@@ -1,11 +1,10 @@
-"""Resources of the machine, the number of concurrent trials, the watchdog, and signals."""
+"""Resources of the machine and of trials, and the number of concurrent trials."""
 
 from __future__ import annotations
 
 import io
 import math
 import os
-import signal
 import sys
 from types import SimpleNamespace
 
@@ -21,8 +20,6 @@ from distune.study.resources import (
     num_concurrent,
     trial_resources,
 )
-from distune.study.runners.signals import stop_on_signals
-from distune.study.runners.watchdog import Watchdog
 
 
 def test_the_cpus_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,35 +135,3 @@ def test_a_trial_that_fits_on_no_machine_of_a_cluster_is_refused(machines: list[
 def test_not_one_trial_fits() -> None:
     with pytest.raises(ResourceError, match="1 GPUs"):
         num_concurrent(ResourceSettings(), Resources(1.0, 1.0), [Resources(8)])
-
-
-def test_the_watchdog_warns_at_growing_intervals() -> None:
-    now = 0.0
-    watchdog = Watchdog(first_warning_s=300, clock=lambda: now)
-    warned = []
-    for minute in range(1, 41):
-        now = minute * 60.0
-        message = watchdog.check(["3", "control-1"])
-        if message:
-            warned.append(minute)
-            assert "3, control-1" in message
-    assert warned == [5, 10, 20, 40]
-    watchdog.reset()
-    now += 299
-    assert watchdog.check([]) is None
-    now += 1
-    assert "no trial is running" in (watchdog.check([]) or "")
-
-
-def test_the_first_signal_asks_to_stop_and_the_second_one_raises() -> None:
-    def receive_two() -> None:
-        with stop_on_signals() as stop:
-            assert not stop()
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert stop()
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
-        receive_two()
-    assert signal.getsignal(signal.SIGTERM) is before

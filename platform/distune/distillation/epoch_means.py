@@ -1,4 +1,4 @@
-"""Means over an epoch, added up on the device and read once at its end."""
+"""Means over an epoch, added up on the device and copied to the host once at its end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 class EpochMeans:
-    """Named means. Adding waits for no device; ``read`` copies everything to the host at once."""
+    """Named means. ``update`` waits for no device; ``compute`` copies everything to the host at once."""
 
     def __init__(self) -> None:
         self._totals: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
 
-    def add(self, name: str, total: Tensor, count: Tensor | int = 1) -> None:
-        """Adds values that were summed up already.
+    def update(self, name: str, total: Tensor, count: Tensor | int = 1) -> None:
+        """Add values that are already summed.
 
         Args:
             name: of the mean.
             total: a scalar, the sum of the values.
-            count: how many values.
+            count: the number of values.
         """
         total = total.detach().double()
         counted = count.double() if isinstance(count, Tensor) else torch.full_like(total, count)
@@ -27,17 +27,17 @@ class EpochMeans:
             total, counted = self._totals[name] + total, self._counts[name] + counted
         self._totals[name], self._counts[name] = total, counted
 
-    def read(self) -> dict[str, float]:
-        """The means of what was added at least once, and forgets them."""
+    def compute(self) -> dict[str, float]:
+        """Return the means of all names with at least one value."""
         if not self._totals:
             return {}
         both_2N = torch.stack([torch.stack(list(self._totals.values())), torch.stack(list(self._counts.values()))])
         totals, counts = both_2N.tolist()
-        names = list(self._totals)
-        self.forget()
-        return {name: total / count for name, total, count in zip(names, totals, counts, strict=True) if count > 0}
+        return {
+            name: total / count for name, total, count in zip(self._totals, totals, counts, strict=True) if count > 0
+        }
 
-    def forget(self) -> None:
-        """Starts anew."""
+    def reset(self) -> None:
+        """Remove all values."""
         self._totals.clear()
         self._counts.clear()

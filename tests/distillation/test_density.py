@@ -1,4 +1,4 @@
-"""The density filter, and what stands in when nothing is dense enough."""
+"""The density filter, and the fallback when no instance is dense enough."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_density_is_the_sum_of_its_equation_in_any_blocks(largest_block: int, mo
     torch.testing.assert_close(density(unit_ND, bandwidth=0.1), torch.tensor(expected, dtype=torch.float64))
 
 
-def test_keeps_what_is_dense_in_both_spaces() -> None:
+def test_keeps_instances_that_are_dense_in_both_spaces() -> None:
     student_ND, teacher_NE = features(1, 40), features(2, 40)
     indices_K, fell_back = candidates(student_ND, teacher_NE)
     rho_s, rho_t = density(student_ND, bandwidth=0.1), density(teacher_NE, bandwidth=0.1)
@@ -78,7 +78,7 @@ def test_equal_densities_fall_back() -> None:
     assert fell_back
 
 
-def test_spaces_that_disagree_fall_back_to_the_least_bad() -> None:
+def test_spaces_that_disagree_fall_back_to_the_best_joint_rank() -> None:
     angle_N = torch.tensor([0.0, 0.01, 0.02, 0.5, 1.4, 2.8], dtype=torch.float64)
     student_ND = torch.stack([angle_N.cos(), angle_N.sin()], dim=1)
     # Dense in one space is sparse in the other; instances 0 and 3 are in between in both.
@@ -87,7 +87,7 @@ def test_spaces_that_disagree_fall_back_to_the_least_bad() -> None:
     assert indices_K.tolist() == [0, 3]
 
 
-def test_the_fallback_gives_as_many_as_were_asked_for() -> None:
+def test_the_fallback_returns_the_requested_number() -> None:
     same_ND = features(1, 1).repeat(6, 1)
     for at_least, expected in ((5, 5), (50, 6)):
         indices_K, _ = candidates(same_ND, same_ND, quantile=0.9, at_least=at_least)
@@ -112,7 +112,7 @@ def test_no_instance_gives_no_candidate() -> None:
     assert not fell_back
 
 
-def test_the_estimate_from_everyone_is_exact() -> None:
+def test_the_estimate_from_all_instances_is_exact() -> None:
     unit_ND = features(0, 30)
     rho_N, error_N = estimated_density(unit_ND, bandwidth=0.1, num_references=30, seed=0)
     torch.testing.assert_close(rho_N, density(unit_ND, bandwidth=0.1), rtol=1e-5, atol=1e-5)
@@ -144,7 +144,7 @@ def test_the_estimate_counts_an_instance_itself_once() -> None:
     assert error_N.tolist() == pytest.approx([0.0] * 20)
 
 
-def test_many_instances_are_estimated_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_densities_of_many_instances_are_estimated_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     student_ND, teacher_NE = features(1, 60), features(2, 60)
     usable_N = torch.ones(60, dtype=torch.bool)
     usable_N[5] = False
