@@ -29,7 +29,9 @@ CODE = sorted(
 )
 BASES = (ROOT, PACKAGE, PACKAGE / "distillation")
 """Folders from which the paths on a page may start."""
-PLACEHOLDERS = re.compile(r"\.\.\.|NAME|\d+|[():;,]|loss/task was nan|last.pt is damaged|session.json|retrying|distune ")
+PLACEHOLDERS = re.compile(
+    r"\.\.\.|NAME|\d+|[():;,]|loss/task was nan|last.pt is damaged|session.json|retrying|distune "
+)
 """What separates the fixed parts of a message, such as its numbers."""
 LINK = re.compile(r"\]\((?P<inline>[^)\s]+)\)|^\[[^\]]+\]: (?P<reference>\S+)$", re.MULTILINE)
 FILE_PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:py|md|yaml|toml))?)`")

@@ -10,7 +10,7 @@ from distune.config.home import Home
 from distune.records import Outcome, TrialState
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus, read_study
-from distune.tracking.mlflow_sink import find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
 
 PRELOADED = [
     "distune.cli.main",

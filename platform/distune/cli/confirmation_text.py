@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.gain import Verdict
-from distune.evidence.gain_text import advise
+from distune.evidence.gain_text import suggest_next_step
 from distune.records import TrialRecord
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -36,7 +36,7 @@ def explain(found: ConfirmationResult, folder: StudyFolder) -> list[str]:
             f"the test split was looked at {times} besides, for another trial, other seeds or another metric: each "
             "look makes it a little more like a search split"
         )
-    advice = advise(found.final)
+    advice = suggest_next_step(found.final)
     if advice is not None:
         lines.append(advice)
     weights = folder.path / found.weights

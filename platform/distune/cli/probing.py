@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from distune.cli.output import out, progress
+from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.errors import ConfigError
-from distune.reports.tables import short_name, show_value
+from distune.reports.tables import short_name
 
 if TYPE_CHECKING:
     from distune.data.splits import Splits
@@ -90,7 +91,7 @@ def _describe(finding: Finding) -> str:
 
 
 def _values(finding: Finding) -> str:
-    return " and ".join(map(show_value, finding.values))
+    return " and ".join(format_value(value, digits=3) for value in finding.values)
 
 
 def _change(finding: Finding) -> str:

@@ -26,7 +26,8 @@ def validate(
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     probe: Annotated[
-        bool, typer.Option("--probe", help="Probe each searched parameter: one without an effect on a loss is an error.")
+        bool,
+        typer.Option("--probe", help="Probe each searched parameter: one without an effect on a loss is an error."),
     ] = False,
     probe_images: Annotated[int, typer.Option(min=1, help="Number of images of a probe.")] = 12,
     json: JsonOption = False,
