@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 JOBS ?= 2
 ALONE := ray or server or slow
 
-.PHONY: help setup quickstart check test lint lock clean
+.PHONY: help setup quickstart check test lint docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,12 +31,15 @@ lint: setup
 	$(BIN)/pydoclint --quiet platform/distune
 	$(BIN)/mypy
 
+docs: setup ## Build the documentation site into site/
+	$(BIN)/mkdocs build --strict
+
 lock: $(BIN)/uv ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
 
 clean: ## Remove .venv and all caches, but no study
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -20,10 +20,11 @@ from distune.data.stream import Batch
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherTaps
 from distune.detectors.zoo import build_detector
+from distune.distillation.build import build_objective
 from distune.distillation.gradient_balance import GradientBalance
 from distune.distillation.objective import Objective
 from distune.training.precision import autocast, autocast_dtype
-from distune.training.student import Student
+from distune.training.student import Student, build_student
 
 Values = dict[str, Any]
 Rounds = dict[str, list[dict[str, float]]]
@@ -63,7 +64,7 @@ class StepBench:
         student_levels = probe_levels(student, probe)
         teacher_levels = probe_levels(self.teacher, probe.to(self.device))
         strides = common_strides(student_levels, teacher_levels)
-        return Objective(
+        return build_objective(
             DistillationSettings.model_validate(values),
             num_classes=self.options.classes,
             strides=strides,
@@ -86,7 +87,7 @@ class StepBench:
                 "precision": self.options.precision,
             }
         )
-        return Student(
+        return build_student(
             key,
             detector,
             objective=make_objective(detector),
@@ -114,7 +115,7 @@ class StepBench:
 
 
 class HeadAlone(nn.Module):
-    """Stands where an objective does: runs the teacher's class head at the student's places, and asks for nothing."""
+    """Stands where an objective does: runs the teacher's class head at the student's sites, and asks for nothing."""
 
     def is_active_in(self, _epoch: int) -> bool:
         """Always."""
@@ -129,7 +130,7 @@ class HeadAlone(nn.Module):
 
     def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
         """No losses."""
-        teacher.logits_at(student.places)
+        teacher.logits_at(student.prediction_sites)
         return {}
 
 
@@ -231,11 +232,11 @@ class Watch:
         self.objective.append(self._bench.clock() - self._started)
 
     def _timed(self, logits_at: Callable[[PredictionSites], Tensor]) -> Callable[[PredictionSites], Tensor]:
-        def timed(places: PredictionSites) -> Tensor:
+        def timed(sites: PredictionSites) -> Tensor:
             self._forbid(forbid=False)
             started = self._bench.clock()
             self._forbid(forbid=self._bench.options.pair == "retinanet")
-            logits = logits_at(places)
+            logits = logits_at(sites)
             self._forbid(forbid=False)
             self.head[-1] += self._bench.clock() - started
             self._forbid(forbid=True)
@@ -258,15 +259,15 @@ def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, li
     batch = bench.batches[0]
     student, teacher = detector.forward_train(batch.images, batch.targets), bench.forward_teacher(batch)
     generator = torch.Generator(bench.device).manual_seed(0)
-    shape = student.places.logits_RC.shape
+    shape = student.prediction_sites.logits_RC.shape
     logits_RC, student_RC = (2 * torch.randn(shape, generator=generator, device=bench.device) for _ in range(2))
     student_RC.requires_grad_()
-    boxes_R4 = teacher.boxes_at(student.places)
+    boxes_R4 = teacher.boxes_at(student.prediction_sites)
     neck = {stride: each.detach().requires_grad_() for stride, each in student.neck.items()}
-    student_R4 = student.places.boxes().detach().requires_grad_()
-    places = dataclasses.replace(student.places, logits_RC=student_RC, boxes=lambda: student_R4)
+    student_R4 = student.prediction_sites.boxes().detach().requires_grad_()
+    sites = dataclasses.replace(student.prediction_sites, logits_RC=student_RC, boxes=lambda: student_R4)
     task = torch.stack([each.sum() for each in (*neck.values(), student_RC)]).sum()
-    student = StudentTaps({"task": task}, neck, places, student.instances)
+    student = StudentTaps({"task": task}, neck, sites, student.instances)
     teacher = TeacherTaps(teacher.view, lambda _: logits_RC, lambda _: boxes_R4)
     return student, teacher, detector, [*neck.values(), student_RC, student_R4]
 
@@ -281,12 +282,12 @@ class Repeated:
         self.objective = objective.to(bench.device)
         self._taps = student, teacher
         self._index = 0
-        objective.begin_epoch(0, no_feature_pass)
+        objective.begin_epoch(1, no_feature_pass)
         with torch.no_grad():
             for _ in range(4):
                 objective(student, teacher)
         objective.end_epoch()
-        objective.begin_epoch(1, no_feature_pass)
+        objective.begin_epoch(2, no_feature_pass)
 
     def skip(self) -> None:
         """Goes on to a step that measures no shares."""

@@ -89,7 +89,7 @@ def step_cost(bench: StepBench) -> Values:
     pass_by_first_steps(objective, bench)
     if bench.device.type == "cuda":  # the watch waits for the device, which changes the step
         found = take_turns(students, bench, rounds)
-        objective.begin_epoch(1, no_feature_pass)
+        objective.begin_epoch(2, no_feature_pass)
         pass_by_first_steps(objective, bench)
         watch = Watch(objective, bench)
         watched = take_turns(students, bench, rounds)
@@ -239,7 +239,7 @@ def queue_cost(bench: StepBench) -> Values:
     for _ in range(bench.options.epoch_steps):
         drawn_2LND = torch.randn(2, levels, num_boxes, channels, generator=generator, device=bench.device) + 1.0
         started = bench.clock()
-        collecting.prototype_manager.observe(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
+        collecting.prototype_manager.add_batch(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
         adding.append(bench.clock() - started)
     started = bench.clock()
     metrics = collecting.end_epoch()

@@ -160,24 +160,24 @@ def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say:
     device = torch.device("cpu")
     splits = build_splits(task.student.data)
     ready = prepare_teacher(
-        task.teacher, build_splits(task.teacher.data), home=home, device=device, progress=_tell_teacher(say)
+        task.teacher, build_splits(task.teacher.data), home=home, device=device, on_progress=_tell_teacher(say)
     )
-    benches = {name: TrialBuilder(task.arm(distillation), splits, device) for name, distillation in arms.items()}
-    any_bench = next(iter(benches.values()))
+    builders = {name: TrialBuilder(task.arm(distillation), splits, device) for name, distillation in arms.items()}
+    any_builder = next(iter(builders.values()))
     training = task.student.training
-    teacher = any_bench.teacher(str(ready.weights))
-    stream = any_bench.stream(training, seed=seed)
-    cohort = any_bench.cohort(training, stream, teacher, first_epoch=0)
+    teacher = any_builder.teacher(str(ready.weights))
+    stream = any_builder.stream(training, seed=seed)
+    cohort = any_builder.cohort(training, stream, teacher, epochs_done=0)
     students = {
-        name: bench.student(
+        name: builder.student(
             name,
-            bench.experiment.student,
+            builder.experiment.student,
             training,
             seed=seed,
             steps_per_epoch=len(stream),
-            teacher=teacher if bench.experiment.distillation.is_active else None,
+            teacher=teacher if builder.experiment.distillation.is_active else None,
         )
-        for name, bench in benches.items()
+        for name, builder in builders.items()
     }
     for student in students.values():
         cohort.join(student)
@@ -203,7 +203,7 @@ def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say:
                 **figures,
                 "teacher_search_AP": ready.metrics["search/AP"],
                 "last_epoch": losses,
-                "distillation": benches[name].experiment.distillation.model_dump(mode="json"),
+                "distillation": builders[name].experiment.distillation.model_dump(mode="json"),
             }
         )
         say(f"{task.name} seed {seed}: {name} AP {figures['AP']:.2f}")

@@ -34,7 +34,7 @@ def main() -> None:
         build_splits(task.teacher.data),
         home=Home.from_environment(),
         device=device,
-        progress=_say,
+        on_progress=_say,
     )
     bench = TrialBuilder(task.student, build_splits(task.student.data), device)
     batch = next(iter(bench.stream(task.student.training, seed=0).epoch(0)))

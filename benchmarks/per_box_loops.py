@@ -121,18 +121,18 @@ def local_loss(
 def soft_label_loss(
     student: StudentTaps, teacher: TeacherTaps, weights_LN: list[list[float]], temperature: float
 ) -> Tensor:
-    """Binary divergence on the positive places, box after box."""
-    places = student.places
-    student_RC, teacher_RC = places.logits_RC[:, 1:] / temperature, teacher.logits_at(places)[:, 1:] / temperature
+    """Binary divergence on the positive sites, box after box."""
+    sites = student.prediction_sites
+    student_RC, teacher_RC = sites.logits_RC[:, 1:] / temperature, teacher.logits_at(sites)[:, 1:] / temperature
     total = student_RC.sum() * 0
     for index, _ in enumerate(weights_LN[0]):
         weight = sum(of_level[index] for of_level in weights_LN) / len(weights_LN)
-        rows_P = (places.positive_R & (places.instance_R == index)).nonzero().squeeze(1)
+        rows_P = (sites.positive_R & (sites.instance_R == index)).nonzero().squeeze(1)
         student_PC, teacher_PC = student_RC[rows_P], teacher_RC[rows_P]
         expected = functional.binary_cross_entropy_with_logits(student_PC, teacher_PC.sigmoid(), reduction="sum")
         entropy = functional.binary_cross_entropy_with_logits(teacher_PC, teacher_PC.sigmoid(), reduction="sum")
         total = total + weight * (expected - entropy)
-    return temperature**2 * total / max(1, int(places.positive_R.sum()))
+    return temperature**2 * total / max(1, int(sites.positive_R.sum()))
 
 
 def level_of(box: Sequence[float], strides: tuple[int, ...], base_size_px: float) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 os.environ.update(
     {
         "DO_NOT_TRACK": "true",
@@ -13,3 +15,12 @@ os.environ.update(
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        metavar="REASON",
+        default=None,
+        help="write the golden values of the tests that run, with this reason (tests/support/golden.py)",
+    )

@@ -53,7 +53,7 @@ _MODULES = {
     "train": "distune.api.single_run",
     "validate": "distune.api.validation",
 }
-__all__ = ["__version__", *sorted(_MODULES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -145,8 +145,14 @@ class TrialRecord:
         return trial_key(self.number) if self.label is None else self.label
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
+        """Return a JSON-ready dictionary, the inverse of ``from_dict``."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrialRecord:
+        """Return the record of a dictionary from ``to_dict``. Raises ``KeyError``, ``TypeError``, ``ValueError``."""
+        state, outcome = TrialState(values["state"]), Outcome(values["outcome"])
+        return cls(**{**values, "state": state, "outcome": outcome})
 
 
 def search_metric(name: str) -> str:

@@ -117,7 +117,7 @@ def test_another_home(tmp_path: Path, home: Path) -> None:
 
 def test_a_confirmation(home: Path) -> None:
     study = simulated(overrides={"search.num_trials": 4})
-    assert study.confirmation is None
+    assert distune.load_study("one").confirmation is None
     recorder = Recorder()
     result = study.confirm(top=1, seeds=3, callbacks=[recorder])
     assert result is not None
@@ -208,5 +208,5 @@ def test_real_training_from_launch_to_model(home: Path) -> None:
     assert trained.weights.is_file()
     assert trained.best.epoch == 1
     teacher = distune.prepare_teacher(small_values())
-    assert teacher.was_ready
+    assert not teacher.is_new
     assert teacher.metrics["search/AP"] == study.teacher_value

@@ -46,22 +46,22 @@ def validate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     return run(capsys, monkeypatch, "validate", path, "--probe", "--probe-images", "6", *arguments)
 
 
-def test_a_space_that_acts(
+def test_a_space_with_an_effect(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path
 ) -> None:
     answer = validate(capsys, monkeypatch, write(tmp_path))
     assert answer.status == 0, answer.err
-    assert "the teacher is not trained yet, random weights stand in for it" in answer.err
-    assert f"probe: {TEMPERATURE} at 1 and 10: acts, " in answer.err
+    assert "the teacher is not trained yet, so random weights are used" in answer.err
+    assert f"probe: {TEMPERATURE} at 1 and 10: has an effect, " in answer.err
     rows = [line.split() for line in answer.out.splitlines()]
-    assert ["soft_labels.temperature", "1", "and", "10", "acts"] in [row[:5] for row in rows]
-    assert ["filter.global_threshold", "0.05", "and", "0.8", "acts"] in [row[:5] for row in rows]
+    assert ["soft_labels.temperature", "1", "and", "10", "has", "an", "effect"] in [row[:7] for row in rows]
+    assert ["filter.global_threshold", "0.05", "and", "0.8", "has", "an", "effect"] in [row[:7] for row in rows]
     assert not home.exists(), "a probe writes nothing"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "space.yaml"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-def test_a_dead_parameter_is_an_error_that_names_it(
+def test_a_parameter_without_effect_is_an_error_that_names_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -73,17 +73,17 @@ def test_a_dead_parameter_is_an_error_that_names_it(
     assert answer.status == 2
     assert "search space mine: 1 problem" in answer.err
     assert (
-        f"{THRESHOLD}  moves neither a loss nor a gradient between 0.05 and 0.8: because distillation.filter.weight is "
-        "uniform: with gaussian it would act"
+        f"{THRESHOLD}  changes neither a loss nor a gradient between 0.05 and 0.8: because distillation.filter.weight "
+        "is uniform; it would have an effect with gaussian"
     ) in answer.err
     if arguments:
         found = json.loads(answer.out)["probe"]
         assert [(each["path"], each["verdict"]) for each in found] == [
-            (TEMPERATURE, "acts"),
-            (THRESHOLD, "does nothing"),
+            (TEMPERATURE, "has an effect"),
+            (THRESHOLD, "no effect"),
         ]
-        assert found[0]["moved"]["share"] > 0
-        assert found[1]["moved"] is None
+        assert found[0]["change"]["fraction"] > 0
+        assert found[1]["change"] is None
 
 
 def test_a_setting_that_only_another_kind_has_is_no_cause(
@@ -102,7 +102,7 @@ def test_a_setting_that_only_another_kind_has_is_no_cause(
     path = write(tmp_path, {"distillation": {"filter": {"weight": "uniform"}}}, more)
     answer = validate(capsys, monkeypatch, path)
     assert answer.status == 2
-    assert f"{THRESHOLD}  moves neither a loss nor a gradient between 0.05 and 0.8" in answer.err
+    assert f"{THRESHOLD}  changes neither a loss nor a gradient between 0.05 and 0.8" in answer.err
 
 
 def test_a_probe_needs_data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an experiment with detectors of any families is told before anything is built."""
+"""Experiments with detectors of all families: problems found before anything is built."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_settings_of_other_families_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_masks_cannot_be_learnt_from_boxes(role: str) -> None:
+def test_masks_cannot_be_learned_from_boxes(role: str) -> None:
     roles = {"student": DETECTORS["fasterrcnn"], "teacher": DETECTORS["fasterrcnn"], role: DETECTORS["maskrcnn"]}
     values = {**small_values(), **roles}
     assert Experiment.model_validate(values).learns_masks

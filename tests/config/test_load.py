@@ -211,7 +211,7 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
             "step = 5 is larger than the range",
         ),
         ({"distillation.decay": {"kind": "choice", "values": ["linear", "linear"]}}, "has a value twice"),
-        ({}, "must hold at least 1"),
+        ({}, "must have at least 1"),
         ({"distillation.prototypes.source.max_images": {"kind": "int", "low": 1, "high": 4}}, "is not a setting"),
     ],
 )
@@ -271,7 +271,7 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not YAML"):
         load_experiment(path)
     path.write_text("- 1")
-    with pytest.raises(ConfigError, match="must hold a mapping"):
+    with pytest.raises(ConfigError, match="must be a mapping"):
         load_experiment(path)
     path.write_text("name: a\nname: b\n")
     with pytest.raises(ConfigError, match="line 2"):
@@ -310,7 +310,7 @@ def differing(first: DistillationSettings, second: DistillationSettings) -> set[
     return {path for path in leaf_paths(values) if get_path(values, path) != get_path(others, path)}
 
 
-def test_the_control_differs_in_the_distillation_weights_alone() -> None:
+def test_the_control_only_differs_in_the_weights_of_distillation() -> None:
     values = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_global"}}).to_dict()
     control = without_distillation(values)
     differing = [path for path in leaf_paths(values) if get_path(values, path) != get_path(control, path)]

@@ -53,6 +53,19 @@ class TestArmFolder:
         assert folder.prepare(spec) is None
         assert folder.prepare(dataclasses.replace(spec, data_fingerprint="2")) == "on other data"
 
+    def test_former_names_in_its_settings_are_the_same_settings(self, make_loaded: MakeLoaded, tmp_path: Path) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        folder.prepare(spec)
+        file = folder.path / "trial.json"
+        values = json.loads(file.read_text())
+        distillation = values["experiment"]["distillation"]
+        distillation["standardise"] = distillation.pop("standardize")
+        assert distillation["prototypes"]["source"]["kind"] == "queue"
+        distillation["prototypes"]["source"]["kind"] = "harvest"
+        file.write_text(json.dumps(values))
+        assert folder.mismatch(spec) is None
+
     @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
     def test_a_crash_while_old_results_are_removed_leaves_none_that_look_new(
         self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str

@@ -1,4 +1,4 @@
-"""The stream: what an epoch holds follows from the seed and its number alone; damaged images are skipped."""
+"""The stream: an epoch depends only on the seed and its number; corrupt images are skipped."""
 
 from __future__ import annotations
 

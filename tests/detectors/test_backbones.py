@@ -1,4 +1,4 @@
-"""One interface for all kinds of backbones: maps by stage, normalisation, frozen stages, weights."""
+"""All kinds of backbones: maps by stage, normalisation, frozen stages, weights."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_stages_end_where_the_next_stride_begins() -> None:
     assert ends("mobilenet_v3_small") == ["0", "1", "3", "8", "12"]
 
 
-def test_finding_the_layers_leaves_no_trace() -> None:
+def test_listing_the_layers_does_not_change_the_body() -> None:
     body = build_body("resnet10", nn.BatchNorm2d, weights=None)
     before = {name: value.clone() for name, value in body.state_dict().items()}
     state = torch.get_rng_state()
@@ -82,9 +82,7 @@ def test_finding_the_layers_leaves_no_trace() -> None:
 @pytest.mark.parametrize(
     ("norm", "kind"), [("batch", nn.BatchNorm2d), ("frozen", FrozenBatchNorm2d), ("group", nn.GroupNorm)]
 )
-def test_the_normalisation_is_of_the_kind_asked_for_and_has_its_epsilon(
-    backbone: str, norm: str, kind: type[nn.Module]
-) -> None:
+def test_norm_layers_have_the_requested_kind_and_epsilon(backbone: str, norm: str, kind: type[nn.Module]) -> None:
     with torch.device("meta"):
         body = pyramid(backbone, norm=norm, norm_eps=0.25, backbone_weights=None).body
     norms = [each for each in body.modules() if isinstance(each, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
@@ -92,7 +90,7 @@ def test_the_normalisation_is_of_the_kind_asked_for_and_has_its_epsilon(
     assert all(type(each) is kind and each.eps == 0.25 for each in norms)
 
 
-def test_own_normalisation_is_that_of_the_classifier() -> None:
+def test_norm_own_keeps_the_classifiers_layers() -> None:
     with torch.device("meta"):
         own, plain = pyramid("mobilenet_v3_small", norm="own").body, pyramid("mobilenet_v3_small").body
     norms = [[each.eps for each in body.modules() if isinstance(each, nn.BatchNorm2d)] for body in (own, plain)]

@@ -1,4 +1,4 @@
-"""Each family says truly on which level it looks for a box."""
+"""The base size of each family is the box size of its levels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST = 0.45
 
 
 def busiest_levels(detector: OneStageDetector, sides: list[float]) -> list[int]:
-    """For squares of each side, here and there in an image, the level on which most places of the head learn them."""
+    """For squares of each side, here and there in an image, the level on which most sites of the head learn them."""
     model: Any = detector.model.eval()
     images = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def squares(sides: list[float]) -> Tensor:
         ("ssdlite", {"input_size_px": IMAGE_PX}, (16, 32)),
     ],
 )
-def test_heads_learn_boxes_on_the_level_that_the_base_size_says(
+def test_heads_match_boxes_on_the_level_of_the_base_size(
     family: str, changes: dict[str, Any], strides: tuple[int, ...]
 ) -> None:
     settings = SETTINGS[family].model_copy(update=changes)
@@ -81,7 +81,7 @@ def test_heads_learn_boxes_on_the_level_that_the_base_size_says(
 
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn"])
-def test_two_stage_families_pool_where_it_says(family: str) -> None:
+def test_two_stage_families_pool_from_the_level_of_the_base_size(family: str) -> None:
     """On the strides that are pooled from; the coarsest map of the neck is for proposals alone."""
     detector = build(family)
     boxes_N4 = squares([float(side) for side in range(10, 1000, 7)])

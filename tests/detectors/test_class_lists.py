@@ -1,4 +1,4 @@
-"""Teachers with other class lists than the data: found by name, and what they say translated."""
+"""Teachers with other class lists than the data: classes are matched by name, and outputs are mapped."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distune.config.detector import DetectorSettings
 from distune.detectors.classes import (
     ClassTable,
-    TeacherOfOtherClasses,
+    RelabelledTeacher,
     class_table,
     in_classes_of_data,
     match_classes,
     refuse_unknown,
 )
-from distune.detectors.taps import Detector
+from distune.detectors.taps import Detector, PredictionSites
 from distune.detectors.weights import named_classes
 from distune.detectors.zoo import build_detector, build_teacher
 from distune.errors import WeightsError
@@ -57,6 +57,13 @@ def saved(detector: Detector, path: Path, classes: tuple[str, ...] | None) -> st
     return str(path)
 
 
+def student_sites(family: str, images: list[Tensor], targets: list[dict[str, Tensor]]) -> PredictionSites:
+    student = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # two-stage families sample proposals: some seeds sample none of one class
+        return student.forward_train(images, targets).prediction_sites
+
+
 def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     images = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(index)) for index in range(2)]
     targets = [
@@ -69,7 +76,7 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
 class TestMatching:
     def test_classes_are_found_by_name_in_any_order(self) -> None:
         table = match_classes(DATA, OWN, aliases={}, source="file")
-        assert table.own_labels == (4, 2)
+        assert table.teacher_labels == (4, 2)
         assert table.known == DATA
         assert table.unknown == ()
         assert table.labels_among(DATA).tolist() == [0, 0, 2, 0, 1]
@@ -78,10 +85,10 @@ class TestMatching:
         assert match_classes(OWN, OWN, aliases={}, source="file").is_identity
         assert not match_classes(OWN[:3], OWN, aliases={}, source="file").is_identity
 
-    def test_an_alias_says_what_the_teacher_calls_a_class(self) -> None:
-        assert match_classes(("kitten", "owl"), OWN, aliases={"kitten": "cat"}, source="file").own_labels == (2, 4)
+    def test_an_alias_maps_a_class_to_the_teachers_name(self) -> None:
+        assert match_classes(("kitten", "owl"), OWN, aliases={"kitten": "cat"}, source="file").teacher_labels == (2, 4)
         swapped = match_classes(("cat", "dog"), ("cat", "dog"), aliases={"cat": "dog", "dog": "cat"}, source="file")
-        assert swapped.own_labels == (2, 1)
+        assert swapped.teacher_labels == (2, 1)
         for aliases, message in (
             ({"mouse": "cat"}, "mouse is no class of the data"),
             ({"owl": "mouse"}, "mouse is no class of the weights"),
@@ -90,9 +97,9 @@ class TestMatching:
             with pytest.raises(WeightsError, match=f"{message}\n  classes of the data: owl, cat\n  classes of the w"):
                 match_classes(DATA, OWN, aliases=aliases, source="file")
 
-    def test_what_is_unknown_is_refused_with_both_lists_when_somebody_needs_it(self) -> None:
+    def test_unknown_classes_are_refused_with_both_lists_if_needed(self) -> None:
         table = match_classes(("owl", "fox"), OWN, aliases={}, source="file")
-        assert table.own_labels == (4, 0)
+        assert table.teacher_labels == (4, 0)
         assert (table.known, table.unknown) == (("owl",), ("fox",))
         refuse_unknown(table, needed_by=(), source="file")
         with pytest.raises(
@@ -100,16 +107,16 @@ class TestMatching:
         ):
             refuse_unknown(table, needed_by=["soft_labels"], source="file")
 
-    def test_names_that_occur_twice_are_not_found(self) -> None:
+    def test_repeated_names_do_not_match(self) -> None:
         coco = named_classes(["FasterRCNN_ResNet50_FPN_Weights.COCO_V1"])
         table = match_classes(("N/A", "toothbrush", "person"), coco, aliases={}, source="file")
-        assert table.own_labels == (0, 90, 1)
+        assert table.teacher_labels == (0, 90, 1)
         assert match_classes(coco, coco, aliases={}, source="file").is_identity
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 6).flatmap(lambda k: st.tuples(st.just(k), st.permutations(range(1, k + 1)), st.integers(1, k))))
-def test_softmax_keeps_probabilities_and_gives_the_rest_to_background(drawn: tuple[int, list[int], int]) -> None:
+def test_softmax_keeps_probabilities_and_adds_the_rest_to_background(drawn: tuple[int, list[int], int]) -> None:
     num_own, order, num_data = drawn
     own_labels = [0, *order[:num_data]]
     logits_RK = 3 * torch.randn(4, num_own + 1, generator=torch.Generator().manual_seed(num_own))
@@ -122,7 +129,7 @@ def test_softmax_keeps_probabilities_and_gives_the_rest_to_background(drawn: tup
         assert float(found_RC[row, 0]) == pytest.approx(rest, rel=1e-4, abs=1e-6)
 
 
-def test_sigmoid_scores_stay_what_they_were() -> None:
+def test_sigmoid_scores_do_not_change() -> None:
     logits_RK = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
     found_RC = in_classes_of_data(logits_RK, torch.tensor([0, 4, 2]), score_kind="sigmoid")
     assert torch.equal(found_RC, torch.stack([logits_RK[:, 0], logits_RK[:, 4], logits_RK[:, 2]], dim=1))
@@ -130,54 +137,54 @@ def test_sigmoid_scores_stay_what_they_were() -> None:
 
 @pytest.mark.parametrize("family", sorted(SMALL))
 class TestTeacher:
-    def test_it_answers_in_the_classes_of_the_data(self, family: str, tmp_path: Path) -> None:
+    def test_outputs_are_in_the_classes_of_the_data(self, family: str, tmp_path: Path) -> None:
         own = own_detector(family)
         weights = saved(own, tmp_path / "teacher.pt", OWN)
         teacher = build_teacher(settings_of(family, weights=weights), classes=DATA, needed_by=["a"], **SIZE)
         assert class_table(teacher) == ClassTable(DATA, OWN, (4, 2))
         images, targets = batch()
-        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).forward_train(images, targets).places
+        sites = student_sites(family, images, targets)
         seen, own_seen = teacher.forward_teacher(images), own.forward_teacher(images)
-        own_labels = torch.tensor([0, 4, 2])[places.labels_R]
-        own_places = dataclasses.replace(places, labels_R=own_labels)
-        own_logits = own_seen.logits_at(own_places)
-        logits = seen.logits_at(places)
-        assert logits.shape == places.logits_RC.shape
+        own_labels = torch.tensor([0, 4, 2])[sites.labels_R]
+        own_sites = dataclasses.replace(sites, labels_R=own_labels)
+        own_logits = own_seen.logits_at(own_sites)
+        logits = seen.logits_at(sites)
+        assert logits.shape == sites.logits_RC.shape
         assert torch.equal(logits[:, 1:], own_logits[:, [4, 2]])
-        assert torch.equal(seen.boxes_at(places), own_seen.boxes_at(own_places))
+        assert torch.equal(seen.boxes_at(sites), own_seen.boxes_at(own_sites))
         if family == "fasterrcnn":
             expected = own_logits.softmax(dim=1)[:, [0, 1, 3]].sum(dim=1)
             torch.testing.assert_close(logits.softmax(dim=1)[:, 0], expected)
-            assert not torch.equal(seen.boxes_at(places), own_seen.boxes_at(places))  # each class has its own box
+            assert not torch.equal(seen.boxes_at(sites), own_seen.boxes_at(sites))  # each class has its own box
         for stride, each in seen.neck.items():
             assert torch.equal(each, own_seen.neck[stride])
         for stride, each in teacher.neck_only(images).neck.items():
             assert torch.equal(each, own_seen.neck[stride])
 
-    def test_the_same_classes_in_the_same_order_need_no_translation(self, family: str, tmp_path: Path) -> None:
+    def test_equal_class_lists_need_no_mapping(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "teacher.pt", OWN)
         teacher = build_teacher(settings_of(family, weights=weights), classes=OWN, **SIZE)
-        assert not isinstance(teacher, TeacherOfOtherClasses)
+        assert not isinstance(teacher, RelabelledTeacher)
 
-    def test_a_teacher_that_lacks_classes_gives_its_neck_alone(self, family: str, tmp_path: Path) -> None:
+    def test_a_teacher_that_lacks_classes_gives_only_its_neck(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "teacher.pt", OWN)
         given = settings_of(family, weights=weights)
         with pytest.raises(WeightsError, match=r"trained on other classes .* lack fox, which soft_labels would need"):
             build_teacher(given, classes=("owl", "fox"), needed_by=["soft_labels"], **SIZE)
         teacher = build_teacher(given, classes=("owl", "fox"), **SIZE)
         images, targets = batch()
-        places = build_detector(settings_of(family), classes=DATA, seed=1, **SIZE).forward_train(images, targets).places
+        sites = student_sites(family, images, targets)
         seen = teacher.forward_teacher(images)
         assert len(seen.neck) == 5
         with pytest.raises(AssertionError):
-            seen.logits_at(places)
+            seen.logits_at(sites)
 
-    def test_a_plain_state_dict_says_its_classes_in_the_settings(self, family: str, tmp_path: Path) -> None:
+    def test_the_settings_give_the_classes_of_a_plain_state_dict(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "plain.pt", None)
         named = build_teacher(settings_of(family, weights=weights, classes=list(OWN)), classes=DATA, **SIZE)
         assert class_table(named) == ClassTable(DATA, OWN, (4, 2))
         assert class_table(build_teacher(settings_of(family, weights=weights), classes=OWN, **SIZE)) is None
-        with pytest.raises(WeightsError, match=r"(?s)shape: .*name no classes; .* say them in the setting `classes`"):
+        with pytest.raises(WeightsError, match=r"(?s)shape: .*name no classes; .* list them in the setting `classes`"):
             build_teacher(settings_of(family, weights=weights), classes=DATA, **SIZE)
 
     def test_settings_that_contradict_the_file_are_refused(self, family: str, tmp_path: Path) -> None:
@@ -200,7 +207,7 @@ def is_class_head(name: str) -> bool:
     return name.endswith(("cls_score.weight", "classification_head.cls_logits.weight"))
 
 
-def test_translation_asks_nothing_of_the_device() -> None:
+def test_mapping_does_not_wait_for_the_device() -> None:
     class Refuse(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             assert "local_scalar_dense" not in str(func)

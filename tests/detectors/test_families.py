@@ -1,4 +1,4 @@
-"""One contract for every family: what the taps hand out."""
+"""The contract of every family: the taps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRIDES = {
 }
 
 
-def test_every_family_is_under_contract() -> None:
+def test_every_family_is_tested() -> None:
     assert SETTINGS.keys() == STRIDES.keys() == FAMILIES.keys()
 
 
@@ -46,7 +46,7 @@ class TestFamily:
             assert ours[name].requires_grad
             assert torch.equal(ours[name], theirs[name]), name
 
-    def test_instances_are_the_targets_where_the_model_sees_them(self, family: str) -> None:
+    def test_instances_are_the_targets_in_the_models_frame(self, family: str) -> None:
         images, targets = batch()
         instances = build(family).forward_train(images, targets).instances
         assert instances.counts == (2, 1)
@@ -66,23 +66,23 @@ class TestFamily:
             assert each.requires_grad
             assert each.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
 
-    def test_positive_places_point_at_boxes_that_they_overlap(self, family: str) -> None:
+    def test_positive_sites_point_at_boxes_that_they_overlap(self, family: str) -> None:
         images, targets = batch()
         taps = build(family).forward_train(images, targets)
-        places = taps.places
-        assert places.logits_RC.shape == (places.positive_R.shape[0], len(CLASSES) + 1)
-        positive = places.instance_R[places.positive_R]
+        sites = taps.prediction_sites
+        assert sites.logits_RC.shape == (sites.positive_R.shape[0], len(CLASSES) + 1)
+        positive = sites.instance_R[sites.positive_R]
         assert set(positive.tolist()) <= {0, 1, 2}
         assert len(positive) > 2
-        assert torch.equal(places.labels_R[places.positive_R], taps.instances.labels_N[positive])
-        if places.proposals is not None:
-            image_of_R = torch.cat([torch.full((len(each),), index) for index, each in enumerate(places.proposals)])
-            overlap_RN = box_iou(torch.cat(places.proposals), taps.instances.boxes_N4)
-            assert (overlap_RN[places.positive_R, positive] >= 0.5).all()
+        assert torch.equal(sites.labels_R[sites.positive_R], taps.instances.labels_N[positive])
+        if sites.proposals is not None:
+            image_of_R = torch.cat([torch.full((len(each),), index) for index, each in enumerate(sites.proposals)])
+            overlap_RN = box_iou(torch.cat(sites.proposals), taps.instances.boxes_N4)
+            assert (overlap_RN[sites.positive_R, positive] >= 0.5).all()
         else:
-            image_of_R = torch.arange(2).repeat_interleave(len(places.positive_R) // 2)
-        matched_image = taps.instances.image_of_N[places.instance_R]
-        assert torch.equal(matched_image[places.positive_R], image_of_R[places.positive_R])
+            image_of_R = torch.arange(2).repeat_interleave(len(sites.positive_R) // 2)
+        matched_image = taps.instances.image_of_N[sites.instance_R]
+        assert torch.equal(matched_image[sites.positive_R], image_of_R[sites.positive_R])
 
     def test_a_teacher_equal_to_the_student_gives_equal_maps_scores_and_boxes(self, family: str) -> None:
         images, targets = batch()
@@ -93,39 +93,39 @@ class TestFamily:
         for stride in taps.neck:
             torch.testing.assert_close(taps.neck[stride], seen.neck[stride])
             torch.testing.assert_close(seen.neck[stride], teacher.neck_only(images).neck[stride])
-        torch.testing.assert_close(taps.places.logits_RC, seen.logits_at(taps.places))
-        boxes_R4 = taps.places.boxes()
+        torch.testing.assert_close(taps.prediction_sites.logits_RC, seen.logits_at(taps.prediction_sites))
+        boxes_R4 = taps.prediction_sites.boxes()
         assert boxes_R4.requires_grad
-        assert boxes_R4.shape == (len(taps.places.labels_R), 4)
-        torch.testing.assert_close(boxes_R4, seen.boxes_at(taps.places))
+        assert boxes_R4.shape == (len(taps.prediction_sites.labels_R), 4)
+        torch.testing.assert_close(boxes_R4, seen.boxes_at(taps.prediction_sites))
 
-    def test_what_is_detected_are_the_boxes_of_places(self, family: str) -> None:
+    def test_detections_are_boxes_of_prediction_sites(self, family: str) -> None:
         images, targets = batch()
         detector = freeze_statistics(build(family))
         taps = detector.forward_train(images, targets)
-        if taps.places.proposals is not None:
+        if taps.prediction_sites.proposals is not None:
             pytest.skip("detections come from other proposals than training does")
         detector.model.eval()
         detector.model.score_thresh = 0.0  # type: ignore[assignment]
         frame = taps.instances.frame
         with torch.no_grad():
             found_d4 = detector.model(images)[0]["boxes"]
-            boxes_R4 = taps.places.boxes()
+            boxes_R4 = taps.prediction_sites.boxes()
         height, width = frame.image_sizes[0]
         boxes_A4 = clip_boxes_to_image(boxes_R4[: len(boxes_R4) // 2], (height, width))
         boxes_A4 = boxes_A4 * torch.tensor([96 / width, 64 / height]).repeat(2)
         assert len(found_d4) > 10
         assert (found_d4[:, None] - boxes_A4).abs().amax(dim=2).amin(dim=1).max() < 1e-3
 
-    def test_observing_leaves_no_gradient_and_no_trace(self, family: str) -> None:
+    def test_forward_teacher_has_no_gradient_and_does_not_change_the_model(self, family: str) -> None:
         images, targets = batch()
         detector = build(family)
-        places = build(family, 1).forward_train(images, targets).places
+        sites = build(family, 1).forward_train(images, targets).prediction_sites
         detector.model.train()
         before = {name: value.clone() for name, value in detector.model.state_dict().items()}
         seen = detector.forward_teacher(images)
-        told = [seen.logits_at(places), seen.boxes_at(places)]
-        assert not any(each.requires_grad for each in (*seen.neck.values(), *told))
+        outputs = [seen.logits_at(sites), seen.boxes_at(sites)]
+        assert not any(each.requires_grad for each in (*seen.neck.values(), *outputs))
         assert detector.model.training
         assert all(torch.equal(before[name], value) for name, value in detector.model.state_dict().items())
 
@@ -137,12 +137,12 @@ class TestFamily:
             total = torch.stack(list(taps.losses.values())).sum()
             assert torch.isfinite(total)
             total.backward()  # type: ignore[no-untyped-call]
-            assert bool(taps.places.positive_R.any()) == (sum(taps.instances.counts) > 0)
+            assert bool(taps.prediction_sites.positive_R.any()) == (sum(taps.instances.counts) > 0)
             assert taps.instances.labels_N.shape == (sum(taps.instances.counts),)
             assert taps.instances.origin_N2.shape == (sum(taps.instances.counts), 2)
-            assert torch.isfinite(taps.places.boxes()).all()
+            assert torch.isfinite(taps.prediction_sites.boxes()).all()
 
-    def test_the_seed_decides_the_weights_and_the_global_state_is_left_alone(self, family: str) -> None:
+    def test_weights_depend_on_the_seed_and_the_global_state_does_not_change(self, family: str) -> None:
         torch.manual_seed(5)
         expected = torch.rand(3)
         torch.manual_seed(5)
@@ -173,7 +173,7 @@ class TestFamily:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             taps = detector.forward_train(images, targets)
         assert all(torch.isfinite(loss) for loss in taps.losses.values())
-        assert taps.places.logits_RC.dtype == torch.float32
+        assert taps.prediction_sites.logits_RC.dtype == torch.float32
 
     def test_frozen_stages_have_no_gradient_and_the_rest_has(self, family: str) -> None:
         images, targets = batch()

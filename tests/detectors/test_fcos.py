@@ -1,4 +1,4 @@
-"""Which box a cell of FCOS belongs to."""
+"""The matching of FCOS cells with boxes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_rule_cell_by_cell(rows: list[tuple[int, int, int, int]], radius: fl
     assert match_cells(torch.tensor(boxes), squares, per_level, radius=radius).tolist() == literal(boxes, radius)
 
 
-def test_it_is_what_torchvision_computes_inside_of_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matches_equal_those_inside_torchvisions_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = build("fcos").model
     generator = torch.Generator().manual_seed(0)
     corners_62 = torch.rand(6, 2, generator=generator) * 60

@@ -1,4 +1,4 @@
-"""Each model normalises its input by itself."""
+"""Each model normalises its input itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build(family: str, **changes: Any) -> Detector:
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_every_family_takes_the_settings(family: str) -> None:
+def test_every_family_uses_the_settings(family: str) -> None:
     with torch.device("meta"):
         given: Any = build(family, input_mean=[0.1, 0.2, 0.3], input_std=[1.0, 2.0, 3.0]).model
         default: Any = build(family).model
@@ -34,7 +34,7 @@ def test_every_family_takes_the_settings(family: str) -> None:
         assert (default.transform.image_mean, default.transform.image_std) == IMAGENET
 
 
-def test_statistics_act_as_on_the_images() -> None:
+def test_statistics_equal_normalized_images() -> None:
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
     mean, std = IMAGENET
     plain = build("retinanet").neck_only([image]).neck

@@ -1,4 +1,4 @@
-"""Mask R-CNN beside Faster R-CNN: the same boxes, and masks learnt besides."""
+"""Mask R-CNN compared with Faster R-CNN: equal boxes, and a mask head that trains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_its_boxes_are_those_of_faster_rcnn() -> None:
     assert all(torch.equal(losses[0][name], value) for name, value in losses[1].items())
 
 
-def test_masks_are_learnt() -> None:
+def test_the_mask_loss_decreases() -> None:
     images, targets = batch()
     detector = build("maskrcnn")
     parts: Any = detector.model
@@ -57,7 +57,7 @@ def test_other_masks_give_another_loss_and_no_masks_an_error() -> None:
         detector.forward_train(images, [{"boxes": each["boxes"], "labels": each["labels"]} for each in targets])
 
 
-def test_evaluation_of_boxes_alone_skips_the_masks_and_leaves_no_trace() -> None:
+def test_boxes_only_skips_the_mask_head_and_does_not_change_the_model() -> None:
     images, _ = batch()
     model: Any = build("maskrcnn").model.eval()
     names = list(model.state_dict())

@@ -28,7 +28,7 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
 
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn", "retinanet"])
-def test_second_versions_normalise_as_the_backbone_does(family: str) -> None:
+def test_second_versions_have_the_norm_of_the_backbone(family: str) -> None:
     changes = {} if family == "retinanet" else {"box_head_channels": 16}
     changes |= {"mask_head_channels": 16} if family == "maskrcnn" else {}
     kinds: dict[str, set[type]] = {}
@@ -49,17 +49,17 @@ def test_second_versions_take_a_step(family: str) -> None:
     assert missing == []
 
 
-def test_the_last_levels_are_those_that_the_box_head_looks_at() -> None:
+def test_levels_last_are_those_of_the_box_head() -> None:
     detector = build("fasterrcnn", backbone="mobilenet_v3_small", levels="last", norm="group", box_head_channels=16)
     assert probe_levels(detector, torch.zeros(3, 64, 64)) == {32: 16, 64: 16}
     images, targets = batch()
     taps = detector.forward_train(images, targets)
-    assert taps.places.logits_RC.shape[1] == 3
+    assert taps.prediction_sites.logits_RC.shape[1] == 3
     looked_at: list[torch.Tensor] = []
     heads: Any = detector.model.roi_heads
     pool = heads.box_roi_pool
     pool.register_forward_hook(lambda _, given, __: looked_at.extend(neck_maps(given[0])[:1]))
     seen = detector.forward_teacher(images)
-    seen.logits_at(taps.places)
+    seen.logits_at(taps.prediction_sites)
     assert torch.equal(looked_at[0], seen.neck[32])
     assert pool.map_levels.k_min == pool.map_levels.k_max == 5  # boxes of all sizes

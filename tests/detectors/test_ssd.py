@@ -1,4 +1,4 @@
-"""SSD and SSDlite: sizes of maps and default boxes, and weights of torchvision's."""
+"""SSD and SSDlite: sizes of maps and default boxes, and torchvision's weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_sides_of_maps(size_px: int, sides: list[int]) -> None:
     assert map_sides(size_px) == sides
 
 
-def test_the_maps_really_have_these_sides() -> None:
+def test_the_maps_have_these_sides() -> None:
     for size_px in (64, 100, 130):
         model: Any = build("ssd", input_size_px=size_px).model
         with torch.no_grad():
@@ -64,7 +64,7 @@ def test_default_boxes_of_300_pixels_are_those_of_torchvision() -> None:
 
 
 @pytest.mark.parametrize("family", ["ssd", "ssdlite"])
-def test_a_cell_of_the_neck_looks_where_its_stride_says(family: str) -> None:
+def test_a_cell_of_the_neck_is_centred_on_its_stride_grid(family: str) -> None:
     model: Any = build(family, input_size_px=128).model
     model.eval()
     image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -85,13 +85,13 @@ def test_a_cell_of_the_neck_looks_where_its_stride_says(family: str) -> None:
     assert checked >= 4
 
 
-def test_weights_of_torchvision_have_the_names_and_shapes_of_ours() -> None:
+def test_torchvision_weights_have_the_same_names_and_shapes() -> None:
     with torch.device("meta"):
         theirs = shapes(ssd300_vgg16(weights=None, weights_backbone=None))
     assert shapes(detector(SsdSettings(family="ssd")).model) == theirs
 
 
-def test_ssdlite_with_weights_of_torchvision_finds_what_torchvision_finds(tmp_path: Path) -> None:
+def test_ssdlite_with_torchvision_weights_equals_torchvision(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     torch.save(theirs.state_dict(), tmp_path / "coco.pt")
@@ -106,7 +106,7 @@ def test_ssdlite_with_weights_of_torchvision_finds_what_torchvision_finds(tmp_pa
         torch.testing.assert_close(found[name], values)
 
 
-def test_training_on_other_classes_keeps_all_but_the_class_scores(tmp_path: Path) -> None:
+def test_training_on_other_classes_replaces_only_the_class_scores(tmp_path: Path) -> None:
     small = SsdliteSettings(family="ssdlite", backbone="mobilenet_v3_small", input_size_px=64)
     source = detector(small, ("cat", "dog")).model.state_dict()
     torch.save({"model": source, "classes": ["cat", "dog"]}, tmp_path / "two.pt")

@@ -1,4 +1,4 @@
-"""Backbones of timm, where it is installed; and what is said where it is not."""
+"""Backbones of timm if it is installed, and the error if it is not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def body(*arguments: Any, **settings: Any) -> Any:
     return build(*arguments, **settings).model.backbone.body
 
 
-def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install timm"):
         build()
@@ -57,24 +57,24 @@ class TestTimm:
         ("norm", "kind"), [("batch", nn.BatchNorm2d), ("frozen", FrozenBatchNorm2d), ("group", nn.GroupNorm)]
     )
     @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet"])
-    def test_the_normalisation_acts(self, backbone: str, norm: str, kind: type[nn.Module]) -> None:
+    def test_the_norm_setting_has_an_effect(self, backbone: str, norm: str, kind: type[nn.Module]) -> None:
         kinds = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
         found = [each for each in body(backbone, norm=norm, norm_eps=0.25).modules() if isinstance(each, kinds)]
         assert found
         assert all(isinstance(each, kind) and each.eps == 0.25 for each in found)
 
-    def test_activations_inside_of_normalisations_are_kept(self) -> None:
+    def test_activations_inside_norm_layers_are_kept(self) -> None:
         image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             plain, frozen = (body("test_efficientnet", norm=norm).eval()(image) for norm in ("batch", "frozen"))
         for one, other in zip(plain, frozen, strict=True):
             torch.testing.assert_close(one, other)
 
-    def test_no_batch_normalisation_is_refused_by_name(self) -> None:
+    def test_a_backbone_without_batch_norm_is_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"norm = frozen: timm/test_convnext has no .* use norm: own"):
             build("test_convnext", norm="frozen")
 
-    def test_maps_without_our_strides_or_sizes_are_refused(self) -> None:
+    def test_maps_of_other_strides_or_sizes_are_refused(self) -> None:
         with pytest.raises(ConfigError, match="none of stride"):
             build("test_vit", norm="own")
         with pytest.raises(ConfigError, match="cannot be run on an image of 64 x 64 px"):

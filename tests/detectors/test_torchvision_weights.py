@@ -170,7 +170,7 @@ def test_second_versions_are_trained_like_those_of_torchvision(name: str, monkey
 
 
 @pytest.mark.usefixtures("small")
-def test_files_that_torchvision_wrote_long_ago_have_other_names(tmp_path: Path) -> None:
+def test_names_of_earlier_torchvision_versions_are_renamed(tmp_path: Path) -> None:
     name = "MaskRCNN_ResNet50_FPN_Weights.COCO_V1"
     state = random_state(name)
     old = {
@@ -194,7 +194,7 @@ def test_files_that_torchvision_wrote_long_ago_have_other_names(tmp_path: Path) 
     assert all(torch.equal(loaded[key], value) for key, value in state.items() if key in loaded)
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_gives_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no network")
 
@@ -203,9 +203,9 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
         fetch_weights("FasterRCNN_ResNet50_FPN_Weights.COCO_V1")
 
 
-def test_classes_of_torchvision_by_the_name_of_weights() -> None:
+def test_classes_by_the_name_of_torchvision_weights() -> None:
     names = named_classes(["first", "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"])
     assert len(names) == 91
     assert names[:3] == ("first", "person", "bicycle")
-    with pytest.raises(WeightsError, match="no detector's"):
+    with pytest.raises(WeightsError, match="are not of a detector"):
         named_classes(["ResNet18_Weights.IMAGENET1K_V1"])

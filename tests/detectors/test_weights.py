@@ -1,4 +1,4 @@
-"""Weights by name and from files; what does not fit is refused with the list of what differs."""
+"""Weights by name and from files; weights that do not fit are refused with a list of the differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.detection import retinanet_resnet50_fpn
 
 from distune.config.detector import RetinaNetSettings
-from distune.detectors.weights import fetch_weights, is_torchvision_name
+from distune.config.pretrained import is_torchvision_name
+from distune.detectors.weights import fetch_weights
 from distune.detectors.zoo import build_detector
 from distune.errors import WeightsError
 
@@ -80,7 +81,7 @@ def test_shapes_and_names_that_differ_are_listed(tmp_path: Path) -> None:
         build(weights=str(tmp_path / "stranger.pt"))
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(WeightsError, match="not a file of tensors"):
         fetch_weights(str(tmp_path / "text.pt"))
@@ -89,7 +90,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "numbers.pt")
     with pytest.raises(WeightsError, match="not a state dict: a"):
         fetch_weights(str(tmp_path / "numbers.pt"))
-    with pytest.raises(WeightsError, match="knows no such weights"):
+    with pytest.raises(WeightsError, match="has no such weights"):
         fetch_weights("ResNet18_Weights.NOPE")
 
 

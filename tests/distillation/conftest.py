@@ -1,4 +1,4 @@
-"""Small synthetic batches, as student and teacher would hand them out."""
+"""Small synthetic batches in the form that student and teacher return."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sample_taps(
     dtype: torch.dtype = torch.float32,
     same: bool = False,
 ) -> Taps:
-    """A batch of random maps, boxes and scores; ``same`` makes the student see what the teacher sees."""
+    """A batch of random maps, boxes and scores; ``same`` makes the student equal the teacher."""
     generator = torch.Generator().manual_seed(seed)
     num_images = len(boxes_per_image)
     targets = [

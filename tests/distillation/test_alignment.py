@@ -73,7 +73,7 @@ def test_a_box_has_the_same_feature_in_both_frames() -> None:
     torch.testing.assert_close(pooled.student_LND, pooled.teacher_LNE)
 
 
-def test_levels_of_different_width_are_filled_up() -> None:
+def test_levels_of_different_width_are_padded() -> None:
     targets = [{"boxes": torch.tensor([[0.0, 0.0, 32.0, 32.0]]), "labels": torch.tensor([1])}]
     frame = Frame((64, 64), ((64, 64),))
     view = View({8: torch.ones(1, 3, 8, 8), 16: torch.ones(1, 5, 4, 4)}, frame)

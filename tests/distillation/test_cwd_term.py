@@ -41,7 +41,7 @@ def loss(values: tuple[Tensor, Tensor, Tensor], temperature: float = 2.0) -> Ten
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("zeros", ["none", "some", "an image"])
-def test_is_what_its_equation_says(temperature: float, zeros: str) -> None:
+def test_equals_its_equation(temperature: float, zeros: str) -> None:
     student, teacher, weights = sample()
     if zeros == "some":
         weights[:, 1:3, 2:] = 0
@@ -59,7 +59,7 @@ def test_with_equal_weights_it_is_torchs_divergence() -> None:
     assert float(loss((student, teacher, torch.ones_like(weights)), 1.0)) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_positions_of_weight_0_might_as_well_not_be_there() -> None:
+def test_positions_of_weight_0_have_no_effect_on_the_divergence() -> None:
     student, teacher, weights = sample()
     weights[:, :, 3:] = 0
     kept = tuple(each[..., :3] for each in (student, teacher, weights))
@@ -75,7 +75,7 @@ def test_is_not_negative_and_0_where_channels_differ_by_an_offset(seed: int) -> 
     assert float(loss((teacher + 0.1 * student, teacher, weights))) > 0
 
 
-def test_images_without_any_weight_send_no_gradient_and_others_do_where_they_weigh() -> None:
+def test_images_without_weight_send_no_gradient_and_others_only_where_they_have_weight() -> None:
     student, teacher, weights = sample()
     weights[0] = 0
     weights[1, 0] = 0

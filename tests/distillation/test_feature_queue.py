@@ -1,4 +1,4 @@
-"""The ring of the latest instances, against a list that is cut."""
+"""The ring of the latest instances, against a truncated list."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def batch_of(make_taps: MakeTaps, seed: int, counts: tuple[int, ...]) -> tuple[P
 
 
 def rows(store: FeatureQueue) -> dict[int, set[tuple[float, ...]]]:
-    kept = store.collect()
+    kept = store.features()
     found: dict[int, set[tuple[float, ...]]] = {1: set(), 2: set(), 3: set()}
     for n, label in enumerate(kept.labels_N.tolist()):
         row = [
@@ -70,20 +70,20 @@ def test_no_two_instances_go_to_one_slot() -> None:
     label_N = torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(0))
     kept_NC = label_N[:, None] == torch.arange(3)
     slot_N = ring_slots(kept_NC, torch.tensor([0, 3, 11]), capacity=4)
-    taken = slot_N[slot_N < 12].tolist()
-    assert sorted(taken) == list(range(12))
-    assert [int(label_N[n]) for n in range(60) if slot_N[n] < 12] == [slot // 4 for slot in taken]
+    used = slot_N[slot_N < 12].tolist()
+    assert sorted(used) == list(range(12))
+    assert [int(label_N[n]) for n in range(60) if slot_N[n] < 12] == [slot // 4 for slot in used]
 
 
-def test_clearing_forgets_everything(make_taps: MakeTaps) -> None:
+def test_clear_removes_everything(make_taps: MakeTaps) -> None:
     store = queue()
     store.add(*batch_of(make_taps, 0, (9, 9)))
     store.clear()
-    assert store.collect().labels_N.numel() == 0
+    assert store.features().labels_N.numel() == 0
     assert all(value.numel() == 0 for name, value in store.state_dict().items() if name != "seen")
 
 
-def test_its_state_is_restored_exactly_and_goes_on_alike(make_taps: MakeTaps) -> None:
+def test_its_state_is_restored_exactly_and_continues_alike(make_taps: MakeTaps) -> None:
     for counts in ((2, 1), (20, 20)):
         store, restored = queue(), queue()
         store.add(*batch_of(make_taps, 0, counts))
@@ -98,7 +98,7 @@ def test_its_state_is_restored_exactly_and_goes_on_alike(make_taps: MakeTaps) ->
         assert rows(store) == rows(restored)
 
 
-def test_its_state_holds_no_more_than_what_is_filled(make_taps: MakeTaps) -> None:
+def test_its_state_holds_only_the_filled_part(make_taps: MakeTaps) -> None:
     store = queue(capacity=10_000)
     store.add(*batch_of(make_taps, 0, (2, 1)))
     file = io.BytesIO()

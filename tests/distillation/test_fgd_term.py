@@ -16,10 +16,13 @@ from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.global_context import ContextRelation
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
-from distune.distillation.terms.fgd import Fgd, attention, build_fgd, foreground_scale
+from distune.distillation.terms.fgd import attention, build_fgd, foreground_scale
+from distune.distillation.terms.map_term import MapTerm
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
+TEMPERATURE = 0.8
+RATIOS = {"background_ratio": 0.4, "attention_ratio": 0.7, "relation_ratio": 1.3}
 Plane = list[list[float]]
 
 
@@ -36,17 +39,17 @@ def literal_attention(image: list[Plane], temperature: float) -> tuple[Plane, li
         for y in range(height)
         for x in range(width)
     ]
-    spatial = [height * width * share for share in softmax(cells)]
+    spatial = [height * width * value for value in softmax(cells)]
     means = [sum(abs(v) for line in plane for v in line) / (height * width) / temperature for plane in image]
     return (
         [spatial[y * width : (y + 1) * width] for y in range(height)],
-        [channels * share for share in softmax(means)],
+        [channels * value for value in softmax(means)],
     )
 
 
 def literal_cells(low: float, high: float, stride: int, num_cells: int) -> set[int]:
-    own = min(max(math.floor((low + high) / 2 / stride), 0), num_cells - 1)
-    return {cell for cell in range(num_cells) if low <= (cell + 0.5) * stride < high} | {own}
+    nearest = min(max(math.floor((low + high) / 2 / stride), 0), num_cells - 1)
+    return {cell for cell in range(num_cells) if low <= (cell + 0.5) * stride < high} | {nearest}
 
 
 def literal_scale(
@@ -70,9 +73,9 @@ def literal_scale(
 def literal_relation(image: list[Plane], block: ContextRelation) -> list[Plane]:
     channels, height, width = len(image), len(image[0]), len(image[0][0])
     key, squeeze, expand = block.key.tolist(), block.squeeze.tolist(), block.expand.tolist()
-    places = [(y, x) for y in range(height) for x in range(width)]
-    share = softmax([sum(key[e] * image[e][y][x] for e in range(channels)) for y, x in places])
-    context = [sum(s * image[e][y][x] for s, (y, x) in zip(share, places, strict=True)) for e in range(channels)]
+    cells = [(y, x) for y in range(height) for x in range(width)]
+    weights = softmax([sum(key[e] * image[e][y][x] for e in range(channels)) for y, x in cells])
+    context = [sum(s * image[e][y][x] for s, (y, x) in zip(weights, cells, strict=True)) for e in range(channels)]
     narrow = [
         sum(row[e] * context[e] for e in range(channels)) + bias
         for row, bias in zip(squeeze, block.squeeze_bias.tolist(), strict=True)
@@ -90,40 +93,42 @@ def literal_relation(image: list[Plane], block: ContextRelation) -> list[Plane]:
     return [[[value + added[e] for value in line] for line in image[e]] for e in range(channels)]
 
 
-def literal_loss(term: Fgd, level: int, step: Step, weights: list[float], cell_weights: Tensor) -> float:
+def literal_loss(term: MapTerm, level: int, step: Step, weights: list[float], cell_weights: Tensor) -> float:
     """One level of a batch, with scalars; the adapter is the identity."""
     stride = STRIDES[level]
     students, teachers = step.student.neck[stride].tolist(), step.teacher.neck[stride].tolist()
     batch, channels, height, width = step.teacher.neck[stride].shape
-    student_block, teacher_block = term.relations[level], term.teacher_relations[level]
+    student_block, teacher_block = (
+        term.get_submodule(f"{name}.{level}") for name in ("relations", "teacher_relations")
+    )
     assert isinstance(student_block, ContextRelation)
     assert isinstance(teacher_block, ContextRelation)
     foreground = background = spatial_error = channel_error = relation = 0.0
     for b in range(batch):
         student, teacher = students[b], teachers[b]
         scale = literal_scale(step.instances, weights, b, stride, height, width)
-        student_spatial, student_channel = literal_attention(student, term.temperature)
-        spatial, channel = literal_attention(teacher, term.temperature)
+        student_spatial, student_channel = literal_attention(student, TEMPERATURE)
+        spatial, channel = literal_attention(teacher, TEMPERATURE)
         student_related, related = literal_relation(student, student_block), literal_relation(teacher, teacher_block)
         num_background = max(1, sum(value is None for line in scale for value in line))
         for y in range(height):
             for x in range(width):
                 weight = float(cell_weights[b, y, x])
                 error = sum(channel[e] * (student[e][y][x] - teacher[e][y][x]) ** 2 / channels for e in range(channels))
-                own = scale[y][x]
-                if own is None:
+                of_box = scale[y][x]
+                if of_box is None:
                     background += spatial[y][x] * error / num_background / batch
                 else:
-                    foreground += own * spatial[y][x] * error / max(1, len(weights))
+                    foreground += of_box * spatial[y][x] * error / max(1, len(weights))
                 spatial_error += weight * abs(student_spatial[y][x] - spatial[y][x])
                 relation += weight * sum((student_related[e][y][x] - related[e][y][x]) ** 2 for e in range(channels))
         channel_error += sum(abs(s - t) for s, t in zip(student_channel, channel, strict=True))
     cells = batch * height * width
     return (
         foreground
-        + term.background_ratio * background
-        + term.attention_ratio * (spatial_error / cells + channel_error / (batch * channels))
-        + term.relation_ratio * relation / (cells * channels)
+        + RATIOS["background_ratio"] * background
+        + RATIOS["attention_ratio"] * (spatial_error / cells + channel_error / (batch * channels))
+        + RATIOS["relation_ratio"] * relation / (cells * channels)
     )
 
 
@@ -136,7 +141,9 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Ste
     return Step(student, teacher, STRIDES, weights, None, no_features)
 
 
-def build(settings: dict[str, Any] | None = None, *, seed: int = 0, channels: int = 4, trained: bool = False) -> Fgd:
+def build(
+    settings: dict[str, Any] | None = None, *, seed: int = 0, channels: int = 4, trained: bool = False
+) -> MapTerm:
     """``trained`` fills all weights of the relations with random numbers."""
     context = TermContext(
         strides=STRIDES,
@@ -153,16 +160,18 @@ def build(settings: dict[str, Any] | None = None, *, seed: int = 0, channels: in
     return term
 
 
-RATIOS = {"background_ratio": 0.4, "attention_ratio": 0.7, "relation_ratio": 1.3}
+def relations_of(term: MapTerm) -> list[nn.Module]:
+    """Return the relations of the student, then those of the teacher."""
+    return [*term.get_submodule("relations").children(), *term.get_submodule("teacher_relations").children()]
 
 
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
-def test_is_what_its_equations_say(make_taps: MakeTaps, counts: tuple[int, ...], robust: bool) -> None:
+def test_equals_its_equations(make_taps: MakeTaps, counts: tuple[int, ...], robust: bool) -> None:
     student, teacher = make_taps(student_channels=4, teacher_channels=4, boxes_per_image=counts, image_size=(64, 64))
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))
     step = step_of(student, teacher, local_LN)
-    term = build({**RATIOS, "robust": robust, "temperature": 0.8}, trained=True)
+    term = build({**RATIOS, "robust": robust, "temperature": TEMPERATURE}, trained=True)
     weights_LN = local_LN if robust else torch.ones_like(local_LN)
     expected = [
         literal_loss(term, level, step, weights_LN[level].tolist(), step.cell_weights(level, robust=robust))
@@ -182,7 +191,7 @@ def test_each_part_adds_to_the_foreground(make_taps: MakeTaps, name: str) -> Non
     assert twice - with_part == pytest.approx(with_part - alone, rel=1e-4)
 
 
-def test_attention_has_mean_one_and_a_cold_one_looks_at_a_single_cell() -> None:
+def test_attention_has_mean_one_and_a_low_temperature_selects_a_single_cell() -> None:
     map_BEHW = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     for temperature in (0.1, 0.5, 5.0):
         spatial_BHW, channel_BE = attention(map_BEHW, temperature=temperature)
@@ -220,7 +229,7 @@ def test_of_several_boxes_the_smallest_has_the_cell_in_any_order(order: list[int
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_of_equal_boxes_the_heavier_has_the_cells(order: list[int]) -> None:
+def test_of_equal_boxes_the_one_with_the_larger_weight_has_the_cells(order: list[int]) -> None:
     instances = instances_of([[0.0, 0.0, 16.0, 16.0]] * 2)
     scale_BHW = foreground_scale(torch.tensor([0.2, 0.8])[order], instances, stride=8, size=(4, 6))
     assert scale_BHW[0, 0].tolist() == pytest.approx([0.2, 0.2, -1, -1, -1, -1])
@@ -240,7 +249,7 @@ def test_relations_start_as_the_identity_and_each_model_has_its_own() -> None:
     term = build(seed=1)
     assert torch.equal(torch.get_rng_state(), before)
     map_BEHW = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
-    blocks = [*term.relations, *term.teacher_relations]
+    blocks = relations_of(term)
     assert all(torch.equal(block(map_BEHW), map_BEHW) for block in blocks)
     assert len({values.data_ptr() for block in blocks for values in block.parameters()}) == 6 * 7
     again, other = build(seed=1), build(seed=2)
@@ -249,7 +258,7 @@ def test_relations_start_as_the_identity_and_each_model_has_its_own() -> None:
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(student_channels=8, boxes_per_image=counts, dtype=torch.bfloat16)
@@ -262,5 +271,9 @@ def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itsel
     assert float(loss.detach()) > 0
     learners = [*student.neck.values(), *term.parameters()]
     assert all(each.grad is not None and bool(each.grad.isfinite().all()) for each in learners)
-    assert all(bool(block.expand_bias.grad.any()) for block in (*term.relations, *term.teacher_relations))
+    assert all(
+        each.grad is not None and bool(each.grad.any())
+        for name, each in term.named_parameters()
+        if "expand_bias" in name
+    )
     assert all(each.grad is None for each in teacher.neck.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,8 @@ from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
-from distune.distillation.terms.fgfi import Fgfi, near_cells, near_imitation, nearest_anchor_iou
+from distune.distillation.terms.fgfi import level_loss, near_cells, near_imitation, nearest_anchor_iou
+from distune.distillation.terms.map_term import MapTerm
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
@@ -76,8 +78,9 @@ def no_features() -> PooledFeatures:
     raise AssertionError("the term pools no features")
 
 
-def term_of(*, threshold: float = 0.5, anchor_strides: float = 2.0) -> Fgfi:
-    return Fgfi(nn.ModuleList(nn.Identity() for _ in STRIDES), threshold=threshold, anchor_strides=anchor_strides)
+def term_of(*, threshold: float = 0.5, anchor_strides: float = 2.0) -> MapTerm:
+    loss = functools.partial(level_loss, threshold=threshold, anchor_strides=anchor_strides, robust=True)
+    return MapTerm(loss, adapters=nn.ModuleList(nn.Identity() for _ in STRIDES))
 
 
 def one_image(*boxes: list[float], size: tuple[int, int] = (64, 96)) -> Instances:
@@ -87,7 +90,7 @@ def one_image(*boxes: list[float], size: tuple[int, int] = (64, 96)) -> Instance
 
 @pytest.mark.parametrize("counts", [(3, 2), (0, 3), (1, 0), (0, 0)])
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.8])
-def test_is_what_its_equation_says(make_taps: MakeTaps, counts: tuple[int, ...], threshold: float) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, counts: tuple[int, ...], threshold: float) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=counts)
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))
     expected = 0.0
@@ -101,7 +104,7 @@ def test_is_what_its_equation_says(make_taps: MakeTaps, counts: tuple[int, ...],
     assert (expected > 0) == (sum(counts) > 0)
 
 
-def test_anchors_are_torchvisions_moved_to_the_centres_of_cells(make_taps: MakeTaps) -> None:
+def test_anchors_are_torchvisions_moved_to_the_centers_of_cells(make_taps: MakeTaps) -> None:
     boxes_N4 = make_taps()[0].instances.boxes_N4
     generator = AnchorGenerator((tuple(32 * 2 ** (octave / 3) for octave in range(3)),), ((0.5, 1.0, 2.0),))
     images = ImageList(torch.zeros(1, 3, 64, 96), [(64, 96)])
@@ -111,7 +114,7 @@ def test_anchors_are_torchvisions_moved_to_the_centres_of_cells(make_taps: MakeT
     assert torch.allclose(found_NHW, expected_NHW, atol=0.03)  # torchvision rounds its anchors to whole pixels
 
 
-def test_a_box_like_an_anchor_has_its_cell_at_its_centre() -> None:
+def test_a_box_like_an_anchor_has_its_cell_at_its_center() -> None:
     instances = one_image([36.0, 20.0, 52.0, 36.0])  # 16 x 16 about the centre of row 3, column 5 of stride 8
     iou_NHW = nearest_anchor_iou(instances.boxes_N4, stride=8, size=(8, 12), side_px=16.0)
     assert float(iou_NHW[0, 3, 5]) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""What the filter finds of what is tagged."""
+"""The AUC of the filter on tagged instances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
-from distune.distillation.filter_auc import TagWatch, area_under_roc
+from distune.distillation.filter_auc import FilterAuc, area_under_roc
 from distune.distillation.filtering import InstanceWeights
 from support.objectives import FEATURE_PASS, build, source
 
@@ -20,14 +20,14 @@ SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=8)
 
 
 @given(SCORES, SCORES)
-def test_area_is_the_share_of_pairs_won(positive: list[float], negative: list[float]) -> None:
+def test_area_is_the_fraction_of_pairs_won(positive: list[float], negative: list[float]) -> None:
     won = np.mean([(p > n) + 0.5 * (p == n) for p in positive for n in negative])
     assert area_under_roc(np.array(positive), np.array(negative)) == pytest.approx(float(won))
 
 
-def found(origins: list[list[int]], scores: list[list[float]], known: list[list[bool]] | None = None) -> TagWatch:
+def auc_of(origins: list[list[int]], scores: list[list[float]], known: list[list[bool]] | None = None) -> FilterAuc:
     tags = {0: (frozenset({"blurred"}), frozenset()), 1: (frozenset({"blurred", "small"}), frozenset(), frozenset())}
-    watch = TagWatch(tags.__getitem__)
+    auc = FilterAuc(tags.__getitem__)
     origin_N2 = torch.tensor(origins)
     counts = (len(origins),)
     instances = Instances(
@@ -39,32 +39,33 @@ def found(origins: list[list[int]], scores: list[list[float]], known: list[list[
         frame=None,  # type: ignore[arg-type]
     )
     discrepancy_LN = torch.tensor(scores)
-    known_LN = torch.ones_like(discrepancy_LN).bool() if known is None else torch.tensor(known)
-    watch.add(instances, InstanceWeights(discrepancy_LN, discrepancy_LN, discrepancy_LN, known_LN))
-    return watch
+    has_prototypes_LN = torch.ones_like(discrepancy_LN).bool() if known is None else torch.tensor(known)
+    auc.update(instances, InstanceWeights(discrepancy_LN, discrepancy_LN, discrepancy_LN, has_prototypes_LN))
+    return auc
 
 
 def test_ranks_each_tag_against_instances_without_any() -> None:
-    watch = found([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
-    assert watch.read() == pytest.approx(
+    auc = auc_of([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
+    assert auc.compute() == pytest.approx(
         {"filter/auc_blurred": 3 / 6, "filter/auc_small": 0.0, "filter/auc_tagged": 3 / 6}
     )
-    assert watch.read() == {}
+    auc.reset()
+    assert auc.compute() == {}
 
 
-def test_takes_the_mean_over_levels_that_are_known() -> None:
+def test_uses_the_mean_over_levels_with_prototypes() -> None:
     scores = [[0.2, 0.5], [0.0, 0.5]]
-    assert found([[0, 0], [0, 1]], scores).read()["filter/auc_blurred"] == 0
+    assert auc_of([[0, 0], [0, 1]], scores).compute()["filter/auc_blurred"] == 0
     scores = [[0.9, 0.5], [0.0, 0.5]]
     known = [[True, True], [False, True]]
-    assert found([[0, 0], [0, 1]], scores, known).read()["filter/auc_blurred"] == 1
+    assert auc_of([[0, 0], [0, 1]], scores, known).compute()["filter/auc_blurred"] == 1
 
 
-def test_leaves_out_what_is_not_known() -> None:
+def test_leaves_out_unknown_instances() -> None:
     known = [[True, False, True]]
-    assert found([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).read()["filter/auc_blurred"] == 1
-    assert found([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).read()["filter/auc_blurred"] == 1
-    assert found([[0, 0], [1, 0]], [[0.5, 0.1]]).read() == {}, "nothing without a tag to compare with"
+    assert auc_of([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).compute()["filter/auc_blurred"] == 1
+    assert auc_of([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).compute()["filter/auc_blurred"] == 1
+    assert auc_of([[0, 0], [1, 0]], [[0.5, 0.1]]).compute() == {}, "nothing without a tag to compare with"
 
 
 def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> None:
@@ -75,7 +76,7 @@ def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> No
         build({"prototypes": {"source": FEATURE_PASS}}, tags_of=given_tags) for given_tags in (tags_of, None)
     )
     for objective in (with_tags, without):
-        objective.begin_epoch(0, source(make_taps))
+        objective.begin_epoch(1, source(make_taps))
         objective(*make_taps(boxes_per_image=(6, 7)))
     metrics = with_tags.end_epoch()
     assert 0 <= metrics["filter/auc_small"] <= 1

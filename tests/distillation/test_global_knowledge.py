@@ -16,9 +16,9 @@ from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
 from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.global_knowledge import (
+    CellGlobalKnowledge,
     Form,
     GlobalKnowledge,
-    GlobalKnowledgeOfCells,
     build_global_knowledge,
 )
 from support.objectives import FEATURE_PASS, build, source
@@ -46,14 +46,14 @@ def literal(form: Form, student: list[float], teacher: list[float], weight: floa
     sums = [sum(math.exp(pair[model] / form.temperature) for pair in pairs) for model in (0, 1)]
     total = 0.0
     for s, t in pairs:
-        share_s, share_t = math.exp(s / form.temperature) / sums[0], math.exp(t / form.temperature) / sums[1]
-        total += share_t * math.log(share_t / share_s)
+        q_s, q_t = math.exp(s / form.temperature) / sums[0], math.exp(t / form.temperature) / sums[1]
+        total += q_t * math.log(q_t / q_s)
     return weight * total
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_what_its_equation_says(form: Form, seed: int) -> None:
+def test_a_form_equals_its_equation(form: Form, seed: int) -> None:
     student_LNP, teacher_LNP, weights_LN, valid_LNP = sample(seed)
     found_LN = form(student_LNP, teacher_LNP, weights_LN, valid_LNP)
     for level in range(2):
@@ -80,7 +80,7 @@ def test_gradient_reaches_the_student_alone(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_to_compare_is_zero(form: Form) -> None:
+def test_without_valid_prototypes_it_is_zero(form: Form) -> None:
     student_LNP, teacher_LNP, weights_LN, valid_LNP = sample()
     student_LNP.requires_grad_()
     nothing = form(student_LNP, teacher_LNP, weights_LN, valid_LNP & False)
@@ -95,7 +95,7 @@ def test_nothing_to_compare_is_zero(form: Form) -> None:
 def step_of(make_taps: MakeTaps, **arguments: Any) -> Step:
     """A step on prototypes of other batches, with uneven weights."""
     objective = build({"prototypes": {"source": FEATURE_PASS}}, student_channels=(8, 8, 8))
-    objective.begin_epoch(0, source(make_taps, student_channels=8))
+    objective.begin_epoch(1, source(make_taps, student_channels=8))
     step = objective._step(*make_taps(student_channels=8, **arguments))
     step.weights.global_LN[:, ::2] *= 0.25
     return step
@@ -125,7 +125,7 @@ def test_over_instances(make_taps: MakeTaps, form: Form, in_teachers_space: bool
     term = GlobalKnowledge(
         form=form,
         representation="cosine",
-        own_class_only=False,
+        same_class_only=False,
         base_size_px=base_size_px,
         adapters=layers,
     )
@@ -165,7 +165,7 @@ def test_over_instances(make_taps: MakeTaps, form: Form, in_teachers_space: bool
 def test_over_cells(make_taps: MakeTaps, form: Form, in_teachers_space: bool, base_size_px: float | None) -> None:
     step = step_of(make_taps)
     layers = adapters() if in_teachers_space else None
-    term = GlobalKnowledgeOfCells(
+    term = CellGlobalKnowledge(
         form=form, representation="cosine", base_size_px=base_size_px, adapters=layers, background_weight=0.1
     )
     assert step.representations is not None
@@ -196,10 +196,10 @@ def test_over_cells(make_taps: MakeTaps, form: Form, in_teachers_space: bool, ba
     assert float(term(step).detach()) == pytest.approx(total / weight, rel=1e-4)
 
 
-def test_cells_without_boxes_or_background_have_nothing_to_learn(make_taps: MakeTaps) -> None:
+def test_cells_without_boxes_or_background_give_0(make_taps: MakeTaps) -> None:
     step = step_of(make_taps, boxes_per_image=(0, 0))
     for background_weight, is_zero in ((0.0, True), (0.5, False)):
-        term = GlobalKnowledgeOfCells(
+        term = CellGlobalKnowledge(
             form=FORMS[1],
             representation="coefficient",
             base_size_px=None,

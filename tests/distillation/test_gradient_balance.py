@@ -1,4 +1,4 @@
-"""Weights as shares of the gradient: what is measured, when, and what comes of it."""
+"""Weights as fractions of the gradient: the measurement, its steps, and the resulting factors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_length_is_that_of_all_maps_together() -> None:
     assert float(gradient_length(maps[0].sum(), maps)) == pytest.approx(6**0.5)
 
 
-def test_what_has_no_gradient_has_no_length() -> None:
+def test_without_gradient_the_length_is_0() -> None:
     trained, frozen = torch.zeros(3, requires_grad=True), torch.zeros(3)
     assert float(gradient_length(trained.sum(), [frozen])) == 0
     assert float(gradient_length(frozen.sum(), [trained])) == 0
@@ -43,7 +43,7 @@ def test_small_gradients_of_half_precision_maps_are_not_lost() -> None:
     assert float(gradient_length(half.float().sum() * 2e-8, [half])) == pytest.approx(4e-8, rel=0.01)
 
 
-def test_measures_often_at_first_and_then_seldom() -> None:
+def test_measures_often_at_first_and_then_rarely() -> None:
     assert [step for step in range(130) if GradientBalance.is_due(step)] == [0, 4, 16, 64, 128]
 
 
@@ -59,7 +59,7 @@ def test_moves_slowly_starts_at_the_first_and_ignores_what_is_not_finite() -> No
     assert float(balance.factor("b")) == 0
 
 
-def test_an_untrained_first_step_is_soon_forgotten() -> None:
+def test_an_untrained_first_step_soon_has_no_effect() -> None:
     balance = GradientBalance(["a"])
     maps = [torch.zeros(1, requires_grad=True)]
     for length in (1e5, *[1.0] * 8):
@@ -77,14 +77,14 @@ def gradients(objective: Objective, batch: tuple[StudentTaps, TeacherTaps]) -> t
 
 
 @pytest.mark.parametrize("weights", list(itertools.product((0.3, 1.5), (0.1, 2.0))))
-def test_a_share_is_the_share_that_was_asked_for(make_taps: MakeTaps, weights: tuple[float, float]) -> None:
+def test_a_gradient_share_is_delivered_as_set(make_taps: MakeTaps, weights: tuple[float, float]) -> None:
     changes = {
         **SHARES,
         "global_knowledge": {"weight": weights[0], "unit": "gradient_share"},
         "local_knowledge": {"weight": weights[1], "unit": "gradient_share"},
     }
     objective = build(changes, num_epochs=4)
-    for epoch, decayed in ((0, 1.0), (1, 0.75)):
+    for epoch, decayed in ((1, 1.0), (2, 0.75)):
         objective.begin_epoch(epoch, source(make_taps))
         objective.balance = GradientBalance(["global_knowledge", "local_knowledge", "soft_labels"])
         lengths, task = gradients(objective, make_taps())
@@ -97,22 +97,22 @@ def test_a_share_is_the_share_that_was_asked_for(make_taps: MakeTaps, weights: t
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_a_share_does_not_depend_on_how_large_the_loss_is(
+def test_a_gradient_share_does_not_depend_on_the_scale_of_the_loss(
     make_taps: MakeTaps, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build(SHARES)
-    first.begin_epoch(0, source(make_taps))
+    first.begin_epoch(1, source(make_taps))
     expected = {name: float(loss.detach()) for name, loss in first(*make_taps()).items()}
     second = build(SHARES)
     local = second._terms["local_knowledge"]
     monkeypatch.setitem(second._terms, "local_knowledge", Scaled(local, scale))
-    second.begin_epoch(0, source(make_taps))
+    second.begin_epoch(1, source(make_taps))
     found = {name: float(loss.detach()) for name, loss in second(*make_taps()).items()}
     assert found == pytest.approx(expected, rel=1e-4)
 
 
 class Scaled:
-    """A term as another code base would normalise it."""
+    """A term as another code base would normalize it."""
 
     needs_prototypes = False
 
@@ -126,7 +126,7 @@ class Scaled:
 
 def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:
     objective = build({"prototypes": {"source": {"kind": "feature_pass"}}})
-    objective.begin_epoch(0, source(make_taps))
+    objective.begin_epoch(1, source(make_taps))
     lengths, task = gradients(objective, make_taps())
     metrics = objective.end_epoch()
     assert metrics["weight/global_knowledge"] == 5.0
@@ -134,19 +134,19 @@ def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:
         assert metrics[f"share/{name}"] == pytest.approx(length / task, rel=1e-4)
 
 
-def test_averages_come_back_with_the_state(make_taps: MakeTaps) -> None:
+def test_averages_are_restored_with_the_state(make_taps: MakeTaps) -> None:
     first, second = build(SHARES), build(SHARES)
-    first.begin_epoch(0, source(make_taps))
+    first.begin_epoch(1, source(make_taps))
     first(*make_taps(seed=3))
     second.load_state_dict(first.state_dict())
     losses = []
     for objective in (first, second):
-        objective.begin_epoch(1, source(make_taps))
+        objective.begin_epoch(2, source(make_taps))
         losses.append({name: float(loss.detach()) for name, loss in objective(*make_taps(seed=4)).items()})
     assert losses[0] == losses[1]
 
 
-def test_a_share_needs_its_weight_said() -> None:
+def test_a_unit_without_weight_is_refused() -> None:
     for unit in ("raw", "gradient_share"):
         with pytest.raises(ValueError, match=r"local_knowledge\.weight\tis missing"):
             DistillationSettings.model_validate({"local_knowledge": {"unit": unit}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,7 +16,8 @@ from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
-from distune.distillation.terms.local_knowledge import LocalKnowledge, decoupled_imitation
+from distune.distillation.terms.local_knowledge import decoupled_imitation, level_loss
+from distune.distillation.terms.map_term import MapTerm
 from distune.errors import ConfigError
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -70,11 +72,14 @@ def no_features() -> PooledFeatures:
 
 
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
-def test_is_what_its_equation_says(make_taps: MakeTaps, counts: tuple[int, ...]) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, counts: tuple[int, ...]) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=counts)
     instances = student.instances
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))
-    term = LocalKnowledge(nn.ModuleList(nn.Identity() for _ in STRIDES), background_ratio=4.0, base_size_px=5.0)
+    term = MapTerm(
+        functools.partial(level_loss, background_ratio=4.0, base_size_px=5.0, robust=True),
+        adapters=nn.ModuleList(nn.Identity() for _ in STRIDES),
+    )
     expected = 0.0
     levels = [literal_level(box, STRIDES, 5.0) for box in instances.boxes_N4.tolist()]
     for level, stride in enumerate(STRIDES):

@@ -72,7 +72,7 @@ def literal(student: Tensor, teacher: Tensor, truth: Tensor, weights: Tensor, po
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("margin", [0.0, 0.2])
-def test_is_what_its_equation_says(seed: int, kind: Kind, margin: float) -> None:
+def test_equals_its_equation(seed: int, kind: Kind, margin: float) -> None:
     values = sample(seed)
     found = float(localization_loss(*values, kind=kind, margin=margin))
     assert found == pytest.approx(literal(*values, kind=kind, margin=margin), rel=1e-5)
@@ -108,15 +108,15 @@ def test_does_not_depend_on_the_size_of_the_images(kind: Kind, scale: float) -> 
     assert float(before) == pytest.approx(float(after), rel=1e-5)
 
 
-def test_bounded_leaves_alone_where_the_student_is_better_by_the_margin() -> None:
+def test_bounded_is_0_where_the_student_is_better_by_the_margin() -> None:
     truth = torch.tensor([[0.0, 0, 10, 10]]).repeat(3, 1)
     teacher = truth + torch.tensor([2.0, 0, 0, 0])  # error 0.02
     student = truth + torch.tensor([[0.0, 0, 0, 0], [1.0, 0, 0, 0], [3.0, 0, 0, 0]])  # errors 0, 0.005, 0.045
     touched = []
     for margin in (0.0, 0.016, 1.0):
         student = student.detach().requires_grad_()
-        ones, all_places = torch.ones(3), torch.ones(3, dtype=torch.bool)
-        loss = localization_loss(student, teacher, truth, ones, all_places, kind="bounded", margin=margin)
+        ones, all_sites = torch.ones(3), torch.ones(3, dtype=torch.bool)
+        loss = localization_loss(student, teacher, truth, ones, all_sites, kind="bounded", margin=margin)
         torch.autograd.backward(loss)
         assert student.grad is not None
         touched.append((student.grad.abs().sum(dim=1) > 0).tolist())
@@ -125,7 +125,7 @@ def test_bounded_leaves_alone_where_the_student_is_better_by_the_margin() -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0, -1e30])
-def test_other_places_may_hold_anything(kind: Kind, value: float) -> None:
+def test_sites_that_are_not_positive_have_no_effect(kind: Kind, value: float) -> None:
     student, teacher, truth, weights, positive = sample()
     expected = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.0)
     student, teacher = (torch.where(positive[:, None], boxes, value) for boxes in (student, teacher))
@@ -151,7 +151,7 @@ def test_gradient_reaches_the_student_alone(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_positive_place_no_place_and_empty_boxes_are_finite(kind: Kind) -> None:
+def test_no_positive_site_no_site_and_empty_boxes_are_finite(kind: Kind) -> None:
     student, teacher, truth, weights, positive = sample()
     assert float(localization_loss(student, teacher, truth, weights, positive & False, kind=kind, margin=0.0)) == 0
     none = (student[:0], teacher[:0], truth[:0], weights[:0], positive[:0])

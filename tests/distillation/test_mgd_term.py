@@ -1,4 +1,4 @@
-"""MGD against its equation, number by number, and the way its holes are drawn."""
+"""MGD against its equation, number by number, and the random choice of its hidden cells."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step, TermContext
-from distune.distillation.terms.mgd import Mgd, build_mgd, generation_loss, hide_cells
-from distune.training.rng_state import OwnRandomness
+from distune.distillation.terms.map_term import MapTerm
+from distune.distillation.terms.mgd import build_mgd, generation_loss, hide_cells
+from distune.training.rng_state import RngState
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
@@ -39,7 +40,7 @@ def literal_convolution(image: list[list[list[float]]], layer: nn.Conv2d) -> lis
 
 
 def literal_loss(
-    student: Tensor, teacher: Tensor, weights: Tensor, drawn: Tensor, share: float, generate: nn.Sequential
+    student: Tensor, teacher: Tensor, weights: Tensor, drawn: Tensor, fraction: float, generate: nn.Sequential
 ) -> float:
     """One level, with scalars; the adapter is the identity."""
     first, _, last = generate
@@ -50,7 +51,7 @@ def literal_loss(
     for b in range(batch):
         visible = [
             [
-                [float(student[b, e, y, x]) if drawn[b, y, x] >= share else 0.0 for x in range(width)]
+                [float(student[b, e, y, x]) if drawn[b, y, x] >= fraction else 0.0 for x in range(width)]
                 for y in range(height)
             ]
             for e in range(channels)
@@ -73,7 +74,7 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Ste
     return Step(student, teacher, STRIDES, weights, None, no_features)
 
 
-def build(*, seed: int = 0, channels: int = 3, **settings: object) -> Mgd:
+def build(*, seed: int = 0, channels: int = 3, **settings: object) -> MapTerm:
     context = TermContext(
         strides=STRIDES,
         student_channels=(channels,) * 3,
@@ -85,7 +86,7 @@ def build(*, seed: int = 0, channels: int = 3, **settings: object) -> Mgd:
     return build_mgd(DistillationSettings.model_validate({"mgd": {"adapter": "identity", **settings}}), context)
 
 
-def run(term: Mgd, step: Step, seed: int) -> Tensor:
+def run(term: MapTerm, step: Step, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         loss: Tensor = term(step)
@@ -93,7 +94,7 @@ def run(term: Mgd, step: Step, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("robust", [True, False])
-def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, robust: bool) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, image_size=(32, 32))
     local_LN = torch.rand(3, 7, generator=torch.Generator().manual_seed(1))
     step = step_of(student, teacher, local_LN)
@@ -103,7 +104,7 @@ def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
         drawn = [torch.rand(2, 32 // stride, 32 // stride) for stride in STRIDES]
     expected = 0.0
     for level, stride in enumerate(STRIDES):
-        generate = term.generators[level]
+        generate = term.get_submodule(f"generators.{level}")
         assert isinstance(generate, nn.Sequential)
         expected += literal_loss(
             student.neck[stride].detach(),
@@ -116,24 +117,24 @@ def test_is_what_its_equation_says(make_taps: MakeTaps, robust: bool) -> None:
     assert float(run(term, step, 5).detach()) == pytest.approx(expected / 3, rel=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.65, 0.95])
-def test_the_share_of_cells_is_hidden_in_all_channels(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.65, 0.95])
+def test_the_fraction_of_cells_is_hidden_in_all_channels(fraction: float) -> None:
     drawn_BHW = torch.rand(2, 60, 60, generator=torch.Generator().manual_seed(0))
-    visible_BEHW = hide_cells(torch.ones(2, 3, 60, 60), drawn_BHW, masked_share=share)
-    assert float(visible_BEHW.mean()) == pytest.approx(1 - share, abs=0.02)
+    visible_BEHW = hide_cells(torch.ones(2, 3, 60, 60), drawn_BHW, masked_fraction=fraction)
+    assert float(visible_BEHW.mean()) == pytest.approx(1 - fraction, abs=0.02)
     assert torch.equal(visible_BEHW.amin(dim=1), visible_BEHW.amax(dim=1))
-    if share == 0:
+    if fraction == 0:
         assert bool(visible_BEHW.all())
 
 
-def test_hidden_cells_count_as_much_as_seen_ones() -> None:
+def test_hidden_cells_count_as_much_as_visible_ones() -> None:
     generated_BEHW = torch.zeros(1, 1, 1, 2)
     teacher_BEHW = torch.tensor([2.0, 4.0]).reshape(1, 1, 1, 2)
     assert float(generation_loss(generated_BEHW, teacher_BEHW, torch.ones(1, 1, 2))) == 10
     assert float(generation_loss(generated_BEHW, teacher_BEHW, torch.tensor([[[0.5, 0.0]]]))) == 1
 
 
-def test_holes_are_new_in_each_step_and_follow_from_the_default_generator(make_taps: MakeTaps) -> None:
+def test_hidden_cells_are_drawn_in_each_step_from_the_default_generator(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3)
     step, term = step_of(student, teacher, torch.ones(3, 7)), build()
     with torch.random.fork_rng(devices=[]):
@@ -143,9 +144,9 @@ def test_holes_are_new_in_each_step_and_follow_from_the_default_generator(make_t
     assert torch.equal(run(term, step, 1), first)
 
 
-def test_a_resumed_student_draws_the_same_holes(make_taps: MakeTaps) -> None:
+def test_a_resumed_student_hides_the_same_cells(make_taps: MakeTaps) -> None:
     step = step_of(*make_taps(student_channels=3, teacher_channels=3), torch.ones(3, 7))
-    term, randomness, resumed = build(), *(OwnRandomness(seed, torch.device("cpu")) for seed in (3, 4))
+    term, randomness, resumed = build(), *(RngState(seed, torch.device("cpu")) for seed in (3, 4))
     with randomness.active():
         term(step)
     resumed.load_state_dict(randomness.state_dict())
@@ -167,7 +168,7 @@ def test_initial_weights_come_from_the_terms_generator_alone() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_generator_can_learn_the_teacher_from_a_student_with_holes(make_taps: MakeTaps) -> None:
+def test_a_generator_can_learn_the_teacher_from_a_student_with_hidden_cells(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=(1,), same=True)
     for each in teacher.neck.values():
         each.fill_(0.7)
@@ -186,7 +187,7 @@ def test_a_generator_can_learn_the_teacher_from_a_student_with_holes(make_taps: 
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_and_itself(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(student_channels=8, boxes_per_image=counts, dtype=torch.bfloat16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,14 @@ from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import Pooling, pool_both
 from distune.distillation.term import Step, TermContext
-from distune.distillation.terms.mimic import Mimic, build_mimic, instance_imitation, map_imitation
+from distune.distillation.terms.map_term import MapTerm
+from distune.distillation.terms.mimic import (
+    box_feature_loss,
+    build_mimic,
+    instance_imitation,
+    map_imitation,
+    whole_map_loss,
+)
 from distune.errors import ConfigError
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -32,7 +40,12 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, *, pooling: Pooling = "r
     return Step(student, teacher, STRIDES, ones, None, features)
 
 
-def build(values: dict[str, Any], *, channels: tuple[int, ...] = (6, 6, 6), **others: Any) -> Mimic:
+def box_term(pooling: Pooling) -> MapTerm:
+    loss = functools.partial(box_feature_loss, pooling=pooling, robust=True)
+    return MapTerm(loss, adapters=nn.ModuleList(nn.Identity() for _ in STRIDES))
+
+
+def build(values: dict[str, Any], *, channels: tuple[int, ...] = (6, 6, 6), **others: Any) -> MapTerm:
     context = TermContext(
         strides=STRIDES,
         student_channels=channels,
@@ -64,7 +77,7 @@ def literal_instances(student: Tensor, teacher: Tensor, weights: Tensor) -> floa
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_of_maps_is_what_its_equation_says(seed: int) -> None:
+def test_of_maps_equals_its_equation(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     student, teacher = torch.randn(2, 2, 3, 4, 5, generator=generator)
     weights = torch.rand(2, 4, 5, generator=generator)
@@ -74,7 +87,7 @@ def test_of_maps_is_what_its_equation_says(seed: int) -> None:
 
 
 @pytest.mark.parametrize("num_instances", [0, 1, 5])
-def test_of_instances_is_what_its_equation_says(num_instances: int) -> None:
+def test_of_instances_equals_its_equation(num_instances: int) -> None:
     generator = torch.Generator().manual_seed(num_instances)
     student, teacher = torch.randn(2, num_instances, 3, generator=generator)
     weights = torch.rand(num_instances, generator=generator)
@@ -84,7 +97,9 @@ def test_of_instances_is_what_its_equation_says(num_instances: int) -> None:
 
 def test_without_weights_and_adapter_it_is_the_mean_squared_error_of_a_level(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=8)
-    term = Mimic(nn.ModuleList(nn.Identity() for _ in STRIDES), regions="whole", pooling="crop")
+    term = MapTerm(
+        functools.partial(whole_map_loss, robust=True), adapters=nn.ModuleList(nn.Identity() for _ in STRIDES)
+    )
     expected = [nn.functional.mse_loss(student.neck[s].detach(), teacher.neck[s]) for s in STRIDES]
     assert float(term(step_of(student, teacher)).detach()) == pytest.approx(float(torch.stack(expected).mean()))
 
@@ -93,7 +108,7 @@ def test_without_weights_and_adapter_it_is_the_mean_squared_error_of_a_level(mak
 def test_of_boxes_compares_the_steps_pooled_features(make_taps: MakeTaps, pooling: Pooling) -> None:
     student, teacher = make_taps(student_channels=8)
     step = step_of(student, teacher, pooling=pooling)
-    term = Mimic(nn.ModuleList(nn.Identity() for _ in STRIDES), regions="boxes", pooling=pooling)
+    term = box_term(pooling)
     features = step.features()
     expected = nn.functional.mse_loss(features.student_LND.detach(), features.teacher_LNE)
     assert float(term(step).detach()) == pytest.approx(float(expected), rel=1e-5)
@@ -103,19 +118,22 @@ def test_of_boxes_compares_the_steps_pooled_features(make_taps: MakeTaps, poolin
 def test_boxes_are_pooled_from_the_adapted_map(make_taps: MakeTaps, adapter: str) -> None:
     student, teacher = make_taps()
     term = build({"regions": "boxes", "adapter": adapter}, pooling="crop")
-    adapted = {s: layer(student.neck[s]).detach() for s, layer in zip(STRIDES, term.adapters, strict=True)}
+    adapted = {
+        s: layer(student.neck[s]).detach()
+        for s, layer in zip(STRIDES, term.get_submodule("adapters").children(), strict=True)
+    }
     step = step_of(student, teacher, pooling="crop")
     step_of_adapted = step_of(dataclasses.replace(student, neck=adapted), teacher, pooling="crop")
-    identity = Mimic(nn.ModuleList(nn.Identity() for _ in STRIDES), regions="boxes", pooling="crop")
+    identity = box_term("crop")
     assert float(term(step).detach()) == pytest.approx(float(identity(step_of_adapted)), rel=1e-5)
 
 
-def test_levels_of_different_widths_are_compared_without_what_fills_them_up(make_taps: MakeTaps) -> None:
+def test_levels_of_different_widths_are_compared_without_padding(make_taps: MakeTaps) -> None:
     student, teacher = make_taps(student_channels=8)
     for neck in (student.neck, teacher.neck):
         neck[32] = neck[32][:, :5].detach()
     step = step_of(student, teacher)
-    term = Mimic(nn.ModuleList(nn.Identity() for _ in STRIDES), regions="boxes", pooling="roi_align")
+    term = box_term("roi_align")
     features = step.features()
     levels = [
         nn.functional.mse_loss(features.student_LND[level, :, :width], features.teacher_LNE[level, :, :width])

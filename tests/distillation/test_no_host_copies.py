@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distune.config.distillation import DistillationSettings
 from distune.config.paths import merge
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
-from distune.distillation.objective import Objective
+from distune.distillation.build import build_objective
 from distune.distillation.terms import TERMS
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -123,7 +123,7 @@ def test_no_term_waits_for_a_device(make_taps: MakeTaps, unit: str, score_kind: 
 
 def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str) -> dict[str, torch.Tensor]:
     """The losses of the last of a few steps and their backward passes, none of which waited for a device."""
-    objective = Objective(
+    objective = build_objective(
         settings,
         num_classes=3,
         strides=(8, 16, 32),
@@ -140,7 +140,7 @@ def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str
         yield student.view, teacher.view, student.instances
 
     losses: dict[str, torch.Tensor] = {}
-    for epoch in range(2):
+    for epoch in (1, 2):
         objective.begin_epoch(epoch, feature_pass)
         for counts in ((4, 3), (0, 2), (0, 0)):
             student, teacher = make_taps(boxes_per_image=counts, score_kind=score_kind)

@@ -1,4 +1,4 @@
-"""The objective over epochs: when it acts, when prototypes are made, and going on after an interruption."""
+"""The objective over epochs: when it is active, when prototypes are made, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from support.objectives import (
 )
 
 
-def test_an_epoch_that_is_begun_again_is_reported_from_there(make_taps: MakeTaps) -> None:
+def test_an_epoch_that_is_started_again_reports_only_its_second_run(make_taps: MakeTaps) -> None:
     objective = with_prototypes(make_taps)
     objective(*make_taps(seed=1))
-    objective.begin_epoch(0, source(make_taps))
+    objective.begin_epoch(1, source(make_taps))
     losses = values_of(objective(*make_taps(seed=2)))
     assert objective.end_epoch()["loss/global_knowledge"] == pytest.approx(losses["global_knowledge"])
 
 
-def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) -> None:
+def test_the_global_random_numbers_are_not_used(make_taps: MakeTaps) -> None:
     before = torch.get_rng_state()
     objective = build()
-    run_epochs(objective, make_taps, range(3))
+    run_epochs(objective, make_taps, range(1, 4))
     assert torch.equal(torch.get_rng_state(), before)
     again, other = build(), build(seed=1)
     first = next(build().parameters())
@@ -41,18 +41,18 @@ def test_nothing_random_is_drawn_from_the_global_numbers(make_taps: MakeTaps) ->
     assert not torch.equal(first, next(other.parameters()))
 
 
-def test_acts_only_in_its_epochs(make_taps: MakeTaps) -> None:
+def test_is_active_only_in_its_epochs(make_taps: MakeTaps) -> None:
     objective = build({"start_epoch": 1, "stop_epoch": 3, "prototypes": {"source": FEATURE_PASS}}, num_epochs=5)
-    assert [objective.is_active_in(epoch) for epoch in range(5)] == [False, True, True, False, False]
-    for epoch in range(5):
-        objective.begin_epoch(epoch, source(make_taps) if epoch in (1, 2) else never)
-        assert objective(*make_taps()).keys() == (TERMS if epoch in (1, 2) else set())
-        assert ("prototypes/instances" in objective.end_epoch()) == (epoch in (1, 2))
+    assert [objective.is_active_in(epoch) for epoch in range(1, 6)] == [False, True, True, False, False]
+    for epoch in range(1, 6):
+        objective.begin_epoch(epoch, source(make_taps) if epoch in (2, 3) else never)
+        assert objective(*make_taps()).keys() == (TERMS if epoch in (2, 3) else set())
+        assert ("prototypes/instances" in objective.end_epoch()) == (epoch in (2, 3))
 
 
-def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
+def test_prototypes_from_a_queue_are_used_from_the_second_epoch_on(make_taps: MakeTaps) -> None:
     objective = build()
-    objective.begin_epoch(0, never)
+    objective.begin_epoch(1, never)
     losses = objective(*make_taps(boxes_per_image=(9, 9)))
     assert losses.keys() == {"local_knowledge", "soft_labels"}
     metrics = objective.end_epoch()
@@ -62,30 +62,30 @@ def test_prototypes_from_a_harvest_serve_from_the_second_epoch_on(make_taps: Mak
     assert objective.prototypes is not None
     origins = objective.prototypes.origin[objective.prototypes.valid]
     assert (origins >= 0).all()
-    objective.begin_epoch(1, never)
+    objective.begin_epoch(2, never)
     assert objective(*make_taps()).keys() == TERMS
     assert objective.end_epoch()["filter/without_prototypes"] < 1
 
 
-def test_prototypes_made_once_wait_for_something_to_make_them_of(make_taps: MakeTaps) -> None:
+def test_prototypes_made_once_wait_for_the_first_instances(make_taps: MakeTaps) -> None:
     objective = build({"start_epoch": 1, "prototypes": {"refresh_epochs": 0}}, num_epochs=6)
     made = []
-    for epoch in range(6):
+    for epoch in range(1, 7):
         objective.begin_epoch(epoch, never)
-        objective(*make_taps(seed=epoch, boxes_per_image=(0, 0) if epoch < 3 else (9, 9)))
+        objective(*make_taps(seed=epoch, boxes_per_image=(0, 0) if epoch < 4 else (9, 9)))
         made.append("prototypes/instances" in objective.end_epoch())
     assert made == [False, False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
-    ("refresh_epochs", "made_at_end_of"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (4, [0, 4]), (0, [0])]
+    ("refresh_epochs", "made_at_end_of"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (4, [1, 5]), (0, [1])]
 )
-def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
+def test_the_queue_is_refreshed_as_often_as_set_and_never_in_vain(
     make_taps: MakeTaps, refresh_epochs: int, made_at_end_of: list[int]
 ) -> None:
     objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
     made = []
-    for epoch in range(6):
+    for epoch in range(1, 7):
         metrics = run_epochs(objective, make_taps, range(epoch, epoch + 1))[0]
         if "prototypes/instances" in metrics:
             made.append(epoch)
@@ -98,44 +98,44 @@ def test_harvest_is_refreshed_as_often_as_asked_and_never_for_nothing(
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
 @pytest.mark.parametrize("refresh_epochs", [1, 3])
-def test_a_restored_objective_goes_on_as_if_nothing_had_happened(
+def test_a_restored_objective_continues_exactly(
     make_taps: MakeTaps, interrupted_after: int, refresh_epochs: int
 ) -> None:
     def fresh() -> Objective:
         return build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
 
     whole = fresh()
-    expected = run_epochs(whole, make_taps, range(6))
+    expected = run_epochs(whole, make_taps, range(1, 7))
     first = fresh()
-    run_epochs(first, make_taps, range(interrupted_after))
+    run_epochs(first, make_taps, range(1, interrupted_after + 1))
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
     second = fresh()
     second.load_state_dict(torch.load(file, weights_only=True), strict=True)
     assert (second.prototypes is None) == (first.prototypes is None)
-    found = run_epochs(second, make_taps, range(interrupted_after, 6))
+    found = run_epochs(second, make_taps, range(interrupted_after + 1, 7))
     assert found == expected[interrupted_after:]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-def test_a_restored_sweep_is_not_repeated(make_taps: MakeTaps) -> None:
+def test_a_restored_feature_pass_is_not_repeated(make_taps: MakeTaps) -> None:
     changes = {"prototypes": {"source": FEATURE_PASS, "refresh_epochs": 0}}
     first, second = build(changes), build(changes)
-    first.begin_epoch(0, source(make_taps))
+    first.begin_epoch(1, source(make_taps))
     second.load_state_dict(first.state_dict())
-    second.begin_epoch(1, never)
-    first.begin_epoch(1, never)
+    second.begin_epoch(2, never)
+    first.begin_epoch(2, never)
     assert values_of(first(*make_taps())) == values_of(second(*make_taps()))
 
 
-def test_a_copy_goes_its_own_way(make_taps: MakeTaps) -> None:
+def test_a_copy_shares_no_state(make_taps: MakeTaps) -> None:
     objective = build()
-    run_epochs(objective, make_taps, range(1))
+    run_epochs(objective, make_taps, range(1, 2))
     state = copy.deepcopy(objective.state_dict())
     clone = copy.deepcopy(objective)
-    run_epochs(clone, make_taps, range(1, 3))
+    run_epochs(clone, make_taps, range(2, 4))
     assert all(torch.equal(value, objective.state_dict()[name]) for name, value in state.items())
 
 
@@ -145,7 +145,7 @@ def test_prototypes_drawn_at_random_follow_from_the_seed(make_taps: MakeTaps) ->
             "prototypes": {"source": FEATURE_PASS, "selector": "random", "density_quantile": 0.0, "per_class": 2}
         }
         objective = build(changes, seed=seed)
-        objective.begin_epoch(0, source(make_taps))
+        objective.begin_epoch(1, source(make_taps))
         assert objective.prototypes is not None
         found: list[list[int]] = objective.prototypes.origin.flatten(0, 2).tolist()
         return found

@@ -12,7 +12,7 @@ from distune.config.distillation import PRESETS, DistillationSettings
 from distune.config.paths import leaf_paths, with_path
 from distune.config.terms import LocalTermSettings
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
-from distune.distillation.objective import Objective
+from distune.distillation.build import build_objective
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 
@@ -112,7 +112,7 @@ def base_of(path: str) -> dict[str, Any]:
 def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, float]]:
     """The losses of every step of a run of four epochs."""
     torch.manual_seed(0)
-    objective = Objective(
+    objective = build_objective(
         DistillationSettings.model_validate(values),
         num_classes=3,
         strides=(8, 16, 32),
@@ -130,7 +130,7 @@ def losses_of(values: dict[str, Any], make_taps: MakeTaps) -> list[dict[str, flo
             yield student.view, teacher.view, student.instances
 
     found = []
-    for epoch in range(4):
+    for epoch in range(1, 5):
         objective.begin_epoch(epoch, feature_pass)
         for step in range(3):
             losses = objective(*make_taps(seed=epoch * 3 + step, boxes_per_image=(5, 4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,7 +15,8 @@ from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
-from distune.distillation.terms.pkd import Pkd, pearson_imitation
+from distune.distillation.terms.map_term import MapTerm
+from distune.distillation.terms.pkd import level_loss, pearson_imitation
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
 STRIDES = (8, 16, 32)
@@ -26,13 +28,13 @@ def literal_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> float:
     total, loss = sum(w), 0.0
     channels = teacher.shape[1]
     for e in range(channels):
-        standardised = []
+        standardized = []
         for maps in (student, teacher):
             x = [float(value) for value in maps[:, e].flatten()]
             mean = sum(wc * xc for wc, xc in zip(w, x, strict=True)) / total
             variance = sum(wc * (xc - mean) ** 2 for wc, xc in zip(w, x, strict=True)) / total
-            standardised.append([(xc - mean) / math.sqrt(variance) for xc in x])
-        squared = [(a - b) ** 2 for a, b in zip(*standardised, strict=True)]
+            standardized.append([(xc - mean) / math.sqrt(variance) for xc in x])
+        squared = [(a - b) ** 2 for a, b in zip(*standardized, strict=True)]
         loss += sum(wc * error for wc, error in zip(w, squared, strict=True)) / total / 2
     return loss / channels
 
@@ -46,8 +48,9 @@ def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Ste
     return Step(student, teacher, STRIDES, weights, None, no_features)
 
 
-def identities() -> nn.ModuleList:
-    return nn.ModuleList(nn.Identity() for _ in STRIDES)
+def term_of(*, robust: bool = True) -> MapTerm:
+    adapters = nn.ModuleList(nn.Identity() for _ in STRIDES)
+    return MapTerm(functools.partial(level_loss, robust=robust), adapters=adapters)
 
 
 def maps(seed: int = 0, shape: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,7 +59,7 @@ def maps(seed: int = 0, shape: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Tensor, 
     return student, teacher, torch.rand(shape[0], *shape[2:], generator=generator)
 
 
-def test_is_what_its_equation_says() -> None:
+def test_equals_its_equation() -> None:
     student, teacher, weights = maps()
     assert float(pearson_imitation(student, teacher, weights)) == pytest.approx(
         literal_loss(student, teacher, weights), rel=1e-5
@@ -130,12 +133,12 @@ def test_the_term_is_the_mean_over_levels_with_cells_weighted_by_the_filter(make
             literal_loss(student.neck[stride].detach(), teacher.neck[stride], step.cell_weights(level, robust=robust))
             for level, stride in enumerate(STRIDES)
         ]
-        loss = Pkd(identities(), robust=robust)(step)
+        loss = term_of(robust=robust)(step)
         assert float(loss.detach()) == pytest.approx(sum(expected) / 3, rel=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(1,), (0, 0), (4, 3)])
-def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_alone(
+def test_accepts_bfloat16_maps_and_sends_finite_gradients_to_the_student_alone(
     make_taps: MakeTaps, counts: tuple[int, ...]
 ) -> None:
     student, teacher = make_taps(
@@ -143,7 +146,7 @@ def test_takes_bfloat16_maps_and_sends_finite_gradients_to_the_student_alone(
     )  # the coarsest level is a single cell, which cannot vary in one image
     for teacher_map in teacher.neck.values():
         teacher_map.requires_grad_()
-    loss = Pkd(identities())(step_of(student, teacher, torch.ones(3, sum(counts))))
+    loss = term_of()(step_of(student, teacher, torch.ones(3, sum(counts))))
     torch.autograd.backward(loss)
     assert loss.dtype == torch.float32
     assert float(loss.detach()) > 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from distune.distillation.maps.pooling import l2_normalize
-from distune.distillation.prototypes.prototypes import pursue
+from distune.distillation.prototypes.pursuit import pursue
 
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:
@@ -133,7 +133,7 @@ def test_float32_features_are_computed_in_float64() -> None:
     assert selections[0].tolist() == selections[1].tolist()
 
 
-def test_says_what_is_wrong_with_its_arguments() -> None:
+def test_wrong_arguments_are_refused_with_the_reason() -> None:
     one, two, index = features(0, 1, 3), features(0, 2, 3), torch.tensor([0])
     with pytest.raises(ValueError, match="1 instances and the teacher 2"):
         pursue(one, two, index, num_prototypes=1, alpha=1.0, unique=True)

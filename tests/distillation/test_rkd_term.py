@@ -1,4 +1,4 @@
-"""The RKD losses against their equations, and what leaves relations as they are."""
+"""The RKD losses against their equations, and transformations that do not change relations."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def literal(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[float, f
 
 
 @pytest.mark.parametrize("num_instances", [0, 1, 2, 3, 6])
-def test_is_what_its_equation_says(num_instances: int) -> None:
+def test_equals_its_equation(num_instances: int) -> None:
     values = sample(num_instances)
     found = [float(loss) for loss in relation_losses(*values)]
     assert found == pytest.approx(literal(*values), rel=1e-4)
     assert [loss > 0 for loss in found] == [num_instances > 2] * 2  # the one distance of two instances is always 1
 
 
-def test_scale_rotation_and_place_of_a_space_do_not_matter() -> None:
+def test_scale_rotation_and_offset_of_a_space_have_no_effect() -> None:
     student, teacher, weights = sample(5)
     rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1))).Q
     moved = 7 * student @ rotation + torch.tensor([1.0, -2, 3, 0])
@@ -92,7 +92,7 @@ def test_the_order_of_instances_does_not_matter() -> None:
     assert torch.allclose(torch.stack(before), torch.stack(after), rtol=1e-5)
 
 
-def test_what_an_instance_of_weight_0_looks_like_does_not_matter() -> None:
+def test_features_of_instances_of_weight_0_have_no_effect() -> None:
     student, teacher, weights = sample(5)
     weights[:, 2] = 0
     before = relation_losses(student, teacher, weights)
@@ -111,11 +111,11 @@ def test_too_few_instances_give_0_with_a_graph(num_instances: int) -> None:
     assert not student.grad.any()
 
 
-@pytest.mark.parametrize("twins", ["student", "both", "all of the student", "all of both"])
-def test_instances_that_coincide_send_finite_gradient(twins: str) -> None:
+@pytest.mark.parametrize("equal", ["student", "both", "all of the student", "all of both"])
+def test_instances_that_coincide_send_finite_gradient(equal: str) -> None:
     student, teacher, weights = sample(4)
-    for features in (student, teacher) if "both" in twins else (student,):
-        features[:, 1:] = features[:, :1] if "all" in twins else features[:, 1:].clone()
+    for features in (student, teacher) if "both" in equal else (student,):
+        features[:, 1:] = features[:, :1] if "all" in equal else features[:, 1:].clone()
         features[:, 1] = features[:, 0]
     student.requires_grad_()
     losses = torch.stack(relation_losses(student, teacher, weights))

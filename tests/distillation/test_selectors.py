@@ -1,4 +1,4 @@
-"""Every way to select prototypes keeps one contract, and each does what its name says."""
+"""The contract of all selectors, and the results of each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.prototypes.orthogonal_pursuit import pursue_orthogonally
 from distune.distillation.prototypes.pursuit import pursue
-from distune.distillation.prototypes.ridge import unexplained
-from distune.distillation.prototypes.selectors import SELECTORS, Selection
+from distune.distillation.prototypes.ridge import residual_sum_of_squares
+from distune.distillation.prototypes.selectors import SELECTORS, SelectionOptions
 
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:
@@ -18,8 +18,8 @@ def features(seed: int, num_instances: int, channels: int) -> Tensor:
     return l2_normalize(torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) + 0.5)
 
 
-def how(num_prototypes: int = 4, *, alpha: float = 10.0, seed: int = 0) -> Selection:
-    return Selection(num_prototypes=num_prototypes, alpha=alpha, unique=True, seed=seed)
+def options(num_prototypes: int = 4, *, alpha: float = 10.0, seed: int = 0) -> SelectionOptions:
+    return SelectionOptions(num_prototypes=num_prototypes, alpha=alpha, unique=True, seed=seed)
 
 
 def clustered(num_clusters: int) -> Tensor:
@@ -34,74 +34,74 @@ class TestContract:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
         candidates_K = torch.tensor([29, 3, 4, 11, 8, 20, 3])
         for number, expected in ((1, 1), (4, 4), (6, 6), (50, 6)):
-            picked = SELECTORS[name](student_ND, teacher_NE, candidates_K, how(number)).tolist()
-            assert len(picked) == len(set(picked)) == expected
-            assert set(picked) <= {3, 4, 8, 11, 20, 29}
+            selected = SELECTORS[name](student_ND, teacher_NE, candidates_K, options(number)).tolist()
+            assert len(selected) == len(set(selected)) == expected
+            assert set(selected) <= {3, 4, 8, 11, 20, 29}
 
-    def test_the_same_call_gives_the_same_answer_whatever_the_global_state(self, name: str) -> None:
+    def test_the_same_call_gives_the_same_answer_for_any_global_random_state(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
-        picked = []
+        selected = []
         for state in (0, 1):
             torch.manual_seed(state)
-            picked.append(SELECTORS[name](student_ND, teacher_NE, torch.arange(30), how(5)).tolist())
-        assert picked[0] == picked[1]
+            selected.append(SELECTORS[name](student_ND, teacher_NE, torch.arange(30), options(5)).tolist())
+        assert selected[0] == selected[1]
 
     def test_float32_selects_what_float64_does(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
-        picked = [
-            SELECTORS[name](student_ND.to(dtype), teacher_NE.to(dtype), torch.arange(30), how(5)).tolist()
+        selected = [
+            SELECTORS[name](student_ND.to(dtype), teacher_NE.to(dtype), torch.arange(30), options(5)).tolist()
             for dtype in (torch.float32, torch.float64)
         ]
-        assert picked[0] == picked[1]
+        assert selected[0] == selected[1]
 
     @pytest.mark.parametrize("alpha", [0.0, 10.0])
     def test_equal_zero_and_single_instances(self, name: str, alpha: float) -> None:
         same_ND = features(0, 1, 5).repeat(6, 1)
-        picked = SELECTORS[name](same_ND, same_ND, torch.arange(6), how(4, alpha=alpha)).tolist()
-        assert len(set(picked)) == 4
-        assert SELECTORS[name](same_ND * 0, same_ND, torch.arange(6), how(2, alpha=alpha)).numel() == 2
-        assert SELECTORS[name](same_ND[:1], same_ND[:1], torch.tensor([0]), how(3, alpha=alpha)).tolist() == [0]
+        selected = SELECTORS[name](same_ND, same_ND, torch.arange(6), options(4, alpha=alpha)).tolist()
+        assert len(set(selected)) == 4
+        assert SELECTORS[name](same_ND * 0, same_ND, torch.arange(6), options(2, alpha=alpha)).numel() == 2
+        assert SELECTORS[name](same_ND[:1], same_ND[:1], torch.tensor([0]), options(3, alpha=alpha)).tolist() == [0]
 
     def test_channels_that_are_zero_change_nothing(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
         padded_ND = torch.cat([student_ND, torch.zeros(30, 4, dtype=torch.float64)], dim=1)
-        picked = [
-            SELECTORS[name](each, teacher_NE, torch.arange(30), how(5)).tolist() for each in (student_ND, padded_ND)
+        selected = [
+            SELECTORS[name](each, teacher_NE, torch.arange(30), options(5)).tolist() for each in (student_ND, padded_ND)
         ]
-        assert picked[0] == picked[1]
+        assert selected[0] == selected[1]
 
-    def test_says_what_is_wrong_with_its_arguments(self, name: str) -> None:
+    def test_wrong_arguments_are_refused_with_the_reason(self, name: str) -> None:
         one, two, index = features(0, 1, 3), features(0, 2, 3), torch.tensor([0])
         with pytest.raises(ValueError, match="1 instances and the teacher 2"):
-            SELECTORS[name](one, two, index, how())
+            SELECTORS[name](one, two, index, options())
         with pytest.raises(ValueError, match="no candidate"):
-            SELECTORS[name](two, two, index[:0], how())
+            SELECTORS[name](two, two, index[:0], options())
         with pytest.raises(ValueError, match="num_prototypes = 0 must be at least 1"):
-            SELECTORS[name](two, two, index, how(0))
+            SELECTORS[name](two, two, index, options(0))
 
-    def test_the_features_it_is_given_stay_as_they_are(self, name: str) -> None:
+    def test_the_given_features_are_not_modified(self, name: str) -> None:
         student_ND, teacher_NE = features(0, 30, 5), features(1, 30, 7)
-        SELECTORS[name](student_ND, teacher_NE, torch.arange(30), how(5))
+        SELECTORS[name](student_ND, teacher_NE, torch.arange(30), options(5))
         assert torch.equal(student_ND, features(0, 30, 5))
         assert torch.equal(teacher_NE, features(1, 30, 7))
 
 
 def left_after_refit(
-    student_ND: Tensor, teacher_NE: Tensor, picked: list[int], alpha: float
+    student_ND: Tensor, teacher_NE: Tensor, selected: list[int], alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals of both spaces and the summed objective, from dense least squares with the penalty as rows."""
-    num_picks = len(picked)
-    zeros_s = torch.zeros(student_ND.shape[1], num_picks, dtype=torch.float64)
-    zeros_t = torch.zeros(teacher_NE.shape[1], num_picks, dtype=torch.float64)
-    tie = alpha**0.5 * torch.eye(num_picks, dtype=torch.float64)
+    num_selected = len(selected)
+    zeros_s = torch.zeros(student_ND.shape[1], num_selected, dtype=torch.float64)
+    zeros_t = torch.zeros(teacher_NE.shape[1], num_selected, dtype=torch.float64)
+    tie = alpha**0.5 * torch.eye(num_selected, dtype=torch.float64)
     columns = torch.cat(
         [
-            torch.cat([student_ND[picked].T, zeros_s], dim=1),
-            torch.cat([zeros_t, teacher_NE[picked].T], dim=1),
+            torch.cat([student_ND[selected].T, zeros_s], dim=1),
+            torch.cat([zeros_t, teacher_NE[selected].T], dim=1),
             torch.cat([tie, -tie], dim=1),
         ]
     )
-    targets = torch.cat([student_ND.T, teacher_NE.T, torch.zeros(num_picks, len(student_ND), dtype=torch.float64)])
+    targets = torch.cat([student_ND.T, teacher_NE.T, torch.zeros(num_selected, len(student_ND), dtype=torch.float64)])
     left = targets - columns @ torch.linalg.lstsq(columns, targets, driver="gelsd").solution
     return left[: student_ND.shape[1]].T, left[student_ND.shape[1] :][: teacher_NE.shape[1]].T, left.square().sum()
 
@@ -109,21 +109,21 @@ def left_after_refit(
 def literal_orthogonal(
     student_ND: Tensor, teacher_NE: Tensor, candidates: list[int], num_prototypes: int, alpha: float
 ) -> list[int]:
-    """Scores candidate by candidate from explicit residuals, and solves the whole fit again after each pick."""
+    """Scores candidate by candidate from explicit residuals, and solves the whole fit again after each selection."""
     residual_s_ND, residual_t_ND = student_ND, teacher_NE
-    picked: list[int] = []
-    while len(picked) < num_prototypes:
+    selected: list[int] = []
+    while len(selected) < num_prototypes:
         errors = {}
         for k in candidates:
-            if k not in picked:
+            if k not in selected:
                 a_N, b_N = residual_s_ND @ student_ND[k], residual_t_ND @ teacher_NE[k]
                 w_s, w_t = ((alpha * (a_N + b_N) + each) / (1 + 2 * alpha) for each in (a_N, b_N))
                 left_s = residual_s_ND - w_s[:, None] * student_ND[k]
                 left_t = residual_t_ND - w_t[:, None] * teacher_NE[k]
                 errors[k] = float(left_s.square().sum() + left_t.square().sum() + alpha * (w_s - w_t).square().sum())
-        picked.append(min(errors, key=lambda k: errors[k]))
-        residual_s_ND, residual_t_ND, _ = left_after_refit(student_ND, teacher_NE, picked, alpha)
-    return picked
+        selected.append(min(errors, key=lambda k: errors[k]))
+        residual_s_ND, residual_t_ND, _ = left_after_refit(student_ND, teacher_NE, selected, alpha)
+    return selected
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 10.0])
@@ -140,7 +140,7 @@ def test_orthogonal_selects_what_the_literal_algorithm_selects(
     assert selected.tolist() == expected
 
 
-def test_orthogonal_begins_as_pursuit_does_and_then_differs() -> None:
+def test_orthogonal_starts_like_pursuit_and_then_differs() -> None:
     student_ND, teacher_NE = features(5, 40, 6), features(6, 40, 6)
     plain = pursue(student_ND, teacher_NE, torch.arange(40), num_prototypes=8, alpha=1.0, unique=True).tolist()
     refitted = pursue_orthogonally(student_ND, teacher_NE, torch.arange(40), num_prototypes=8, alpha=1.0).tolist()
@@ -148,7 +148,7 @@ def test_orthogonal_begins_as_pursuit_does_and_then_differs() -> None:
     assert plain != refitted
 
 
-def test_orthogonal_survives_picks_that_add_nothing() -> None:
+def test_orthogonal_accepts_selections_that_add_nothing() -> None:
     student_ND, teacher_NE = features(5, 3, 2).repeat(4, 1), features(6, 3, 2).repeat(4, 1)
     for alpha in (0.0, 10.0):
         selected = pursue_orthogonally(student_ND, teacher_NE, torch.arange(12), num_prototypes=12, alpha=alpha)
@@ -158,36 +158,42 @@ def test_orthogonal_survives_picks_that_add_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["pursuit", "orthogonal", "kmeans"])
-def test_whoever_looks_finds_all_clusters(name: str) -> None:
+def test_every_informed_selector_finds_all_clusters(name: str) -> None:
     student_ND = clustered(4)
-    picked = SELECTORS[name](student_ND, student_ND, torch.arange(40), how(4))
-    assert sorted((picked // 10).tolist()) == [0, 1, 2, 3]
+    selected = SELECTORS[name](student_ND, student_ND, torch.arange(40), options(4))
+    assert sorted((selected // 10).tolist()) == [0, 1, 2, 3]
 
 
-def test_kmeans_takes_the_largest_cluster_first_and_the_nearest_to_its_centre() -> None:
+def test_kmeans_selects_the_largest_cluster_first_and_the_nearest_to_its_center() -> None:
     student_ND = clustered(3)[:23]
-    picked = SELECTORS["kmeans"](student_ND, student_ND, torch.arange(2, 23), how(3)).tolist()
-    for pick, members in zip(picked, (range(10, 20), range(2, 10), range(20, 23)), strict=True):
-        centre_D = student_ND[list(members)].mean(dim=0)
-        assert pick == min(members, key=lambda n: float((student_ND[n] - centre_D).norm()))
+    selected = SELECTORS["kmeans"](student_ND, student_ND, torch.arange(2, 23), options(3)).tolist()
+    for index, members in zip(selected, (range(10, 20), range(2, 10), range(20, 23)), strict=True):
+        center_D = student_ND[list(members)].mean(dim=0)
+        assert index == min(members, key=lambda n: float((student_ND[n] - center_D).norm()))
 
 
-def test_random_draws_by_its_seed_and_looks_at_nothing() -> None:
+def test_random_depends_on_its_seed_alone() -> None:
     student_ND, teacher_NE = features(0, 40, 5), features(1, 40, 7)
     draws = [
-        SELECTORS["random"](student_ND, teacher_NE, torch.arange(40), how(5, seed=seed)).tolist() for seed in (0, 1)
+        SELECTORS["random"](student_ND, teacher_NE, torch.arange(40), options(5, seed=seed)).tolist() for seed in (0, 1)
     ]
     assert draws[0] != draws[1]
-    other = SELECTORS["random"](teacher_NE, student_ND, torch.arange(39, -1, -1), how(5))
+    other = SELECTORS["random"](teacher_NE, student_ND, torch.arange(39, -1, -1), options(5))
     assert other.tolist() == draws[0]
-    often = torch.cat([SELECTORS["random"](student_ND, teacher_NE, torch.arange(5), how(1, seed=s)) for s in range(60)])
+    often = torch.cat(
+        [SELECTORS["random"](student_ND, teacher_NE, torch.arange(5), options(1, seed=s)) for s in range(60)]
+    )
     assert set(often.tolist()) == {0, 1, 2, 3, 4}
 
 
-def test_pursuit_rebuilds_more_than_a_random_draw() -> None:
+def test_pursuit_reconstructs_more_than_a_random_selection() -> None:
     student_ND, teacher_NE = features(0, 80, 12), features(1, 80, 12)
     error = {
-        name: float(unexplained(student_ND, student_ND[select(student_ND, teacher_NE, torch.arange(80), how(6))]))
+        name: float(
+            residual_sum_of_squares(
+                student_ND, student_ND[select(student_ND, teacher_NE, torch.arange(80), options(6))]
+            )
+        )
         for name, select in SELECTORS.items()
     }
     assert error["pursuit"] < error["random"]

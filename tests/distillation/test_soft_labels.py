@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distune.distillation.terms.soft_labels import Normaliser, soft_label_loss
+from distune.distillation.terms.soft_labels import Reduction, soft_label_loss
 
 KINDS = ["softmax", "sigmoid"]
 
@@ -24,7 +24,7 @@ def kl(teacher: list[float], student: list[float]) -> float:
 
 
 def probabilities(logits: list[float], kind: str, temperature: float) -> list[list[float]]:
-    """The distributions of a place: one over all classes, or one of two outcomes for each class but the unused one."""
+    """The distributions of a site: one over all classes, or one of two outcomes for each class but the unused one."""
     scaled = [z / temperature for z in logits]
     if kind == "softmax":
         total = sum(math.exp(z) for z in scaled)
@@ -33,29 +33,29 @@ def probabilities(logits: list[float], kind: str, temperature: float) -> list[li
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("normaliser", ["batchmean", "mean"])
+@pytest.mark.parametrize("reduction", ["batchmean", "mean"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-def test_is_what_its_equation_says(kind: str, normaliser: Normaliser, temperature: float) -> None:
+def test_equals_its_equation(kind: str, reduction: Reduction, temperature: float) -> None:
     student, teacher, weights, positive = sample()
     total = 0.0
     for r in range(7):
         if positive[r]:
             pair = [probabilities(values[r].tolist(), kind, temperature) for values in (teacher, student)]
             total += float(weights[r]) * sum(kl(t, s) for t, s in zip(*pair, strict=True))
-    num_scores = (4 if kind == "softmax" else 3) if normaliser == "mean" else 1
+    num_scores = (4 if kind == "softmax" else 3) if reduction == "mean" else 1
     expected = temperature**2 * total / (int(positive.sum()) * num_scores)
     found = soft_label_loss(
-        student, teacher, weights, positive, score_kind=kind, temperature=temperature, normaliser=normaliser
+        student, teacher, weights, positive, score_kind=kind, temperature=temperature, reduction=reduction
     )
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def loss(kind: str, values: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    return soft_label_loss(*values, score_kind=kind, temperature=2.0, normaliser="batchmean")
+    return soft_label_loss(*values, score_kind=kind, temperature=2.0, reduction="batchmean")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_positive_places_of_the_student_get_gradient(kind: str) -> None:
+def test_only_positive_sites_of_the_student_get_gradient(kind: str) -> None:
     student, teacher, weights, positive = sample()
     for values in (student, teacher, weights):
         values.requires_grad_()
@@ -70,7 +70,7 @@ def test_only_positive_places_of_the_student_get_gradient(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_positive_place_or_no_place_is_zero(kind: str) -> None:
+def test_no_positive_site_or_no_site_is_zero(kind: str) -> None:
     student, teacher, weights, positive = sample()
     assert float(loss(kind, (student, teacher, weights, positive & False))) == 0
     assert float(loss(kind, (student[:0], teacher[:0], weights[:0], positive[:0]))) == 0
@@ -94,7 +94,7 @@ def test_gradient_keeps_its_size_when_the_temperature_changes(kind: str) -> None
         student, teacher, weights, positive = sample()
         student.requires_grad_()
         soft_label_loss(
-            student, teacher, weights, positive, score_kind=kind, temperature=temperature, normaliser="batchmean"
+            student, teacher, weights, positive, score_kind=kind, temperature=temperature, reduction="batchmean"
         ).backward()  # type: ignore[no-untyped-call]
         assert student.grad is not None
         norms.append(float(student.grad.norm()))

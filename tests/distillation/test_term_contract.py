@@ -1,4 +1,4 @@
-"""What every term keeps to, so that terms can be added, weighted and compared alike."""
+"""The contract of every term, so that terms can be added, weighted and compared alike."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ HEADS = [
 """The kind of scores matters to the terms that compare heads only."""
 
 WITH_BACKGROUND = {"local_knowledge", "mimic", "pkd", "cwd"}
-"""Cells outside of boxes teach too, and no weight touches them; each cell is compared on its own."""
+"""Cells outside boxes count too, and no weight affects them; each cell is compared on its own."""
 WITH_CONTEXT = {
     "fgd": "the background too, and it relates every cell of an image to all others",
     "mgd": "the background too, and its 3x3 convolutions look from there into boxes",
 }
 NOT_ZERO_AT_EQUALITY = {"mgd": "cells are hidden from the student, and its generator has yet to learn"}
 RELATIVE = {
-    "fgfi": "a weighted mean over near cells: if all weigh half, it stays the same",
-    "global_knowledge, cells": "a weighted mean over cells: if all weigh half, it stays the same",
+    "fgfi": "a weighted mean over near cells: if all have weight 1/2, it stays the same",
+    "global_knowledge, cells": "a weighted mean over cells: if all have weight 1/2, it stays the same",
 }
 
 
@@ -78,7 +78,7 @@ def loss_of(term: DistillationTerm, step: Step) -> Tensor:
 
 
 def step_of(student: StudentTaps, teacher: TeacherTaps, *, weight: float = 1.0) -> Step:
-    """A step on prototypes made of its own boxes."""
+    """A step on prototypes made of its boxes."""
     instances = student.instances
     features = pool_both(
         student.view, teacher.view, instances, strides=STRIDES, pooling="roi_align", with_gradient=True
@@ -110,7 +110,7 @@ class TestTerm:
         self, way: str, score_kind: str, make_taps: MakeTaps
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
-        places = student.places
+        places = student.prediction_sites
         of_teacher = [*teacher.neck.values(), teacher.logits_at(places), teacher.boxes_at(places)]
         for values in of_teacher:
             values.requires_grad_()
@@ -142,7 +142,7 @@ class TestTerm:
             ((6, 7), torch.bfloat16),
         ],
     )
-    def test_takes_any_number_of_boxes_in_any_precision(
+    def test_accepts_any_number_of_boxes_in_any_precision(
         self, way: str, score_kind: str, make_taps: MakeTaps, counts: tuple[int, ...], dtype: torch.dtype
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind, boxes_per_image=counts, dtype=dtype)
@@ -152,10 +152,10 @@ class TestTerm:
         assert float(loss.detach()) >= 0
         assert loss.requires_grad
         torch.autograd.backward(loss)
-        for values in (*student.neck.values(), student.places.logits_RC, student.places.boxes()):
+        for values in (*student.neck.values(), student.prediction_sites.logits_RC, student.prediction_sites.boxes()):
             assert values.grad is None or bool(values.grad.isfinite().all())
 
-    def test_works_without_prototypes_or_says_that_it_needs_them(
+    def test_works_without_prototypes_or_declares_that_it_needs_them(
         self, way: str, score_kind: str, make_taps: MakeTaps
     ) -> None:
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
@@ -167,7 +167,7 @@ class TestTerm:
         if not term.needs_prototypes:
             assert torch.equal(loss_of(term, without), loss_of(term, step))
 
-    def test_what_is_filtered_away_teaches_nothing(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
+    def test_instances_of_weight_0_teach_nothing(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
         term = build(way, score_kind=score_kind)
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
         losses = [float(loss_of(term, step_of(student, teacher, weight=weight)).detach()) for weight in (0.0, 0.5, 1.0)]
@@ -209,7 +209,7 @@ def test_the_inside_of_a_filtered_box_gets_no_gradient_and_the_outside_does(way:
 
 
 @pytest.mark.parametrize("name", ["soft_labels", "localization"])
-def test_a_place_weighs_as_much_as_its_instance_on_average_over_levels(name: str, make_taps: MakeTaps) -> None:
+def test_a_site_has_the_mean_weight_of_its_instance_over_levels(name: str, make_taps: MakeTaps) -> None:
     step = step_of(*make_taps(student_channels=8))
     term = build(name)
     per_level_LN = torch.tensor([0.0, 0.3, 0.9])[:, None].expand_as(step.weights.local_LN)
@@ -224,3 +224,26 @@ def test_every_term_has_settings_of_its_name() -> None:
     assert term_weights(DistillationSettings()) == weights["decoupled_global"] == weights["gkd_global"]
     assert weights["gkd_global"] == {"global_knowledge": 0.3, "local_knowledge": 5.0, "soft_labels": 0.3}
     assert weights["gkd_released"] == {"local_knowledge": 1.0, "soft_labels": 1.0}
+
+
+ADAPTERS = {f"adapters.{level}.{part}" for level in range(3) for part in ("weight", "bias")}
+RELATION_PARTS = ("key", "squeeze", "squeeze_bias", "norm.weight", "norm.bias", "expand", "expand_bias")
+PARAMETERS: dict[str, set[str]] = {
+    **dict.fromkeys(("local_knowledge", "pkd", "mimic", "fgfi", "cwd"), ADAPTERS),
+    "mgd": ADAPTERS
+    | {f"generators.{level}.{layer}.{part}" for level in range(3) for layer in (0, 2) for part in ("weight", "bias")},
+    "fgd": ADAPTERS
+    | {
+        f"{name}.{level}.{part}"
+        for name in ("relations", "teacher_relations")
+        for level in range(3)
+        for part in RELATION_PARTS
+    },
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_have_the_names_that_checkpoints_hold(name: str) -> None:
+    term = build(name, adapter="conv1x1")
+    assert isinstance(term, torch.nn.Module)
+    assert term.state_dict().keys() == PARAMETERS[name]

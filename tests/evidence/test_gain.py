@@ -1,4 +1,4 @@
-"""The interval of a gain: it covers what it says it covers, is paired, and speaks plainly."""
+"""The interval of a gain: its coverage, its pairing, and its text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from distune.evidence.gain import (
     Verdict,
     gain_from_scores,
     measure_gain,
-    seeds_to_show,
+    num_seeds_needed,
 )
-from distune.evidence.gain_text import advise, describe_gain
+from distune.evidence.gain_text import describe_gain, suggest_next_step
 from distune.evidence.matches import MatchTable
 from distune.evidence.resampling import draw_counts, resample_runs
 from support.matches import make_table
@@ -52,10 +52,10 @@ def verdicts(*, repetitions: int, num_seeds: int, gain: float, seed_spread: floa
 
 
 @pytest.mark.parametrize(("num_seeds", "seed_spread"), [(5, 0.0), (5, 0.3), (3, 0.1)])
-def test_without_a_true_gain_none_is_shown_in_95_of_100_repetitions(num_seeds: int, seed_spread: float) -> None:
+def test_intervals_contain_a_true_gain_of_zero_in_95_of_100_repetitions(num_seeds: int, seed_spread: float) -> None:
     found = verdicts(repetitions=300, num_seeds=num_seeds, gain=0.0, seed_spread=seed_spread)
     covered = found.count(Verdict.NOT_SHOWN) / len(found)
-    # Of 300 repetitions at 0.95 the share is between these in 99 cases of 100, and the random numbers are fixed.
+    # Of 300 repetitions at 0.95 the fraction is in this range with a probability of 99%. Random numbers are fixed.
     assert 0.915 <= covered <= 0.98, covered
 
 
@@ -80,27 +80,27 @@ def rare_gain(random: np.random.Generator, num_images: int) -> Gain:
     return gain_of(rare[0], rare[1], num_resamples=80)
 
 
-def test_where_few_images_hold_such_boxes_the_interval_knows() -> None:
+def test_the_interval_covers_zero_when_few_images_have_such_boxes() -> None:
     random = np.random.default_rng(11)
     found = [rare_gain(random, 12) for _ in range(200)]
     assert {gain.num_images for gain in found} == {12}
     assert sum(gain.verdict is Verdict.NOT_SHOWN for gain in found) / len(found) >= 0.915
 
 
-def test_a_handful_of_images_decides_nothing() -> None:
+def test_very_few_images_leave_the_verdict_undecided() -> None:
     random = np.random.default_rng(12)
     found = [rare_gain(random, 4) for _ in range(20)]
     assert {gain.verdict for gain in found} == {Verdict.UNDECIDED}
-    assert describe_gain(found[0]).endswith("5 seeds: undecided, since only 4 images hold a box that AP is about")
-    assert str(advise(found[0])).startswith("10 such images are the least")
+    assert describe_gain(found[0]).endswith("5 seeds: undecided, since only 4 images have a box that counts for AP")
+    assert str(suggest_next_step(found[0])).startswith("an interval needs at least 10 such images")
 
 
-def test_a_large_gain_is_found_and_so_is_a_loss() -> None:
+def test_a_large_gain_and_a_large_loss_are_detected() -> None:
     assert verdicts(repetitions=40, num_seeds=5, gain=0.8, seed_spread=0.1).count(Verdict.GAIN) >= 38
     assert verdicts(repetitions=40, num_seeds=5, gain=-0.8, seed_spread=0.1).count(Verdict.LOSS) >= 38
 
 
-def test_the_interval_is_students_t_where_only_seeds_differ() -> None:
+def test_the_interval_is_students_t_when_only_seeds_vary() -> None:
     gains = np.array([1.0, 2.0, 3.0, 4.0])
     students_SR = np.repeat(gains[:, None], 5, axis=1)
     found = gain_from_scores([3, 4, 5, 6], students_SR + 10, np.full((4, 5), 10.0), metric="AP", num_images=50)
@@ -110,7 +110,7 @@ def test_the_interval_is_students_t_where_only_seeds_differ() -> None:
     assert found.by_seed == {3: 1.0, 4: 2.0, 5: 3.0, 6: 4.0}
 
 
-def test_chance_that_is_of_seed_and_image_together_counts_once() -> None:
+def test_the_interaction_of_seeds_and_images_counts_once() -> None:
     random = np.random.default_rng(0)
     values_SI = random.normal(0.0, 1.0, (5, 400))
     counts_RI = draw_counts(400, num_resamples=1000, generator=random)
@@ -126,21 +126,21 @@ def test_chance_that_is_of_seed_and_image_together_counts_once() -> None:
     assert found.error_seeds == pytest.approx(0.0, abs=1e-9)
 
 
-def test_equal_arms_gain_nothing_however_hard_the_images_are() -> None:
+def test_equal_arms_have_a_gain_of_zero() -> None:
     students, _ = make_arms(np.random.default_rng(1), num_seeds=3, gain=0.0, seed_spread=0.5)
     found = gain_of(students, students)
     assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
     assert found.verdict is Verdict.NOT_SHOWN
 
 
-def test_the_first_resample_is_the_split_itself_and_all_have_its_size() -> None:
+def test_the_first_resample_is_the_split_and_all_have_its_size() -> None:
     counts_RI = draw_counts(30, num_resamples=20, generator=np.random.default_rng(2))
     assert counts_RI[0].tolist() == [1] * 30
     assert counts_RI.sum(axis=1).tolist() == [30] * 21
     assert len({tuple(row) for row in counts_RI.tolist()}) == 21
 
 
-def test_seeds_that_one_arm_lacks_are_left_out_and_none_in_common_is_an_error() -> None:
+def test_seeds_of_one_arm_alone_are_left_out_and_no_common_seed_is_an_error() -> None:
     students, controls = make_arms(np.random.default_rng(3), num_seeds=4, gain=0.5, seed_spread=0.1)
     del students[1], controls[3]
     assert sorted(gain_of(students, controls).by_seed) == [0, 2]
@@ -167,16 +167,16 @@ def make_gain(gains: list[float], *, error_images: float = 0.0) -> Gain:
     return gain_from_scores(seeds, students_SR, np.full_like(students_SR, 30.0), metric="AP", num_images=200)
 
 
-def test_words() -> None:
+def test_the_text_of_a_gain_and_the_next_step() -> None:
     clear = make_gain([1.9, 1.6, 2.1, 1.5, 1.9])
     assert clear.verdict is Verdict.GAIN
     assert describe_gain(clear) == "gain +1.8 AP [+1.5, +2.1], 5 seeds"
-    assert advise(clear) is None
+    assert suggest_next_step(clear) is None
     unclear = make_gain([1.5, -0.5, 1.0, -0.4, 0.9])
     assert describe_gain(unclear) == "no gain shown: +0.5 AP [-0.6, +1.6], 5 seeds"
-    assert advise(unclear) == "if the gain is as large as it looks, about 15 seeds would show it"
-    assert advise(make_gain([-1.5, 0.5, -1.0, 0.4, -0.9])) == (
-        "it does not look like a gain at all: search again, or distill in another way"
+    assert suggest_next_step(unclear) == "if the gain is as large as estimated, about 15 seeds would show it"
+    assert suggest_next_step(make_gain([-1.5, 0.5, -1.0, 0.4, -0.9])) == (
+        "this does not look like a gain: search again, or change the distillation"
     )
     worse = make_gain([-1.9, -1.6, -2.1])
     assert describe_gain(worse).startswith("worse than no distillation: -1.9 AP [-2.5, -1.2], 3 seeds")
@@ -184,16 +184,16 @@ def test_words() -> None:
     assert one.verdict is Verdict.UNDECIDED
     assert one.low < 2.0 < one.high
     assert describe_gain(one).endswith("1 seed: undecided, since one seed says nothing about the spread between seeds")
-    assert advise(one) == "the interval means little below 3 seeds: confirm with --seeds 5 or more"
-    assert "below 3 seeds" in str(advise(make_gain([2.0, 2.1])))
+    assert suggest_next_step(one) == "the interval means little below 3 seeds: confirm with --seeds 5 or more"
+    assert "below 3 seeds" in str(suggest_next_step(make_gain([2.0, 2.1])))
 
 
-def test_the_advised_number_of_seeds_is_the_least_that_would_do() -> None:
-    assert seeds_to_show(make_gain([1.5, -0.5, 1.0, -0.4, 0.9])) == 15
-    assert seeds_to_show(make_gain([2.0])) == 3
+def test_the_suggested_number_of_seeds_is_the_smallest_sufficient_one() -> None:
+    assert num_seeds_needed(make_gain([1.5, -0.5, 1.0, -0.4, 0.9])) == 15
+    assert num_seeds_needed(make_gain([2.0])) == 3
     few_images = make_gain([0.5, 0.6, 0.4], error_images=2.0)
-    assert seeds_to_show(few_images) is None
-    assert advise(few_images) == "more seeds would not show a gain of +0.5; more images might"
+    assert num_seeds_needed(few_images) is None
+    assert suggest_next_step(few_images) == "more seeds would not show a gain of +0.5; more images might"
 
 
 def test_a_gain_survives_json() -> None:

@@ -1,4 +1,4 @@
-"""Tables hold what the records say; figures draw every curve."""
+"""The table of trials, and the content of the three figures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from distune.records import Outcome, TrialRecord, TrialState, control_score
+from distune.evidence.gain import Gain
+from distune.records import Outcome, ParameterValue, TrialRecord, TrialState, control_score
+from distune.reports.gain_plot import GainPanel, draw_gains
+from distune.reports.pareto_plot import ParetoPoint, plot_pareto_front
 from distune.reports.plots import Curve, draw_study, save_figure
-from distune.reports.tables import show_params, show_value, trial_rows
+from distune.reports.tables import show_params, trial_rows
 
 METRIC = "search/AP"
 
@@ -46,22 +50,18 @@ def test_the_gain_is_against_the_mean_of_the_finished_controls() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.RUNNING, Outcome.INTERRUPTED])
-def test_a_trial_without_the_whole_budget_has_a_score_and_no_gain(outcome: Outcome) -> None:
+def test_a_trial_without_the_whole_budget_has_a_score_but_no_gain(outcome: Outcome) -> None:
     row = trial_rows([record(-1, 10.0), record(0, 4.0, outcome)], METRIC)[-1]
     assert (row.score, row.gain) == ("4.0", "")
 
 
-def test_values_and_reasons_as_a_person_would_write_them() -> None:
-    assert [show_value(value) for value in (True, None, 3, 0.123456, "linear")] == [
-        "true",
-        "null",
-        "3",
-        "0.123",
-        "linear",
-    ]
-    assert show_params({"distillation.filter.local_threshold": 0.5, "distillation.decay": "linear"}) == (
-        "filter.local_threshold=0.5  decay=linear"
-    )
+def test_values_and_reasons_are_readable() -> None:
+    params: dict[str, ParameterValue] = {
+        "distillation.filter.local_threshold": 0.123456,
+        "distillation.decay": "linear",
+        "distillation.prototypes.unique": True,
+    }
+    assert show_params(params) == "filter.local_threshold=0.123  decay=linear  prototypes.unique=true"
     row = trial_rows([record(0, None, Outcome.DIVERGED, reason="loss/task was nan in epoch 2")], METRIC)[0]
     assert row.outcome == "diverged: loss/task was nan in epoch 2"
 
@@ -79,3 +79,45 @@ def test_the_figure_draws_every_curve_and_the_teacher(tmp_path: Path) -> None:
     assert sorted(patch.get_width() for patch in right.patches if isinstance(patch, Rectangle)) == [2.0, 4.0, 6.0]
     save_figure(figure, tmp_path / "deep" / "study.png")
     assert (tmp_path / "deep" / "study.png").stat().st_size > 1000
+
+
+def test_the_figure_of_a_confirmation_draws_seeds_mean_and_interval() -> None:
+    gain = Gain(
+        metric="AP",
+        mean=1.5,
+        low=0.5,
+        high=2.5,
+        student=31.5,
+        control=30.0,
+        by_seed={1000: 1.0, 1001: 2.0},
+        num_images=50,
+        error_seeds=0.5,
+        error_images=0.0,
+    )
+    panels = [GainPanel("trial 3", gain, "gain +1.5 AP: undecided, since"), GainPanel("trial 4", gain, "none")]
+    figure = draw_gains(panels, title="study")
+    assert len(figure.axes) == 2
+    axes = figure.axes[0]
+    assert axes.get_title() == "trial 3\ngain +1.5 AP"
+    drawn = {tuple(np.asarray(line.get_ydata()).tolist()) for line in axes.lines}
+    assert {(0.0, 0.0), (1.0, 2.0), (1.5,)} <= drawn
+    (bar,) = [collection.get_segments() for collection in axes.collections if isinstance(collection, LineCollection)]
+    assert np.asarray(bar)[0][:, 1].tolist() == [0.5, 2.5]
+
+
+def test_the_pareto_figure_draws_each_trial_once_and_names_the_front() -> None:
+    points = [
+        ParetoPoint("0", 10.0, [5.0], False, True),
+        ParetoPoint("1", 9.0, [3.0], False, True),
+        ParetoPoint("2", 8.0, [4.0], False, False),
+        ParetoPoint("control-1", 7.0, [5.0], True, False),
+    ]
+    figure = plot_pareto_front(points, title="study", metric=METRIC, costs=["student/flops"])
+    (axes,) = figure.axes
+    drawn = {group.get_label(): np.asarray(group.get_offsets()).tolist() for group in axes.collections}
+    assert drawn == {"trial": [[4.0, 8.0]], "Pareto front": [[3.0, 9.0], [5.0, 10.0]], "control": [[5.0, 7.0]]}
+    assert [text.get_text() for text in axes.texts] == ["1", "0"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[3.0, 5.0]]
+    two = plot_pareto_front([], title="study", metric=METRIC, costs=["student/flops", "student/latency_ms"])
+    assert [axes.get_xlabel() for axes in two.axes] == ["student/flops", "student/latency_ms"]
+    assert not any(list(axes.lines) for axes in two.axes)

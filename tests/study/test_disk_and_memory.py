@@ -12,7 +12,7 @@ from distune.data.build import build_splits
 from distune.study.planning.disk_and_memory import DiskPlan, TrialSizes, disk_plan, trial_sizes
 from distune.study.planning.study_plan import plan_study
 from distune.training.builder import TrialBuilder
-from distune.training.student_run import SoloRun
+from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from study.harness import MakeLoaded
 from support.experiments import small_values

@@ -23,7 +23,7 @@ from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.create import create_study
-from distune.study.runners import ray_tune as ray_runner
+from distune.study.runners import ray_connection
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import limit_threads
 from distune.study.runners.ray_tune import run_on_ray
@@ -131,7 +131,7 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
 
 
 def assert_alone(key: str, computed: list[Computed]) -> None:
-    """After it ran out of memory, nobody else computed anything while this trial did."""
+    """Assert that no other trial computed an epoch while this one did, after it ran out of memory."""
     mine = [each for each in computed if each.key == key]
     again = mine[[each.epoch for each in mine].index(mine[0].epoch if key == "10" else 3) + 1 :]
     assert again
@@ -202,10 +202,10 @@ def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ray, "init", never)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(ResourceError, match=r"on this machine: The current node timed out.*--runner local"):
-        ray_runner._connect(ResourceSettings(), simulate=True)
+        ray_connection._connect(ResourceSettings(), simulate=True)
     assert len(calls) == 2
     with pytest.raises(ResourceError, match=r"on ray://\*\*\*@head:10001: "):
-        ray_runner._connect(ResourceSettings(address="ray://ann:secret@head:10001"), simulate=True)
+        ray_connection._connect(ResourceSettings(address="ray://ann:secret@head:10001"), simulate=True)
 
 
 def test_torch_gets_as_many_threads_as_the_trial_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

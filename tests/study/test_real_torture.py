@@ -1,4 +1,4 @@
-"""Real training that is killed, told to end, and robbed of a worker is the training that it would have been."""
+"""Real training that is killed, interrupted and loses a worker gives the same result as undisturbed training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def zygote(home: Home) -> Iterator[Zygote]:
     home.root.mkdir()
-    modules = [*PRELOADED, "distune.training.trial", "distune.training.teacher", "pycocotools.cocoeval"]
+    modules = [*PRELOADED, "distune.training.solo_run", "distune.training.teacher", "pycocotools.cocoeval"]
     environment = {"DISTUNE_HOME": str(home.root), "OMP_NUM_THREADS": "1"}
     with Zygote(modules, environment=environment, folder=home.root.parent) as zygote:
         yield zygote
@@ -142,7 +142,7 @@ def test_a_driver_and_a_worker_are_killed(zygote: Zygote, home: Home, experiment
 def halt_amid_a_trial(home: Home, before: dict[str, int]) -> list[int]:
     """Stop the workers while one is between two rungs of a trial, so that it cannot get to its end meanwhile.
 
-    Returns them, or nobody when no trial is there, or none has gone on from where it was ``before``.
+    Returns them; none when there is no trial, or none has continued since ``before``.
     """
 
     def is_amid() -> bool:
@@ -164,7 +164,7 @@ def send(number: signal.Signals, pids: list[int]) -> None:
 
 
 def workers_of(home: Home) -> list[int]:
-    """Ray's processes that train for studies in this home, and nobody else's."""
+    """Return Ray's processes that train for studies in this home only."""
     found: list[int] = []
     mark = f"DISTUNE_HOME={home.root}".encode()
     for folder in Path("/proc").iterdir():

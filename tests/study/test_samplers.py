@@ -1,4 +1,4 @@
-"""Optuna's view of a space, and the experiment's own values in it."""
+"""Optuna's samplers and distributions for a search space."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from distune.config.conditions import is_active
 from distune.config.search import CmaEsSettings, GpSettings, NsgaSettings, RandomSettings, SamplerSettings, TpeSettings
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, last_on_grid
 from distune.errors import ResourceError
-from distune.study.search.initial_configurations import default_values
 from distune.study.search.samplers import SAMPLERS, build_sampler, check_sampler, distribution_of
 from distune.study.search.trial_proposer import sample_params
-from study.harness import MakeLoaded
 
 PARAMETERS: dict[str, Parameter] = {
     "float": FloatRange(kind="float", low=0.0, high=1.0),
@@ -163,58 +161,3 @@ def test_the_grid_ends_on_a_whole_step() -> None:
 def test_a_single_step_is_a_range_whatever_its_rounding(low: float, high: float, step: float) -> None:
     parameter = FloatRange(kind="float", low=low, high=high, step=step)
     assert parameter.grid == parameter.extremes == (low, high)
-
-
-def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded) -> None:
-    space = {
-        "name": "narrow",
-        "parameters": {
-            "distillation.global_knowledge.weight": {"kind": "float", "low": 0.5, "high": 2.0},
-            "distillation.soft_labels.temperature": {"kind": "float", "low": 1.0, "high": 9.0, "step": 0.75},
-            "distillation.prototypes.per_class": {"kind": "int", "low": 2, "high": 32},
-            "distillation.decay": {"kind": "choice", "values": ["cosine", "constant"]},
-            "distillation.stop_epoch": {"kind": "int", "low": 3, "high": 9},
-        },
-    }
-    loaded = make_loaded(space=space)
-    values, messages = default_values(loaded.experiment, loaded.searched)
-    assert values == {
-        "distillation.global_knowledge.weight": 2.0,
-        "distillation.soft_labels.temperature": 1.75,
-        "distillation.prototypes.per_class": 10,
-    }
-    assert all(loaded.searched[path].contains(value) for path, value in values.items())
-    assert [message.split()[0] for message in messages] == [
-        "distillation.global_knowledge.weight",
-        "distillation.soft_labels.temperature",
-        "distillation.decay",
-        "distillation.stop_epoch",
-    ]
-
-
-def test_own_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -> None:
-    loaded = make_loaded()
-    values, messages = default_values(loaded.experiment, loaded.searched)
-    assert messages == []
-    assert values == {
-        "distillation.global_knowledge.weight": 5.0,
-        "distillation.soft_labels.temperature": 2.0,
-        "distillation.prototypes.per_class": 10,
-        "distillation.decay": "linear",
-    }
-
-
-def test_a_setting_that_only_a_fixed_kind_has_is_left_to_the_sampler(make_loaded: MakeLoaded) -> None:
-    source = "distillation.prototypes.source"
-    space = {
-        "name": "swept",
-        "parameters": {
-            f"{source}.kind": {"kind": "choice", "values": ["queue", "feature_pass"]},
-            f"{source}.max_images": {"kind": "int", "low": 10, "high": 90, "when": {f"{source}.kind": "feature_pass"}},
-            "distillation.decay": {"kind": "choice", "values": ["linear", "cosine"]},
-        },
-    }
-    loaded = make_loaded(space=space, search={"fixed": {f"{source}.kind": "feature_pass"}})
-    values, messages = default_values(loaded.experiment, loaded.searched)
-    assert values == {"distillation.decay": "linear"}
-    assert messages == [f"{source}.max_images has no value in the experiment; the sampler chooses its first value"]

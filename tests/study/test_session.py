@@ -64,9 +64,9 @@ def test_a_study_from_creation_to_the_best_trial(home: Home, make_loaded: MakeLo
     status = read_study(home, "one")
     assert (status.study, status.state, status.metric) == ("one", "finished", METRIC)
     assert [record.key for record in status.trials] == ["control-1", *map(str, range(12))]
-    told = {record.key: record for record in witness.records}
+    recorded = {record.key: record for record in witness.records}
     for record in status.trials:
-        assert record == told[record.key], "what the tracker was told is what is on disk"
+        assert record == recorded[record.key], "the tracker has the same record as the disk"
 
     winner, gain = best_trial(status)
     finished = [trial for trial in status.trials if trial.outcome is Outcome.FINISHED and not trial.control]
@@ -109,7 +109,7 @@ def test_a_signal_interrupts_and_resume_continues(home: Home, make_loaded: MakeL
     second = Witness()
     assert run_session(folder, tracker=second, callback=second, teacher_weights=None).state == "finished"
     epochs = [(key, epoch) for key, epoch, _ in first.decisions + second.decisions]
-    assert sorted(epochs) == sorted(set(first.points + second.points)), "no epoch was heard of twice or not at all"
+    assert sorted(epochs) == sorted(set(first.points + second.points)), "each epoch was recorded exactly once"
     for mine, theirs in zip(read_study(home, "one").trials, read_study(home, "undisturbed").trials, strict=True):
         assert (mine.params, mine.epochs, mine.outcome) == (theirs.params, theirs.epochs, theirs.outcome)
         assert mine.metrics.get(METRIC) == theirs.metrics.get(METRIC)

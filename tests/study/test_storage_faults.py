@@ -264,9 +264,9 @@ class Runs:
             if isinstance(event, TrialStarted):
                 self.outcomes[event.key] = "running"
             elif isinstance(event, TrialEnded):
-                self.outcomes[event.key] = event.outcome
+                self.outcomes[event.record.key] = event.record.outcome.value
             elif isinstance(event, EpochLogged):
-                self.points.add((event.key, event.epoch))
+                self.points.add((event.key, event.report.epoch))
 
 
 def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness) -> str | None:

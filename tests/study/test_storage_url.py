@@ -20,7 +20,7 @@ from distune.study.status import read_study
 from distune.study.storage.storage_url import check_storage, open_storage, optuna_name, shown_storage
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.build import build_tracker
-from distune.tracking.mlflow_sink import find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
 from study.harness import MakeLoaded, Witness
 from study.test_session import SignalAfter
 from support import postgres

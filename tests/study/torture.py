@@ -1,4 +1,4 @@
-"""What holds for a study after everything that was done to it."""
+"""Assertions about a study after kills and interruptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distune.config.home import Home
 from distune.records import Outcome, TrialState
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus, read_study
-from distune.tracking.mlflow_sink import find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
 
 PRELOADED = [
     "distune.cli.main",
@@ -22,7 +22,7 @@ PRELOADED = [
     "matplotlib.backends.backend_agg",
     "scipy.stats",
 ]
-"""What a session imports, sooner or later."""
+"""Modules that a session imports."""
 
 
 def num_lines(path: Path) -> int:
@@ -33,9 +33,9 @@ def assert_equal_studies(home: Home, name: str, other: str) -> None:
     """The same trials with the same parameters, ends and scores, epoch by epoch."""
     mine, theirs = read_study(home, name), read_study(home, other)
     assert (mine.state, theirs.state) == ("finished", "finished")
-    for trial, twin in zip(mine.trials, theirs.trials, strict=True):
-        told = (trial.key, trial.params, trial.state, trial.outcome, trial.epochs, trial.seed)
-        assert told == (twin.key, twin.params, twin.state, twin.outcome, twin.epochs, twin.seed)
+    for trial, expected in zip(mine.trials, theirs.trials, strict=True):
+        got = (trial.key, trial.params, trial.state, trial.outcome, trial.epochs, trial.seed)
+        assert got == (expected.key, expected.params, expected.state, expected.outcome, expected.epochs, expected.seed)
         curves = [
             [timeless(report.metrics) for report in StudyFolder(home.study(study)).trial(trial.number).reports()]
             for study in (name, other)

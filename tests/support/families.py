@@ -1,4 +1,4 @@
-"""Tiny detectors of every family, and a batch that all of them can learn from."""
+"""Tiny detectors of every family, and a batch that all of them can train on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS: dict[str, DetectorSettings] = {
 
 
 def build(family: str, seed: int = 0, **changes: Any) -> Detector:
-    """A tiny detector, with changes of its settings."""
+    """Build a tiny detector with changed settings."""
     settings = SETTINGS[family].model_copy(update=changes)
     return build_detector(settings, classes=CLASSES, min_size_px=64, max_size_px=96, seed=seed)
 
@@ -44,13 +44,13 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     generator = torch.Generator().manual_seed(1)
     images = [torch.rand(3, 64, 96, generator=generator), torch.rand(3, 64, 64, generator=generator)]
     boxes = [[[4.0, 4.0, 40.0, 40.0], [50.0, 10.0, 90.0, 60.0]], [[10.0, 10.0, 30.0, 50.0]]]
-    labels, origins, places = [[1, 3], [2]], [7, 9], [[0, 2], [1]]
+    labels, origins, positions = [[1, 3], [2]], [7, 9], [[0, 2], [1]]
     targets = [
         {
             "boxes": torch.tensor(boxes[index]),
             "labels": torch.tensor(labels[index]),
             "image_index": torch.tensor(origins[index]),
-            "box_index": torch.tensor(places[index]),
+            "box_index": torch.tensor(positions[index]),
             "masks": _filled(torch.tensor(boxes[index]), images[index]),
         }
         for index in range(2)
@@ -59,7 +59,7 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
 
 
 def without_boxes(image: Tensor) -> dict[str, Tensor]:
-    """The target of an image that shows nothing."""
+    """The target of an image without boxes."""
     return {
         "boxes": torch.zeros(0, 4),
         "labels": torch.zeros(0, dtype=torch.int64),
@@ -70,15 +70,15 @@ def without_boxes(image: Tensor) -> dict[str, Tensor]:
 
 
 def freeze_statistics(detector: Detector) -> Detector:
-    """Batch norms compute in training what they do in evaluation."""
+    """Put batch norms into evaluation mode, also in training."""
     for module in detector.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
     return detector
 
 
-def as_if_trained(detector: Detector) -> Detector:
-    """Random weights that say something: maps that are not nearly zero in evaluation, heads that tell places apart."""
+def with_random_heads(detector: Detector) -> Detector:
+    """Randomize a detector so that its maps are not nearly zero in evaluation, and its scores differ between sites."""
     generator = torch.Generator().manual_seed(2)
     for module in detector.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

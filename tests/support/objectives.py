@@ -10,6 +10,7 @@ from torch import Tensor
 from distune.config.distillation import DistillationSettings
 from distune.config.paths import merge
 from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
+from distune.distillation.build import build_objective
 from distune.distillation.objective import Objective
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -20,7 +21,7 @@ RAW: dict[str, Any] = {
     "local_knowledge": {"weight": 1.0, "unit": "raw", "base_size_px": 6.0},
     "soft_labels": {"weight": 1.0, "unit": "raw"},
 }
-"""Raw weights: the class scores of sampled taps do not come from their maps, so that soft labels have no share."""
+"""Raw weights: the class scores of sampled taps do not come from their maps, so soft labels send no gradient there."""
 FEATURE_PASS = {"kind": "feature_pass", "max_images": 50}
 
 
@@ -38,7 +39,7 @@ def build(changes: dict[str, Any] | None = None, **arguments: Any) -> Objective:
         "num_epochs": 4,
         "seed": 0,
     }
-    return Objective(settings, **(known | arguments))
+    return build_objective(settings, **(known | arguments))
 
 
 def source(make_taps: MakeTaps, **arguments: Any) -> Callable[[int], Iterator[Batch]]:
@@ -59,7 +60,7 @@ def with_prototypes(make_taps: MakeTaps, changes: dict[str, Any] | None = None, 
     changes = dict(changes or {})
     changes["prototypes"] = {"source": FEATURE_PASS} | changes.get("prototypes", {})
     objective = build(changes, **arguments)
-    objective.begin_epoch(0, source(make_taps))
+    objective.begin_epoch(1, source(make_taps))
     return objective
 
 

@@ -1,4 +1,4 @@
-"""A new MLflow database in milliseconds instead of seconds."""
+"""MLflow databases, copied from an empty one because creating one takes seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distune.tracking.build import initialise_sqlite
 
 @pytest.fixture(scope="session")
 def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; making one takes seconds."""
+    """An empty MLflow store."""
     path = tmp_path_factory.mktemp("mlflow") / "template.db"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
@@ -23,7 +23,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlflow_uri(template_database: Path, tmp_path: Path) -> str:
-    """The URI of a store of this test's own."""
+    """The URI of an empty store for one test."""
     path = tmp_path / "mlflow.db"
     shutil.copy(template_database, path)
     return f"sqlite:///{path}"

@@ -1,4 +1,4 @@
-"""From settings to a tracker: what is checked at launch, and a whole study through spool, thread and SQLite."""
+"""Building a tracker: the checks at launch, and a whole study through spool, thread and SQLite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from distune.errors import UsageError
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.tracking.build import build_tracker, initialise_sqlite
 from distune.tracking.environment import prepare_client, prepare_server
-from distune.tracking.mlflow_sink import find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.tracker import NullTracker, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -45,7 +46,7 @@ def build(home: Home) -> Build:
     return build_one
 
 
-def test_tracking_may_be_off(build: Build, home: Home) -> None:
+def test_tracking_can_be_disabled(build: Build, home: Home) -> None:
     assert isinstance(build(TrackingSettings(enabled=False, uri="nonsense")), NullTracker)
     assert not home.study("blood").exists()
 
@@ -57,38 +58,38 @@ def test_a_bad_uri_is_refused_and_nothing_is_written(build: Build, home: Home, u
     assert not home.study("blood").exists()
 
 
-def test_a_spool_that_cannot_be_opened_says_so(build: Build, home: Home) -> None:
+def test_a_spool_that_cannot_be_opened_is_a_usage_error(build: Build, home: Home) -> None:
     (home.study("blood") / "spool.jsonl").mkdir(parents=True)
-    with pytest.raises(UsageError, match="study blood: its records for MLflow cannot be kept"):
+    with pytest.raises(UsageError, match="study blood: the spool of its events for MLflow cannot be opened"):
         build()
 
 
-def test_databricks_wants_a_path(build: Build) -> None:
+def test_databricks_requires_a_path(build: Build) -> None:
     with pytest.raises(UsageError, match="/Users/you/bccd"):
         build(TrackingSettings(uri="databricks"))
 
 
-def test_a_file_that_is_no_database_is_left_alone(build: Build, home: Home) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(build: Build, home: Home) -> None:
     path = home.root / "precious.txt"
     path.write_text("precious")
-    with pytest.raises(UsageError, match="is no SQLite database"):
+    with pytest.raises(UsageError, match="is not a SQLite database"):
         build(TrackingSettings(uri=f"sqlite:///{path}"))
     assert path.read_text() == "precious"
 
 
-def test_a_store_that_cannot_be_made_says_so(home: Home) -> None:
-    (home.root / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot be made"):
+def test_a_database_that_cannot_be_created_is_a_usage_error(home: Home) -> None:
+    (home.root / "file").write_text("a file")
+    with pytest.raises(UsageError, match="cannot be created"):
         initialise_sqlite(f"sqlite:///{home.root / 'file' / 'mlflow.db'}")
 
 
-def test_an_existing_store_is_not_made_again(home: Home) -> None:
+def test_an_existing_database_is_not_changed(home: Home) -> None:
     before = (home.root / "mlflow.db").stat()
     initialise_sqlite(home.tracking_uri)
     assert (home.root / "mlflow.db").stat() == before
 
 
-def test_a_store_left_half_made_by_a_kill_is_made_anew(tmp_path: Path) -> None:
+def test_an_unfinished_database_is_created_again(tmp_path: Path) -> None:
     unfinished = tmp_path / ".mlflow.db.new"
     unfinished.write_bytes(b"SQLite format 3\0 and then the power failed")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -97,15 +98,32 @@ def test_a_store_left_half_made_by_a_kill_is_made_anew(tmp_path: Path) -> None:
     assert open_client(uri).search_experiments() != []
 
 
-def test_a_server_that_is_away_does_not_stop_the_launch(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unavailable_server_does_not_stop_the_launch(build: Build, caplog: pytest.LogCaptureFixture) -> None:
     tracker = build(TrackingSettings(uri="http://ann:secret@127.0.0.1:9"))
     tracker.start_study({}, {})
     tracker.close()
-    assert "is away" in caplog.text
+    assert "is unavailable" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_two_sessions_of_a_study_make_one_picture_in_mlflow(
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:9"])
+def test_only_a_database_gets_a_folder_for_artifacts(
+    build: Build, home: Home, monkeypatch: pytest.MonkeyPatch, uri: str | None
+) -> None:
+    locations: list[str | None] = []
+
+    def make_sink(*_: str, artifact_location: str | None, **__: str) -> None:
+        locations.append(artifact_location)
+        raise SinkUnavailableError
+
+    monkeypatch.setattr("distune.tracking.build.MlflowSink", make_sink)
+    tracker = build(TrackingSettings(uri=uri))
+    tracker.start_study({}, {})
+    tracker.close()
+    assert set(locations) == {home.artifacts.absolute().as_uri() if uri is None else None}
+
+
+def test_two_sessions_of_a_study_write_to_the_same_runs(
     build: Build, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -133,7 +151,7 @@ def test_two_sessions_of_a_study_make_one_picture_in_mlflow(
         assert [point.step for point in client.get_metric_history(run_id, "search/AP")] == [1, 2, 3]
         assert client.get_run(run_id).info.status == "FINISHED"
     assert (home.artifacts / found.study_run_id / "artifacts" / "report.html").is_file()
-    assert not caplog.records, "nothing went wrong, so nothing is said"
+    assert not caplog.records, "a warning without a fault"
     assert not (home.study("blood") / "spool.refused.jsonl").exists()
 
 
@@ -171,17 +189,19 @@ def play_trial(tracker: Tracker, number: int, *, epochs: range, outcome: Outcome
 def test_no_thread_is_left_behind(build: Build) -> None:
     tracker = build()
     tracker.start_study({}, {})
+    assert "distune-tracking" in {thread.name for thread in threading.enumerate()}
     tracker.close()
     assert "distune-tracking" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_mlflow_is_kept_short_and_quiet_unless_the_user_says_otherwise() -> None:
+def test_mlflow_has_short_timeouts_and_no_telemetry_unless_the_user_set_them() -> None:
     environment = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
     prepare_client(environment)
     prepare_server(environment)
     assert environment["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
     assert environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 

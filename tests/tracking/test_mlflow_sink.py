@@ -1,7 +1,8 @@
-"""The sink against a real SQLite store: runs once, points once, and nothing that MLflow dislikes gets through."""
+"""The sink with a real SQLite store: each run and each point is stored once, under names that MLflow accepts."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from distune.errors import UsageError
-from distune.records import Outcome, ParameterValue
+from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialState
 from distune.tracking.events import (
     EpochLogged,
     Event,
@@ -21,7 +22,8 @@ from distune.tracking.events import (
     TrialEnded,
     TrialStarted,
 )
-from distune.tracking.mlflow_sink import MlflowSink, find_study_runs, open_client
+from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -37,22 +39,25 @@ def start(key: str = "7", params: dict[str, ParameterValue] | None = None, at_ms
 
 def epoch(number: int, key: str = "7", **metrics: float) -> EpochLogged:
     values = {"search/AP": number / 10, **{name.replace("__", "/"): value for name, value in metrics.items()}}
-    return EpochLogged(at_ms=BEGIN_MS + number, key=key, epoch=number, metrics=values)
+    return logged(number, values, key=key, at_ms=BEGIN_MS + number)
 
 
-def end(key: str = "7", outcome: Outcome = Outcome.FINISHED, **changes: Any) -> TrialEnded:
+def logged(number: int, metrics: dict[str, float], *, key: str = "7", at_ms: int = BEGIN_MS) -> EpochLogged:
+    return EpochLogged(key=key, report=EpochReport(epoch=number, metrics=metrics, finished_at=at_ms / 1000))
+
+
+def end(key: str = "7", outcome: Outcome = Outcome.FINISHED, at_ms: int = BEGIN_MS + 100, **changes: Any) -> TrialEnded:
     values: dict[str, Any] = {
-        "at_ms": BEGIN_MS + 100,
-        "key": key,
-        "state": "COMPLETE",
-        "outcome": outcome.value,
+        "number": -int(key.removeprefix("control-")) if key.startswith("c") else int(key),
+        "state": TrialState.COMPLETE,
+        "outcome": outcome,
         "control": key.startswith("c"),
         "epochs": 3,
+        "params": {},
         "seed": 3,
         "metrics": {"search/AP": 0.3, "gain/AP": 0.1, "loss/task": 2.0},
-        "reason": None,
     }
-    return TrialEnded(**{**values, **changes})
+    return TrialEnded(at_ms=at_ms, record=TrialRecord(**{**values, **changes}))
 
 
 STUDY_START = StudyStarted(at_ms=BEGIN_MS, params={"search.num_trials": 8}, tags={"hash": "abc"})
@@ -64,15 +69,15 @@ A_STUDY: list[Event] = [
     epoch(1),
     epoch(2),
     epoch(3),
-    end("control-1", state="COMPLETE"),
-    end("7", Outcome.STOPPED, state="PRUNED"),
+    end("control-1", state=TrialState.COMPLETE),
+    end("7", Outcome.STOPPED, state=TrialState.PRUNED),
     StudyLogged(at_ms=BEGIN_MS + 200, metrics={"best/AP": 0.3}, tags={"best_trial": "7"}),
     StudyEnded(at_ms=BEGIN_MS + 300, state="finished"),
 ]
 
 
 class Store:
-    """A store to look into, and sinks on it."""
+    """A store, with sinks on it."""
 
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
@@ -109,7 +114,7 @@ def apply_each(sink: MlflowSink, events: list[Event]) -> None:
         sink.apply([event])
 
 
-def test_a_run_is_found_again_whatever_tags_it_is_given(store: Store) -> None:
+def test_tags_cannot_replace_those_that_a_run_is_found_by(store: Store) -> None:
     """Once, the second session replaced the tag that the parent is found by, and the third made another parent."""
     begin = StudyStarted(at_ms=BEGIN_MS, params={}, tags={"study_key": "another", "trial_key": "x", "study": "y"})
     for _ in range(3):
@@ -132,13 +137,13 @@ def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:
     assert (trial.info.start_time, trial.info.end_time) == (BEGIN_MS, BEGIN_MS + 100)
 
 
-def test_names_tell_what_was_tried(store: Store) -> None:
+def test_run_names_show_the_params(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
     names = [run.info.run_name for run in store.runs()]
     assert sorted(names) == ["cells", "control 1", "t007 alpha=10 unique=true"]
 
 
-def test_a_name_given_in_the_ui_is_kept(store: Store) -> None:
+def test_a_run_renamed_in_the_ui_keeps_its_name(store: Store) -> None:
     apply_each(store.sink(), A_STUDY[:3])
     store.client.update_run(store.run("t007").info.run_id, name="the odd one")
     apply_each(store.sink(), A_STUDY[2:])
@@ -155,9 +160,10 @@ def test_points_keep_their_epoch_and_their_time(store: Store) -> None:
     assert store.points("cells", "best/AP") == [(0, 0.3, BEGIN_MS + 200)]
 
 
-def test_tags_say_how_each_run_stands(store: Store) -> None:
+def test_tags_show_the_state_of_each_run(store: Store) -> None:
     apply_each(
-        store.sink(), [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state="PRUNED", reason="loss is NaN", rung=2)]
+        store.sink(),
+        [*A_STUDY[:3], end(outcome=Outcome.DIVERGED, state=TrialState.PRUNED, reason="loss is NaN", rung=2)],
     )
     tags = store.run("t007").data.tags
     expected = {
@@ -178,7 +184,7 @@ def test_tags_say_how_each_run_stands(store: Store) -> None:
     assert store.run("cells").data.tags["distune.hash"] == "abc"
 
 
-def test_everything_sent_twice_is_stored_once(store: Store) -> None:
+def test_events_sent_twice_are_stored_once(store: Store) -> None:
     apply_each(store.sink(), A_STUDY)
     before = [(run.info.run_id, run.data.to_dictionary()) for run in store.runs()]
     again = store.sink()
@@ -198,7 +204,7 @@ def test_a_batch_that_was_partly_stored_is_completed(store: Store) -> None:
     assert sorted(step for step, _, _ in store.points("t007", "loss/task")) == [1, 2, 3]
 
 
-def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
+def test_epochs_of_several_trials_in_one_call(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start("7"), start("8")])
     sink.apply([epoch(1, "7"), epoch(1, "8"), epoch(2, "7"), epoch(2, "8")])
@@ -206,10 +212,10 @@ def test_epochs_of_several_trials_may_come_together(store: Store) -> None:
         assert [step for step, _, _ in store.points(name, "search/AP")] == [1, 2]
 
 
-def test_more_points_than_one_call_takes(store: Store) -> None:
+def test_more_points_than_fit_into_one_call(store: Store) -> None:
     sink = store.sink()
     metrics = {f"AP[class {number}]": 0.5 for number in range(650)}
-    sink.apply([EpochLogged(at_ms=BEGIN_MS, key="7", epoch=number, metrics=metrics) for number in (1, 2)])
+    sink.apply([logged(number, metrics) for number in (1, 2)])
     params: dict[str, ParameterValue] = {f"p{number}": number for number in range(230)}
     apply_each(sink, [start(params=params), end(metrics=metrics)])
     run = store.run("t007")
@@ -228,7 +234,7 @@ def test_more_points_than_one_call_takes(store: Store) -> None:
         (Outcome.INTERRUPTED, "KILLED"),
     ],
 )
-def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, outcome: Outcome, status: str) -> None:
+def test_a_run_ends_with_its_status_and_runs_again_when_resumed(store: Store, outcome: Outcome, status: str) -> None:
     apply_each(store.sink(), [STUDY_START, start(), epoch(1), end(outcome=outcome)])
     assert store.run("t007").info.status == status
     resumed = store.sink()
@@ -242,14 +248,17 @@ def test_a_run_ends_with_its_status_and_runs_again_when_continued(store: Store, 
     assert len(store.runs()) == 2
 
 
-def test_the_figures_of_a_trial_come_once_though_its_end_is_told_again(store: Store) -> None:
+def test_the_summary_of_a_trial_is_stored_once_when_its_end_is_sent_again(store: Store) -> None:
     """It was interrupted, then cut off between its end here and its end in Optuna, with other times for both."""
     sink = store.sink()
-    apply_each(sink, [start(), end(outcome=Outcome.INTERRUPTED, state="RUNNING", epochs=2, best_at_ms=BEGIN_MS + 2)])
+    apply_each(
+        sink,
+        [start(), end(outcome=Outcome.INTERRUPTED, state=TrialState.RUNNING, epochs=2, best_at=(BEGIN_MS + 2) / 1000)],
+    )
     assert "best/AP" not in store.run("t007").data.metrics
     for later in (1000, 2000):
         again = start(at_ms=BEGIN_MS + later)
-        apply_each(sink, [again, end(at_ms=BEGIN_MS + later + 100, best_at_ms=BEGIN_MS + 3)])
+        apply_each(sink, [again, end(at_ms=BEGIN_MS + later + 100, best_at=(BEGIN_MS + 3) / 1000)])
     assert store.points("t007", "best/AP") == [(3, 0.3, BEGIN_MS + 3)]
     assert store.points("t007", "gain/AP") == [(3, 0.1, BEGIN_MS + 3)]
 
@@ -257,7 +266,7 @@ def test_the_figures_of_a_trial_come_once_though_its_end_is_told_again(store: St
 @pytest.mark.parametrize(
     ("state", "status"), [("finished", "FINISHED"), ("interrupted", "KILLED"), ("failed", "FAILED")]
 )
-def test_the_study_ends_with_its_status_and_runs_again_when_continued(store: Store, state: str, status: str) -> None:
+def test_the_study_ends_with_its_status_and_runs_again_when_resumed(store: Store, state: str, status: str) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, StudyEnded(at_ms=BEGIN_MS + 5, state=state)])
     assert (store.run("cells").info.status, store.run("cells").data.tags["distune.state"]) == (status, state)
@@ -267,14 +276,15 @@ def test_the_study_ends_with_its_status_and_runs_again_when_continued(store: Sto
 
 def test_params_are_logged_once_and_missing_ones_are_added(store: Store) -> None:
     apply_each(store.sink(), [STUDY_START, start(params={"a": 1})])
-    apply_each(store.sink(), [start(params={"a": 2, "b": 3})])
-    assert store.run("t007").data.params == {"a": "1", "b": "3"}
+    later = store.sink()
+    apply_each(later, [start(params={"a": 2, "b": 3}), start(params={"a": 2, "b": 4, "c": 5})])
+    assert store.run("t007").data.params == {"a": "1", "b": "3", "c": "5"}
 
 
-def test_nasty_names_and_values_get_through(store: Store) -> None:
+def test_unusual_names_and_values_are_stored(store: Store) -> None:
     metrics = {"AP[person]": 0.1, "a//b": 0.2, "/../x": 0.3, "y" * 300: 0.4, "größe": 0.5, "nan": math.nan}
     metrics |= {"inf": math.inf, "-inf": -math.inf, "": 0.6}
-    event = EpochLogged(at_ms=BEGIN_MS, key="7", epoch=1, metrics=metrics)
+    event = logged(1, metrics)
     sink = store.sink()
     sink.apply([event])
     sink.apply([event])
@@ -290,12 +300,12 @@ def test_nasty_names_and_values_get_through(store: Store) -> None:
     assert len(store.run("t007").data.tags["distune.reason"]) == 5000
 
 
-def test_a_trial_that_was_never_started_here_still_gets_its_run(store: Store) -> None:
+def test_a_trial_without_a_start_event_gets_a_run(store: Store) -> None:
     store.sink().apply([epoch(1)])
     assert store.run("t007").data.tags["mlflow.parentRunId"] == store.run("cells").info.run_id
 
 
-def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
+def test_studies_of_the_same_name_are_distinguished_by_their_key(store: Store) -> None:
     apply_each(store.sink("key-1"), [STUDY_START, start(), epoch(1)])
     apply_each(store.sink("key-2"), [STUDY_START, start(), epoch(1)])
     assert len(store.runs()) == 4
@@ -303,7 +313,7 @@ def test_studies_of_one_name_are_told_apart_by_their_key(store: Store) -> None:
     assert {run.data.tags.get("mlflow.parentRunId") for run in store.runs()} == {*parents, None}
 
 
-def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
+def test_a_run_deleted_in_the_ui_is_created_again(store: Store) -> None:
     sink = store.sink()
     apply_each(sink, [STUDY_START, start(), epoch(1)])
     store.client.delete_run(store.run("t007").info.run_id)
@@ -311,17 +321,17 @@ def test_a_run_that_was_deleted_in_the_ui_is_made_again(store: Store) -> None:
     assert [step for step, _, _ in store.points("t007", "search/AP")] == [2]
 
 
-def test_an_experiment_that_was_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_experiment_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     store.sink().apply([STUDY_START])
     experiment = store.client.get_experiment_by_name("blood")
     assert experiment is not None
     store.client.delete_experiment(experiment.experiment_id)
     store.sink("key-2").apply([STUDY_START])
     assert "restored" in caplog.text
-    assert len(store.runs()) >= 1
+    assert len(store.runs()) == 2
 
 
-def test_two_studies_may_make_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_studies_may_create_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.sink("key-1").apply([STUDY_START])
     sink = store.sink("key-2")
     look = sink._client.get_experiment_by_name
@@ -352,20 +362,20 @@ def test_files_and_folders_become_artifacts(store: Store, tmp_path: Path) -> Non
     assert [file.path for file in store.client.list_artifacts(study_id)] == ["report.html"]
 
 
-def test_a_missing_file_is_said_and_skipped(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_file_is_skipped(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store.sink().apply([FileLogged(at_ms=BEGIN_MS, key="7", path=str(tmp_path / "gone.png"), folder="")])
     assert "gone.png is missing" in caplog.text
 
 
-def test_what_mlflow_refuses_is_told_from_an_outage(store: Store) -> None:
+def test_an_event_that_mlflow_refuses_is_not_an_outage(store: Store) -> None:
     sink = store.sink()
     with pytest.raises(EventRefusedError, match="Timestamp"):
-        sink.apply([EpochLogged(at_ms=-5, key="7", epoch=1, metrics={"AP": 0.5})])
+        sink.apply([logged(1, {"AP": 0.5}, at_ms=-5)])
     sink.apply([epoch(1)])
     assert len(store.points("t007", "search/AP")) == 1
 
 
-def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(
+def test_an_unknown_error_is_an_outage_only_if_the_store_does_not_answer(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = store.sink()
@@ -381,7 +391,7 @@ def test_an_unclear_failure_stays_what_it_is_while_the_store_answers(
         sink.apply([epoch(1)])
 
 
-def test_a_dead_server_is_an_outage_and_its_password_is_not_told() -> None:
+def test_an_unreachable_server_is_an_outage_and_its_password_is_not_shown() -> None:
     sink = MlflowSink(
         "http://ann:secret@127.0.0.1:9", study="cells", study_key="k", experiment="e", artifact_location=None
     )
@@ -396,7 +406,7 @@ def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
         MlflowSink(uri, study="cells", study_key="k", experiment="e", artifact_location=None)
 
 
-def test_the_global_state_of_mlflow_is_not_touched(store: Store) -> None:
+def test_the_global_state_of_mlflow_does_not_change(store: Store) -> None:
     import mlflow
 
     before = mlflow.get_tracking_uri()
@@ -405,15 +415,19 @@ def test_the_global_state_of_mlflow_is_not_touched(store: Store) -> None:
     assert mlflow.active_run() is None
 
 
-def test_a_study_is_found_for_the_ui(store: Store) -> None:
+def test_the_runs_of_a_study_are_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_study_runs(store.uri, experiment="blood", study_key="key-1") is None
     apply_each(store.sink("key-0"), A_STUDY)
     apply_each(store.sink("key-1"), A_STUDY)
+    confirmed = dataclasses.replace(start("7"), key="confirm-7-seed-1000", tags={"kind": "confirmation"})
+    store.sink("key-1").apply([confirmed])
     found = find_study_runs(store.uri, experiment="blood", study_key="key-1")
     assert found is not None
     assert set(found.trial_run_ids) == {"control-1", "7"}
     assert re.fullmatch("[0-9a-f]{32}", found.study_run_id or "")
     assert found.study_run_id not in found.trial_run_ids.values()
+    monkeypatch.setattr("distune.tracking.mlflow_client._RUNS_PER_PAGE", 1)
+    assert find_study_runs(store.uri, experiment="blood", study_key="key-1") == found
     with pytest.raises(UsageError, match="does not answer") as caught:
         find_study_runs("http://ann:secret@127.0.0.1:9", experiment="blood", study_key="key-1")
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A last line without an end is cut off."""
+"""A last line without a line end is removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from distune.tracking.partial_line import truncate_partial_line
 
 
-def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
+def test_only_a_partial_last_line_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert truncate_partial_line(path) == 0
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""Names of runs: short, telling, and each its own."""
+"""Run names: short, informative and unique."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from distune.config.shipped import find_file, shipped_names
 from distune.config.yaml import read_yaml
 from distune.records import ParameterValue
-from distune.tracking.names import MAX_RUN_NAME_LENGTH, run_name, short_names
+from distune.tracking.run_names import MAX_RUN_NAME_LENGTH, run_name, short_names
 
 PATHS = st.lists(
     st.lists(st.sampled_from(["a", "b_c", "b_d", "weight", "e"]), min_size=1, max_size=4).map(".".join), unique=True
@@ -17,7 +17,7 @@ PATHS = st.lists(
 VALUES = st.one_of(st.floats(allow_nan=False), st.integers(), st.booleans(), st.none(), st.text("ab/é", max_size=80))
 
 
-def test_a_trial_is_called_by_its_number_and_what_it_tries() -> None:
+def test_the_name_of_a_trial_has_its_number_and_params() -> None:
     params: dict[str, ParameterValue] = {
         "distillation.prototypes.per_class": 17,
         "distillation.global_knowledge.weight": 5.0,
@@ -30,11 +30,11 @@ def test_a_trial_is_called_by_its_number_and_what_it_tries() -> None:
     assert [run_name(key) for key in ("7", "control-1", "other")] == ["t007", "control 1", "other"]
 
 
-def test_a_control_is_a_control() -> None:
+def test_the_name_of_a_control_has_no_params() -> None:
     assert run_name("control-2", {"a": 1}) == "control 2"
 
 
-def test_names_that_would_be_alike_get_longer_together() -> None:
+def test_equal_names_get_longer() -> None:
     paths = ["distillation.soft_labels.weight", "distillation.soft_labels.temperature", "distillation.cwd.temperature"]
     assert short_names(dict.fromkeys(paths)) == ["soft", "soft.temperature", "cwd.temperature"]
     paths = ["filter.global_threshold", "a.soft_labels.weight", "a.soft_mask.weight", "b.soft_mask.weight"]
@@ -47,13 +47,13 @@ def test_names_that_would_be_alike_get_longer_together() -> None:
 
 
 @given(PATHS)
-def test_no_two_paths_are_called_the_same(paths: list[str]) -> None:
+def test_short_names_are_unique(paths: list[str]) -> None:
     names = short_names(dict.fromkeys(paths))
     assert len(set(names)) == len(paths)
 
 
 @given(st.integers(0, 99_999), st.dictionaries(st.sampled_from(["a.b", "c.weight", "d", "e.f.g"]), VALUES))
-def test_a_name_fits_and_says_what_it_leaves_out(number: int, params: dict[str, ParameterValue]) -> None:
+def test_a_name_fits_and_counts_the_params_left_out(number: int, params: dict[str, ParameterValue]) -> None:
     name = run_name(str(number), params)
     assert name.startswith(f"t{number:03}")
     assert len(name) <= MAX_RUN_NAME_LENGTH
@@ -62,14 +62,14 @@ def test_a_name_fits_and_says_what_it_leaves_out(number: int, params: dict[str, 
 
 
 @pytest.mark.parametrize("name", shipped_names("search_spaces"))
-def test_the_shipped_spaces_have_short_words(name: str) -> None:
+def test_the_shipped_spaces_have_short_names(name: str) -> None:
     space, _ = read_yaml(find_file(name, "search_spaces"))
     names = short_names(space["parameters"])
     assert names
     assert max(map(len, names)) <= 20
 
 
-def test_the_kind_of_the_filter_is_no_weight_of_a_term() -> None:
+def test_the_kind_of_the_filter_is_not_a_weight() -> None:
     params: dict[str, ParameterValue] = {
         "distillation.filter.weight": "gaussian",
         "distillation.soft_labels.weight": 0.4,

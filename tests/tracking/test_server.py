@@ -1,4 +1,4 @@
-"""The MLflow UI: its pages, and one real server."""
+"""The MLflow UI: its links, and one real server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from distune.errors import DistuneError, UsageError
-from distune.tracking.events import EpochLogged, StudyStarted, TrialStarted
+from distune.records import EpochReport
+from distune.tracking.events import EpochLogged, StudyEnded, StudyStarted, TrialStarted
 from distune.tracking.links import StudyRuns, links_to
 from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.server import start_ui, study_links, ui_address
@@ -21,7 +22,7 @@ from distune.tracking.server import start_ui, study_links, ui_address
 RUNS = StudyRuns(experiment_id="3", study_run_id="aa", trial_run_ids={"control-1": "bb", "0": "cc"})
 
 
-def test_links_lead_to_the_study_alone() -> None:
+def test_links_show_one_study() -> None:
     links = links_to("http://localhost:5000/", RUNS, study_key="blood-1", metric="search/AP")
     assert links.compare == (
         "http://localhost:5000/#/compare-runs?runs=%5B%22bb%22%2C%22cc%22%5D&experiments=%5B%223%22%5D"
@@ -45,12 +46,12 @@ def test_the_ui_of_a_server_is_the_server() -> None:
     assert ui_address("sqlite:///a.db", host="::1", port=5001) == "http://[::1]:5001"
 
 
-def test_a_server_has_a_ui_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="of its own"):
+def test_no_ui_is_started_for_a_server(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="its own UI"):
         start_ui("http://host:5000", artifacts=tmp_path)
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_usage_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"127.0.0.1:{port}.*another port"):
@@ -68,7 +69,7 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
 
 @pytest.mark.server
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-def test_a_study_is_seen_through_a_server_and_logged_through_it(
+def test_a_study_is_logged_and_shown_through_a_server(
     mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -76,11 +77,12 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
         assert "<title>MLflow</title>" in ask(server.url)
         sink = MlflowSink(server.url, study="cells", study_key="k-1", experiment="blood", artifact_location=None)
         started = TrialStarted(at_ms=1, key="0", control=False, seed=0, num_epochs=2, params={"alpha": 0.5})
-        epochs = [EpochLogged(at_ms=n, key="0", epoch=n, metrics={"AP": 0.1 * n, "nan": math.nan}) for n in (1, 2)]
+        epochs = [EpochReport(epoch=n, metrics={"AP": 0.1 * n, "nan": math.nan}, finished_at=n) for n in (1, 2)]
         for _ in range(2):
             sink.apply([StudyStarted(at_ms=1, params={}, tags={})])
             sink.apply([started])
-            sink.apply(epochs)
+            sink.apply([EpochLogged(key="0", report=report) for report in epochs])
+            sink.apply([StudyEnded(at_ms=3, state="finished")])
         links = study_links(server.url, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         query = urllib.parse.parse_qs(links.runs.partition("?")[2])
         experiment_id = links.runs.split("/experiments/")[1].split("/")[0]
@@ -93,7 +95,7 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
             assert [point["step"] for point in ask(address)["metrics"]] == [1, 2]
         same = study_links(mlflow_uri, base_url=server.url, experiment="blood", study_key="k-1", metric="AP")
         assert same == links
-        with pytest.raises(UsageError, match="knows no experiment other"):
+        with pytest.raises(UsageError, match="has no experiment other"):
             study_links(mlflow_uri, base_url=server.url, experiment="other", study_key="k-1", metric="AP")
     assert server.process.poll() is not None
     with pytest.raises(OSError, match="refused"):
@@ -102,7 +104,7 @@ def test_a_study_is_seen_through_a_server_and_logged_through_it(
 
 
 @pytest.mark.server
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("no database, and long enough to be looked at by somebody")
-    with pytest.raises(DistuneError, match=r"(?s)ended with status.*not a database"):
+    with pytest.raises(DistuneError, match=r"(?s)exited with status.*not a database"):
         start_ui(f"sqlite:///{tmp_path / 'a.db'}", artifacts=tmp_path, port=0)

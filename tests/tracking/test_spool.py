@@ -1,4 +1,4 @@
-"""The spool: nothing is lost, nothing is torn, and nothing ever raises."""
+"""The spool loses no event, writes no partial line and never raises."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import threading
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.tracking.events import EVENT_KINDS, EpochLogged, StudyEnded, StudyLogged, decode, encode
+from distune.records import EpochReport
+from distune.tracking.events import EVENT_KINDS, EpochLogged, Event, StudyEnded, StudyLogged, decode, encode
 from distune.tracking.spool import Spool
 
 
@@ -42,42 +44,43 @@ def ended(text: str) -> StudyEnded:
 
 
 def states(spool: Spool, offset: int = 0) -> list[str]:
-    events = [decode(line.text) for line in spool.read_from(offset)]
-    return [event.state for event in events if isinstance(event, StudyEnded)]
+    return [line.event.state for line in spool.read_from(offset) if isinstance(line.event, StudyEnded)]
 
 
 @given(
     st.text(),
     st.dictionaries(st.text(), st.floats(allow_nan=False)),
-    st.integers(min_value=0, max_value=2**53),
+    st.floats(min_value=0, max_value=2**40),
 )
-def test_an_event_survives_its_line(key: str, metrics: dict[str, float], at_ms: int) -> None:
-    event = EpochLogged(at_ms=at_ms, key=key, epoch=3, metrics=metrics)
+def test_an_event_is_read_back_from_its_line(key: str, metrics: dict[str, float], finished_at: float) -> None:
+    event = EpochLogged(key=key, report=EpochReport(epoch=3, metrics=metrics, finished_at=finished_at))
     line = encode(event)
     assert decode(line) == event
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
 
 
-def test_an_event_may_hold_nan_and_numbers_of_numpy() -> None:
+def test_an_event_may_contain_nan_and_numbers_of_numpy() -> None:
     metrics: dict[str, Any] = {"nan": math.nan, "inf": math.inf, "numpy": np.float32(0.5), "whole": np.int64(2)}
-    event = decode(encode(EpochLogged(at_ms=0, key="1", epoch=1, metrics=metrics)))
+    event = decode(encode(EpochLogged(key="1", report=EpochReport(epoch=1, metrics=metrics, finished_at=0.0))))
     assert isinstance(event, EpochLogged)
-    assert math.isnan(event.metrics["nan"])
-    assert event.metrics["inf"] == math.inf
-    assert (event.metrics["numpy"], event.metrics["whole"]) == (0.5, 2)
+    decoded = event.report.metrics
+    assert math.isnan(decoded["nan"])
+    assert decoded["inf"] == math.inf
+    assert (decoded["numpy"], decoded["whole"]) == (0.5, 2)
 
 
 @pytest.mark.parametrize(
     "line", [b"", b"{", b"[]", b"3", b'{"event": "unknown"}', b'{"event": "study_ended"}', b"\xff"]
 )
-def test_a_line_that_is_no_event_says_so(line: bytes) -> None:
+def test_a_line_that_is_not_an_event_is_an_error(line: bytes) -> None:
     with pytest.raises(ValueError, match="no event"):
         decode(line)
 
 
 def test_every_kind_of_event_has_one_name() -> None:
-    assert len(set(EVENT_KINDS.values())) == len(EVENT_KINDS)
+    assert set(EVENT_KINDS.values()) == set(typing.get_args(Event))
+    assert len(EVENT_KINDS) == len(set(EVENT_KINDS.values()))
 
 
 def test_lines_come_back_in_order_and_from_any_offset(tmp_path: Path, open_spool: OpenSpool) -> None:
@@ -103,24 +106,24 @@ def test_the_offset_is_remembered(tmp_path: Path, open_spool: OpenSpool) -> None
     assert states(second, second.committed) == ["b"]
 
 
-@pytest.mark.parametrize("torn", [b'{"event": "stu', b"x" * 20_000, b""])
+@pytest.mark.parametrize("partial", [b'{"event": "stu', b"x" * 20_000, b""])
 @pytest.mark.parametrize("num_whole", [0, 2])
-def test_a_torn_last_line_is_trimmed_at_opening(
-    tmp_path: Path, open_spool: OpenSpool, torn: bytes, num_whole: int
+def test_a_partial_last_line_is_removed_at_opening(
+    tmp_path: Path, open_spool: OpenSpool, partial: bytes, num_whole: int
 ) -> None:
     first = open_spool(tmp_path)
     for number in range(num_whole):
         first.append(ended(str(number)))
     first.close()
     with first.path.open("ab") as file:
-        file.write(torn)
+        file.write(partial)
     second = open_spool(tmp_path)
     second.append(ended("new"))
     assert states(second) == [*map(str, range(num_whole)), "new"]
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"-5", b"999999"])
-def test_a_damaged_offset_never_loses_what_comes(tmp_path: Path, open_spool: OpenSpool, content: bytes) -> None:
+def test_a_damaged_offset_loses_no_later_event(tmp_path: Path, open_spool: OpenSpool, content: bytes) -> None:
     first = open_spool(tmp_path)
     first.append(ended("a"))
     first.close()
@@ -130,7 +133,7 @@ def test_a_damaged_offset_never_loses_what_comes(tmp_path: Path, open_spool: Ope
     assert states(second, second.committed)[-1] == "b"
 
 
-def test_a_full_disk_is_said_once_and_lines_are_written_when_there_is_room(
+def test_a_full_disk_is_logged_once_and_lines_are_written_when_there_is_room(
     tmp_path: Path,
     open_spool: OpenSpool,
     caplog: pytest.LogCaptureFixture,
@@ -152,7 +155,7 @@ def test_a_full_disk_is_said_once_and_lines_are_written_when_there_is_room(
     assert len(caplog.records) == 1
 
 
-def test_asking_for_the_obstacle_removes_it_when_there_is_room(tmp_path: Path, open_spool: OpenSpool) -> None:
+def test_blocking_error_writes_the_lines_when_there_is_room(tmp_path: Path, open_spool: OpenSpool) -> None:
     spool = open_spool(tmp_path)
     assert spool.blocking_error() is None
     file = fill_the_disk(spool)
@@ -163,9 +166,7 @@ def test_asking_for_the_obstacle_removes_it_when_there_is_room(tmp_path: Path, o
     assert states(spool) == ["a"]
 
 
-def test_asking_for_the_obstacle_forces_lines_to_the_disk(
-    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocking_error_syncs_the_file(tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[int] = []
     monkeypatch.setattr("os.fsync", lambda descriptor: forced.append(os.fstat(descriptor).st_size))
     spool = open_spool(tmp_path)
@@ -175,7 +176,7 @@ def test_asking_for_the_obstacle_forces_lines_to_the_disk(
     assert forced == [spool.path.stat().st_size]
 
 
-def test_a_disk_that_does_not_keep_lines_is_an_obstacle(
+def test_a_failed_sync_is_a_blocking_error(
     tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: int) -> None:
@@ -185,13 +186,13 @@ def test_a_disk_that_does_not_keep_lines_is_an_obstacle(
     spool.append(ended("first"))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", refuse)
-        assert "spool.jsonl cannot be forced to the disk: " in (spool.blocking_error() or "")
-    assert "spool.jsonl cannot be forced to the disk: " in (spool.blocking_error() or ""), (
-        "it tells of a lost page only once"
+        assert "spool.jsonl cannot be synced to the disk: " in (spool.blocking_error() or "")
+    assert "spool.jsonl cannot be synced to the disk: " in (spool.blocking_error() or ""), (
+        "the system reports a lost page only once"
     )
 
 
-def test_a_file_system_that_cannot_be_asked_to_keep_lines_is_none(
+def test_a_file_system_without_fsync_is_accepted(
     tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: int) -> None:
@@ -202,10 +203,10 @@ def test_a_file_system_that_cannot_be_asked_to_keep_lines_is_none(
     monkeypatch.setattr("os.fsync", refuse)
     assert spool.blocking_error() is None
     assert spool.blocking_error() is None
-    assert caplog.text.count("cannot be forced to the disk") == 1
+    assert caplog.text.count("cannot be synced to the disk") == 1
 
 
-def test_events_that_never_found_room_are_counted_at_the_end(
+def test_events_that_could_not_be_written_are_counted_at_the_end(
     tmp_path: Path,
     open_spool: OpenSpool,
     caplog: pytest.LogCaptureFixture,
@@ -218,7 +219,19 @@ def test_events_that_never_found_room_are_counted_at_the_end(
     assert "2 events" in caplog.text
 
 
-def test_nothing_raises_when_the_folder_is_taken_away(
+def test_events_beyond_the_limit_of_the_memory_are_counted_too(
+    tmp_path: Path, open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("distune.tracking.spool._MAX_UNWRITTEN", 3)
+    spool = open_spool(tmp_path)
+    fill_the_disk(spool)
+    for number in range(5):
+        spool.append(ended(str(number)))
+    spool.close()
+    assert "5 events" in caplog.text
+
+
+def test_nothing_raises_when_the_folder_is_deleted(
     tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "study"
@@ -230,7 +243,7 @@ def test_nothing_raises_when_the_folder_is_taken_away(
     spool.append(ended("b"))
     spool.commit(3)
     spool.commit(4)
-    spool.set_aside(b"{}")
+    spool.save_refused(b"{}")
     assert spool.read_from(0) == []
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
     assert len(caplog.records) == 3
@@ -239,7 +252,7 @@ def test_nothing_raises_when_the_folder_is_taken_away(
     assert "after the tracker was closed" in caplog.text
 
 
-def test_an_event_that_is_no_event_does_not_raise(
+def test_an_invalid_event_does_not_raise(
     tmp_path: Path, open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = open_spool(tmp_path)
@@ -250,7 +263,7 @@ def test_an_event_that_is_no_event_does_not_raise(
     assert len(caplog.records) == 1
 
 
-def test_many_threads_write_whole_lines(tmp_path: Path, open_spool: OpenSpool) -> None:
+def test_many_threads_write_complete_lines(tmp_path: Path, open_spool: OpenSpool) -> None:
     spool = open_spool(tmp_path)
 
     def write(name: int) -> None:

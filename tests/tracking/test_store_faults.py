@@ -1,4 +1,4 @@
-"""MLflow stores that are locked, read-only or full for a while: nothing is refused, and later nothing is missing."""
+"""MLflow stores that are locked, read-only or full for a while: no event is refused, and none is missing later."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
-from distune.tracking.mlflow_sink import MlflowSink, find_study_runs, open_client
-from distune.tracking.shipping import ShippingPolicy
+from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.mlflow_sink import MlflowSink
+from distune.tracking.spool_sender import RetryPolicy
 from distune.tracking.spool_tracker import SpoolTracker
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning",
     "ignore::pytest.PytestUnhandledThreadExceptionWarning",
 )
-IMPATIENT = ShippingPolicy(linger_s=0.0, first_wait_s=0.01, longest_wait_s=0.05, attempts=2)
+IMPATIENT = RetryPolicy(linger_s=0.0, first_wait_s=0.01, longest_wait_s=0.05, attempts=2)
 
 
-def tell_a_study(tracker: SpoolTracker, folder: Path) -> None:
+def log_a_study(tracker: SpoolTracker, folder: Path) -> None:
     picture = folder / "picture.png"
     picture.write_bytes(b"picture")
     spec = TrialSpec(
@@ -82,15 +83,15 @@ def make_tracker(uri: str, folder: Path) -> SpoolTracker:
     return SpoolTracker(folder, make_sink=make_sink, policy=IMPATIENT)
 
 
-def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
+def wait_for(caplog: pytest.LogCaptureFixture, text: str) -> None:
     deadline = time.monotonic() + 60
-    while words not in caplog.text:
+    while text not in caplog.text:
         assert time.monotonic() < deadline, caplog.text
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("comes_back", ["in this session", "in the next"])
-def test_a_store_that_another_process_holds(
+def test_a_database_locked_by_another_process(
     mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, comes_back: str
 ) -> None:
     real = sqlite3.connect
@@ -99,8 +100,8 @@ def test_a_store_that_another_process_holds(
     holder = real(tmp_path / "mlflow.db", isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN EXCLUSIVE")
     tracker = make_tracker(mlflow_uri, tmp_path)
-    tell_a_study(tracker, tmp_path)
-    wait_for(caplog, "the tracking server is away")
+    log_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is unavailable")
     if comes_back == "in the next":
         tracker.close()
         assert "next session" in caplog.text
@@ -119,8 +120,8 @@ def test_a_read_only_store(
         return uri.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
 
     tracker = make_tracker(read_only(mlflow_uri), tmp_path)
-    tell_a_study(tracker, tmp_path)
-    wait_for(caplog, "the tracking server is away")
+    log_a_study(tracker, tmp_path)
+    wait_for(caplog, "the tracking server is unavailable")
     tracker.close()
     assert not (tmp_path / "spool.refused.jsonl").exists()
     make_tracker(mlflow_uri, tmp_path).close()
@@ -128,10 +129,10 @@ def test_a_read_only_store(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_no_room_for_artifacts(
+def test_no_disk_space_for_artifacts(
     mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Files wait until there is room; they are not taken for files that the store will never take."""
+    """Files are sent when there is space again; they are not counted as refused."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     def full(*_: Any) -> None:
@@ -140,8 +141,8 @@ def test_no_room_for_artifacts(
     with monkeypatch.context() as patch:
         patch.setattr(LocalArtifactRepository, "log_artifact", full)
         tracker = make_tracker(mlflow_uri, tmp_path)
-        tell_a_study(tracker, tmp_path)
-        wait_for(caplog, "the tracking server is away")
+        log_a_study(tracker, tmp_path)
+        wait_for(caplog, "the tracking server is unavailable")
         tracker.close()
     make_tracker(mlflow_uri, tmp_path).close()
     assert_all_there(mlflow_uri, tmp_path)
@@ -151,12 +152,14 @@ Damage = Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-7], lambda text: text + b'{"event": "epo', lambda text: text])
-def test_a_torn_spool_is_mended_and_sent(mlflow_uri: str, tmp_path: Path, damage: Damage) -> None:
-    def nobody() -> MlflowSink:
-        raise ConnectionError("nobody is there")
+def test_a_partial_line_in_the_spool_is_removed_and_the_others_are_sent(
+    mlflow_uri: str, tmp_path: Path, damage: Damage
+) -> None:
+    def no_server() -> MlflowSink:
+        raise ConnectionError("no server")
 
-    first = SpoolTracker(tmp_path, make_sink=nobody, policy=IMPATIENT)
-    tell_a_study(first, tmp_path)
+    first = SpoolTracker(tmp_path, make_sink=no_server, policy=IMPATIENT)
+    log_a_study(first, tmp_path)
     first.close()
     spool = tmp_path / "spool.jsonl"
     spool.write_bytes(damage(spool.read_bytes()))

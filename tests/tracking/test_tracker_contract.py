@@ -1,4 +1,4 @@
-"""What holds for every tracker, and what holds for the spooled one when its sink misbehaves."""
+"""The contract of every tracker, and the spool tracker with a sink that fails."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from distune.tracking.events import (
     TrialStarted,
     encode,
 )
-from distune.tracking.shipping import Parcel, ShippingPolicy, Unreadable, pack
 from distune.tracking.sink import EventRefusedError, Sink, SinkUnavailableError
 from distune.tracking.spool import SpoolLine
+from distune.tracking.spool_sender import RetryPolicy, split_into_batches
 from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.tracker import NullTracker, Tracker
 
-IMPATIENT = ShippingPolicy(linger_s=0.0, first_wait_s=0.005, longest_wait_s=0.02, attempts=3)
+IMPATIENT = RetryPolicy(linger_s=0.0, first_wait_s=0.005, longest_wait_s=0.02, attempts=3)
 
 
 def make_spec(number: int = 7, **changes: object) -> TrialSpec:
-    """A trial that begins."""
+    """A trial that starts."""
     spec = TrialSpec(
         study="blood",
         number=number,
@@ -49,7 +49,7 @@ def make_spec(number: int = 7, **changes: object) -> TrialSpec:
 
 
 def make_report(epoch: int, **metrics: float) -> EpochReport:
-    """An epoch that ended at a time of its own."""
+    """An epoch with its own end time."""
     return EpochReport(epoch=epoch, metrics=metrics or {"search/AP": epoch / 10}, finished_at=1_700_000_000.25 + epoch)
 
 
@@ -69,41 +69,41 @@ def make_record(number: int = 7, outcome: Outcome = Outcome.FINISHED, **changes:
 
 
 class MemorySink:
-    """Keeps events in a list. Can be away, be slow to be made, and refuse or choke on some events."""
+    """Keeps events in a list. Can be unavailable, and refuse or fail on some events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.num_calls = 0
         self.num_attempts = 0
-        self.is_away = False
-        self.away_after: int | None = None
+        self.is_unavailable = False
+        self.unavailable_after: int | None = None
         self.refuses: Callable[[Event], bool] = lambda event: False
-        self.chokes_on: Callable[[Event], bool] = lambda event: False
+        self.fails_on: Callable[[Event], bool] = lambda event: False
 
     def apply(self, events: Sequence[Event]) -> None:
         """See ``Sink.apply``. Takes all of the events or none."""
         self.num_attempts += 1
-        if self.away_after is not None and len(self.events) >= self.away_after:
-            self.is_away = True
-        if self.is_away:
+        if self.unavailable_after is not None and len(self.events) >= self.unavailable_after:
+            self.is_unavailable = True
+        if self.is_unavailable:
             raise SinkUnavailableError("connection to http://ann:secret@host refused")
         if any(self.refuses(event) for event in events):
-            raise EventRefusedError("invalid name")
-        if any(self.chokes_on(event) for event in events):
-            raise RuntimeError("something unforeseen")
+            raise EventRefusedError("invalid name at http://ann:secret@host")
+        if any(self.fails_on(event) for event in events):
+            raise RuntimeError("unknown error at http://ann:secret@host")
         self.num_calls += 1
         self.events.extend(events)
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Let another thread work until something holds."""
+    """Wait for another thread until a condition is true."""
     deadline = time.monotonic() + timeout_s
     while not is_true():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.002)
 
 
-def tell_a_study(tracker: Tracker, num_trials: int = 2) -> None:
+def log_a_study(tracker: Tracker, num_trials: int = 2) -> None:
     """A study of a few trials of three epochs."""
     tracker.start_study({"search.num_trials": num_trials}, {"hash": "abc"})
     for number in range(num_trials):
@@ -120,6 +120,10 @@ def expected_kinds(num_trials: int = 2) -> list[str]:
     return ["StudyStarted", *trial * num_trials, "StudyLogged", "StudyEnded"]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def kinds(events: list[Event]) -> list[str]:
     return [type(event).__name__ for event in events]
 
@@ -129,7 +133,7 @@ def spooled(folder: Path, sink: MemorySink) -> SpoolTracker:
 
 
 def no_sink() -> Sink:
-    raise ConnectionError("nobody is there")
+    raise ConnectionError("no server")
 
 
 MAKERS: dict[str, Callable[[Path], Tracker]] = {
@@ -149,28 +153,61 @@ def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracker]
 class TestEveryTracker:
     """The contract of ``Tracker``: nothing raises, nothing waits."""
 
-    def test_takes_a_whole_study(self, tracker: Tracker) -> None:
-        tell_a_study(tracker, num_trials=10)
+    def test_accepts_a_whole_study(self, tracker: Tracker) -> None:
+        log_a_study(tracker, num_trials=10)
         assert tracker.blocking_error() is None
         tracker.close()
 
-    def test_may_be_closed_twice_and_told_things_afterwards(self, tracker: Tracker) -> None:
+    def test_may_be_closed_twice_and_ignores_later_events(
+        self, tracker: Tracker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log_a_study(tracker)
         tracker.close()
+        before = contents(tmp_path)
+        caplog.clear()
         tracker.close()
-        tell_a_study(tracker)
+        log_a_study(tracker)
+        assert contents(tmp_path) == before
+        assert not [record for record in caplog.records if record.exc_info], "an exception was caught and logged"
 
-    def test_takes_nonsense(self, tracker: Tracker) -> None:
+    def test_accepts_invalid_values(self, tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
         tracker.log_epoch("unknown", EpochReport(epoch=1, metrics={"AP": float("nan")}, finished_at=float("nan")))
         tracker.log_file(None, Path("missing"), "..")
         tracker.end_study("no such state")
         tracker.start_study({"x": None}, {"y": None})  # type: ignore[dict-item]
         tracker.close()
+        assert not [record for record in caplog.records if record.exc_info], "an exception was caught and logged"
+
+
+def test_events_after_close_are_neither_sent_nor_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sink = MemorySink()
+    tracker = spooled(tmp_path, sink)
+    log_a_study(tracker)
+    tracker.close()
+    log_a_study(tracker)
+    assert tracker.blocking_error() is None
+    tracker.close()
+    assert kinds(sink.events) == expected_kinds()
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["an event came after the tracker was closed and is lost"]
+    spooled(tmp_path, sink).close()
+    assert kinds(sink.events) == expected_kinds(), "a late event waited in the spool"
+
+
+def test_events_after_invalid_ones_still_arrive(tmp_path: Path) -> None:
+    sink = MemorySink()
+    tracker = spooled(tmp_path, sink)
+    tracker.start_study({(1, 2): object()}, {})  # type: ignore[dict-item]
+    tracker.end_trial("no record")  # type: ignore[arg-type]
+    tracker.end_study("finished")
+    tracker.close()
+    assert sink.events[-1:] == [StudyEnded(at_ms=sink.events[-1].at_ms, state="finished")]
 
 
 def test_every_event_arrives_once_and_in_order(tmp_path: Path) -> None:
     sink = MemorySink()
     tracker = spooled(tmp_path, sink)
-    tell_a_study(tracker)
+    log_a_study(tracker)
     tracker.close()
     assert kinds(sink.events) == expected_kinds()
     first, start, epoch = sink.events[0], sink.events[1], sink.events[2]
@@ -178,19 +215,20 @@ def test_every_event_arrives_once_and_in_order(tmp_path: Path) -> None:
     assert first.tags == {"hash": "abc"}
     assert isinstance(start, TrialStarted)
     assert (start.key, start.seed, start.params) == ("0", 3, make_spec(0).params)
-    assert epoch == EpochLogged(at_ms=1_700_000_001_250, key="0", epoch=1, metrics={"search/AP": 0.1})
+    assert epoch == EpochLogged(key="0", report=make_report(1))
+    assert epoch.at_ms == 1_700_000_001_250
     end = sink.events[5]
     assert isinstance(end, TrialEnded)
-    assert (end.outcome, end.state, end.epochs) == ("finished", "COMPLETE", 5)
+    assert end.record == make_record(0)
 
 
-def test_epochs_in_a_row_share_a_call(tmp_path: Path) -> None:
+def test_epochs_in_a_row_are_sent_in_one_call(tmp_path: Path) -> None:
     sink = MemorySink()
-    sink.is_away = True
+    sink.is_unavailable = True
     tracker = spooled(tmp_path, sink)
     for epoch in range(1, 101):
         tracker.log_epoch("0", make_report(epoch))
-    sink.is_away = False
+    sink.is_unavailable = False
     tracker.close()
     assert len(sink.events) == 100
     assert sink.num_calls <= 3
@@ -207,39 +245,39 @@ def test_a_file_is_found_from_any_working_directory(tmp_path: Path, monkeypatch:
     assert event.path == str(tmp_path / "report.html")
 
 
-@pytest.mark.parametrize("away_after", [0, 1, 4, 11])
+@pytest.mark.parametrize("unavailable_after", [0, 1, 4, 11])
 def test_an_outage_ends_and_everything_arrives_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, away_after: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unavailable_after: int
 ) -> None:
     caplog.set_level(logging.INFO)
     sink = MemorySink()
-    sink.away_after = away_after
+    sink.unavailable_after = unavailable_after
     tracker = spooled(tmp_path, sink)
-    tell_a_study(tracker)
-    wait_until(lambda: sink.is_away)
+    log_a_study(tracker)
+    wait_until(lambda: sink.is_unavailable)
     attempts = sink.num_attempts
     wait_until(lambda: sink.num_attempts > attempts + 2)
-    sink.away_after, sink.is_away = None, False
+    sink.unavailable_after, sink.is_unavailable = None, False
     tracker.close()
     assert kinds(sink.events) == expected_kinds()
     messages = [record.getMessage() for record in caplog.records]
-    assert len([text for text in messages if "is away" in text]) == 1
-    assert len([text for text in messages if "is back" in text]) == 1
+    assert len([text for text in messages if "is unavailable" in text]) == 1
+    assert len([text for text in messages if "is available again" in text]) == 1
     assert "ann:secret" not in caplog.text
 
 
-@pytest.mark.parametrize("away_after", [0, 1, 4, 11])
-def test_what_an_outage_held_back_is_sent_by_the_next_session(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, away_after: int
+@pytest.mark.parametrize("unavailable_after", [0, 1, 4, 11])
+def test_events_of_an_outage_are_sent_by_the_next_session(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unavailable_after: int
 ) -> None:
     sink = MemorySink()
-    sink.away_after = away_after
+    sink.unavailable_after = unavailable_after
     first = spooled(tmp_path, sink)
-    tell_a_study(first)
+    log_a_study(first)
     first.close()
     assert "next session" in caplog.text
     assert len(sink.events) < len(expected_kinds())
-    sink.away_after, sink.is_away = None, False
+    sink.unavailable_after, sink.is_unavailable = None, False
     second = spooled(tmp_path, sink)
     second.end_study("interrupted")
     second.close()
@@ -249,7 +287,7 @@ def test_what_an_outage_held_back_is_sent_by_the_next_session(
     assert len(sink.events) == len(expected_kinds()) + 1
 
 
-def test_a_second_session_with_nothing_to_say_still_sends_what_was_left(tmp_path: Path) -> None:
+def test_a_second_session_without_events_sends_those_of_the_first(tmp_path: Path) -> None:
     first = SpoolTracker(tmp_path, make_sink=no_sink, policy=IMPATIENT)
     first.end_study("finished")
     first.close()
@@ -258,9 +296,9 @@ def test_a_second_session_with_nothing_to_say_still_sends_what_was_left(tmp_path
     assert kinds(sink.events) == ["StudyEnded"]
 
 
-def test_closing_with_a_dead_server_is_quick(tmp_path: Path) -> None:
+def test_closing_with_an_unavailable_server_is_fast(tmp_path: Path) -> None:
     sink = MemorySink()
-    sink.is_away = True
+    sink.is_unavailable = True
     tracker = SpoolTracker(tmp_path, make_sink=lambda: sink)
     tracker.end_study("finished")
     begin = time.perf_counter()
@@ -269,50 +307,53 @@ def test_closing_with_a_dead_server_is_quick(tmp_path: Path) -> None:
 
 
 class HangingSink:
-    """Takes nothing until it is set free."""
+    """Blocks until it is released."""
 
     def __init__(self) -> None:
-        self.is_free = threading.Event()
+        self.is_released = threading.Event()
 
     def apply(self, events: Sequence[Event]) -> None:
         """See ``Sink.apply``."""
-        self.is_free.wait(60)
+        self.is_released.wait(60)
 
 
 def test_nothing_waits_for_a_sink_that_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sink = HangingSink()
     tracker = SpoolTracker(tmp_path, make_sink=lambda: sink, policy=IMPATIENT)
     begin = time.perf_counter()
-    tell_a_study(tracker)
+    log_a_study(tracker)
     assert tracker.blocking_error() is None
     tracker.close(timeout_s=0.05)
     waited_s = time.perf_counter() - begin
-    sink.is_free.set()
+    sink.is_released.set()
     assert waited_s < 30
     assert "next session" in caplog.text
 
 
-@pytest.mark.parametrize("how", ["refuses", "chokes_on"])
-def test_a_poisoned_event_is_set_aside_and_the_others_arrive(
+@pytest.mark.parametrize("how", ["refuses", "fails_on"])
+def test_a_refused_event_is_kept_in_a_file_and_the_others_arrive(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     sink = MemorySink()
-    sink.is_away = True
-    setattr(sink, how, lambda event: isinstance(event, EpochLogged) and event.epoch == 2)
+    sink.is_unavailable = True
+    setattr(sink, how, lambda event: isinstance(event, EpochLogged) and event.report.epoch == 2)
     tracker = spooled(tmp_path, sink)
-    tell_a_study(tracker)
-    sink.is_away = False
+    log_a_study(tracker)
+    sink.is_unavailable = False
     tracker.close()
     trial = ["TrialStarted", "EpochLogged", "EpochLogged", "TrialEnded"]
     assert kinds(sink.events) == ["StudyStarted", *trial * 2, "StudyLogged", "StudyEnded"]
     refused = [json.loads(line) for line in (tmp_path / "spool.refused.jsonl").read_text().splitlines()]
-    assert [json.loads(entry["line"])["epoch"] for entry in refused] == [2, 2]
-    assert {entry["error"] for entry in refused} == {"invalid name" if how == "refuses" else "something unforeseen"}
-    assert len([r for r in caplog.records if "refused a record" in r.getMessage()]) == 1
-    assert "2 records were refused" in caplog.text
+    assert [json.loads(entry["line"])["report"]["epoch"] for entry in refused] == [2, 2]
+    assert {entry["error"] for entry in refused} == {
+        "invalid name at http://***@host" if how == "refuses" else "unknown error at http://***@host"
+    }
+    assert "secret" not in caplog.text
+    assert len([r for r in caplog.records if "refused an event" in r.getMessage()]) == 1
+    assert "2 events were refused" in caplog.text
 
 
-def test_a_damaged_line_is_set_aside(tmp_path: Path) -> None:
+def test_a_damaged_line_is_refused_and_the_others_arrive(tmp_path: Path) -> None:
     events = [StudyEnded(at_ms=1, state="a"), StudyEnded(at_ms=1, state="b")]
     (tmp_path / "spool.jsonl").write_bytes(encode(events[0]) + b"\x00\xff rubbish\n" + encode(events[1]))
     sink = MemorySink()
@@ -321,7 +362,7 @@ def test_a_damaged_line_is_set_aside(tmp_path: Path) -> None:
     assert "rubbish" in (tmp_path / "spool.refused.jsonl").read_text()
 
 
-def test_a_sink_that_cannot_be_made_at_first_is_made_later(tmp_path: Path) -> None:
+def test_a_sink_that_cannot_be_opened_at_first_is_opened_later(tmp_path: Path) -> None:
     sink = MemorySink()
     failures = iter([ImportError("no driver"), RuntimeError("old schema")])
 
@@ -336,17 +377,9 @@ def test_a_sink_that_cannot_be_made_at_first_is_made_later(tmp_path: Path) -> No
     tracker.close()
 
 
-def test_parcels_keep_the_order_and_join_only_neighbouring_epochs() -> None:
-    epochs = [EpochLogged(at_ms=0, key=key, epoch=1, metrics={}) for key in "abc"]
-    events: list[Event] = [*epochs[:2], StudyEnded(at_ms=0, state="x"), epochs[2]]
-    lines = [SpoolLine(encode(event), end) for end, event in enumerate(events)] + [SpoolLine(b"rubbish", 999)]
-    first, second, third, fourth = pack(lines)
-    assert isinstance(first, Parcel)
-    assert first.events == tuple(epochs[:2])
-    assert first.lines == tuple(lines[:2])
-    assert isinstance(second, Parcel)
-    assert second.events == (StudyEnded(at_ms=0, state="x"),)
-    assert isinstance(third, Parcel)
-    assert third.events == (epochs[2],)
-    assert isinstance(fourth, Unreadable)
-    assert fourth.line == lines[-1]
+def test_batches_keep_the_order_and_join_only_neighbouring_epochs() -> None:
+    epochs = [EpochLogged(key=key, report=make_report(1)) for key in "abc"]
+    events: list[Event | None] = [*epochs[:2], StudyEnded(at_ms=0, state="x"), epochs[2], None, None]
+    lines = [SpoolLine(b"", end, event) for end, event in enumerate(events)]
+    assert split_into_batches(lines) == [lines[:2], [lines[2]], [lines[3]], [lines[4]], [lines[5]]]
+    assert split_into_batches([]) == []

@@ -1,4 +1,4 @@
-"""Tracking URIs: no secret is shown, and what cannot work is refused with a remedy."""
+"""Tracking URIs: no secret is shown, and an invalid URI is refused with a remedy."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_secrets_are_not_shown(text: str, shown: str) -> None:
         ("Server=db;PWD=secret", "***"),
     ],
 )
-def test_of_an_address_that_others_see_nothing_is_left_that_may_be_a_secret(address: str, shown: str) -> None:
+def test_a_shown_address_has_no_part_that_may_be_a_secret(address: str, shown: str) -> None:
     assert shown_address(address) == shown
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")))
-def test_no_password_whatsoever_is_in_a_shown_address(password: str, query: str) -> None:
+def test_no_password_is_in_a_shown_address(password: str, query: str) -> None:
     address = f"postgresql://ann:\0{password}\0@db/x?password=\0{query}\0"
     assert "\0" not in shown_address(address)
 
@@ -96,7 +96,7 @@ def test_the_scheme_is_read(uri: str, scheme: str) -> None:
 @pytest.mark.parametrize(
     "uri", ["sqlite:///runs/mlflow.db", "http://localhost:5000", "https://ann:secret@host/mlflow", "databricks"]
 )
-def test_what_mlflow_supports_is_let_through(uri: str) -> None:
+def test_uris_that_mlflow_supports_are_accepted(uri: str) -> None:
     check_uri(uri)
 
 
@@ -110,10 +110,10 @@ def test_what_mlflow_supports_is_let_through(uri: str) -> None:
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
         ("http://", "an example is http://localhost:5000"),
-        ("sqlite+nosuchdriver:///x.db", "is no database URI"),
+        ("sqlite+nosuchdriver:///x.db", "is not a database URI"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_remedy(uri: str, remedy: str) -> None:
+def test_invalid_uris_are_refused_with_a_remedy(uri: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_uri(uri)
     assert remedy in str(caught.value)

@@ -1,4 +1,4 @@
-"""Names and values in the form that MLflow accepts, checked against MLflow's own rules."""
+"""Names and values in the form that MLflow accepts, checked with MLflow's validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = st.one_of(st.text(), st.text("a./ -:[]_", max_size=12), st.text("a/.", m
 
 @settings(deadline=None)  # the first call imports MLflow
 @given(NAMES)
-def test_mlflow_takes_every_name(name: str) -> None:
+def test_mlflow_accepts_every_name(name: str) -> None:
     from mlflow.entities import Metric
     from mlflow.utils import validation
 
@@ -68,11 +68,11 @@ def test_no_metric_is_lost_and_none_is_infinite(metrics: dict[str, float]) -> No
     )
 
 
-def test_names_that_become_one_are_told_apart() -> None:
+def test_names_that_become_equal_get_a_number() -> None:
     assert metric_values({"AP[a]": 1.0, "AP(a)": 2.0, "AP_a": 3.0}) == {"AP_a": 2.0, "AP_a_2": 1.0, "AP_a_3": 3.0}
 
 
-def test_the_summary_holds_what_speaks_for_the_whole_trial() -> None:
+def test_the_summary_has_scores_and_gains_only() -> None:
     metrics = {"search/AP": 0.5, "AP50": 0.7, "gain/AP": 0.1, "test/AP": 0.4, "loss/task": 2.0, "time/epoch_s": 9.0}
     assert summary_metrics(metrics) == {"best/AP": 0.5, "best/AP50": 0.7, "gain/AP": 0.1, "test/AP": 0.4}
 
@@ -84,7 +84,7 @@ def test_params_are_written_as_in_yaml() -> None:
     assert len(values["i"]) == 6000
 
 
-def test_tags_live_in_the_name_space_of_distune() -> None:
+def test_tags_get_the_prefix_of_distune() -> None:
     tags = tag_values({"hash": "abc", "distune.seed": "1", "mlflow.note.content": "hello", "odd[key]": "x" * 9000})
     assert list(tags) == ["distune.hash", "distune.seed", "mlflow.note.content", "distune.odd_key"]
     assert len(tags["distune.odd_key"]) == 5000
@@ -94,7 +94,7 @@ def test_every_outcome_has_a_status_of_mlflow() -> None:
     from mlflow.entities import RunStatus
 
     for outcome in Outcome:
-        assert RunStatus.from_string(run_status(outcome.value)) is not None
-    assert run_status("finished") == run_status("stopped") == "FINISHED"
-    assert run_status("failed") == run_status("diverged") == run_status("no such outcome") == "FAILED"
-    assert run_status("interrupted") == "KILLED"
+        assert RunStatus.from_string(run_status(outcome)) is not None
+    assert run_status(Outcome.FINISHED) == run_status(Outcome.STOPPED) == "FINISHED"
+    assert run_status(Outcome.FAILED) == run_status(Outcome.DIVERGED) == "FAILED"
+    assert run_status(Outcome.INTERRUPTED) == "KILLED"

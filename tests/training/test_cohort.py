@@ -1,4 +1,4 @@
-"""Whole-system proofs of the training loop, bit for bit on the CPU."""
+"""The training loop and solo runs, bit for bit on the CPU."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from distune.config.experiment import Experiment, without_distillation
-from distune.data.build import build_splits
 from distune.data.stream import Batch
-from distune.detectors.taps import Detector, TeacherTaps
+from distune.detectors.taps import TeacherTaps
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
 from distune.training.student import Student
-from distune.training.student_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
+from support.solo_runs import State, assert_equal, builder, solo, teacher_of, timeless
 
-State = dict[str, Tensor]
 FASTER = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "retinanet": {},
@@ -35,18 +32,10 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def builder(experiment: Experiment) -> TrialBuilder:
-    return TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
-
-
-def teacher_of(each: TrialBuilder) -> Detector:
-    return each.detector(each.experiment.teacher, seed=77)
-
-
 def cohort_of(each: TrialBuilder, *, distils: bool) -> Cohort:
     training = each.experiment.training
     teacher = teacher_of(each) if distils else None
-    return each.cohort(training, each.stream(training, seed=training.seed), teacher, first_epoch=0)
+    return each.cohort(training, each.stream(training, seed=training.seed), teacher, epochs_done=0)
 
 
 def student_of(each: TrialBuilder, key: str, *, seed: int = 0, distils: bool = True) -> Student:
@@ -71,18 +60,12 @@ def weights(student: Student) -> State:
     return {name: value.clone() for name, value in student.detector.model.state_dict().items()}
 
 
-def assert_equal(first: State, second: State) -> None:
-    assert first.keys() == second.keys()
-    different = [name for name in first if not torch.equal(first[name], second[name])]
-    assert not different, different
-
-
 def differ(first: State, second: State) -> bool:
     return any(not torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
+def test_zero_weights_equal_plain_training_bit_for_bit(family: str) -> None:
     experiment = small_experiment(FAMILIES[family])
     control = Experiment.model_validate(without_distillation(experiment.to_dict()))
     states = []
@@ -97,7 +80,7 @@ def test_weights_all_zero_are_plain_training_bit_for_bit(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
-def test_a_student_does_not_depend_on_its_company(family: str) -> None:
+def test_a_student_does_not_depend_on_its_cohort(family: str) -> None:
     each = builder(small_experiment(FAMILIES[family]))
     alone = student_of(each, "a")
     train(cohort_of(each, distils=True), [alone])
@@ -138,7 +121,7 @@ def test_a_student_joins_and_another_leaves_between_epochs() -> None:
     assert (first.epochs_done, second.epochs_done) == (2, 2)
 
 
-def test_training_leaves_global_random_numbers_alone() -> None:
+def test_training_does_not_change_the_global_random_state() -> None:
     each = builder(small_experiment(FAMILIES["fasterrcnn"]))
     student = student_of(each, "a")
     cohort = cohort_of(each, distils=True)
@@ -147,20 +130,6 @@ def test_training_leaves_global_random_numbers_alone() -> None:
     torch.manual_seed(3)
     train(cohort, [student], epochs=1)
     assert torch.equal(torch.rand(4), expected)
-
-
-def solo(each: TrialBuilder, folder: Path) -> SoloRun:
-    experiment = each.experiment
-    return SoloRun(
-        each,
-        experiment.student,
-        experiment.training,
-        seed=experiment.training.seed,
-        teacher=teacher_of(each),
-        folder=TrialFolder(folder),
-        metric="search/AP",
-        num_pictures=2,
-    )
 
 
 @pytest.mark.parametrize("changes", [{}, {"distillation": {"preset": "gkd_released"}}, FAMILIES["fasterrcnn"]])
@@ -185,11 +154,7 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: di
     assert (tmp_path / "whole" / "pictures" / "detections.png").is_file()
 
 
-def timeless(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
-
-
-def test_a_crash_between_checkpoint_and_metrics_is_mended(tmp_path: Path) -> None:
+def test_a_crash_between_checkpoint_and_metrics_is_repaired(tmp_path: Path) -> None:
     each = builder(small_experiment())
     run = solo(each, tmp_path)
     run.run_epoch()
@@ -227,15 +192,15 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[
     damage(folder.last_checkpoint)
     again = solo(each, folder.path)
     assert again.epochs_done == 1
-    assert "going on from previous.pt" in again.notes[0]
-    assert folder.reports() == before, "what is on record stays on record"
+    assert "resuming from previous.pt" in again.notes[0]
+    assert folder.reports() == before, "recorded epochs do not change"
     reports = [again.run_epoch(), again.run_epoch()]
     assert [timeless(report.metrics) for report in reports] == [timeless(each.metrics) for each in expected[1:]]
     assert folder.reports()[:2] == before
     assert solo(each, folder.path).notes == ()
 
 
-def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
+def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path) -> None:
     each = builder(small_experiment())
     for _ in range(2):
         solo(each, tmp_path).run_epoch()
@@ -245,20 +210,23 @@ def test_two_damaged_checkpoints_start_the_trial_anew(tmp_path: Path) -> None:
     flip(folder.previous_checkpoint)
     again = solo(each, tmp_path)
     assert again.epochs_done == 0
-    assert "training starts anew" in again.notes[0]
+    assert "training restarts" in again.notes[0]
     assert timeless(again.run_epoch().metrics) == timeless(before[0].metrics)
     assert folder.reports() == before
     assert solo(each, tmp_path).epochs_done == 1
 
 
-def test_a_loss_that_is_not_finite_is_reported_and_not_kept(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported_without_a_checkpoint(tmp_path: Path) -> None:
     each = builder(small_experiment({"training": {"optimizer": {"kind": "sgd", "learning_rate": 1e9}}}))
     run = solo(each, tmp_path)
     reports = [run.run_epoch() for _ in range(2)]
     assert not reports[-1].is_finite("search/AP")
     assert "search/AP" not in reports[-1].metrics
-    state = torch.load(tmp_path / "last.pt", weights_only=True) if (tmp_path / "last.pt").exists() else None
-    assert state is None or all(value.isfinite().all() for value in state["model"].values())
+    finite = [report for report in reports if report.is_finite("search/AP")]
+    assert (tmp_path / "last.pt").exists() == bool(finite)
+    for path in tmp_path.glob("*.pt"):
+        state = torch.load(path, weights_only=True)["model"]
+        assert all(value.isfinite().all() for value in state.values())
 
 
 def test_the_best_checkpoint_is_the_student_alone(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from distune.training.builder import TrialBuilder
 from distune.training.evaluation.predict_and_score import predict
 from distune.training.teacher import prepare_teacher
 from support.experiments import small_values
-from support.families import CLASSES, SETTINGS, as_if_trained, batch, build, freeze_statistics
+from support.families import CLASSES, SETTINGS, batch, build, freeze_statistics, with_random_heads
 
 CPU = torch.device("cpu")
 SOFT = {"soft_labels": {"weight": 1.0}}
@@ -41,7 +41,7 @@ def student_taps(family: str) -> tuple[Detector, StudentTaps]:
 
 @functools.cache
 def teacher_taps(family: str) -> tuple[Detector, TeacherTaps]:
-    detector = as_if_trained(build(family, seed=1))
+    detector = with_random_heads(build(family, seed=1))
     return detector, detector.forward_teacher(batch()[0])
 
 
@@ -65,10 +65,10 @@ def test_a_step_of_distillation(student: str, teacher: str) -> None:
     learner, taps = student_taps(student)
     guide, seen = teacher_taps(teacher)
     objective = builder.objective(learner, guide, builder.experiment.training, seed=0)
-    objective.begin_epoch(0, never)
+    objective.begin_epoch(1, never)
     objective(taps, seen)
     objective.end_epoch()
-    objective.begin_epoch(1, never)
+    objective.begin_epoch(2, never)
     losses = objective(taps, seen)
     comparable = SETTINGS[student].prediction_sites == SETTINGS[teacher].prediction_sites
     assert losses.keys() == {"global_knowledge", "local_knowledge"} | ({"soft_labels"} if comparable else set())
@@ -91,13 +91,13 @@ def test_a_step_of_distillation(student: str, teacher: str) -> None:
 def test_an_experiment_of_two_families_trains(student: str, teacher: str) -> None:
     builder = bench_of(student, teacher, training={"epochs": 2})
     training = builder.experiment.training
-    guide = as_if_trained(builder.detector(builder.experiment.teacher, seed=5))
+    guide = with_random_heads(builder.detector(builder.experiment.teacher, seed=5))
     stream = builder.stream(training, seed=0, with_masks=builder.experiment.student.learns_masks)
     learner = builder.student(
         "one", builder.experiment.student, training, seed=0, steps_per_epoch=len(stream), teacher=guide
     )
     before = {name: value.clone() for name, value in guide.model.state_dict().items()}
-    cohort = builder.cohort(training, stream, guide, first_epoch=0)
+    cohort = builder.cohort(training, stream, guide, epochs_done=0)
     cohort.join(learner)
     for _ in range(2):
         result = cohort.run_epoch()["one"]
@@ -111,16 +111,16 @@ def test_an_experiment_of_two_families_trains(student: str, teacher: str) -> Non
 
 def test_a_mask_rcnn_teacher_is_trained_on_masks(tmp_path: Path) -> None:
     builder = bench_of("fasterrcnn", "maskrcnn")
-    told: list[EpochReport] = []
+    reports: list[EpochReport] = []
     made = prepare_teacher(
         builder.experiment,
         builder.splits,
         home=Home(tmp_path),
         device=CPU,
-        progress=lambda report, _: told.append(report),
+        on_progress=lambda report, _: reports.append(report),
     )
     assert made.weights.is_file()
-    assert told[-1].metrics["task/loss_mask"] > 0
+    assert reports[-1].metrics["task/loss_mask"] > 0
     assert not builder.experiment.student.learns_masks
 
 
@@ -140,7 +140,7 @@ def test_detections_are_in_pixels_of_the_original_image(family: str) -> None:
 
 
 def test_a_student_that_sees_half_the_size_finds_the_same_instances() -> None:
-    """Pooling and local knowledge lay one model's maps over the other's; boxes keep their place in the image."""
+    """Pooling and local knowledge compare maps of different sizes; boxes are converted to the frame of each model."""
     small, large = build("ssdlite", input_size_px=128), build("ssdlite", input_size_px=256)
     images, targets = batch()
     taps, seen = small.forward_train(images, targets), large.forward_teacher(images)

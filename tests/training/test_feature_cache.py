@@ -1,4 +1,4 @@
-"""Features of the teacher that trials share: kept whole or not at all, bounded, and never in the way."""
+"""The feature cache: parts are stored completely or not at all, its size is bounded, and errors never stop training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureCache:
     return FeatureCache(tmp_path / "features" if request.param == "files" else None)
 
 
-def test_what_was_added_is_there_again_bit_for_bit(cache: FeatureCache) -> None:
+def test_added_features_are_read_bit_for_bit(cache: FeatureCache) -> None:
     fill(cache, "a")
     assert torch.equal(held(cache, "a")["0,1"], some())
     assert held(cache, "b") == {}
@@ -46,7 +46,7 @@ def spoil(cache: FeatureCache, name: str) -> None:
         raise RuntimeError("no memory")
 
 
-def test_a_part_that_ends_badly_is_not_kept(cache: FeatureCache) -> None:
+def test_a_part_whose_block_raises_is_not_stored(cache: FeatureCache) -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         spoil(cache, "a")
     assert held(cache, "a") == {}
@@ -65,7 +65,7 @@ def test_other_processes_see_the_files(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_who_wants_what_is_being_computed_waits_for_it(tmp_path: Path) -> None:
+def test_a_process_waits_for_a_part_that_another_computes(tmp_path: Path) -> None:
     computed: list[str] = []
 
     def work(who: str) -> None:
@@ -83,8 +83,8 @@ def test_who_wants_what_is_being_computed_waits_for_it(tmp_path: Path) -> None:
     assert len(computed) == 1
 
 
-def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_cache, "_PATIENCE_S", 0.01)
+def test_waiting_for_a_lock_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_cache, "_LOCK_TIMEOUT_S", 0.01)
     done: list[int] = []
 
     def impatient() -> None:
@@ -99,7 +99,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(held(FeatureCache(tmp_path), "a")) == {"0,1"}
 
 
-def test_a_damaged_file_is_computed_anew(tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     fill(FeatureCache(tmp_path), "a")
     (tmp_path / "a.pt").write_bytes(b"torn")
     assert held(FeatureCache(tmp_path), "a") == {}
@@ -107,19 +107,19 @@ def test_a_damaged_file_is_computed_anew(tmp_path: Path) -> None:
     assert torch.equal(held(FeatureCache(tmp_path), "a")["0,1"], some())
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_does_not_stop_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = FeatureCache(tmp_path / "file" / "features")
     fill(cache, "a")
     assert held(cache, "a") == {}
 
 
-def test_files_that_nobody_uses_make_room_the_oldest_first(tmp_path: Path) -> None:
+def test_unused_files_are_deleted_oldest_first(tmp_path: Path) -> None:
     for age, name in ((300, "oldest"), (200, "older"), (100, "old")):
         fill(FeatureCache(tmp_path), name, rows=500)
         os.utime(tmp_path / f"{name}.pt", (time.time() - age,) * 2)
     size = (tmp_path / "old.pt").stat().st_size
-    bounded = FeatureCache(tmp_path, largest_bytes=3 * size)
+    bounded = FeatureCache(tmp_path, max_bytes=3 * size)
     assert held(bounded, "older")  # in use from now on
     fill(bounded, "new", rows=500)
     assert {path.stem for path in tmp_path.glob("*.pt")} == {"older", "old", "new"}
@@ -130,7 +130,7 @@ def test_files_that_nobody_uses_make_room_the_oldest_first(tmp_path: Path) -> No
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    cache = FeatureCache(None, largest_bytes=2 * 4 * some().numel())
+    cache = FeatureCache(None, max_bytes=2 * 4 * some().numel())
     for name in ("a", "b", "c"):
         fill(cache, name)
     assert [bool(held(cache, name)) for name in ("a", "b", "c")] == [True, True, False]

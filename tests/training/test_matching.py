@@ -1,4 +1,4 @@
-"""Scores from matches are pycocotools' scores, on the images as they are and on every resample of them."""
+"""Scores computed from matches equal pycocotools' scores, on all images and on resamples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distune.errors import StudyError
 from distune.evidence.average_precision import resampled_scores, score_of
 from distune.evidence.matches import METRICS, MatchTable, read_matches
 from distune.evidence.resampling import draw_counts
-from distune.training.evaluation.matching import match
+from distune.training.evaluation.matching import match_predictions
 from distune.training.evaluation.predict_and_score import Prediction, score
 from support.datasets import MemoryDataset, annotate
 
@@ -63,18 +63,18 @@ def repeated(scene: Scene, counts_I: list[int]) -> Scene:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_all_images_score_as_pycocotools_and_voc_do(seed: int) -> None:
+def test_scores_of_all_images_equal_pycocotools_and_voc(seed: int) -> None:
     dataset, predictions = make_scene(seed)
-    table, expected = match(predictions, dataset), score(predictions, dataset)
+    table, expected = match_predictions(predictions, dataset), score(predictions, dataset)
     for metric in METRICS:
         assert score_of(table, metric) == pytest.approx(expected[metric], abs=1e-9), metric
     assert 5 < expected["AP"] < 95
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_resample_scores_as_the_data_set_with_repeated_images_does(seed: int) -> None:
+def test_a_resample_scores_like_a_dataset_with_repeated_images(seed: int) -> None:
     scene = make_scene(seed, num_images=9)
-    table = match(scene[1], scene[0])
+    table = match_predictions(scene[1], scene[0])
     counts_RI = draw_counts(9, num_resamples=12, generator=np.random.default_rng(seed))
     scores = {metric: resampled_scores(table, metric, counts_RI) for metric in METRICS}
     for number, counts_I in enumerate(counts_RI.tolist()):
@@ -88,7 +88,7 @@ def test_a_resample_scores_as_the_data_set_with_repeated_images_does(seed: int) 
 def test_predictions_may_come_in_any_order_and_images_may_lack_one() -> None:
     dataset, predictions = make_scene(1)
     some = [predictions[index] for index in (7, 3, 11, 5, 2)]
-    table = match(some, dataset)
+    table = match_predictions(some, dataset)
     assert table.image_ids_I.tolist() == [2, 3, 5, 7, 11]
     for metric in METRICS:
         assert score_of(table, metric) == pytest.approx(score(some, dataset)[metric], abs=1e-9)
@@ -100,22 +100,22 @@ def test_no_detection_is_zero_and_no_box_is_no_score() -> None:
         {**each, "boxes": each["boxes"][:0], "labels": each["labels"][:0], "scores": each["scores"][:0]}
         for each in predictions
     ]
-    table = match(silent, dataset)
+    table = match_predictions(silent, dataset)
     assert [score_of(table, metric) for metric in METRICS] == [0.0] * len(METRICS)
     empty = MemoryDataset([annotate([], [], index=0)], CLASSES)
-    with pytest.raises(StudyError, match="AP75: the split holds no box"):
-        score_of(match(predictions[:1], empty), "AP75")
+    with pytest.raises(StudyError, match="AP75: no box of the split"):
+        score_of(match_predictions(predictions[:1], empty), "AP75")
 
 
-def test_a_table_survives_its_file(tmp_path: Path) -> None:
+def test_a_table_is_equal_after_saving_and_loading(tmp_path: Path) -> None:
     dataset, predictions = make_scene(3)
-    table = match(predictions, dataset)
+    table = match_predictions(predictions, dataset)
     file = tmp_path / "matches.npz"
     file.write_bytes(table.to_bytes())
     again: MatchTable = read_matches(file)
     assert [score_of(again, metric) for metric in METRICS] == [score_of(table, metric) for metric in METRICS]
     file.write_bytes(table.to_bytes()[:-40])
-    with pytest.raises(StudyError, match=r"matches\.npz: no table of matches"):
+    with pytest.raises(StudyError, match=r"matches\.npz: not a table of matches"):
         read_matches(file)
-    with pytest.raises(StudyError, match="no table of matches"):
+    with pytest.raises(StudyError, match="not a table of matches"):
         read_matches(tmp_path / "absent.npz")

@@ -1,4 +1,4 @@
-"""What moves a loss or a gradient is told from what does not, and the reason is found where there is one."""
+"""Parameters with and without an effect on a loss or a gradient, and the causes."""
 
 from __future__ import annotations
 
@@ -34,44 +34,44 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_the_living_and_the_dead() -> None:
+def test_parameters_with_and_without_an_effect() -> None:
     found = probe_small({**LIVE, **THRESHOLDS}, {"distillation": {"filter": {"weight": "uniform"}}})
     assert list(found) == [*LIVE, *THRESHOLDS]
-    living = found["distillation.soft_labels.temperature"]
-    assert living.verdict is Verdict.ACTS
-    assert not living.is_wrong
-    assert living.values == (1.0, 10.0)
-    assert living.moved is not None
-    assert living.moved.epoch == 1
-    assert living.moved.share > 0.01
+    effective = found["distillation.soft_labels.temperature"]
+    assert effective.verdict is Verdict.EFFECT
+    assert not effective.is_problem
+    assert effective.values == (1.0, 10.0)
+    assert effective.change is not None
+    assert effective.change.epoch == 1
+    assert effective.change.fraction > 0.01
     for path in THRESHOLDS:
-        dead = found[path]
-        assert dead.verdict is Verdict.DEAD
-        assert dead.is_wrong
-        assert dead.moved is None
-        assert dead.remark == "because distillation.filter.weight is uniform: with gaussian it would act"
+        idle = found[path]
+        assert idle.verdict is Verdict.NO_EFFECT
+        assert idle.is_problem
+        assert idle.change is None
+        assert idle.remark == "because distillation.filter.weight is uniform; it would have an effect with gaussian"
 
 
 def test_a_term_without_weight_is_named_as_the_cause() -> None:
     found = probe_small(LIVE, {"distillation": {"soft_labels": {"weight": 0.0}}})
     remark = found["distillation.soft_labels.temperature"].remark
-    assert remark == "because distillation.soft_labels.weight is 0.0: with 1.0 it would act"
+    assert remark == "because distillation.soft_labels.weight is 0.0; it would have an effect with 1.0"
 
 
-def test_a_threshold_acts_at_times_when_the_kind_of_weight_varies() -> None:
+def test_a_threshold_has_a_conditional_effect_if_the_kind_of_weight_is_searched() -> None:
     kinds = {"distillation.filter.weight": {"kind": "choice", "values": ["uniform", "gaussian"]}}
     found = probe_small(
         {**kinds, THRESHOLD: THRESHOLDS[THRESHOLD]}, {"distillation": {"filter": {"weight": "uniform"}}}
     )
-    assert found["distillation.filter.weight"].verdict is Verdict.ACTS
+    assert found["distillation.filter.weight"].verdict is Verdict.EFFECT
     assert found[THRESHOLD].verdict is Verdict.CONDITIONAL
-    assert not found[THRESHOLD].is_wrong
+    assert not found[THRESHOLD].is_problem
     assert found[THRESHOLD].remark == "only with other values of distillation.filter.weight, such as gaussian"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [{"kind": "queue"}, {"kind": "feature_pass", "max_images": 50}])
-def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
+def test_parameters_with_an_effect_from_a_later_epoch(source: dict[str, Any]) -> None:
     found = probe_small(
         {
             "distillation.prototypes.refresh_epochs": {"kind": "choice", "values": [1, 0]},
@@ -82,8 +82,8 @@ def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
         },
         {"distillation": {"prototypes": {"source": source}, "decay": "constant"}, "training": {"epochs": 6}},
     )
-    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
-    epochs = {path.rpartition(".")[2]: each.moved.epoch for path, each in found.items() if each.moved is not None}
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.EFFECT)
+    epochs = {path.rpartition(".")[2]: each.change.epoch for path, each in found.items() if each.change is not None}
     first = 1 if source["kind"] == "feature_pass" else 2
     assert epochs == {
         "refresh_epochs": first + 1,
@@ -95,18 +95,18 @@ def test_what_acts_from_a_later_epoch_on(source: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_choice_acts_when_any_two_of_its_values_differ() -> None:
+def test_a_choice_has_an_effect_if_any_two_of_its_values_differ() -> None:
     values = {"kind": "choice", "values": ["roi_align", "crop"]}
-    assert probe_small({"distillation.pooling": values})["distillation.pooling"].verdict is Verdict.ACTS
+    assert probe_small({"distillation.pooling": values})["distillation.pooling"].verdict is Verdict.EFFECT
     three = {"distillation.start_epoch": {"kind": "choice", "values": [0, 1, 2]}}
     assert probe_small(three)["distillation.start_epoch"].values == (0, 2)
     ends_alike = {"distillation.stop_epoch": {"kind": "choice", "values": [8, 1, 9]}}
     found = probe_small(ends_alike, {"distillation": {"decay": "constant"}})["distillation.stop_epoch"]
-    assert (found.verdict, found.values) == (Verdict.ACTS, (8, 1))
+    assert (found.verdict, found.values) == (Verdict.EFFECT, (8, 1))
 
 
 @pytest.mark.slow
-def test_settings_of_student_and_training_act_on_real_steps() -> None:
+def test_settings_of_student_and_training_are_probed_on_real_steps() -> None:
     found = probe_small(
         {
             "student.anchor_scale": {"kind": "float", "low": 0.25, "high": 1.0},
@@ -119,8 +119,8 @@ def test_settings_of_student_and_training_act_on_real_steps() -> None:
         },
         {"distillation": {"soft_labels": {"weight": 0.0}}},
     )
-    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
-    moved = found["training.optimizer.learning_rate"].moved
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.EFFECT)
+    moved = found["training.optimizer.learning_rate"].change
     assert moved is not None
     assert moved.name.startswith("update/")
 
@@ -135,10 +135,10 @@ def test_the_milestones_of_a_schedule_are_reached() -> None:
         },
         {"training": {"schedule": schedule}},
     )
-    assert {each.verdict for each in found.values()} == {Verdict.ACTS}
+    assert {each.verdict for each in found.values()} == {Verdict.EFFECT}
 
 
-def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
+def test_parameters_that_cannot_be_probed_are_not_probed() -> None:
     found = probe_small(
         {
             **LIVE,
@@ -155,28 +155,28 @@ def test_what_a_probe_cannot_tell_it_does_not_judge() -> None:
     assert found["student.backbone_weights"].verdict is Verdict.NOT_PROBED
     assert "random weights" in found["student.backbone_weights"].remark
     assert found["distillation.decay"].remark == "it has one value only"
-    assert not any(each.is_wrong for each in found.values())
+    assert not any(each.is_problem for each in found.values())
 
 
 @pytest.mark.slow
-def test_few_boxes_are_chosen_from_as_many_would_be() -> None:
+def test_selection_is_probed_with_fewer_prototypes_if_there_are_few_boxes() -> None:
     """When all candidates become prototypes, how they are chosen would not matter."""
     alpha = "distillation.prototypes.alpha"
     parameters = {alpha: {"kind": "float", "low": 0.01, "high": 100.0, "log": True}}
     found = probe_small(parameters, {"distillation": {"prototypes": {"per_class": 100}}})[alpha]
-    assert found.verdict is Verdict.ACTS
+    assert found.verdict is Verdict.EFFECT
     assert found.remark.endswith("these images hold few boxes to choose from")
 
 
 @pytest.mark.slow
-def test_too_few_boxes_are_given_as_the_reason() -> None:
+def test_too_few_boxes_are_named_as_the_cause() -> None:
     found = probe_small({"distillation.prototypes.per_class": {"kind": "int", "low": 500, "high": 600}})
-    dead = found["distillation.prototypes.per_class"]
-    assert dead.verdict is Verdict.DEAD
-    assert "boxes large enough to become prototypes on these 6 images; --probe-images takes more" in dead.remark
+    idle = found["distillation.prototypes.per_class"]
+    assert idle.verdict is Verdict.NO_EFFECT
+    assert "boxes large enough to become prototypes on these 6 images; use more with --probe-images" in idle.remark
 
 
-def test_a_value_that_cannot_be_trained_with_is_named() -> None:
+def test_a_value_that_fails_is_named() -> None:
     """Such a one is refused when the space is read, but for what only shows when a trial is put together."""
     channels = {"kind": "choice", "values": [16, 24]}
     loaded = load_small({"student.fpn_channels": channels}, {"student": {"fpn_channels": 24}})
@@ -186,11 +186,11 @@ def test_a_value_that_cannot_be_trained_with_is_named() -> None:
     found = probe_loaded(dataclasses.replace(loaded, experiment=experiment))
     failed = found["student.fpn_channels"]
     assert failed.verdict is Verdict.FAILS
-    assert failed.is_wrong
+    assert failed.is_problem
     assert "the student has 16 and the teacher 24" in failed.remark
 
 
-def test_a_probe_repeats_itself_and_leaves_the_random_numbers_alone() -> None:
+def test_a_probe_is_deterministic_and_does_not_change_the_random_state() -> None:
     loaded = load_small({**LIVE, **THRESHOLDS})
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -200,18 +200,18 @@ def test_a_probe_repeats_itself_and_leaves_the_random_numbers_alone() -> None:
     assert probe_loaded(loaded) == first
 
 
-def test_a_parameter_with_a_condition_is_tried_where_it_acts() -> None:
+def test_a_parameter_with_a_condition_is_probed_where_the_condition_holds() -> None:
     kinds = {"distillation.filter.weight": {"kind": "choice", "values": ["uniform", "gaussian"]}}
     when = {"distillation.filter.weight": "gaussian"}
     found = probe_small(
         {**kinds, THRESHOLD: {**THRESHOLDS[THRESHOLD], "when": when}},
         {"distillation": {"filter": {"weight": "uniform"}}},
     )
-    assert found[THRESHOLD].verdict is Verdict.ACTS
+    assert found[THRESHOLD].verdict is Verdict.EFFECT
 
 
 @pytest.mark.slow
-def test_the_teachers_weights_are_used_when_there_are_any(tmp_path: Path) -> None:
+def test_given_teacher_weights_are_used(tmp_path: Path) -> None:
     loaded = load_small(LIVE)
     splits = build_splits(loaded.experiment.data)
     cpu = torch.device("cpu")
@@ -219,7 +219,7 @@ def test_the_teachers_weights_are_used_when_there_are_any(tmp_path: Path) -> Non
     weights = tmp_path / "teacher.pt"
     torch.save({"model": teacher.model.state_dict(), "classes": list(splits.classes)}, weights)
     given = next(Probe(loaded, splits, teacher_weights=str(weights), device=cpu, num_images=6).findings())
-    assert given.moved != probe_loaded(loaded)[given.path].moved
+    assert given.change != probe_loaded(loaded)[given.path].change
     with pytest.raises(WeightsError, match=r"absent\.pt"):
         Probe(loaded, splits, teacher_weights="absent.pt", device=cpu)
 
@@ -234,23 +234,23 @@ ASKED_FOR: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_names("search_spaces"))
-def test_every_path_of_every_shipped_space_acts(name: str) -> None:
+def test_every_path_of_every_shipped_space_has_an_effect(name: str) -> None:
     space, _ = read_yaml(shipped_folder("search_spaces") / f"{name}.yaml")
     loaded = experiment_from_dict(small_values(ASKED_FOR.get(name)), source="small.yaml", space=space)
     found = probe_loaded(loaded, num_images=8)
     assert list(found) == list(space["parameters"])
-    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.EFFECT)
 
 
 @pytest.mark.slow
 def test_two_stage_detectors_can_be_probed() -> None:
     faster = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
     found = probe_small({**LIVE, **THRESHOLDS}, {"student": faster, "teacher": faster})
-    assert {each.verdict for each in found.values()} == {Verdict.ACTS}
+    assert {each.verdict for each in found.values()} == {Verdict.EFFECT}
 
 
 @pytest.mark.slow
-def test_every_path_of_the_default_space_acts_under_the_default_preset() -> None:
+def test_every_path_of_the_default_space_has_an_effect_under_the_default_preset() -> None:
     """Which filters nothing: thresholds are not searched there."""
     space, _ = read_yaml(shipped_folder("search_spaces") / "global_knowledge.yaml")
     values = small_values({"distillation": {"preset": DEFAULT_PRESET}})
@@ -259,4 +259,4 @@ def test_every_path_of_the_default_space_acts_under_the_default_preset() -> None
         "distillation.filter.global_threshold",
         "distillation.filter.local_threshold",
     }
-    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.ACTS)
+    assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.EFFECT)

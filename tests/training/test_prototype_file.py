@@ -1,4 +1,4 @@
-"""Prototypes as files: what they hold, what names them, and that a trial leaves those of its best epoch."""
+"""Prototype files: content, names, and the file that a trial saves for its best epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distune.records import Outcome
 from distune.study.files.artifacts import clean_up, trial_artifacts
 from distune.training.builder import TrialBuilder
 from distune.training.prototype_file import Origin, StoredPrototypes, load_prototypes
-from distune.training.student_run import SoloRun
+from distune.training.solo_run import SoloRun
 from distune.training.tensor_hash import tensors_hash
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
@@ -51,7 +51,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["feature_pass", "queue"])
-def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
+def test_a_trial_saves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: str) -> None:
     run, stored = run_trial(tmp_path, kind=kind)
     objective = run.student.objective
     assert objective is not None
@@ -67,7 +67,7 @@ def test_a_trial_leaves_the_prototypes_of_its_best_epoch(tmp_path: Path, kind: s
     assert stored.origin.settings["prototypes"]["source"]["kind"] == kind
 
 
-def test_figures_survive_a_restart_of_the_trial(trial: Path) -> None:
+def test_metrics_of_prototypes_are_kept_on_resume(trial: Path) -> None:
     again, stored = run_trial(trial, epochs=0)
     assert again.student.objective is not None
     assert again.student.objective.prototype_manager is not None
@@ -90,18 +90,18 @@ def test_equal_origins_have_equal_names_and_others_do_not(trial: Path, tmp_path:
     assert len({dataclasses.replace(first.origin, **change).hash for change in changes} | {first.origin.hash}) == 6
 
 
-def test_files_that_are_something_else_are_refused(trial: Path, tmp_path: Path) -> None:
+def test_files_of_another_kind_are_refused(trial: Path, tmp_path: Path) -> None:
     (file,) = TrialFolder(trial).prototype_files()
     renamed = Path(shutil.copy(file, tmp_path / "prototypes-0000.pt"))
-    with pytest.raises(WeightsError, match="it was renamed"):
+    with pytest.raises(WeightsError, match="the content belongs to"):
         load_prototypes(renamed)
-    with pytest.raises(WeightsError, match="not a file of prototypes of format 1"):
+    with pytest.raises(WeightsError, match="not a prototype file of format 1"):
         load_prototypes(trial / "best.pt")
     with pytest.raises(WeightsError, match="not a file of tensors"):
         load_prototypes(trial / "metrics.jsonl")
 
 
-def test_they_belong_to_the_record_of_a_trial_and_go_with_its_weights(tmp_path: Path) -> None:
+def test_prototype_files_are_artifacts_and_deleted_with_the_weights(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
     folder.best_checkpoint.write_bytes(b"")
     file = folder.prototype_file("abc")
@@ -114,7 +114,7 @@ def test_they_belong_to_the_record_of_a_trial_and_go_with_its_weights(tmp_path: 
     assert not file.exists()
 
 
-def test_a_hash_of_tensors_tells_names_types_shapes_and_values() -> None:
+def test_the_hash_depends_on_names_types_shapes_and_values() -> None:
     base = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
     others = [
         {"b": base["a"], "n": base["n"]},
@@ -131,3 +131,25 @@ def test_a_hash_of_tensors_tells_names_types_shapes_and_values() -> None:
 def test_an_origin_is_plain_data() -> None:
     origin = Origin(teacher="t", student="s", data="d", settings={"a": 1}, made_for=2)
     assert Origin(**dataclasses.asdict(origin)).hash == origin.hash
+
+
+def test_names_of_files_of_version_0_1_stay_valid() -> None:
+    prototypes = {
+        "per_class": 3,
+        "selector": "pursuit",
+        "alpha": 10.0,
+        "unique": True,
+        "refresh_epochs": 1,
+        "density_bandwidth": 0.1,
+        "density_quantile": 0.4,
+        "min_box_side_px": 4.0,
+        "source": {"kind": "sweep", "max_images": 800},
+    }
+    origin = Origin(
+        teacher="4ce585bbb3915032566a96d774fbffc6",
+        student="b7bb9bac4dcb966db50f889d93105b44",
+        data="a9c76a68e85d1d59",
+        settings={"min_size_px": 64, "max_size_px": 64, "pooling": "roi_align", "prototypes": prototypes},
+        made_for=0,
+    )
+    assert origin.hash == "ffc3f68bb5bf03fa"

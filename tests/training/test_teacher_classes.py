@@ -1,4 +1,4 @@
-"""A teacher with classes of its own through preparation, evaluation and a trial."""
+"""A teacher with its own class list in preparation, evaluation and a trial."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from distune.records import TrialSpec
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.known_classes import KnownClasses, evaluate_known
 from distune.training.evaluation.predict_and_score import evaluate
-from distune.training.teacher import Teacher, prepare_teacher, teacher_hash
-from distune.training.trial import TrainingWork
+from distune.training.solo_run import open_trial
+from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher_hash import teacher_hash
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def classes_of(num_classes: int) -> tuple[str, ...]:
 
 
 def weights_of(classes: tuple[str, ...], path: Path, order: list[int] | None = None) -> str:
-    """A retinanet that finds boxes of all classes, its classes in another order if asked for."""
+    """A RetinaNet that finds boxes of all classes, with the classes in the given order."""
     settings = small_experiment().teacher
     model = build_detector(settings, classes=classes, min_size_px=64, max_size_px=64, seed=3).model
     state: dict[str, Tensor] = model.state_dict()
@@ -57,10 +58,10 @@ def given(weights: str, **changes: Any) -> Experiment:
 
 def prepare(experiment: Experiment, home: Path) -> Teacher:
     splits = build_splits(experiment.data)
-    return prepare_teacher(experiment, splits, home=Home(home), device=CPU, progress=lambda *_: None)
+    return prepare_teacher(experiment, splits, home=Home(home), device=CPU, on_progress=lambda *_: None)
 
 
-def bench_of(experiment: Experiment) -> TrialBuilder:
+def builder_of(experiment: Experiment) -> TrialBuilder:
     return TrialBuilder(experiment, build_splits(experiment.data), CPU)
 
 
@@ -72,26 +73,26 @@ def test_a_teacher_in_another_order_scores_the_same(tmp_path: Path) -> None:
     assert turned.metrics == pytest.approx(plain.metrics)
 
 
-def test_a_teacher_of_more_classes_is_kept_with_its_own_and_found_again(tmp_path: Path) -> None:
+def test_a_teacher_of_more_classes_is_stored_with_its_own(tmp_path: Path) -> None:
     own = classes_of(3)
     experiment = given(weights_of(own, tmp_path / "wide.pt"))
     adopted = prepare(experiment, tmp_path)
     content = torch.load(adopted.weights, weights_only=True)
     assert content["classes"] == list(own)
     assert adopted.unknown_classes == ()
-    assert prepare(experiment, tmp_path).was_ready
-    first, again = (bench_of(experiment).teacher(weights) for weights in (None, str(adopted.weights)))
+    assert not prepare(experiment, tmp_path).is_new
+    first, again = (builder_of(experiment).teacher(weights) for weights in (None, str(adopted.weights)))
     table = class_table(again)
     assert table == class_table(first)
     assert table is not None
-    assert (table.own, table.data) == (own, own[:2])
+    assert (table.teacher, table.data) == (own, own[:2])
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
 
 
 def test_detections_of_other_classes_are_dropped_before_scoring(tmp_path: Path) -> None:
     experiment = given(weights_of(classes_of(3), tmp_path / "wide.pt"))
-    teacher, search = bench_of(experiment).teacher(None), build_splits(experiment.data).search
+    teacher, search = builder_of(experiment).teacher(None), build_splits(experiment.data).search
     table = class_table(teacher)
     assert table is not None
     found = evaluate_known(teacher, search, device=CPU, batch_size=4)
@@ -117,14 +118,14 @@ def test_a_trial_learns_from_a_teacher_of_more_classes(tmp_path: Path) -> None:
         folder=str(tmp_path / "trial"),
         teacher_weights=str(adopted.weights),
     )
-    work = TrainingWork(spec)
-    metrics = work.run_epoch().metrics
-    work.close()
+    run = open_trial(spec)
+    metrics = run.run_epoch().metrics
+    run.close()
     assert metrics["loss/soft_labels"] > 0
     assert "search/AP" in metrics
 
 
-def test_a_teacher_that_lacks_classes_needs_terms_that_do_not_ask_for_them(
+def test_a_teacher_that_lacks_classes_needs_terms_that_do_not_compare_heads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = weights_of(classes_of(2), tmp_path / "narrow.pt")
@@ -139,13 +140,13 @@ def test_a_teacher_that_lacks_classes_needs_terms_that_do_not_ask_for_them(
     assert f"does not know the classes {lost}" in caplog.text
     assert adopted.unknown_classes == (lost,)
     assert prepare(experiment, tmp_path / "home") == Teacher(
-        adopted.hash, adopted.weights, adopted.metrics, was_ready=True, unknown_classes=(lost,)
+        adopted.hash, adopted.weights, adopted.metrics, is_new=False, unknown_classes=(lost,)
     )
     assert "search/AP" in adopted.metrics
     assert f"search/AP/{lost}" not in adopted.metrics
 
 
-def test_a_teacher_that_knows_no_class_is_not_measured(tmp_path: Path) -> None:
+def test_a_teacher_that_knows_no_class_is_not_evaluated(tmp_path: Path) -> None:
     path = tmp_path / "strange.pt"
     weights_of(classes_of(2), path)
     torch.save({**torch.load(path, weights_only=True), "classes": ["x", "y"]}, path)
@@ -153,7 +154,7 @@ def test_a_teacher_that_knows_no_class_is_not_measured(tmp_path: Path) -> None:
     assert adopted.metrics == {}
 
 
-def test_whatever_decides_what_a_teacher_says_changes_its_hash(tmp_path: Path) -> None:
+def test_everything_that_determines_the_outputs_of_a_teacher_changes_its_hash(tmp_path: Path) -> None:
     weights = weights_of(classes_of(2), tmp_path / "teacher.pt")
     first, second = classes_of(2)
     hashes = {
@@ -172,7 +173,7 @@ def test_whatever_decides_what_a_teacher_says_changes_its_hash(tmp_path: Path) -
     assert len(hashes) == 8
 
 
-def test_aliases_act_on_the_score(tmp_path: Path) -> None:
+def test_aliases_change_the_score(tmp_path: Path) -> None:
     weights = weights_of(classes_of(2), tmp_path / "teacher.pt")
     first, second = classes_of(2)
     plain = prepare(given(weights), tmp_path)
@@ -180,7 +181,7 @@ def test_aliases_act_on_the_score(tmp_path: Path) -> None:
     assert plain.metrics != crossed.metrics
 
 
-def test_a_data_set_with_some_classes_labelled() -> None:
+def test_a_dataset_with_some_classes_labelled() -> None:
     whole = build_splits(small_experiment({"data": {"num_classes": 3}}).data).search
     part = KnownClasses(whole, (whole.classes[2], whole.classes[0]))
     assert len(part) == len(whole)

@@ -1,4 +1,4 @@
-"""Feature passes that know the teacher's features equal those that do not, bit for bit, and ask the teacher once."""
+"""Feature passes with and without the cache are equal, bit for bit, and the teacher runs once per batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distune.config.experiment import Experiment
 from distune.data.build import build_splits
 from distune.data.stream import TrainingStream
 from distune.detectors.taps import Detector, Frame, Instances, View
-from distune.distillation.prototypes.feature_pass import FeaturePass, collect_features
+from distune.distillation.prototypes.collect_features import FeaturePass, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 from distune.training.builder import TrialBuilder
 from distune.training.feature_pass import teacher_features as teacher_features
@@ -49,7 +49,7 @@ def builder() -> TrialBuilder:
 
 
 class Counted:
-    """A teacher that counts the images it looks at."""
+    """A teacher that counts its input images."""
 
     def __init__(self, teacher: Detector) -> None:
         self.model = teacher.model
@@ -78,7 +78,7 @@ def feature_passes_of(
     return FeaturePasses(teacher, stream, device=CPU, dtype=None, cache=cache, identity={"data": identity})
 
 
-def swept(source: Any, student: Student, max_images: int = 4) -> InstanceFeatures:
+def run_pass(source: Any, student: Student, max_images: int = 4) -> InstanceFeatures:
     assert student.objective is not None
     prototype_manager = student.objective.prototype_manager
     assert prototype_manager is not None
@@ -98,12 +98,12 @@ def test_results_are_the_same_with_and_without_the_cache(
 ) -> None:
     student, teacher = student_of(builder), teacher_of(builder)
     stream = builder.stream(builder.experiment.training, seed=0)
-    plain = swept(plain_feature_pass(student.detector, teacher, stream), student)
+    plain = run_pass(plain_feature_pass(student.detector, teacher, stream), student)
     seen_plainly, teacher.images = teacher.images, 0
     feature_passes = feature_passes_of(builder, teacher, FeatureCache(tmp_path if with_folder else None))
-    first = swept(feature_passes.source(student), student)
+    first = run_pass(feature_passes.of(student), student)
     assert teacher.images == seen_plainly
-    again = swept(feature_passes.source(student), student)
+    again = run_pass(feature_passes.of(student), student)
     assert teacher.images == seen_plainly, "the teacher looked again"
     assert equal(plain, first)
     assert equal(plain, again)
@@ -112,32 +112,32 @@ def test_results_are_the_same_with_and_without_the_cache(
 
 def test_trials_share_the_teachers_features_but_not_the_students(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
-    first = swept(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student), student)
+    first = run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student)
     looked = teacher.images
     with torch.no_grad():
         for parameter in student.detector.model.parameters():
             parameter.mul_(1.1)
-    second = swept(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student), student)
+    second = run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student)
     assert teacher.images == looked
     assert torch.equal(first.teacher_LNE, second.teacher_LNE)
     assert not torch.equal(first.student_LND, second.student_LND)
 
 
-def test_a_larger_sweep_goes_on_where_a_smaller_one_ended(builder: TrialBuilder, tmp_path: Path) -> None:
+def test_a_larger_feature_pass_reuses_the_features_of_a_smaller_one(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
-    swept(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student), student, max_images=5)
+    run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student, max_images=5)
     small, teacher.images = teacher.images, 0
-    swept(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student), student, max_images=9)
+    run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student, max_images=9)
     assert 0 < teacher.images < 9
     assert small < 9
 
 
 @pytest.mark.parametrize("change", ["teacher", "data", "pooling", "batch size"])
-def test_whatever_decides_the_features_decides_what_is_found(
+def test_everything_that_determines_features_is_part_of_the_cache_name(
     builder: TrialBuilder, tmp_path: Path, change: str
 ) -> None:
     student = student_of(builder)
-    swept(feature_passes_of(builder, teacher_of(builder), FeatureCache(tmp_path)).source(student), student)
+    run_pass(feature_passes_of(builder, teacher_of(builder), FeatureCache(tmp_path)).of(student), student)
     teacher = teacher_of(builder, seed=5 if change == "teacher" else 77)
     other = builder
     if change in ("pooling", "batch size"):
@@ -149,22 +149,22 @@ def test_whatever_decides_the_features_decides_what_is_found(
     feature_passes = feature_passes_of(
         other, teacher, FeatureCache(tmp_path), identity="other" if change == "data" else "data"
     )
-    swept(feature_passes.source(student), student)
+    run_pass(feature_passes.of(student), student)
     assert teacher.images > 0
 
 
-def test_a_sweep_that_is_given_up_keeps_only_whole_parts(builder: TrialBuilder, tmp_path: Path) -> None:
+def test_an_interrupted_feature_pass_stores_only_complete_parts(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
-    batches = feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student)(9)
+    batches = feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student)(9)
     for _ in range(3):
         next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert len(list(tmp_path.glob("*.pt"))) == 1
-    plain = swept(feature_passes_of(builder, teacher, FeatureCache(None)).source(student), student, max_images=9)
-    assert equal(swept(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).source(student), student, 9), plain)
+    plain = run_pass(feature_passes_of(builder, teacher, FeatureCache(None)).of(student), student, max_images=9)
+    assert equal(run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student, 9), plain)
 
 
-def test_the_order_is_nested_and_takes_what_each_class_needs(builder: TrialBuilder) -> None:
+def test_the_image_order_is_nested_and_class_balanced(builder: TrialBuilder) -> None:
     dataset = builder.splits.train
     order = ImageOrder.of(dataset, seed=0)
     present = [set(np.unique(dataset.annotations(n).labels_N).tolist()) for n in range(len(dataset))]

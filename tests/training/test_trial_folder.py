@@ -1,4 +1,4 @@
-"""The folder of a trial: torn and damaged lines, and disks that are full."""
+"""The folder of a trial: partial and damaged lines, and full disks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def epochs(folder: TrialFolder) -> list[int]:
 
 
 @pytest.mark.parametrize("tail", [b'{"epoch": 3, "met', b"\0\0\0\0", b"{"])
-def test_a_torn_last_line_is_not_counted_and_then_removed(tmp_path: Path, tail: bytes) -> None:
+def test_a_partial_last_line_is_skipped_and_then_removed(tmp_path: Path, tail: bytes) -> None:
     folder = TrialFolder(tmp_path)
     folder.append(report(1))
     folder.append(report(2))
@@ -32,7 +32,7 @@ def test_a_torn_last_line_is_not_counted_and_then_removed(tmp_path: Path, tail: 
 
 
 @pytest.mark.parametrize("line", [b"\0\0\0\n", b"{}\n", b"[1]\n", b'{"epoch": 2, "metrics": null}\n', b"\xff\n"])
-def test_a_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
+def test_a_damaged_line_does_not_affect_others(tmp_path: Path, line: bytes) -> None:
     folder = TrialFolder(tmp_path)
     folder.append(report(1))
     with folder.metrics_file.open("ab") as file:
@@ -40,17 +40,17 @@ def test_a_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
     folder.append(report(3))
     assert epochs(folder) == [1, 3]
     folder.append(report(2))
-    assert epochs(folder) == [1, 2, 3], "in order, whatever the order in the file"
+    assert epochs(folder) == [1, 2, 3], "sorted, in any order of the file"
 
 
-def test_an_epoch_on_record_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_recorded_epoch_does_not_change(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
     folder.append(report(1, 5.0))
     folder.append(report(1, 6.0))
     assert [each.metrics["search/AP"] for each in folder.reports()] == [5.0]
 
 
-def test_what_is_not_kept_is_forgotten(tmp_path: Path) -> None:
+def test_keep_removes_all_other_epochs(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
     folder.keep(lambda each: False)
     assert not folder.metrics_file.exists()

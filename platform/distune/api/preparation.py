@@ -29,6 +29,14 @@ OnMessage = Callable[[str], None]
 def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tracker:
     """Open the tracker of a study.
 
+    Args:
+        folder: folder of the study.
+        experiment: experiment of the study.
+        home: gives the default MLflow store.
+
+    Returns:
+        The tracker. The caller closes it.
+
     Raises:
         UsageError: it cannot work, such as for a bad tracking URI.
     """
@@ -44,6 +52,13 @@ def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tra
 
 def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
     """Open the splits of an experiment and check them. Skipped faults are reported as messages.
+
+    Args:
+        experiment: says where the data is.
+        on_message: receives a line for each skipped fault, five at most.
+
+    Returns:
+        The training, search and test splits.
 
     Raises:
         DataError: images or annotations are missing or too damaged.
@@ -72,6 +87,15 @@ def describe_data(splits: Splits) -> str:
 def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_message: OnMessage) -> Teacher:
     """Find the teacher of an experiment, or train it, with a message per epoch.
 
+    Args:
+        experiment: determines the teacher.
+        splits: data of the experiment.
+        home: keeps all teachers.
+        on_message: receives a line per epoch, and one with the teacher's metric.
+
+    Returns:
+        The teacher, with the file of its weights.
+
     Raises:
         WeightsError: the weights that the experiment names are missing or do not fit.
         TrialError: training diverged.
@@ -88,8 +112,8 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_mess
         )
 
     device = pick_device(experiment.resources.gpus_per_trial)
-    teacher = prepare_teacher(experiment, splits, home=home, device=device, progress=report_epoch)
-    state = "found" if teacher.was_ready else "ready"
+    teacher = prepare_teacher(experiment, splits, home=home, device=device, on_progress=report_epoch)
+    state = "ready" if teacher.is_new else "found"
     score = f"{teacher.metrics[metric]:.1f}" if metric in teacher.metrics else "not measured"
     on_message(f"teacher: {state}, {metric} {score}, {teacher.weights}")
     return teacher

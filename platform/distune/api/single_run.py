@@ -60,12 +60,15 @@ def train(
         callbacks: receive events while it runs.
         home: folder of teachers and trained students; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
+    Returns:
+        The student's files and its best epoch.
+
     Raises:
         ConfigError: the experiment is wrong.
         DataError: images or annotations are missing or too damaged.
         TrialError: training diverged.
     """
-    from distune.training.student_run import open_trial
+    from distune.training.solo_run import open_trial
 
     callback = CallbackList(callbacks)
     loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
@@ -121,6 +124,9 @@ def prepare_teacher(
         overrides: path to value, applied over the experiment.
         callbacks: receive a message per epoch.
         home: folder of all teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        The teacher: hash, weights and metrics.
 
     Raises:
         ConfigError: the experiment is wrong.

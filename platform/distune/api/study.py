@@ -48,6 +48,10 @@ class Study:
 
     Nothing is cached: each property reads the study's folder, so it also works while another process runs the study.
 
+    Args:
+        home: keeps all studies.
+        name: name of the study.
+
     Attributes:
         name: name of the study.
         path: folder of the study.
@@ -163,6 +167,9 @@ class Study:
         Args:
             trial: its number; controls are -1, -2, ...
 
+        Returns:
+            Path of a checkpoint that ``torch.load(..., weights_only=True)`` reads.
+
         Raises:
             StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
         """
@@ -238,6 +245,9 @@ class Study:
             trial: its number; controls are -1, -2, ...
             device: where to put it.
 
+        Returns:
+            The detector in evaluation mode.
+
         Raises:
             StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
         """
@@ -256,6 +266,9 @@ class Study:
             experiment: other settings than those in the study's folder.
             overrides: path to value.
             options: see ``load_experiment``.
+
+        Returns:
+            The settings with their search space.
 
         Raises:
             ConfigError: they are not valid.
@@ -526,6 +539,9 @@ def load_study(name: str, *, home: str | PathLike[str] | None = None) -> Study:
         name: name of the study.
         home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
+    Returns:
+        The study.
+
     Raises:
         StudyError: there is no study of that name; the message lists the known ones.
     """
@@ -533,9 +549,12 @@ def load_study(name: str, *, home: str | PathLike[str] | None = None) -> Study:
 
 
 def list_studies(*, home: str | PathLike[str] | None = None) -> list[str]:
-    """Return the names of all studies, sorted.
+    """List the studies.
 
     Args:
         home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        Their names, sorted.
     """
     return study_names(Home.at(home))

@@ -9,11 +9,11 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
+from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
 from distune.errors import ConfigError
 from distune.records import ParameterValue
-from distune.reports.tables import show_value
 from distune.study.callback import CallbackList, StudyCallback
 from distune.study.planning.plan_text import describe_plan, describe_sizes
 from distune.study.planning.study_plan import StudyPlan, plan_study
@@ -45,8 +45,8 @@ class Validation:
     findings: tuple[Finding, ...] = ()
 
     def raise_for_findings(self) -> None:
-        """Raise ``ConfigError`` with a line for each parameter that has no effect, or that cannot be trained with."""
-        problems = [f"{finding.path}  {_problem(finding)}" for finding in self.findings if finding.is_wrong]
+        """Raise ``ConfigError`` with a line for each parameter without an effect or with a value that fails."""
+        problems = [f"{finding.path}  {_problem(finding)}" for finding in self.findings if finding.is_problem]
         if problems:
             raise ConfigError(f"{self.loaded.source}, search space {self.loaded.space.name}", problems)
 
@@ -78,6 +78,9 @@ def validate(
         on_finding: called with each finding of the probe.
         callbacks: receive messages.
         home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        The loaded experiment, its plan, and the findings of the probe.
 
     Raises:
         ConfigError: the experiment or the search space is wrong; all problems are listed.
@@ -114,10 +117,10 @@ def _probe(
 
     from distune.training.precision import pick_device
     from distune.training.probe.probe import Probe
-    from distune.training.teacher import find_teacher
+    from distune.training.teacher import load_teacher
 
     started = time.monotonic()
-    teacher = find_teacher(loaded.experiment, splits, home=home)
+    teacher = load_teacher(loaded.experiment, splits, home=home)
     if teacher is None and loaded.experiment.teacher.weights is None:
         callback.on_message("probe: the teacher is not trained yet; random weights replace it")
     wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
@@ -140,8 +143,8 @@ def _probe(
 def _problem(finding: Finding) -> str:
     from distune.training.probe.findings import Verdict
 
-    values = " and ".join(map(show_value, finding.values))
+    values = " and ".join(format_value(value, digits=3) for value in finding.values)
     if finding.verdict is Verdict.FAILS:
-        return f"training fails at {values}: {finding.remark}"
-    why = finding.remark or "remove it from the space, or find the setting that switches it off"
-    return f"changes neither a loss nor a gradient between {values}: {why}"
+        return f"fails at {values}: {finding.remark}"
+    cause = finding.remark or "remove it from the space, or find the setting that disables it"
+    return f"changes neither a loss nor a gradient between {values}: {cause}"

@@ -1,4 +1,4 @@
-"""The command ``distune``: its verbs, and what happens to errors."""
+"""The program ``distune``: its commands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class SecretFreeFormatter(logging.Formatter):
     """Keeps users, passwords and tokens of addresses out of the log, whichever library writes it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, its traceback included."""
+        """Format the line, its traceback included."""
         return redact_uri(super().format(record))
 
 
 def build_app() -> typer.Typer:
-    """The application with all verbs. A new verb is one file and one line here."""
+    """Build the application. A new command is one file and one line here."""
     app = typer.Typer(
         name="distune",
         help="Hyperparameter studies of detector distillation: Ray Tune schedules, Optuna searches, MLflow keeps.",

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distune.cli.output import out
-from distune.reports.tables import short_name, show_value
+from distune.config.format_value import format_value
+from distune.reports.tables import short_name
 
 if TYPE_CHECKING:
     from distune.training.probe.findings import Finding
@@ -19,36 +20,36 @@ _TABLE_WIDTH = 110
 
 def describe_finding(finding: Finding) -> str:
     """Return a finding in one line."""
-    found = ", ".join(part for part in (str(finding.verdict), _moved(finding), finding.remark) if part)
-    return f"{finding.path} at {_values(finding)}: {found}"
+    text = ", ".join(part for part in (str(finding.verdict), _change(finding), finding.remark) if part)
+    return f"{finding.path} at {_values(finding)}: {text}"
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print the table of a probe's findings, and a line for each parameter that needs one."""
+    """Print the table of a probe's findings, and the remarks."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("parameter", "between", "verdict", "changed most"):
+    for name in ("parameter", "between", "verdict", "largest change"):
         table.add_column(name, no_wrap=True)
     for name in ("by", "in epoch"):
         table.add_column(name, justify="right", no_wrap=True)
     for finding in findings:
-        moved = ("", "", "")
-        if finding.moved is not None:
-            moved = (finding.moved.name, f"{finding.moved.share:.2%}", str(finding.moved.epoch))
-        style = "bold red" if finding.is_wrong else ""
-        table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *moved, style=style)
+        change = ("", "", "")
+        if finding.change is not None:
+            change = (finding.change.name, f"{finding.change.fraction:.2%}", str(finding.change.epoch))
+        style = "bold red" if finding.is_problem else ""
+        table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *change, style=style)
     # At full width: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
     Console(width=max(out.width, _TABLE_WIDTH)).print(table)
     for finding in findings:
-        if finding.remark and not finding.is_wrong:
+        if finding.remark and not finding.is_problem:
             out.print(f"{finding.path} {finding.verdict}: {finding.remark}", markup=False)
 
 
 def _values(finding: Finding) -> str:
-    return " and ".join(map(show_value, finding.values))
+    return " and ".join(format_value(value, digits=3) for value in finding.values)
 
 
-def _moved(finding: Finding) -> str:
-    moved = finding.moved
-    if moved is None:
+def _change(finding: Finding) -> str:
+    change = finding.change
+    if change is None:
         return ""
-    return f"{moved.name} by {moved.share:.2%} in epoch {moved.epoch} ({moved.first:.4g}, {moved.second:.4g})"
+    return f"{change.name} by {change.fraction:.2%} in epoch {change.epoch} ({change.first:.4g}, {change.second:.4g})"

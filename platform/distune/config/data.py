@@ -52,7 +52,7 @@ class ShapesData(ImageSettings):
     num_classes: int = Field(4, ge=1, le=6)
     """Number of classes, of circle, square, triangle, star, cross and ring."""
     max_objects: int = Field(5, ge=1, le=20)
-    """An image holds 1 to this many objects."""
+    """Largest number of objects in an image; the smallest is 1."""
     clutter: Share = 1.0
     """Texture of the background, and similarity of the objects' colors to it; 0 is a plain background."""
     blurred_share: Share = 0.2

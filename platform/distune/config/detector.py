@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from distune.config.backbones import MOBILENETS, Backbone
 from distune.config.base import Settings
-from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities
+from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities, is_torchvision_name
 
 ThreeChannels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -213,7 +213,7 @@ class SsdliteSettings(CommonDetectorSettings):
 
     @model_validator(mode="after")
     def _tail_fits(self) -> Self:
-        if self.reduce_tail and "_Weights." in (self.backbone_weights or ""):
+        if self.reduce_tail and is_torchvision_name(self.backbone_weights or ""):
             raise ValueError(f"backbone_weights: {self.backbone_weights} needs reduce_tail: false")
         return self
 

@@ -51,7 +51,7 @@ class Home:
         """Return the folder of a study. Raises ``UsageError`` for an invalid name."""
         if not NAME_PATTERN.fullmatch(name):
             raise UsageError(
-                f"study {name}: a name must start with a letter or digit and hold only letters, digits, "
+                f"study {name}: a name must start with a letter or digit and contain only letters, digits, "
                 "'_', '.' and '-'"
             )
         return self.studies / name

@@ -16,6 +16,7 @@ from distune.config.conditions import constant_values, resolve
 from distune.config.data import ShapesData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
+from distune.config.pretrained import is_torchvision_name
 from distune.config.problems import Line, describe, describe_rows
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
@@ -142,7 +143,7 @@ def experiment_from_dict(
     """Load an experiment from plain data.
 
     Args:
-        values: the experiment, as a YAML file holds it.
+        values: the experiment, as in a YAML file.
         source: name of the origin, for messages.
         folder: relative paths of search spaces are also looked for here.
         lines: dotted path to line number in the file.
@@ -215,7 +216,7 @@ def parse_experiment(
     """Check plain data against the schema of an experiment.
 
     Args:
-        values: the experiment, as a YAML file holds it.
+        values: the experiment, as in a YAML file.
         source: name of the origin, for messages.
         lines: dotted path to line number in the file.
         saved: accept former names in ``search.fixed`` and ``search.initial_configurations``, which name parameters and
@@ -242,7 +243,7 @@ def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, L
     """Check plain data against the schema of a search space.
 
     Args:
-        values: the space, as a YAML file holds it.
+        values: the space, as in a YAML file.
         source: name of the origin, for messages.
         lines: dotted path to line number in the file.
 
@@ -309,7 +310,7 @@ def _with_absolute_paths(experiment: Experiment) -> Experiment:
 
 def _absolute(name: str | None) -> str | None:
     """Make a path absolute; None and torchvision's names, such as ``ResNet50_Weights.DEFAULT``, stay as they are."""
-    if name is None or ("_Weights." in name and "/" not in name):
+    if name is None or is_torchvision_name(name):
         return name
     return str(Path(name).expanduser().absolute())
 

@@ -36,6 +36,11 @@ WITHOUT_EPSILON = (
 """Weights that torchvision runs with an epsilon of 0 in their frozen batch norms."""
 
 
+def is_torchvision_name(name: str) -> bool:
+    """Return whether a name means weights of torchvision, such as ``ResNet50_Weights.DEFAULT``, and not a file."""
+    return "_Weights." in name and "/" not in name
+
+
 def canonical(name: str) -> str:
     """Return the name of weights with ``COCO_V1`` for ``DEFAULT``, which it is for all detectors of torchvision."""
     return name.replace("_Weights.DEFAULT", "_Weights.COCO_V1")

@@ -33,7 +33,7 @@ _MESSAGES = {
     "multiple_of": "must be a multiple of {multiple_of}",
     "literal_error": "must be one of {expected}",
     "union_tag_invalid": "{tag} is not known; known are {expected_tags}",
-    "too_short": "must hold at least {min_length}",
+    "too_short": "must have at least {min_length} entries",
 }
 
 

@@ -112,7 +112,7 @@ class SearchSettings(Settings):
     costs: list[Cost] = []
     """Costs of the student that are minimized as further objectives: its number of ``parameters``, the ``flops`` of a
     forward pass of one image, or the ``latency_ms`` of that pass on the trial's device, in milliseconds. The result is
-    a Pareto front. Early stopping only looks at the metric."""
+    a Pareto front. Early stopping only uses the metric."""
     num_trials: int = Field(20, ge=1)
     """Number of trials over all sessions of the study, not counting controls."""
     controls: int = Field(1, ge=0)

@@ -25,7 +25,7 @@ def find_file(name: str, kind: str, *, folder: Path | None = None) -> Path:
     """Find a file by its path or name.
 
     Args:
-        name: a path (it ends in .yaml or .yml, or holds a slash), or the name of a shipped file.
+        name: a path (it ends in .yaml or .yml, or contains a slash), or the name of a shipped file.
         kind: ``experiments`` or ``search_spaces``.
         folder: relative paths start here when there is no such file in the working directory.
 

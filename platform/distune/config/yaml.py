@@ -23,7 +23,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Read a YAML file that holds a mapping.
+    """Read the mapping in a YAML file.
 
     Args:
         path: the file.
@@ -50,7 +50,7 @@ def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int
     except yaml.YAMLError as error:
         raise ConfigError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
-        raise ConfigError(source, ["must hold a mapping of settings"])
+        raise ConfigError(source, ["must be a mapping of settings"])
     lines: dict[str, int] = {}
     twice: list[str] = []
     _collect_lines(node, "", lines, twice)

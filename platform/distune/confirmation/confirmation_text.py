@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.gain import Verdict
-from distune.evidence.gain_text import advise
+from distune.evidence.gain_text import suggest_next_step
 from distune.records import TrialRecord
 from distune.study.status import StudyStatus
 
@@ -17,11 +17,14 @@ def headline(result: ConfirmationResult) -> str:
 
 
 def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
-    """Return the lines below the headline: failures, the split, earlier test evaluations, advice, the student's file.
+    """Explain a result: failures, the split, earlier test evaluations, the next step, the student's file.
 
     Args:
         result: of the confirmation.
         study_folder: folder of the study, which the student's file is relative to.
+
+    Returns:
+        The lines below the headline.
     """
     lines = [f"  {line}" for line in result.best.failures]
     if result.best.num_diverged:
@@ -42,7 +45,7 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
             f"the test split was evaluated {times} before, for another trial, other seeds or another metric: each "
             "evaluation makes it more like a search split"
         )
-    advice = advise(result.final)
+    advice = suggest_next_step(result.final)
     if advice is not None:
         lines.append(advice)
     weights = study_folder / result.weights

@@ -42,7 +42,7 @@ def run_jobs_on_ray(
     """
     import ray
 
-    from distune.study.runners.ray_tune import machines, ray_session
+    from distune.study.runners.ray_connection import machines, ray_session
 
     with ray_session(settings, simulate=simulate):
         each = trial_resources(settings, simulate=simulate)

@@ -1,4 +1,4 @@
-"""Backbones with a feature pyramid, alike for all kinds: maps of strides 4, 8, 16 and 32 go in."""
+"""Backbones with a feature pyramid over their maps of strides 4, 8, 16 and 32."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def build_pyramid(
     neck_norm: NormLayer | None = None,
     both_ends: bool = False,
 ) -> Any:
-    """A backbone whose ``stages`` feed a feature pyramid of ``settings.fpn_channels`` channels.
+    """Build a backbone with a feature pyramid of ``settings.fpn_channels`` channels.
 
     Args:
-        settings: backbone, normalisation, what is trained, and the backbone's weights.
-        stages: 1 to 4 for strides 4 to 32.
-        extra_blocks: makes the coarse maps; or makes what makes them, given the channels of the last stage.
-        neck_norm: normalises the neck; None leaves it without.
-        both_ends: take the map of a stage's first layer as well as that of its last, for each stage.
+        settings: backbone, its weights, its normalisation and its trainable stages.
+        stages: the stages that feed the pyramid, 1 to 4 for strides 4 to 32.
+        extra_blocks: the block that adds the coarse maps; or a function that builds it from the channels of the last
+            stage.
+        neck_norm: normalisation of the pyramid; None for none.
+        both_ends: feed the map of each stage's first layer to the pyramid as well as that of its last.
 
     Returns:
-        A module that answers images (B, 3, H, W) with a dictionary of maps, fine to coarse; ``out_channels`` says how
-        many channels they have.
+        A module that maps images (B, 3, H, W) to a dictionary of maps, fine to coarse, of ``out_channels`` channels.
 
     Raises:
         ConfigError: a setting does not fit the backbone.

@@ -1,4 +1,4 @@
-"""torchvision's classifiers as sequences of layers, under torchvision's parameter names so that its weights load."""
+"""Backbone bodies: torchvision's classifiers as sequences of layers, with torchvision's parameter names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from distune.config.backbones import MOBILENETS
-from distune.detectors.modes import observing
+from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import NormLayer
 from distune.detectors.weights import fetch_weights, load_state
 
@@ -21,7 +21,7 @@ _PROBE_PX = 64
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One of a body's layers.
+    """A layer of a body.
 
     Attributes:
         name: in the body.
@@ -35,12 +35,15 @@ class Layer:
 
 
 def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) -> nn.Sequential:
-    """The layers of a classifier of torchvision's, or of our ``resnet10``, without what follows the last map.
+    """Build a torchvision classifier, or our ``resnet10``, up to its last feature map.
 
     Args:
         name: a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3.
         norm_layer: None keeps the classifier's own.
         weights: of the whole classifier, a name of torchvision's or a file; None starts from scratch.
+
+    Returns:
+        The layers, under torchvision's names.
 
     Raises:
         WeightsError: the weights are unknown or do not fit.
@@ -64,10 +67,10 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
 
 
 def layers_of(body: nn.Sequential) -> list[Layer]:
-    """What each layer of a body makes of an image, found by running a small one through it."""
+    """List the layers of a body with stage and channels, found with a forward pass of a small image."""
     parameter = next(body.parameters())
     layers: list[Layer] = []
-    with observing(body):
+    with eval_without_grad(body):
         maps = torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=parameter.device, dtype=parameter.dtype)
         for name, child in body.named_children():
             maps = child(maps)
@@ -77,7 +80,7 @@ def layers_of(body: nn.Sequential) -> list[Layer]:
 
 
 def freeze(body: nn.Sequential, layers: list[Layer], trainable_stages: int) -> None:
-    """Takes the gradient from all layers but those of the last stages; 5 stages are all, the stem included."""
+    """Freeze all layers except those of the last ``trainable_stages`` stages; 5 trains all, the stem included."""
     for layer in layers:
         if layer.stage <= 4 - trainable_stages:
             body.get_submodule(layer.name).requires_grad_(False)

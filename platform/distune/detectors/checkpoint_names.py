@@ -1,4 +1,4 @@
-"""Parameter names that torchvision's detectors had when some of its files were written."""
+"""Parameter names of earlier torchvision versions, as some published checkpoints still have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-_OLD_NAMES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_RENAMED: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"rpn\.head\.conv\.(weight|bias)", lambda old: f"rpn.head.conv.0.0.{old[1]}"),
     (
         r"head\.(\w+)_head\.conv\.(\d+)\.(weight|bias)",
@@ -20,24 +20,27 @@ _OLD_NAMES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def with_present_names(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
-    """The same tensors under the names that torchvision's detectors have now.
+def with_current_names(state: dict[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Rename the tensors of an earlier torchvision version to the names of the current one.
 
-    Several of torchvision's files were written when a convolution with its activation was not yet one module. A name is
-    changed only where the detector has the new one and not the old.
+    Some published files date from before a convolution and its activation became one module. A tensor is renamed only
+    if the detector has the new name and lacks the old one.
 
     Args:
         state: parameter name to tensor.
-        own: the names that the detector has.
+        expected: the parameter names of the detector.
+
+    Returns:
+        The same tensors under the detector's names.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        candidates = [_renamed(pattern, new_name, name) for pattern, new_name in _OLD_NAMES]
-        present = [new for new in candidates if new is not None and new in own]
-        renamed[present[0] if present and name not in own else name] = tensor
+        candidates = [_rename(pattern, new_name, name) for pattern, new_name in _RENAMED]
+        matching = [new for new in candidates if new is not None and new in expected]
+        renamed[matching[0] if matching and name not in expected else name] = tensor
     return renamed
 
 
-def _renamed(pattern: str, new_name: Callable[[re.Match[str]], str], name: str) -> str | None:
+def _rename(pattern: str, new_name: Callable[[re.Match[str]], str], name: str) -> str | None:
     match = re.fullmatch(pattern, name)
     return None if match is None else new_name(match)

@@ -1,8 +1,7 @@
-"""Keeps boxes exact under mixed precision.
+"""Exact boxes under mixed precision: anchors and head outputs in float32.
 
 torchvision gives anchors the type of the feature maps, and decoded boxes the type of the head's outputs. In bfloat16,
-which has eight significant bits, coordinates of a 1333-pixel image would be off by up to four pixels. Anchors and the
-outputs of heads are therefore float32 here, whatever autocast does in between.
+which has eight significant bits, coordinates of a 1333-pixel image would be off by up to four pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Float32AnchorGenerator(AnchorGenerator):  # type: ignore[misc]
     """torchvision's anchors, in float32 for feature maps of any type."""
 
     def forward(self, image_list: Any, feature_maps: list[Tensor]) -> list[Tensor]:
-        """The anchors of each image, (A, 4) float32, xyxy pixels of the padded batch."""
+        """Return the anchors of each image, (A, 4) float32, xyxy pixels of the padded batch."""
         anchors: list[Tensor] = super().forward(image_list, _shapes_only(feature_maps))
         return anchors
 
@@ -27,13 +26,13 @@ class Float32DefaultBoxGenerator(DefaultBoxGenerator):  # type: ignore[misc]
     """torchvision's anchors of SSD, in float32 for feature maps of any type."""
 
     def forward(self, image_list: Any, feature_maps: list[Tensor]) -> list[Tensor]:
-        """The anchors of each image, (A, 4) float32, xyxy pixels of the batch."""
+        """Return the anchors of each image, (A, 4) float32, xyxy pixels of the batch."""
         anchors: list[Tensor] = super().forward(image_list, _shapes_only(feature_maps))
         return anchors
 
 
-def answer_in_float32(head: nn.Module) -> None:
-    """Let a head's outputs be float32. Nothing changes where they are already, nor in the state dict."""
+def cast_outputs_to_float32(head: nn.Module) -> None:
+    """Register a hook that casts a head's outputs to float32. The state dict does not change."""
     head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
 
 

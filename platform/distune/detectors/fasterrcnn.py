@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al., NeurIPS 2015, arXiv 1506.01497) with a feature pyramid, of torchvision, with taps."""
+"""Faster R-CNN (Ren et al., NeurIPS 2015, arXiv 1506.01497) with a feature pyramid, from torchvision, with taps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPLACEABLE = CLASS_PARAMETERS
 def build_fasterrcnn(
     settings: FasterRcnnSettings, *, num_classes: int, min_size_px: int, max_size_px: int
 ) -> TwoStageDetector:
-    """A Faster R-CNN with taps. Strides 4 to 64, softmax scores at proposals."""
+    """Build a Faster R-CNN with taps: strides 4 to 64, softmax scores at proposals."""
     model = FasterRCNN(
         **shared_parts(settings, num_classes=num_classes, min_size_px=min_size_px, max_size_px=max_size_px)
     )

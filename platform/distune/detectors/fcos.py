@@ -1,4 +1,4 @@
-"""FCOS (Tian et al., ICCV 2019, arXiv 1904.01355) of torchvision, with taps.
+"""FCOS (Tian et al., ICCV 2019, arXiv 1904.01355) from torchvision, with taps.
 
 Shape legend: ``A`` cells of an image, over all levels; ``n`` boxes of an image.
 """
@@ -25,7 +25,7 @@ _MOST_AREA = 1e8
 
 
 def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, max_size_px: int) -> OneStageDetector:
-    """An FCOS with taps. Strides 8 to 128, sigmoid scores at the cells of the maps."""
+    """Build an FCOS with taps: strides 8 to 128, sigmoid scores at the cells of the maps."""
     pyramid = build_pyramid(
         settings, stages=(2, 3, 4), extra_blocks=LastLevelP6P7(settings.fpn_channels, settings.fpn_channels)
     )
@@ -45,14 +45,14 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
         return match_cells(boxes_n4, anchors_A4, cells_per_level, radius=model.center_sampling_radius)
 
     rules = Rules(match=match, compute_loss=model.head.compute_loss, decode=model.box_coder.decode)
-    # A cell of stride S looks for boxes whose farthest side is 4 S to 8 S away, times the scale. From the middle of a
-    # box that would begin at 32 px on stride 4, but most of its cells lie off the middle: one side is farther away.
+    # A cell of stride S is matched to boxes whose farthest side is 4 S to 8 S away, times the scale. For the centre of
+    # a box that begins at 32 px on stride 4, but most cells of a box are off the centre, so one side is farther away.
     base_size_px = 25 * settings.anchor_scale
     return OneStageDetector(model, family="fcos", score_kind="sigmoid", base_size_px=base_size_px, rules=rules)
 
 
 def match_cells(boxes_n4: Tensor, anchors_A4: Tensor, cells_per_level: list[int], *, radius: float) -> Tensor:
-    """Which box each cell belongs to, as torchvision's FCOS decides inside of its loss.
+    """Match each cell with a box, as torchvision's FCOS does inside its loss.
 
     A cell of size s at c is a candidate for a box with centre m when ``|c - m|_inf < radius s``, when c lies inside of
     the box, and when the farthest side of the box is between 4 s and 8 s away; without the lower bound on the finest
@@ -78,7 +78,7 @@ def match_cells(boxes_n4: Tensor, anchors_A4: Tensor, cells_per_level: list[int]
     most_A1[-cells_per_level[-1] :] = float("inf")
     is_candidate_An = (offsets_An2.amax(dim=2) < radius * sizes_A1) & (sides_An4.amin(dim=2) > 0)
     is_candidate_An &= (farthest_An > nearest_A1) & (farthest_An < most_A1)
-    # As torchvision ranks them, rounding included: boxes of nearly equal areas must be told apart alike.
+    # The same ranking as torchvision's, rounding included, so that boxes of nearly equal areas are ordered alike.
     extent_n2 = lower_right_n2 - upper_left_n2
     rank_An = is_candidate_An.to(torch.float32) * (_MOST_AREA - extent_n2[:, 0] * extent_n2[:, 1])
     best_A, matched_A = rank_An.max(dim=1)

@@ -1,4 +1,4 @@
-"""Frozen stages of a backbone that is a sequence of layers."""
+"""Freezing of the first stages of a sequential backbone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import nn
 
 
 def freeze_before(layers: nn.Sequential, stage_starts: Sequence[int], trainable_stages: int) -> None:
-    """Takes the gradient from all layers but those of the last stages.
+    """Freeze all layers except those of the last stages.
 
     Args:
         layers: the backbone.
         stage_starts: index of the first layer of each stage.
-        trainable_stages: how many stages keep their gradient, counted from the last.
+        trainable_stages: number of stages that stay trainable, counted from the last.
     """
     first_trained = len(layers) if trainable_stages == 0 else stage_starts[len(stage_starts) - trainable_stages]
     for layer in layers[:first_trained]:

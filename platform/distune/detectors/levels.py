@@ -1,4 +1,4 @@
-"""Levels of a neck, named by their stride."""
+"""The levels of a neck, keyed by stride."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from distune.detectors.taps import Detector, Frame, NeckMaps
 
 
 def by_stride(maps: Iterable[Tensor], frame: Frame) -> NeckMaps:
-    """Names maps, fine to coarse, by their nominal stride.
+    """Key maps by their nominal stride.
 
-    The stride is the ratio of the padded image to the map, rounded to a power of two: the last maps of a small image
-    are rounded up when they are made, so their ratio is a little less. Each level is at least twice as coarse as the
-    one before.
+    The stride is the ratio of padded image to map, rounded to a power of two, because the sides of coarse maps are
+    rounded up. Each level is at least twice as coarse as the one before.
 
     Args:
         maps: each (B, D, H, W), fine to coarse.
-        frame: what the model saw.
+        frame: of the batch.
+
+    Returns:
+        Stride in pixels to map, fine to coarse.
     """
     levels: NeckMaps = {}
     stride = 0
@@ -31,11 +33,11 @@ def by_stride(maps: Iterable[Tensor], frame: Frame) -> NeckMaps:
 
 
 def probe_levels(detector: Detector, probe: Tensor) -> dict[int, int]:
-    """The levels of a neck, stride to channels, fine to coarse, found by looking at the maps of an image (3, H, W)."""
+    """Return stride to channels of a neck, fine to coarse, measured on an image (3, H, W)."""
     neck = detector.neck_only([probe]).neck
     return {stride: int(each.shape[1]) for stride, each in sorted(neck.items())}
 
 
 def common_strides(student_levels: dict[int, int], teacher_levels: dict[int, int]) -> tuple[int, ...]:
-    """The strides that both necks have, fine to coarse."""
+    """Return the strides that both necks have, fine to coarse."""
     return tuple(sorted(student_levels.keys() & teacher_levels.keys()))

@@ -1,4 +1,4 @@
-"""Mask R-CNN (He et al., ICCV 2017, arXiv 1703.06870) with a feature pyramid, of torchvision, with taps."""
+"""Mask R-CNN (He et al., ICCV 2017, arXiv 1703.06870) with a feature pyramid, from torchvision, with taps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUM_CONVOLUTIONS = 4
 def build_maskrcnn(
     settings: MaskRcnnSettings, *, num_classes: int, min_size_px: int, max_size_px: int
 ) -> TwoStageDetector:
-    """A Mask R-CNN with taps. Strides 4 to 64, softmax scores at proposals."""
+    """Build a Mask R-CNN with taps: strides 4 to 64, softmax scores at proposals."""
     channels = settings.mask_head_channels
     mask_predictor: Callable[[int, int, int], nn.Module] = MaskRCNNPredictor
     model = MaskRCNN(
@@ -40,9 +40,9 @@ def build_maskrcnn(
 
 @contextlib.contextmanager
 def boxes_only(model: nn.Module) -> Iterator[None]:
-    """Inside the block a Mask R-CNN finds boxes and no masks, which saves most of the time and memory of evaluation.
+    """Disable the mask head of a Mask R-CNN inside the block, which saves most time and memory of evaluation.
 
-    Any other model is left alone.
+    Other models are not changed.
     """
     heads: Any = getattr(model, "roi_heads", None)
     if heads is None or not heads.has_mask():

@@ -1,4 +1,4 @@
-"""Evaluation mode for the length of a block."""
+"""Evaluation mode inside a block."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def observing(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradient inside the block, the mode of before after it."""
-    was_training = model.training
-    if was_training:
-        model.eval()
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode inside the block, and restore the mode of every module afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
-        if was_training:
-            model.train()
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextlib.contextmanager
+def eval_without_grad(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode without gradient inside the block. A model in evaluation mode costs nothing to enter."""
+    with torch.no_grad(), eval_mode(model) if model.training else contextlib.nullcontext():
+        yield

@@ -1,4 +1,4 @@
-"""Normalisation layers, as the settings name them."""
+"""Normalisation layers by the names that settings use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _MOST_GROUPS = 32
 
 
 def norm_layer(kind: str, epsilon: float | None) -> NormLayer | None:
-    """What builds the layers of a backbone; None where it keeps its own kind.
+    """Return the factory of a backbone's normalisation layers.
 
     Args:
         kind: ``batch``, ``frozen``, ``group`` or ``own``.
         epsilon: added to the variance; None only with ``own``.
+
+    Returns:
+        A function from channels to layer; None for ``own``, which keeps the backbone's layers.
     """
     if kind == "own":
         return None
@@ -31,15 +34,15 @@ def norm_layer(kind: str, epsilon: float | None) -> NormLayer | None:
 
 
 def group_norm(channels: int, eps: float = 1e-5) -> nn.Module:
-    """Group normalisation in as many groups as divide the channels, at most 32 and of two channels at least."""
+    """Build a group normalisation with as many groups as divide the channels: at most 32, of two channels or more."""
     most = max(1, min(_MOST_GROUPS, channels // 2))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=eps)
 
 
 def head_norm_layer(kind: str) -> NormLayer:
-    """What normalises a neck or a head beside a backbone of this kind: in groups beside such a one, else by batch.
+    """Return the factory for neck and head: group normalisation if the backbone has it, else batch normalisation.
 
-    A neck and a head are trained also where the backbone is frozen.
+    Necks and heads are trained even if the backbone is frozen, so ``frozen`` also gives batch normalisation.
     """
     return group_norm if kind == "group" else nn.BatchNorm2d

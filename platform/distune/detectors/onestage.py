@@ -1,4 +1,4 @@
-"""What the one-stage families share: a head that says something at every anchor, or cell, of every image.
+"""The common part of the one-stage families: a head that predicts at every anchor, or cell, of every image.
 
 Shape legend: ``B`` batch, ``A`` anchors of an image, ``R`` = B times A, ``C`` classes without background, ``n`` boxes
 of an image.
@@ -14,26 +14,26 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from distune.detectors.exact_boxes import answer_in_float32
+from distune.detectors.exact_boxes import cast_outputs_to_float32
 from distune.detectors.levels import by_stride
-from distune.detectors.modes import observing
-from distune.detectors.prediction_sites import matched_places
+from distune.detectors.modes import eval_without_grad
+from distune.detectors.prediction_sites import matched_sites
 from distune.detectors.taps import Frame, Instances, PredictionSites, StudentTaps, TeacherTaps, View, frame_of
 
 Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]
-"""From the boxes of an image (n, 4), at least one, its anchors (A, 4) and the maps that the head reads: the index of
-each anchor's box, negative where there is none."""
+"""Maps the boxes of an image (n, 4), n at least 1, its anchors (A, 4) and the head's input maps to the index of each
+anchor's box, negative where there is none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-    """In what the families differ.
+    """The functions in which the families differ.
 
     Attributes:
-        match: gives each anchor its box, as torchvision's model does.
-        compute_loss: torchvision's, of targets, outputs of the head, anchors and matches.
-        decode: boxes (R, 4) from what the head says (R, 4) about anchors (R, 4).
-        num_neck_maps: how many of the maps are handed out as neck, the finest ones; None is all.
+        match: matches anchors with boxes, as torchvision's model does.
+        compute_loss: torchvision's loss of targets, head outputs, anchors and matches.
+        decode: boxes (R, 4) from the head's regression (R, 4) and anchors (R, 4).
+        num_neck_maps: number of maps, from the finest, that belong to the neck; None for all.
     """
 
     match: Match
@@ -43,7 +43,7 @@ class Rules:
 
 
 class OneStageDetector:
-    """A one-stage detector of torchvision with taps; see ``Detector``.
+    """A torchvision one-stage detector with taps; see ``Detector``.
 
     Args:
         model: has ``transform``, ``backbone``, ``anchor_generator`` and ``head``.
@@ -60,8 +60,8 @@ class OneStageDetector:
         self.base_size_px = base_size_px
         self._parts: Any = model
         self._rules = rules
-        answer_in_float32(self._parts.head.classification_head)
-        answer_in_float32(self._parts.head.regression_head)
+        cast_outputs_to_float32(self._parts.head.classification_head)
+        cast_outputs_to_float32(self._parts.head.regression_head)
 
     def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """See ``Detector.forward_train``."""
@@ -74,40 +74,40 @@ class OneStageDetector:
         matched = [self._match(target["boxes"], each, features) for target, each in zip(resized, anchors, strict=True)]
         losses = self._rules.compute_loss(resized, outputs, anchors, matched)
         instances = Instances.of(resized, frame)
-        labels_R, instance_R = matched_places(torch.stack(matched), instances)
-        places = PredictionSites(
+        labels_R, instance_R = matched_sites(torch.stack(matched), instances)
+        sites = PredictionSites(
             logits_RC=outputs["cls_logits"].flatten(0, 1),
             boxes=lambda: self._decode(outputs["bbox_regression"], anchors),
             labels_R=labels_R,
             instance_R=instance_R,
             proposals=None,
         )
-        return StudentTaps(losses=losses, neck=self._neck(features, frame), places=places, instances=instances)
+        return StudentTaps(losses=losses, neck=self._neck(features, frame), prediction_sites=sites, instances=instances)
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """See ``Detector.forward_teacher``."""
         head = self._parts.head
-        with observing(self.model):
+        with eval_without_grad(self.model):
             batch, frame, features = self._features(images)
 
-        def logits_at(places: PredictionSites) -> Tensor:
-            with observing(self.model):
+        def logits_at(sites: PredictionSites) -> Tensor:
+            with eval_without_grad(self.model):
                 logits_BAC: Tensor = head.classification_head(features)
             logits_RC = logits_BAC.flatten(0, 1)
-            assert logits_RC.shape[0] == places.logits_RC.shape[0], "student and teacher have different anchors"
+            assert logits_RC.shape[0] == sites.logits_RC.shape[0], "student and teacher have different anchors"
             return logits_RC
 
         def boxes_at(_: PredictionSites) -> Tensor:
-            with observing(self.model):
-                answer = head.regression_head(features)
-                deltas_BA4 = answer[0] if isinstance(answer, tuple) else answer  # FCOS adds how central a cell is
+            with eval_without_grad(self.model):
+                output = head.regression_head(features)
+                deltas_BA4 = output[0] if isinstance(output, tuple) else output  # FCOS adds centerness
                 return self._decode(deltas_BA4, self._parts.anchor_generator(batch, features))
 
         return TeacherTaps(View(self._neck(features, frame), frame), logits_at, boxes_at)
 
     def neck_only(self, images: list[Tensor]) -> View:
         """See ``Detector.neck_only``."""
-        with observing(self.model):
+        with eval_without_grad(self.model):
             _, frame, features = self._features(images)
         return View(self._neck(features, frame), frame)
 
@@ -128,7 +128,7 @@ class OneStageDetector:
 
 
 def match_by_overlap(model: Any) -> Match:
-    """By overlap, with the model's own ``proposal_matcher``."""
+    """Return the matching by overlap of the model's ``proposal_matcher``."""
 
     def match(boxes_n4: Tensor, anchors_A4: Tensor, _: list[Tensor]) -> Tensor:
         matched_A: Tensor = model.proposal_matcher(box_iou(boxes_n4, anchors_A4))

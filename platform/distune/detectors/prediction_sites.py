@@ -1,4 +1,4 @@
-"""Where heads are trained, and which box each place belongs to, over the whole batch.
+"""Matching of prediction sites with ground-truth boxes over a whole batch.
 
 Shape legend: ``B`` batch, ``A`` anchors or cells of an image, ``R`` = B times A, ``N`` instances.
 """
@@ -11,11 +11,11 @@ from torch import Tensor
 from distune.detectors.taps import Instances
 
 
-def matched_places(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
-    """What ``PredictionSites`` holds about matching, from what torchvision's matchers say about each image.
+def matched_sites(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
+    """Turn the matches of each image into ``labels_R`` and ``instance_R`` of ``PredictionSites``.
 
     Args:
-        matched_BA: index of the place's box among those of its image, negative where there is none.
+        matched_BA: index of each site's box among the boxes of its image, negative where there is none.
         instances: the boxes of the batch.
 
     Returns:
@@ -29,6 +29,6 @@ def matched_places(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Te
 
 
 def labels_at(instance_R: Tensor, positive_R: Tensor, instances: Instances) -> Tensor:
-    """The label of each place's box, 0 where it has none; also for a batch without a single box."""
+    """Return the label of each site's box, 0 where it has none. Works for a batch without boxes."""
     padded_N = torch.cat([instances.labels_N, instances.labels_N.new_zeros(1)])
     return padded_N[instance_R] * positive_R

@@ -1,6 +1,6 @@
-"""Where two-stage heads are trained: the sampled proposals that hold an object, alike for all two-stage families.
+"""The prediction sites of the two-stage families: sampled proposals that may hold an object.
 
-Shape legend: ``r`` sampled proposals of the whole batch, ``R`` those that may hold an object, ``C`` classes without
+Shape legend: ``r`` sampled proposals of the whole batch, ``R`` those that are prediction sites, ``C`` classes without
 background.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distune.detectors.modes import observing
+from distune.detectors.modes import eval_without_grad
 from distune.detectors.prediction_sites import labels_at
 from distune.detectors.taps import Instances, PredictionSites
 
@@ -26,10 +26,10 @@ def positive_proposals(
     matched: list[Tensor],
     instances: Instances,
 ) -> PredictionSites:
-    """The places of a two-stage student: of each image as many proposals as torchvision samples positives at most.
+    """Return the prediction sites of a two-stage student: per image the maximum number of positives that are sampled.
 
-    The positive ones come first, so none is missing; the rest fills up to a number that is known without asking the
-    device. A teacher then scores a quarter of what the student was trained on.
+    Positive proposals come first, so none is missing. Negative ones fill up to a number that is known without waiting
+    for the device. A teacher then scores a quarter of the proposals that the student was trained on.
 
     Args:
         heads: torchvision's ``RoIHeads`` of the student.
@@ -39,6 +39,9 @@ def positive_proposals(
         labels: of each image's proposals, 0 is background.
         matched: index of each proposal's box among those of its image.
         instances: the boxes of the batch.
+
+    Returns:
+        The sites; their boxes are decoded on demand.
     """
     sampler = heads.fg_bg_sampler
     most = int(sampler.batch_size_per_image * sampler.positive_fraction)
@@ -63,32 +66,32 @@ def positive_proposals(
     )
 
 
-def answers_at_proposals(
+def outputs_at_proposals(
     model: nn.Module, features: dict[str, Tensor], image_sizes: list[tuple[int, int]]
 ) -> tuple[Callable[[PredictionSites], Tensor], Callable[[PredictionSites], Tensor]]:
-    """``TeacherTaps.logits_at`` and ``boxes_at`` of a two-stage teacher. The head runs once for both."""
+    """Return ``TeacherTaps.logits_at`` and ``boxes_at`` of a two-stage teacher. The head runs once for both."""
     heads: Any = model.roi_heads
-    known: list[tuple[PredictionSites, Tensor, Tensor]] = []
+    cached: list[tuple[PredictionSites, Tensor, Tensor]] = []
 
-    def run(places: PredictionSites) -> tuple[Tensor, Tensor]:
-        assert places.proposals is not None, "a two-stage teacher scores proposals"
-        if not known or known[0][0].proposals is not places.proposals:
-            with observing(model):
-                pooled = heads.box_roi_pool(features, places.proposals, image_sizes)
-                known[:] = [(places, *heads.box_predictor(heads.box_head(pooled)))]
-        return known[0][1:]
+    def run(sites: PredictionSites) -> tuple[Tensor, Tensor]:
+        assert sites.proposals is not None, "a two-stage teacher scores proposals"
+        if not cached or cached[0][0].proposals is not sites.proposals:
+            with eval_without_grad(model):
+                pooled = heads.box_roi_pool(features, sites.proposals, image_sizes)
+                cached[:] = [(sites, *heads.box_predictor(heads.box_head(pooled)))]
+        return cached[0][1:]
 
-    def boxes_at(places: PredictionSites) -> Tensor:
-        assert places.proposals is not None
-        return decode_proposals(heads, run(places)[1], places.proposals, places.labels_R)
+    def boxes_at(sites: PredictionSites) -> Tensor:
+        assert sites.proposals is not None
+        return decode_proposals(heads, run(sites)[1], sites.proposals, sites.labels_R)
 
-    return lambda places: run(places)[0], boxes_at
+    return lambda sites: run(sites)[0], boxes_at
 
 
 def decode_proposals(heads: Any, deltas_RK: Tensor, proposals: list[Tensor], labels_R: Tensor) -> Tensor:
-    """The box that the head predicts for each proposal's label, (R, 4) xyxy pixels."""
-    num_places = deltas_RK.shape[0]
+    """Return the box that the head predicts for each proposal's label, (R, 4) xyxy pixels."""
+    num_sites = deltas_RK.shape[0]
     index_R14 = labels_R[:, None, None].expand(-1, 1, 4)
-    deltas_R4 = deltas_RK.reshape(num_places, -1, 4).gather(1, index_R14).squeeze(1)
+    deltas_R4 = deltas_RK.reshape(num_sites, -1, 4).gather(1, index_R14).squeeze(1)
     boxes_R4: Tensor = heads.box_coder.decode_single(deltas_R4, torch.cat(proposals))
     return boxes_R4

@@ -1,4 +1,4 @@
-"""RetinaNet (Lin et al., ICCV 2017, arXiv 1708.02002) of torchvision, with taps."""
+"""RetinaNet (Lin et al., ICCV 2017, arXiv 1708.02002) from torchvision, with taps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FINEST_ANCHOR_PX, _NUM_LEVELS = 32, 5
 def build_retinanet(
     settings: RetinaNetSettings, *, num_classes: int, min_size_px: int, max_size_px: int
 ) -> OneStageDetector:
-    """A RetinaNet with taps. Strides 8 to 128, sigmoid scores at anchors."""
+    """Build a RetinaNet with taps: strides 8 to 128, sigmoid scores at anchors."""
     channels = settings.fpn_channels
     is_v2 = settings.head == "v2"
     anchors = _anchors(settings.anchor_scale)
@@ -55,7 +55,7 @@ def build_retinanet(
 
 
 def _anchors(scale: float) -> Float32AnchorGenerator:
-    """Torchvision's anchors of RetinaNet, times ``scale``."""
+    """Return torchvision's anchors of RetinaNet, times ``scale``."""
     sizes = tuple(
         tuple(scale * size for size in (base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))))
         for base in (_FINEST_ANCHOR_PX * 2**level for level in range(_NUM_LEVELS))

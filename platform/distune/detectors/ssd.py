@@ -1,4 +1,4 @@
-"""SSD (Liu et al., ECCV 2016, arXiv 1512.02325) of torchvision, with taps."""
+"""SSD (Liu et al., ECCV 2016, arXiv 1512.02325) from torchvision, with taps."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _MEAN, _STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 
 
 def build_ssd(settings: SsdSettings, *, num_classes: int, **_: int) -> OneStageDetector:
-    """An SSD with taps. Softmax scores at default boxes.
+    """Build an SSD with taps: softmax scores at default boxes.
 
-    The neck is the maps of strides 8 to 64. The coarser maps come from convolutions without padding, so that their
-    cells lie on no grid of a stride: the head reads them, but nothing is compared on them. Images are resized to
-    squares of ``settings.input_size_px``, whatever size the other families see.
+    The neck is the maps of strides 8 to 64. The coarser maps come from convolutions without padding, so their cells do
+    not lie on a stride grid: the head uses them, but distillation does not. Images are resized to squares of
+    ``settings.input_size_px``, independent of the size for the other families.
     """
     size_px = settings.input_size_px
     maps = map_sides(size_px)
@@ -55,7 +55,7 @@ def build_ssd(settings: SsdSettings, *, num_classes: int, **_: int) -> OneStageD
 
 
 def map_sides(size_px: int) -> list[int]:
-    """The sides of the maps that an image of this side gives, in cells, as far as they have any."""
+    """Return the sides, in cells, of the maps of an image of this size; maps without a cell are left out."""
     sides = [-(-(size_px // 4) // 2)]
     sides.append(sides[-1] // 2)
     sides.append((sides[-1] + 1) // 2)
@@ -66,9 +66,9 @@ def map_sides(size_px: int) -> list[int]:
 
 
 def scales(num_maps: int) -> list[float]:
-    """The sizes of default boxes as shares of the image, one per map and the next one: those of SSD300 for six maps.
+    """Return the sizes of default boxes as fractions of the image, one per map and one more.
 
-    With fewer maps the same range is divided among them.
+    Six maps give those of SSD300. With fewer maps the same range is divided among them.
     """
     step = (_LAST_SCALE - _FIRST_SCALE) / (num_maps - 1)
     return [_FINEST_SCALE, *(round(_FIRST_SCALE + step * index, 6) for index in range(num_maps))]

@@ -1,4 +1,4 @@
-"""SSDlite (Sandler et al., CVPR 2018, arXiv 1801.04381, section 6.2) on MobileNetV3, of torchvision, with taps."""
+"""SSDlite (Sandler et al., CVPR 2018, arXiv 1801.04381, section 6.2) on MobileNetV3, from torchvision, with taps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _EXTRA_CHANNELS = (512, 256, 256, 128)
 _MEAN = _STD = (0.5, 0.5, 0.5)
 _INITIAL_SPREAD = 0.03
 _SCALE_ON_STRIDE_32 = 0.3
-"""Where boxes begin to be learned on stride 32, between default boxes of 0.26 and 0.35. Coarser levels, whose default
-boxes grow by less than doubling, begin earlier than this says."""
+"""Box size, as a fraction of the image, from which boxes are matched on stride 32: between default boxes of 0.26 and
+0.35. Default boxes less than double from level to level, so coarser levels start at smaller boxes than that."""
 
 
 def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> OneStageDetector:
-    """An SSDlite with taps. Strides 16 to 512, softmax scores at default boxes.
+    """Build an SSDlite with taps: strides 16 to 512, softmax scores at default boxes.
 
-    Images are resized to squares of ``settings.input_size_px``, whatever size the other families see.
+    Images are resized to squares of ``settings.input_size_px``, independent of the size for the other families.
     """
     norm_layer = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     layers, stage_starts = _mobilenet(settings, norm_layer)
@@ -56,7 +56,7 @@ def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> O
 
 
 def _mobilenet(settings: SsdliteSettings, norm_layer: Any) -> tuple[nn.Sequential, list[int]]:
-    """The layers of a MobileNetV3 without its classifier, and where its six stages start."""
+    """Build the layers of a MobileNetV3 without its classifier; also return where its six stages start."""
     mobilenet: Any = get_model(
         settings.backbone, weights=None, norm_layer=norm_layer, reduced_tail=settings.reduce_tail
     )

@@ -1,4 +1,4 @@
-"""What a detector hands out besides its losses: neck maps, class scores and boxes, alike for all families.
+"""Taps: the neck maps, class scores and boxes that a detector returns besides its losses, in one form for all families.
 
 Shape legend: ``B`` batch, ``D`` channels, ``H`` ``W`` a map, ``N`` instances (ground-truth boxes of the whole batch),
 ``R`` sampled proposals of the whole batch, ``A`` anchors of an image, ``C`` classes without background.
@@ -20,7 +20,7 @@ NeckMaps = dict[int, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Where the images of a batch lie in the tensor that a model saw: resized, at the upper left, padded.
+    """The layout of a batch as a model sees it: images resized, at the upper left, padded.
 
     Attributes:
         padded_size: height and width of the padded batch, in pixels.
@@ -33,7 +33,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a model's neck made of a batch: its maps, and where the images lie in them."""
+    """The neck maps of a batch, and the layout of the images in them."""
 
     neck: NeckMaps
     frame: Frame
@@ -49,7 +49,7 @@ class Instances:
         counts: boxes of each image, on the host: reading it never waits for the device.
         image_of_N: index of each box's image in the batch, int64.
         origin_N2: index of the image in its dataset and index of the box in that image's annotations, int64.
-        frame: what the boxes are given in.
+        frame: the coordinate frame of the boxes.
     """
 
     boxes_N4: Tensor
@@ -61,12 +61,15 @@ class Instances:
 
     @classmethod
     def of(cls, targets: list[dict[str, Tensor]], frame: Frame) -> Instances:
-        """Joins the targets of a batch.
+        """Concatenate the targets of a batch.
 
         Args:
-            targets: of each image ``boxes`` (n, 4) and ``labels`` (n,), and where they are known ``image_index`` () and
-                ``box_index`` (n,), all int64 but the boxes. Unknown origins are -1.
-            frame: what the boxes are given in.
+            targets: per image ``boxes`` (n, 4) and ``labels`` (n,), and if known ``image_index`` () and ``box_index``
+                (n,), all int64 except the boxes. Unknown origins are -1.
+            frame: the coordinate frame of the boxes.
+
+        Returns:
+            The boxes of all images.
         """
         counts = tuple(int(target["boxes"].shape[0]) for target in targets)
         device = targets[0]["boxes"].device
@@ -82,11 +85,11 @@ class Instances:
 
     @property
     def rois_N5(self) -> Tensor:
-        """``(image, x1, y1, x2, y2)`` as ``torchvision.ops.roi_align`` takes them."""
+        """``(image, x1, y1, x2, y2)``, the input of ``torchvision.ops.roi_align``."""
         return torch.cat([self.image_of_N[:, None].to(self.boxes_N4.dtype), self.boxes_N4], dim=1)
 
     def seen_in(self, frame: Frame) -> Instances:
-        """The same boxes in the frame of another model, which may have resized the images differently."""
+        """Convert the boxes to the frame of another model, which may have resized the images differently."""
         if frame.image_sizes == self.frame.image_sizes:
             return self if frame == self.frame else dataclasses.replace(self, frame=frame)
         factors = [
@@ -100,15 +103,15 @@ class Instances:
 
 @dataclasses.dataclass(frozen=True)
 class PredictionSites:
-    """The student's outputs where its head was trained, and which ground truth each place belongs to.
+    """The student's outputs at the sites where its head is trained, and the ground truth of each site.
 
-    PredictionSites are sampled proposals (two-stage), anchors or cells (one-stage), flattened over the batch to ``R``.
+    Prediction sites are sampled proposals (two-stage), anchors or cells (one-stage), flattened over the batch to ``R``.
 
     Attributes:
         logits_RC: (R, C + 1). ``softmax``: background first. ``sigmoid``: one per class, where class 0 is torchvision's
             unused background.
-        boxes: computes the boxes that the student predicts there, (R, 4) xyxy pixels of the padded batch, with
-            gradient: where a head predicts one per class, that of the matched box's class.
+        boxes: computes the predicted boxes, (R, 4) xyxy pixels of the padded batch, with gradient. A head that predicts
+            one box per class gives that of the matched class.
         labels_R: label of the matched ground-truth box; 0 where there is none.
         instance_R: int64 index into ``Instances`` of the matched box; 0 where there is none.
         proposals: two-stage only: the proposals of each image, (r, 4) xyxy pixels of the padded batch; None otherwise.
@@ -122,7 +125,7 @@ class PredictionSites:
 
     @property
     def positive_R(self) -> Tensor:
-        """Bool, whether the place is matched to a ground-truth box."""
+        """Bool, whether the site is matched to a ground-truth box."""
         return self.labels_R > 0
 
 
@@ -133,18 +136,18 @@ class StudentTaps:
     Attributes:
         losses: torchvision's task losses by torchvision's names, with gradient.
         neck: the neck's maps, with gradient.
-        places: its outputs where it was trained, with gradient.
+        prediction_sites: its outputs at the sites where its head is trained, with gradient.
         instances: the ground truth of the batch.
     """
 
     losses: dict[str, Tensor]
     neck: NeckMaps
-    places: PredictionSites
+    prediction_sites: PredictionSites
     instances: Instances
 
     @property
     def view(self) -> View:
-        """Its maps and their frame."""
+        """The neck's maps and their frame."""
         return View(self.neck, self.instances.frame)
 
 
@@ -154,9 +157,9 @@ class TeacherTaps:
 
     Attributes:
         view: the neck's maps and their frame.
-        logits_at: the teacher's class logits, (R, C + 1), at the places of a student whose head has the same kind of
-            places and scores.
-        boxes_at: the boxes that the teacher predicts at such places, (R, 4), as ``PredictionSites.boxes`` gives them.
+        logits_at: computes the teacher's class logits, (R, C + 1), at the prediction sites of a student whose head has
+            the same kind of sites and scores.
+        boxes_at: computes the teacher's boxes at these sites, (R, 4), in the form of ``PredictionSites.boxes``.
     """
 
     view: View
@@ -170,14 +173,14 @@ class TeacherTaps:
 
 
 class Detector(Protocol):
-    """A torchvision detector with taps. One file per family implements it.
+    """A torchvision detector with taps. Each family implements it in one file.
 
     Attributes:
-        model: the plain torchvision detector; its state dict is what is saved and exported.
+        model: the plain torchvision detector; its state dict is saved and exported.
         family: such as ``retinanet``.
         score_kind: ``softmax`` or ``sigmoid``.
-        base_size_px: the side from which a box belongs to stride 4, were there one, as the family deals out boxes among
-            its levels; twice of it belongs to stride 8, and so on.
+        base_size_px: side of the smallest boxes that the family assigns to a level of stride 4, even if it has no such
+            level. Boxes of twice this side belong to stride 8, and so on.
     """
 
     model: nn.Module
@@ -186,20 +189,20 @@ class Detector(Protocol):
     base_size_px: float
 
     def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
-        """A training forward pass. Images (3, H, W) in [0, 1]; targets hold ``boxes`` (n, 4) and ``labels`` (n,)."""
+        """Run a training forward pass on images (3, H, W) in [0, 1] with targets ``boxes`` (n, 4), ``labels`` (n,)."""
         ...
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
-        """A forward pass of a teacher: evaluation mode, no gradient."""
+        """Run a teacher's forward pass: evaluation mode, no gradient."""
         ...
 
     def neck_only(self, images: list[Tensor]) -> View:
-        """The neck's maps in evaluation mode, no gradient: what a feature pass for prototypes needs."""
+        """Return the neck's maps in evaluation mode without gradient, as a feature pass for prototypes needs them."""
         ...
 
 
 def frame_of(batch: ImageList) -> Frame:
-    """The frame of what torchvision's transform made of a batch."""
+    """Return the frame of a batch that torchvision's transform has resized and padded."""
     height, width = batch.tensors.shape[-2:]
     return Frame((int(height), int(width)), tuple((int(size[0]), int(size[1])) for size in batch.image_sizes))
 

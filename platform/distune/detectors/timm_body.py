@@ -1,4 +1,4 @@
-"""Backbones of the package timm, which is optional, with a feature pyramid."""
+"""Backbones of the optional package timm, with a feature pyramid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 from distune.config.backbones import TIMM
 from distune.config.detector import PyramidDetectorSettings
 from distune.config.problems import suggest
-from distune.detectors.modes import observing
+from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import NormLayer, group_norm
 from distune.detectors.weights import fetch_weights, load_state
 from distune.errors import ConfigError, UsageError
@@ -25,12 +25,12 @@ _PROBE_PX = 64
 
 
 class TimmPyramid(nn.Module):
-    """A timm backbone with a feature pyramid; answers like torchvision's ``BackboneWithFPN``.
+    """A timm backbone with a feature pyramid; returns the same as torchvision's ``BackboneWithFPN``.
 
     Args:
         body: timm's feature extractor.
-        positions: which of its maps are used, fine to coarse.
-        fpn: what they go through.
+        positions: indices of the maps that feed the pyramid, fine to coarse.
+        fpn: the pyramid.
         out_channels: of the pyramid.
     """
 
@@ -42,7 +42,7 @@ class TimmPyramid(nn.Module):
         self._positions = tuple(positions)
 
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
-        """The maps of the pyramid, fine to coarse."""
+        """Compute the maps of the pyramid, fine to coarse."""
         maps = self.body(images_B3HW)
         chosen = collections.OrderedDict((str(index), maps[at]) for index, at in enumerate(self._positions))
         pyramid: dict[str, Tensor] = self.fpn(chosen)
@@ -56,7 +56,7 @@ def build_timm_pyramid(
     extra_blocks: ExtraFPNBlock | Callable[[int], ExtraFPNBlock],
     neck_norm: NormLayer | None,
 ) -> TimmPyramid:
-    """See ``build_pyramid``. Parameters of the backbone have timm's names after ``backbone.body.model.``."""
+    """Build the pyramid of ``build_pyramid``. Backbone parameters have timm's names after ``backbone.body.model.``."""
     timm = _timm()
     name = settings.backbone.removeprefix(TIMM)
     if not timm.is_model(name):
@@ -71,9 +71,9 @@ def build_timm_pyramid(
     if settings.backbone_weights is not None:
         _load(timm, name, body.model, settings.backbone_weights)
     _freeze(settings, body)
-    _normalise(settings, body)
+    _convert_norms(settings, body)
     positions = [len(strides) - 1 - strides[::-1].index(2 ** (stage + 1)) for stage in stages]
-    _try(settings, body, [(strides[at], channels[at], at) for at in positions])
+    _check_maps(settings, body, [(strides[at], channels[at], at) for at in positions])
     chosen = [channels[at] for at in positions]
     fpn = FeaturePyramidNetwork(
         chosen,
@@ -85,7 +85,7 @@ def build_timm_pyramid(
 
 
 def suggest_model(timm: Any, name: str) -> str:
-    """What to do about a name that timm does not know."""
+    """Return advice about a model name that timm does not know."""
     near = timm.list_models(f"{name.split('_')[0]}*")
     return f"timm knows no such model; {suggest(name, near or timm.list_models(f'{name[:3]}*')) or 'see its list'}"
 
@@ -100,7 +100,7 @@ def _timm() -> Any:
 
 
 def _load(timm: Any, name: str, model: nn.Module, source: str) -> None:
-    """Weights of the whole classifier; what a backbone does not need is left out."""
+    """Load the weights of the whole classifier; those that the backbone does not have are left out."""
     with torch.device("meta"):
         whole = timm.create_model(name, pretrained=False).state_dict().keys()
     unused = whole - model.state_dict().keys()
@@ -109,7 +109,7 @@ def _load(timm: Any, name: str, model: nn.Module, source: str) -> None:
 
 
 def _freeze(settings: PyramidDetectorSettings, body: Any) -> None:
-    """Takes the gradient from all parameters before the last stages; 5 stages are all, the stem included."""
+    """Freeze all parameters except those of the last stages; 5 trains all, the stem included."""
     if settings.trainable_stages == 5:
         return
     names = [name for name, _ in body.model.named_parameters()]
@@ -118,13 +118,13 @@ def _freeze(settings: PyramidDetectorSettings, body: Any) -> None:
         for stride, module in zip(body.feature_info.reduction(), body.feature_info.module_name(), strict=True)
     }
     ends = [last.get(stride, []) for stride in (4, 8, 16, 32)]
-    in_order = all(ends) and all(one[-1] < other[0] for one, other in itertools.pairwise(ends))
-    if not in_order:
+    is_sequential = all(ends) and all(one[-1] < other[0] for one, other in itertools.pairwise(ends))
+    if not is_sequential:
         raise ConfigError(
             "detector",
             [
                 f"trainable_stages = {settings.trainable_stages}: must be 5 with {settings.backbone}, whose stages are "
-                "not layers one after the other"
+                "not sequential"
             ],
         )
     # Layers between the named ones belong to the stage that they lead to.
@@ -133,7 +133,7 @@ def _freeze(settings: PyramidDetectorSettings, body: Any) -> None:
         parameter.requires_grad_(False)
 
 
-def _normalise(settings: PyramidDetectorSettings, body: nn.Module) -> None:
+def _convert_norms(settings: PyramidDetectorSettings, body: nn.Module) -> None:
     if settings.norm == "own":
         return
     batch_norms = [name for name, each in body.named_modules() if isinstance(each, nn.BatchNorm2d)]
@@ -144,35 +144,36 @@ def _normalise(settings: PyramidDetectorSettings, body: nn.Module) -> None:
         )
     for name in batch_norms:
         parent, _, child = name.rpartition(".")
-        own = body.get_submodule(name)
-        assert isinstance(own, nn.BatchNorm2d)
-        setattr(body.get_submodule(parent), child, _converted(own, settings))
+        batch_norm = body.get_submodule(name)
+        assert isinstance(batch_norm, nn.BatchNorm2d)
+        setattr(body.get_submodule(parent), child, _convert(batch_norm, settings))
 
 
-def _converted(own: nn.BatchNorm2d, settings: PyramidDetectorSettings) -> nn.Module:
-    """The layer of another kind, with what timm lets follow inside of its own: drop and activation."""
+def _convert(batch_norm: nn.BatchNorm2d, settings: PyramidDetectorSettings) -> nn.Module:
+    """Build the layer of another kind, followed by the dropout and activation inside timm's layer, if any."""
     epsilon = settings.epsilon
     assert epsilon is not None
     if settings.norm == "batch":
-        own.eps = epsilon
-        return own
+        batch_norm.eps = epsilon
+        return batch_norm
     if settings.norm == "frozen":
-        norm: nn.Module = FrozenBatchNorm2d(own.num_features, eps=epsilon)
-        norm.load_state_dict({key: value for key, value in own.state_dict().items() if key != "num_batches_tracked"})
+        norm: nn.Module = FrozenBatchNorm2d(batch_norm.num_features, eps=epsilon)
+        state = batch_norm.state_dict()
+        norm.load_state_dict({key: value for key, value in state.items() if key != "num_batches_tracked"})
     else:
-        norm = group_norm(own.num_features, eps=epsilon)
-        norm.requires_grad_(all(each.requires_grad for each in own.parameters()))
-    followers = [getattr(own, name) for name in ("drop", "act") if isinstance(getattr(own, name, None), nn.Module)]
+        norm = group_norm(batch_norm.num_features, eps=epsilon)
+        norm.requires_grad_(all(each.requires_grad for each in batch_norm.parameters()))
+    followers = [each for name in ("drop", "act") if isinstance(each := getattr(batch_norm, name, None), nn.Module)]
     return nn.Sequential(norm, *followers) if followers else norm
 
 
-def _try(settings: PyramidDetectorSettings, body: nn.Module, expected: list[tuple[int, int, int]]) -> None:
-    """Refuses a backbone that takes no image of our sizes, or whose maps are not what timm says."""
+def _check_maps(settings: PyramidDetectorSettings, body: nn.Module, expected: list[tuple[int, int, int]]) -> None:
+    """Raise ``ConfigError`` if the backbone fails on a small image, or its maps differ from timm's description."""
     problem = ""
     try:
-        with observing(body):
+        with eval_without_grad(body):
             maps = body(torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=next(body.parameters()).device))
-    except Exception as error:  # a strange model can fail in any way
+    except Exception as error:  # a model can raise anything
         problem = f"cannot be run on an image of {_PROBE_PX} x {_PROBE_PX} px: {error}"
     else:
         wrong = [

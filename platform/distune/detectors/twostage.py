@@ -1,4 +1,4 @@
-"""What the two-stage families share: proposals, and heads that look at them.
+"""The common part of the two-stage families: a proposal network, and heads on its proposals.
 
 Shape legend: ``r`` sampled proposals of the whole batch, ``C`` classes without background, ``K`` = 4 times C + 1.
 """
@@ -18,22 +18,22 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from distune.config.detector import TwoStageSettings
 from distune.detectors.backbone import build_pyramid
-from distune.detectors.exact_boxes import Float32AnchorGenerator, answer_in_float32
+from distune.detectors.exact_boxes import Float32AnchorGenerator, cast_outputs_to_float32
 from distune.detectors.levels import by_stride
-from distune.detectors.modes import observing
+from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import head_norm_layer
-from distune.detectors.proposals import answers_at_proposals, positive_proposals
+from distune.detectors.proposals import outputs_at_proposals, positive_proposals
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, View, frame_of
 
 CLASS_PARAMETERS = ("roi_heads.box_predictor.",)
-"""Of the parts that the families share, the parameters that depend on the classes."""
+"""The parameters of the common part that depend on the classes."""
 _POOLED_PX = 7
 _BASE_SIZE_PX = 56.0
-"""The box head looks at boxes of 224 px on stride 16 (Lin et al., "Feature Pyramid Networks", CVPR 2017, eq. 1)."""
+"""The box head pools boxes of 224 px from stride 16 (Lin et al., "Feature Pyramid Networks", CVPR 2017, eq. 1)."""
 
 
 def shared_parts(settings: TwoStageSettings, *, num_classes: int, min_size_px: int, max_size_px: int) -> dict[str, Any]:
-    """The arguments that torchvision's two-stage models have in common. Strides 4 to 64, or 32 and 64."""
+    """Return the arguments that torchvision's two-stage models share. Strides 4 to 64, or 32 and 64."""
     predictor: Callable[[int, int], nn.Module] = FastRCNNPredictor
     anchors = _anchors(settings)
     is_v2 = settings.head == "v2"
@@ -60,12 +60,12 @@ def shared_parts(settings: TwoStageSettings, *, num_classes: int, min_size_px: i
 
 
 def neck_maps(features: dict[str, Tensor]) -> list[Tensor]:
-    """The maps of distinct strides, fine to coarse: of two with one stride the first, which the box head looks at."""
+    """Return the maps of distinct strides, fine to coarse. Of two maps of one stride the box head uses the first."""
     return [each for name, each in features.items() if not (name == "1" and "2" not in features)]
 
 
 class TwoStageDetector:
-    """A two-stage detector of torchvision with taps, softmax scores at proposals; see ``Detector``.
+    """A torchvision two-stage detector with taps, softmax scores at proposals; see ``Detector``.
 
     Args:
         model: a Faster R-CNN, or one with a mask head.
@@ -79,10 +79,10 @@ class TwoStageDetector:
         self.model: nn.Module = model
         self.family = family
         self._parts: Any = model
-        answer_in_float32(self._parts.rpn.head)
-        answer_in_float32(self._parts.roi_heads.box_predictor)
+        cast_outputs_to_float32(self._parts.rpn.head)
+        cast_outputs_to_float32(self._parts.roi_heads.box_predictor)
         if self._parts.roi_heads.has_mask():
-            answer_in_float32(self._parts.roi_heads.mask_predictor)
+            cast_outputs_to_float32(self._parts.roi_heads.mask_predictor)
 
     def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """See ``Detector.forward_train``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
@@ -102,22 +102,22 @@ class TwoStageDetector:
         return StudentTaps(
             losses=losses,
             neck=by_stride(neck_maps(features), instances.frame),
-            places=positive_proposals(heads, logits_rC, deltas_rK, proposals, labels, matched, instances),
+            prediction_sites=positive_proposals(heads, logits_rC, deltas_rK, proposals, labels, matched, instances),
             instances=instances,
         )
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """See ``Detector.forward_teacher``."""
-        with observing(self.model):
+        with eval_without_grad(self.model):
             batch, frame, features = self._features(images)
         return TeacherTaps(
             View(by_stride(neck_maps(features), frame), frame),
-            *answers_at_proposals(self.model, features, batch.image_sizes),
+            *outputs_at_proposals(self.model, features, batch.image_sizes),
         )
 
     def neck_only(self, images: list[Tensor]) -> View:
         """See ``Detector.neck_only``."""
-        with observing(self.model):
+        with eval_without_grad(self.model):
             _, frame, features = self._features(images)
         return View(by_stride(neck_maps(features), frame), frame)
 
@@ -153,7 +153,7 @@ def _mask_loss(
     labels: list[Tensor],
     matched: list[Tensor],
 ) -> Tensor:
-    """Torchvision's loss of the mask head, at the positive proposals only; it asks the device how many these are."""
+    """Compute torchvision's mask loss on positive proposals only. Waits for the device to learn their number."""
     rows = [torch.where(labels_p > 0)[0] for labels_p in labels]
     positive = [boxes_p4[row_k] for boxes_p4, row_k in zip(proposals, rows, strict=True)]
     pooled = heads.mask_roi_pool(features, positive, batch.image_sizes)

@@ -1,4 +1,4 @@
-"""Weights of detectors and backbones: torchvision's by name, plain state dicts and distune checkpoints from files."""
+"""Weights of detectors and backbones: by torchvision's name, or from a state dict or distune checkpoint on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_weight
 
-from distune.detectors.checkpoint_names import with_present_names
+from distune.config.pretrained import is_torchvision_name
+from distune.detectors.checkpoint_names import with_current_names
 from distune.errors import WeightsError
 
 StateDict = dict[str, Tensor]
@@ -20,24 +21,23 @@ _SHOWN = 8
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A state dict, and the class names it was trained on where they are known."""
+    """A state dict, and the class names it was trained on if known."""
 
     state: StateDict
     classes: tuple[str, ...] | None
 
 
-def is_torchvision_name(name: str) -> bool:
-    """Whether a name means weights of torchvision's, such as ``ResNet50_Weights.IMAGENET1K_V2``, and not a file."""
-    return "_Weights." in name and "/" not in name
-
-
 def fetch_weights(name: str) -> Weights:
-    """Weights by torchvision's name (downloaded once, hash checked) or from a file.
+    """Fetch weights by torchvision's name (downloaded once, hash checked) or from a file.
 
-    A file is a distune checkpoint or a plain state dict. Nothing in it can run code.
+    Args:
+        name: torchvision's name, or the path of a distune checkpoint or plain state dict. Nothing in it can run code.
+
+    Returns:
+        The state dict and, if known, its classes.
 
     Raises:
-        WeightsError: unknown name, failed download, no such file, or a file that is neither.
+        WeightsError: unknown name, failed download, no such file, or a file of another kind.
     """
     if is_torchvision_name(name):
         return _fetch_by_name(name)
@@ -55,70 +55,82 @@ def fetch_weights(name: str) -> Weights:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a file holds, tensors on the CPU and plain values. Nothing in it can run code.
+    """Read a file of tensors, onto the CPU, and plain values. Nothing in it can run code.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The content.
 
     Raises:
-        WeightsError: there is no such file, or it is torn or not a file of tensors.
+        WeightsError: the file is missing, truncated or not a file of tensors.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a torn file can end the reader in any way
+    except Exception as error:  # a damaged file can raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(f"weights {path}: not a file of tensors: {reason}") from None
 
 
 def named_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """A list of classes in which a name of torchvision's weights stands for all classes of these.
+    """Expand the names of torchvision weights in a list of classes to the classes of these weights.
+
+    Args:
+        names: class names, or torchvision's names of detector weights.
+
+    Returns:
+        Class names only.
 
     Raises:
-        WeightsError: torchvision knows no weights of that name, or they are no detector's.
+        WeightsError: torchvision has no weights of that name, or they are not of a detector.
     """
     classes: list[str] = []
     for name in names:
         if not is_torchvision_name(name):
             classes.append(name)
             continue
-        theirs = _classes_of(_torchvision_weights(name))
-        if theirs is None:
-            raise WeightsError(f"weights {name}: are no detector's, so that they have no classes to detect")
-        classes += theirs
+        known = _classes_of(_torchvision_weights(name))
+        if known is None:
+            raise WeightsError(f"weights {name}: are not of a detector, so they have no classes to detect")
+        classes += known
     return tuple(classes)
 
 
 def load_state(
     model: nn.Module, state: StateDict, *, source: str, replaceable: Sequence[str] = (), remedy: str | None = None
 ) -> list[str]:
-    """Load a state dict, and refuse one that does not fit with the list of what differs.
+    """Load a state dict; if it does not fit, raise an error that lists the differences.
 
     Args:
-        model: what to load into.
+        model: receives the weights.
         state: parameter name to tensor.
         source: named in the error.
-        replaceable: prefixes of parameters that may be missing or of another shape, and then keep their values: the
-            class heads when a detector is to be trained on other classes.
-        remedy: said at the end of the error.
+        replaceable: prefixes of parameters that keep their initial values if they are missing or have another shape:
+            the class heads of a detector that is trained on other classes.
+        remedy: last line of the error.
 
     Returns:
-        The parameters that kept their values.
+        The parameters that kept their initial values.
 
     Raises:
         WeightsError: names or shapes differ.
     """
-    own = model.state_dict()
-    state = with_present_names(state, own)
-    counters = {name for name in own.keys() | state.keys() if name.endswith("num_batches_tracked")}
-    missing = own.keys() - state.keys() - counters
-    surplus = state.keys() - own.keys() - counters
-    misshapen = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    expected = model.state_dict()
+    state = with_current_names(state, expected)
+    counters = {name for name in expected.keys() | state.keys() if name.endswith("num_batches_tracked")}
+    missing = expected.keys() - state.keys() - counters
+    surplus = state.keys() - expected.keys() - counters
+    misshapen = {name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape}
     kept = (
         {name for name in missing | misshapen | surplus if name.startswith(tuple(replaceable))}
         if replaceable
         else set()
     )
-    lines = [f"missing: {name} {tuple(own[name].shape)}" for name in sorted(missing - kept)]
+    lines = [f"missing: {name} {tuple(expected[name].shape)}" for name in sorted(missing - kept)]
     lines += [f"unknown: {name} {tuple(state[name].shape)}" for name in sorted(surplus - kept)]
     lines += [
-        f"shape: {name} is {tuple(state[name].shape)}, the detector needs {tuple(own[name].shape)}"
+        f"shape: {name} is {tuple(state[name].shape)}, the detector needs {tuple(expected[name].shape)}"
         for name in sorted(misshapen - kept)
     ]
     if lines:
@@ -129,13 +141,13 @@ def load_state(
                 [f"weights {source}: do not fit this detector, {len(lines)} differences", *lines[:_SHOWN], *more]
             )
         )
-    fitting = {name: tensor for name, tensor in state.items() if name in own and name not in kept}
+    fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in kept}
     model.load_state_dict(fitting, strict=False)
-    return sorted(kept & own.keys())
+    return sorted(kept & expected.keys())
 
 
 def check_classes(weights: Weights, classes: Sequence[str], *, source: str) -> None:
-    """Raise ``WeightsError`` when the weights are known to come from other classes, or from another order of them."""
+    """Raise ``WeightsError`` if the weights are known to have other classes, or the same in another order."""
     if weights.classes is None or weights.classes == tuple(classes):
         return
     lost = [name for name in weights.classes if name not in classes]
@@ -162,7 +174,7 @@ def _torchvision_weights(name: str) -> Any:
     try:
         return get_weight(name)
     except (ValueError, AttributeError, KeyError) as error:
-        raise WeightsError(f"weights {name}: torchvision knows no such weights: {error}") from None
+        raise WeightsError(f"weights {name}: torchvision has no such weights: {error}") from None
 
 
 def _classes_of(weights: Any) -> tuple[str, ...] | None:
@@ -172,9 +184,9 @@ def _classes_of(weights: Any) -> tuple[str, ...] | None:
 
 
 def _tensors(content: Mapping[str, Any], source: str) -> StateDict:
-    strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if strangers or not content:
-        shown = ", ".join(strangers[:_SHOWN]) or "it is empty"
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others or not content:
+        shown = ", ".join(others[:_SHOWN]) or "it is empty"
         raise WeightsError(f"weights {source}: not a state dict: {shown}")
     return {str(name): value for name, value in content.items()}
 

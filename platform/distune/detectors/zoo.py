@@ -1,4 +1,4 @@
-"""The detector zoo: from settings to a detector. A new family is one file and one line here."""
+"""The detector zoo: builds detectors from settings. A new family is one file and one line here."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from distune.config.detector import DetectorSettings
 from distune.detectors import fasterrcnn, fcos, maskrcnn, retinanet, ssd, ssdlite
-from distune.detectors.classes import TeacherOfOtherClasses, match_classes, refuse_unknown
+from distune.detectors.classes import RelabelledTeacher, match_classes, refuse_unknown
 from distune.detectors.taps import Detector
 from distune.detectors.weights import Weights, check_classes, fetch_weights, load_state, named_classes
 
-_UNNAMED = "the weights name no classes; if they are not those of the data, say them in the setting `classes`"
+_UNNAMED = "the weights name no classes; if they are not those of the data, list them in the setting `classes`"
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """How a family is built, and which of its parameters depend on the classes."""
+    """The build function of a family, and the parameters that depend on the classes."""
 
     build: Callable[..., Detector]
     replaceable: tuple[str, ...]
@@ -51,9 +51,12 @@ def build_detector(
         classes: class names without background; label 1 is the first.
         min_size_px: shorter side after resizing.
         max_size_px: bound of the longer side.
-        seed: of the initial weights. Global random state is left as it was.
-        for_training: whether weights of other classes may be loaded, with new class heads. A detector that is used as
-            it is must fit whole; ``build_teacher`` translates.
+        seed: of the initial weights. The global random state does not change.
+        for_training: allow weights of other classes, with new class heads. Otherwise the weights must fit completely;
+            ``build_teacher`` maps classes.
+
+    Returns:
+        The detector.
 
     Raises:
         WeightsError: the weights are unknown or do not fit; lists what differs.
@@ -80,29 +83,31 @@ def build_teacher(
     max_size_px: int,
     needed_by: Sequence[str] = (),
 ) -> Detector:
-    """Build a detector that is used as its weights are, on the CPU. Its class list may be another than the data's.
+    """Build a detector that is used with the weights it has, on the CPU. Its class list may differ from the data's.
 
     Args:
         settings: of the detector, with weights.
         classes: of the data, without background; label 1 is the first.
         min_size_px: shorter side after resizing.
         max_size_px: bound of the longer side.
-        needed_by: who needs to be told about every class of the data, for the error; without anybody the teacher may
-            lack some.
+        needed_by: names of what needs every class of the data, for the error. If empty, the teacher may lack classes.
+
+    Returns:
+        The detector; its outputs are in the classes of the data.
 
     Raises:
         WeightsError: the weights are unknown or do not fit; lists what differs.
     """
     assert settings.weights is not None, "a teacher that is not trained has weights"
     weights = _fetch(settings)
-    own = tuple(classes) if weights.classes is None else weights.classes
-    table = match_classes(classes, own, aliases=settings.class_aliases, source=settings.weights)
+    teacher_classes = tuple(classes) if weights.classes is None else weights.classes
+    table = match_classes(classes, teacher_classes, aliases=settings.class_aliases, source=settings.weights)
     refuse_unknown(table, needed_by=needed_by, source=settings.weights)
     bare = settings.with_weights(None)
-    detector = _build(bare, num_classes=len(own), min_size_px=min_size_px, max_size_px=max_size_px, seed=0)
+    detector = _build(bare, num_classes=len(teacher_classes), min_size_px=min_size_px, max_size_px=max_size_px, seed=0)
     remedy = None if weights.classes is not None else _UNNAMED
     load_state(detector.model, weights.state, source=settings.weights, remedy=remedy)
-    return detector if table.is_identity else TeacherOfOtherClasses(detector, table)
+    return detector if table.is_identity else RelabelledTeacher(detector, table)
 
 
 def _build(settings: DetectorSettings, *, num_classes: int, min_size_px: int, max_size_px: int, seed: int) -> Detector:
@@ -119,7 +124,7 @@ def _build(settings: DetectorSettings, *, num_classes: int, min_size_px: int, ma
 
 
 def _fetch(settings: DetectorSettings) -> Weights:
-    """The weights that the settings name, with the classes that they name, if the weights do not."""
+    """Fetch the weights that the settings name, with the classes in the settings if the file has none."""
     assert settings.weights is not None
     weights = fetch_weights(settings.weights)
     if settings.classes is None:

@@ -1,4 +1,4 @@
-"""Adapters: turn student channels into teacher channels, one adapter per level. They are thrown away after training."""
+"""Adapters from student channels to teacher channels, one per level. They are discarded after training."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ def build_adapters(
     teacher_channels: Sequence[int],
     generator: torch.Generator,
 ) -> nn.ModuleList:
-    """One adapter per level: levels differ in what they hold, and the weights cost little.
+    """Build one adapter per level.
 
     Args:
         adapter: ``identity``, ``conv1x1`` or ``conv3x3``.
-        term: whose adapters they are, for the error.
-        student_channels: of each level, what goes in.
-        teacher_channels: of each level, what comes out.
-        generator: where initial weights come from: normal with variance 1 / fan-in, no bias at first.
+        term: name of the term, for the error.
+        student_channels: input channels of each level.
+        teacher_channels: output channels of each level.
+        generator: of the initial weights: normal with variance 1 / fan-in, biases 0.
+
+    Returns:
+        One module per level.
 
     Raises:
         ConfigError: ``identity`` between different numbers of channels.
@@ -50,7 +53,7 @@ def build_adapters(
 def build_linear_adapters(
     student_channels: Sequence[int], teacher_channels: Sequence[int], *, generator: torch.Generator
 ) -> nn.ModuleList:
-    """One linear layer per level, for features instead of maps; initial weights as in ``build_adapters``."""
+    """Build one linear layer per level, for features instead of maps, with weights as in ``build_adapters``."""
     pairs = zip(student_channels, teacher_channels, strict=True)
     return nn.ModuleList(_layer(nn.Linear, *pair, generator=generator) for pair in pairs)
 
@@ -60,7 +63,7 @@ def _convolution(channels_in: int, channels_out: int, kernel_size: int, generato
 
 
 def _layer(kind: type[nn.Module], *shape: int, generator: torch.Generator, **arguments: int) -> nn.Module:
-    # skip_init: the layer's own initialisation would draw from the global random numbers.
+    # skip_init: the layer's own initialization would draw from the global random numbers.
     layer: Any = nn.utils.skip_init(kind, *shape, **arguments)  # type: ignore[no-untyped-call]
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
     nn.init.zeros_(layer.bias)

@@ -1,9 +1,9 @@
-"""Robust distilling (RDM): how differently student and teacher see an instance, and the weight it gets for that.
+"""Robust distilling (RDM): the weight of an instance, from the discrepancy between student and teacher.
 
-Tang et al., ECCV 2022, arXiv 2210.09022. Weights are between 0 and 1 and carry no gradient. An instance
-whose class has no prototypes cannot be judged and gets weight 1.
+Tang et al., ECCV 2022, arXiv 2210.09022. Weights are between 0 and 1 and carry no gradient. An instance whose class has
+no prototypes gets weight 1.
 
-Shape legend: ``L`` levels, ``N`` instances, ``M`` prototypes of the instance's own class.
+Shape legend: ``L`` levels, ``N`` instances, ``M`` prototypes of the instance's class.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from distune.config.distillation import FilterSettings
-from distune.distillation.representation import Representation, Representations, own_class
-from distune.errors import ConfigError
+from distune.distillation.representation import Representation, Representations, gather_class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,72 +25,72 @@ class InstanceWeights:
     Attributes:
         global_LN: for the global knowledge term.
         local_LN: for the local terms.
-        discrepancy_LN: what the weights follow from; 0 where it is not known.
-        known_LN: bool, whether the instance's class has prototypes on the level.
+        discrepancy_LN: from which the weights follow; 0 where the class has no prototypes.
+        has_prototypes_LN: bool, whether the instance's class has prototypes on the level.
     """
 
     global_LN: Tensor
     local_LN: Tensor
     discrepancy_LN: Tensor
-    known_LN: Tensor
+    has_prototypes_LN: Tensor
 
     @classmethod
     def ones(cls, num_levels: int, num_instances: int, device: torch.device) -> InstanceWeights:
-        """What instances weigh while there are no prototypes."""
+        """Return the weights while there are no prototypes."""
         ones_LN = torch.ones(num_levels, num_instances, device=device)
         zeros_LN = torch.zeros_like(ones_LN)
         return cls(ones_LN, ones_LN, zeros_LN, zeros_LN.bool())
 
 
 def max_cosine(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> Tensor:
-    """``|max_p cos^s_p - max_p cos^t_p|``, the release's: blind to which prototype is the nearest."""
+    """Return ``|max_p cos^s_p - max_p cos^t_p|``, as the release does: it ignores which prototype is the nearest."""
     nearest_student_LN = student_LNM.masked_fill(~valid_LNM, -2.0).amax(dim=2)
     nearest_teacher_LN = teacher_LNM.masked_fill(~valid_LNM, -2.0).amax(dim=2)
     return (nearest_student_LN - nearest_teacher_LN).abs()
 
 
 def mean_cosine(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> Tensor:
-    """``mean_p |cos^s_p - cos^t_p|``."""
+    """Return ``mean_p |cos^s_p - cos^t_p|``."""
     difference_LNM = (student_LNM - teacher_LNM).abs() * valid_LNM
     mean_LN: Tensor = difference_LNM.sum(dim=2) / valid_LNM.sum(dim=2).clamp(min=1)
     return mean_LN
 
 
 def coefficient(student_LNM: Tensor, teacher_LNM: Tensor, valid_LNM: Tensor) -> Tensor:
-    """``|w^s - w^t|``, the distance between the coefficients on the common basis."""
+    """Return ``|w^s - w^t|``, the distance between the coefficients on the common basis."""
     distance_LN: Tensor = torch.linalg.vector_norm((student_LNM - teacher_LNM) * valid_LNM, dim=2)
     return distance_LN
 
 
-def linear(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
-    """``clamp(1 - delta / threshold, 0, 1)``; threshold 1 is the release's."""
+def linear(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
+    """Return ``clamp(1 - delta / threshold, 0, 1)``; threshold 1 is the release's."""
     return (1 - discrepancy_LN / threshold).clamp(0, 1)
 
 
-def gaussian(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
-    """``exp(-delta^2 / (2 threshold^2))``."""
+def gaussian(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
+    """Return ``exp(-delta^2 / (2 threshold^2))``."""
     return torch.exp(-(discrepancy_LN**2) / (2 * threshold**2))
 
 
-def step(discrepancy_LN: Tensor, _known_LN: Tensor, threshold: float) -> Tensor:
-    """``1[delta <= threshold]``."""
+def step(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, threshold: float) -> Tensor:
+    """Return ``1[delta <= threshold]``."""
     return (discrepancy_LN <= threshold).to(discrepancy_LN.dtype)
 
 
-def quantile(discrepancy_LN: Tensor, known_LN: Tensor, threshold: float) -> Tensor:
-    """0 for the noisiest ``floor(threshold n)`` of a level's n instances with prototypes, 1 for the others.
+def quantile(discrepancy_LN: Tensor, has_prototypes_LN: Tensor, threshold: float) -> Tensor:
+    """Return 0 for the noisiest ``floor(threshold n)`` of a level's n instances with prototypes, 1 for the others.
 
-    Instances of equal discrepancy are dropped together or not at all, so never more than the share is dropped.
+    Instances of equal discrepancy are dropped together or not at all, so never more than that many are dropped.
     """
-    known_last_LN = discrepancy_LN.masked_fill(~known_LN, torch.inf)
+    known_last_LN = discrepancy_LN.masked_fill(~has_prototypes_LN, torch.inf)
     num_less_LN = torch.searchsorted(known_last_LN.sort(dim=1).values, known_last_LN)
-    num_known_L1 = known_LN.sum(dim=1, keepdim=True)
+    num_known_L1 = has_prototypes_LN.sum(dim=1, keepdim=True)
     num_dropped_L1 = torch.floor(threshold * num_known_L1.double() + 1e-6)
     return (num_known_L1 - num_less_LN > num_dropped_L1).to(discrepancy_LN.dtype)
 
 
-def uniform(discrepancy_LN: Tensor, _known_LN: Tensor, _threshold: float) -> Tensor:
-    """1: nothing is filtered."""
+def uniform(discrepancy_LN: Tensor, _has_prototypes_LN: Tensor, _threshold: float) -> Tensor:
+    """Return 1: nothing is filtered."""
     return torch.ones_like(discrepancy_LN)
 
 
@@ -100,7 +99,7 @@ DISCREPANCIES: dict[str, tuple[Representation, Callable[[Tensor, Tensor, Tensor]
     "mean_cosine": ("cosine", mean_cosine),
     "coefficient": ("coefficient", coefficient),
 }
-"""Name to the representation it compares and the comparison, (L, N, M) each to (L, N)."""
+"""Name to the representation that is compared and the comparison, from (L, N, M) each to (L, N)."""
 
 WEIGHTS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "linear": linear,
@@ -109,12 +108,19 @@ WEIGHTS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "quantile": quantile,
     "uniform": uniform,
 }
-"""Name to the function of discrepancy, knownness and threshold."""
+"""Name to the function of discrepancy, known instances and threshold."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RobustFilter:
-    """Weighs instances. ``build_filter`` makes one from settings."""
+    """Computes the weights of instances from their representations.
+
+    Attributes:
+        discrepancy: a name in ``DISCREPANCIES``.
+        weight: a name in ``WEIGHTS``.
+        global_threshold: of the weights for the global knowledge term.
+        local_threshold: of the weights for the local terms.
+    """
 
     discrepancy: str
     weight: str
@@ -123,34 +129,33 @@ class RobustFilter:
 
     @torch.no_grad()
     def __call__(self, representations: Representations) -> InstanceWeights:
-        """The weights of a batch's instances on each level."""
+        """Return the weights of a batch's instances on each level."""
         representation, compare = DISCREPANCIES[self.discrepancy]
         student_LNCM, teacher_LNCM = representations.of(representation)
         class_N = representations.class_N
-        valid_LNM = own_class(representations.valid_LNCM, class_N)
-        known_LN = valid_LNM.any(dim=2)
-        discrepancy_LN = compare(own_class(student_LNCM.detach(), class_N), own_class(teacher_LNCM, class_N), valid_LNM)
-        weigh = WEIGHTS[self.weight]
+        valid_LNM = gather_class(representations.valid_LNCM, class_N)
+        has_prototypes_LN = valid_LNM.any(dim=2)
+        discrepancy_LN = compare(
+            gather_class(student_LNCM.detach(), class_N), gather_class(teacher_LNCM, class_N), valid_LNM
+        )
+        weight_of = WEIGHTS[self.weight]
         return InstanceWeights(
-            global_LN=torch.where(known_LN, weigh(discrepancy_LN, known_LN, self.global_threshold), 1.0),
-            local_LN=torch.where(known_LN, weigh(discrepancy_LN, known_LN, self.local_threshold), 1.0),
+            global_LN=torch.where(
+                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.global_threshold), 1.0
+            ),
+            local_LN=torch.where(
+                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.local_threshold), 1.0
+            ),
             discrepancy_LN=discrepancy_LN,
-            known_LN=known_LN,
+            has_prototypes_LN=has_prototypes_LN,
         )
 
 
 def build_filter(settings: FilterSettings) -> RobustFilter:
-    """The filter that the settings describe.
-
-    Raises:
-        ConfigError: a quantile of 1 or more, which would drop every instance.
-    """
-    thresholds = {"global_threshold": settings.global_threshold, "local_threshold": settings.local_threshold}
-    problems = [
-        f"filter.{name} = {value:g}  must be less than 1 when filter.weight is quantile: it is the share dropped"
-        for name, value in thresholds.items()
-        if settings.weight == "quantile" and value >= 1
-    ]
-    if problems:
-        raise ConfigError("distillation", problems)
-    return RobustFilter(discrepancy=settings.discrepancy, weight=settings.weight, **thresholds)
+    """Build the filter. The settings have checked that a quantile is less than 1."""
+    return RobustFilter(
+        discrepancy=settings.discrepancy,
+        weight=settings.weight,
+        global_threshold=settings.global_threshold,
+        local_threshold=settings.local_threshold,
+    )

@@ -1,4 +1,4 @@
-"""Instances described by prototypes: one number per prototype, in each model's own space.
+"""Instances represented on prototypes: one number per prototype, in each model's space.
 
 Shape legend: ``L`` levels, ``N`` instances, ``C`` classes without background, ``M`` prototypes of a class, ``D``
 channels of either model.
@@ -18,7 +18,7 @@ Representation = Literal["cosine", "coefficient"]
 
 
 def represent(unit_LND: Tensor, basis_LCMD: Tensor) -> Tensor:
-    """Inner products of every instance with every row of a basis.
+    """Return the inner products of every instance with every row of a basis.
 
     With unit prototypes as the basis these are cosines. With a class's dual basis they are the coefficients of the
     least-squares fit on the span of its prototypes. Prototypes that are not valid give 0.
@@ -35,19 +35,19 @@ def represent(unit_LND: Tensor, basis_LCMD: Tensor) -> Tensor:
     return flat_LNP.reshape(num_levels, -1, num_classes, num_prototypes)
 
 
-def own_class(values_LNCM: Tensor, class_N: Tensor) -> Tensor:
-    """Of each instance the values that belong to its own class, (L, N, M)."""
+def gather_class(values_LNCM: Tensor, class_N: Tensor) -> Tensor:
+    """Return the values of each instance for its own class, (L, N, M)."""
     num_levels, _, _, num_prototypes = values_LNCM.shape
     index_LN1M = class_N.reshape(1, -1, 1, 1).expand(num_levels, -1, 1, num_prototypes)
     return values_LNCM.gather(2, index_LN1M).squeeze(2)
 
 
 class Representations:
-    """The instances of a batch on the present prototypes, computed when first asked for.
+    """The instances of a batch on the current prototypes, computed on first use.
 
     Args:
         features: of the batch's instances in both models.
-        prototypes: the present ones.
+        prototypes: the current ones.
         labels_N: 1 to C.
     """
 
@@ -55,32 +55,32 @@ class Representations:
         self.class_N = labels_N - 1
         self._prototypes = prototypes
         self._student_LND = l2_normalize(features.student_LND)
-        self._teacher_LND = l2_normalize(features.teacher_LNE)
-        self._known: dict[Representation, tuple[Tensor, Tensor]] = {}
+        self._teacher_LNE = l2_normalize(features.teacher_LNE)
+        self._cached: dict[Representation, tuple[Tensor, Tensor]] = {}
 
     @property
     def valid_LCM(self) -> Tensor:
-        """Which prototypes there are; bool."""
+        """The prototypes that exist; bool."""
         return self._prototypes.valid
 
     @property
     def valid_LNCM(self) -> Tensor:
-        """Which numbers of a representation belong to a prototype; bool."""
+        """The numbers of a representation that belong to a prototype; bool."""
         return self._prototypes.valid[:, None].expand(-1, self.class_N.shape[0], -1, -1)
 
     def of(self, representation: Representation) -> tuple[Tensor, Tensor]:
-        """Student's and teacher's, (L, N, C, M) each. The teacher's carries no gradient."""
-        if representation not in self._known:
+        """Return the student's and the teacher's, (L, N, C, M) each. The teacher's carries no gradient."""
+        if representation not in self._cached:
             bases = self.bases(representation)
-            # Whoever asks first, perhaps without gradient, must not decide for the others.
+            # The first caller may be under no_grad, while later ones need the gradient.
             with torch.set_grad_enabled(self._student_LND.requires_grad):
                 student_LNCM = represent(self._student_LND, bases[0])
-            self._known[representation] = (student_LNCM, represent(self._teacher_LND, bases[1]).detach())
-        return self._known[representation]
+            self._cached[representation] = (student_LNCM, represent(self._teacher_LNE, bases[1]).detach())
+        return self._cached[representation]
 
     def bases(self, representation: Representation) -> tuple[Tensor, Tensor]:
-        """What features are multiplied with: the student's (L, C, M, D) and the teacher's (L, C, M, E)."""
-        stored = self._prototypes
+        """Return the bases that features are multiplied with: student (L, C, M, D) and teacher (L, C, M, E)."""
+        prototypes = self._prototypes
         if representation == "cosine":
-            return stored.student, stored.teacher
-        return stored.student_dual, stored.teacher_dual
+            return prototypes.student, prototypes.teacher
+        return prototypes.student_dual, prototypes.teacher_dual

@@ -1,7 +1,7 @@
-"""The seam between the objective and its terms: what a training step offers, and what a term is.
+"""The interface between the objective and its terms: a training step, and a term.
 
 Shape legend: ``B`` batch, ``D`` student channels, ``E`` teacher channels, ``H`` ``W`` a map, ``L`` common levels, ``N``
-instances of the batch, ``R`` places of the student's head.
+instances of the batch, ``R`` prediction sites of the student's head.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.alignment import align
-from distune.distillation.maps.box_masks import weight_of_cells
+from distune.distillation.maps.box_masks import cell_weights, level_of_boxes
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.representation import Representations
@@ -26,7 +26,7 @@ from distune.distillation.representation import Representations
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One training step, seen from the terms.
+    """One training step, as the terms see it.
 
     Attributes:
         student: the student's forward pass, with gradient.
@@ -34,8 +34,8 @@ class Step:
         strides: the levels that both necks have, fine to coarse.
         weights: of each instance on each of these levels.
         representations: the instances on the prototypes; None while there are no prototypes.
-        features: gives the pooled features of the instances, the student's with gradient; computed once.
-        statistics: of both models' maps; None where they are imitated as they are.
+        features: returns the pooled features of the instances, the student's with gradient; computed once.
+        statistics: of both models' maps; None when maps are not standardized.
     """
 
     student: StudentTaps
@@ -46,9 +46,10 @@ class Step:
     features: Callable[[], PooledFeatures]
     statistics: PairStatistics | None = None
     _aligned: dict[int, Tensor] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
-    _standardised: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
+    _standardized: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _box_levels: dict[float, Tensor] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def instances(self) -> Instances:
@@ -56,9 +57,13 @@ class Step:
         return self.student.instances
 
     def maps(self, level: int) -> tuple[Tensor, Tensor]:
-        """Both maps of a level: the student's (B, D, H, W) with gradient, the teacher's (B, E, H, W) at the same cells.
+        """Return both maps of a level, float32.
 
-        Float32; no gradient flows into the teacher's.
+        Args:
+            level: index into ``strides``.
+
+        Returns:
+            The student's, (B, D, H, W), with gradient, and the teacher's at the same cells, (B, E, H, W), without.
         """
         stride = self.strides[level]
         student_BDHW = self.student.neck[stride].float()
@@ -74,49 +79,65 @@ class Step:
             )
         return student_BDHW, self._aligned[level]
 
-    def imitated(self, level: int) -> tuple[Tensor, Tensor]:
-        """As ``maps``, but as terms imitate them: standardised where there are statistics."""
+    def imitation_maps(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return both maps of a level for imitation: those of ``maps``, standardized when there are statistics."""
         student_BDHW, teacher_BEHW = self.maps(level)
         if self.statistics is None:
             return student_BDHW, teacher_BEHW
-        if level not in self._standardised:
-            self._standardised[level] = self.statistics.take(level, student_BDHW, teacher_BEHW)
-        return self._standardised[level]
+        if level not in self._standardized:
+            self._standardized[level] = self.statistics.update_and_standardize(level, student_BDHW, teacher_BEHW)
+        return self._standardized[level]
+
+    def level_of_boxes(self, base_size_px: float) -> Tensor:
+        """Return the level that each box belongs to, (N,); see ``box_masks.level_of_boxes``."""
+        if base_size_px not in self._box_levels:
+            boxes_N4 = self.instances.boxes_N4
+            self._box_levels[base_size_px] = level_of_boxes(boxes_N4, self.strides, base_size_px=base_size_px)
+        return self._box_levels[base_size_px]
 
     def local_weights(self, *, robust: bool) -> Tensor:
-        """The weight of each instance on each level in the local terms, (L, N); 1 when not ``robust``."""
+        """Return the weight of each instance on each level in the local terms, (L, N); 1 when not ``robust``."""
         return self.weights.local_LN if robust else torch.ones_like(self.weights.local_LN)
 
     def cell_weights(self, level: int, *, robust: bool) -> Tensor:
-        """The weight of each cell of a level, (B, H, W): inside a box the box's, the largest of several; 1 elsewhere.
+        """Return the weight of each cell of a level; see ``box_masks.cell_weights``.
 
-        1 everywhere when not ``robust``.
+        Args:
+            level: index into ``strides``.
+            robust: whether cells inside boxes have the boxes' weights; else all have weight 1.
+
+        Returns:
+            (B, H, W).
         """
         stride = self.strides[level]
         batch, _, height, width = self.student.neck[stride].shape
         if not robust:
             return torch.ones(batch, height, width, device=self.weights.local_LN.device)
-        return weight_of_cells(self.weights.local_LN[level], self.instances, stride=stride, size=(height, width))
+        return cell_weights(self.weights.local_LN[level], self.instances, stride=stride, size=(height, width))
 
-    def place_weights(self, *, robust: bool) -> Tensor:
-        """The weight of each place of the student's head, (R,): its instance's mean over levels; 1 when not ``robust``.
+    def site_weights(self, *, robust: bool) -> Tensor:
+        """Return the weight of each prediction site: its instance's mean over levels; 1 when not ``robust``.
 
-        PredictionSites without an instance point at instance 0 and get its weight: they are left out by ``positive_R``.
+        Args:
+            robust: whether the filter's weights count.
+
+        Returns:
+            (R,). Sites without an instance point at instance 0 and get its weight; ``positive_R`` leaves them out.
         """
         weights_N = self.local_weights(robust=robust).mean(dim=0)
-        return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.places.instance_R]
+        return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.prediction_sites.instance_R]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TermContext:
-    """What a term may need to know when it is built.
+    """The detectors that a term is built for.
 
     Attributes:
         strides: the levels that both necks have, fine to coarse.
         student_channels: of the student's neck maps on these levels.
         teacher_channels: of the teacher's.
         score_kind: ``softmax`` or ``sigmoid``.
-        base_size_px: the side from which a box belongs to stride 4 in the student; see ``Detector``.
+        base_size_px: the side in pixels from which a box belongs to stride 4 in the student; see ``Detector``.
         generator: the only source of random numbers for initial weights.
     """
 
@@ -128,16 +149,16 @@ class TermContext:
     generator: torch.Generator
 
     def for_term(self, name: str) -> TermContext:
-        """The same with random numbers of the term's own, which no other term changes."""
+        """Return a copy whose random numbers depend on the seed and the term's name alone."""
         seed = zlib.crc32(f"{self.generator.initial_seed()} {name}".encode())
         return dataclasses.replace(self, generator=torch.Generator().manual_seed(seed))
 
-    def base_size(self, given_px: float | None) -> float:
-        """The size that a setting gives, or where it leaves that open the student's own."""
-        return self.base_size_px if given_px is None else given_px
+    def base_size(self, setting_px: float | None) -> float:
+        """Return the size that a setting gives, or the student's when it gives none."""
+        return self.base_size_px if setting_px is None else setting_px
 
     def adapters(self, adapter: str, *, term: str) -> nn.ModuleList:
-        """An adapter per level; see ``build_adapters``."""
+        """Build an adapter per level; see ``build_adapters``."""
         return build_adapters(
             adapter,
             term=term,
@@ -148,7 +169,7 @@ class TermContext:
 
 
 class DistillationTerm(Protocol):
-    """One thing that the student learns from the teacher. A term that has weights of its own is an ``nn.Module``."""
+    """A distillation loss. A term with parameters is an ``nn.Module``."""
 
     @property
     def needs_prototypes(self) -> bool:
@@ -156,5 +177,5 @@ class DistillationTerm(Protocol):
         ...
 
     def __call__(self, step: Step) -> Tensor:
-        """The unweighted loss: a float32 scalar of at least 0, with gradient to the student and to its own weights."""
+        """Return the unweighted loss, a float32 scalar of at least 0, with gradient to student and parameters."""
         ...

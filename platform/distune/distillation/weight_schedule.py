@@ -1,4 +1,7 @@
-"""How strongly distillation acts in an epoch. Pure arithmetic on epochs counted from 0."""
+"""The schedule of distillation: the factor on its weights, and the epochs that need new prototypes.
+
+Epochs count from 1.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +13,46 @@ Decay = Literal["linear", "cosine", "constant"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
+class WeightSchedule:
     """The factor on all distillation weights, epoch by epoch.
 
+    Distillation is active in the epochs ``start_after + 1`` to ``stop_after``.
+
     Attributes:
-        decay: ``linear`` falls as ``1 - share``, ``cosine`` as ``(1 + cos(pi share)) / 2``, ``constant`` stays 1, where
-            ``share = (epoch - start_epoch) / (stop_epoch - start_epoch)``.
-        start_epoch: the first epoch with distillation.
-        stop_epoch: the first epoch without it again.
+        decay: ``linear`` falls as ``1 - x``, ``cosine`` as ``(1 + cos(pi x)) / 2``, ``constant`` stays 1, where
+            ``x = (epoch - 1 - start_after) / (stop_after - start_after)``.
+        start_after: the number of epochs before the first one with distillation.
+        stop_after: the last epoch with distillation.
     """
 
     decay: Decay
-    start_epoch: int
-    stop_epoch: int
+    start_after: int
+    stop_after: int
 
     def factor(self, epoch: int) -> float:
-        """Between 0 and 1; 0 outside ``start_epoch`` to ``stop_epoch``."""
-        if not self.start_epoch <= epoch < self.stop_epoch:
+        """Return the factor of an epoch, between 0 and 1; 0 in epochs without distillation."""
+        if not self.start_after < epoch <= self.stop_after:
             return 0.0
-        share = (epoch - self.start_epoch) / (self.stop_epoch - self.start_epoch)
+        fraction = (epoch - 1 - self.start_after) / (self.stop_after - self.start_after)
         if self.decay == "linear":
-            return 1 - share
+            return 1 - fraction
         if self.decay == "cosine":
-            return (1 + math.cos(math.pi * share)) / 2
+            return (1 + math.cos(math.pi * fraction)) / 2
         return 1.0
 
     def next_refresh(self, epoch: int, *, made_for: int | None, refresh_epochs: int) -> int | None:
-        """The first epoch, ``epoch`` or later, that needs new prototypes at its start.
+        """Return the first epoch, ``epoch`` or later, that needs new prototypes at its start.
 
         Args:
-            epoch: where to look from.
-            made_for: the epoch that the present prototypes were made for; None when there are none.
-            refresh_epochs: how many epochs prototypes serve; 0 for ever.
+            epoch: the first epoch to consider.
+            made_for: the epoch that the current prototypes were made for; None before the first ones.
+            refresh_epochs: the number of epochs that prototypes are used for; 0 means all.
 
         Returns:
             None when no epoch with distillation needs new ones.
         """
         if made_for is None:
-            due = max(epoch, self.start_epoch)
+            due = max(epoch, self.start_after + 1)
         elif refresh_epochs == 0:
             return None
         else:

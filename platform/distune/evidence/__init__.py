@@ -1,1 +1,1 @@
-"""What measurements prove: average precision of resampled images, intervals over images and seeds. Numpy and scipy."""
+"""Statistics of a gain: average precision of resampled images, intervals over images and seeds. Numpy and scipy."""

@@ -1,10 +1,9 @@
-"""Average precision of many resamples of a split at once, from matches that were made once.
+"""Average precision on many resamples of a split, from matches that are computed once.
 
-An image drawn twice counts twice. That is the average precision that pycocotools would give for the data set in which
-the image stands twice, without matching, sorting or copying anything again.
+An image that is drawn twice counts twice. The result is the average precision of pycocotools on the resampled data
+set, without matching or sorting again.
 
-Shape legend: ``R`` resamples, ``I`` images, ``N`` detections of a class, ``H`` those of them that are hits at a
-threshold.
+Shape legend: ``R`` resamples, ``I`` images, ``N`` detections of a class, ``H`` the hits among them at a threshold.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
 
 _RECALL_STEP, _NUM_RECALLS = 0.01, 101
-"""COCO reads precision at the recalls 0, 0.01, ... 1."""
-_CELLS_AT_A_TIME = 2**19
-"""Resamples are done in blocks of about so many cells, R x N, which stay in the processor's cache."""
+"""COCO samples precision at the recalls 0, 0.01, ... 1."""
+_CELLS_PER_BLOCK = 2**19
+"""Size of a block of resamples, R x N, chosen to fit into the processor's cache."""
 
 
 def resampled_scores(table: MatchTable, metric: str, counts_RI: Counts) -> Floats:
-    """A metric on each resample.
+    """Compute a metric on each resample.
 
     Args:
-        table: of one detector on one split.
+        table: the matches of one detector on one split.
         metric: one of ``METRICS``.
-        counts_RI: how often each resample holds each image.
+        counts_RI: how often each resample contains each image.
 
     Returns:
-        Points from 0 to 100, shape (R,). NaN for a resample that holds no box to find.
+        Points from 0 to 100, shape (R,). NaN for a resample without ground-truth boxes.
     """
     sums_R, numbers_R = np.zeros(len(counts_RI)), np.zeros(len(counts_RI))
     is_voc = metric.startswith(VOC_PART)
@@ -49,66 +48,72 @@ def resampled_scores(table: MatchTable, metric: str, counts_RI: Counts) -> Float
 
 
 def score_of(table: MatchTable, metric: str) -> float:
-    """A metric on the split as it is.
+    """Compute a metric on the split itself.
+
+    Args:
+        table: the matches of one detector on the split.
+        metric: one of ``METRICS``.
+
+    Returns:
+        Points from 0 to 100.
 
     Raises:
-        StudyError: the split holds no box that the metric is about.
+        StudyError: the split has no ground-truth box that counts for the metric.
     """
     score = float(resampled_scores(table, metric, np.ones((1, table.num_images), dtype=np.int32))[0])
     if np.isnan(score):
-        raise StudyError(f"{metric}: the split holds no box that it is about; choose another one with --metric")
+        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another one with --metric")
     return score
 
 
 def _blocks(counts_RI: Counts, num_detections: int) -> list[tuple[int, Counts]]:
-    size = max(1, _CELLS_AT_A_TIME // max(1, num_detections))
+    size = max(1, _CELLS_PER_BLOCK // max(1, num_detections))
     return [(start, counts_RI[start : start + size]) for start in range(0, len(counts_RI), size)]
 
 
 def _class_average(entry: ClassMatches, counts_RI: Counts, *, is_voc: bool) -> Floats:
-    """The mean over thresholds of a class's average precision, 0 to 1, shape (R,); NaN without a box to find.
+    """Return a class's average precision, mean over thresholds, 0 to 1, shape (R,); NaN without ground truth.
 
-    Only hits need be looked at: between two of them precision falls, and neither recall nor the envelope changes.
+    Computed from the hits alone: between two hits precision falls, and neither recall nor the envelope changes.
     """
     num_truths_R = counts_RI @ entry.truths_I
     sums_R = np.zeros(len(counts_RI))
     last = np.flatnonzero(entry.hits_TN.any(axis=0))[-1:]
     if len(last):
-        seen = slice(0, int(last[0]) + 1)
-        counts_RN = counts_RI[:, entry.images_N[seen]]
-        judged_RN = counts_RN.cumsum(axis=1, dtype=np.int32)
-        for hits_N, ignored_N in zip(entry.hits_TN[:, seen], entry.ignored_TN[:, seen], strict=True):
-            places_H = np.flatnonzero(hits_N)
-            found_RH = counts_RN[:, places_H].cumsum(axis=1, dtype=np.int32)
-            judged_RH = judged_RN[:, places_H]
+        until_last = slice(0, int(last[0]) + 1)
+        counts_RN = counts_RI[:, entry.images_N[until_last]]
+        counted_RN = counts_RN.cumsum(axis=1, dtype=np.int32)
+        for hits_N, ignored_N in zip(entry.hits_TN[:, until_last], entry.ignored_TN[:, until_last], strict=True):
+            indices_H = np.flatnonzero(hits_N)
+            found_RH = counts_RN[:, indices_H].cumsum(axis=1, dtype=np.int32)
+            counted_RH = counted_RN[:, indices_H]
             if ignored_N.any():
-                judged_RH = judged_RH - (counts_RN * ignored_N).cumsum(axis=1, dtype=np.int32)[:, places_H]
-            sums_R += _area(found_RH, judged_RH, num_truths_R, is_voc=is_voc)
+                counted_RH = counted_RH - (counts_RN * ignored_N).cumsum(axis=1, dtype=np.int32)[:, indices_H]
+            sums_R += _area(found_RH, counted_RH, num_truths_R, is_voc=is_voc)
     average_R: Floats = np.full(len(counts_RI), np.nan)
     np.divide(sums_R, len(entry.hits_TN), out=average_R, where=num_truths_R > 0)
     return average_R
 
 
-def _area(found_RH: Counts, judged_RH: Counts, num_truths_R: Counts, *, is_voc: bool) -> Floats:
-    """The area under the precision-recall curves whose points are the hits, shape (R,)."""
-    envelope_RH = found_RH / np.maximum(judged_RH, 1, out=judged_RH)
+def _area(found_RH: Counts, counted_RH: Counts, num_truths_R: Counts, *, is_voc: bool) -> Floats:
+    """Return the area under the precision-recall curves through the hits, shape (R,)."""
+    envelope_RH = found_RH / np.maximum(counted_RH, 1, out=counted_RH)
     np.maximum.accumulate(envelope_RH[:, ::-1], axis=1, out=envelope_RH[:, ::-1])
     recall_RH = found_RH / np.maximum(num_truths_R, 1)[:, None]
-    reached_RH = recall_RH if is_voc else _share_reached(recall_RH)
-    # The sum over hits of what each adds to the recalls reached times the envelope, without making the differences.
+    reached_RH = recall_RH if is_voc else _fraction_of_recalls(recall_RH)
+    # The sum over hits of the increase in recall times the envelope, without an array of differences.
     area_R: Floats = np.einsum("rh,rh->r", reached_RH, envelope_RH)
     area_R -= np.einsum("rh,rh->r", reached_RH[:, :-1], envelope_RH[:, 1:])
     return area_R
 
 
-def _share_reached(recall_RH: Floats) -> Floats:
-    """The share of COCO's recalls 0, 0.01, ... 1 that are reached, compared as exactly as pycocotools compares them.
+def _fraction_of_recalls(recall_RH: Floats) -> Floats:
+    """Return the fraction of COCO's recalls 0, 0.01, ... 1 that are reached, rounded exactly as by pycocotools.
 
-    All are reached that are below the nearest one, and that one if it is not greater. The recall 0 is read at the first
-    hit; where its image was not drawn the envelope is that of the first hit that was.
+    The recall 0 is sampled at the first hit; if its image was not drawn, the envelope is that of the first drawn hit.
     """
-    share_RH = recall_RH * 100.0
-    np.rint(share_RH, out=share_RH)
-    share_RH += share_RH * _RECALL_STEP <= recall_RH
-    share_RH /= _NUM_RECALLS
-    return share_RH
+    fraction_RH = recall_RH * 100.0
+    np.rint(fraction_RH, out=fraction_RH)
+    fraction_RH += fraction_RH * _RECALL_STEP <= recall_RH
+    fraction_RH /= _NUM_RECALLS
+    return fraction_RH

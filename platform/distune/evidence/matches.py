@@ -1,4 +1,4 @@
-"""Which detections found what: all that is needed to score a detector again on any choice of its images.
+"""Matches of detections with ground-truth boxes, from which a detector is scored on any resample of the images.
 
 Shape legend: ``I`` images, ``N`` detections of a class over all images, ``T`` overlap thresholds.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from distune.errors import StudyError
 
 VOC_PART = "VOC"
-"""The part of a table that VOC's metric is computed from; all others are COCO's."""
+"""The part of a table for the VOC metric; all others are for COCO metrics."""
 
 _METRIC_PARTS: dict[str, tuple[str, int | None]] = {
     "AP": ("all", None),
@@ -30,20 +30,20 @@ _METRIC_PARTS: dict[str, tuple[str, int | None]] = {
     "AP_large": ("large", None),
     "VOC_AP50": (VOC_PART, 0),
 }
-"""Metric to the part of a table that it is computed from, and the threshold; None is the mean over all."""
+"""Metric to its part of a table, and the index of the threshold; None is the mean over all thresholds."""
 
 METRICS = tuple(_METRIC_PARTS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassMatches:
-    """The detections of one class, the highest score first, and the boxes that there are to find.
+    """The detections of one class, the highest score first, and its number of ground-truth boxes.
 
     Attributes:
-        images_N: int32, position of each detection's image in the table.
-        hits_TN: bool, whether the detection found a box at that overlap.
-        ignored_TN: bool, whether it counts neither way. Never together with a hit.
-        truths_I: int32, boxes to be found in each image.
+        images_N: int32, index of each detection's image in the table.
+        hits_TN: bool, whether the detection is a true positive at that overlap.
+        ignored_TN: bool, whether it counts as neither true nor false positive. Never together with a hit.
+        truths_I: int32, ground-truth boxes in each image.
     """
 
     images_N: NDArray[np.int32]
@@ -52,7 +52,7 @@ class ClassMatches:
     truths_I: NDArray[np.int32]
 
     def at(self, threshold: int) -> ClassMatches:
-        """The same at one threshold alone."""
+        """Return the matches at one threshold."""
         chosen = slice(threshold, threshold + 1)
         return dataclasses.replace(self, hits_TN=self.hits_TN[chosen], ignored_TN=self.ignored_TN[chosen])
 
@@ -71,22 +71,22 @@ class MatchTable:
 
     @property
     def num_images(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.image_ids_I)
 
     def of_metric(self, metric: str) -> tuple[ClassMatches, ...]:
-        """What a metric is computed from. Raises ``KeyError`` for a metric or a part that is not known."""
+        """Return the entries of a metric. Raises ``KeyError`` for an unknown metric or part."""
         part, threshold = _METRIC_PARTS[metric]
         entries = self.parts[part]
         return entries if threshold is None else tuple(entry.at(threshold) for entry in entries)
 
-    def num_images_about(self, metric: str) -> int:
-        """How many images hold a box that a metric is about."""
+    def num_images_with_boxes(self, metric: str) -> int:
+        """Return how many images have a ground-truth box that counts for a metric."""
         entries = self.of_metric(metric)
         return int(np.any([entry.truths_I > 0 for entry in entries], axis=0).sum()) if entries else 0
 
     def to_bytes(self) -> bytes:
-        """The content of an ``.npz`` file; ``read_matches`` turns it back."""
+        """Return the content of an ``.npz`` file; ``read_matches`` reads it back."""
         sizes = {name: len(entries) for name, entries in self.parts.items()}
         arrays: dict[str, NDArray[np.generic]] = {"image_ids": self.image_ids_I, "parts": np.array(json.dumps(sizes))}
         for name, entries in self.parts.items():
@@ -101,10 +101,16 @@ class MatchTable:
 
 
 def read_matches(path: Path) -> MatchTable:
-    """Read a table from a file; no code in it is run.
+    """Read a table from a file, without pickle.
+
+    Args:
+        path: an ``.npz`` file from ``MatchTable.to_bytes``.
+
+    Returns:
+        The table.
 
     Raises:
-        StudyError: it is missing or damaged.
+        StudyError: the file is missing or damaged.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
@@ -123,4 +129,4 @@ def read_matches(path: Path) -> MatchTable:
             }
             return MatchTable(arrays["image_ids"], parts)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise StudyError(f"{path}: no table of matches: {error}; remove it and run distune confirm again") from None
+        raise StudyError(f"{path}: not a table of matches: {error}; remove it and run distune confirm again") from None

@@ -1,1 +1,1 @@
-"""Tables (values) and plots (figures) of a study, apart."""
+"""Tables and figures of a study. They show values and compute none."""

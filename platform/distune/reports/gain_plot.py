@@ -1,4 +1,4 @@
-"""The figure of a confirmation. It draws what it is given and computes nothing."""
+"""The figure of a confirmation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _PANEL_WIDTH = 4.2
 
 @dataclasses.dataclass(frozen=True)
 class GainPanel:
-    """One comparison: its title, its gain, and the gain in words."""
+    """One comparison: its title, its gain, and the gain as text."""
 
     title: str
     gain: Gain
-    words: str
+    text: str
 
 
 def draw_gains(panels: Sequence[GainPanel], *, title: str) -> Figure:
-    """A panel for each comparison, on one scale: the gain under each seed, and the mean with its interval."""
+    """Draw a panel for each comparison, on one scale: the gain under each seed, and the mean with its interval."""
     figure = Figure(figsize=(max(6.0, _PANEL_WIDTH * len(panels)), 4.4), layout="constrained")
     figure.suptitle(title)
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -41,7 +41,7 @@ def _draw(axes: Axes, panel: GainPanel) -> None:
     axes.plot(names, list(gain.by_seed.values()), "o", color=_SEED, label="one seed")
     spread = [[gain.mean - gain.low], [gain.high - gain.mean]]
     axes.errorbar(["mean"], [gain.mean], yerr=spread, fmt="s", color=_MEAN, capsize=5, label="mean, 95% interval")
-    axes.set_title(f"{panel.title}\n{panel.words.split(': undecided')[0]}", fontsize="medium")
+    axes.set_title(f"{panel.title}\n{panel.text.split(': undecided')[0]}", fontsize="medium")
     axes.set_xlabel("seed")
     axes.tick_params(axis="x", rotation=45)
     axes.grid(alpha=0.3, axis="y")

@@ -1,4 +1,4 @@
-"""The picture of a study with several objectives: what a metric costs. It draws what it is given."""
+"""The figure of a study with several objectives: the metric against each cost."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class ParetoPoint:
     """A trial: its metric, and its costs in the order of the panels."""
 
     trial: str
     metric: float
     costs: Sequence[float]
     control: bool
-    is_on_front: bool
+    is_on_pareto_front: bool
 
 
-def draw_front(points: Sequence[Point], *, title: str, metric: str, costs: Sequence[str]) -> Figure:
-    """A panel per cost: every trial, those on the front named and, for a single cost, joined, and the controls."""
+def plot_pareto_front(points: Sequence[ParetoPoint], *, title: str, metric: str, costs: Sequence[str]) -> Figure:
+    """Draw a panel per cost: trials, controls, and the Pareto front with labels, as a line when there is one cost."""
     figure = Figure(figsize=(5.2 * len(costs), 4.6), layout="constrained")
     figure.suptitle(title)
     panels = figure.subplots(1, len(costs), squeeze=False)[0]
     for index, (axes, cost) in enumerate(zip(panels, costs, strict=True)):
-        front = sorted((point for point in points if point.is_on_front), key=lambda point: point.costs[index])
+        front = sorted((point for point in points if point.is_on_pareto_front), key=lambda point: point.costs[index])
         groups = {
-            "trial": ([each for each in points if not each.is_on_front and not each.control], "o", "#b0b0b0"),
-            "on the front": (front, "o", "#1f77b4"),
+            "trial": ([each for each in points if not each.is_on_pareto_front and not each.control], "o", "#b0b0b0"),
+            "Pareto front": (front, "o", "#1f77b4"),
             "control": ([each for each in points if each.control], "x", "black"),
         }
         for label, (group, marker, colour) in groups.items():

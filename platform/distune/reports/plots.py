@@ -1,4 +1,4 @@
-"""Figures of a study. They draw what they are given and compute nothing."""
+"""The figure of a study: learning curves and ranking."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Curve:
 
 
 def draw_study(curves: Sequence[Curve], *, title: str, metric: str, teacher: float | None) -> Figure:
-    """Two panels: every trial's curve, and the best value of each trial beside the control's and the teacher's."""
+    """Draw two panels: the curve of every trial, and the best value of each beside the controls and the teacher."""
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""Tables of a study as plain values: rows for a terminal, a page or a program to show."""
+"""The table of trials as rows of text."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from distune.config.format_value import format_value
 from distune.records import Outcome, ParameterValue, TrialRecord, control_score
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRow:
-    """A line of the table of trials, as text.
+    """A row of the table of trials.
 
-    ``gain`` is against the control. It is empty where there is none, and for trials that have not had the whole budget:
-    a trial that was stopped early is not worse than the control because it was stopped.
+    ``gain`` is over the mean control. It is empty without a control, and for trials that did not train for the whole
+    budget: a trial that was stopped early cannot be compared with the control.
     """
 
     trial: str
@@ -26,7 +27,7 @@ class TrialRow:
 
 
 def trial_rows(trials: Sequence[TrialRecord], metric: str) -> list[TrialRow]:
-    """The table of trials: controls first, then the rest from best to worst, trials without a value last."""
+    """Return the rows: controls first, then the trials from best to worst, trials without a value last."""
     base = control_score(trials, metric)
 
     def rank(trial: TrialRecord) -> tuple[bool, float, int]:
@@ -37,20 +38,13 @@ def trial_rows(trials: Sequence[TrialRecord], metric: str) -> list[TrialRow]:
 
 
 def show_params(params: dict[str, ParameterValue]) -> str:
-    """Parameters in one line, by the last two words of their paths."""
-    return "  ".join(f"{short_name(path)}={show_value(value)}" for path, value in params.items())
+    """Return parameters in one line, with short names."""
+    return "  ".join(f"{short_name(path)}={format_value(value, digits=3)}" for path, value in params.items())
 
 
 def short_name(path: str) -> str:
-    """The last two words of a dotted path."""
+    """Return the last two words of a dotted path."""
     return ".".join(path.split(".")[-2:]).removeprefix("distillation.")
-
-
-def show_value(value: ParameterValue) -> str:
-    """A value as a person would write it, numbers with three significant digits."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _row(trial: TrialRecord, metric: str, base: float | None) -> TrialRow:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from distune.records import Outcome
-from distune.reports.pareto_plot import Point, draw_front
+from distune.reports.pareto_plot import ParetoPoint, plot_pareto_front
 from distune.reports.plots import Curve, draw_study, save_figure
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -24,7 +24,7 @@ def draw_pareto_front(folder: StudyFolder, status: StudyStatus) -> Path | None:
     """
     front = {trial.number for trial in status.pareto_front}
     points = [
-        Point(
+        ParetoPoint(
             trial.key,
             trial.metrics[status.metric],
             [trial.metrics[cost] for cost in status.costs],
@@ -36,7 +36,7 @@ def draw_pareto_front(folder: StudyFolder, status: StudyStatus) -> Path | None:
     ]
     if not front:
         return None
-    figure = draw_front(points, title=status.title, metric=status.metric, costs=status.costs)
+    figure = plot_pareto_front(points, title=status.title, metric=status.metric, costs=status.costs)
     path = folder.path / "report" / "pareto_front.png"
     save_figure(figure, path)
     return path

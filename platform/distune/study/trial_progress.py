@@ -51,7 +51,7 @@ class TrialProgress:
         spec: of the trial.
         metric: name of the metric that is maximised.
         costs: names of the metrics that are minimised.
-        setbacks: failures after which it was tried again.
+        retries: failures after which it was tried again.
 
     Attributes:
         spec: of the trial.

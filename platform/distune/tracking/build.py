@@ -1,4 +1,4 @@
-"""From the tracking settings to a tracker, with the mistakes that can be seen at launch."""
+"""Build a tracker from the tracking settings, and report their errors at launch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import filelock
 from distune.config.home import Home
 from distune.config.search import TrackingSettings
 from distune.errors import UsageError
-from distune.tracking.mlflow_sink import MlflowSink, open_client
+from distune.tracking.mlflow_client import open_client
+from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.tracker import NullTracker, Tracker
@@ -23,27 +24,30 @@ _STUDY_KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 def build_tracker(
     settings: TrackingSettings, *, home: Home, study_folder: Path, study: str, study_key: str, experiment: str
 ) -> Tracker:
-    """The tracker that an experiment asks for. A server is not called: it may be away when the study begins.
+    """Build the tracker of a study. A server is not called: it may be unavailable when the study starts.
 
     Args:
         settings: the experiment's ``tracking``.
-        home: gives the default store, and the place of artifacts for databases.
-        study_folder: keeps the spool.
+        home: has the default store, and the artifacts of databases.
+        study_folder: holds the spool.
         study: name of the study.
-        study_key: tells this study from every other, also from an earlier one under the same name.
+        study_key: identifies this study among all others, also those of the same name.
         experiment: name of the MLflow experiment when the settings name none.
 
+    Returns:
+        A tracker that writes to the spool; a ``NullTracker`` when tracking is disabled.
+
     Raises:
-        UsageError: the URI cannot work, the database cannot be made, or the spool cannot be opened.
+        UsageError: the URI is invalid, the database cannot be created, or the spool cannot be opened.
     """
     if not settings.enabled:
         return NullTracker()
-    assert _STUDY_KEY_PATTERN.fullmatch(study_key), f"{study_key} cannot be searched for"
+    assert _STUDY_KEY_PATTERN.fullmatch(study_key), f"invalid study key: {study_key}"
     uri = settings.uri or home.tracking_uri
     name = settings.experiment or experiment
     check_uri(uri)
     if scheme_of(uri) == "databricks" and not name.startswith("/"):
-        raise UsageError(f"tracking.experiment = {name}: Databricks wants a path, such as /Users/you/{name}")
+        raise UsageError(f"tracking.experiment = {name}: Databricks requires a path, such as /Users/you/{name}")
     if scheme_of(uri) == "sqlite":
         initialise_sqlite(uri)
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
@@ -54,14 +58,17 @@ def build_tracker(
     try:
         return SpoolTracker(study_folder, make_sink=make_sink)
     except OSError as error:
-        raise UsageError(f"study {study}: its records for MLflow cannot be kept: {error}") from None
+        raise UsageError(f"study {study}: the spool of its events for MLflow cannot be opened: {error}") from None
 
 
 def initialise_sqlite(uri: str) -> None:
-    """Make a new SQLite store, once: two processes that do it at the same time break it, and so does a kill halfway.
+    """Create a SQLite store if there is none, safe against other processes and against a kill in between.
+
+    Args:
+        uri: of the database file.
 
     Raises:
-        UsageError: it cannot be made there.
+        UsageError: the database cannot be created, or the file is another one.
     """
     path = _sqlite_path(uri)
     try:
@@ -75,13 +82,13 @@ def initialise_sqlite(uri: str) -> None:
             open_client(f"sqlite:///{unfinished}")
             unfinished.replace(path)
     except (OSError, SinkUnavailableError) as error:
-        raise UsageError(f"tracking.uri = {redact_uri(uri)}: the store cannot be made: {error}") from None
+        raise UsageError(f"tracking.uri = {redact_uri(uri)}: the database cannot be created: {error}") from None
 
 
 def _check_is_sqlite(path: Path, uri: str) -> None:
     with path.open("rb") as file:
         if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
-            raise UsageError(f"tracking.uri = {redact_uri(uri)}: {path} is no SQLite database; name another file")
+            raise UsageError(f"tracking.uri = {redact_uri(uri)}: {path} is not a SQLite database; name another file")
 
 
 def _sqlite_path(uri: str) -> Path:

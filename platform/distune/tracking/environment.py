@@ -1,6 +1,6 @@
-"""Environment variables that MLflow reads: short waits, nothing on standard output, nothing sent to its makers.
+"""Environment variables for MLflow: short timeouts, no output on stdout, no telemetry.
 
-MLflow takes these from the environment only, not per client. Whoever has set one keeps it.
+MLflow reads these from the environment only. Variables that the user has set stay as they are.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ _PRIVACY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 _CLIENT = {
     **_PRIVACY,
-    # The shipping thread retries by itself. MLflow's own defaults wait for four minutes in one call.
+    # The sending thread retries. With MLflow's own retries a single call takes up to four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-    # Ending a run on a server prints its address, password included, into the live table of trials.
+    # Without it, ending a run prints the address of the server with its password into the live table of trials.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 _SERVER = {
     **_PRIVACY,
-    # Off: 15 processes and 1.7 GiB. distune uses none of the jobs.
+    # The jobs take 15 processes and 1.7 GiB, and distune uses none.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
 
 def prepare_client(environment: MutableMapping[str, str]) -> None:
-    """Fill in what is not set for a process that imports MLflow. To be called before the import."""
+    """Set the missing variables for a process that imports MLflow. Call it before the import."""
     for name, value in _CLIENT.items():
         environment.setdefault(name, value)
 
 
 def prepare_server(environment: MutableMapping[str, str]) -> None:
-    """Fill in what is not set for ``mlflow server``."""
+    """Set the missing variables for ``mlflow server``."""
     for name, value in _SERVER.items():
         environment.setdefault(name, value)

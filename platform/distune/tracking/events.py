@@ -1,4 +1,4 @@
-"""What a tracker remembers: a handful of events, each with the time at which it happened, and their JSON lines."""
+"""Events that a tracker records, each with the time at which it happened, and their JSON lines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 from distune.records import EpochReport, ParameterValue, TrialRecord, TrialSpec
+from distune.tracking.old_events import update_old_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyStarted:
-    """A session of the study began. ``params`` are its main settings."""
+    """A session of the study started. ``params`` are its main settings."""
 
     at_ms: int
     params: dict[str, ParameterValue]
@@ -21,7 +22,11 @@ class StudyStarted:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialStarted:
-    """A trial began, or goes on after an interruption. ``key`` names it within its study."""
+    """A trial started or resumed.
+
+    It holds the fields of the ``TrialSpec`` that a tracker shows, and not the experiment, which is long and may hold
+    passwords.
+    """
 
     at_ms: int
     key: str
@@ -31,15 +36,31 @@ class TrialStarted:
     params: dict[str, ParameterValue]
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def from_spec(cls, spec: TrialSpec, at_ms: int) -> TrialStarted:
+        """Return the event of a trial that starts or resumes."""
+        return cls(
+            at_ms=at_ms,
+            key=spec.key,
+            control=spec.control,
+            seed=spec.seed,
+            num_epochs=spec.num_epochs,
+            params=dict(spec.params),
+            tags=dict(spec.tags),
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochLogged:
-    """An epoch of a trial ended; ``at_ms`` is the time of the report itself, equal however often it is told."""
+    """The trial ``key`` finished an epoch."""
 
-    at_ms: int
     key: str
-    epoch: int
-    metrics: dict[str, float]
+    report: EpochReport
+
+    @property
+    def at_ms(self) -> int:
+        """Time at which the epoch finished, the same each time that the report is logged."""
+        return round(self.report.finished_at * 1000)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,27 +75,15 @@ class FileLogged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialEnded:
-    """A trial ended or was interrupted. ``state`` and ``outcome`` are the words of ``distune.records``.
-
-    ``best_at_ms`` is the time of its best epoch, equal however often the end is told.
-    """
+    """A trial ended or was interrupted."""
 
     at_ms: int
-    key: str
-    state: str
-    outcome: str
-    control: bool
-    epochs: int
-    seed: int
-    metrics: dict[str, float]
-    reason: str | None
-    rung: int | None = None
-    best_at_ms: int | None = None
+    record: TrialRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyLogged:
-    """Figures of the study as a whole."""
+    """Metrics and tags of the study as a whole."""
 
     at_ms: int
     metrics: dict[str, float]
@@ -83,7 +92,7 @@ class StudyLogged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyEnded:
-    """The session is over: ``finished``, ``interrupted`` or ``failed``."""
+    """The session ended: ``finished``, ``interrupted`` or ``failed``."""
 
     at_ms: int
     state: str
@@ -104,64 +113,42 @@ _KIND_NAMES = {kind: name for name, kind in EVENT_KINDS.items()}
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970, the unit of time in MLflow."""
+    """Return milliseconds since 1970, the unit of time in MLflow."""
     return time.time_ns() // 1_000_000
 
 
-def trial_started(spec: TrialSpec, at_ms: int) -> TrialStarted:
-    """The event of a trial that begins or goes on."""
-    return TrialStarted(
-        at_ms=at_ms,
-        key=spec.key,
-        control=spec.control,
-        seed=spec.seed,
-        num_epochs=spec.num_epochs,
-        params=dict(spec.params),
-        tags=dict(spec.tags),
-    )
-
-
-def epoch_logged(key: str, report: EpochReport) -> EpochLogged:
-    """The event of an epoch's end, at the time that the report itself gives."""
-    at_ms = round(report.finished_at * 1000)
-    return EpochLogged(at_ms=at_ms, key=key, epoch=report.epoch, metrics=dict(report.metrics))
-
-
-def trial_ended(record: TrialRecord, at_ms: int) -> TrialEnded:
-    """The event of a trial that ended or was interrupted."""
-    return TrialEnded(
-        at_ms=at_ms,
-        key=record.key,
-        state=str(record.state),
-        outcome=str(record.outcome),
-        control=record.control,
-        epochs=record.epochs,
-        seed=record.seed,
-        metrics=dict(record.metrics),
-        reason=record.reason,
-        rung=record.rung,
-        best_at_ms=None if record.best_at is None else round(record.best_at * 1000),
-    )
-
-
 def encode(event: Event) -> bytes:
-    """One JSON line, with its line end. NaN and infinities stay what they are."""
-    values = {"event": _KIND_NAMES[type(event)], **vars(event)}
-    return json.dumps(values, default=_as_plain).encode() + b"\n"
+    """Return an event as one JSON line, with its line end. NaN and infinities are kept."""
+    values = {"event": _KIND_NAMES[type(event)], **dataclasses.asdict(event)}
+    return json.dumps(values, default=_to_json).encode() + b"\n"
 
 
 def decode(line: bytes) -> Event:
-    """The inverse of ``encode``. Raises ``ValueError`` for a line that is no event."""
+    """Return the event of a line from ``encode``, of this version or an earlier one.
+
+    Args:
+        line: with or without its line end.
+
+    Returns:
+        The event.
+
+    Raises:
+        ValueError: the line is not an event.
+    """
     try:
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = update_old_line(json.loads(line))
         kind = EVENT_KINDS[values.pop("event")]
+        if kind is EpochLogged:
+            values["report"] = EpochReport.from_dict(values["report"])
+        if kind is TrialEnded:
+            values["record"] = TrialRecord.from_dict(values["record"])
         return kind(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no event: {error!r}") from None
 
 
-def _as_plain(value: Any) -> Any:
-    """What JSON does not know: numbers of numpy and torch become floats, anything else its text."""
+def _to_json(value: Any) -> Any:
+    """Convert a value that JSON does not know: numbers of numpy and torch to float, anything else to text."""
     try:
         return float(value)
     except (TypeError, ValueError):

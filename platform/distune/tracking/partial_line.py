@@ -1,4 +1,4 @@
-"""Mends a file of lines whose last one a crash has left without an end."""
+"""Repair a file of lines whose last line was cut off by a crash."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 
 def truncate_partial_line(path: Path) -> int:
-    """Cut a last line without an end: the next entry would be appended to it, and both be lost.
+    """Remove a last line without a line end, since the next entry would be appended to it.
 
-    Only for who alone writes the file: the line may be one that is being written.
+    Only for the one process that writes the file: another one may be writing that line.
+
+    Args:
+        path: may be missing.
 
     Returns:
         The size of the file in bytes, 0 when there is none.

@@ -1,4 +1,4 @@
-"""The MLflow UI: a small server of our own over a database, and the pages of a study on it."""
+"""The MLflow UI: a local server for a database, and the links to a study on it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import IO
 from distune.errors import DistuneError, UsageError
 from distune.tracking.environment import prepare_server
 from distune.tracking.links import StudyLinks, links_to
-from distune.tracking.mlflow_sink import find_study_runs
+from distune.tracking.mlflow_client import find_study_runs
 from distune.tracking.uris import check_uri, is_database, is_server, redact_uri
 
 _POLL_S = 0.2
 _STOP_TIMEOUT_S = 10.0
 _NUM_LINES_SHOWN = 15
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+_WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 @dataclasses.dataclass
@@ -32,19 +32,19 @@ class UiServer:
     """A running UI. Use it as a context manager, or call ``stop``.
 
     Attributes:
-        url: where to look.
-        process: ``mlflow server``, the leader of a process group of its own.
+        url: of the UI.
+        process: ``mlflow server``, the leader of its own process group.
     """
 
     url: str
     process: subprocess.Popen[bytes]
 
     def wait(self) -> int:
-        """Block until the server ends by itself. Returns its exit status."""
+        """Wait until the server exits, and return its exit status."""
         return self.process.wait()
 
     def stop(self) -> None:
-        """End the server and its workers. May be called again."""
+        """Stop the server and its workers. May be called again."""
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -63,37 +63,40 @@ class UiServer:
 def start_ui(
     uri: str, *, artifacts: Path, host: str = "127.0.0.1", port: int = 5000, timeout_s: float = 120.0
 ) -> UiServer:
-    """Start the MLflow UI over a database and wait until it answers. One worker, no background jobs, no telemetry.
+    """Start the MLflow UI for a database and wait until it answers. One worker, no background jobs, no telemetry.
 
     Args:
         uri: of the database.
-        artifacts: where experiments made through this server keep their artifacts.
-        host: address to listen on; by default nobody else can connect.
+        artifacts: where experiments created through this server keep their artifacts.
+        host: address to listen on; by default only this machine can connect.
         port: 0 takes a free one.
-        timeout_s: how long it may take to answer.
+        timeout_s: time limit for the first answer.
+
+    Returns:
+        The running server.
 
     Raises:
-        UsageError: the URI is no database, or the port is in use.
-        DistuneError: the server ended or did not answer in time; the message holds its last lines.
+        UsageError: the URI is not a database, or the port is in use.
+        DistuneError: the server exited or did not answer in time; the message has its last lines of output.
     """
     check_uri(uri)
     if not is_database(uri):
-        raise UsageError(f"{redact_uri(uri)}: has a UI of its own; open it there")
+        raise UsageError(f"{redact_uri(uri)}: this server has its own UI; open it there")
     port = _free_port(host, port)
     environment = dict(os.environ)
     prepare_server(environment)
-    # In the environment and not in the command, where every user of the machine would read its password.
+    # In the environment, since every user of the machine can read the password in a command line.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", artifacts.absolute().as_uri()]
     command += ["--artifacts-destination", artifacts.absolute().as_uri(), "--uvicorn-opts", "--log-level warning"]
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        process = subprocess.Popen(  # noqa: S603 - this interpreter
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         server = UiServer(url=_url(host, port), process=process)
         try:
-            _wait_until_healthy(server, _EVERY_ADDRESS.get(host, host), port, timeout_s, output)
+            _wait_until_healthy(server, _WILDCARD_ADDRESSES.get(host, host), port, timeout_s, output)
         except BaseException:
             server.stop()
             raise
@@ -101,26 +104,29 @@ def start_ui(
 
 
 def ui_address(uri: str, *, host: str = "127.0.0.1", port: int = 5000) -> str:
-    """Where the UI of a store is: the server itself, or where ``start_ui`` puts it for a database."""
+    """Return the address of the UI of a store: the server itself, or for a database the one of ``start_ui``."""
     return redact_uri(uri).replace("***@", "").rstrip("/") if is_server(uri) else _url(host, port)
 
 
 def study_links(uri: str, *, base_url: str, experiment: str, study_key: str, metric: str) -> StudyLinks:
-    """The pages of a study.
+    """Find the runs of a study and return the links to their pages.
 
     Args:
-        uri: the tracking URI, which is asked for the study's runs.
-        base_url: where the UI is, from ``ui_address`` or ``UiServer.url``.
+        uri: the tracking URI, where the runs are searched.
+        base_url: address of the UI, from ``ui_address`` or ``UiServer.url``.
         experiment: name of the MLflow experiment.
         study_key: the one that the tracker was built with.
-        metric: that trials are sorted by, such as ``search/AP``.
+        metric: sorts the trials, such as ``search/AP``.
+
+    Returns:
+        The links.
 
     Raises:
-        UsageError: the tracking server does not answer, or knows nothing of this study.
+        UsageError: the tracking server does not answer, or has no runs of this study.
     """
     runs = find_study_runs(uri, experiment=experiment, study_key=study_key)
     if runs is None:
-        raise UsageError(f"{redact_uri(uri)}: knows no experiment {experiment} with runs of this study yet")
+        raise UsageError(f"{redact_uri(uri)}: has no experiment {experiment} with runs of this study yet")
     return links_to(base_url, runs, study_key=study_key, metric=metric)
 
 
@@ -129,7 +135,7 @@ def _wait_until_healthy(server: UiServer, host: str, port: int, timeout_s: float
     while not _is_healthy(host, port):
         status = server.process.poll()
         if status is not None:
-            raise DistuneError(f"the MLflow server ended with status {status}:\n{_last_lines(output)}")
+            raise DistuneError(f"the MLflow server exited with status {status}:\n{_last_lines(output)}")
         if time.monotonic() > deadline:
             raise DistuneError(f"the MLflow server did not answer within {timeout_s:g} s:\n{_last_lines(output)}")
         time.sleep(_POLL_S)
@@ -148,17 +154,17 @@ def _is_healthy(host: str, port: int) -> bool:
 
 def _free_port(host: str, port: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as callback:
-        callback.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            callback.bind((host, port))
+            probe.bind((host, port))
         except OSError as error:
-            raise UsageError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another port") from None
-        return int(callback.getsockname()[1])
+            raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); choose another port") from None
+        return int(probe.getsockname()[1])
 
 
 def _url(host: str, port: int) -> str:
-    shown = _EVERY_ADDRESS.get(host, host)
+    shown = _WILDCARD_ADDRESSES.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 

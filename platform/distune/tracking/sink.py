@@ -1,4 +1,4 @@
-"""The seam between the spool and the place where events end up."""
+"""The interface between the spool and the place where events are stored."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from distune.tracking.events import Event
 
 
 class SinkUnavailableError(DistuneError):
-    """The sink cannot be reached or does not let us in now. The same events may be sent again later."""
+    """The sink cannot be reached or denies access now. The same events may be sent again later."""
 
 
 class EventRefusedError(DistuneError):
-    """The sink will never take this event."""
+    """The sink refuses this event, now and later."""
 
 
 class Sink(Protocol):
-    """Takes events in the order in which they happened. Applying an event twice stores it once."""
+    """Stores events in the order in which they happened. An event that is applied twice is stored once."""
 
     def apply(self, events: Sequence[Event]) -> None:
         """Store events that belong together: a single one, or several ``EpochLogged`` in a row.
 
+        Args:
+            events: at least one.
+
         Raises:
             SinkUnavailableError: try again later.
-            EventRefusedError: never try again; of several events, each may be tried alone.
-            Exception: anything else is tried again a few times.
+            EventRefusedError: do not try again; of several events, each may be tried alone.
+            Exception: any other error is retried a few times.
         """
         ...

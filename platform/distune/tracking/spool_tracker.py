@@ -1,4 +1,4 @@
-"""A tracker that writes events to the study's spool, and a thread that ships them. The study waits for neither."""
+"""A tracker that appends events to the study's spool; a thread sends them, so that the study never waits."""
 
 from __future__ import annotations
 
@@ -8,40 +8,38 @@ from pathlib import Path
 
 from distune.records import EpochReport, ParameterValue, TrialRecord, TrialSpec
 from distune.tracking.events import (
+    EpochLogged,
     Event,
     FileLogged,
     StudyEnded,
     StudyLogged,
     StudyStarted,
-    epoch_logged,
+    TrialEnded,
+    TrialStarted,
     now_ms,
-    trial_ended,
-    trial_started,
 )
-from distune.tracking.shipping import Shipper, ShippingPolicy
 from distune.tracking.sink import Sink
 from distune.tracking.spool import Spool
+from distune.tracking.spool_sender import RetryPolicy, SpoolSender
 
 _LOG = logging.getLogger(__name__)
 
 
 class SpoolTracker:
-    """See ``Tracker``. A later tracker on the same folder sends what this one left over, first and in order.
+    """See ``Tracker``. A later tracker on the same folder sends first, and in order, the events left in the spool.
 
     Args:
-        study_folder: where ``spool.jsonl`` and ``spool.offset`` are kept; one tracker at a time.
-        make_sink: opens the sink; called in the shipping thread, so it may be slow and may raise.
-        policy: how patient the shipping thread is.
+        study_folder: holds ``spool.jsonl`` and ``spool.offset``; one tracker at a time.
+        make_sink: opens the sink; called in the sending thread, so it may be slow and may raise.
+        policy: waits and attempts of the sending thread; None for the defaults.
 
     Raises:
         OSError: the spool cannot be opened.
     """
 
-    def __init__(
-        self, study_folder: Path, *, make_sink: Callable[[], Sink], policy: ShippingPolicy | None = None
-    ) -> None:
+    def __init__(self, study_folder: Path, *, make_sink: Callable[[], Sink], policy: RetryPolicy | None = None) -> None:
         self._spool = Spool(study_folder)
-        self._shipper = Shipper(self._spool, make_sink, policy or ShippingPolicy())
+        self._sender = SpoolSender(self._spool, make_sink, policy or RetryPolicy())
         self._is_closed = False
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
@@ -50,11 +48,11 @@ class SpoolTracker:
 
     def start_trial(self, spec: TrialSpec) -> None:
         """See ``Tracker.start_trial``."""
-        self._record(lambda: trial_started(spec, now_ms()))
+        self._record(lambda: TrialStarted.from_spec(spec, now_ms()))
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
         """See ``Tracker.log_epoch``."""
-        self._record(lambda: epoch_logged(key, report))
+        self._record(lambda: EpochLogged(key=key, report=report))
 
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
         """See ``Tracker.log_file``."""
@@ -62,7 +60,7 @@ class SpoolTracker:
 
     def end_trial(self, record: TrialRecord) -> None:
         """See ``Tracker.end_trial``."""
-        self._record(lambda: trial_ended(record, now_ms()))
+        self._record(lambda: TrialEnded(at_ms=now_ms(), record=record))
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """See ``Tracker.log_study``."""
@@ -73,20 +71,20 @@ class SpoolTracker:
         self._record(lambda: StudyEnded(at_ms=now_ms(), state=state))
 
     def blocking_error(self) -> str | None:
-        """See ``Tracker.blocking_error``. A server that is away is none: what it lacks is in the spool."""
+        """See ``Tracker.blocking_error``. None while a server is unavailable: the spool holds what it lacks."""
         return self._spool.blocking_error()
 
     def close(self, timeout_s: float = 60.0) -> None:
-        """See ``Tracker.close``. With a server that is known to be away it asks once more and does not wait."""
+        """See ``Tracker.close``. If the server is known to be unavailable, try once more and do not wait."""
         if self._is_closed:
             return
         self._is_closed = True
-        self._shipper.close(timeout_s)
+        self._sender.close(timeout_s)
         self._spool.close()
 
     def _record(self, make_event: Callable[[], Event]) -> None:
         try:
             self._spool.append(make_event())
-            self._shipper.wake()
+            self._sender.wake()
         except Exception:
             _LOG.exception("an event of the study could not be recorded")

@@ -1,4 +1,4 @@
-"""What a study tells its tracker. No method raises or waits for a server: a study never ends for its tracking."""
+"""The interface between a study and its tracker. No method raises or waits: tracking never ends a study."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from distune.records import EpochReport, ParameterValue, TrialRecord, TrialSpec
 class Tracker(Protocol):
     """Records a study as a parent run with one child run per trial.
 
-    Saying the same thing twice records it once: a resumed study starts its study and its running trials again.
+    Calls may be repeated: a resumed study starts its study and its running trials again, and each value is stored once.
     """
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
-        """The study begins or goes on. ``params`` are its main settings."""
+        """Start or resume the study. ``params`` are its main settings."""
         ...
 
     def start_trial(self, spec: TrialSpec) -> None:
-        """A trial begins or goes on."""
+        """Start or resume a trial."""
         ...
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
-        """The metrics of an epoch; the epoch is the step."""
+        """Log the metrics of an epoch of the trial ``key``; the epoch is the step."""
         ...
 
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
-        """A file that belongs to a trial, or to the study when ``key`` is None, under ``folder`` of its artifacts.
+        """Log a file of a trial, or of the study when ``key`` is None, under ``folder`` of its artifacts.
 
-        The file must stay where it is until it was sent, which may be in a later session; one that is gone by then is
-        reported and skipped.
+        The file must stay in place until it is sent, which may be in a later session. A missing file is logged as a
+        warning and skipped.
         """
         ...
 
     def end_trial(self, record: TrialRecord) -> None:
-        """A trial ended, or was interrupted."""
+        """End a trial that finished, was stopped, failed or was interrupted."""
         ...
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Figures of the study as a whole, such as the best AP and its gain."""
+        """Log metrics and tags of the study as a whole, such as the gain of the best trial."""
         ...
 
     def end_study(self, state: str) -> None:
-        """The session is over: ``finished``, ``interrupted`` or ``failed``."""
+        """End the session: ``finished``, ``interrupted`` or ``failed``."""
         ...
 
     def blocking_error(self) -> str | None:
-        """Why a part of what was told could be lost, such as a full disk; None when all outlasts a power failure."""
+        """Return why recorded events could be lost, such as a full disk; None when they survive a power failure."""
         ...
 
     def close(self) -> None:
-        """Send what is left, for a bounded time. What could not be sent is kept and sent by the next session."""
+        """Send the remaining events, for a limited time. The next session sends the rest."""
         ...
 
 
@@ -60,29 +60,29 @@ class NullTracker:
     """Records nothing: for ``tracking.enabled: false`` and for tests."""
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def start_trial(self, spec: TrialSpec) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end_trial(self, record: TrialRecord) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end_study(self, state: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def blocking_error(self) -> str | None:
-        """None."""
+        """Return None."""
         return None
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""distune's names and values in the form that MLflow accepts. Pure functions."""
+"""Names, params, tags and statuses in the form that MLflow accepts. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 import re
 from collections.abc import Mapping
 
-from distune.records import Outcome, ParameterValue, TrialState
-from distune.tracking.events import TrialEnded, TrialStarted
+from distune.config.format_value import format_value
+from distune.records import Outcome, ParameterValue, TrialRecord, TrialState
+from distune.tracking.events import TrialStarted
 
 MAX_NAME_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 5000
 
 _NOT_ALLOWED = re.compile(r"[^\w.\- /]")
-_BEST_FROM = "search/"
-_KEPT_AT_THE_END = ("gain/", "test/", "best/", "confirm/")
+_SEARCH = "search/"
+_KEPT_IN_SUMMARY = ("gain/", "test/", "best/", "confirm/")
 _RUN_STATUS = {
     Outcome.WAITING: "SCHEDULED",
     Outcome.RUNNING: "RUNNING",
@@ -28,10 +29,10 @@ _RUN_STATUS = {
 
 
 def name_text(name: str) -> str:
-    """A name of a metric, param or tag that MLflow takes: ``AP[person]`` becomes ``AP_person``.
+    """Return a name of a metric, param or tag that MLflow accepts: ``AP[person]`` becomes ``AP_person``.
 
-    MLflow allows letters, digits and ``_ - . space /``, up to 250 of them, and wants names to be plain relative paths.
-    (It allows ``:`` as well, but not on Windows.)
+    MLflow allows up to 250 letters, digits and ``_ - . space /``, and names must be relative paths. (It also allows
+    ``:``, but not on Windows.)
     """
     cleaned = _NOT_ALLOWED.sub("_", name)
     if cleaned != name:
@@ -41,10 +42,9 @@ def name_text(name: str) -> str:
 
 
 def metric_values(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics under names that MLflow takes; two names that become one are told apart by a number.
+    """Return metrics under names that MLflow accepts; equal names get a number.
 
-    Infinities become NaN: the databases behind MLflow would store the largest number instead, and no chart is
-    readable with it.
+    Infinities become NaN: MLflow's databases would store the largest float instead, which makes charts unreadable.
     """
     values: dict[str, float] = {}
     for name in sorted(metrics):
@@ -60,31 +60,27 @@ def metric_values(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def summary_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The figures of a whole trial from those of its best epoch, to compare trials by.
+    """Return the metrics that summarize a trial, from those of its best epoch.
 
-    ``search/AP``, or ``AP`` alone, becomes ``best/AP``; gains and figures of the test split keep their names; losses,
-    times and the like say nothing about a trial as a whole and are left out.
+    ``search/AP``, or ``AP`` alone, becomes ``best/AP``; gains and scores of the test split keep their names; losses,
+    times and all others are left out.
     """
     summary: dict[str, float] = {}
     for name, value in metrics.items():
-        if name.startswith(_KEPT_AT_THE_END):
+        if name.startswith(_KEPT_IN_SUMMARY):
             summary[name] = value
-        elif name.startswith(_BEST_FROM) or "/" not in name:
-            summary[f"best/{name.removeprefix(_BEST_FROM)}"] = value
+        elif name.startswith(_SEARCH) or "/" not in name:
+            summary[f"best/{name.removeprefix(_SEARCH)}"] = value
     return summary
 
 
 def param_values(params: Mapping[str, ParameterValue]) -> dict[str, str]:
-    """Params as text: the words of YAML for true, false and null, numbers in full."""
-    words: dict[object, str] = {True: "true", False: "false", None: "null"}
-    return {
-        name_text(name): words[value] if isinstance(value, bool | None) else str(value)[:MAX_PARAM_LENGTH]
-        for name, value in params.items()
-    }
+    """Return params as text: true, false and null as in YAML, numbers with all digits."""
+    return {name_text(name): format_value(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
 
 
 def tag_values(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags in distune's own name space; names that begin with ``distune.`` or ``mlflow.`` stay as they are."""
+    """Return tags with the prefix ``distune.``; names that start with ``distune.`` or ``mlflow.`` stay as they are."""
     named = {
         name if name.startswith(("distune.", "mlflow.")) else f"distune.{name}": text for name, text in tags.items()
     }
@@ -92,7 +88,7 @@ def tag_values(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_tags(event: TrialStarted) -> dict[str, str]:
-    """The tags of a trial that runs."""
+    """Return the tags of a running trial."""
     return {
         "state": TrialState.RUNNING.value,
         "outcome": Outcome.RUNNING.value,
@@ -104,20 +100,20 @@ def start_tags(event: TrialStarted) -> dict[str, str]:
     }
 
 
-def end_tags(event: TrialEnded) -> dict[str, str]:
-    """The tags of a trial that ended or was interrupted."""
+def end_tags(record: TrialRecord) -> dict[str, str]:
+    """Return the tags of a trial that ended or was interrupted."""
     tags = {
-        "state": event.state,
-        "outcome": event.outcome,
-        "control": str(event.control).lower(),
-        "seed": str(event.seed),
-        "epochs": str(event.epochs),
+        "state": record.state.value,
+        "outcome": record.outcome.value,
+        "control": str(record.control).lower(),
+        "seed": str(record.seed),
+        "epochs": str(record.epochs),
     }
-    if event.rung is not None:
-        tags["rung"] = str(event.rung)
-    return tags if event.reason is None else {**tags, "reason": event.reason}
+    if record.rung is not None:
+        tags["rung"] = str(record.rung)
+    return tags if record.reason is None else {**tags, "reason": record.reason}
 
 
-def run_status(outcome: str) -> str:
-    """MLflow's word for an ``Outcome``; ``FAILED`` for one that is not known."""
-    return _RUN_STATUS.get(Outcome(outcome), "FAILED") if outcome in set(Outcome) else "FAILED"
+def run_status(outcome: Outcome) -> str:
+    """Return MLflow's status of an outcome."""
+    return _RUN_STATUS[outcome]

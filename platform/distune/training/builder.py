@@ -1,4 +1,4 @@
-"""Puts a trial's parts together from its settings: data, stream, teacher, student, objective."""
+"""Builds the parts of a trial from its settings: stream, teacher, student, objective, cohort."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from distune.data.stream import TrainingStream
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector
 from distune.detectors.zoo import build_detector, build_teacher
+from distune.distillation.build import build_objective
 from distune.distillation.filter_auc import TagsOf
 from distune.distillation.objective import Objective
 from distune.errors import UsageError
@@ -24,20 +25,20 @@ from distune.training.cohort import Cohort
 from distune.training.feature_pass.feature_cache import FeatureCache
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast_dtype
-from distune.training.student import Student
+from distune.training.student import Student, build_student
 
-_LOOKED_AT = 100
+_MAX_IMAGES_FOR_TAGS = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialBuilder:
-    """What one student needs around it, on one device.
+    """Builds everything that training a student needs, on one device.
 
     Attributes:
-        experiment: the settings of everything.
+        experiment: all settings.
         splits: the data.
-        device: where it is trained.
-        feature_folder: where the teacher's features are kept that all trials share; None keeps them in memory.
+        device: of the training.
+        feature_folder: cache of the teacher's features that all trials share; None caches them in memory.
     """
 
     experiment: Experiment
@@ -46,7 +47,7 @@ class TrialBuilder:
     feature_folder: Path | None = None
 
     def detector(self, settings: DetectorSettings, *, seed: int) -> Detector:
-        """A detector to be trained, with its initial weights."""
+        """Build a detector for training, with its initial weights."""
         data = self.experiment.data
         return build_detector(
             settings,
@@ -57,7 +58,7 @@ class TrialBuilder:
         )
 
     def teacher(self, weights: str | None) -> Detector:
-        """The teacher as it is: with the weights of a file, or with its settings' own. Raises ``WeightsError``."""
+        """Build the teacher with the weights of a file; None takes those of its settings. Raises ``WeightsError``."""
         settings = self.experiment.teacher
         data = self.experiment.data
         terms = self.experiment.distillation.terms
@@ -70,7 +71,7 @@ class TrialBuilder:
         )
 
     def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
-        """The stream of training batches."""
+        """Build the stream of training batches."""
         return build_stream(
             self.splits.train,
             self.experiment.data,
@@ -91,10 +92,10 @@ class TrialBuilder:
         steps_per_epoch: int,
         teacher: Detector | None,
     ) -> Student:
-        """A student with its initial weights; it distils when there is a teacher."""
+        """Build a student with its initial weights. It is distilled if there is a teacher."""
         detector = self.detector(settings, seed=seed)
         objective = None if teacher is None else self.objective(detector, teacher, training, seed=seed)
-        return Student(
+        return build_student(
             key,
             detector,
             objective=objective,
@@ -105,9 +106,9 @@ class TrialBuilder:
         )
 
     def cohort(
-        self, training: TrainingSettings, stream: TrainingStream, teacher: Detector | None, *, first_epoch: int
+        self, training: TrainingSettings, stream: TrainingStream, teacher: Detector | None, *, epochs_done: int
     ) -> Cohort:
-        """A cohort without students."""
+        """Build a cohort without students whose stream continues after ``epochs_done`` epochs."""
         dtype = autocast_dtype(training.precision, self.device)
         return Cohort(
             teacher=teacher,
@@ -116,18 +117,18 @@ class TrialBuilder:
             device=self.device,
             dtype=dtype,
             feature_passes=None if teacher is None else self._feature_passes(teacher, stream, dtype),
-            first_epoch=first_epoch,
+            epochs_done=epochs_done,
         )
 
     def objective(self, student: Detector, teacher: Detector, training: TrainingSettings, *, seed: int) -> Objective:
-        """What a student learns from a teacher under the experiment's settings. Raises ``UsageError``."""
+        """Build the distillation objective between a student and a teacher. Raises ``UsageError``."""
         data = self.experiment.data
         probe = torch.zeros(3, data.min_size_px, data.min_size_px)
         student_levels, teacher_levels = probe_levels(student, probe), probe_levels(teacher, probe)
         strides = common_strides(student_levels, teacher_levels)
         if not strides:
             raise UsageError("student and teacher have no level of equal stride in common")
-        return Objective(
+        return build_objective(
             self.experiment.distillation,
             num_classes=len(self.splits.classes),
             strides=strides,
@@ -158,7 +159,7 @@ class TrialBuilder:
 
 
 def _tags(dataset: DetectionDataset) -> TagsOf | None:
-    """The tags of a data set's boxes, by image; None when the first images have none."""
-    if not any(any(dataset.annotations(index).tags_N) for index in range(min(len(dataset), _LOOKED_AT))):
+    """Return the tags of the boxes of each image; None if the first images have no tags."""
+    if not any(any(dataset.annotations(index).tags_N) for index in range(min(len(dataset), _MAX_IMAGES_FOR_TAGS))):
         return None
     return lambda index: dataset.annotations(index).tags_N

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values, written to a temporary name and renamed, read without running code."""
+"""Checkpoints: tensors and plain values, written atomically, read without running code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,22 @@ from distune.atomic_write import open_atomically
 from distune.detectors.weights import read_tensors
 from distune.errors import TrialError, WeightsError
 
+RENAMED_PARTS = {
+    "keeper.harvest.": "prototype_manager.queue.",
+    "keeper.": "prototype_manager.",
+}
+"""Name prefixes in the state dict of an objective: those up to version 0.1, and the current ones; longer ones first."""
+
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a crash leaves the old one or the new one, never a part.
+    """Write a checkpoint atomically: a crash leaves the old file or the new one.
+
+    Args:
+        state: tensors and plain values.
+        path: of the file; its folder is created.
 
     Raises:
-        TrialError: it could not be written, such as for a full disk.
+        TrialError: the file could not be written, such as for a full disk.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +41,16 @@ def save(state: dict[str, Any], path: Path) -> None:
 def save_next(state: dict[str, Any], last: Path, previous: Path) -> None:
     """Write a checkpoint, and keep the one before it under another name.
 
+    Args:
+        state: tensors and plain values.
+        last: file of the new checkpoint.
+        previous: file for the checkpoint that it replaces.
+
     Raises:
-        TrialError: it could not be written; both are as they were.
+        TrialError: the checkpoint could not be written; both files are unchanged.
     """
-    waiting = last.with_name(f".{last.name}.next")
-    save(state, waiting)
+    following = last.with_name(f".{last.name}.next")
+    save(state, following)
     try:
         if last.is_file():
             previous.unlink(missing_ok=True)
@@ -43,14 +58,14 @@ def save_next(state: dict[str, Any], last: Path, previous: Path) -> None:
                 os.link(last, previous)
             except OSError:  # a file system without hard links; a crash right now costs one epoch
                 last.replace(previous)
-        waiting.replace(last)
+        following.replace(last)
     except OSError as error:
         raise TrialError(f"{last}: the checkpoint could not be replaced: {error}") from error
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint onto the CPU; None when there is none or it is damaged, by the checksums of its parts."""
-    if not path.is_file() or not _is_whole(path):
+    """Read a checkpoint onto the CPU; None if the file is missing or its checksums do not match."""
+    if not path.is_file() or not _is_intact(path):
         return None
     try:
         state = read_tensors(path)
@@ -60,24 +75,41 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def load_newest(last: Path, previous: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Read the last checkpoint, or the one before it when the last one is damaged or was lost.
+    """Read the last checkpoint of a trial; if it is damaged or lost, read the one before it.
+
+    Args:
+        last: file of the last checkpoint, which may be of an earlier version of distune.
+        previous: file of the checkpoint before it.
 
     Returns:
-        The checkpoint, None when there is none to go on from; and what to tell a person, None when all is well.
+        The checkpoint, None if there is none; and a message for the user, None if nothing is damaged or lost.
     """
     state = load(last)
     if state is not None:
-        return state, None
+        return with_current_names(state), None
     if not last.is_file() and not previous.is_file():
         return None, None
     state = load(previous)
     fault = f"{last} is {'damaged' if last.is_file() else 'missing'}"
-    remedy = "there is no other one, so training starts anew" if state is None else f"going on from {previous.name}"
-    return state, f"{fault}; {remedy}"
+    if state is None:
+        return None, f"{fault}; there is no other checkpoint, so training restarts"
+    return with_current_names(state), f"{fault}; resuming from {previous.name}"
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether every part of the file has its checksum. torch itself reads flipped bits as weights."""
+def with_current_names(state: dict[str, Any]) -> dict[str, Any]:
+    """Rename the parts of the objective in a checkpoint of an earlier version; see ``RENAMED_PARTS``."""
+    objective = state.get("objective")
+    if objective is None:
+        return state
+    renamed: dict[str, Any] = {}
+    for name, value in objective.items():
+        prefix = next((old for old in RENAMED_PARTS if name.startswith(old)), "")
+        renamed[RENAMED_PARTS.get(prefix, "") + name.removeprefix(prefix)] = value
+    return {**state, "objective": renamed}
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether all checksums of the file match. torch itself would read flipped bits as weights."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

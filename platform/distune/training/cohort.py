@@ -1,4 +1,4 @@
-"""The training loop: one teacher, a stream of batches, and the students that share both. Read this file first."""
+"""The training loop: students that share one teacher and one stream of batches. Read this file first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast
@@ -21,12 +21,12 @@ from distune.training.student import Student, is_finite
 
 @dataclasses.dataclass(frozen=True)
 class EpochResult:
-    """How an epoch went for one student.
+    """The result of an epoch for one student, before it is recorded as an ``EpochReport``.
 
     Attributes:
-        metrics: losses and the rest of training, and ``search/...`` from evaluation when training was finite.
-        predictions: on the search split, empty when training was not finite.
-        error: why the student cannot go on; None when it can.
+        metrics: of training, and if the loss was finite ``search/...`` of the evaluation.
+        predictions: on the search split; empty if the loss was not finite.
+        error: the error that ended the student's training; None if it can continue.
     """
 
     metrics: dict[str, float]
@@ -35,18 +35,18 @@ class EpochResult:
 
 
 class Cohort:
-    """Students trained side by side: each batch is read once and goes through the teacher once.
+    """Students trained side by side: each batch is loaded once and passes the teacher once.
 
-    Students join and leave between epochs. An error in one ends that student alone.
+    Students join and leave between epochs. An error in one student does not affect the others.
 
     Args:
-        teacher: in evaluation mode, never trained; None when no student distils.
+        teacher: set to evaluation mode, never trained; None if no student is distilled.
         stream: of training batches.
-        search: what students are evaluated on after each epoch.
-        device: where everybody lives.
-        dtype: lower precision of the teacher's and the evaluation's forward passes; None is float32.
-        feature passes: of the same teacher over the same stream; None when no student distils.
-        first_epoch: of the stream, counted from 0: a resumed cohort goes on where it was.
+        search: the split on which students are evaluated after each epoch.
+        device: of all models.
+        dtype: precision of the teacher's forward pass and of the evaluation under autocast; None is float32.
+        feature_passes: with the same teacher over the same stream; None if no student is distilled.
+        epochs_done: number of epochs of the stream that are done, more than 0 in a resumed cohort.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Cohort:
         device: torch.device,
         dtype: torch.dtype | None,
         feature_passes: FeaturePasses | None = None,
-        first_epoch: int = 0,
+        epochs_done: int = 0,
     ) -> None:
         self._teacher = teacher
         self._stream = stream
@@ -66,7 +66,7 @@ class Cohort:
         self._device = device
         self._dtype = dtype
         self._feature_passes = feature_passes
-        self._epoch = first_epoch
+        self._epochs_done = epochs_done
         self._students: dict[str, Student] = {}
         if teacher is not None:
             teacher.model.to(device).eval().requires_grad_(requires_grad=False)
@@ -77,40 +77,47 @@ class Cohort:
         self._students[student.key] = student
 
     def leave(self, key: str) -> None:
-        """Let a student go, with its memory."""
+        """Remove a student and release its memory."""
         del self._students[key]
 
     def run_epoch(self, *, evaluate: bool = True) -> dict[str, EpochResult]:
-        """Train every student for one epoch, and evaluate it unless told not to. Those that failed have left then."""
+        """Train and evaluate every student for one epoch.
+
+        Args:
+            evaluate: compute ``search/...`` metrics after training.
+
+        Returns:
+            Key to result. Students with an error have been removed.
+        """
         started = time.monotonic()
         students = list(self._students.values())
         results: dict[str, EpochResult] = {}
         for student in students:
-            with _alone(student, results):
+            with _catch_error(student, results):
                 student.begin_epoch(self._feature_pass(student))
-        for batch in self._stream.epoch(self._epoch):
+        for batch in self._stream.epoch(self._epochs_done):
             self._step(batch.to(self._device), [each for each in students if each.key not in results], results)
-        self._epoch += 1
+        self._epochs_done += 1
         for student in [each for each in students if each.key not in results]:
-            with _alone(student, results):
-                results[student.key] = self._close_epoch(student, started, evaluate=evaluate)
+            with _catch_error(student, results):
+                results[student.key] = self._end_epoch(student, started, evaluate=evaluate)
         for key, result in results.items():
             if result.error is not None:
                 self.leave(key)
         return results
 
     def _step(self, batch: Batch, students: list[Student], results: dict[str, EpochResult]) -> None:
-        taps = self._observe(batch) if any(student.needs_teacher for student in students) else None
+        taps = self._forward_teacher(batch) if any(student.needs_teacher for student in students) else None
         for student in students:
-            with _alone(student, results):
+            with _catch_error(student, results):
                 student.step(batch, taps if student.needs_teacher else None)
 
-    def _observe(self, batch: Batch) -> TeacherTaps:
-        assert self._teacher is not None, "a student distils, but the cohort has no teacher"
+    def _forward_teacher(self, batch: Batch) -> TeacherTaps:
+        assert self._teacher is not None, "a student is distilled, but the cohort has no teacher"
         with autocast(self._device, self._dtype):
             return self._teacher.forward_teacher(batch.images)
 
-    def _close_epoch(self, student: Student, started: float, *, evaluate: bool) -> EpochResult:
+    def _end_epoch(self, student: Student, started: float, *, evaluate: bool) -> EpochResult:
         metrics = student.end_epoch()
         predictions: list[Prediction] = []
         trained = time.monotonic()
@@ -128,12 +135,12 @@ class Cohort:
         return EpochResult(metrics, predictions)
 
     def _feature_pass(self, student: Student) -> FeaturePass:
-        return self._feature_passes.source(student) if self._feature_passes is not None else lambda max_images: iter(())
+        return self._feature_passes.of(student) if self._feature_passes is not None else lambda max_images: iter(())
 
 
 @contextlib.contextmanager
-def _alone(student: Student, results: dict[str, EpochResult]) -> Iterator[None]:
-    """Whatever goes wrong for one student inside the block ends that student, and nobody else."""
+def _catch_error(student: Student, results: dict[str, EpochResult]) -> Iterator[None]:
+    """Turn an error inside the block into the student's result, so that the other students continue."""
     try:
         yield
     except Exception as error:

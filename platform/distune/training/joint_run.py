@@ -1,4 +1,4 @@
-"""Students trained side by side under one seed, each with a folder of its own: the arms of a comparison."""
+"""Students trained side by side under one seed, each with its own folder: the arms of a comparison."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from distune.data.build import build_splits
 from distune.detectors.taps import Detector
 from distune.records import EpochReport, TrialSpec
 from distune.training.builder import TrialBuilder
+from distune.training.checkpointed_student import CheckpointedStudent
 from distune.training.cohort import Cohort
 from distune.training.precision import pick_device
-from distune.training.student_run import CheckpointedStudent
-from distune.training.trial import feature_folder
+from distune.training.solo_run import feature_folder
 from distune.training.trial_folder import TrialFolder
 
 
 class JointRun:
     """One cohort of students that share the order of images and the teacher's forward pass.
 
-    Opening it on folders with checkpoints goes on after each student's last epoch. Students that are ahead, since the
-    last run was cut off while it wrote checkpoints, wait for the others.
+    Folders with checkpoints resume after each student's last epoch. If the last run was interrupted while it wrote
+    checkpoints, the students that are ahead wait for the others.
 
     Args:
-        specs: with equal seed, data, batch size, precision and teacher; they may differ in the rest.
+        specs: of the students, with equal seed, data, batch size, precision and teacher.
     """
 
     def __init__(self, specs: Sequence[TrialSpec]) -> None:
@@ -35,75 +35,75 @@ class JointRun:
         splits = build_splits(any_experiment.data, with_masks=with_masks)
         device = pick_device(any_experiment.resources.gpus_per_trial)
         weights = next((spec.teacher_weights for spec in specs if spec.teacher_weights is not None), None)
-        benches = {
+        builders = {
             spec.key: TrialBuilder(experiments[spec.key], splits, device, feature_folder(spec.teacher_weights))
             for spec in specs
         }
-        self._teacher, self._host = _open_teacher(benches, weights)
+        self._teacher, self._host = _open_teacher(builders, weights)
         training = any_experiment.training
         self._training, self._seed = training, specs[0].seed
         self._stream = self._host.stream(training, seed=self._seed, with_masks=with_masks)
         self._budgets = {spec.key: spec.num_epochs for spec in specs}
-        self._kept: dict[str, CheckpointedStudent] = {}
-        self._refused: dict[str, Exception] = {}
+        self._members: dict[str, CheckpointedStudent] = {}
+        self._failed_to_open: dict[str, Exception] = {}
         for spec in specs:
             try:
-                self._kept[spec.key] = self._keep(spec, benches[spec.key])
+                self._members[spec.key] = self._open(spec, builders[spec.key])
             except Exception as error:
-                self._refused[spec.key] = error
+                self._failed_to_open[spec.key] = error
         self._dropped: set[str] = set()
         self._joined: set[str] = set()
-        self._epoch = -1
+        self._epochs_done = -1
         self._cohort: Cohort | None = None
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
-        """Key to what a person should know about how that student was opened."""
-        return {key: kept.notes for key, kept in self._kept.items() if kept.notes}
+        """Key to messages for the user about the state of that student's checkpoints."""
+        return {key: member.notes for key, member in self._members.items() if member.notes}
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """Keys of the students that have epochs to do."""
-        return (*self._refused, *self._going())
+        """Keys of the students that have epochs left to train."""
+        return (*self._failed_to_open, *self._in_training())
 
     def run_epoch(self) -> Mapping[str, EpochReport | Exception]:
-        """Train and evaluate the students that are furthest behind for one epoch.
+        """Train and evaluate the students with the fewest epochs for one epoch.
 
         Returns:
-            Key to the epoch's report, which is on disk with its checkpoint; or what went wrong, and the student is
-            dropped then. Students that could not even be opened come first, alone and without an epoch.
+            Key to the epoch's report, which is on disk with its checkpoint; or to the error, after which the student is
+            dropped. If students could not be opened, the first call trains nothing and returns their errors.
         """
-        if self._refused:
-            refused, self._refused = self._refused, {}
-            return refused
+        if self._failed_to_open:
+            errors, self._failed_to_open = self._failed_to_open, {}
+            return errors
         cohort = self._gather()
-        answers: dict[str, EpochReport | Exception] = {}
+        outcomes: dict[str, EpochReport | Exception] = {}
         for key, result in cohort.run_epoch().items():
             try:
-                answers[key] = self._kept[key].take(result)
+                outcomes[key] = self._members[key].record(result)
             except Exception as error:
-                answers[key] = error
+                outcomes[key] = error
                 self._dropped.add(key)
             if result.error is not None:
-                self._joined.discard(key)  # the cohort has let it go
-        self._epoch += 1
-        for key in self._joined - set(self._going()):
+                self._joined.discard(key)  # the cohort has removed it
+        self._epochs_done += 1
+        for key in self._joined - set(self._in_training()):
             self._joined.discard(key)
             cohort.leave(key)
-        return answers
+        return outcomes
 
     def drop(self, key: str) -> None:
-        """Train a student no further."""
+        """Stop training a student."""
         self._dropped.add(key)
         if key in self._joined and self._cohort is not None:
             self._joined.discard(key)
             self._cohort.leave(key)
 
     def close(self) -> None:
-        """Give back the processes that read images."""
+        """Stop the processes that load images."""
         self._stream.close()
 
-    def _keep(self, spec: TrialSpec, builder: TrialBuilder) -> CheckpointedStudent:
+    def _open(self, spec: TrialSpec, builder: TrialBuilder) -> CheckpointedStudent:
         experiment = builder.experiment
         return CheckpointedStudent(
             spec.key,
@@ -118,32 +118,31 @@ class JointRun:
             num_pictures=0,
         )
 
-    def _going(self) -> tuple[str, ...]:
+    def _in_training(self) -> tuple[str, ...]:
         return tuple(
             key
-            for key, kept in self._kept.items()
-            if key not in self._dropped and kept.epochs_done < self._budgets[key]
+            for key, member in self._members.items()
+            if key not in self._dropped and member.epochs_done < self._budgets[key]
         )
 
     def _gather(self) -> Cohort:
-        """The cohort at the epoch of those that are furthest behind, with all in it that are as far."""
-        behind = self._going()
-        epoch = min(self._kept[key].epochs_done for key in behind)
+        """Return the cohort, joined by the students that have the fewest epochs."""
+        in_training = self._in_training()
         if self._cohort is None or not self._joined:
-            self._cohort = self._host.cohort(self._training, self._stream, self._teacher, first_epoch=epoch)
-            self._epoch = epoch
-        for key in behind:
-            if self._kept[key].epochs_done == self._epoch and key not in self._joined:
-                self._cohort.join(self._kept[key].student)
+            self._epochs_done = min(self._members[key].epochs_done for key in in_training)
+            self._cohort = self._host.cohort(self._training, self._stream, self._teacher, epochs_done=self._epochs_done)
+        for key in in_training:
+            if self._members[key].epochs_done == self._epochs_done and key not in self._joined:
+                self._cohort.join(self._members[key].student)
                 self._joined.add(key)
         return self._cohort
 
 
-def _open_teacher(benches: Mapping[str, TrialBuilder], weights: str | None) -> tuple[Detector | None, TrialBuilder]:
-    """The teacher that all share, and the builder that opened it: the one that asks most of it."""
-    distilling = [builder for builder in benches.values() if builder.experiment.distillation.is_active]
+def _open_teacher(builders: Mapping[str, TrialBuilder], weights: str | None) -> tuple[Detector | None, TrialBuilder]:
+    """Build the shared teacher, with the builder whose experiment compares the most heads; also return the builder."""
+    distilling = [builder for builder in builders.values() if builder.experiment.distillation.is_active]
     if not distilling:
-        return None, next(iter(benches.values()))
+        return None, next(iter(builders.values()))
     host = max(distilling, key=_num_comparing_heads)
     return host.teacher(weights), host
 

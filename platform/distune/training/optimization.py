@@ -19,21 +19,21 @@ from distune.config.training import (
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer over all parameters that are trained."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    """Build the optimizer over all trainable parameters."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if isinstance(settings, SgdSettings):
         return SGD(
-            trained,
+            trainable,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-    return AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return AdamW(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_per_epoch: int) -> LRScheduler:
-    """The schedule over the whole budget; it is stepped after every step of the optimizer."""
+    """Build the learning-rate schedule over the whole budget. It is stepped after every optimizer step."""
     num_steps = settings.epochs * steps_per_epoch
     schedule = settings.schedule
     match schedule:
@@ -41,7 +41,7 @@ def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_pe
             return OneCycleLR(
                 optimizer,
                 max_lr=settings.optimizer.learning_rate,
-                # torch needs one step of rise; a budget of a step or two has no schedule to speak of.
+                # torch needs at least one warm-up step, which a budget of one or two steps does not have.
                 total_steps=max(num_steps, 2) + 1,
                 pct_start=schedule.warmup_share,
                 cycle_momentum=False,
@@ -53,7 +53,7 @@ def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_pe
 
 
 def multi_step_factor(step: int, *, num_steps: int, settings: MultiStepSettings) -> float:
-    """What the learning rate is multiplied by at a step: linear warm-up times a drop at each milestone passed."""
+    """Return the factor on the learning rate: linear warm-up times ``gamma`` for each milestone passed."""
     warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     passed = sum(step >= milestone * num_steps for milestone in settings.milestones)
     return float(warmup * settings.gamma**passed)

@@ -1,4 +1,4 @@
-"""Devices and precisions."""
+"""Device and precision of training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from distune.errors import ResourceError
 
 
 def pick_device(gpus_per_trial: float) -> torch.device:
-    """A GPU when a trial is given any part of one, else the CPU.
+    """Return the device of a trial.
+
+    Args:
+        gpus_per_trial: fraction or number of GPUs.
+
+    Returns:
+        The GPU if the trial gets any part of one, else the CPU.
 
     Raises:
-        ResourceError: a GPU is asked for and this process sees none.
+        ResourceError: the trial needs a GPU and this process sees none.
     """
     if gpus_per_trial <= 0:
         return torch.device("cpu")
@@ -24,7 +30,7 @@ def pick_device(gpus_per_trial: float) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The lower precision that forward passes run in, None for float32.
+    """Return the precision of forward passes under autocast; None for float32.
 
     ``auto`` is bfloat16 on GPUs that support it and float32 elsewhere.
     """
@@ -35,5 +41,5 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-    """The autocast context of a forward pass; does nothing when ``dtype`` is None."""
+    """Return the autocast context of a forward pass; disabled if ``dtype`` is None."""
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

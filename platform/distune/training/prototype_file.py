@@ -1,4 +1,4 @@
-"""Prototypes as a file of their own, named by the hash of what they follow from: tensors, and figures about them."""
+"""Prototype files: prototypes and metrics about them, named by the hash of their origin."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What prototypes follow from.
+    """Everything that determines prototypes.
 
     Attributes:
         teacher: hash of its weights.
-        student: hash of its weights when the prototypes were saved. These were made at the start of ``made_for``, from
-            a feature pass, or over the epoch before it, from a queue.
+        student: hash of its weights when the prototypes were saved. A feature pass makes prototypes before the first
+            epoch that uses them, a queue over the epoch before it.
         data: fingerprint of the data.
         settings: of images, pooling and prototypes, plain data.
-        made_for: the epoch that they were made for, from 0.
+        made_for: number of epochs before the first one that uses the prototypes. It is part of the file's name.
     """
 
     teacher: str
@@ -38,19 +38,19 @@ class Origin:
 
     @property
     def hash(self) -> str:
-        """Equal origins have equal hashes."""
+        """Hash of all fields."""
         return content_hash(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredPrototypes:
-    """What a file of prototypes holds.
+    """The content of a prototype file.
 
     Attributes:
         prototypes: on the CPU.
         classes: names, in the order of the prototypes.
         figures: metric name to value, as of ``PrototypeReport``.
-        origin: what they follow from.
+        origin: everything that determines them.
     """
 
     prototypes: Prototypes
@@ -62,13 +62,19 @@ class StoredPrototypes:
 def save_prototypes(
     prototype_manager: PrototypeManager, classes: tuple[str, ...], origin: Origin, folder: TrialFolder
 ) -> Path | None:
-    """Write the present prototypes to a trial's folder, in place of earlier ones.
+    """Write the current prototypes to a trial's folder, and remove earlier ones.
+
+    Args:
+        prototype_manager: holds the prototypes.
+        classes: names, in the order of the prototypes.
+        origin: of the prototypes.
+        folder: of the trial.
 
     Returns:
-        The file; None when there are no prototypes.
+        The file; None if there are no prototypes.
 
     Raises:
-        TrialError: it could not be written.
+        TrialError: the file could not be written.
     """
     prototypes = prototype_manager.current
     if prototypes is None:
@@ -90,18 +96,24 @@ def save_prototypes(
 
 
 def load_prototypes(path: Path) -> StoredPrototypes:
-    """Read a file of prototypes. Nothing in it can run code.
+    """Read a prototype file. Nothing in it can run code.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its content.
 
     Raises:
-        WeightsError: there is no such file, it holds something else, or its name belongs to other prototypes.
+        WeightsError: the file is missing, of another kind, or has the name of other prototypes.
     """
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise WeightsError(f"prototypes {path}: not a file of prototypes of format {_FORMAT}; make them anew")
+        raise WeightsError(f"prototypes {path}: not a prototype file of format {_FORMAT}; train the trial again")
     origin = Origin(**content["origin"])
     if path.stem != f"prototypes-{origin.hash}":
         raise WeightsError(
-            f"prototypes {path}: holds those of prototypes-{origin.hash}.pt; it was renamed, rename it back"
+            f"prototypes {path}: the content belongs to prototypes-{origin.hash}.pt; rename the file back"
         )
     state = content["prototypes"]
     _, num_classes, num_prototypes, student_channels = state["student"].shape

@@ -1,4 +1,4 @@
-"""A stream of random numbers of one's own, in code that only knows the global generator (torchvision's samplers)."""
+"""A separate random stream for code that uses torch's global generators, such as torchvision's samplers."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import torch
 from torch import Tensor
 
 
-class OwnRandomness:
-    """Keeps a state of torch's global generators and puts it in place for the length of a block.
+class RngState:
+    """A saved state of torch's global generators, active inside a block.
 
     Args:
-        seed: the first state.
-        device: whose generator is kept besides the CPU's.
+        seed: of the initial state.
+        device: whose generator is included besides the CPU's.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device
         with self._forked():
             torch.manual_seed(seed)
-            self._states = self._read()
+            self._states = self._current()
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, global random numbers come from this stream; after it, all is as before."""
+        """Use this stream for global random numbers inside the block, and restore the global state after it."""
         with self._forked():
-            self._write()
+            self._activate()
             yield
-            self._states = self._read()
+            self._states = self._current()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state, as tensors on the CPU."""
+        """Return the state, as tensors on the CPU."""
         return dict(self._states)
 
     def load_state_dict(self, states: dict[str, Tensor]) -> None:
-        """Continue from a saved state. A state saved on a GPU continues on the CPU with the CPU's part alone."""
+        """Restore a saved state. On the CPU, only the CPU's part of a state saved on a GPU is used."""
         self._states = {name: states[name] for name in self._states if name in states}
 
     def _forked(self) -> contextlib.AbstractContextManager[None]:
         devices = [self._device] if self._device.type == "cuda" else []
         return torch.random.fork_rng(devices=devices)
 
-    def _read(self) -> dict[str, Tensor]:
+    def _current(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self._device)
         return states
 
-    def _write(self) -> None:
+    def _activate(self) -> None:
         torch.set_rng_state(self._states["cpu"])
         if "cuda" in self._states:
             torch.cuda.set_rng_state(self._states["cuda"], self._device)

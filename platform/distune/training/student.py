@@ -1,38 +1,42 @@
-"""One student: everything about it that is its own, and one step of it."""
+"""One student in training: a step, the state between epochs, and its construction from settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
-from distune.training.rng_state import OwnRandomness
+from distune.training.rng_state import RngState
 
 
 class Student:
-    """A detector in training with its own weights, adapters, optimizer, scaler, random numbers and prototypes.
+    """A detector in training, with its own adapters, optimizer, gradient scaler, random state and prototypes.
 
-    Nothing of it depends on who else is in its cohort. A teacher in training is a student without an objective.
+    It does not depend on the other students of its cohort. A teacher in training is a student without an objective.
 
     Args:
-        key: names it within its cohort.
-        detector: built on the CPU; it is moved to ``device``.
-        objective: what it learns from the teacher; None trains plainly.
-        settings: budget, optimizer, schedule, precision.
-        seed: of its random numbers while training; its weights were drawn when the detector was built.
-        steps_per_epoch: batches in an epoch of the stream.
-        device: where it is trained.
+        key: identifies the student within its cohort.
+        detector: on ``device``.
+        objective: of the distillation, on ``device``; None trains without.
+        optimizer: over the parameters of detector and objective.
+        schedule: of the learning rate, stepped after every step of the optimizer.
+        autocast_dtype: precision of forward passes under autocast; None is float32.
+        gradient_clip_norm: maximum norm of the gradient; None does not clip.
+        seed: of the random state in training. The initial weights were drawn when the detector was built.
+        device: of the training.
     """
 
     def __init__(
@@ -41,44 +45,43 @@ class Student:
         detector: Detector,
         *,
         objective: Objective | None,
-        settings: TrainingSettings,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+        autocast_dtype: torch.dtype | None,
+        gradient_clip_norm: float | None,
         seed: int,
-        steps_per_epoch: int,
         device: torch.device,
     ) -> None:
         self.key = key
         self.detector = detector
         self.objective = objective
         self.epochs_done = 0
-        self._settings = settings
         self._device = device
-        self._dtype = autocast_dtype(settings.precision, device)
-        detector.model.to(device)
-        if objective is not None:
-            objective.to(device)
-        self._optimizer = build_optimizer(settings.optimizer, self._parameters())
-        self._schedule = build_schedule(settings, self._optimizer, steps_per_epoch=steps_per_epoch)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
-        self._randomness = OwnRandomness(seed, device)
+        self._dtype = autocast_dtype
+        self._gradient_clip_norm = gradient_clip_norm
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype == torch.float16)
+        self._rng = RngState(seed, device)
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether the teacher's forward pass is of use to it in this epoch."""
-        return self.objective is not None and self.objective.is_active_in(self.epochs_done)
+        """Whether the coming or current epoch needs the teacher's forward pass."""
+        return self.objective is not None and self.objective.is_active_in(self.epochs_done + 1)
 
     def begin_epoch(self, feature_pass: FeaturePass) -> None:
-        """Prepare for an epoch: training mode, prototypes where they come from a feature_pass."""
+        """Prepare for an epoch: training mode, and new prototypes if a feature pass makes them."""
         self._sums, self._num_steps = {}, 0
         if self.objective is not None and self.needs_teacher:
-            with self._randomness.active():
-                self.objective.begin_epoch(self.epochs_done, feature_pass)
+            with self._rng.active():
+                self.objective.begin_epoch(self.epochs_done + 1, feature_pass)
         self.detector.model.train()
 
     def step(self, batch: Batch, teacher: TeacherTaps | None) -> None:
-        """One step of the optimizer on a batch, on its device. ``teacher`` is None when it is of no use."""
-        with self._randomness.active():
+        """Take an optimizer step on a batch, which is on the device. ``teacher`` is None if it is not needed."""
+        with self._rng.active():
             with autocast(self._device, self._dtype):
                 taps = self.detector.forward_train(batch.images, batch.targets)
                 task = torch.stack([loss.float() for loss in taps.losses.values()]).sum()
@@ -90,9 +93,9 @@ class Student:
                 total = total + term
             self._optimizer.zero_grad(set_to_none=True)
             self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-            if self._settings.gradient_clip_norm is not None:
+            if self._gradient_clip_norm is not None:
                 self._scaler.unscale_(self._optimizer)
-                nn.utils.clip_grad_norm_(self._parameters(), self._settings.gradient_clip_norm)
+                nn.utils.clip_grad_norm_(trained_parameters(self.detector, self.objective), self._gradient_clip_norm)
             self._scaler.step(self._optimizer)
             self._scaler.update()
             self._schedule.step()
@@ -100,13 +103,16 @@ class Student:
         self._add({"loss/task": task, "loss/total": total, **parts})
 
     def end_epoch(self) -> dict[str, float]:
-        """Close the epoch; its metrics, each the mean over its steps. The only copy to the host.
+        """End the epoch. This is the only copy to the host.
+
+        Returns:
+            The metrics of the epoch, means over its steps. Values may be NaN or infinite.
 
         Raises:
-            TrialError: the loss was not finite.
+            TrialError: the epoch had no batch.
         """
         if self._num_steps == 0:
-            raise TrialError("an epoch held no batch: all its images were unreadable")
+            raise TrialError("an epoch had no batch: none of its images could be read")
         values = (torch.stack(list(self._sums.values())) / self._num_steps).tolist()
         metrics = dict(zip(self._sums, values, strict=True))
         if self.objective is not None and self.needs_teacher:
@@ -116,32 +122,27 @@ class Student:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on as if nothing had happened: tensors and plain values only."""
+        """Return everything needed to resume with the same results: tensors and plain values only."""
         return {
             "model": self.detector.model.state_dict(),
             "objective": None if self.objective is None else self.objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": _plain(self._schedule.state_dict()),
             "scaler": self._scaler.state_dict(),
-            "randomness": self._randomness.state_dict(),
+            "randomness": self._rng.state_dict(),
             "epochs_done": self.epochs_done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``. Raises ``KeyError`` or ``RuntimeError`` when it is of another student."""
+        """Restore a ``state_dict``. Raises ``KeyError`` or ``RuntimeError`` if it does not fit."""
         self.detector.model.load_state_dict(state["model"])
         if self.objective is not None:
             self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
-        self._randomness.load_state_dict(state["randomness"])
+        self._rng.load_state_dict(state["randomness"])
         self.epochs_done = int(state["epochs_done"])
-
-    def _parameters(self) -> Iterable[nn.Parameter]:
-        yield from self.detector.model.parameters()
-        if self.objective is not None:
-            yield from self.objective.parameters()
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
@@ -150,13 +151,61 @@ class Student:
         self._num_steps += 1
 
 
+def build_student(
+    key: str,
+    detector: Detector,
+    *,
+    objective: Objective | None,
+    settings: TrainingSettings,
+    seed: int,
+    steps_per_epoch: int,
+    device: torch.device,
+) -> Student:
+    """Build a student from its settings.
+
+    Args:
+        key: identifies the student within its cohort.
+        detector: built on the CPU; it is moved to ``device``.
+        objective: of the distillation, moved likewise; None trains without.
+        settings: budget, optimizer, schedule, precision and gradient clipping.
+        seed: of the random state in training.
+        steps_per_epoch: batches in an epoch of the stream.
+        device: of the training.
+
+    Returns:
+        The student, before its first epoch.
+    """
+    detector.model.to(device)
+    if objective is not None:
+        objective.to(device)
+    optimizer = build_optimizer(settings.optimizer, trained_parameters(detector, objective))
+    return Student(
+        key,
+        detector,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=build_schedule(settings, optimizer, steps_per_epoch=steps_per_epoch),
+        autocast_dtype=autocast_dtype(settings.precision, device),
+        gradient_clip_norm=settings.gradient_clip_norm,
+        seed=seed,
+        device=device,
+    )
+
+
+def trained_parameters(detector: Detector, objective: Objective | None) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a detector, and those of its objective: the adapters."""
+    yield from detector.model.parameters()
+    if objective is not None:
+        yield from objective.parameters()
+
+
 def is_finite(metrics: dict[str, float]) -> bool:
-    """Whether training went well so far: a loss that is not finite never comes back."""
+    """Return whether the loss is finite. Training cannot recover from one that is not."""
     return math.isfinite(metrics.get("loss/total", math.nan))
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Drops what torch keeps in a schedule's state that is neither a tensor nor a plain value."""
+    """Keep only the plain values of a schedule's state."""
     return {
         name: value
         for name, value in state.items()

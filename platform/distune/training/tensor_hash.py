@@ -1,4 +1,4 @@
-"""What tells one set of weights from another, wherever it lies and however often it was saved."""
+"""The hash of a set of weights, independent of the file that holds them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def tensors_hash(state: Mapping[str, Tensor], *, length: int = 32) -> str:
-    """The first ``length`` hexadecimal digits of the SHA-256 of names, types, shapes and values of tensors.
+    """Hash names, types, shapes and values of tensors: the first ``length`` hexadecimal digits of a SHA-256.
 
-    Copies every tensor to the host: not for use in a training step.
+    Copies every tensor to the host, so do not call it in a training step.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

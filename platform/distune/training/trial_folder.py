@@ -1,4 +1,4 @@
-"""The folder of a trial: the truth about its metrics. Free of torch."""
+"""The folder of a trial, the source of truth for its metrics. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distune.tracking.partial_line import truncate_partial_line
 
 @dataclasses.dataclass(frozen=True)
 class TrialFolder:
-    """``metrics.jsonl``, a line per epoch, and the files beside it."""
+    """``metrics.jsonl``, with a line per epoch, and the files beside it."""
 
     path: Path
 
@@ -31,12 +31,12 @@ class TrialFolder:
 
     @property
     def last_checkpoint(self) -> Path:
-        """The state after the last epoch, from which a trial continues."""
+        """The state after the last epoch, from which a trial resumes."""
         return self.path / "last.pt"
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The state one epoch earlier, for when the last one turns out to be damaged."""
+        """The state one epoch earlier, used if the last one is damaged."""
         return self.path / "previous.pt"
 
     @property
@@ -45,15 +45,15 @@ class TrialFolder:
         return self.path / "best.pt"
 
     def prototype_file(self, name: str) -> Path:
-        """The prototypes of that hash."""
+        """Return the path of the prototypes of a hash."""
         return self.path / f"prototypes-{name}.pt"
 
     def prototype_files(self) -> list[Path]:
-        """The prototypes after the best epoch: one file at most, unless a crash left an older one."""
+        """List the prototypes of the best epoch: at most one file, unless a crash left an older one."""
         return sorted(self.path.glob("prototypes-*.pt"))
 
     def reports(self) -> list[EpochReport]:
-        """All epochs on record, in order. A line that is torn or damaged, left by a crash, is not counted."""
+        """Return all recorded epochs in order. Lines that a crash left incomplete or damaged are skipped."""
         if not self.metrics_file.is_file():
             return []
         lines = self.metrics_file.read_bytes().split(b"\n")
@@ -61,10 +61,13 @@ class TrialFolder:
         return sorted(readable, key=lambda report: report.epoch)
 
     def append(self, report: EpochReport) -> None:
-        """Record an epoch, durably. An epoch that is on record already is left as it is.
+        """Record an epoch durably. An epoch that is already recorded does not change.
+
+        Args:
+            report: of the epoch.
 
         Raises:
-            OSError: it could not be written. A part of a line that was is removed by the next call.
+            OSError: it could not be written. The next call removes a partial line.
         """
         truncate_partial_line(self.metrics_file)
         if any(known.epoch == report.epoch for known in self.reports()):
@@ -76,7 +79,7 @@ class TrialFolder:
             os.fsync(file.fileno())
 
     def keep(self, is_kept: Callable[[EpochReport], bool]) -> None:
-        """Forget all other epochs."""
+        """Remove the records of all epochs for which ``is_kept`` is false."""
         reports = self.reports()
         kept = [report for report in reports if is_kept(report)]
         if len(kept) < len(reports):

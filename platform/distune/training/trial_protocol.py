@@ -1,4 +1,4 @@
-"""The seam between whoever runs trials and whatever a trial does: one epoch at a time."""
+"""The seam between runners and trials: one epoch at a time. Implemented by ``SoloRun`` and by the simulation."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from typing import Protocol
 from distune.records import EpochReport
 
 
-class TrialWork(Protocol):
-    """One trial in progress. Opening it on a folder that holds a checkpoint continues after its last epoch.
+class TrialRun(Protocol):
+    """One trial in progress. Opened on a folder with a checkpoint, it resumes after the checkpoint's epoch."""
 
-    Attributes:
-        epochs_done: how many epochs are behind it, 0 at the start.
-        notes: what a person should know about how it was opened, such as that a checkpoint was damaged.
-    """
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs trained so far."""
+        ...
 
-    epochs_done: int
-    notes: tuple[str, ...]
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user, such as that a checkpoint was damaged."""
+        ...
 
     def run_epoch(self) -> EpochReport:
-        """Train one epoch and evaluate. The checkpoint and the line in the trial's metrics are on disk on return.
+        """Train one epoch and evaluate.
+
+        Returns:
+            The report. Its checkpoint and its line in the metrics are on disk.
 
         Raises:
-            TrialError: the trial cannot go on, such as for lack of memory.
+            TrialError: the trial cannot continue, such as for lack of memory.
         """
         ...
 
     def close(self) -> None:
-        """Give back memory and files. Nothing else may be called afterwards."""
+        """Release memory and files. No other method may be called afterwards."""
         ...

@@ -1,4 +1,4 @@
-"""Lays a teacher's map over a student's, where the two models saw the images in different sizes.
+"""Alignment of a teacher's map with a student's, when the two models resize the images differently.
 
 Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map.
 """
@@ -14,15 +14,15 @@ from distune.detectors.taps import Frame
 
 @torch.no_grad()
 def align(teacher_BEHW: Tensor, teacher: Frame, student: Frame, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """The teacher's map at the cells of the student's.
+    """Return the teacher's map at the cells of the student's.
 
-    Where both saw the same batch it is the map itself. Else each cell of the student takes the bilinear sample at the
-    place that shows the same part of the image; cells in the student's padding take what lies at the teacher's border.
+    When both models saw the same batch it is the map itself. Otherwise each cell of the student gets the bilinear
+    sample at the same position of the image; cells in the student's padding get the teacher's border.
 
     Args:
-        teacher_BEHW: the map to lay over.
-        teacher: what the teacher saw.
-        student: what the student saw.
+        teacher_BEHW: the teacher's map.
+        teacher: frame of the teacher's images.
+        student: frame of the student's images.
         stride: of the level, pixels per cell in either model.
         size: height and width of the student's map.
 
@@ -48,7 +48,7 @@ def align(teacher_BEHW: Tensor, teacher: Frame, student: Frame, *, stride: int, 
 
 
 def _axis(map_BEHW: Tensor, axis: int, stride: int, num_cells: int, ours_px: int, theirs_px: int) -> Tensor:
-    """Where the centres of the student's cells lie in the teacher's map, -1 to 1 from edge to edge."""
+    """Return the centers of the student's cells in the teacher's map, -1 to 1 from edge to edge."""
     cell_n = torch.arange(num_cells, device=map_BEHW.device, dtype=map_BEHW.dtype)
     theirs_px_n = (cell_n + 0.5) * (stride * theirs_px / ours_px)
     return theirs_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1

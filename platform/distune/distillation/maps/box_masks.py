@@ -1,6 +1,7 @@
-"""Boxes painted onto maps, and the level that a box belongs to.
+"""Boxes on maps: the cells that a box covers, masks of boxes, and the level that a box belongs to.
 
-Shape legend: ``B`` batch, ``H`` ``W`` a map, ``N`` instances.
+A box covers the product of the cells of two axes. Shape legend: ``B`` batch, ``H`` ``W`` a map, ``N`` instances, ``S``
+cells along one axis of a map.
 """
 
 from __future__ import annotations
@@ -9,15 +10,51 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances
-from distune.distillation.maps.box_cells import centred_cells
 
 _FINEST_STRIDE = 4
 
 
-def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: float) -> Tensor:
-    """The level that each box belongs to: ``floor(log2(sqrt(area) / base_size))`` counted from stride 4.
+def cropped_cells(low_N: Tensor, high_N: Tensor, *, stride: int, num_cells: int) -> Tensor:
+    """Return the cells of an integer crop: from the cell that contains ``low`` to the one before that of ``high``.
 
-    A level that is not there gives way to the next finer one, or to the finest of all.
+    Args:
+        low_N: left or upper edges, pixels.
+        high_N: right or lower edges, pixels.
+        stride: pixels per cell.
+        num_cells: cells along this axis of the map.
+
+    Returns:
+        Bool, (N, S). Each box covers at least one cell, also when it is smaller than a cell or outside the map.
+    """
+    first_N = torch.floor(low_N / stride).clamp(0, num_cells - 1)
+    end_N = torch.maximum(torch.floor(high_N / stride), first_N + 1)
+    cell_S = torch.arange(num_cells, device=low_N.device)
+    return (cell_S >= first_N[:, None]) & (cell_S < end_N[:, None])
+
+
+def centered_cells(low_N: Tensor, high_N: Tensor, *, stride: int, num_cells: int) -> Tensor:
+    """Return the cells whose center lies in the box, and the cell that contains the box's center.
+
+    Args:
+        low_N: left or upper edges, pixels; a cell's center on this edge is inside.
+        high_N: right or lower edges, pixels; a cell's center on this edge is outside.
+        stride: pixels per cell.
+        num_cells: cells along this axis of the map.
+
+    Returns:
+        Bool, (N, S). Each box covers at least one cell, also when it is smaller than a cell or outside the map.
+    """
+    cell_S = torch.arange(num_cells, device=low_N.device)
+    center_S = (cell_S + 0.5) * stride
+    nearest_N = torch.floor((low_N + high_N) / (2 * stride)).clamp(0, num_cells - 1)
+    inside_NS = (center_S >= low_N[:, None]) & (center_S < high_N[:, None])
+    return inside_NS | (cell_S == nearest_N[:, None])
+
+
+def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: float) -> Tensor:
+    """Return the level that each box belongs to: ``floor(log2(sqrt(area) / base_size))`` counted from stride 4.
+
+    Where that level is missing, the next finer one is used, or else the finest.
 
     Args:
         boxes_N4: xyxy pixels.
@@ -34,31 +71,31 @@ def level_of_boxes(boxes_N4: Tensor, strides: tuple[int, ...], *, base_size_px: 
 
 
 def weight_mask(values_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """Paints the boxes onto a map; where they overlap the largest value stays, so their order does not matter.
+    """Draw the boxes onto a map; where they overlap the largest value wins, so their order does not matter.
 
-    A box covers the cells whose centre it holds and the cell that holds its own centre (``cells.centred_cells``).
+    A box covers the cells whose center it contains and the cell that contains its center (``centered_cells``).
 
     Args:
-        values_N: what to paint for each box, at least 0, or -1 for boxes that are not painted.
+        values_N: the value of each box, at least 0, or -1 for boxes to leave out.
         instances: the boxes.
         stride: pixels per cell.
         size: height and width of the map.
 
     Returns:
-        (B, H, W); -1 where no box was painted.
+        (B, H, W); -1 outside of all boxes.
     """
     x1_N, y1_N, x2_N, y2_N = instances.boxes_N4.unbind(1)
-    rows_NH = centred_cells(y1_N, y2_N, stride=stride, num_cells=size[0])
-    columns_NW = centred_cells(x1_N, x2_N, stride=stride, num_cells=size[1])
+    rows_NH = centered_cells(y1_N, y2_N, stride=stride, num_cells=size[0])
+    columns_NW = centered_cells(x1_N, x2_N, stride=stride, num_cells=size[1])
     covered_NHW = rows_NH[:, :, None] & columns_NW[:, None, :]
-    painted_NP = torch.where(covered_NHW, values_N[:, None, None], -1.0).flatten(1)
+    values_NP = torch.where(covered_NHW, values_N[:, None, None], -1.0).flatten(1)
     mask_BP = torch.full((len(instances.counts), size[0] * size[1]), -1.0, device=values_N.device)
-    mask_BP.scatter_reduce_(0, instances.image_of_N[:, None].expand_as(painted_NP), painted_NP, "amax")
+    mask_BP.scatter_reduce_(0, instances.image_of_N[:, None].expand_as(values_NP), values_NP, "amax")
     return mask_BP.reshape(-1, *size)
 
 
-def weight_of_cells(weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """The weight of each cell: that of the box that covers it, the largest where several do, and 1 outside of boxes.
+def cell_weights(weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """Return the weight of each cell: the largest of the boxes that cover it, and 1 outside of boxes.
 
     Args:
         weights_N: of the boxes, 0 to 1.

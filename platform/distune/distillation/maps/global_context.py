@@ -1,4 +1,4 @@
-"""How the cells of a map relate to its whole: one context vector per image, transformed and added to every cell.
+"""The context block: one context vector per image, transformed and added to every cell of a map.
 
 Shape legend: ``B`` batch, ``E`` channels, ``H`` ``W`` a map, ``K`` channels of the bottleneck.
 """
@@ -22,7 +22,7 @@ class ContextRelation(nn.Module):
 
     Args:
         channels: E.
-        generator: where the initial weights of k and U come from: normal with variance 1 / fan-in, no bias at first.
+        generator: of the initial weights of k and U: normal with variance 1 / fan-in, biases 0.
     """
 
     def __init__(self, channels: int, *, generator: torch.Generator) -> None:
@@ -36,10 +36,10 @@ class ContextRelation(nn.Module):
         self.expand_bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, map_BEHW: Tensor) -> Tensor:
-        """R(F), (B, E, H, W)."""
+        """Return R(F), (B, E, H, W)."""
         cells_BEC = map_BEHW.flatten(2)
-        share_BC = torch.einsum("e,bec->bc", self.key, cells_BEC).softmax(dim=1)
-        context_BE = torch.einsum("bc,bec->be", share_BC, cells_BEC)
+        attention_BC = torch.einsum("e,bec->bc", self.key, cells_BEC).softmax(dim=1)
+        context_BE = torch.einsum("bc,bec->be", attention_BC, cells_BEC)
         narrow_BK = self.norm(functional.linear(context_BE, self.squeeze, self.squeeze_bias)).relu()
         added_BE = functional.linear(narrow_BK, self.expand, self.expand_bias)
         related_BEHW: Tensor = map_BEHW + added_BE[:, :, None, None]

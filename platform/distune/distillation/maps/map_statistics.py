@@ -1,7 +1,7 @@
-"""Brings the maps of both models to one scale, so that no level drowns the others in the terms that imitate maps.
+"""Statistics that bring the maps of both models to one scale, so that no level outweighs the others in imitation.
 
-Untrained coarse levels of a feature pyramid can be hundreds of times as large as those that see the objects. A
-squared error then has hardly any other gradient than theirs, at any weight.
+Untrained coarse levels of a feature pyramid can be hundreds of times as large as the levels of the objects. The
+gradient of a squared error is then almost only theirs, at any weight.
 
 Shape legend: ``B`` batch, ``C`` channels of all levels, ``E`` channels of a level, ``H`` ``W`` a map, ``L`` levels.
 """
@@ -14,16 +14,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-_NEWEST_SHARE = 0.1
-"""Of the student's newest map in its figures: they remember some ten steps."""
-_SMALLEST_SHARE = 1e-6
-"""Of the mean square: a smaller variance counts as this much. What hardly varies is not blown up to noise."""
+Scale = Literal["level", "channel"]
+
+_STUDENT_UPDATE_FRACTION = 0.1
+"""The smallest weight of the student's newest map: its statistics follow about the last ten steps."""
+_MIN_VARIANCE_FRACTION = 1e-6
+"""Of the mean square: a smaller variance counts as this much, so that nearly constant maps are not scaled to noise."""
 
 
 class PairStatistics(nn.Module):
-    """Those of the student's and the teacher's maps.
+    """The statistics of the student's and the teacher's maps.
 
-    The teacher does not change, so its figures are over all steps; the student's follow it.
+    The teacher does not change, so its statistics are over all steps; the student's follow its training.
 
     Args:
         student_channels: of each level.
@@ -31,73 +33,72 @@ class PairStatistics(nn.Module):
         scale: see ``MapStatistics``.
     """
 
-    def __init__(
-        self, student_channels: Sequence[int], teacher_channels: Sequence[int], scale: Literal["level", "channel"]
-    ) -> None:
+    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int], scale: Scale) -> None:
         super().__init__()
-        self.student = MapStatistics(student_channels, scale, smallest_share=_NEWEST_SHARE)
+        self.student = MapStatistics(student_channels, scale, min_update_fraction=_STUDENT_UPDATE_FRACTION)
         self.teacher = MapStatistics(teacher_channels, scale)
 
-    def take(self, level: int, student_BDHW: Tensor, teacher_BEHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds a step's maps of a level and gives them back standardised, the student's with gradient."""
-        return self.student.take(level, student_BDHW), self.teacher.take(level, teacher_BEHW)
+    def update_and_standardize(self, level: int, student_BDHW: Tensor, teacher_BEHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a step's maps of a level and return them standardized, the student's with gradient."""
+        return (
+            self.student.update_and_standardize(level, student_BDHW),
+            self.teacher.update_and_standardize(level, teacher_BEHW),
+        )
 
 
 class MapStatistics(nn.Module):
-    """Mean and variance of each channel over all maps so far; they are in the state dict.
+    """Running mean and variance of each channel over the cells of all maps so far; they are in the state dict.
 
-    They are those of all cells of all maps taken together, merged after Chan, Golub and LeVeque, "Updating Formulae
-    and a Pairwise Algorithm for Computing Sample Variances", 1979.
+    Merged after Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+    1979.
 
     Args:
         channels: of each level.
-        scale: ``channel`` divides each channel by its own standard deviation; ``level`` all channels of a level by the
-            root of their mean variance, which keeps how they compare.
-        smallest_share: what the newest map counts for at least, beside all before it together: more than 0 where the
-            maps change.
+        scale: ``channel`` divides each channel by its standard deviation; ``level`` divides all channels of a level by
+            the root of their mean variance, which keeps their proportions.
+        min_update_fraction: the smallest weight of the newest map beside all earlier ones together; more than 0 for
+            maps that change with training.
     """
 
     counts_L: Tensor
     means_C: Tensor
     variances_C: Tensor
 
-    def __init__(
-        self, channels: Sequence[int], scale: Literal["level", "channel"], *, smallest_share: float = 0.0
-    ) -> None:
+    def __init__(self, channels: Sequence[int], scale: Scale, *, min_update_fraction: float = 0.0) -> None:
         super().__init__()
         self._channels = list(channels)
         self._scale = scale
-        self._smallest_share = smallest_share
+        self._min_update_fraction = min_update_fraction
         self.register_buffer("counts_L", torch.zeros(len(self._channels)))
         self.register_buffer("means_C", torch.zeros(sum(self._channels)))
         self.register_buffer("variances_C", torch.zeros(sum(self._channels)))
 
-    def take(self, level: int, map_BEHW: Tensor) -> Tensor:
-        """Adds a map of a level, float32 (B, E, H, W), and gives it back standardised."""
-        self.add(level, map_BEHW.detach())
-        return self.standardise(level, map_BEHW)
+    def update_and_standardize(self, level: int, map_BEHW: Tensor) -> Tensor:
+        """Add a map of a level, float32 (B, E, H, W), and return it standardized."""
+        self.update(level, map_BEHW.detach())
+        return self.standardize(level, map_BEHW)
 
     @torch.no_grad()
-    def add(self, level: int, map_BEHW: Tensor) -> None:
-        """Takes in a map of a level, float32 (B, E, H, W)."""
-        mean_E, variance_E = self._of(level)
+    def update(self, level: int, map_BEHW: Tensor) -> None:
+        """Add a map of a level, float32 (B, E, H, W)."""
+        mean_E, variance_E = self._views(level)
         cells = map_BEHW.numel() // map_BEHW.shape[1]
-        share = (cells / (self.counts_L[level] + cells)).clamp(min=self._smallest_share)
-        own_mean_E = map_BEHW.mean(dim=(0, 2, 3))
-        own_variance_E = map_BEHW.var(dim=(0, 2, 3), correction=0)
-        distance_E = own_mean_E - mean_E
-        between_E = share * (1 - share) * distance_E.square()
-        variance_E.copy_((1 - share) * variance_E + share * own_variance_E + between_E)
-        mean_E += share * distance_E
+        fraction = (cells / (self.counts_L[level] + cells)).clamp(min=self._min_update_fraction)
+        batch_mean_E = map_BEHW.mean(dim=(0, 2, 3))
+        batch_variance_E = map_BEHW.var(dim=(0, 2, 3), correction=0)
+        distance_E = batch_mean_E - mean_E
+        between_E = fraction * (1 - fraction) * distance_E.square()
+        variance_E.copy_((1 - fraction) * variance_E + fraction * batch_variance_E + between_E)
+        mean_E += fraction * distance_E
         self.counts_L[level] += cells
 
-    def standardise(self, level: int, map_BEHW: Tensor) -> Tensor:
-        """The map with mean 0 and variance 1, by what was added so far; a gradient flows through the map alone."""
-        mean_E, variance_E = (each.clone() for each in self._of(level))
-        floor = _SMALLEST_SHARE * (mean_E.square() + variance_E).mean()
+    def standardize(self, level: int, map_BEHW: Tensor) -> Tensor:
+        """Return the map at mean 0 and variance 1 by the statistics so far; gradient flows through the map alone."""
+        mean_E, variance_E = (each.clone() for each in self._views(level))
+        floor = _MIN_VARIANCE_FRACTION * (mean_E.square() + variance_E).mean()
         scale_E = (variance_E if self._scale == "channel" else variance_E.mean().expand_as(variance_E)).clamp(min=floor)
         factor_E = torch.where(scale_E > 0, torch.where(scale_E > 0, scale_E, 1.0).rsqrt(), 0.0)
         return (map_BEHW - mean_E[:, None, None]) * factor_E[:, None, None]
 
-    def _of(self, level: int) -> tuple[Tensor, Tensor]:
+    def _views(self, level: int) -> tuple[Tensor, Tensor]:
         return torch.split(self.means_C, self._channels)[level], torch.split(self.variances_C, self._channels)[level]

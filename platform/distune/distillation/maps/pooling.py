@@ -1,4 +1,4 @@
-"""The feature of an instance on a neck map: the mean over its box.
+"""Pooled features of instances: the mean of a neck map over a box.
 
 Shape legend: ``B`` batch, ``D`` student channels, ``E`` teacher channels, ``H`` ``W`` a map, ``N`` instances, ``L``
 levels. Nominal strides (the keys of the neck) set the scale between pixels and cells.
@@ -15,11 +15,11 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from distune.detectors.taps import Instances, View
-from distune.distillation.maps.box_cells import cropped_cells
+from distune.distillation.maps.box_masks import cropped_cells
 
 Pooling = Literal["roi_align", "crop"]
 
-_SMALLEST_NORM = 1e-6
+_MIN_NORM = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ def pool_both(
     pooling: Pooling,
     with_gradient: bool,
 ) -> PooledFeatures:
-    """Pools every instance on every common level of both models, each where it saw it.
+    """Pool every instance on every common level of both models, in the frame of each.
 
-    Levels with fewer channels than the widest are filled up with zeros: lengths and inner products stay the same.
+    Levels with fewer channels than the widest are padded with zeros: lengths and inner products stay the same.
 
     Args:
         student: the student's maps.
@@ -55,6 +55,9 @@ def pool_both(
         strides: the common levels, fine to coarse.
         pooling: how a feature is averaged.
         with_gradient: whether the student's features carry gradient to its maps. The teacher's never do.
+
+    Returns:
+        The features of both models.
     """
     with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
         student_LND = pool_view(student, instances, strides=strides, pooling=pooling)
@@ -64,7 +67,7 @@ def pool_both(
 
 
 def pool_view(view: View, instances: Instances, *, strides: tuple[int, ...], pooling: Pooling) -> Tensor:
-    """Pools every instance on every given level of one model, as ``pool_both`` does for two: (L, N, channels)."""
+    """Pool every instance on every given level of one model, as ``pool_both`` does for two: (L, N, channels)."""
     seen = instances.seen_in(view.frame)
     levels = [pool_instances(view.neck[stride], seen, stride=stride, pooling=pooling) for stride in strides]
     widest = max(each.shape[1] for each in levels)
@@ -72,7 +75,7 @@ def pool_view(view: View, instances: Instances, *, strides: tuple[int, ...], poo
 
 
 def pool_instances(map_BDHW: Tensor, instances: Instances, *, stride: int, pooling: Pooling) -> Tensor:
-    """The mean feature of each instance on one map.
+    """Return the mean feature of each instance on one map.
 
     ``roi_align`` averages bilinear samples, as many as the box has cells, with half-cell alignment (He et al., "Mask
     R-CNN", ICCV 2017, arXiv 1703.06870). ``crop`` averages whole cells, at least one, as the release of arXiv
@@ -97,9 +100,9 @@ def pool_instances(map_BDHW: Tensor, instances: Instances, *, stride: int, pooli
 
 
 def l2_normalize(features: Tensor) -> Tensor:
-    """Features of length 1 along the last axis. A zero feature stays zero, and sends no gradient."""
+    """Return the features at length 1 along the last axis. A zero feature stays zero and sends no gradient."""
     norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    is_nonzero = norm > _SMALLEST_NORM
+    is_nonzero = norm > _MIN_NORM
     return torch.where(is_nonzero, features / torch.where(is_nonzero, norm, 1.0), 0.0)
 
 

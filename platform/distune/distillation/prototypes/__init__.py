@@ -1,1 +1,1 @@
-"""Prototypes (PGM): candidate features, selection, and the module that keeps them up to date."""
+"""Prototypes (PGM): candidate features, selection, and the module that refreshes them."""

@@ -1,4 +1,4 @@
-"""The density filter: instances that lie alone in feature space cannot become prototypes.
+"""The density filter: instances in sparse regions of feature space cannot become prototypes.
 
 Shape legend: ``D`` student channels, ``E`` teacher channels, ``N`` instances of a class, ``K`` candidates, ``R`` a
 random sample of the instances, ``b`` a block of them.
@@ -14,19 +14,19 @@ from torch import Tensor
 
 _LARGEST_BLOCK = 4_000_000
 _LARGEST_EXACT = 8_192
-"""Up to so many instances densities are exact: their cost grows with the square of the number."""
+"""Up to this many instances densities are exact; their cost grows with the square of the number."""
 _NUM_REFERENCES = 4_096
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """The instances that may become prototypes.
+    """The instances that can become prototypes.
 
     Attributes:
         indices_K: ascending indices into the N instances; empty only when no instance is usable.
-        fell_back: no instance was dense enough in both spaces, so these are the densest ones.
-        density_error: the standard error of a density as a share of it, mean over the usable instances, in the worse of
-            the two spaces; None when no density was estimated.
+        fell_back: whether no instance was dense enough in both spaces, so that these are the densest ones.
+        density_error: the relative standard error of the densities, mean over the usable instances, in the worse of the
+            two spaces; None when no density was estimated.
     """
 
     indices_K: Tensor
@@ -35,7 +35,7 @@ class Candidates:
 
 
 def density(unit_ND: Tensor, *, bandwidth: float) -> Tensor:
-    """How many instances lie near each one: ``rho_i = sum_j exp(-((1 - g_i.g_j) / bandwidth)^2)``.
+    """Return the number of instances near each one: ``rho_i = sum_j exp(-((1 - g_i.g_j) / bandwidth)^2)``.
 
     The instances are compared block by block, so memory stays bounded however many there are.
 
@@ -51,7 +51,7 @@ def density(unit_ND: Tensor, *, bandwidth: float) -> Tensor:
 
 
 def estimated_density(unit_ND: Tensor, *, bandwidth: float, num_references: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The density of ``density``, from a random sample of the instances drawn without replacement.
+    """Estimate ``density`` from a random sample of the instances drawn without replacement.
 
     ``rho_i = k_ii + (N - 1) mean_j k_ij`` over the R_i instances j of the sample other than i, which has no bias.
     Computed in float32: its rounding is far below the error of any sample.
@@ -60,7 +60,7 @@ def estimated_density(unit_ND: Tensor, *, bandwidth: float, num_references: int,
         unit_ND: unit-norm features of N instances, D channels.
         bandwidth: width of the estimate, in cosine distance.
         num_references: R, the size of the sample, 3 to N.
-        seed: of the draw; equal seeds draw alike, on every device.
+        seed: of the sample; equal seeds draw alike, on every device.
 
     Returns:
         The estimates, and their standard errors ``(N - 1) sd_j(k_ij) sqrt((1 - R_i / (N - 1)) / R_i)``; (N,) each,
@@ -75,13 +75,13 @@ def estimated_density(unit_ND: Tensor, *, bandwidth: float, num_references: int,
         kernel_bR = _kernel(block_bD @ unit_ND[sample_R].T, bandwidth)
         sums.append(torch.stack([kernel_bR.sum(dim=1), kernel_bR.square_().sum(dim=1)]))
     sum_N, square_N = torch.cat(sums, dim=1).double()
-    own_N = _kernel(unit_ND.square().sum(dim=1), bandwidth).double()
-    in_sample_N = torch.zeros_like(own_N).index_fill_(0, sample_R, 1.0)
+    self_N = _kernel(unit_ND.square().sum(dim=1), bandwidth).double()
+    in_sample_N = torch.zeros_like(self_N).index_fill_(0, sample_R, 1.0)
     count_N = num_references - in_sample_N
-    mean_N = (sum_N - in_sample_N * own_N) / count_N
-    scatter_N = (square_N - in_sample_N * own_N.square() - count_N * mean_N.square()).clamp(min=0)
+    mean_N = (sum_N - in_sample_N * self_N) / count_N
+    scatter_N = (square_N - in_sample_N * self_N.square() - count_N * mean_N.square()).clamp(min=0)
     variance_N = scatter_N / (count_N - 1) * (1 - count_N / num_others).clamp(min=0) / count_N
-    return own_N + num_others * mean_N, num_others * variance_N.sqrt()
+    return self_N + num_others * mean_N, num_others * variance_N.sqrt()
 
 
 def dense_candidates(
@@ -94,11 +94,11 @@ def dense_candidates(
     at_least: int,
     seed: int = 0,
 ) -> Candidates:
-    """The instances whose density is above the quantile in both spaces.
+    """Return the instances whose density is above the quantile in both spaces.
 
-    Where there is none (one instance, equal densities, spaces that disagree) the densest stand in: the quantile's share
-    of the instances, but at least ``at_least``, by the worse of their two density ranks. That is what lowering both
-    quantiles together until enough remain would keep.
+    When there is none (one instance, equal densities, spaces that disagree) the densest are returned: the fraction of
+    instances above the quantile, but at least ``at_least``, by the worse of their two density ranks. Lowering both
+    quantiles together until enough remain would keep the same.
 
     Densities are exact up to 8,192 instances. Of more they are estimated from a sample of 4,096, the same in both
     spaces.
@@ -106,11 +106,14 @@ def dense_candidates(
     Args:
         student_ND: unit-norm student features of N instances, D channels.
         teacher_NE: unit-norm teacher features of the same instances, E channels.
-        usable_N: bool; the others, such as zero features, are never candidates.
+        usable_N: bool; other instances, such as zero features, are never candidates.
         bandwidth: width of the density estimate, in cosine distance.
-        quantile: the share of instances below the bar in each space; 0 keeps all that are usable.
-        at_least: how many the fallback returns when that many are usable.
+        quantile: the fraction of instances at or below the threshold in each space; 0 keeps all usable instances.
+        at_least: the smallest number that the fallback returns when that many are usable.
         seed: of the sample that densities are estimated from.
+
+    Returns:
+        The candidates, and how they were found.
     """
     usable_K = usable_N.nonzero().squeeze(1)
     if quantile == 0 or usable_K.numel() == 0:

@@ -1,4 +1,4 @@
-"""Features gathered from the ordinary training batches: the latest of each class, in memory of fixed size.
+"""Features from the ordinary training batches: the latest of each class, in memory of fixed size.
 
 Shape legend: ``L`` levels, ``C`` classes without background, ``Q`` capacity per class, ``D`` student channels, ``E``
 teacher channels, ``N`` instances of a batch.
@@ -19,23 +19,23 @@ _STORES = ("student", "teacher", "origin")
 
 
 def is_large_enough(boxes_N4: Tensor, *, min_box_side_px: float) -> Tensor:
-    """Whether both sides of each box are longer than the minimum; bool, (N,)."""
+    """Return whether both sides of each box are longer than the minimum; bool, (N,)."""
     return ((boxes_N4[:, 2:] - boxes_N4[:, :2]) > min_box_side_px).all(dim=1)
 
 
 def ring_slots(kept_NC: Tensor, seen_C: Tensor, *, capacity: int) -> Tensor:
-    """Where each instance goes when every class has a ring of its own, one ring after the other.
+    """Return the slot of each instance in ring buffers, one per class, stored one after the other.
 
-    No two instances go to one slot, whatever the order in which a device writes: of more than a ring holds, only the
-    last are kept.
+    No two instances get the same slot, so the order in which a device writes does not matter: of more instances than a
+    ring holds, only the last are kept.
 
     Args:
-        kept_NC: bool, whether to keep an instance, in the column of its class.
-        seen_C: how many instances of each class went in before.
+        kept_NC: bool, the instances to keep, in the column of their class.
+        seen_C: the number of instances of each class added before.
         capacity: of a ring.
 
     Returns:
-        (N,) slots; C times ``capacity`` is where everything goes that is not kept.
+        (N,) slots; C times ``capacity`` for instances that are not kept.
     """
     num_classes = seen_C.shape[0]
     rank_NC = kept_NC.cumsum(dim=0) - 1
@@ -45,14 +45,14 @@ def ring_slots(kept_NC: Tensor, seen_C: Tensor, *, capacity: int) -> Tensor:
 
 
 class FeatureQueue(nn.Module):
-    """A ring of the latest ``capacity`` instances per class. Adding waits for no device.
+    """A ring buffer of the latest ``capacity`` instances per class. Adding waits for no device.
 
-    The state dict holds the filled part of the rings only: next to nothing right after ``clear``.
+    The state dict holds the filled part of the rings only.
 
     Args:
         num_levels: common levels.
         num_classes: without background.
-        capacity: instances kept of each class.
+        capacity: number of instances of each class.
         student_channels: of the student's features.
         teacher_channels: of the teacher's features.
         min_box_side_px: boxes with a side this short or shorter are not kept.
@@ -77,7 +77,7 @@ class FeatureQueue(nn.Module):
         self.num_classes = num_classes
         self.capacity = capacity
         self.min_box_side_px = min_box_side_px
-        num_slots = num_classes * capacity + 1  # the last one takes what is not kept
+        num_slots = num_classes * capacity + 1  # the last one is for instances that are not kept
         self.register_buffer("student", torch.zeros(num_levels, num_slots, student_channels))
         self.register_buffer("teacher", torch.zeros(num_levels, num_slots, teacher_channels))
         self.register_buffer("origin", torch.full((1, num_slots, 2), -1, dtype=torch.int64))
@@ -87,7 +87,7 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def add(self, features: PooledFeatures, instances: Instances) -> None:
-        """Keeps the instances of a batch, in their order; the last of a class displace its first."""
+        """Add the instances of a batch in order; the latest of a class replace its oldest."""
         class_C = torch.arange(1, self.num_classes + 1, device=instances.labels_N.device)
         large_N1 = is_large_enough(instances.boxes_N4, min_box_side_px=self.min_box_side_px)[:, None]
         kept_NC = (instances.labels_N[:, None] == class_C) & large_N1
@@ -97,8 +97,8 @@ class FeatureQueue(nn.Module):
         self.origin[:, slot_N] = instances.origin_N2
         self.seen += kept_NC.sum(dim=0)
 
-    def collect(self) -> InstanceFeatures:
-        """Everything kept, class after class."""
+    def features(self) -> InstanceFeatures:
+        """Return all instances, class after class."""
         filled_CQ = torch.arange(self.capacity, device=self.seen.device) < self.seen[:, None]
         slots_N = filled_CQ.flatten().nonzero().squeeze(1)
         return InstanceFeatures(
@@ -109,14 +109,14 @@ class FeatureQueue(nn.Module):
         )
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Remove all instances."""
         self.student.zero_()
         self.teacher.zero_()
         self.origin.fill_(-1)
         self.seen.zero_()
 
     def rings(self, store: Tensor) -> Tensor:
-        """One of the stores without its last slot, by class: (L, C, Q, channels), the same memory."""
+        """Return a view of one of the stores by class, without its last slot: (L, C, Q, channels)."""
         return store[:, :-1].view(store.shape[0], self.num_classes, self.capacity, store.shape[2])
 
 

@@ -1,4 +1,4 @@
-"""What is said about the making of prototypes.
+"""Figures about the selection of prototypes.
 
 Shape legend: ``N`` instances of a class, ``P`` its prototypes on a level, ``D`` student and ``E`` teacher channels.
 """
@@ -11,29 +11,30 @@ import torch
 from torch import Tensor
 
 from distune.distillation.prototypes.density import Candidates
-from distune.distillation.prototypes.ridge import unexplained
+from distune.distillation.prototypes.ridge import residual_sum_of_squares
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrototypeReport:
-    """How the making of prototypes went.
+    """Figures about one selection of prototypes.
 
     Attributes:
-        instances: how many instances they were selected from.
+        instances: the number of instances that prototypes were selected from.
         per_class: mean number of prototypes of a class on a level.
-        classes_without: classes that lack prototypes on some level.
-        classes_fell_back: classes where, on some level, no instance passed the density filter and the densest stood in.
-        kept_by_density: share of the instances that could become prototypes, 0 to 1.
-        repeats: share of the prototypes that are an instance selected before, 0 to 1.
-        reconstruction_error: share of the unit features' squared length that the prototypes of their class do not
-            rebuild, 0 to 1, over both models.
-        coverage_student: cosine of an instance to the nearest prototype of its class in the student's space, mean over
-            instances and levels; instances whose feature is zero do not count.
+        classes_without: the number of classes without prototypes on some level.
+        classes_fell_back: the number of classes where, on some level, no instance passed the density filter and the
+            densest were used.
+        kept_by_density: fraction of the instances that passed the density filter.
+        repeats: fraction of the prototypes whose instance was selected before.
+        reconstruction_error: fraction of the unit features' squared length that the prototypes of their class do not
+            explain, over both models.
+        coverage_student: cosine between an instance and the nearest prototype of its class in the student's space, mean
+            over instances and levels; instances whose feature is zero do not count.
         coverage_teacher: the same in the teacher's space.
-        density_estimated: share of the instances whose density was estimated from a sample because there were too many
-            for the exact one, 0 to 1.
-        density_error: the standard error of those estimates as a share of the density, mean over instances; of the
-            class and level where it is greatest. 0 when all densities are exact.
+        density_estimated: fraction of the instances whose density was estimated from a sample because there were too
+            many for the exact one.
+        density_error: the relative standard error of those estimates, mean over instances; of the class and level where
+            it is largest. 0 when all densities are exact.
     """
 
     instances: int
@@ -50,65 +51,73 @@ class PrototypeReport:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The metric names, in the order of ``metrics``."""
+        """Return the metric names, in the order of ``metrics``."""
         return tuple(f"prototypes/{field.name}" for field in dataclasses.fields(cls))
 
     def metrics(self) -> dict[str, float]:
-        """By metric name, such as ``prototypes/repeats``."""
+        """Return the figures by metric name, such as ``prototypes/repeats``."""
         values = dataclasses.astuple(self)
         return {name: float(value) for name, value in zip(self.names(), values, strict=True)}
 
 
-class Tally:
-    """Adds up the report, class by class and level by level.
+class ReportAccumulator:
+    """Accumulates a report, class by class and level by level.
 
     Args:
-        num_places: classes times levels.
+        num_selections: classes times levels.
     """
 
-    def __init__(self, *, num_places: int) -> None:
-        self._num_places = num_places
+    def __init__(self, *, num_selections: int) -> None:
+        self._num_selections = num_selections
         self._without: set[int] = set()
         self._fell_back: set[int] = set()
-        self._sums = {"offered": 0, "candidates": 0, "prototypes": 0, "repeats": 0, "estimated": 0}
+        self._sums = {"instances": 0, "candidates": 0, "prototypes": 0, "repeats": 0, "estimated": 0}
         self._energy = 0.0
-        self._missed = 0.0
+        self._residual = 0.0
         self._density_error = 0.0
         self._coverage = (_Mean(), _Mean())
 
-    def add(
-        self, class_index: int, student_ND: Tensor, teacher_NE: Tensor, candidates: Candidates, picked_P: Tensor
+    def update(
+        self, class_index: int, student_ND: Tensor, teacher_NE: Tensor, candidates: Candidates, selected_P: Tensor
     ) -> None:
-        """Adds one class on one level: its unit features, which could be selected and which were."""
-        if picked_P.numel() == 0:
+        """Add one class on one level.
+
+        Args:
+            class_index: 0 for label 1.
+            student_ND: unit features of the student.
+            teacher_NE: unit features of the teacher.
+            candidates: the instances that could be selected.
+            selected_P: indices of the instances that were.
+        """
+        if selected_P.numel() == 0:
             self._without.add(class_index)
         if candidates.fell_back:
             self._fell_back.add(class_index)
-        self._sums["offered"] += student_ND.shape[0]
+        self._sums["instances"] += student_ND.shape[0]
         self._sums["candidates"] += candidates.indices_K.numel()
-        self._sums["prototypes"] += picked_P.numel()
-        self._sums["repeats"] += picked_P.numel() - torch.unique(picked_P).numel()
+        self._sums["prototypes"] += selected_P.numel()
+        self._sums["repeats"] += selected_P.numel() - torch.unique(selected_P).numel()
         if candidates.density_error is not None:
             self._sums["estimated"] += student_ND.shape[0]
             self._density_error = max(self._density_error, candidates.density_error)
         for features_ND, coverage in zip((student_ND, teacher_NE), self._coverage, strict=True):
             self._energy += float(features_ND.square().sum())
-            self._missed += float(unexplained(features_ND, features_ND[picked_P]))
-            coverage.add(*_nearest_cosines(features_ND, features_ND[picked_P]))
+            self._residual += float(residual_sum_of_squares(features_ND, features_ND[selected_P]))
+            coverage.add(*_nearest_cosines(features_ND, features_ND[selected_P]))
 
-    def report(self, num_instances: int) -> PrototypeReport:
-        """What was added, as shares and counts."""
+    def compute(self, num_instances: int) -> PrototypeReport:
+        """Return the report over ``num_instances`` instances of all classes."""
         return PrototypeReport(
             instances=num_instances,
-            per_class=self._sums["prototypes"] / self._num_places,
+            per_class=self._sums["prototypes"] / self._num_selections,
             classes_without=len(self._without),
             classes_fell_back=len(self._fell_back),
-            kept_by_density=self._sums["candidates"] / max(1, self._sums["offered"]),
+            kept_by_density=self._sums["candidates"] / max(1, self._sums["instances"]),
             repeats=self._sums["repeats"] / max(1, self._sums["prototypes"]),
-            reconstruction_error=self._missed / self._energy if self._energy > 0 else 0.0,
+            reconstruction_error=self._residual / self._energy if self._energy > 0 else 0.0,
             coverage_student=self._coverage[0].value,
             coverage_teacher=self._coverage[1].value,
-            density_estimated=self._sums["estimated"] / max(1, self._sums["offered"]),
+            density_estimated=self._sums["estimated"] / max(1, self._sums["instances"]),
             density_error=self._density_error,
         )
 
@@ -127,7 +136,7 @@ class _Mean:
 
 
 def _nearest_cosines(unit_ND: Tensor, prototypes_PD: Tensor) -> tuple[float, int]:
-    """Sum and number of the cosines of instances to their nearest prototype; each is 0 when there is no prototype."""
+    """Return the sum and the number of the cosines of instances to their nearest prototype; 0 without prototypes."""
     count = int(unit_ND.any(dim=1).sum())
     if prototypes_PD.shape[0] == 0:
         return 0.0, count

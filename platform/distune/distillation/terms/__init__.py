@@ -31,14 +31,14 @@ TERMS: dict[str, Callable[[DistillationSettings, TermContext], DistillationTerm]
     "cwd": build_cwd,
     "localization": build_localization,
 }
-"""Name of the term, its settings and its metric, to what builds it."""
+"""Name of the term, its settings and its metric, to the function that builds it."""
 
 
 def term_weights(settings: DistillationSettings) -> dict[str, float]:
-    """The weights of the terms that take part, by name."""
+    """Return the weights of the active terms by name."""
     return {name: term.weight for name, term in settings.terms.items() if term.weight > 0}
 
 
 def build_terms(settings: DistillationSettings, context: TermContext) -> dict[str, DistillationTerm]:
-    """The terms that take part, by name. Raises ``ConfigError`` when one does not fit the detectors."""
+    """Build the active terms by name. Raises ``ConfigError`` when one does not fit the detectors."""
     return {name: TERMS[name](settings, context.for_term(name)) for name in term_weights(settings)}

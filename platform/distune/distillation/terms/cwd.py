@@ -1,24 +1,27 @@
-"""The CWD term: each channel of the student's maps should look at the places that the teacher's looks at.
+"""The CWD term: each channel of the student's maps is active at the same positions as the teacher's.
 
 Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map, ``P`` its positions.
 """
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.distillation.term import Step, TermContext
+from distune.distillation.terms.map_term import MapTerm
 
 
 def channel_divergence(
     adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, *, temperature: float
 ) -> Tensor:
-    """Divergence between where the models' channels are active, on one level.
+    """Return the divergence between the models' channel activations over the positions of one level.
 
     ``T^2/(BE) sum_{b,e} v_b KL(p^t_be || p^s_be)`` with ``p_be(c) = w_bc exp(x_bec / T) / sum_c w_bc exp(x_bec / T)``
-    over the positions c of an image: a softmax in which a position counts as often as it weighs, so it stays a
+    over the positions c of an image: a softmax in which each position counts by its weight, so it stays a
     distribution and the loss at least 0. ``v_b`` is the mean weight of the image's positions: an image fades as its
     weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
     ICCV 2021, arXiv 2011.13256.
@@ -47,35 +50,17 @@ def channel_divergence(
     return temperature**2 * (weights_BP.mean(dim=1, keepdim=True) * divergence_BE).mean()
 
 
-class Cwd(nn.Module):
-    """The term: the mean over levels.
-
-    Args:
-        adapters: one per level.
-        temperature: of the softmax over positions.
-        robust: whether cells inside boxes count by the filter's weights.
-    """
-
-    needs_prototypes = False
-
-    def __init__(self, adapters: nn.ModuleList, *, temperature: float, robust: bool = True) -> None:
-        super().__init__()
-        self.adapters = adapters
-        self.temperature = temperature
-        self.robust = robust
-
-    def forward(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        losses: list[Tensor] = []
-        for level, adapter in enumerate(self.adapters):
-            student_BDHW, teacher_BEHW = step.imitated(level)
-            weights_BHW = step.cell_weights(level, robust=self.robust)
-            adapted_BEHW = adapter(student_BDHW)
-            losses.append(channel_divergence(adapted_BEHW, teacher_BEHW, weights_BHW, temperature=self.temperature))
-        return torch.stack(losses).mean()
+def level_loss(step: Step, level: int, adapter: nn.Module, *, temperature: float, robust: bool) -> Tensor:
+    """Return the loss of one level, in which the cells inside boxes count by the filter's weights when ``robust``."""
+    student_BDHW, teacher_BEHW = step.imitation_maps(level)
+    weights_BHW = step.cell_weights(level, robust=robust)
+    return channel_divergence(adapter(student_BDHW), teacher_BEHW, weights_BHW, temperature=temperature)
 
 
-def build_cwd(settings: DistillationSettings, context: TermContext) -> Cwd:
-    """The term that the settings describe. Raises ``ConfigError`` when its adapter does not fit."""
-    own = settings.cwd
-    return Cwd(context.adapters(own.adapter, term="cwd"), temperature=own.temperature, robust=own.robust)
+def build_cwd(settings: DistillationSettings, context: TermContext) -> MapTerm:
+    """Build the term. Raises ``ConfigError`` when its adapter does not fit."""
+    cwd = settings.cwd
+    return MapTerm(
+        functools.partial(level_loss, temperature=cwd.temperature, robust=cwd.robust),
+        adapters=context.adapters(cwd.adapter, term="cwd"),
+    )

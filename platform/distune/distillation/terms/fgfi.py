@@ -5,6 +5,7 @@ Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map, ``N`` inst
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
 from distune.distillation.term import Step, TermContext
+from distune.distillation.terms.map_term import MapTerm
 
 _SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _RATIOS = (0.5, 1.0, 2.0)
@@ -20,11 +22,11 @@ _RATIOS = (0.5, 1.0, 2.0)
 
 @torch.no_grad()
 def nearest_anchor_iou(boxes_N4: Tensor, *, stride: int, size: tuple[int, int], side_px: float) -> Tensor:
-    """The largest IoU of each box with the anchors of each cell of a map.
+    """Return the largest IoU of each box with the anchors of each cell of a map.
 
-    Every cell has nine anchors about its centre, as RetinaNet's: areas ``side_px^2`` times 1, 2^(2/3) and 2^(4/3) in
-    height-to-width ratios 1/2, 1 and 2. Detectors without anchors are treated alike. One anchor shape is looked at
-    after the other, and overlaps are products of two axes: memory is a few times that of the result.
+    Every cell has nine anchors about its center, as RetinaNet's: areas ``side_px^2`` times 1, 2^(2/3) and 2^(4/3) in
+    height-to-width ratios 1/2, 1 and 2. Detectors without anchors are treated alike. Anchor shapes are
+    compared one by one, and overlaps are products of two axes: memory is a few times that of the result.
 
     Args:
         boxes_N4: xyxy pixels.
@@ -48,17 +50,17 @@ def nearest_anchor_iou(boxes_N4: Tensor, *, stride: int, size: tuple[int, int], 
 
 
 def _overlap(low_N: Tensor, high_N: Tensor, side_px: float, *, stride: int, num_cells: int) -> Tensor:
-    """How far each box overlaps the anchor of each cell along one axis, (N, S) pixels."""
-    centre_S = (torch.arange(num_cells, device=low_N.device) + 0.5) * stride
-    end_NS = torch.minimum(high_N[:, None], centre_S + side_px / 2)
-    return (end_NS - torch.maximum(low_N[:, None], centre_S - side_px / 2)).clamp(min=0)
+    """Return how far each box overlaps the anchor of each cell along one axis, (N, S) pixels."""
+    center_S = (torch.arange(num_cells, device=low_N.device) + 0.5) * stride
+    end_NS = torch.minimum(high_N[:, None], center_S + side_px / 2)
+    return (end_NS - torch.maximum(low_N[:, None], center_S - side_px / 2)).clamp(min=0)
 
 
 @torch.no_grad()
 def near_cells(
     weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int], side_px: float, threshold: float
 ) -> Tensor:
-    """The weight of the box that a cell is near to, the largest of several; 0 where the cell is near to none.
+    """Return the weight of the box that a cell is near to, the largest of several; 0 where the cell is near to none.
 
     A cell is near to a box of its image when the IoU of one of its anchors with the box exceeds ``threshold`` times the
     largest IoU that the box has with any anchor of the map.
@@ -82,7 +84,7 @@ def near_cells(
 
 
 def near_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
-    """The squared error of one level at the cells near objects.
+    """Return the squared error of one level at the cells near objects.
 
     ``sum_c w_c mean_e (A(s) - t)_ec^2 / max(1, 2 sum_c w_c)`` over the cells c of the batch, with weights from
     ``near_cells``. With weights 0 and 1, ``sum_c w_c`` is the paper's number of near cells. Wang et al., "Distilling
@@ -101,48 +103,31 @@ def near_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tens
     return (weights_BHW * error_BHW).sum() / (2 * weights_BHW.sum()).clamp(min=1)
 
 
-class Fgfi(nn.Module):
-    """The term: the mean over levels, with all boxes on each.
+def level_loss(
+    step: Step, level: int, adapter: nn.Module, *, threshold: float, anchor_strides: float, robust: bool
+) -> Tensor:
+    """Return the loss of one level, on which all boxes count, by the filter's weights when ``robust``.
 
-    Args:
-        adapters: one per level.
-        threshold: the paper's psi.
-        anchor_strides: side of the smallest square anchor in strides of the level.
-        robust: whether boxes count by the filter's weights.
+    ``threshold`` is the paper's psi; ``anchor_strides`` is the side of the smallest square anchor in strides.
     """
-
-    needs_prototypes = False
-
-    def __init__(
-        self, adapters: nn.ModuleList, *, threshold: float, anchor_strides: float, robust: bool = True
-    ) -> None:
-        super().__init__()
-        self.adapters = adapters
-        self.threshold = threshold
-        self.anchor_strides = anchor_strides
-        self.robust = robust
-
-    def forward(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        weights_LN = step.local_weights(robust=self.robust)
-        losses: list[Tensor] = []
-        for level, (stride, adapter) in enumerate(zip(step.strides, self.adapters, strict=True)):
-            student_BDHW, teacher_BEHW = step.imitated(level)
-            height, width = teacher_BEHW.shape[-2:]
-            weights_BHW = near_cells(
-                weights_LN[level],
-                step.instances,
-                stride=stride,
-                size=(height, width),
-                side_px=self.anchor_strides * stride,
-                threshold=self.threshold,
-            )
-            losses.append(near_imitation(adapter(student_BDHW), teacher_BEHW, weights_BHW))
-        return torch.stack(losses).mean()
+    stride = step.strides[level]
+    student_BDHW, teacher_BEHW = step.imitation_maps(level)
+    height, width = teacher_BEHW.shape[-2:]
+    weights_BHW = near_cells(
+        step.local_weights(robust=robust)[level],
+        step.instances,
+        stride=stride,
+        size=(height, width),
+        side_px=anchor_strides * stride,
+        threshold=threshold,
+    )
+    return near_imitation(adapter(student_BDHW), teacher_BEHW, weights_BHW)
 
 
-def build_fgfi(settings: DistillationSettings, context: TermContext) -> Fgfi:
-    """The term that the settings describe. Raises ``ConfigError`` when its adapter does not fit."""
-    own = settings.fgfi
-    adapters = context.adapters(own.adapter, term="fgfi")
-    return Fgfi(adapters, threshold=own.threshold, anchor_strides=own.anchor_strides, robust=own.robust)
+def build_fgfi(settings: DistillationSettings, context: TermContext) -> MapTerm:
+    """Build the term. Raises ``ConfigError`` when its adapter does not fit."""
+    fgfi = settings.fgfi
+    loss = functools.partial(
+        level_loss, threshold=fgfi.threshold, anchor_strides=fgfi.anchor_strides, robust=fgfi.robust
+    )
+    return MapTerm(loss, adapters=context.adapters(fgfi.adapter, term="fgfi"))

@@ -1,24 +1,27 @@
 """The local knowledge term: imitation of the teacher's maps, decoupled into foreground and background.
 
-Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map, ``N`` instances, ``L`` levels.
+Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map, ``N`` instances.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
-from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
+from distune.distillation.maps.box_masks import weight_mask
 from distune.distillation.term import Step, TermContext
+from distune.distillation.terms.map_term import MapTerm
 
 
 def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Foreground and background loss of one level.
+    """Return the foreground and the background loss of one level.
 
     ``fg = sum M (A(s) - t)^2 / max(1, 2 sum M)``, where the mask M holds the weight of the box that covers a cell and
     is broadcast over channels in both sums; ``bg`` is the same with M = 1 on the cells that no box covers. The inside
-    of a box of weight 0 is neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo et al.,
+    of a box of weight 0 belongs to neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo et al.,
     "Distilling Object Detectors via Decoupled Features", CVPR 2021, arXiv 2103.14475.
 
     Args:
@@ -39,49 +42,29 @@ def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Te
     return foreground, background
 
 
-class LocalKnowledge(nn.Module):
-    """The term: the mean over levels of ``fg + background_ratio bg``, each box on the one level it belongs to.
+def level_loss(
+    step: Step, level: int, adapter: nn.Module, *, background_ratio: float, base_size_px: float, robust: bool
+) -> Tensor:
+    """Return ``fg + background_ratio bg`` of one level, with the boxes that belong to it.
 
-    Args:
-        adapters: one per level.
-        background_ratio: weight of the background over the foreground's.
-        base_size_px: the side of a box at which it belongs to stride 4.
-        robust: whether boxes count by the filter's weights.
+    Boxes count by the filter's weights when ``robust``; those of ``base_size_px`` begin to belong to stride 4.
     """
-
-    needs_prototypes = False
-
-    def __init__(
-        self, adapters: nn.ModuleList, *, background_ratio: float, base_size_px: float, robust: bool = True
-    ) -> None:
-        super().__init__()
-        self.adapters = adapters
-        self.background_ratio = background_ratio
-        self.base_size_px = base_size_px
-        self.robust = robust
-
-    def forward(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        instances = step.instances
-        level_N = level_of_boxes(instances.boxes_N4, step.strides, base_size_px=self.base_size_px)
-        weights_LN = step.local_weights(robust=self.robust)
-        losses: list[Tensor] = []
-        for level, (stride, adapter) in enumerate(zip(step.strides, self.adapters, strict=True)):
-            student_BDHW, teacher_BEHW = step.imitated(level)
-            height, width = teacher_BEHW.shape[-2:]
-            values_N = torch.where(level_N == level, weights_LN[level], -1.0)
-            mask_BHW = weight_mask(values_N, instances, stride=stride, size=(height, width))
-            foreground, background = decoupled_imitation(adapter(student_BDHW), teacher_BEHW, mask_BHW)
-            losses.append(foreground + self.background_ratio * background)
-        return torch.stack(losses).mean()
+    student_BDHW, teacher_BEHW = step.imitation_maps(level)
+    height, width = teacher_BEHW.shape[-2:]
+    is_here_N = step.level_of_boxes(base_size_px) == level
+    values_N = torch.where(is_here_N, step.local_weights(robust=robust)[level], -1.0)
+    mask_BHW = weight_mask(values_N, step.instances, stride=step.strides[level], size=(height, width))
+    foreground, background = decoupled_imitation(adapter(student_BDHW), teacher_BEHW, mask_BHW)
+    return foreground + background_ratio * background
 
 
-def build_local_knowledge(settings: DistillationSettings, context: TermContext) -> LocalKnowledge:
-    """The term that the settings describe. Raises ``ConfigError`` when its adapter does not fit."""
-    own = settings.local_knowledge
-    return LocalKnowledge(
-        context.adapters(own.adapter, term="local_knowledge"),
-        background_ratio=own.background_ratio,
-        base_size_px=context.base_size(own.base_size_px),
-        robust=own.robust,
+def build_local_knowledge(settings: DistillationSettings, context: TermContext) -> MapTerm:
+    """Build the term. Raises ``ConfigError`` when its adapter does not fit."""
+    local = settings.local_knowledge
+    loss = functools.partial(
+        level_loss,
+        background_ratio=local.background_ratio,
+        base_size_px=context.base_size(local.base_size_px),
+        robust=local.robust,
     )
+    return MapTerm(loss, adapters=context.adapters(local.adapter, term="local_knowledge"))

@@ -1,6 +1,6 @@
-"""The localization term: the teacher's boxes as targets on the student's positive places.
+"""The localization term: the teacher's boxes as targets on the student's positive prediction sites.
 
-Shape legend: ``R`` places of the batch, ``4`` xyxy pixels, ``N`` instances.
+Shape legend: ``R`` prediction sites of the batch, ``4`` xyxy pixels, ``N`` instances.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SMALLEST_AREA = 1e-7
 
 
 def side_distance(boxes_R4: Tensor, others_R4: Tensor, truth_R4: Tensor) -> Tensor:
-    """Smooth L1 between the sides of boxes, summed over the four, in units of the true box; (R,).
+    """Return the smooth L1 distance between the sides of boxes, summed over the four, in units of the true box; (R,).
 
     ``sum_k h((x_k - y_k) / size_k)`` where size is the true box's width for x and its height for y, at least a pixel.
     """
@@ -32,11 +32,11 @@ def side_distance(boxes_R4: Tensor, others_R4: Tensor, truth_R4: Tensor) -> Tens
 
 
 def generalized_iou_loss(boxes_R4: Tensor, others_R4: Tensor) -> Tensor:
-    """``1 - IoU + (hull - union) / hull`` with the smallest box around both as the hull; 0 to 2, (R,).
+    """Return ``1 - IoU + (hull - union) / hull`` with the smallest box around both as the hull; 0 to 2, (R,).
 
-    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, arXiv 1902.09630. torchvision's picks rows by
-    a mask, which waits for the device; this one does not. Two boxes without area, as an untrained FCOS predicts them,
-    have IoU 1 here, so that equal ones do not differ.
+    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, arXiv 1902.09630. torchvision's selects rows
+    by a mask, which waits for the device; this one does not. Two boxes without area, as an untrained FCOS predicts
+    them, have IoU 1 here, so that equal ones do not differ.
     """
     larger_R4, smaller_R4 = torch.maximum(boxes_R4, others_R4), torch.minimum(boxes_R4, others_R4)
     shared_R = _area((smaller_R4[:, 2:] - larger_R4[:, :2]).clamp(min=0))
@@ -61,13 +61,13 @@ def localization_loss(
     kind: Kind,
     margin: float,
 ) -> Tensor:
-    """Weighted distance between the models' boxes over positive places.
+    """Return the weighted distance between the models' boxes over positive prediction sites.
 
-    ``1/n sum_r w_r d_r`` over positive places, n of them, at least 1. With ``giou``, d is the generalized IoU loss.
+    ``1/n sum_r w_r d_r`` over positive sites, n of them, at least 1. With ``giou``, d is the generalized IoU loss.
     With ``smooth_l1`` it is ``side_distance``. Localization distillation (Zheng et al., CVPR 2022, arXiv 2102.12252) is
     a divergence between the models' distributions over box sides; torchvision's heads predict no distributions, and
     between Gaussians of equal width that divergence is the squared difference of their means, which this is where the
-    boxes differ by less than the true box's side. With ``bounded`` the place counts only where the student is not
+    boxes differ by less than the true box's side. With ``bounded`` a site counts only where the student is not
     already better than the teacher by the margin: ``d = 1[e^s + margin > e^t] e^st`` with the ``side_distance`` e of
     student, teacher and truth (Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation",
     NeurIPS 2017). Departs from that paper: the student is drawn to the teacher's box, not to the true one, which the
@@ -75,10 +75,10 @@ def localization_loss(
 
     Args:
         student_R4: decoded boxes, with gradient.
-        teacher_R4: the teacher's at the same places; no gradient flows into them.
-        truth_R4: the boxes that the places are matched to.
+        teacher_R4: the teacher's at the same sites; no gradient flows into them.
+        truth_R4: the boxes that the sites are matched to.
         weights_R: of the matched instances, at least 0; no gradient flows into them.
-        positive_R: bool; the other places take no part, whatever they hold.
+        positive_R: bool; the other sites take no part and may hold any values.
         kind: ``giou``, ``smooth_l1`` or ``bounded``.
         margin: of ``bounded``, at least 0.
 
@@ -86,7 +86,7 @@ def localization_loss(
         A scalar, the same for any size of the images.
     """
     positive_R1, truth_R4 = positive_R[:, None], truth_R4.detach()
-    # Before anything else: what is masked out afterwards still sends NaN backwards.
+    # First of all: values that are masked out later still send NaN backwards.
     student_R4 = torch.where(positive_R1, student_R4, truth_R4)
     teacher_R4 = torch.where(positive_R1, teacher_R4, truth_R4).detach()
     if kind == "giou":
@@ -94,8 +94,8 @@ def localization_loss(
     else:
         distance_R = side_distance(student_R4, teacher_R4, truth_R4)
     if kind == "bounded":
-        own_error_R = side_distance(student_R4.detach(), truth_R4, truth_R4)
-        is_behind_R = own_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
+        student_error_R = side_distance(student_R4.detach(), truth_R4, truth_R4)
+        is_behind_R = student_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
         distance_R = torch.where(is_behind_R, distance_R, 0.0)
     weighted_R = torch.where(positive_R, weights_R.detach() * distance_R, 0.0)
     return weighted_R.sum() / positive_R.sum().clamp(min=1)
@@ -103,7 +103,7 @@ def localization_loss(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Localization:
-    """The term. A place weighs as much as its instance does on average over the levels."""
+    """The term. A prediction site has the mean weight of its instance over the levels."""
 
     kind: Kind
     margin: float
@@ -111,23 +111,23 @@ class Localization:
     needs_prototypes: bool = False
 
     def __call__(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        places = step.student.places
+        """Return the loss of a step."""
+        sites = step.student.prediction_sites
         boxes_N4 = step.instances.boxes_N4
-        # PredictionSites without an instance point at row 0, also when there is none.
-        truth_R4 = torch.cat([boxes_N4, boxes_N4.new_zeros(1, 4)])[places.instance_R]
+        # Sites without an instance point at row 0, also when there is no instance.
+        truth_R4 = torch.cat([boxes_N4, boxes_N4.new_zeros(1, 4)])[sites.instance_R]
         return localization_loss(
-            places.boxes().float(),
-            step.teacher.boxes_at(places).float(),
+            sites.boxes().float(),
+            step.teacher.boxes_at(sites).float(),
             truth_R4,
-            step.place_weights(robust=self.robust),
-            places.positive_R,
+            step.site_weights(robust=self.robust),
+            sites.positive_R,
             kind=self.kind,
             margin=self.margin,
         )
 
 
 def build_localization(settings: DistillationSettings, context: TermContext) -> Localization:
-    """The term that the settings describe."""
-    own = settings.localization
-    return Localization(kind=own.kind, margin=own.margin, robust=own.robust)
+    """Build the term."""
+    term = settings.localization
+    return Localization(kind=term.kind, margin=term.margin, robust=term.robust)

@@ -1,9 +1,11 @@
-"""The MGD term: from a student's map with holes, a small network must generate the teacher's whole map.
+"""The MGD term: a small network generates the teacher's map from the student's, of which random cells are hidden.
 
 Shape legend: ``B`` batch, ``E`` teacher channels, ``H`` ``W`` a map.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -11,31 +13,32 @@ from torch import Tensor, nn
 from distune.config.distillation import DistillationSettings
 from distune.distillation.adapters import build_adapters
 from distune.distillation.term import Step, TermContext
+from distune.distillation.terms.map_term import MapTerm
 
 
-def hide_cells(map_BEHW: Tensor, drawn_BHW: Tensor, *, masked_share: float) -> Tensor:
-    """The map with 0 in all channels of the cells whose number falls below the share.
+def hide_cells(map_BEHW: Tensor, random_BHW: Tensor, *, masked_fraction: float) -> Tensor:
+    """Set all channels of the cells whose random number is below the masked fraction to 0.
 
     Args:
         map_BEHW: any map.
-        drawn_BHW: a random number from 0 to 1 for each cell.
-        masked_share: of the cells that are hidden, on average.
+        random_BHW: a random number from 0 to 1 for each cell.
+        masked_fraction: of the cells that are hidden, on average.
 
     Returns:
         (B, E, H, W).
     """
-    return map_BEHW * (drawn_BHW >= masked_share)[:, None].to(map_BEHW.dtype)
+    return map_BEHW * (random_BHW >= masked_fraction)[:, None].to(map_BEHW.dtype)
 
 
 def generation_loss(generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
-    """The mean squared error of what was generated, over all cells, hidden or not, and channels of one level.
+    """Return the mean squared error of the generated map over all channels and cells of one level, hidden or not.
 
     ``1/(BHW) sum_c w_c mean_e (G(A(s) o M)_ec - t_ec)^2`` over the cells c, where M is 0 at random cells and 1
     elsewhere and G is a 3x3 convolution, ReLU, and another. Yang et al., "Masked Generative Distillation", ECCV 2022,
     arXiv 2205.01529, where errors are summed over cells and channels instead.
 
     Args:
-        generated_BEHW: G's answer, with gradient.
+        generated_BEHW: G's output, with gradient.
         teacher_BEHW: the teacher's map; no gradient flows into it.
         weights_BHW: of each cell, at least 0; no gradient flows into them.
 
@@ -46,53 +49,33 @@ def generation_loss(generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: T
     return (weights_BHW.detach() * error_BHW).mean()
 
 
-class Mgd(nn.Module):
-    """The term: the mean over levels.
+def level_loss(
+    step: Step, level: int, adapter: nn.Module, generator: nn.Module, *, masked_fraction: float, robust: bool
+) -> Tensor:
+    """Return the loss of one level, in which the cells inside boxes count by the filter's weights when ``robust``.
 
     It is not 0 when the student equals the teacher: the hidden cells, and a generator that has yet to learn, remain.
-
-    The holes are drawn anew in each step as dropout's are, from torch's default generator of the device. Whoever trains
-    a student keeps that generator's state with it, so that a resumed trial draws the same.
-
-    Args:
-        adapters: one per level.
-        generators: one per level, G of ``generation_loss``.
-        masked_share: of the cells that are hidden. The paper takes 0.65 for one-stage and 0.5 for two-stage detectors.
-        robust: whether cells inside boxes count by the filter's weights.
+    The paper hides 0.65 of the cells for one-stage and 0.5 for two-stage detectors. The hidden cells are drawn in each
+    step, as by dropout, from torch's default generator of the device: save its state with the student so that a resumed
+    trial draws the same.
     """
-
-    needs_prototypes = False
-
-    def __init__(
-        self, adapters: nn.ModuleList, generators: nn.ModuleList, *, masked_share: float, robust: bool = True
-    ) -> None:
-        super().__init__()
-        self.adapters = adapters
-        self.generators = generators
-        self.masked_share = masked_share
-        self.robust = robust
-
-    def forward(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        losses: list[Tensor] = []
-        for level, (adapter, generate) in enumerate(zip(self.adapters, self.generators, strict=True)):
-            student_BDHW, teacher_BEHW = step.imitated(level)
-            weights_BHW = step.cell_weights(level, robust=self.robust)
-            drawn_BHW = torch.rand(weights_BHW.shape, device=weights_BHW.device)
-            visible_BEHW = hide_cells(adapter(student_BDHW), drawn_BHW, masked_share=self.masked_share)
-            losses.append(generation_loss(generate(visible_BEHW), teacher_BEHW, weights_BHW))
-        return torch.stack(losses).mean()
+    student_BDHW, teacher_BEHW = step.imitation_maps(level)
+    weights_BHW = step.cell_weights(level, robust=robust)
+    random_BHW = torch.rand(weights_BHW.shape, device=weights_BHW.device)
+    visible_BEHW = hide_cells(adapter(student_BDHW), random_BHW, masked_fraction=masked_fraction)
+    return generation_loss(generator(visible_BEHW), teacher_BEHW, weights_BHW)
 
 
-def build_mgd(settings: DistillationSettings, context: TermContext) -> Mgd:
-    """The term that the settings describe. Raises ``ConfigError`` when its adapter does not fit."""
-    own = settings.mgd
-    adapters = context.adapters(own.adapter, term="mgd")
+def build_mgd(settings: DistillationSettings, context: TermContext) -> MapTerm:
+    """Build the term. Raises ``ConfigError`` when its adapter does not fit."""
+    mgd = settings.mgd
+    adapters = context.adapters(mgd.adapter, term="mgd")
     first, last = (_convolutions(context) for _ in range(2))
     generators = nn.ModuleList(
         nn.Sequential(*pair) for pair in zip(first, [nn.ReLU() for _ in first], last, strict=True)
     )
-    return Mgd(adapters, generators, masked_share=own.masked_share, robust=own.robust)
+    loss = functools.partial(level_loss, masked_fraction=mgd.masked_share, robust=mgd.robust)
+    return MapTerm(loss, adapters=adapters, generators=generators)
 
 
 def _convolutions(context: TermContext) -> nn.ModuleList:

@@ -1,4 +1,4 @@
-"""The RKD term: instances should lie to each other in the student's space as they do in the teacher's.
+"""The RKD term: the relations between instances in the student's space imitate those in the teacher's.
 
 Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv 1904.05068. Only relations are compared, so models
 with different channels need no adapter.
@@ -20,9 +20,9 @@ from distune.distillation.term import Step, TermContext
 
 
 def distances(edges_LNNF: Tensor, weights_LNN: Tensor) -> Tensor:
-    """Lengths of the edges between instances, divided by their weighted mean; (L, N, N).
+    """Return the lengths of the edges between instances, divided by their weighted mean; (L, N, N).
 
-    So the scale of a space does not matter, and neither do instances of weight 0.
+    The result depends neither on the scale of a space nor on instances of weight 0.
     """
     # vector_norm sends no gradient, instead of NaN, where instances coincide.
     length_LNN: Tensor = torch.linalg.vector_norm(edges_LNNF, dim=-1)
@@ -32,7 +32,7 @@ def distances(edges_LNNF: Tensor, weights_LNN: Tensor) -> Tensor:
 
 
 def angles(edges_LNNF: Tensor) -> Tensor:
-    """``cos`` of the angle at instance j between those to i and k, as ``[l, j, i, k]``; (L, N, N, N).
+    """Return the cosine of the angle at instance j between i and k, as ``[l, j, i, k]``; (L, N, N, N).
 
     0 where two of the instances coincide.
     """
@@ -41,12 +41,12 @@ def angles(edges_LNNF: Tensor) -> Tensor:
 
 
 def relation_losses(student_LND: Tensor, teacher_LNE: Tensor, weights_LN: Tensor) -> tuple[Tensor, Tensor]:
-    """Huber losses between the models' distances and angles, each the mean over levels.
+    """Return the Huber losses between the models' distances and angles, each the mean over levels.
 
     Distance: ``1/(N(N-1)) sum_{i!=j} w_i w_j h(d^s_ij - d^t_ij)`` with ``d_ij = |f_i - f_j| / mu`` and mu the mean
     of the lengths weighted by ``w_i w_j``. Angle: ``1/(N(N-1)(N-2)) sum w_i w_j w_k h(a^s_ijk - a^t_ijk)`` over ordered
     triples of different instances, with ``a_ijk = cos(f_i - f_j, f_k - f_j)``. ``h(x) = x^2/2`` where ``|x| < 1``, and
-    ``|x| - 1/2`` elsewhere. The paper sums where these take means.
+    ``|x| - 1/2`` elsewhere. The paper uses sums instead of means.
 
     Args:
         student_LND: features of N instances, with gradient.
@@ -74,7 +74,7 @@ def relation_losses(student_LND: Tensor, teacher_LNE: Tensor, weights_LN: Tensor
 
 
 def _edges(features_LNF: Tensor) -> Tensor:
-    """From each instance, the second axis, to each other, the third."""
+    """Return the differences from each instance, on the second axis, to each other, on the third."""
     return features_LNF[:, None, :, :] - features_LNF[:, :, None, :]
 
 
@@ -84,7 +84,7 @@ def _or_one(values_L: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rkd:
-    """The term ``distance + angle_ratio angle``, between the first ``max_instances`` of the whole batch."""
+    """The term ``distance + angle_ratio angle`` between the first ``max_instances`` instances of the batch."""
 
     angle_ratio: float
     max_instances: int
@@ -92,7 +92,7 @@ class Rkd:
     needs_prototypes: bool = False
 
     def __call__(self, step: Step) -> Tensor:
-        """The loss of a step."""
+        """Return the loss of a step."""
         features = step.features()
         distance, angle = relation_losses(
             features.student_LND[:, : self.max_instances],
@@ -103,6 +103,6 @@ class Rkd:
 
 
 def build_rkd(settings: DistillationSettings, context: TermContext) -> Rkd:
-    """The term that the settings describe."""
-    own = settings.rkd
-    return Rkd(angle_ratio=own.angle_ratio, max_instances=own.max_instances, robust=own.robust)
+    """Build the term."""
+    rkd = settings.rkd
+    return Rkd(angle_ratio=rkd.angle_ratio, max_instances=rkd.max_instances, robust=rkd.robust)

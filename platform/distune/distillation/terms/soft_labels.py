@@ -1,6 +1,6 @@
-"""The soft labels term: the teacher's class scores as targets on the student's positive places.
+"""The soft labels term: the teacher's class scores as targets on the student's positive prediction sites.
 
-Shape legend: ``R`` places of the batch, ``K`` class logits with background first, ``N`` instances.
+Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with background first, ``N`` instances.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch.nn import functional
 from distune.config.distillation import DistillationSettings
 from distune.distillation.term import Step, TermContext
 
-Normaliser = Literal["batchmean", "mean"]
+Reduction = Literal["batchmean", "mean"]
 
 
 def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
-    """``KL(p^t || p^s) = sum_c p^t_c (log p^t_c - log p^s_c)`` of softmax scores, (R,)."""
+    """Return ``KL(p^t || p^s) = sum_c p^t_c (log p^t_c - log p^s_c)`` of softmax scores, (R,)."""
     log_student_RK = student_RK.log_softmax(dim=1)
     log_teacher_RK = teacher_RK.log_softmax(dim=1)
     return (log_teacher_RK.exp() * (log_teacher_RK - log_student_RK)).sum(dim=1)
 
 
 def sigmoid_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
-    """``sum_c KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores, (R,).
+    """Return ``sum_c KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores, (R,).
 
     In logits: ``p^t (z^t - z^s) + softplus(z^s) - softplus(z^t)``.
     """
@@ -43,23 +43,23 @@ def soft_label_loss(
     *,
     score_kind: str,
     temperature: float,
-    normaliser: Normaliser,
+    reduction: Reduction,
 ) -> Tensor:
-    """Weighted divergence between the models' class scores at temperature T, over positive places.
+    """Return the weighted divergence between the models' class scores at temperature T over positive sites.
 
     ``T^2 / n sum_r w_r KL(p^t_r || p^s_r)`` with ``p = softmax(z/T)`` or ``sigmoid(z/T)`` and n the number of positive
-    places, at least 1 (``batchmean``), or that times the number of scores of a place (``mean``, the release of arXiv
+    sites, at least 1 (``batchmean``), or that times the number of scores of a site (``mean``, the release of arXiv
     2210.09022). T^2 keeps the gradient's size when T changes (Hinton et al., arXiv 1503.02531, section 2.1). The first
     logit of a sigmoid head is torchvision's unused background and takes no part.
 
     Args:
-        student_RK: logits at R places, with gradient.
-        teacher_RK: the teacher's at the same places; no gradient flows into them.
-        weights_R: of the instance that a place is matched to.
-        positive_R: bool; the other places take no part.
+        student_RK: logits at R sites, with gradient.
+        teacher_RK: the teacher's at the same sites; no gradient flows into them.
+        weights_R: of the instance that a site is matched to.
+        positive_R: bool; the other sites take no part.
         score_kind: ``softmax`` or ``sigmoid``.
         temperature: T, more than 0.
-        normaliser: ``batchmean`` or ``mean``.
+        reduction: ``batchmean`` or ``mean``.
 
     Returns:
         A scalar.
@@ -70,37 +70,37 @@ def soft_label_loss(
     divergence_R = divergence(student_RK / temperature, teacher_RK.detach() / temperature)
     total = torch.where(positive_R, weights_R.detach() * divergence_R, 0.0).sum()
     num_positive = positive_R.sum().clamp(min=1)
-    num_scores = student_RK.shape[1] if normaliser == "mean" else 1
+    num_scores = student_RK.shape[1] if reduction == "mean" else 1
     return temperature**2 * total / (num_positive * num_scores)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftLabels:
-    """The term. A place weighs as much as its instance does on average over the levels."""
+    """The term. A prediction site has the mean weight of its instance over the levels."""
 
     score_kind: str
     temperature: float
-    normaliser: Normaliser
+    reduction: Reduction
     robust: bool = True
     needs_prototypes: bool = False
 
     def __call__(self, step: Step) -> Tensor:
-        """The loss of a step."""
-        places = step.student.places
+        """Return the loss of a step."""
+        sites = step.student.prediction_sites
         return soft_label_loss(
-            places.logits_RC.float(),
-            step.teacher.logits_at(places).float(),
-            step.place_weights(robust=self.robust),
-            places.positive_R,
+            sites.logits_RC.float(),
+            step.teacher.logits_at(sites).float(),
+            step.site_weights(robust=self.robust),
+            sites.positive_R,
             score_kind=self.score_kind,
             temperature=self.temperature,
-            normaliser=self.normaliser,
+            reduction=self.reduction,
         )
 
 
 def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels:
-    """The term that the settings describe."""
-    own = settings.soft_labels
+    """Build the term."""
+    soft = settings.soft_labels
     return SoftLabels(
-        score_kind=context.score_kind, temperature=own.temperature, normaliser=own.reduction, robust=own.robust
+        score_kind=context.score_kind, temperature=soft.temperature, reduction=soft.reduction, robust=soft.robust
     )

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from distune.config.format_value import format_value
 from distune.records import EpochReport, Outcome, ParameterValue
 
 _COMPARED = ("loss/", "search/")
@@ -169,7 +170,7 @@ def _describe(group: IdenticalTrials, *, num_trials: int) -> str:
 
 
 def _format(values: Iterable[ParameterValue]) -> str:
-    distinct = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in dict.fromkeys(values)]
+    distinct = [format_value(value, digits=6) for value in dict.fromkeys(values)]
     return ", ".join(distinct if len(distinct) <= _MAX_SHOWN else [*distinct[:_MAX_SHOWN], "..."])
 
 

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from distune.config.conditions import describe_condition
+from distune.config.format_value import format_value
 from distune.config.load import LoadedExperiment
 from distune.config.paths import get_path, leaf_paths
 from distune.config.space import Choice, Parameter
@@ -88,11 +90,11 @@ def describe_parameter(parameter: Parameter | None) -> str:
     if parameter is None:
         return _MISSING
     if isinstance(parameter, Choice):
-        words = f"one of {', '.join(map(str, parameter.values))}"
+        text = f"one of {', '.join(map(format_value, parameter.values))}"
     else:
-        words = f"{parameter.low:g} to {parameter.high:g}" + (", log" if parameter.log else "")
-        words += f", step {parameter.step:g}" if parameter.step not in (None, 1) else ""
-    return words + (f", when {parameter.when}" if parameter.when else "")
+        text = f"{parameter.low:g} to {parameter.high:g}" + (", log" if parameter.log else "")
+        text += f", step {parameter.step:g}" if parameter.step not in (None, 1) else ""
+    return text + (f", when {describe_condition(parameter)}" if parameter.when else "")
 
 
 def _settings(loaded: LoadedExperiment) -> dict[str, Any]:
@@ -112,8 +114,8 @@ def _setting(path: str, old: Any, new: Any, refusal: str | None) -> SettingChang
         remark = "only has an effect at launch; use distune resume NAME --trials N"
     return SettingChange(
         path=path,
-        old=str(old),
-        new=str(new),
+        old=format_value(old),
+        new=format_value(new),
         refusal=refusal if is_free else "trials before and after the change would not be comparable",
         remark=remark,
     )

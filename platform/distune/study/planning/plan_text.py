@@ -81,12 +81,15 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
 
 
 def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
-    """Return how many trials of a study remain.
+    """Describe how many trials of a study remain.
 
     Args:
         status: state of the study.
         total: searched trials asked for, over all sessions.
         controls: controls asked for.
+
+    Returns:
+        One line.
     """
     counts = {True: 0, False: 0}
     num_open = 0

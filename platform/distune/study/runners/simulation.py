@@ -59,7 +59,7 @@ class SimulationSettings(Settings):
 
 
 class SimulatedTrial:
-    """A trial with made-up metrics, which depend only on its seed, its parameters and the epoch. See ``TrialWork``.
+    """A trial with made-up metrics, which depend only on its seed, its parameters and the epoch. See ``TrialRun``.
 
     Args:
         spec: of the trial.

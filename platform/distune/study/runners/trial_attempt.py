@@ -24,7 +24,7 @@ from distune.study.runners.epoch_timeout import TimeLimit, raise_after
 from distune.study.runners.simulation import SimulatedTrial
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
-from distune.training.trial_protocol import TrialWork
+from distune.training.trial_protocol import TrialRun
 
 if TYPE_CHECKING:  # a worker needs no engine, and no Optuna
     from distune.study.engine import StudyEngine
@@ -66,7 +66,7 @@ class TrialAttempt:
         self._limit_s: float | None = spec.experiment["resources"]["epoch_timeout_s"]
         self._folder = TrialFolder.of(spec)
         self._lock = FileLock(self._folder.path / "work.lock", timeout=TAKEOVER_TIMEOUT_S)
-        self._trial: TrialWork | None = None
+        self._trial: TrialRun | None = None
 
     def step(self) -> StepResult:
         """Train an epoch, and never raise. The first step of a resumed trial returns the recorded epochs instead.
@@ -108,7 +108,7 @@ class TrialAttempt:
                 return StepResult(reports=tuple(self._folder.reports()), notes=notes)
         return StepResult(reports=(self._trial.run_epoch(),), notes=notes)
 
-    def _open(self) -> TrialWork:
+    def _open(self) -> TrialRun:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -116,10 +116,9 @@ class TrialAttempt:
             raise FolderBusyError(f"another process still works on {self._folder.path}") from None
         if self._simulate:
             return SimulatedTrial(self._spec)
-        from distune.training.trial import TrainingWork  # loads torch
+        from distune.training.solo_run import open_trial  # loads torch
 
-        trial: TrialWork = TrainingWork(self._spec)
-        return trial
+        return open_trial(self._spec)
 
     def _write_traceback(self) -> None:
         try:

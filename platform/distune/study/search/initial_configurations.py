@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from distune.config.conditions import is_active
 from distune.config.experiment import Experiment
+from distune.config.format_value import format_value
 from distune.config.paths import get_path, with_paths
 from distune.config.renamed import current_path, current_values, offered_value
 from distune.config.space import Choice, FloatRange, IntRange, Parameter, as_written, last_on_grid
@@ -72,11 +73,15 @@ def default_values(
             fits = isinstance(own, int | float) and not isinstance(own, bool)
             nearest = _nearest(parameter, own) if fits else None
         if not fits:
-            messages.append(f"{path} = {own} is not in the search space; the sampler chooses its first value")
+            messages.append(
+                f"{path} = {format_value(own)} is not in the search space; the sampler chooses its first value"
+            )
             continue
         chosen[path] = nearest
         if nearest != own:
-            messages.append(f"{path} = {own} is not in the search space; the first trial has {nearest}")
+            messages.append(
+                f"{path} = {format_value(own)} is not in the search space; the first trial has {format_value(nearest)}"
+            )
     return chosen, messages
 
 

@@ -1,4 +1,4 @@
-"""Starts a study with the best configurations of another one, without their scores: docs/decisions/warm-start.md."""
+"""Starts a study with the best configurations of another one, without their scores: docs/decisions/warm_start.md."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from distune.config.conditions import is_active
+from distune.config.format_value import format_value
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
 from distune.config.renamed import current_values
@@ -102,7 +103,7 @@ def _overlap(source: StudyStatus, source_loaded: LoadedExperiment, new: Mapping[
     ]
     for path in (each for each in new if each not in old):
         if path in fixed and new[path].contains(fixed[path]):
-            lines.append(f"warm start: {path} was fixed; {fixed[path]} is used")
+            lines.append(f"warm start: {path} was fixed; {format_value(fixed[path])} is used")
         else:
             lines.append(f"warm start: {path} is new; the sampler chooses it")
     lines += [f"warm start: {path} is not searched here" for path in old if path not in new]

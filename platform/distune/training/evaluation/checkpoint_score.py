@@ -1,4 +1,4 @@
-"""Opens the student of a checkpoint and scores it on a split, image by image."""
+"""Scores the student of a checkpoint on a split, with the matches of each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distune.errors import DataError, WeightsError
 from distune.evidence.matches import MatchTable
 from distune.records import TrialSpec
 from distune.training import checkpoint
-from distune.training.evaluation.matching import match
+from distune.training.evaluation.matching import match_predictions
 from distune.training.evaluation.predict_and_score import predict
 from distune.training.precision import autocast_dtype, pick_device
 from distune.training.trial_folder import TrialFolder
@@ -26,10 +26,10 @@ SplitName = Literal["search", "test"]
 
 
 def open_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -> Detector:
-    """The detector of a distune checkpoint, on the CPU. Raises ``WeightsError``."""
+    """Build the detector of a distune checkpoint, on the CPU. Raises ``WeightsError``."""
     content = checkpoint.load(path)
     if content is None or "detector" not in content:
-        raise WeightsError(f"{path}: not a distune checkpoint, or not there; a trial's is called best.pt")
+        raise WeightsError(f"{path}: missing or not a distune checkpoint; that of a trial is best.pt")
     try:
         settings = TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
     except ValidationError as error:
@@ -44,17 +44,24 @@ def open_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -
 
 
 def measure(spec: TrialSpec, split: SplitName) -> MatchTable:
-    """What the best epoch's student of a trial finds on a split.
+    """Match the detections of a trial's best student with the ground truth of a split.
+
+    Args:
+        spec: of the trial.
+        split: ``search`` or ``test``.
+
+    Returns:
+        The matches of all images.
 
     Raises:
-        DataError: the experiment names no such split.
-        WeightsError: the trial has no student.
+        DataError: the experiment has no such split.
+        WeightsError: the trial has no ``best.pt``.
     """
     experiment = parse_experiment(spec.experiment, source=f"run {spec.key}")
     splits = build_splits(experiment.data)
     dataset = splits.search if split == "search" else splits.test
     if dataset is None:
-        raise DataError(f"{experiment.name}: the experiment names no test split")
+        raise DataError(f"{experiment.name}: the experiment has no test split")
     detector = open_student(TrialFolder.of(spec).best_checkpoint, experiment, tuple(splits.classes))
     device = pick_device(experiment.resources.gpus_per_trial)
     detector.model.to(device)
@@ -66,4 +73,4 @@ def measure(spec: TrialSpec, split: SplitName) -> MatchTable:
         autocast_dtype=autocast_dtype(experiment.training.precision, device),
         num_workers=experiment.resources.loader_workers,
     )
-    return match(predictions, dataset)
+    return match_predictions(predictions, dataset)

@@ -1,4 +1,4 @@
-"""Pictures of a trial: what it detects, and which instances became prototypes. PNG files in the trial's folder."""
+"""Figures of a trial, PNG files in its folder: detections, and the instances selected as prototypes."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _MAX_CLASSES = 12
 def draw_detections(
     dataset: DetectionDataset, predictions: Sequence[Prediction], num_pictures: int, folder: Path
 ) -> Path | None:
-    """Draw the first images of a data set: true boxes in white, detections in the colour of their class.
+    """Draw evenly spaced images of a dataset: true boxes in white, detections in the colour of their class.
 
     Args:
-        dataset: what was predicted on.
-        predictions: as ``evaluate.predict`` gives them.
-        num_pictures: how many images.
-        folder: of the trial; the picture is ``pictures/detections.png`` in it.
+        dataset: of the predictions.
+        predictions: of ``predict``.
+        num_pictures: number of images.
+        folder: of the trial; the figure is ``pictures/detections.png`` in it.
 
     Returns:
-        The file; None when there is nothing to draw.
+        The file; None if there is nothing to draw.
     """
     count = min(num_pictures, len(predictions))
     if count == 0:
@@ -55,15 +55,15 @@ def draw_detections(
 
 
 def draw_prototypes(dataset: DetectionDataset, prototypes: Prototypes, folder: Path) -> Path | None:
-    """Draw the instances that became prototypes on the finest level, a row per class.
+    """Draw the instances selected as prototypes on the finest level, a row per class.
 
     Args:
         dataset: the training split that the origins point into.
-        prototypes: as made; origins that are unknown are left out.
-        folder: of the trial; the picture is ``pictures/prototypes.png`` in it.
+        prototypes: those with an unknown origin are left out.
+        folder: of the trial; the figure is ``pictures/prototypes.png`` in it.
 
     Returns:
-        The file; None when there is no prototype to draw.
+        The file; None if there is no prototype to draw.
     """
     origins_CM2 = prototypes.origin[0, :_MAX_CLASSES, :_MAX_PER_CLASS].cpu()
     valid_CM = prototypes.valid[0, :_MAX_CLASSES, :_MAX_PER_CLASS].cpu() & (origins_CM2[..., 0] >= 0)

@@ -1,4 +1,4 @@
-"""Evaluates a detector on the classes that it knows.
+"""Evaluation of a detector on the classes that it knows.
 
 Shape legend: ``N`` boxes of an image.
 """
@@ -18,11 +18,11 @@ from distune.training.evaluation.predict_and_score import evaluate
 
 
 class KnownClasses:
-    """A data set in which only some classes are labelled.
+    """A dataset reduced to the boxes of some classes.
 
     Args:
         dataset: any.
-        classes: the names to keep, some of the data set's, in any order.
+        classes: names of the classes to keep, in any order.
     """
 
     def __init__(self, dataset: DetectionDataset, classes: tuple[str, ...]) -> None:
@@ -36,7 +36,7 @@ class KnownClasses:
         return len(self._dataset)
 
     def annotations(self, index: int) -> Annotations:
-        """The boxes of the kept classes."""
+        """Return the boxes of the kept classes."""
         image = self._dataset.annotations(index)
         labels_N = self._labels[image.labels_N].astype(np.int64)
         kept_N = labels_N > 0
@@ -52,7 +52,7 @@ class KnownClasses:
         )
 
     def image(self, index: int) -> Tensor:
-        """The pixels of an image. Raises ``ImageError``."""
+        """Return the pixels of an image. Raises ``ImageError``."""
         return self._dataset.image(index)
 
 
@@ -64,10 +64,10 @@ def evaluate_known(
     batch_size: int,
     autocast_dtype: torch.dtype | None = None,
 ) -> dict[str, float]:
-    """Score a detector on those classes of a data set that it knows; see ``evaluate``.
+    """Score a detector on the classes of a dataset that it knows; see ``evaluate``.
 
-    Detections of classes that the data set does not have are dropped, boxes of classes that the detector does not know
-    are no ground truth. Nothing is measured where it knows none.
+    Detections of classes that the dataset does not have are dropped, and boxes of classes that the detector does not
+    know are not ground truth. Returns no metric if it knows no class.
     """
     table = class_table(detector)
     if table is not None and not table.known:

@@ -1,4 +1,4 @@
-"""Matches detections with ground truth once, for average precisions of any choice of images.
+"""Matches of detections and ground truth, from which the metrics of any subset of images are computed.
 
 Shape legend: ``I`` images, ``N`` detections of a class over all images, ``T`` overlap thresholds, ``D`` detections of
 an image.
@@ -18,14 +18,17 @@ from distune.training.evaluation.predict_and_score import Prediction, coco_evalu
 from distune.training.evaluation.voc_ap import ScoredImage, match_detections
 
 
-def match(predictions: Sequence[Prediction], dataset: DetectionDataset) -> MatchTable:
-    """The matches from which every metric of ``score`` can be computed, for any choice of the images.
+def match_predictions(predictions: Sequence[Prediction], dataset: DetectionDataset) -> MatchTable:
+    """Match predictions with the ground truth, for the metrics of ``score`` on any subset of the images.
 
-    COCO's are pycocotools' own, so that its average precisions come out to the last digit.
+    COCO's matches come from pycocotools, so its average precisions are reproduced exactly.
 
     Args:
         predictions: at most one per image; images without one are left out.
         dataset: the ground truth.
+
+    Returns:
+        The matches of all images.
     """
     evaluation = coco_evaluation(predictions, dataset)
     params = evaluation.params
@@ -46,7 +49,7 @@ def _coco_class(evaluation: COCOeval, class_: int, area: int) -> ClassMatches:
     truths_I = np.zeros(num_images, dtype=np.int32)
     found: list[tuple[int, dict[str, Any]]] = []
     for image, result in enumerate(evaluation.evalImgs[start : start + num_images]):
-        if result is not None:  # pycocotools' word for an image without boxes and detections of the class
+        if result is not None:  # pycocotools has None for an image without boxes and detections of the class
             truths_I[image] = np.count_nonzero(np.asarray(result["gtIgnore"]) == 0)
             found.append((image, result))
     scores_N = np.concatenate([[], *(result["dtScores"] for _, result in found)])
@@ -59,11 +62,11 @@ def _coco_class(evaluation: COCOeval, class_: int, area: int) -> ClassMatches:
 
 
 def _voc_class(images: Sequence[ScoredImage], label: int) -> ClassMatches:
-    judged = [match_detections(image, label, 0.5) for image in images]
+    matched = [match_detections(image, label, 0.5) for image in images]
     truths_I = np.array([((image.labels_N == label) & ~image.ignored_N).sum() for image in images], dtype=np.int32)
-    scores_N = np.concatenate([[], *(scores_D for scores_D, _ in judged)])
-    images_N = np.repeat(np.arange(len(images)), [len(scores_D) for scores_D, _ in judged])
-    hits_N = np.concatenate([np.zeros(0, np.bool_), *(right_D for _, right_D in judged)])
+    scores_N = np.concatenate([[], *(scores_D for scores_D, _ in matched)])
+    images_N = np.repeat(np.arange(len(images)), [len(scores_D) for scores_D, _ in matched])
+    hits_N = np.concatenate([np.zeros(0, np.bool_), *(correct_D for _, correct_D in matched)])
     order_N = np.argsort(-scores_N, kind="stable")
     return ClassMatches(
         images_N=images_N[order_N].astype(np.int32),

@@ -1,4 +1,4 @@
-"""What a detector costs to use: parameters, floating-point operations, milliseconds for an image."""
+"""Inference costs of a detector: parameters, floating-point operations, milliseconds per image."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from distune.config.search import Cost, cost_metric
+from distune.detectors.modes import eval_mode
 
 _WARM_UPS = 3
 _REPEATS = 20
-_FEWEST_REPEATS = 5
-_ENOUGH_S = 10.0
-"""After so many seconds, the fewest repeats are enough."""
+_MIN_REPEATS = 5
+_TIME_LIMIT_S = 10.0
+"""After this time ``_MIN_REPEATS`` repeats are enough."""
 
 
 def measure_costs(
     model: nn.Module, costs: Sequence[Cost], *, image_size_px: int, device: torch.device
 ) -> dict[str, float]:
-    """Measure a detector on one square image, in evaluation mode and float32. Its modules have their modes back then.
+    """Measure a detector on one square grey image, in evaluation mode and float32.
 
-    The image is grey and the same for everyone. With a detector's initial weights hardly anything is detected on it, so
-    what many detections would cost (their suppression, the masks of a Mask R-CNN) is not in the figures. Operations
-    are those that torch knows how to count, matrix products and convolutions above all; a multiplication and an
-    addition are two. The latency is the median over repeats; what else runs on the device is in it.
+    With initial weights a detector finds almost nothing on this image, so the cost of many detections (their
+    suppression, the masks of a Mask R-CNN) is not included. Operations are those that torch counts, mainly matrix
+    products and convolutions; a multiply-add is two. The latency is the median over repeats and includes other load
+    on the device.
 
     Args:
-        model: a torchvision detector on ``device``.
-        costs: what to measure.
+        model: a torchvision detector on ``device``; the mode of its modules does not change.
+        costs: which costs to measure.
         image_size_px: side of the image.
         device: of the model.
 
@@ -43,17 +44,11 @@ def measure_costs(
         measured["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
     if "flops" in costs or "latency_ms" in costs:
         images = [torch.full((3, image_size_px, image_size_px), 0.5, device=device)]
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
-            with torch.no_grad():
-                if "flops" in costs:
-                    measured["flops"] = _flops(model, images)
-                if "latency_ms" in costs:
-                    measured["latency_ms"] = _latency_ms(model, images, device)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with eval_mode(model), torch.no_grad():
+            if "flops" in costs:
+                measured["flops"] = _flops(model, images)
+            if "latency_ms" in costs:
+                measured["latency_ms"] = _latency_ms(model, images, device)
     return {cost_metric(cost): measured[cost] for cost in costs}
 
 
@@ -67,15 +62,15 @@ def _latency_ms(model: nn.Module, images: list[torch.Tensor], device: torch.devi
     for _ in range(_WARM_UPS):
         model(images)
     times: list[float] = []
-    while len(times) < _FEWEST_REPEATS or (len(times) < _REPEATS and sum(times) < _ENOUGH_S):
-        _wait_for(device)
+    while len(times) < _MIN_REPEATS or (len(times) < _REPEATS and sum(times) < _TIME_LIMIT_S):
+        _synchronize(device)
         started = time.perf_counter()
         model(images)
-        _wait_for(device)
+        _synchronize(device)
         times.append(time.perf_counter() - started)
     return 1000 * statistics.median(times)
 
 
-def _wait_for(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

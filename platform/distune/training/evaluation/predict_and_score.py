@@ -1,4 +1,4 @@
-"""Runs a detector over a data set and scores what it finds: COCO's average precisions and VOC's.
+"""Predictions of a detector on a dataset, and their scores: COCO's and VOC's average precisions.
 
 Shape legend: ``n`` detections of an image, ``N`` its ground-truth boxes, ``K`` labels of a model with background.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,15 @@ from distune.data.dataset import DetectionDataset, ImageError
 from distune.data.loading import make_loader
 from distune.data.transforms import to_unit_range
 from distune.detectors.maskrcnn import boxes_only
+from distune.detectors.modes import eval_mode
 from distune.training.evaluation.voc_ap import ScoredImage, voc_average_precision
 
 Prediction = dict[str, Tensor]
 """Detections of an image, on the CPU: ``boxes`` (n, 4) xyxy pixels of the original image, ``scores`` (n,), ``labels``
-(n,) and ``image_index`` (), its index in the data set."""
+(n,) and ``image_index`` (), its index in the dataset."""
 
 MAX_DETECTIONS = 100
-"""COCO's metrics look at this many detections per image and class, the best ones."""
+"""COCO's metrics use this many detections per image and class, those with the highest scores."""
 
 _AREAS = ("", "_small", "_medium", "_large")
 
@@ -46,7 +47,7 @@ def evaluate(
     num_workers: int = 0,
     labels_K: Tensor | None = None,
 ) -> dict[str, float]:
-    """Score a detector on a data set: ``predict``, then ``score``. Arguments and errors are those of ``predict``."""
+    """Score a detector on a dataset: ``predict``, then ``score``. Arguments and errors are those of ``predict``."""
     predictions = predict(
         model,
         dataset,
@@ -69,20 +70,20 @@ def predict(
     num_workers: int = 0,
     labels_K: Tensor | None = None,
 ) -> list[Prediction]:
-    """The detections of a torchvision detector on every image.
+    """Run a torchvision detector on every image of a dataset.
 
     Args:
-        model: on ``device``. Runs in evaluation mode; each of its modules has its own mode back afterwards.
+        model: on ``device``. Runs in evaluation mode; the mode of each module is restored afterwards.
         dataset: any; images are not augmented.
         device: of the model.
-        batch_size: images at a time.
+        batch_size: images per forward pass.
         autocast_dtype: of mixed precision, None for float32.
         num_workers: processes that load images; 0 loads in this one.
-        labels_K: for each label of the model the data set's, 0 for classes that the data set does not have, whose
-            detections are dropped; None where both have the same labels.
+        labels_K: maps each label of the model to the dataset's label; 0 drops the detections of that class. None if
+            both have the same labels.
 
     Returns:
-        One prediction per image, in order. Detections with a coordinate or score that is no finite number are dropped;
+        One prediction per image, in order. Detections with a coordinate or score that is not finite are dropped;
         images that cannot be decoded are left out.
 
     Raises:
@@ -90,10 +91,10 @@ def predict(
     """
     indices = range(len(dataset))
     batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
-    loader = make_loader(_Images(dataset), batches, collate=_keep, num_workers=num_workers)
+    loader = make_loader(_Images(dataset), batches, collate=_as_list, num_workers=num_workers)
     predictions: list[Prediction] = []
     corrupt: dict[str, str] = {}
-    with _evaluating(model), boxes_only(model), torch.inference_mode():
+    with eval_mode(model), boxes_only(model), torch.inference_mode():
         for loaded in loader:
             corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
             pairs = [item for item in loaded if not isinstance(item, ImageError)]
@@ -103,27 +104,27 @@ def predict(
                 outputs = model([to_unit_range(image.to(device, non_blocking=True)) for _, image in pairs])
             predictions += [_finite(output, index) for (index, _), output in zip(pairs, outputs, strict=True)]
     if labels_K is not None:
-        predictions = [_relabelled(prediction, labels_K.cpu()) for prediction in predictions]
+        predictions = [_relabel(prediction, labels_K.cpu()) for prediction in predictions]
     stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
     return predictions
 
 
 def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
-    """Average precisions in points, 0 to 100.
+    """Compute average precisions in points, 0 to 100.
 
     ``AP``, ``AP50``, ``AP75``, ``AP_small``, ``AP_medium``, ``AP_large`` and ``AP/<class>`` are COCO's, by pycocotools.
-    VOC's difficult boxes count there as crowd: detections on them are neither right nor wrong. ``VOC_AP50`` is the mean
-    over classes of the area under the interpolated precision-recall curve at an overlap of 0.5, matched as VOC's
-    development kit matches, without the limit of 100 detections. It differs from the kit in one thing: crowd boxes,
-    which VOC does not know, are ignored like difficult ones.
+    VOC's difficult boxes count there as crowd: detections on them are ignored. ``VOC_AP50`` is the mean over classes of
+    the area under the interpolated precision-recall curve at an overlap of 0.5, matched like VOC's development kit,
+    without the limit of 100 detections. It departs from the kit in one point: crowd boxes, which VOC does not have, are
+    ignored like difficult ones.
 
     Args:
         predictions: at most one per image; images without one are left out of the ground truth too.
         dataset: the ground truth.
 
     Returns:
-        The metrics. One about an area or a class without ground truth is left out. Characters of a class name that
-        MLflow does not take are replaced by ``_``.
+        The metrics. Those of an area or a class without ground truth are left out. Characters of a class name that
+        MLflow does not accept are replaced by ``_``.
     """
     metrics = _coco_metrics(predictions, dataset)
     images = [scored_image(prediction, dataset) for prediction in predictions]
@@ -135,11 +136,11 @@ def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[
 
 
 def metric_names(classes: Sequence[str]) -> list[str]:
-    """A distinct metric name ``AP/<class>`` for each class, of letters, digits and ``_-. :`` only."""
+    """Return a distinct metric name ``AP/<class>`` for each class, of letters, digits and ``_-. :`` only."""
     names: list[str] = []
     for class_name in classes:
         clean = re.sub(r"[^A-Za-z0-9_\-. :]", "_", class_name)
-        clean = re.sub(r"\A\.+\Z", "_", clean) or "_"  # MLflow reads a name as a path: . and .. are none
+        clean = re.sub(r"\A\.+\Z", "_", clean) or "_"  # MLflow reads a name as a path, so it cannot be . or ..
         name, number = f"AP/{clean}", 2
         while name in names:
             name, number = f"AP/{clean}_{number}", number + 1
@@ -148,7 +149,7 @@ def metric_names(classes: Sequence[str]) -> list[str]:
 
 
 def coco_evaluation(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCOeval:
-    """Pycocotools' evaluation with every image matched and nothing accumulated. Arguments are those of ``score``."""
+    """Match every image with pycocotools, without accumulating. Arguments are those of ``score``."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation = COCOeval(_truth(predictions, dataset), _detections(predictions, dataset), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
@@ -157,7 +158,7 @@ def coco_evaluation(predictions: Sequence[Prediction], dataset: DetectionDataset
 
 
 def scored_image(prediction: Prediction, dataset: DetectionDataset) -> ScoredImage:
-    """Ground truth and detections of an image in the form that VOC's metric takes."""
+    """Convert ground truth and detections of an image to the input of VOC's metric."""
     image = dataset.annotations(int(prediction["image_index"]))
     return ScoredImage(
         boxes_N4=image.boxes_N4.astype(np.float64),
@@ -205,7 +206,7 @@ def _detections(predictions: Sequence[Prediction], dataset: DetectionDataset) ->
 
 
 def _record(number: int, prediction: Prediction, box: list[float], label: int, area: float) -> dict[str, Any]:
-    # Ids count from 1: pycocotools takes a match with id 0 for none.
+    # Ids count from 1: pycocotools reads a match with id 0 as no match.
     image = int(prediction["image_index"])
     return {"id": number + 1, "image_id": image, "category_id": label, "bbox": box, "area": area}
 
@@ -239,7 +240,7 @@ def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:
     }
 
 
-def _relabelled(prediction: Prediction, labels_K: Tensor) -> Prediction:
+def _relabel(prediction: Prediction, labels_K: Tensor) -> Prediction:
     labels_n = labels_K[prediction["labels"]]
     kept_n = labels_n > 0
     return {
@@ -248,18 +249,6 @@ def _relabelled(prediction: Prediction, labels_K: Tensor) -> Prediction:
         "labels": labels_n[kept_n],
         "image_index": prediction["image_index"],
     }
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for all modules, and back: frozen batch norms and the like have a mode of their own."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class _Images(Dataset[tuple[int, Tensor] | ImageError]):
@@ -273,5 +262,5 @@ class _Images(Dataset[tuple[int, Tensor] | ImageError]):
             return error
 
 
-def _keep(samples: list[Any]) -> list[Any]:
+def _as_list(samples: list[Any]) -> list[Any]:
     return samples

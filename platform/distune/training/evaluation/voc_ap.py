@@ -19,7 +19,7 @@ class ScoredImage:
 
     Attributes:
         boxes_N4, labels_N: the ground truth, xyxy.
-        ignored_N: bool, boxes that are neither right nor wrong to detect.
+        ignored_N: bool, boxes whose detections are ignored.
         detected_D4, detected_labels_D, scores_D: the detections, xyxy.
     """
 
@@ -32,36 +32,36 @@ class ScoredImage:
 
 
 def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshold: float = 0.5) -> float | None:
-    """The average precision of one class, 0 to 1.
+    """Compute the average precision of one class, 0 to 1.
 
-    A detection is compared with the ground-truth box that it overlaps most. It is right when the overlap is at least
-    the threshold and no detection of higher score has claimed that box, counts neither way when that box is ignored,
-    and is wrong otherwise. Recall and precision follow the order of the scores over all images; each precision is
+    A detection is compared with the ground-truth box that it overlaps most. It is correct if the overlap is at least
+    the threshold and no detection of higher score is matched to that box, ignored if the box is ignored, and wrong
+    otherwise. Recall and precision follow the order of the scores over all images; each precision is
     replaced by the best one at the same or a higher recall.
 
     Args:
         images: all images of the split.
         label: the class.
-        iou_threshold: least overlap of a right detection.
+        iou_threshold: minimum overlap of a correct detection.
 
     Returns:
-        None when no box of the class counts.
+        The average precision; None if the class has no box that is not ignored.
     """
     num_boxes = sum(int(((image.labels_N == label) & ~image.ignored_N).sum()) for image in images)
     if num_boxes == 0:
         return None
     parts = [match_detections(image, label, iou_threshold) for image in images]
     scores_T = np.concatenate([scores for scores, _ in parts])
-    right_T = np.concatenate([right for _, right in parts])[np.argsort(-scores_T, kind="stable")]
-    hits_T = np.cumsum(right_T)
+    correct_T = np.concatenate([correct for _, correct in parts])[np.argsort(-scores_T, kind="stable")]
+    hits_T = np.cumsum(correct_T)
     recall_T = hits_T / num_boxes
-    precision_T = hits_T / np.arange(1, len(right_T) + 1)
+    precision_T = hits_T / np.arange(1, len(correct_T) + 1)
     best_T = np.maximum.accumulate(precision_T[::-1])[::-1]
     return float((np.diff(recall_T, prepend=0.0) * best_T).sum())
 
 
 def match_detections(image: ScoredImage, label: int, iou_threshold: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Scores of an image's detections of a class, highest first, and whether each is right; ignored ones left out."""
+    """Return the scores of an image's detections of a class, highest first, and which are correct, without ignored."""
     of_class_D = np.flatnonzero(image.detected_labels_D == label)
     of_class_D = of_class_D[np.argsort(-image.scores_D[of_class_D], kind="stable")]
     scores_D = image.scores_D[of_class_D]
@@ -72,15 +72,15 @@ def match_detections(image: ScoredImage, label: int, iou_threshold: float) -> tu
     best_D = overlap_DN.argmax(axis=1)
     hit_D = overlap_DN.max(axis=1) >= iou_threshold
     ignored_D = hit_D & image.ignored_N[of_class_N][best_D]
-    claims_D = np.flatnonzero(hit_D & ~ignored_D)
-    _, first = np.unique(best_D[claims_D], return_index=True)
-    right_D = np.zeros(len(scores_D), dtype=np.bool_)
-    right_D[claims_D[first]] = True
-    return scores_D[~ignored_D], right_D[~ignored_D]
+    candidates_D = np.flatnonzero(hit_D & ~ignored_D)
+    _, first = np.unique(best_D[candidates_D], return_index=True)
+    correct_D = np.zeros(len(scores_D), dtype=np.bool_)
+    correct_D[candidates_D[first]] = True
+    return scores_D[~ignored_D], correct_D[~ignored_D]
 
 
 def box_iou(boxes_D4: Floats, others_N4: Floats) -> Floats:
-    """Overlap of each box with each other one: intersection over union, (D, N)."""
+    """Compute the intersection over union of each pair of boxes, (D, N)."""
     low_DN2 = np.maximum(boxes_D4[:, None, :2], others_N4[:, :2])
     high_DN2 = np.minimum(boxes_D4[:, None, 2:], others_N4[:, 2:])
     common_DN = (high_DN2 - low_DN2).clip(min=0.0).prod(axis=2)

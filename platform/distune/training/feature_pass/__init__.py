@@ -1,1 +1,1 @@
-"""Feature pass: teacher features of the training images, computed once and shared."""
+"""Feature passes over training images: image order, teacher features and their cache."""

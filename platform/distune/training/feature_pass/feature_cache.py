@@ -1,9 +1,8 @@
-"""Pooled features of a teacher, computed once for all trials of all studies that feature pass the same images with it.
+"""The cache of a teacher's pooled features, shared by all trials of all studies with the same teacher and images.
 
-A feature pass is cut into parts of some batches, a file each, named by the hash of everything that decides its
-content. One process computes a part while those that want the same one wait. Features are kept in float32 as they
-were computed:
-what is read back is equal bit for bit, and half precision would select other prototypes.
+A feature pass is split into parts of some batches, one file each, named by the hash of everything that determines its
+content. One process computes a part while others that need it wait. Features are stored in float32 as computed, so
+cached values are bit-identical; half precision would select other prototypes.
 """
 
 from __future__ import annotations
@@ -21,55 +20,58 @@ from distune.errors import TrialError
 from distune.training import checkpoint
 
 Features = dict[str, Tensor]
-"""By the images of a batch, its features of shape (levels, instances, channels), on the CPU."""
+"""Maps the image indices of a batch to its features, (levels, instances, channels), on the CPU."""
 
-_LARGEST_BYTES = 4 * 1024**3
-_PATIENCE_S = 600.0
-"""How long to wait for the process that computes a part; then it is computed here as well."""
+_MAX_BYTES = 4 * 1024**3
+_LOCK_TIMEOUT_S = 600.0
+"""How long to wait for the process that computes a part before computing it here as well."""
 
 
 class FeatureCache:
-    """Parts in the files of a folder; in memory, for this process alone, when there is no folder.
+    """A cache in the files of a folder, or in the memory of this process.
 
-    When there is no room for a new part, files go that nobody has used since this cache was opened, oldest first; if
-    that is not enough the part is not kept, and is computed anew in every feature_pass. Nothing that goes wrong with
-    a file stops training.
+    If a new part exceeds the size limit, files that were not used since this cache was opened are deleted, oldest
+    first. If that is not enough, the part is not stored and every feature pass computes it again. File errors never
+    stop training.
 
     Args:
-        folder: made when the first part is kept; None for memory.
-        largest_bytes: of all parts together.
+        folder: created with the first part; None for memory.
+        max_bytes: limit for all parts together.
     """
 
-    def __init__(self, folder: Path | None, *, largest_bytes: int = _LARGEST_BYTES) -> None:
+    def __init__(self, folder: Path | None, *, max_bytes: int = _MAX_BYTES) -> None:
         self._folder = folder
-        self._largest_bytes = largest_bytes
+        self._max_bytes = max_bytes
         self._memory: dict[str, Features] = {}
         self._opened_at = time.time()
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[Features]:
-        """What is known of a part. What the block adds to it is kept when the block ends well.
+        """Open a part. Features that the block adds are stored if the block ends without an error.
 
         Args:
-            name: the hash of everything that decides the features, a valid file name.
+            name: the hash of everything that determines the features, a valid file name.
+
+        Yields:
+            The cached features of the part, to add to.
         """
         with contextlib.ExitStack() as stack:
-            known = self._read(name)
-            if not known:
-                stack.enter_context(self._alone(name))
-                known = self._read(name)
-            before = set(known)
-            yield known
-            if known.keys() > before:
-                self._keep(name, known)
+            cached = self._read(name)
+            if not cached:
+                stack.enter_context(self._lock(name))
+                cached = self._read(name)
+            before = set(cached)
+            yield cached
+            if cached.keys() > before:
+                self._store(name, cached)
 
     @contextlib.contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
+    def _lock(self, name: str) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if self._folder is not None:
                 with contextlib.suppress(OSError, Timeout):
                     self._folder.mkdir(parents=True, exist_ok=True)
-                    stack.enter_context(FileLock(self._folder / f"{name}.lock", timeout=_PATIENCE_S))
+                    stack.enter_context(FileLock(self._folder / f"{name}.lock", timeout=_LOCK_TIMEOUT_S))
             yield
 
     def _read(self, name: str) -> Features:
@@ -82,22 +84,21 @@ class FeatureCache:
         _touch(path)
         return content
 
-    def _keep(self, name: str, known: Features) -> None:
-        size = sum(each.numel() * each.element_size() for each in known.values())
+    def _store(self, name: str, part: Features) -> None:
+        size = _num_bytes(part)
         if self._folder is None:
-            held = sum(each.numel() * each.element_size() for part in self._memory.values() for each in part.values())
-            if held + size <= self._largest_bytes:
-                self._memory[name] = known
+            if sum(map(_num_bytes, self._memory.values())) + size <= self._max_bytes:
+                self._memory[name] = part
             return
         with contextlib.suppress(OSError, TrialError):
             if self._make_room(size):
-                checkpoint.save(known, self._path(name))
+                checkpoint.save(part, self._path(name))
                 _touch(self._path(name))
 
     def _make_room(self, size: int) -> bool:
         assert self._folder is not None
         files = [(path, path.stat()) for path in self._folder.glob("*.pt")]
-        excess = sum(stat.st_size for _, stat in files) + size - self._largest_bytes
+        excess = sum(stat.st_size for _, stat in files) + size - self._max_bytes
         removable = [(stat.st_mtime, path, stat.st_size) for path, stat in files if stat.st_mtime < self._opened_at]
         if excess > sum(each for _, _, each in removable):
             return False
@@ -114,8 +115,12 @@ class FeatureCache:
         return self._folder / f"{name}.pt"
 
 
+def _num_bytes(part: Features) -> int:
+    return sum(each.numel() * each.element_size() for each in part.values())
+
+
 def _touch(path: Path) -> None:
-    """Marks a file as used now, by the clock that ``FeatureCache`` was opened by: a file system's own may lag."""
+    """Mark a file as used now. The file system's clock may differ from the one that ``FeatureCache`` reads."""
     now = time.time()
     with contextlib.suppress(OSError):
         os.utime(path, (now, now))

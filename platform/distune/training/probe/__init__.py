@@ -1,1 +1,1 @@
-"""Probe: does every searched parameter change anything?"""
+"""The probe: checks that every searched parameter has an effect on training."""

@@ -1,4 +1,4 @@
-"""What a probe finds about a parameter, and the reasons that follow from its path alone. Pure values and functions."""
+"""The findings of a probe, and the causes that follow from the path of a parameter. Pure values and functions."""
 
 from __future__ import annotations
 
@@ -9,63 +9,64 @@ from typing import Any
 
 from distune.config.paths import get_path, leaf_paths
 from distune.records import ParameterValue
-from distune.training.probe.numbers import Change
+from distune.training.probe.comparison import Change
 
 _FILTER_WEIGHT = "distillation.filter.weight"
 _MAX_CAUSES = 3
 
 
 class Verdict(enum.StrEnum):
-    """What a parameter does."""
+    """The effect of a parameter on training."""
 
-    ACTS = "acts"
-    CONDITIONAL = "acts at times"  # only with other values of another searched parameter
-    DEAD = "does nothing"
-    FAILS = "fails"  # a value cannot be trained with
+    EFFECT = "has an effect"
+    CONDITIONAL = "conditional effect"  # only with other values of another searched parameter
+    NO_EFFECT = "no effect"
+    FAILS = "fails"  # a value raises an error
     NOT_PROBED = "not probed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a probe has found about one parameter.
+    """The finding of a probe about one parameter.
 
     Attributes:
         path: of the parameter.
-        values: the two that were compared.
-        verdict: what it does.
-        moved: the number that moved most; None when none did.
-        remark: when it acts, why it does not, or why it was not probed; empty where there is nothing to say.
+        values: the two values that were compared.
+        verdict: its effect.
+        change: the value of training that changed most; None if none did.
+        remark: the condition of the effect, the cause if there is none, or the reason why it was not probed; may be
+            empty.
     """
 
     path: str
     values: tuple[ParameterValue, ParameterValue]
     verdict: Verdict
-    moved: Change | None = None
+    change: Change | None = None
     remark: str = ""
 
     @property
-    def is_wrong(self) -> bool:
-        """Whether a study should not be launched like this."""
-        return self.verdict in (Verdict.DEAD, Verdict.FAILS)
+    def is_problem(self) -> bool:
+        """Whether a study with this parameter should not be launched."""
+        return self.verdict in (Verdict.NO_EFFECT, Verdict.FAILS)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        moved = None if self.moved is None else self.moved.to_dict()
-        return {**dataclasses.asdict(self), "verdict": str(self.verdict), "moved": moved}
+        """Return a JSON-ready dictionary."""
+        change = None if self.change is None else self.change.to_dict()
+        return {**dataclasses.asdict(self), "verdict": str(self.verdict), "change": change}
 
 
-def why_not_probed(path: str, values: tuple[ParameterValue, ...]) -> str | None:
-    """Why a parameter cannot be probed; None when it can."""
+def reason_not_to_probe(path: str, values: tuple[ParameterValue, ...]) -> str | None:
+    """Return the reason why a parameter cannot be probed; None if it can."""
     section, _, name = path.partition(".")
     if section not in ("distillation", "student", "training"):
-        return f"{section} does not enter a step of training"
+        return f"{section} is not part of a training step"
     if section == "student" and name in ("weights", "backbone_weights"):
         return "a probe starts from random weights"
     return "it has one value only" if len(values) == 1 else None
 
 
 def likely_causes(path: str, values: dict[str, Any]) -> list[tuple[str, ParameterValue]]:
-    """Settings that may have switched a path off, the nearest first, each with a value with which it would be on."""
+    """Return settings that may disable a parameter, nearest first, each with a value that would enable it."""
     if not path.startswith("distillation."):
         return []
     causes: list[tuple[str, ParameterValue]] = []
@@ -76,10 +77,10 @@ def likely_causes(path: str, values: dict[str, Any]) -> list[tuple[str, Paramete
         for leaf in leaf_paths(values)
         if leaf.startswith("distillation.") and leaf.endswith(".weight") and get_path(values, leaf) == 0
     ]
-    return sorted(causes, key=lambda cause: -shared_words(path, cause[0]))[:_MAX_CAUSES]
+    return sorted(causes, key=lambda cause: -num_common_parts(path, cause[0]))[:_MAX_CAUSES]
 
 
-def shared_words(path: str, other: str) -> int:
-    """How many words two dotted paths begin with alike."""
+def num_common_parts(path: str, other: str) -> int:
+    """Return the number of leading parts that two dotted paths have in common."""
     pairs = zip(path.split("."), other.split("."), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

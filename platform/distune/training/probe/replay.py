@@ -1,4 +1,4 @@
-"""Plays training in miniature and yields the numbers of each epoch: of the objective alone, or of a student's steps."""
+"""Short replays of training on recorded batches: of the objective alone, or of a student's steps."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from distune.data.build import build_stream
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.objective import Objective
-from distune.distillation.prototypes.feature_pass import FeaturePass
+from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.builder import TrialBuilder
 from distune.training.precision import autocast, autocast_dtype
-from distune.training.probe.numbers import MEASURED, Numbers
-from distune.training.rng_state import OwnRandomness
+from distune.training.probe.comparison import MEASURED, EpochValues
+from distune.training.rng_state import RngState
 
 NUM_BATCHES = 3
 NUM_STEPS = 4
-"""Of a student. The schedule of the learning rate is played whole in them."""
+"""Steps of a student; the learning-rate schedule is scaled to them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Scene:
-    """What both models see of the images of a probe; it does not change from epoch to epoch.
+class RecordedTaps:
+    """The taps of student and teacher on the batches of a probe, recorded once.
 
-    An epoch is all batches but one, another one each time, so that each epoch's prototypes come from other instances.
+    Each epoch leaves out another batch, so that its prototypes come from other instances.
+
+    Attributes:
+        taps: of each batch.
+        device: of the tensors.
     """
 
     taps: list[tuple[StudentTaps, TeacherTaps]]
     device: torch.device
 
     def batches(self, epoch: int) -> list[tuple[StudentTaps, TeacherTaps]]:
-        """The batches of an epoch, from 0."""
-        return [self.taps[index] for index in turn(epoch, len(self.taps))]
+        """Return the taps of the batches of an epoch, from 1."""
+        return [self.taps[index] for index in batches_of_epoch(epoch, len(self.taps))]
 
     def feature_pass(self, epoch: int) -> FeaturePass:
-        """Both models' maps of the images of an epoch, all of them, however many are asked for."""
+        """Return a feature pass over all images of an epoch, from 1, for any ``max_images``."""
         return lambda _: iter(
             [(student.view, teacher.view, student.instances) for student, teacher in self.batches(epoch)]
         )
 
 
-def turn(epoch: int, num_batches: int) -> list[int]:
-    """The batches that take part in an epoch: all but one, in turn; the only one when there is one."""
-    return [(epoch + place) % num_batches for place in range(max(1, num_batches - 1))]
+def batches_of_epoch(epoch: int, num_batches: int) -> list[int]:
+    """Return the indices of the batches of an epoch, from 1: all except one, which changes with the epoch."""
+    return [(epoch - 1 + offset) % num_batches for offset in range(max(1, num_batches - 1))]
 
 
 def load_batches(builder: TrialBuilder) -> list[Batch]:
-    """All training images, not augmented, in up to ``NUM_BATCHES`` batches on the device. Raises ``DataError``."""
+    """Load all training images, not augmented, in up to ``NUM_BATCHES`` batches, onto the device."""
     num_images = len(builder.splits.train)
     batch_size = -(-num_images // NUM_BATCHES)
     experiment = builder.experiment
@@ -67,52 +71,66 @@ def load_batches(builder: TrialBuilder) -> list[Batch]:
     return [batch.to(builder.device) for batch in stream.plain_batches(range(num_images))]
 
 
-def record_scene(builder: TrialBuilder, student: Detector, teacher: Detector, batches: Sequence[Batch]) -> Scene:
-    """Run student and teacher once over some batches, the student with gradient. Both stay on the device."""
+def record_taps(builder: TrialBuilder, student: Detector, teacher: Detector, batches: Sequence[Batch]) -> RecordedTaps:
+    """Run student and teacher once over some batches, the student with gradient. Both models stay on the device."""
     training = builder.experiment.training
     dtype = autocast_dtype(training.precision, builder.device)
     student.model.to(builder.device).train()
     teacher.model.to(builder.device).eval().requires_grad_(requires_grad=False)
-    with OwnRandomness(training.seed, builder.device).active(), autocast(builder.device, dtype):
+    with RngState(training.seed, builder.device).active(), autocast(builder.device, dtype):
         taps = [
             (student.forward_train(batch.images, batch.targets), teacher.forward_teacher(batch.images))
             for batch in batches
         ]
-    return Scene(taps, builder.device)
+    return RecordedTaps(taps, builder.device)
 
 
-def play_objective(objective: Objective, scene: Scene, *, num_epochs: int, seed: int) -> Iterator[Numbers]:
-    """Epochs of an objective on a scene. No weight changes; prototypes are made as in training.
+def replay_objective(
+    objective: Objective, recorded: RecordedTaps, *, num_epochs: int, seed: int
+) -> Iterator[EpochValues]:
+    """Replay epochs of an objective on recorded taps. Weights do not change; prototypes are made as in training.
+
+    Args:
+        objective: any; it is moved to the device.
+        recorded: the taps.
+        num_epochs: number of epochs.
+        seed: of the random state.
 
     Yields:
-        ``loss/<term>``; ``gradient/stride <n>``, the length of the gradient of all terms in the student's neck, and
-        ``gradient/own weights``, in the adapters and the like; the objective's metrics as measured.
+        ``loss/<term>``; ``gradient/stride <n>``, the norm of the gradient of all terms on the student's neck;
+        ``gradient/adapters``, the norm on the objective's own parameters; the objective's metrics as measured values.
     """
-    randomness = OwnRandomness(seed, scene.device)
-    objective.to(scene.device)
-    for epoch in range(num_epochs):
+    rng = RngState(seed, recorded.device)
+    objective.to(recorded.device)
+    for epoch in range(1, num_epochs + 1):
         if not objective.is_active_in(epoch):
             yield {}
             continue
-        with randomness.active():
-            objective.begin_epoch(epoch, scene.feature_pass(epoch))
+        with rng.active():
+            objective.begin_epoch(epoch, recorded.feature_pass(epoch))
             sums: dict[str, Tensor] = {}
-            for student, teacher in scene.batches(epoch):
+            for student, teacher in recorded.batches(epoch):
                 for name, value in _step(objective, student, teacher).items():
                     sums[name] = sums[name] + value if name in sums else value
             measured = objective.end_epoch()
         values = torch.stack(list(sums.values())).tolist() if sums else []
-        numbers = dict(zip(sums, values, strict=True))
-        yield {**numbers, **{f"{MEASURED}{name}": value for name, value in measured.items() if name not in numbers}}
+        trained = dict(zip(sums, values, strict=True))
+        yield {**trained, **{f"{MEASURED}{name}": value for name, value in measured.items() if name not in trained}}
 
 
-def play_training(
+def replay_student(
     builder: TrialBuilder, settings: DetectorSettings, training: TrainingSettings, batches: Sequence[Batch]
-) -> Iterator[Numbers]:
-    """Steps of a student without a teacher; a step counts as an epoch, and ``NUM_STEPS`` of them as the whole budget.
+) -> Iterator[EpochValues]:
+    """Replay ``NUM_STEPS`` steps of a student without a teacher; each step counts as an epoch.
+
+    Args:
+        builder: data and device.
+        settings: of the student.
+        training: optimizer, schedule and precision; its budget is replaced by ``NUM_STEPS`` epochs.
+        batches: on the device.
 
     Yields:
-        The losses by their names, and ``update/<part>``, how far the step moved the weights of a part of the detector.
+        The losses by name, and ``update/<part>``, the norm of the step's weight update in a part of the detector.
     """
     short = training.model_copy(update={"epochs": NUM_STEPS})
     student = builder.student("probe", settings, short, seed=training.seed, steps_per_epoch=1, teacher=None)
@@ -129,30 +147,30 @@ def play_training(
 
 def _step(objective: Objective, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
     losses = objective(student, teacher)
-    numbers = {f"loss/{name}": loss.detach().double() for name, loss in losses.items()}
-    own = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    values = {f"loss/{name}": loss.detach().double() for name, loss in losses.items()}
+    adapters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     with_gradient = [loss for loss in losses.values() if loss.requires_grad]
     if not with_gradient:
-        return numbers
+        return values
     total = torch.stack(with_gradient).sum()
-    gradients = torch.autograd.grad(total, [*student.neck.values(), *own], retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(total, [*student.neck.values(), *adapters], retain_graph=True, allow_unused=True)
     for stride, gradient in zip(student.neck, gradients, strict=False):
-        numbers[f"gradient/stride {stride}"] = _length([gradient], total)
-    numbers["gradient/own weights"] = _length(gradients[len(student.neck) :], total)
-    return numbers
+        values[f"gradient/stride {stride}"] = _norm([gradient], total)
+    values["gradient/adapters"] = _norm(gradients[len(student.neck) :], total)
+    return values
 
 
-def _length(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
     parts = [torch.linalg.vector_norm(each.detach(), dtype=torch.float64) for each in gradients if each is not None]
     return torch.linalg.vector_norm(torch.stack(parts)) if parts else like.new_zeros((), dtype=torch.float64)
 
 
 def _updates(model: nn.Module, before: Sequence[Tensor]) -> dict[str, float]:
-    moved: dict[str, list[Tensor]] = {}
+    updates: dict[str, list[Tensor]] = {}
     for (name, parameter), old in zip(model.named_parameters(), before, strict=True):
-        moved.setdefault(name.partition(".")[0], []).append(parameter.detach() - old)
-    return {f"update/{part}": float(_length(steps, steps[0])) for part, steps in moved.items()}
+        updates.setdefault(name.partition(".")[0], []).append(parameter.detach() - old)
+    return {f"update/{part}": float(_norm(steps, steps[0])) for part, steps in updates.items()}
 
 
 def _no_feature_pass(_: int) -> Iterator[Any]:
-    raise AssertionError("a student without a teacher needs no feature_pass")
+    raise AssertionError("a student without a teacher needs no feature pass")

@@ -1,0 +1,161 @@
+"""Every metric that distune logs: its name, unit, meaning, and the module that computes it.
+
+``docs/make_metrics_table.py`` writes the table of ``docs/mlflow.md`` from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+
+_PLACEHOLDERS = {
+    "metric": r"(?:VOC_)?AP.*",
+    "class": r".+",
+    "loss": r"\w+",
+    "term": r"(?!task$|total$)[a-z]\w*",
+    "tag": r"\w+",
+}
+
+
+class Logged(enum.StrEnum):
+    """When a metric is logged, and to which run."""
+
+    EACH_EPOCH = "of a trial, at the end of each epoch"
+    TRIAL_END = "of a trial, once when it has ended"
+    STUDY = "of the study"
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricEntry:
+    """A metric, or a family of metrics.
+
+    Attributes:
+        name: as in reports and in MLflow; ``<term>`` and the like stand for one name each.
+        unit: of its values.
+        meaning: what it measures.
+        module: the module of distune that computes it.
+        logged: when and where.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    module: str
+    logged: Logged = Logged.EACH_EPOCH
+
+    def matches(self, name: str) -> bool:
+        """Return whether a metric name belongs to this entry."""
+        parts = re.split(r"<(\w+)>", self.name)
+        pattern = "".join(_PLACEHOLDERS[part] if index % 2 else re.escape(part) for index, part in enumerate(parts))
+        return re.fullmatch(pattern, name) is not None
+
+
+_SCORE = "training.evaluation.predict_and_score"
+_OBJECTIVE = "distillation.objective"
+_PROTOTYPES = "distillation.prototypes.prototype_report"
+_COSTS = "training.evaluation.model_costs"
+_CONFIRMATION = "confirmation.confirmation_session"
+
+METRICS = (
+    MetricEntry("search/AP", "points", "COCO AP on the search split, mean over IoU 0.50 to 0.95", _SCORE),
+    MetricEntry("search/AP50", "points", "COCO AP at IoU 0.50", _SCORE),
+    MetricEntry("search/AP75", "points", "COCO AP at IoU 0.75", _SCORE),
+    MetricEntry("search/AP_small", "points", "COCO AP of boxes below 32 x 32 pixels", _SCORE),
+    MetricEntry("search/AP_medium", "points", "COCO AP of boxes from 32 x 32 to 96 x 96 pixels", _SCORE),
+    MetricEntry("search/AP_large", "points", "COCO AP of boxes above 96 x 96 pixels", _SCORE),
+    MetricEntry("search/AP/<class>", "points", "COCO AP of one class", _SCORE),
+    MetricEntry("search/VOC_AP50", "points", "Pascal VOC AP at IoU 0.50, difficult boxes ignored", _SCORE),
+    MetricEntry("loss/task", "loss", "the detector's own loss, mean over the epoch's steps", "training.student"),
+    MetricEntry("loss/total", "loss", "task loss plus all terms as weighted", "training.student"),
+    MetricEntry("loss/<term>", "loss", "a distillation term times its weight", _OBJECTIVE),
+    MetricEntry("task/<loss>", "loss", "one part of the task loss, by torchvision's name", "training.student"),
+    MetricEntry("weight/<term>", "factor", "the factor of a term, after the schedule and gradient_share", _OBJECTIVE),
+    MetricEntry(
+        "share/<term>",
+        "fraction",
+        "gradient norm of a weighted term on the student's neck, divided by that of the task loss",
+        _OBJECTIVE,
+    ),
+    MetricEntry("filter/kept_global", "fraction", "mean weight of an instance in the global term", _OBJECTIVE),
+    MetricEntry("filter/kept_local", "fraction", "mean weight of an instance in the local terms", _OBJECTIVE),
+    MetricEntry("filter/without_prototypes", "fraction", "instances whose class has no prototypes", _OBJECTIVE),
+    MetricEntry("filter/discrepancy", "number", "mean discrepancy between student and teacher instances", _OBJECTIVE),
+    MetricEntry(
+        "filter/auc_<tag>",
+        "fraction",
+        "area under the ROC curve: discrepancy of instances with the tag against those without any",
+        "distillation.filter_auc",
+    ),
+    MetricEntry("prototypes/instances", "count", "instances that prototypes were selected from", _PROTOTYPES),
+    MetricEntry("prototypes/per_class", "count", "mean prototypes per class and level", _PROTOTYPES),
+    MetricEntry("prototypes/classes_without", "count", "classes without prototypes on some level", _PROTOTYPES),
+    MetricEntry(
+        "prototypes/classes_fell_back",
+        "count",
+        "classes where no instance passed the density filter on some level",
+        _PROTOTYPES,
+    ),
+    MetricEntry("prototypes/kept_by_density", "fraction", "instances that passed the density filter", _PROTOTYPES),
+    MetricEntry("prototypes/repeats", "fraction", "prototypes that select an instance again", _PROTOTYPES),
+    MetricEntry(
+        "prototypes/reconstruction_error",
+        "fraction",
+        "squared length of the unit features that the prototypes of their class do not rebuild",
+        _PROTOTYPES,
+    ),
+    MetricEntry(
+        "prototypes/coverage_student",
+        "cosine",
+        "similarity of an instance to its nearest prototype, mean, student's features",
+        _PROTOTYPES,
+    ),
+    MetricEntry("prototypes/coverage_teacher", "cosine", "the same with the teacher's features", _PROTOTYPES),
+    MetricEntry("prototypes/density_estimated", "fraction", "instances with a density from a sample", _PROTOTYPES),
+    MetricEntry(
+        "prototypes/density_error", "fraction", "standard error of those densities, largest over classes", _PROTOTYPES
+    ),
+    MetricEntry("optimizer/learning_rate", "number", "learning rate after the last step", "training.student"),
+    MetricEntry("time/epoch_s", "s", "training and evaluation of one epoch", "training.cohort"),
+    MetricEntry("time/evaluate_s", "s", "evaluation alone", "training.cohort"),
+    MetricEntry("student/parameters", "count", "parameters of the student (`search.costs`)", _COSTS),
+    MetricEntry("student/flops", "count", "floating-point operations of a forward pass of one image", _COSTS),
+    MetricEntry("student/latency_ms", "ms", "median time of a forward pass of one image", _COSTS),
+    MetricEntry(
+        "best/<metric>", "points", "score of the best epoch, to sort trials by", "tracking.values", Logged.TRIAL_END
+    ),
+    MetricEntry("search/<metric>", "points", "score of the best trial", "study.session", Logged.STUDY),
+    MetricEntry("teacher/<metric>", "points", "score of the teacher on the search split", "cli.launch", Logged.STUDY),
+    MetricEntry(
+        "gain/<metric>",
+        "points",
+        "best trial minus control; after a confirmation, its gain",
+        "study.session",
+        Logged.STUDY,
+    ),
+    MetricEntry("gain/low", "points", "lower end of the confirmed gain's 95% interval", _CONFIRMATION, Logged.STUDY),
+    MetricEntry("gain/high", "points", "upper end of the interval", _CONFIRMATION, Logged.STUDY),
+    MetricEntry(
+        "confirm/<metric>",
+        "points",
+        "confirmed trial on the search split, mean over seeds",
+        _CONFIRMATION,
+        Logged.STUDY,
+    ),
+    MetricEntry(
+        "test/<metric>", "points", "confirmed trial on the test split, mean over seeds", _CONFIRMATION, Logged.STUDY
+    ),
+    MetricEntry("test/control_<metric>", "points", "its control on the test split", _CONFIRMATION, Logged.STUDY),
+)
+
+
+def to_markdown() -> str:
+    """Return names, units and meanings as Markdown tables, one for each value of ``Logged``."""
+    lines: list[str] = []
+    for logged in Logged:
+        lines += [f"Metrics {logged}:", "", "| metric | unit | meaning |", "|---|---|---|"]
+        for entry in METRICS:
+            if entry.logged is logged:
+                lines.append(f"| `{entry.name}` | {entry.unit} | {entry.meaning} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()

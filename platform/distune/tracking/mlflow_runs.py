@@ -1,0 +1,170 @@
+"""The MLflow runs of one study: finds or creates them, and writes to them in as few calls as possible."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distune.records import ParameterValue
+from distune.tracking.mlflow_client import search_runs
+from distune.tracking.run_names import run_name
+from distune.tracking.values import metric_values, name_text, param_values, tag_values
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LOG = logging.getLogger(__name__)
+
+_MAX_VALUES_PER_CALL = 1000
+_MAX_PARAMS_AND_TAGS_PER_CALL = 100
+_IDENTITY_TAGS = {"study", "study_key", "trial", "trial_key"}
+"""Runs are found by these tags. They are set when a run is created and never changed."""
+
+
+@dataclasses.dataclass
+class KnownRun:
+    """A run and what was last read from it or written to it."""
+
+    id: str
+    status: str
+    param_names: set[str]
+
+
+class MlflowRuns:
+    """The runs of one study. They are created once, and found again by ``distune.study_key`` and ``distune.trial_key``.
+
+    An empty key stands for the study's own run, the parent of the others.
+
+    Args:
+        client: of the store.
+        study: name of the study, and of the parent run.
+        study_key: identifies this study among all others, also those of the same name.
+        experiment: name of the MLflow experiment; created when it is missing.
+        artifact_location: where a new experiment keeps its artifacts; None leaves it to the server.
+    """
+
+    def __init__(
+        self, client: MlflowClient, *, study: str, study_key: str, experiment: str, artifact_location: str | None
+    ) -> None:
+        self._client = client
+        self._study = study
+        self._study_key = study_key
+        self._experiment = experiment
+        self._artifact_location = artifact_location
+        self._experiment_id: str | None = None
+        self._runs: dict[str, KnownRun] | None = None
+
+    def reset(self) -> None:
+        """Read everything from MLflow again at the next call: a run or the experiment may have been deleted."""
+        self._experiment_id = self._runs = None
+
+    def start(self, key: str, at_ms: int, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
+        """Start or resume a run, and add the params that it lacks: MLflow refuses to change one."""
+        is_new = key not in self._known_runs()
+        tags = {name: text for name, text in tags.items() if name not in _IDENTITY_TAGS}
+        run = self.get(key, at_ms, tags, params)
+        missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
+        self.log(run, params=missing, tags={} if is_new else tags)
+        run.param_names.update(missing)
+        self.set_status(run, "RUNNING", at_ms)
+
+    def get(
+        self,
+        key: str,
+        at_ms: int,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, ParameterValue] | None = None,
+    ) -> KnownRun:
+        """Return the run of a trial or of the study; create it when there is none."""
+        runs = self._known_runs()
+        if key not in runs:
+            identity = {"study": self._study, "study_key": self._study_key, "mlflow.source.name": "distune"}
+            if key:
+                parent = self.get("", at_ms)
+                identity |= {"trial": key, "trial_key": self._trial_key(key), "mlflow.parentRunId": parent.id}
+            created = self._client.create_run(
+                self._find_experiment(),
+                start_time=at_ms,
+                tags=tag_values({**(tags or {}), **identity}),
+                run_name=run_name(key, params) if key else self._study,
+            )
+            runs[key] = KnownRun(created.info.run_id, created.info.status, set())
+        return runs[key]
+
+    def log(
+        self,
+        run: KnownRun,
+        points: Sequence[tuple[int, int, Mapping[str, float]]] = (),
+        *,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log any number of values in as few calls as MLflow allows; no call when there is nothing to log.
+
+        Args:
+            run: to write to.
+            points: each a time in milliseconds, a step, and metrics.
+            params: by the names that MLflow accepts.
+            tags: with or without the prefix ``distune.``.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        params_left = [Param(name, text) for name, text in (params or {}).items()]
+        tags_left = [RunTag(name, text) for name, text in tag_values(tags or {}).items()]
+        metrics_left = [
+            Metric(name, value, at_ms, step)
+            for at_ms, step, metrics in points
+            for name, value in metric_values(metrics).items()
+        ]
+        while metrics_left or params_left or tags_left:
+            params_now = params_left[:_MAX_PARAMS_AND_TAGS_PER_CALL]
+            tags_now = tags_left[:_MAX_PARAMS_AND_TAGS_PER_CALL]
+            metrics_now = metrics_left[: _MAX_VALUES_PER_CALL - len(params_now) - len(tags_now)]
+            self._client.log_batch(run.id, metrics=metrics_now, params=params_now, tags=tags_now)
+            del params_left[: len(params_now)], tags_left[: len(tags_now)], metrics_left[: len(metrics_now)]
+
+    def set_status(self, run: KnownRun, status: str, at_ms: int) -> None:
+        """Set a status of MLflow. Any but ``RUNNING`` and ``SCHEDULED`` ends the run."""
+        if status not in ("RUNNING", "SCHEDULED"):
+            self._client.set_terminated(run.id, status=status, end_time=at_ms)
+        elif run.status != status:
+            self._client.update_run(run.id, status=status)
+        run.status = status
+
+    def log_file(self, key: str, at_ms: int, path: Path, folder: str) -> None:
+        """Copy a file or a folder to the artifacts of a run; a missing one is skipped with a warning."""
+        if not path.exists():
+            _LOG.warning("%s is missing and is not logged to MLflow", path)
+            return
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        log(self.get(key, at_ms).id, str(path), name_text(folder) if folder else None)
+
+    def _known_runs(self) -> dict[str, KnownRun]:
+        """Return all runs of the study by trial key, read from MLflow once."""
+        if self._runs is None:
+            prefix = self._trial_key("")
+            self._runs = {}
+            for run in search_runs(self._client, self._find_experiment(), self._study_key):
+                key = run.data.tags.get("distune.trial_key", prefix).removeprefix(prefix)
+                self._runs.setdefault(key, KnownRun(run.info.run_id, run.info.status, set(run.data.params)))
+        return self._runs
+
+    def _trial_key(self, key: str) -> str:
+        return f"{self._study_key}/{key}"
+
+    def _find_experiment(self) -> str:
+        if self._experiment_id is None:
+            found = self._client.get_experiment_by_name(self._experiment)
+            if found is None:
+                self._experiment_id = self._client.create_experiment(
+                    self._experiment, artifact_location=self._artifact_location
+                )
+            else:
+                if found.lifecycle_stage == "deleted":
+                    _LOG.warning("the MLflow experiment %s was deleted and is restored", self._experiment)
+                    self._client.restore_experiment(found.experiment_id)
+                self._experiment_id = found.experiment_id
+        return self._experiment_id

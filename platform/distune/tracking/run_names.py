@@ -1,0 +1,82 @@
+"""Short, informative run names. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from distune.config.format_value import format_value
+from distune.records import ParameterValue
+
+MAX_RUN_NAME_LENGTH = 60
+"""About as many characters as the list of runs in the MLflow UI shows."""
+
+_CONTROL, _CONFIRMATION = "control-", "confirm-"
+
+
+def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
+    """Return the name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
+
+    The weights of terms come first, then the other params in the order of the space. Trial numbers have leading zeros,
+    so that names sort by number. Values have three digits, and those that do not fit are counted:
+    ``t007 global=5 +4``. The run's params have them all in full.
+
+    Args:
+        key: of the trial.
+        params: searched path to value, in the order of the space.
+
+    Returns:
+        A name of at most ``MAX_RUN_NAME_LENGTH`` characters for a numbered trial.
+    """
+    if key.startswith(_CONTROL):
+        return f"control {key.removeprefix(_CONTROL)}"
+    if key.startswith(_CONFIRMATION):
+        return key.replace("-", " ")
+    given = dict(sorted((params or {}).items(), key=lambda item: not _is_weight_of_term(item[0])))
+    name = f"t{key:0>3}" if key.isdigit() else key
+    shown = [
+        f"{short}={format_value(value, digits=3)}"
+        for short, value in zip(short_names(given), given.values(), strict=True)
+    ]
+    for index, text in enumerate(shown):
+        left = len(shown) - index
+        room = MAX_RUN_NAME_LENGTH - (0 if left == 1 else len(f" +{left - 1}"))
+        if len(f"{name} {text}") > room:
+            return f"{name} +{left}"
+        name = f"{name} {text}"
+    return name
+
+
+def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
+    """Return a short, unique name for each path.
+
+    The weight of a term is named by the first word of the term (``global`` for
+    ``distillation.global_knowledge.weight``), any other setting by its last word. Equal names get longer:
+    ``soft.temperature``, then ``soft_labels.temperature``, then the whole path.
+    """
+    candidates = [_candidate_names(path) for path in paths]
+    chosen = [each[0] for each in candidates]
+    while True:
+        counts = Counter(chosen)
+        longer = [
+            each[min(each.index(name) + 1, len(each) - 1)] if counts[name] > 1 else name
+            for each, name in zip(candidates, chosen, strict=True)
+        ]
+        if longer == chosen:
+            return chosen
+        chosen = longer
+
+
+def _is_weight_of_term(path: str) -> bool:
+    # filter.weight is not a weight: it names the kind of the filter.
+    return path.endswith(".weight") and not path.endswith("filter.weight")
+
+
+def _candidate_names(path: str) -> list[str]:
+    """Return possible names of a path, the shortest first."""
+    *owners, setting = path.split(".")
+    if not owners:
+        return [path]
+    first_word = owners[-1].split("_")[0]
+    names = [first_word, owners[-1]] if setting == "weight" else [setting, f"{first_word}.{setting}"]
+    return list(dict.fromkeys([*names, f"{owners[-1]}.{setting}", path]))

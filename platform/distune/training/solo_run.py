@@ -1,0 +1,126 @@
+"""A trial or a teacher in training: one student in a cohort of its own, with its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distune.config.detector import DetectorSettings
+from distune.config.load import parse_experiment
+from distune.config.search import Cost
+from distune.config.training import TrainingSettings
+from distune.data.build import build_splits
+from distune.detectors.taps import Detector
+from distune.records import EpochReport, TrialSpec
+from distune.training.builder import TrialBuilder
+from distune.training.checkpointed_student import CheckpointedStudent
+from distune.training.precision import pick_device
+from distune.training.student import Student
+from distune.training.trial_folder import TrialFolder
+
+_KEY = "solo"
+
+
+class SoloRun:
+    """Trains one student alone. It is a ``TrialRun``; see ``CheckpointedStudent`` for folder and resume.
+
+    Args:
+        builder: data and device.
+        detector: settings of the student.
+        training: budget, optimizer, schedule and precision.
+        seed: of weights, augmentation, sampling and the order of images.
+        teacher: of the distillation; None trains without.
+        folder: of the trial.
+        metric: such as ``search/AP``; the best epoch has its highest value.
+        num_pictures: number of images whose detections are drawn after each new best epoch.
+        costs: measured once on the student, and reported with every epoch.
+
+    Attributes:
+        notes: messages for the user about the state of the checkpoints.
+    """
+
+    def __init__(
+        self,
+        builder: TrialBuilder,
+        detector: DetectorSettings,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        teacher: Detector | None,
+        folder: TrialFolder,
+        metric: str,
+        num_pictures: int,
+        costs: Sequence[Cost] = (),
+    ) -> None:
+        self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._member = CheckpointedStudent(
+            _KEY,
+            builder,
+            detector,
+            training,
+            seed=seed,
+            steps_per_epoch=len(self._stream),
+            teacher=teacher,
+            folder=folder,
+            metric=metric,
+            num_pictures=num_pictures,
+            costs=costs,
+        )
+        self.notes = self._member.notes
+        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.epochs_done)
+        self._cohort.join(self._member.student)
+
+    @property
+    def student(self) -> Student:
+        """The student."""
+        return self._member.student
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs trained so far."""
+        return self._member.epochs_done
+
+    def run_epoch(self) -> EpochReport:
+        """Train and evaluate one epoch; see ``CheckpointedStudent.record``."""
+        return self._member.record(self._cohort.run_epoch()[_KEY])
+
+    def close(self) -> None:
+        """Stop the processes that load images."""
+        self._stream.close()
+
+
+def open_trial(spec: TrialSpec) -> SoloRun:
+    """Open a trial for training, from its specification alone, so that any machine can do it.
+
+    Args:
+        spec: of the trial. If its folder holds a checkpoint, training resumes after that epoch.
+
+    Returns:
+        The trial in progress.
+
+    Raises:
+        DistuneError: data, weights or checkpoint are missing or do not fit.
+    """
+    experiment = parse_experiment(spec.experiment, source=f"trial {spec.key}")
+    builder = TrialBuilder(
+        experiment=experiment,
+        splits=build_splits(experiment.data, with_masks=experiment.learns_masks),
+        device=pick_device(experiment.resources.gpus_per_trial),
+        feature_folder=feature_folder(spec.teacher_weights),
+    )
+    return SoloRun(
+        builder,
+        experiment.student,
+        experiment.training,
+        seed=spec.seed,
+        teacher=builder.teacher(spec.teacher_weights) if experiment.distillation.is_active else None,
+        folder=TrialFolder.of(spec),
+        metric=spec.metric,
+        num_pictures=experiment.tracking.pictures,
+        costs=experiment.search.costs,
+    )
+
+
+def feature_folder(teacher_weights: str | None) -> Path | None:
+    """Return the folder beside the teacher's weights in which trials share its features; None without a file."""
+    return None if teacher_weights is None else Path(teacher_weights).parent / "features"

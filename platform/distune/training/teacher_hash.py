@@ -1,0 +1,57 @@
+"""The hash of a teacher, under which its folder is found again.
+
+Users keep teachers that took days to train: a renamed setting must not change the hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.config.hashing import content_hash
+from distune.config.pretrained import is_torchvision_name
+from distune.errors import WeightsError
+
+
+def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
+    """Hash everything that determines a teacher: detector, training, image sizes, augmentation and data."""
+    data = experiment.data
+    return content_hash(
+        {
+            "detector": {
+                **experiment.teacher.model_dump(mode="json"),
+                "weights": _identity(experiment.teacher.weights),
+                "backbone_weights": _identity(experiment.teacher.backbone_weights),
+            },
+            "training": None if experiment.teacher_training is None else experiment.teacher_training.model_dump(),
+            "images": {
+                "min_size_px": data.min_size_px,
+                "max_size_px": data.max_size_px,
+                "augmentation": data.augmentation.model_dump(),
+            },
+            "data": fingerprint,
+            "metric": experiment.search.metric,
+        }
+    )
+
+
+def _identity(weights: str | None) -> str | None:
+    """Return the identity of weights: torchvision's name, or the hash of the content of a file.
+
+    Args:
+        weights: torchvision's name or a path; None for none.
+
+    Returns:
+        The identity, None for none.
+
+    Raises:
+        WeightsError: the file is missing or cannot be read.
+    """
+    if weights is None or is_torchvision_name(weights):
+        return weights
+    try:
+        with Path(weights).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"weights {weights}: there is no such file, or it cannot be read: {error}") from None

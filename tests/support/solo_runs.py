@@ -1,0 +1,54 @@
+"""Solo runs of tests: the small experiment with a teacher of random weights, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distune.config.experiment import Experiment
+from distune.data.build import build_splits
+from distune.detectors.taps import Detector
+from distune.training.builder import TrialBuilder
+from distune.training.solo_run import SoloRun
+from distune.training.trial_folder import TrialFolder
+
+State = dict[str, Tensor]
+
+
+def builder(experiment: Experiment) -> TrialBuilder:
+    """The builder of an experiment on the CPU."""
+    return TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
+
+
+def teacher_of(each: TrialBuilder) -> Detector:
+    """A teacher with random weights."""
+    return each.detector(each.experiment.teacher, seed=77)
+
+
+def solo(each: TrialBuilder, folder: Path) -> SoloRun:
+    """A distilled student with a folder."""
+    experiment = each.experiment
+    return SoloRun(
+        each,
+        experiment.student,
+        experiment.training,
+        seed=experiment.training.seed,
+        teacher=teacher_of(each),
+        folder=TrialFolder(folder),
+        metric="search/AP",
+        num_pictures=2,
+    )
+
+
+def timeless(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics without times."""
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def assert_equal(first: State, second: State) -> None:
+    """Fail if two sets of tensors differ in a bit."""
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, different

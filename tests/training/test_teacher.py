@@ -1,0 +1,146 @@
+"""Teachers are trained once and loaded afterwards; a trial is opened from its specification alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distune.config.experiment import Experiment, without_distillation
+from distune.config.home import Home
+from distune.data.build import build_splits
+from distune.errors import ResourceError, WeightsError
+from distune.records import EpochReport, TrialSpec
+from distune.training.optimization import multi_step_factor
+from distune.training.precision import autocast_dtype, pick_device
+from distune.training.solo_run import open_trial
+from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher_hash import teacher_hash
+from support.experiments import small_experiment
+
+CPU = torch.device("cpu")
+
+
+def prepare(experiment: Experiment, home: Home, seen: list[int]) -> Teacher:
+    def note(report: EpochReport, num_epochs: int) -> None:
+        seen.append(report.epoch)
+
+    return prepare_teacher(experiment, build_splits(experiment.data), home=home, device=CPU, on_progress=note)
+
+
+def test_a_teacher_is_trained_once_and_loaded_afterwards(tmp_path: Path) -> None:
+    seen: list[int] = []
+    first = prepare(small_experiment(), Home(tmp_path), seen)
+    again = prepare(small_experiment({"training": {"epochs": 2}}), Home(tmp_path), seen)
+    assert seen == [1]
+    assert first.is_new
+    assert not again.is_new
+    assert first.weights == again.weights
+    assert first.metrics == again.metrics
+    assert "search/AP" in first.metrics
+
+
+def test_everything_that_determines_a_teacher_changes_its_hash(tmp_path: Path) -> None:
+    base = teacher_hash(small_experiment(), "data")
+    for changes in (
+        {"teacher": {"fpn_channels": 32}},
+        {"teacher_training": {"epochs": 2}},
+        {"data": {"min_size_px": 48}},
+        {"data": {"augmentation": {"horizontal_flip": 0.0}}},
+    ):
+        assert teacher_hash(small_experiment(changes), "data") != base, changes
+    assert teacher_hash(small_experiment(), "other data") != base
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"one")
+    given = small_experiment({"teacher": {"weights": str(weights)}})
+    first = teacher_hash(given, "data")
+    weights.write_bytes(b"two")
+    assert len({base, first, teacher_hash(given, "data")}) == 3
+    assert teacher_hash(small_experiment({"student": {"fpn_channels": 32}}), "data") == base
+
+
+SGD = {
+    "epochs": 3,
+    "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    "schedule": {"kind": "multi_step", "milestones": [0.5], "gamma": 0.1, "warmup_steps": 4},
+}
+TWO_STAGE = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_image": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "4f5d3ca9e96eb1c7"),
+        ({"teacher_training": SGD}, "61ea78b1e692c754"),
+        ({"teacher": TWO_STAGE, "distillation": {"soft_labels": {"weight": 0.0}}}, "7650e448976e7fca"),
+        ({"distillation": {"prototypes": {"per_class": 7, "source": {"kind": "queue"}}}}, "4f5d3ca9e96eb1c7"),
+    ],
+)
+def test_hashes_of_version_0_1_stay_valid(changes: dict[str, Any], expected: str) -> None:
+    """Users keep teachers that took days to train; a renamed setting must not change the hash."""
+    assert teacher_hash(small_experiment(changes), "data") == expected
+
+
+def test_a_teacher_with_weights_is_evaluated_and_not_trained(tmp_path: Path) -> None:
+    trained = prepare(small_experiment(), Home(tmp_path), [])
+    given = small_experiment({"teacher": {"weights": str(trained.weights)}, "teacher_training": None})
+    seen: list[int] = []
+    adopted = prepare(given, Home(tmp_path / "other"), seen)
+    assert seen == []
+    assert adopted.metrics["search/AP"] == pytest.approx(trained.metrics["search/AP"])
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    trained = prepare(small_experiment(), Home(tmp_path), [])
+    given = small_experiment(
+        {"teacher": {"weights": str(trained.weights)}, "teacher_training": None, "data": {"num_classes": 3}}
+    )
+    with pytest.raises(WeightsError, match="trained on other classes"):
+        prepare(given, Home(tmp_path / "other"), [])
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_trial_is_opened_from_its_specification(tmp_path: Path) -> None:
+    experiment = small_experiment()
+    teacher = prepare(experiment, Home(tmp_path), [])
+    scores = {}
+    for control in (False, True):
+        values = experiment.to_dict()
+        spec = TrialSpec(
+            study="s",
+            number=-1 if control else 0,
+            control=control,
+            seed=0,
+            num_epochs=3,
+            params={},
+            experiment=without_distillation(values) if control else values,
+            folder=str(tmp_path / "trials" / str(control)),
+            teacher_weights=None if control else str(teacher.weights),
+        )
+        run = open_trial(spec)
+        reports = [run.run_epoch(), run.run_epoch()]
+        run.close()
+        assert run.epochs_done == 2
+        scores[control] = reports[-1].metrics
+        assert open_trial(spec).epochs_done == 2
+    assert {"loss/local_knowledge", "loss/soft_labels", "loss/global_knowledge"} <= scores[False].keys()
+    assert not {"loss/local_knowledge", "loss/soft_labels"} & scores[True].keys()
+
+
+def test_devices_and_precisions() -> None:
+    assert pick_device(0.0) == CPU
+    assert autocast_dtype("auto", CPU) is None
+    assert autocast_dtype("bfloat16", CPU) == torch.bfloat16
+    if not torch.cuda.is_available():
+        with pytest.raises(ResourceError, match=r"gpus_per_trial = 0\.5: torch sees no GPU"):
+            pick_device(0.5)
+
+
+def test_multi_step_schedule() -> None:
+    from distune.config.training import MultiStepSettings
+
+    settings = MultiStepSettings(kind="multi_step", milestones=[0.5, 0.75], gamma=0.1, warmup_steps=10)
+    factors = [multi_step_factor(step, num_steps=100, settings=settings) for step in (0, 4, 9, 49, 50, 75)]
+    assert factors == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.1, 0.01])
