@@ -125,7 +125,7 @@ METRICS = (
         "best/<metric>", "points", "score of the best epoch, to sort trials by", "tracking.values", Logged.TRIAL_END
     ),
     MetricEntry("search/<metric>", "points", "score of the best trial", "study.session", Logged.STUDY),
-    MetricEntry("teacher/<metric>", "points", "score of the teacher on the search split", "cli.launch", Logged.STUDY),
+    MetricEntry("teacher/<metric>", "points", "score of the teacher on the search split", "api.study", Logged.STUDY),
     MetricEntry(
         "gain/<metric>",
         "points",

@@ -101,7 +101,7 @@ def test_load_resume_and_list(home: Path) -> None:
     assert len(study.trials) == 4
     assert all(trial == before[trial.number] for trial in study.trials if trial.number in before)
     assert recorder.started == ["2", "3"]
-    with pytest.raises(StudyError, match="known are one, two"):
+    with pytest.raises(StudyError, match="known studies: one, two"):
         distune.load_study("three")
     with pytest.raises(StudyError, match="one exists already"):
         simulated("one")

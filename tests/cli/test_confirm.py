@@ -67,10 +67,10 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert best != after["number"], "the search went on and found better"
     later = distune("best", "one").out
     assert headline in later
-    assert f"trial {best} has scored best in the search since, and is not confirmed" in later
+    assert f"trial {best} has since scored best in the search, and is not confirmed" in later
     changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
     assert f"confirmed: trial {best}" in changed
-    assert "the test split was looked at once besides, for another trial, other seeds or another metric" in changed
+    assert "the test split was evaluated once before, for another trial, other seeds or another metric" in changed
 
 
 def test_one_seed_is_said_to_prove_nothing(distune: Distune, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     assert "study nope was not found in" in distune("confirm", "nope").err
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     bad = distune("confirm", "one", "--metric", "mAP")
-    assert (bad.status, "--metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
+    assert (bad.status, "metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
     assert distune("confirm", "one", "--seeds", "0").status == 2
     help_text = distune("confirm", "--help").out
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text
@@ -108,7 +108,7 @@ def test_seeds_under_which_the_student_diverged_are_said_and_leave_no_plain_gain
     for said in (answer, distune("best", "one").out):
         assert ", 2 of 5 seeds, 2 diverged, 1 control failed" in said
         assert f"confirm-{number}-seed-1001: diverged (loss/task was nan in epoch 2)" in said
-        assert "the student diverged under 2 of 5 seeds, which are not in the figures" in said
+        assert "the student diverged under 2 of 5 seeds, which are excluded: the estimate is optimistic" in said
         assert ": gain " not in said
     assert answer.count(f"confirm-{number}-seed-1001: diverged") == 1
     assert ", 2 of 5 seeds, 2 diverged, 1 control failed" in distune("status", "one").out
@@ -141,7 +141,7 @@ def test_a_study_that_is_running_is_left_alone(
     def refuse(*arguments: Any) -> None:
         pytest.fail("the tracker was opened")
 
-    monkeypatch.setattr("distune.cli.confirm.open_tracker", refuse)
+    monkeypatch.setattr("distune.api.study.open_tracker", refuse)
     with StudyFolder(home / "studies" / "one").lock():
         answer = distune("confirm", "one", "--top", "1", "--seeds", "2")
     assert answer.status == 2
@@ -151,7 +151,7 @@ def test_a_study_that_is_running_is_left_alone(
 def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path, {"search": {"controls": 0}})
     plan = distune("validate", path).out
-    assert "warning: search.controls = 0: without a control nothing is known about a gain" in plan
+    assert "warning: search.controls = 0: without a control the gain is unknown" in plan
     launched = distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     assert launched.status == 0, launched.err
     assert "warning: search.controls = 0" in launched.err

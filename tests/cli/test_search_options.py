@@ -39,20 +39,20 @@ def write(folder: Path, changes: dict[str, Any] | None = None) -> str:
 def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path), "--fix", f"{CHANNELS}=24")
     assert answer.status == 0, answer.err
-    assert "plan: 3 trials and 1 control(s) of 2 epochs, none stopped early; about 8 epochs of at most 8" in answer.out
-    assert "plan: the space has 3 configurations, none is trained twice" in answer.out
+    assert "plan: 3 trials and 1 control(s) of 2 epochs, no early stopping; about 8 epochs of at most 8" in answer.out
+    assert "plan: the space has 3 configurations; none is trained twice" in answer.out
     assert "proposes at random until 10 trials have finished or were stopped: in all 3 of this study" in answer.out
-    assert "varies: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
-    assert "varies: student" not in answer.out
+    assert "searched: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out
+    assert "searched: student" not in answer.out
     assert "disk: about " in answer.out
     assert "memory: at least " in answer.out
     plan = json.loads(distune("validate", str(tmp_path / "mine.yaml"), "--json").out)["plan"]
     assert (plan["num_configurations"], plan["expected_epochs"]) == (9, 8)
     inactive = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.decay=linear")
-    assert "never acts: distillation.start_epoch  distillation.decay is linear" in inactive.out
+    assert "never active: distillation.start_epoch  distillation.decay is linear" in inactive.out
     first = "search.initial_configurations=[{distillation.decay: linear}, {distillation.decay: cosine}]"
     many = distune("validate", str(tmp_path / "mine.yaml"), "--set", first, "--set", "search.num_trials=2")
-    assert "warning: 3 configurations are to be tried first, 1 more than search.num_trials = 2" in many.out
+    assert "warning: 3 initial configurations are more than search.num_trials = 2: the last 1 wait" in many.out
     wrong = distune("validate", str(tmp_path / "mine.yaml"), "--fix", "distillation.dekay=linear")
     assert wrong.status == 2
     assert 'did you mean "distillation.decay"?' in wrong.err
@@ -62,7 +62,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
     path = write(tmp_path, {"search": {"space": "space.yaml", "num_trials": 3, "costs": ["parameters"]}})
     launched = distune("launch", path, "--simulate", "--runner", "local", "--name", "first")
     assert launched.status == 0, launched.err
-    assert "on the front" in launched.out
+    assert "Pareto front" in launched.out
     best = json.loads(distune("best", "first", "--json").out)
     assert best["number"] in [trial["number"] for trial in best["pareto_front"]]
     assert "student/parameters" in distune("best", "first").out

@@ -306,6 +306,7 @@ class Study:
         """
         callback, folder = CallbackList(callbacks), self._folder
         loaded = self.load_settings(experiment, overrides=overrides)
+        check_before_start(loaded.experiment, simulate=self.is_simulated)
         self._update_settings(loaded, callback)
         total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
         callback.on_message(describe_rest(self.status, total=total, controls=loaded.experiment.search.controls))

@@ -122,7 +122,7 @@ def _probe(
     started = time.monotonic()
     teacher = load_teacher(loaded.experiment, splits, home=home)
     if teacher is None and loaded.experiment.teacher.weights is None:
-        callback.on_message("probe: the teacher is not trained yet; random weights replace it")
+        callback.on_message("probe: the teacher is not trained yet, so random weights are used")
     wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
     probe = Probe(
         loaded,
