@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
+
+from support import optuna_migrations
 
 os.environ.update(
     {
@@ -18,6 +21,11 @@ os.environ.update(
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 )
+
+_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
+    # Temporary folders are in memory, so that no test waits for a disk. Only those of tests that fail are kept.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,19 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _optuna_migrations_are_read_once() -> Iterator[None]:
-    """Optuna compiles its migration scripts anew for each database that it opens: most of the time that opening takes."""
-    if "optuna" not in sys.modules:
-        yield
-        return
-    from optuna.storages._rdb.storage import _VersionManager
-
-    create, known = _VersionManager._create_alembic_script, dict[None, Any]()
-
-    def create_once(manager: _VersionManager) -> Any:
-        if None not in known:
-            known[None] = create(manager)
-        return known[None]
-
+    """Opening a database is most of the work of a simulated study."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_VersionManager, "_create_alembic_script", create_once)
+        if "optuna" in sys.modules:
+            optuna_migrations.read_once(patch)
         yield
