@@ -117,7 +117,7 @@ def test_resume_says_what_is_left(distune: Distune, tmp_path: Path) -> None:
     assert distune("launch", path, "--simulate", "--runner", "local").status == 0
     more = distune("resume", "small", "--trials", "4")
     assert more.status == 0
-    assert "study small: 3 trials so far, controls included; 0 continue, 2 start" in more.err
+    assert "study small: 2 trials and 1 control so far; 0 to continue, 2 to start" in more.err
     nothing = distune("resume", "small")
     assert nothing.status == 0
     assert "nothing left to run: " in nothing.err
@@ -131,7 +131,7 @@ def test_resume_says_what_is_left(distune: Distune, tmp_path: Path) -> None:
 def test_validate_says_what_a_study_would_cost(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err
-    assert "2 trials and 1 control(s) of 3 epochs, ASHA rungs at 1" in answer.out
+    assert "2 trials and 1 control of 3 epochs, ASHA rungs at 1" in answer.out
     assert "searched: distillation.local_knowledge.weight  0.3 to 30, log" in answer.out
     assert json.loads(distune("validate", "bccd", "--json").out)["experiment"]["name"] == "bccd"
 
