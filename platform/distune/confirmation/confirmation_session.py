@@ -9,7 +9,6 @@ from pathlib import Path
 from distune.config.load import LoadedExperiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
-from distune.confirmation.gain_figure import draw_confirmation
 from distune.confirmation.joint_training import JobContext
 from distune.confirmation.ranking import best_run, rank_candidates, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
@@ -179,7 +178,7 @@ class _Session:
 
     def _publish(self, result: ConfirmationResult, tracker: Tracker) -> None:
         """Log the result to the run of the study, then write it into the study's folder."""
-        final = result.final
+        final = result.gain
         figures = {
             f"gain/{result.metric}": final.mean,
             "gain/low": final.low,
@@ -190,12 +189,14 @@ class _Session:
             figures[f"test/{result.metric}"] = result.test.student
             figures[f"test/control_{result.metric}"] = result.test.control
         tags = {
-            "verdict": result.words,
+            "verdict": result.summary,
             "confirmed_trial": str(result.winner),
             "confirmed_on": result.split,
             "confirmed_seeds": str(final.num_seeds),
         }
         tracker.log_study(figures, tags)
+        from distune.confirmation.gain_figure import draw_confirmation  # loads matplotlib
+
         tracker.log_file(None, draw_confirmation(self.folder, result), "report")
         weights: Path = self.folder.path / result.weights
         if weights.is_file():
