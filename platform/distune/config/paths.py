@@ -67,6 +67,8 @@ def leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _copy(value: Any) -> Any:
     """Return a copy of plain data. ``copy.deepcopy`` takes several times as long, for cycles that do not occur here."""
+    if isinstance(value, (str, int, float)):
+        return value
     if type(value) is dict:
         return {name: _copy(each) for name, each in value.items()}
     if type(value) is list:
