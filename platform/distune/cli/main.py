@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-import distune
 from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
+from distune.version import VERSION
 
 
 class SecretFreeFormatter(logging.Formatter):
@@ -53,7 +53,7 @@ def _options(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
 ) -> None:
     if version:
-        sys.stdout.write(f"distune {distune.__version__}\n")
+        sys.stdout.write(f"distune {VERSION}\n")
         raise typer.Exit
 
 
