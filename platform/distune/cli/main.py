@@ -49,12 +49,19 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _options(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
-) -> None:
-    if version:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         sys.stdout.write(f"distune {VERSION}\n")
         raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 def main() -> None:
