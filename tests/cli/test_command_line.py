@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
+from distune.version import VERSION
 from support.command_line import Distune
 from support.datasets import corrupt, make_voc
 from support.experiments import small_values
@@ -230,6 +231,12 @@ def test_an_unknown_study(distune: Distune, arguments: list[str]) -> None:
     answer = distune(*arguments)
     assert answer.status == 2
     assert "study nope" in answer.err
+
+
+def test_version_and_short_help(distune: Distune) -> None:
+    assert distune("--version").out == f"distune {VERSION}\n"
+    assert distune("-h").out == distune("--help").out
+    assert "Hyperparameter search" in distune("-h").out
 
 
 def test_bad_usage(distune: Distune) -> None:
