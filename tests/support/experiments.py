@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
         "min_size_px": 64,
         "max_size_px": 64,
     },
-    "teacher": {"family": "retinanet", "backbone": "mobilenet_v3_small", "fpn_channels": 24, "anchor_scale": 0.5},
+    "teacher": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 24, "anchor_scale": 0.5},
     "teacher_training": {"epochs": 1, "batch_size": 4},
     "student": {"family": "retinanet", "backbone": "mobilenet_v3_small", "fpn_channels": 16, "anchor_scale": 0.5},
     "distillation": {"preset": "gkd_global", "prototypes": {"min_box_side_px": 4, "per_class": 2}},
