@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from distune.config.space import SearchSpace as SearchSpace
     from distune.errors import DistuneError as DistuneError
     from distune.study.callback import StudyCallback as StudyCallback
+    from distune.training.prototype_file import StoredPrototypes as StoredPrototypes
+    from distune.training.prototype_file import load_prototypes as load_prototypes
 
 __version__ = "0.1.0"
 
@@ -40,6 +42,7 @@ _MODULES = {
     "DistuneError": "distune.errors",
     "Experiment": "distune.config.experiment",
     "SearchSpace": "distune.config.space",
+    "StoredPrototypes": "distune.training.prototype_file",
     "Study": "distune.api.study",
     "StudyCallback": "distune.study.callback",
     "TrainedStudent": "distune.api.single_run",
@@ -48,6 +51,7 @@ _MODULES = {
     "launch": "distune.api.study",
     "list_studies": "distune.api.study",
     "load_experiment": "distune.config.load",
+    "load_prototypes": "distune.training.prototype_file",
     "load_study": "distune.api.study",
     "prepare_teacher": "distune.api.single_run",
     "train": "distune.api.single_run",

@@ -95,7 +95,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},
     "global_knowledge.background_weight": {"global_knowledge.at": "cells"},
 }
-"""What else must be set, on both sides of the comparison, for a setting to matter: besides, the weight of its term."""
+"""Further settings, on both sides, without which a setting has no effect, besides the weight of its term."""
 
 
 def base_of(path: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_trial_that_needs_an_exclusive_device_gets_the_largest_machine(
     tune.machines.append(Resources(8.0))
     again = tune.give_out()
     assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, Resources(8.0))
-    assert tune.give_out() is None, "it would take the place that becomes free"
+    assert tune.give_out() is None, "it would take the resources that become free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 

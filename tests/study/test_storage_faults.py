@@ -100,7 +100,7 @@ def test_a_database_that_stays_locked_stops_the_study_with_a_clear_message(
     with held(study.database, None):
         with pytest.raises(StudyStoppedError) as caught:
             run(study)
-        assert read_study(home, "one").state == "interrupted", "reading waits for nobody"
+        assert read_study(home, "one").state == "interrupted", "reading waits for no lock"
     assert caught.value.exit_status == 1
     assert "database is locked" in str(caught.value)
     assert "stop the process that holds the database" in str(caught.value)

@@ -206,7 +206,7 @@ def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path) -> None:
         solo(each, tmp_path).run_epoch()
     folder = TrialFolder(tmp_path)
     before = folder.reports()
-    folder.last_checkpoint.write_bytes(b"torn")
+    folder.last_checkpoint.write_bytes(b"truncated")
     flip(folder.previous_checkpoint)
     again = solo(each, tmp_path)
     assert again.epochs_done == 0

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study: its trials, its result, and the ways to go on with it. Made by ``launch`` and ``load_study``.
+    """A study: its trials, its result, and the calls that continue it. Made by ``launch`` and ``load_study``.
 
     Nothing is cached: each property reads the study's folder, so it also works while another process runs the study.
 
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the learning curves are made up."""
+        """True when the learning curves are simulated."""
         return self._folder.identity().simulate
 
     @property
@@ -484,7 +484,7 @@ def launch(
         warm_start: name of a study whose best configurations are tried first.
         warm_start_top: number of its finished trials at most.
         runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
-        simulate: make up learning curves instead of training, to try the settings in seconds.
+        simulate: simulate learning curves instead of training, to try the settings in seconds.
         replace: remove an earlier study of that name.
         callbacks: receive events while the study runs.
         home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.

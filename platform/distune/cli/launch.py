@@ -48,7 +48,7 @@ def launch(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
     ] = None,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Make up learning curves instead of training.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate learning curves instead of training.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Remove an earlier study of that name.")] = False,
 ) -> None:
     """Launch a study: prepare the teacher, search, stop poor trials early, log everything.
@@ -139,7 +139,7 @@ def _print_result(study: Study) -> None:
         out.print(f"reason: {status.reason}", markup=False)
     if status.state == "interrupted":
         raise InterruptedSessionError(f"study {study.name} was interrupted; continue with: distune resume {study.name}")
-    out.print(f"look at it: distune ui {study.name}    distune status {study.name}    distune best {study.name}")
+    out.print(f"next steps: distune ui {study.name}    distune status {study.name}    distune best {study.name}")
     if status.confirmation is None:
         out.print(f"is the gain real? distune confirm {study.name}")
     else:

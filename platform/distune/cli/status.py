@@ -66,14 +66,14 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     with contextlib.suppress(StudyError):
         weights = handle.best_weights
     if json:
-        front = [record_to_dict(trial) for trial in status.pareto_front]
+        pareto_front = [record_to_dict(trial) for trial in status.pareto_front]
         print_json(
             {
                 **record_to_dict(winner),
                 "gain": handle.gain,
                 "weights": None if weights is None else str(weights),
                 "confirmation": None if confirmed is None else {**confirmed.to_dict(), "words": confirmed.words},
-                **({"pareto_front": front} if status.costs else {}),
+                **({"pareto_front": pareto_front} if status.costs else {}),
             }
         )
         return

@@ -32,7 +32,7 @@ def ui(
         out.print(f"learning curves:  {links.charts}", markup=False)
         out.print(f"table of runs:    {links.runs}", markup=False)
         if links.study is not None:
-            out.print(f"study's own run:  {links.study}", markup=False)
+            out.print(f"run of the study: {links.study}", markup=False)
         if server is not None:
             out.print("serving until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):

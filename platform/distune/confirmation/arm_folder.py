@@ -124,7 +124,7 @@ class ArmFolder:
         return read_matches(file) if file.is_file() else None
 
     def _remove(self, *, all_of_it: bool) -> None:
-        """Remove the folder, under another name first, so that a crash never leaves a part of it in place."""
+        """Remove the folder, under another name first, so that a crash never leaves a part of it."""
         trash = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(trash, ignore_errors=True)
         if all_of_it:

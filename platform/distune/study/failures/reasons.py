@@ -37,7 +37,7 @@ def describe_failure(error: BaseException) -> str:
 
     The kinds are ``out of memory``, ``storage``, ``busy``, ``data``, ``worker died`` and ``bug``. A ``TrialError`` has
     no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader; the runner reports
-    the loss of a trial's own worker.
+    the loss of the worker of a trial.
     """
     chain = list(_chain(error))
     words = redact_uri(" ".join(str(error).split())) or "no message"
