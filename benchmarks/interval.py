@@ -1,8 +1,8 @@
 """Coverage of a true gain of zero by intervals of the gain: distune's, and the plain percentile bootstrap.
 
-Scores are means over images, so that 1,000 repetitions take seconds; the benchmark is about the combination of seeds and
-images, not about average precision. Each case states how much of the variance of the gain is due to the seed, to the
-images (common to all seeds) and to both together::
+Scores are means over images, so that 1,000 repetitions take seconds: the benchmark is about combining seeds and images,
+not about average precision. Each case states how much of the variance of the gain is due to the seed, to the images
+(common to all seeds) and to both together::
 
     python benchmarks/interval.py --repetitions 1000
 

@@ -2,7 +2,7 @@
 
     python benchmarks/resampling.py --images 5000 --classes 20 --detections 40
 
-Matches are simulated: a fixed number of detections per image over all classes, hits rarer towards low scores. Prints one
+Matches are simulated: a fixed number of detections per image over all classes, with fewer hits at low scores. Prints a
 JSON line with the CPU seconds for one table of matches. A gain over five seeds needs ten tables on each split.
 """
 

@@ -178,7 +178,7 @@ def _box(record: dict[str, Any], *, row: int, location: str, categories: Categor
 
 def _with_segmentation(box: RawBox, record: dict[str, Any], image: RawImage) -> RawBox:
     segmentation = read_segmentation(record.get("segmentation"), width=image.width, height=image.height)
-    return dataclasses.relocation(box, segmentation=segmentation)
+    return dataclasses.replace(box, segmentation=segmentation)
 
 
 def _xyxy(bbox: Any) -> tuple[float, float, float, float]:
