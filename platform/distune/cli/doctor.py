@@ -11,9 +11,7 @@ from typing import Any
 
 from distune.cli.options import JsonOption
 from distune.cli.output import out, print_json
-from distune.config.home import Home
 from distune.errors import DistuneError
-from distune.study.resources import available_cpus
 
 _PACKAGES = ("distune", "torch", "torchvision", "ray", "optuna", "mlflow", "pycocotools", "pydantic")
 _WANTED_FREE_GB = 2.0
@@ -44,6 +42,9 @@ def doctor(*, json: JsonOption = False) -> None:
 
 def _facts() -> dict[str, Any]:
     import torch
+
+    from distune.config.home import Home
+    from distune.study.resources import available_cpus
 
     home = Home.from_environment()
     existing = next(path for path in (home.root, *home.root.parents) if path.exists())

@@ -9,7 +9,6 @@ from pathlib import Path
 from distune.config.load import LoadedExperiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
-from distune.confirmation.gain_figure import draw_confirmation
 from distune.confirmation.joint_training import JobContext
 from distune.confirmation.ranking import best_run, rank_candidates, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
@@ -196,6 +195,8 @@ class _Session:
             "confirmed_seeds": str(final.num_seeds),
         }
         tracker.log_study(figures, tags)
+        from distune.confirmation.gain_figure import draw_confirmation  # loads matplotlib
+
         tracker.log_file(None, draw_confirmation(self.folder, result), "report")
         weights: Path = self.folder.path / result.weights
         if weights.is_file():

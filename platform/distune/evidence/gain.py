@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from distune.errors import StudyError
 from distune.evidence.average_precision import Floats
@@ -196,8 +195,10 @@ def _image_variance(resampled_SR: NDArray[np.float64]) -> float:
 
 
 def _half_width(variance_seeds: float, variance_images: float, *, num_seeds: int, num_images: int) -> float:
+    from scipy import special  # slow to load, and only needed here
+
     variance = variance_seeds + variance_images
     if variance == 0.0:
         return 0.0
     per_degree = variance_seeds**2 / max(1, num_seeds - 1) + variance_images**2 / max(1, num_images - 1)
-    return float(stats.t.ppf(0.5 + LEVEL / 2, variance**2 / per_degree)) * math.sqrt(variance)
+    return float(special.stdtrit(variance**2 / per_degree, 0.5 + LEVEL / 2)) * math.sqrt(variance)

@@ -6,8 +6,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import joblib
-
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 
@@ -66,6 +64,8 @@ def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
 
 def available_cpus() -> int:
     """Return the number of CPUs that this process may use, given its affinity and the CPU limit of its container."""
+    import joblib  # slow to load
+
     cpus: int = joblib.cpu_count()
     return cpus
 
