@@ -31,7 +31,7 @@ Rounds = dict[str, list[dict[str, float]]]
 """Name of a student to what each of its steps took."""
 
 EPOCHS = 1000
-"""The budget that schedules are made for: the weights of the terms hardly decay while we look."""
+"""The budget that schedules are made for: the weights of the terms hardly decay during the measurement."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +208,7 @@ def warm_up(students: list[Student], bench: StepBench) -> None:
 class Watch:
     """Times the objective, and the teacher's head inside of it, through hooks; on a GPU forbids it to wait for the GPU.
 
-    Torchvision's two-stage heads wait by themselves: they are let off.
+    Torchvision's two-stage heads wait in any case, which is allowed.
     """
 
     def __init__(self, objective: Objective, bench: StepBench) -> None:

@@ -12,7 +12,7 @@ Costs are CPU time of the driver's process, all its threads included, and time o
 Growth is of ours alone, in several sizes of study: cost per trial over the whole study and over tenths of it, of the
 process and of the thread that the study runs in (another sends to MLflow, and may lag behind), and the resident
 memory that the driver gains per trial (Linux only). ``--runner local`` measures the engine without Ray; the driver then
-makes up the curves as well.
+simulates the curves as well.
 
 Prints one JSON line.
 
@@ -188,7 +188,7 @@ def run_plain(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
     spec = _any_spec()
 
     class Curve(tune.Trainable):
-        """The curves that ours makes up."""
+        """The simulated curves of distune."""
 
         def setup(self, config: dict[str, Any]) -> None:
             self._params = dict(config)

@@ -74,7 +74,7 @@ def part_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_its_own_part_or_a_lower_layer(path: Path) -> None:
     own = part_of(path)
-    if own == "__init__":  # the front door, which loads on demand: tests/test_import.py
+    if own == "__init__":  # the public interface, which loads on demand: tests/test_import.py
         return
     for module in imported_modules(path):
         part = module.split(".")[1]

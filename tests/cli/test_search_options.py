@@ -1,4 +1,4 @@
-"""The search on the command line: plan, fixed parameters, warm start, changed settings, fronts."""
+"""The search on the command line: plan, fixed parameters, warm start, changed settings, Pareto fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters that depend on others: which act, what is refused, and what is fixed."""
+"""Parameters that depend on others: which are active, what is refused, and what is fixed."""
 
 from __future__ import annotations
 

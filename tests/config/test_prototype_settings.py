@@ -1,4 +1,4 @@
-"""Settings of prototypes that would silently do nothing are refused, with what to do instead."""
+"""Settings of prototypes without an effect are refused, with what to do instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No setting of distillation is dead: each changes the losses of a short run, and the list of them is complete."""
+"""Every setting of distillation changes the losses of a short run, and the list of settings is complete."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ NUM_IMAGES = 40
 def make_arms(
     random: np.random.Generator, *, num_seeds: int, gain: float, seed_spread: float
 ) -> tuple[dict[int, MatchTable], dict[int, MatchTable]]:
-    """Students whose ability differs from their controls' by ``gain``, luck of the seed, images hard for all."""
+    """Return students that are better than their controls by ``gain``, with effects of seeds and of images."""
     hardness_IB = random.normal(0.0, 1.0, (NUM_IMAGES, 3))
     arms: tuple[dict[int, MatchTable], dict[int, MatchTable]] = ({}, {})
     for seed in range(num_seeds):

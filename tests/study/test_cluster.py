@@ -1,4 +1,4 @@
-"""A study over several nodes, one of which goes away in the middle."""
+"""A study over several nodes, one of which is lost during the study."""
 
 from __future__ import annotations
 

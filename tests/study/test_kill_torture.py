@@ -1,4 +1,4 @@
-"""A study that is killed at twenty random moments is the study that it would have been, on disk and in MLflow."""
+"""A study that is killed at twenty random moments equals an uninterrupted one, on disk and in MLflow."""
 
 from __future__ import annotations
 

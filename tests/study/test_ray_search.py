@@ -22,7 +22,7 @@ TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 
 
 class Tune:
-    """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
+    """The part of Tune that hands out trials: each is PENDING at first, and one that is stopped then is removed."""
 
     def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: Resources) -> None:
         self.machines = list(machines)

@@ -67,7 +67,7 @@ def same(mine: list[TrialRecord], theirs: list[TrialRecord]) -> bool:
     ]
 
 
-def tear(folder: StudyFolder) -> None:
+def append_partial_line(folder: StudyFolder) -> None:
     """Append the start of an entry without its end, as after a power failure."""
     with folder.journal.open("ab") as file:
         file.write(b'{"op_code":8,"worker_id":"a-')
@@ -78,7 +78,7 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
     folder = create(home, make_loaded, "journal")
     first = SignalAfter(9, signal.SIGTERM)
     run(folder, first)
-    tear(folder)
+    append_partial_line(folder)
     assert read_study(home, "one").state == "interrupted", "a partial line does not prevent reading"
     run(folder)
     assert same(finished_trials(home), finished_trials(home, "plain"))

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test run's own: on a random port of this machine, in a temporary folder, without root's rights."""
+"""A PostgreSQL server for a test run: on a random port of this machine, in a temporary folder, without root rights."""
 
 from __future__ import annotations
 

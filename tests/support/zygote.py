@@ -22,7 +22,7 @@ class Zygote:
 
     Args:
         modules: what it imports.
-        environment: of all its children; they may change it by themselves.
+        environment: of all its children; they may change it.
         folder: their working directory.
     """
 

@@ -176,11 +176,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def tear(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("damage", [tear, flip, Path.unlink])
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
 def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     each = builder(small_experiment())
     whole = solo(each, tmp_path / "whole")

@@ -177,7 +177,7 @@ def test_too_few_boxes_are_named_as_the_cause() -> None:
 
 
 def test_a_value_that_fails_is_named() -> None:
-    """Such a one is refused when the space is read, but for what only shows when a trial is put together."""
+    """Most such values are refused when the space is read; this one fails when a trial is built."""
     channels = {"kind": "choice", "values": [16, 24]}
     loaded = load_small({"student.fpn_channels": channels}, {"student": {"fpn_channels": 24}})
     local = loaded.experiment.distillation.local_knowledge.model_copy(update={"adapter": "identity"})

@@ -390,7 +390,7 @@ class Study:
             port: port to listen on; 0 takes a free one.
 
         Yields:
-            The pages, and the server; None when the study is tracked on a server of its own, which needs none.
+            The pages, and the server; None when the study is tracked on an MLflow server.
 
         Raises:
             StudyError: the experiment has ``tracking.enabled = false``.

@@ -34,7 +34,7 @@ class Validation:
         loaded: the experiment and its search space.
         data: sizes and classes of the splits in one line, None when the data was not checked.
         plan: trials and epochs of a study.
-        plan_lines: the plan, disk and memory in words.
+        plan_lines: the plan, disk and memory as text.
         findings: the probe's result per searched parameter; empty without a probe.
     """
 

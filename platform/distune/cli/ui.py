@@ -21,7 +21,7 @@ def ui(
 ) -> None:
     """Open a study in the MLflow UI: print the addresses of its pages, and serve until Ctrl-C.
 
-    A study that is tracked on a server of its own needs no serving: then only the addresses are printed.
+    For a study that is tracked on an MLflow server, only the addresses are printed.
 
     Example: `distune ui quickstart`
     """

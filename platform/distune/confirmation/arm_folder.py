@@ -61,7 +61,7 @@ class ArmFolder:
         return self.path / f"matches-{split}.npz"
 
     def mismatch(self, spec: TrialSpec) -> str | None:
-        """Return how the training in the folder differs from the specification, in words; None when it does not."""
+        """Return how the training in the folder differs from the specification, as text; None when it does not."""
         known, asked = _read(self.path / TRIAL_FILE), vars(spec)
         if known is None:
             return "under unknown settings" if _has_files(self.path) else None

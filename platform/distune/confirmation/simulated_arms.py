@@ -86,5 +86,5 @@ def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
     return MatchTable(np.arange(_NUM_IMAGES), parts)
 
 
-def _random(words: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big"))
+def _random(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))

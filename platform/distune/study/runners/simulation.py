@@ -172,7 +172,7 @@ def _worth(path: str, value: ParameterValue) -> float:
     return 0.5 + 0.5 * math.cos(2.0 * math.pi * (position - _hash_fraction(path, "optimum")))
 
 
-def _hash_fraction(*words: Any) -> float:
-    """Return a number from 0 to 1, a hash of the words."""
-    digest = hashlib.sha256(repr(words).encode()).digest()
+def _hash_fraction(*parts: Any) -> float:
+    """Return a number from 0 to 1, a hash of the parts."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32
