@@ -132,7 +132,7 @@ def test_a_driver_and_a_worker_are_killed(zygote: Zygote, home: Home, experiment
     pid = zygote.start("resume", "on-ray", log=log)
     send(signal.SIGKILL, wait_until(lambda: halt_amid_a_trial(home, before), pid, log))
     assert zygote.wait(pid) == 0, log.read_text()
-    assert "is tried again, with another worker" in log.read_text()
+    assert "retrying with another worker" in log.read_text()
     assert_equal_studies(home, "on-ray", "calm")
     status = read_study(home, "on-ray")
     assert_on_record_once(home, status)

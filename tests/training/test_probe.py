@@ -165,7 +165,7 @@ def test_selection_is_probed_with_fewer_prototypes_if_there_are_few_boxes() -> N
     parameters = {alpha: {"kind": "float", "low": 0.01, "high": 100.0, "log": True}}
     found = probe_small(parameters, {"distillation": {"prototypes": {"per_class": 100}}})[alpha]
     assert found.verdict is Verdict.EFFECT
-    assert found.remark.endswith("these images hold few boxes to choose from")
+    assert found.remark.endswith("these images have few boxes to choose from")
 
 
 @pytest.mark.slow

@@ -50,5 +50,5 @@ def align(teacher_BEHW: Tensor, teacher: Frame, student: Frame, *, stride: int, 
 def _axis(map_BEHW: Tensor, axis: int, stride: int, num_cells: int, student_px: int, teacher_px: int) -> Tensor:
     """Return the centers of the student's cells in the teacher's map, -1 to 1 from edge to edge."""
     cell_n = torch.arange(num_cells, device=map_BEHW.device, dtype=map_BEHW.dtype)
-    theirs_px_n = (cell_n + 0.5) * (stride * teacher_px / student_px)
-    return theirs_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1
+    teacher_px_n = (cell_n + 0.5) * (stride * teacher_px / student_px)
+    return teacher_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1
