@@ -42,7 +42,7 @@ from typing import Any
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.records import EpochReport, TrialRecord, TrialSpec
-from distune.study.callback import Decision
+from distune.study.callback import Callback, Decision
 from distune.study.create import create_study
 from distune.study.runners.simulation import simulated_metrics
 from distune.study.session import run_session
@@ -112,7 +112,7 @@ class Reading:
         }
 
 
-class Meter:
+class Meter(Callback):
     """A callback that reads the driver's clocks ten times in a study, and counts reports."""
 
     def __init__(self, num_trials: int) -> None:

@@ -33,6 +33,7 @@ MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for pa
 TORCH_FREE = {"errors", "records", "metric_catalog", "atomic_write", "config", "tracking", "reports", "evidence"}
 SHARED_NAMES = {
     "__init__": "every folder has one",
+    "launch": "cli/launch.py prints what api/launch.py does",
     "build": "builds the folder's objects from settings",
     "status": "cli/status.py prints what study/status.py reads",
     "teacher": "cli/teacher.py prints what training/teacher.py prepares",

@@ -18,20 +18,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distune.api.launch import launch as launch
+    from distune.api.launch import list_studies as list_studies
+    from distune.api.launch import load_study as load_study
     from distune.api.single_run import TrainedStudent as TrainedStudent
     from distune.api.single_run import evaluate as evaluate
     from distune.api.single_run import prepare_teacher as prepare_teacher
     from distune.api.single_run import train as train
     from distune.api.study import Study as Study
-    from distune.api.study import launch as launch
-    from distune.api.study import list_studies as list_studies
-    from distune.api.study import load_study as load_study
     from distune.api.validation import Validation as Validation
     from distune.api.validation import validate as validate
     from distune.config.experiment import Experiment as Experiment
     from distune.config.load import load_experiment as load_experiment
     from distune.config.space import SearchSpace as SearchSpace
     from distune.errors import DistuneError as DistuneError
+    from distune.study.callback import Callback as Callback
     from distune.study.callback import StudyCallback as StudyCallback
     from distune.training.prototype_file import StoredPrototypes as StoredPrototypes
     from distune.training.prototype_file import load_prototypes as load_prototypes
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Callback": "distune.study.callback",
     "DistuneError": "distune.errors",
     "Experiment": "distune.config.experiment",
     "SearchSpace": "distune.config.space",
@@ -48,11 +50,11 @@ _MODULES = {
     "TrainedStudent": "distune.api.single_run",
     "Validation": "distune.api.validation",
     "evaluate": "distune.api.single_run",
-    "launch": "distune.api.study",
-    "list_studies": "distune.api.study",
+    "launch": "distune.api.launch",
+    "list_studies": "distune.api.launch",
     "load_experiment": "distune.config.load",
     "load_prototypes": "distune.training.prototype_file",
-    "load_study": "distune.api.study",
+    "load_study": "distune.api.launch",
     "prepare_teacher": "distune.api.single_run",
     "train": "distune.api.single_run",
     "validate": "distune.api.validation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,14 +17,18 @@ from support.experiments import small_experiment, small_values
 UNTRACKED = {"tracking": {"enabled": False}}
 
 
-class Recorder:
+class Recorder(distune.Callback):
     """Keeps all events."""
 
     def __init__(self) -> None:
+        self.sessions: list[int] = []
         self.started: list[str] = []
         self.epochs: list[tuple[str, int]] = []
         self.ended: list[TrialRecord] = []
         self.messages: list[str] = []
+
+    def on_session_start(self, num_trials: int) -> None:
+        self.sessions.append(num_trials)
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         self.started.append(spec.key)
@@ -45,7 +50,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def simulated(name: str = "one", **arguments: object) -> distune.Study:
-    return distune.launch(small_values(UNTRACKED), name=name, simulate=True, runner="local", **arguments)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"runner": "local", **arguments}
+    return distune.launch(small_values(UNTRACKED), name=name, simulate=True, **options)
 
 
 def test_a_simulated_study_from_plain_data(home: Path) -> None:
@@ -55,6 +61,7 @@ def test_a_simulated_study_from_plain_data(home: Path) -> None:
     assert study.path == home / "studies" / "one"
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     assert [trial.key for trial in study.controls] == ["control-1"]
+    assert recorder.sessions == [5]
     assert recorder.started == ["control-1", "0", "1", "2", "3"]
     assert len(recorder.ended) == 5
     assert ("control-1", 3) in recorder.epochs
@@ -96,16 +103,36 @@ def test_load_resume_and_list(home: Path) -> None:
     study = distune.load_study("one")
     before = {trial.number: trial for trial in study.trials}
     recorder = Recorder()
-    assert study.resume(4, callbacks=[recorder]) is study
+    assert study.resume(num_trials=4, callbacks=[recorder]) is study
     assert study.num_trials == 4
     assert len(study.trials) == 4
     assert all(trial == before[trial.number] for trial in study.trials if trial.number in before)
-    assert recorder.started == ["2", "3"]
+    assert (recorder.sessions, recorder.started) == ([2], ["2", "3"])
+    with pytest.raises(StudyError, match="3 trials were asked for in total, and 4 have been started already"):
+        study.resume(num_trials=3)
     with pytest.raises(StudyError, match="known studies: one, two"):
         distune.load_study("three")
     with pytest.raises(StudyError, match="one exists already"):
         simulated("one")
     assert len(simulated("one", replace=True).trials) == 2
+
+
+def test_the_trials_as_an_optuna_study(home: Path) -> None:
+    study = simulated(overrides={"search.num_trials": 5})
+    copy = study.optuna_study()
+    assert [trial.number for trial in copy.trials] == [0, 1, 2, 3, 4]
+    assert copy.best_trial.number == study.best_trial.number
+    assert copy.best_value == study.best_value
+    assert copy.best_params == study.best_params
+    copy.enqueue_trial({})
+    assert len(study.trials) == 5
+
+
+def test_progress_is_shown_unless_callbacks_are_given(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulated("one", callbacks=[])
+    assert capsys.readouterr().err == ""
+    simulated("two")
+    assert "[3 of 3 trials ended]" in capsys.readouterr().err
 
 
 def test_another_home(tmp_path: Path, home: Path) -> None:
@@ -123,8 +150,8 @@ def test_a_confirmation(home: Path) -> None:
     assert result is not None
     assert study.confirmation == result
     assert study.best_trial.number == result.winner
-    assert study.gain == result.final.mean
-    assert len(recorder.ended) == 6
+    assert study.gain == result.gain.mean
+    assert (recorder.sessions, len(recorder.ended)) == ([6], 6)
     with pytest.raises(UsageError, match="metric mAP: must be one of AP"):
         study.confirm(metric="mAP")
 
@@ -163,6 +190,7 @@ def test_fixed_parameters_and_a_warm_start(home: Path) -> None:
         ({"space": {"name": "bad", "parameters": {"x": {"kind": "int", "low": 1, "high": 2}}}}, ConfigError, "x"),
         ({"warm_start": "absent"}, StudyError, "study absent"),
         ({"name": "../up"}, UsageError, "../up"),
+        ({"runner": "loca"}, UsageError, "runner loca: must be one of ray, local"),
     ],
 )
 def test_mistakes_are_named_and_nothing_is_written(

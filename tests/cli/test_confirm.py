@@ -39,7 +39,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     answer = distune("confirm", "one", "--top", "1", "--seeds", "4")
     assert answer.status == 0, answer.err
     assert "on seeds 1000 to 1003: 8 runs, 24 epochs to train" in answer.err
-    headline = next(line for line in answer.out.splitlines() if line.startswith("confirmed: trial"))
+    headline = next(line for line in answer.out.splitlines() if line.startswith("confirmation: trial"))
     simulated = "simulated study: nothing was trained"
     assert simulated in answer.out
     assert ", test split: " in headline
@@ -51,11 +51,11 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     after = json.loads(distune("best", "one", "--json").out)
     assert after["number"] == before["number"]
     assert after["gain"] == after["confirmation"]["test"]["mean"]
-    assert after["confirmation"]["words"] in headline
+    assert after["confirmation"]["summary"] in headline
     assert json.loads(distune("status", "one", "--json").out)["confirmation"]["winner"] == after["number"]
 
     again = json.loads(distune("confirm", "one", "--top", "1", "--seeds", "4", "--json").out)
-    assert {**again, "verdict": None} == {**after["confirmation"], "verdict": None}
+    assert again == {"simulated": True, **after["confirmation"]}
 
     more = distune("resume", "one", "--trials", "25")
     assert more.status == 0, more.err
@@ -69,7 +69,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert headline in later
     assert f"trial {best} has since scored best in the search, and is not confirmed" in later
     changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
-    assert f"confirmed: trial {best}" in changed
+    assert f"confirmation: trial {best}" in changed
     assert "the test split was evaluated once before, for another trial, other seeds or another metric" in changed
 
 
@@ -202,7 +202,7 @@ def test_a_real_confirmation_is_killed_and_resumes(distune: Distune, tmp_path: P
 
     answer = distune("confirm", "small", "--seeds", "2")
     assert answer.status == 0, answer.err
-    assert "confirmed: trial 0, test split: " in answer.out
+    assert "confirmation: trial 0, test split: " in answer.out
     assert not any("simulated" in each for each in (answer.out, launched.out, distune("best", "small").out))
     for file, content in before.items():
         assert file.read_bytes().startswith(content), "epochs on record were trained again"
@@ -242,7 +242,7 @@ def test_a_real_confirmation_is_killed_and_resumes(distune: Distune, tmp_path: P
         assert sorted(point.step for point in points) == [1, 2]
     assert parent.data.metrics["gain/AP"] == pytest.approx(confirmed["test"]["mean"])
     assert parent.data.metrics["gain/low"] <= parent.data.metrics["gain/high"]
-    assert parent.data.tags["distune.verdict"] == confirmed["words"]
+    assert parent.data.tags["distune.verdict"] == confirmed["summary"]
     assert parent.info.status == "FINISHED"
     assert {"gain.png", "confirmation.json"} <= {
         Path(each.path).name for each in client.list_artifacts(parent.info.run_id, "report")

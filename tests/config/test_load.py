@@ -151,7 +151,7 @@ search:
     assert lines[0] == f"{path}: 5 problems"
     text = " ".join(" ".join(lines).split())
     assert "data.num_train = 0 (line 2) must be at least 1" in text
-    assert "student (line 4) retinanett is not known; known are 'fasterrcnn', 'maskrcnn', 'retinanet', 'fcos'" in text
+    assert "student.family = retinanett (line 4) must be one of fasterrcnn, maskrcnn, retinanet, fcos" in text
     assert "training.epochs = 1.5 (line 6) must be a whole number" in text
     assert 'distillation.prototypes.per_clas (line 9) unknown setting; did you mean "per_class"?' in text
     assert "search.scheduler.grace_epochs = 0 (line 11) must be at least 1" in text
@@ -173,7 +173,7 @@ search:
         ({"distillation": {"stop_epoch": 2, "start_epoch": 2}}, "stop_epoch = 2 must be more than start_epoch = 2"),
         ({"search": {"space": "space.yaml", "metric": "mAP"}}, "must be one of"),
         ({"data": None}, "data = null"),
-        ({"training": {"optimizer": {"kind": "adam"}}}, "adam is not known"),
+        ({"training": {"optimizer": {"kind": "adam"}}}, "training.optimizer.kind = adam"),
     ],
 )
 def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected: str) -> None:

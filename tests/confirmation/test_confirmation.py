@@ -213,14 +213,14 @@ def test_without_a_test_split_the_search_split_decides(home: Home, make_loaded: 
     result = confirm(home, folder, top=1, has_test=False)
     assert result is not None
     assert (result.test, result.split) == (None, "search")
-    assert result.final is result.search
+    assert result.gain is result.search
     assert not list(folder.confirmation.path.rglob("matches-test.npz"))
 
 
 def test_one_seed_is_undecided(home: Home, make_loaded: MakeLoaded) -> None:
     result = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
     assert result is not None
-    assert result.final.verdict is Verdict.UNDECIDED
+    assert result.gain.verdict is Verdict.UNDECIDED
 
 
 def test_another_metric_needs_no_training(
@@ -231,7 +231,7 @@ def test_another_metric_needs_no_training(
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     result = confirm(home, folder, top=1, metric="VOC_AP50")
     assert result is not None
-    assert result.final.metric == "VOC_AP50"
+    assert result.gain.metric == "VOC_AP50"
     assert result.previous_test_evaluations == 1, "another metric is another evaluation"
     assert not (tmp_path / "epoch_log").exists()
 

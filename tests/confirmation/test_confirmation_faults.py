@@ -66,8 +66,8 @@ def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again
     result = confirm(home, folder, witness, seeds=4)
     assert result is not None
     assert [len(each.failures) for each in result.candidates] == [1, 1]
-    assert witness.study_tags["verdict"] == result.words
-    assert ", 3 of 4 seeds, 1 " in result.words
+    assert witness.study_tags["verdict"] == result.summary
+    assert ", 3 of 4 seeds, 1 " in result.summary
     outcomes = witness.outcomes()
     assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
     assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED

@@ -25,7 +25,7 @@ from distune.detectors.classes import (
 )
 from distune.detectors.taps import Detector, PredictionSites
 from distune.detectors.weights import named_classes
-from distune.detectors.zoo import build_detector, build_teacher
+from distune.detectors.zoo import build_detector, build_trained_detector
 from distune.errors import WeightsError
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -140,7 +140,7 @@ class TestTeacher:
     def test_outputs_are_in_the_classes_of_the_data(self, family: str, tmp_path: Path) -> None:
         own = own_detector(family)
         weights = saved(own, tmp_path / "teacher.pt", OWN)
-        teacher = build_teacher(settings_of(family, weights=weights), classes=DATA, needed_by=["a"], **SIZE)
+        teacher = build_trained_detector(settings_of(family, weights=weights), classes=DATA, needed_by=["a"], **SIZE)
         assert class_table(teacher) == ClassTable(DATA, OWN, (4, 2))
         images, targets = batch()
         sites = student_sites(family, images, targets)
@@ -163,15 +163,15 @@ class TestTeacher:
 
     def test_equal_class_lists_need_no_mapping(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "teacher.pt", OWN)
-        teacher = build_teacher(settings_of(family, weights=weights), classes=OWN, **SIZE)
+        teacher = build_trained_detector(settings_of(family, weights=weights), classes=OWN, **SIZE)
         assert not isinstance(teacher, RelabelledTeacher)
 
     def test_a_teacher_that_lacks_classes_gives_only_its_neck(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "teacher.pt", OWN)
         given = settings_of(family, weights=weights)
         with pytest.raises(WeightsError, match=r"trained on other classes .* lack fox, which soft_labels would need"):
-            build_teacher(given, classes=("owl", "fox"), needed_by=["soft_labels"], **SIZE)
-        teacher = build_teacher(given, classes=("owl", "fox"), **SIZE)
+            build_trained_detector(given, classes=("owl", "fox"), needed_by=["soft_labels"], **SIZE)
+        teacher = build_trained_detector(given, classes=("owl", "fox"), **SIZE)
         images, targets = batch()
         sites = student_sites(family, images, targets)
         seen = teacher.forward_teacher(images)
@@ -181,16 +181,16 @@ class TestTeacher:
 
     def test_the_settings_give_the_classes_of_a_plain_state_dict(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "plain.pt", None)
-        named = build_teacher(settings_of(family, weights=weights, classes=list(OWN)), classes=DATA, **SIZE)
+        named = build_trained_detector(settings_of(family, weights=weights, classes=list(OWN)), classes=DATA, **SIZE)
         assert class_table(named) == ClassTable(DATA, OWN, (4, 2))
-        assert class_table(build_teacher(settings_of(family, weights=weights), classes=OWN, **SIZE)) is None
+        assert class_table(build_trained_detector(settings_of(family, weights=weights), classes=OWN, **SIZE)) is None
         with pytest.raises(WeightsError, match=r"(?s)shape: .*name no classes; .* list them in the setting `classes`"):
-            build_teacher(settings_of(family, weights=weights), classes=DATA, **SIZE)
+            build_trained_detector(settings_of(family, weights=weights), classes=DATA, **SIZE)
 
     def test_settings_that_contradict_the_file_are_refused(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family), tmp_path / "teacher.pt", OWN)
         with pytest.raises(WeightsError, match="order in the weights: bird, cat, dog, owl"):
-            build_teacher(settings_of(family, weights=weights, classes=list(OWN[::-1])), classes=DATA, **SIZE)
+            build_trained_detector(settings_of(family, weights=weights, classes=list(OWN[::-1])), classes=DATA, **SIZE)
 
     def test_training_from_a_state_dict_of_other_classes_replaces_their_head(self, family: str, tmp_path: Path) -> None:
         weights = saved(own_detector(family, DATA), tmp_path / "plain.pt", None)

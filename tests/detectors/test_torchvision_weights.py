@@ -23,7 +23,7 @@ from distune.config.pretrained import PRETRAINED
 from distune.detectors import bodies
 from distune.detectors.taps import Detector
 from distune.detectors.weights import fetch_weights, named_classes
-from distune.detectors.zoo import build_detector, build_teacher
+from distune.detectors.zoo import build_detector, build_trained_detector
 from distune.errors import WeightsError
 
 # What torchvision's builders set besides the settings that loading needs: ours, and theirs with sizes of this test.
@@ -99,7 +99,7 @@ def classes_of(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, **changes: Any) -> Detector:
-    return build_teacher(settings(name, **changes), classes=classes_of(name), **SIZE)
+    return build_trained_detector(settings(name, **changes), classes=classes_of(name), **SIZE)
 
 
 @pytest.mark.parametrize("name", sorted(PRETRAINED))

@@ -66,6 +66,8 @@ class Witness:
         self.ended_records: list[TrialRecord] = []
         self.messages: list[str] = []
 
+    def on_session_start(self, num_trials: int) -> None: ...
+
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None: ...
 
     def start_trial(self, spec: TrialSpec) -> None:

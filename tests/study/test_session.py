@@ -81,7 +81,10 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     folder = create(home, make_loaded, search={"num_trials": 3, "scheduler": {"kind": "none"}})
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
-    assert list(values) == ["study", "state", "simulated", "metric", "trials", "identical_trials", "confirmation"]
+    assert list(values) == [
+        *("study", "state", "reason", "simulated"),
+        *("metric", "trials", "identical_trials", "confirmation"),
+    ]
     assert {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"} <= set(values["trials"][0])
     control, first, diverged, failed = values["trials"]
     assert (control["number"], control["control"], control["params"], control["seed"]) == (-1, True, {}, 5)

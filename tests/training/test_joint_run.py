@@ -16,7 +16,7 @@ from distune.detectors.zoo import build_detector
 from distune.evidence.average_precision import score_of
 from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
-from distune.training.evaluation.checkpoint_score import measure
+from distune.training.evaluation.score_student import measure
 from distune.training.joint_run import JointRun
 from distune.training.solo_run import open_trial
 from distune.training.trial_folder import TrialFolder

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.progress import open_callbacks
 from distune.config.experiment import without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, load_experiment, trial_experiment
 from distune.errors import DataError, TrialError
 from distune.records import EpochReport, Outcome, TrialSpec
-from distune.study.callback import CallbackList, Decision, StudyCallback
+from distune.study.callback import Decision, StudyCallback
 from distune.study.trial_progress import TrialProgress
 from distune.training.trial_folder import TrialFolder
 
@@ -46,7 +47,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     control: bool = False,
     folder: str | PathLike[str] | None = None,
-    callbacks: Sequence[StudyCallback] = (),
+    callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> TrainedStudent:
     """Train one student with an experiment's own values, without a search.
@@ -57,7 +58,7 @@ def train(
         control: train without distillation.
         folder: where metrics and checkpoints go; an interrupted training there is continued. A folder in
             ``HOME/trained`` when None.
-        callbacks: receive events while it runs.
+        callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
         home: folder of teachers and trained students; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
     Returns:
@@ -70,49 +71,51 @@ def train(
     """
     from distune.training.solo_run import open_trial
 
-    callback = CallbackList(callbacks)
-    loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
-    root = Home.at(home)
-    values = trial_experiment(loaded, {})
-    values = without_distillation(values) if control else values
-    splits = open_data(loaded, on_message=callback.on_message)
-    callback.on_message(f"data: {describe_data(splits)}")
-    weights = None
-    if loaded.distillation.is_active and not control:
-        weights = str(ready_teacher(loaded, splits, root, on_message=callback.on_message).weights)
-    spec = TrialSpec(
-        study="",
-        number=-1 if control else 0,
-        control=control,
-        seed=loaded.training.seed,
-        num_epochs=loaded.training.epochs,
-        params={},
-        experiment=values,
-        folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
-        teacher_weights=weights,
-    )
-    files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
-    run = open_trial(spec)
-    callback.on_trial_start(spec)
-    try:
-        while run.epochs_done < spec.num_epochs:
-            report = run.run_epoch()
-            progress.add_epoch(report)
-            if not report.is_finite(spec.metric):
-                raise TrialError(f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate")
-            callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
-    finally:
-        run.close()
-    callback.on_trial_end(progress.record(Outcome.FINISHED))
-    best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
-    return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
+    with open_callbacks(callbacks) as callback:
+        loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
+        root = Home.at(home)
+        values = trial_experiment(loaded, {})
+        values = without_distillation(values) if control else values
+        splits = open_data(loaded, on_message=callback.on_message)
+        callback.on_message(f"data: {describe_data(splits)}")
+        weights = None
+        if loaded.distillation.is_active and not control:
+            weights = str(ready_teacher(loaded, splits, root, on_message=callback.on_message).weights)
+        spec = TrialSpec(
+            study="",
+            number=-1 if control else 0,
+            control=control,
+            seed=loaded.training.seed,
+            num_epochs=loaded.training.epochs,
+            params={},
+            experiment=values,
+            folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
+            teacher_weights=weights,
+        )
+        files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
+        run = open_trial(spec)
+        callback.on_trial_start(spec)
+        try:
+            while run.epochs_done < spec.num_epochs:
+                report = run.run_epoch()
+                progress.add_epoch(report)
+                if not report.is_finite(spec.metric):
+                    raise TrialError(
+                        f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate"
+                    )
+                callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
+        finally:
+            run.close()
+        callback.on_trial_end(progress.record(Outcome.FINISHED))
+        best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
+        return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
 
 
 def prepare_teacher(
     experiment: ExperimentLike,
     *,
     overrides: Mapping[str, Any] | None = None,
-    callbacks: Sequence[StudyCallback] = (),
+    callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Teacher:
     """Train the teacher of an experiment, or find it where it was trained before.
@@ -122,7 +125,7 @@ def prepare_teacher(
     Args:
         experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
         overrides: path to value, applied over the experiment.
-        callbacks: receive a message per epoch.
+        callbacks: receive a message per epoch; None shows them on standard error, an empty list shows nothing.
         home: folder of all teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
     Returns:
@@ -133,10 +136,10 @@ def prepare_teacher(
         WeightsError: the weights that the experiment names are missing or do not fit.
         TrialError: training diverged.
     """
-    callback = CallbackList(callbacks)
-    loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
-    splits = open_data(loaded, on_message=callback.on_message)
-    return ready_teacher(loaded, splits, Home.at(home), on_message=callback.on_message)
+    with open_callbacks(callbacks) as callback:
+        loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
+        splits = open_data(loaded, on_message=callback.on_message)
+        return ready_teacher(loaded, splits, Home.at(home), on_message=callback.on_message)
 
 
 def evaluate(
@@ -145,7 +148,7 @@ def evaluate(
     *,
     split: Literal["search", "test"] = "search",
     overrides: Mapping[str, Any] | None = None,
-    callbacks: Sequence[StudyCallback] = (),
+    callbacks: Sequence[StudyCallback] | None = None,
 ) -> dict[str, float]:
     """Score a checkpoint, student or teacher, on the data of an experiment.
 
@@ -156,7 +159,7 @@ def evaluate(
         checkpoint: a distune checkpoint, such as a trial's ``best.pt``.
         split: the split to score on.
         overrides: path to value, applied over the experiment.
-        callbacks: receive messages.
+        callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
 
     Returns:
         Metric to value, such as ``{"search/AP": 31.4}``, in points from 0 to 100.
@@ -165,24 +168,25 @@ def evaluate(
         DataError: the experiment names no test split, or its data is damaged.
         WeightsError: the file is no distune checkpoint, or does not fit the classes.
     """
-    from distune.training.evaluation.checkpoint_score import open_student
     from distune.training.evaluation.known_classes import evaluate_known
+    from distune.training.load_student import load_student
     from distune.training.precision import autocast_dtype, pick_device
 
     loaded = load_experiment(experiment, overrides=overrides, check_space=False)
     settings = loaded.experiment
-    splits = open_data(settings, on_message=CallbackList(callbacks).on_message)
-    dataset = splits.search if split == "search" else splits.test
-    if dataset is None:
-        raise DataError(f"{loaded.source}: the experiment names no test split")
-    device = pick_device(settings.resources.gpus_per_trial)
-    detector = open_student(Path(checkpoint), settings, tuple(splits.classes))
-    detector.model.to(device)
-    figures = evaluate_known(
-        detector,
-        dataset,
-        device=device,
-        batch_size=settings.training.batch_size,
-        autocast_dtype=autocast_dtype(settings.training.precision, device),
-    )
-    return {f"{split}/{name}": value for name, value in figures.items()}
+    with open_callbacks(callbacks) as callback:
+        splits = open_data(settings, on_message=callback.on_message)
+        dataset = splits.search if split == "search" else splits.test
+        if dataset is None:
+            raise DataError(f"{loaded.source}: the experiment names no test split")
+        device = pick_device(settings.resources.gpus_per_trial)
+        detector = load_student(Path(checkpoint), settings, tuple(splits.classes))
+        detector.model.to(device)
+        figures = evaluate_known(
+            detector,
+            dataset,
+            device=device,
+            batch_size=settings.training.batch_size,
+            autocast_dtype=autocast_dtype(settings.training.precision, device),
+        )
+        return {f"{split}/{name}": value for name, value in figures.items()}

@@ -1,17 +1,17 @@
-"""Studies in Python: launch, load, resume, confirm, and read their results."""
+"""A study in Python: its trials and its result; resume and confirm."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import describe_data, open_data, open_tracker, ready_teacher
+from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
+from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
 from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
@@ -19,23 +19,21 @@ from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
-from distune.records import Outcome, ParameterValue, TrialRecord
-from distune.study.callback import CallbackList, StudyCallback
-from distune.study.create import check_name_is_free, create_study
+from distune.records import ParameterValue, TrialRecord
+from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
-from distune.study.files.study_folder import Runner, StudyState
-from distune.study.planning.plan_text import describe_plan, describe_rest, describe_sizes
+from distune.study.files.study_folder import StudyState
+from distune.study.planning.plan_text import describe_rest
 from distune.study.preflight import check_before_start
-from distune.study.search.warm_start import warm_start as warm_start_from
-from distune.study.search.warm_start import with_initial_configurations
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
-from distune.study.status import StudyStatus, best_trial, find_study, read_study, study_names
+from distune.study.status import StudyStatus, best_trial, find_study, read_study
 from distune.tracking.links import StudyLinks
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
-from distune.tracking.uris import check_uri, is_server
+from distune.tracking.uris import is_server
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
     import torch
     from torch import nn
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study: its trials, its result, and the calls that continue it. Made by ``launch`` and ``load_study``.
+    """A study: its trials, its result, and the calls that continue it. Returned by ``launch`` and ``load_study``.
 
     Nothing is cached: each property reads the study's folder, so it also works while another process runs the study.
 
@@ -114,6 +112,11 @@ class Study:
         return [trial for trial in self.status.trials if trial.control]
 
     @property
+    def pareto_front(self) -> list[TrialRecord]:
+        """With ``search.costs``: the finished trials that no other one beats in metric and costs. Else empty."""
+        return self.status.pareto_front
+
+    @property
     def best_trial(self) -> TrialRecord:
         """The confirmed trial; before a confirmation, the best trial of the search.
 
@@ -148,7 +151,7 @@ class Study:
             StudyError: no trial has finished.
         """
         status = self.status
-        return best_trial(status)[1] if status.confirmation is None else status.confirmation.final.mean
+        return best_trial(status)[1] if status.confirmation is None else status.confirmation.gain.mean
 
     @property
     def confirmation(self) -> ConfirmationResult | None:
@@ -176,51 +179,27 @@ class Study:
         return self._existing(self._folder.trial(trial).best_checkpoint)
 
     def trials_dataframe(self) -> pd.DataFrame:
-        """Return a table with a row per trial, controls included, in the manner of Optuna's ``trials_dataframe``.
-
-        Columns: ``number``, ``key``, ``control``, ``outcome``, ``state`` (Optuna's), ``epochs``, ``seed``, ``value``
-        (the metric at the best epoch), ``gain`` (over the mean of the finished controls, for trials that had the whole
-        budget), ``reason``, and one column ``params_PATH`` per searched parameter.
-        """
-        import pandas as pd
-
-        from distune.records import control_score
+        """Return a table with a row per trial, controls included; see ``distune.reports.dataframes``."""
+        from distune.reports.dataframes import trials_dataframe
 
         status = self.status
-        base = control_score(status.trials, status.metric)
-        paths = dict.fromkeys(path for trial in status.trials for path in trial.params)
-        rows = []
-        for trial in status.trials:
-            value = trial.metrics.get(status.metric)
-            is_comparable = trial.outcome is Outcome.FINISHED and not trial.control
-            rows.append(
-                {
-                    "number": trial.number,
-                    "key": trial.key,
-                    "control": trial.control,
-                    "outcome": str(trial.outcome),
-                    "state": str(trial.state),
-                    "epochs": trial.epochs,
-                    "seed": trial.seed,
-                    "value": value,
-                    "gain": value - base if is_comparable and value is not None and base is not None else None,
-                    "reason": trial.reason,
-                    **{f"params_{path}": trial.params.get(path) for path in paths},
-                }
-            )
-        return pd.DataFrame(rows)
+        return trials_dataframe(status.trials, status.metric)
 
     def curves_dataframe(self) -> pd.DataFrame:
-        """Return all metrics of all epochs: columns ``number``, ``key``, ``epoch`` (from 1), and one per metric."""
-        import pandas as pd
+        """Return all metrics of all epochs, controls included; see ``distune.reports.dataframes``."""
+        from distune.reports.dataframes import curves_dataframe
 
-        return pd.DataFrame(
-            [
-                {"number": trial.number, "key": trial.key, "epoch": report.epoch, **report.metrics}
-                for trial in self.status.trials
-                for report in self._folder.trial(trial.number).reports()
-            ]
-        )
+        return curves_dataframe((trial, self._folder.trial(trial.number).reports()) for trial in self.status.trials)
+
+    def optuna_study(self) -> optuna.Study:
+        """Return the searched trials as an Optuna study in memory, for ``optuna.visualization`` and importances.
+
+        A copy: changes to it have no effect on the study. Controls are not in it.
+        """
+        from distune.study.storage.storage_url import copy_search_study
+
+        copy: optuna.Study = copy_search_study(self._folder, self.experiment.search.storage)
+        return copy
 
     def best_model(self, *, device: str | torch.device = "cpu") -> nn.Module:
         """Load the best student: a torchvision detector in evaluation mode.
@@ -280,11 +259,11 @@ class Study:
 
     def resume(
         self,
-        num_trials: int | None = None,
         *,
+        num_trials: int | None = None,
         experiment: ExperimentLike | None = None,
         overrides: Mapping[str, Any] | None = None,
-        callbacks: Sequence[StudyCallback] = (),
+        callbacks: Sequence[StudyCallback] | None = None,
     ) -> Study:
         """Continue a study that was interrupted, or run more trials of one that has finished.
 
@@ -295,27 +274,36 @@ class Study:
             num_trials: searched trials in total, over all sessions; as before when None.
             experiment: continue with other settings than those in the study's folder.
             overrides: path to value, such as ``{"resources.max_concurrent": 2}``.
-            callbacks: receive events while it runs.
+            callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
 
         Returns:
             The study itself. ``state`` says whether it has finished or was interrupted.
 
         Raises:
-            StudyError: another session runs the study, or it cannot continue with these settings.
+            StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is
+                less than the trials that were started already.
             StudyFailedError: too many trials in a row failed for the same reason.
         """
-        callback, folder = CallbackList(callbacks), self._folder
-        loaded = self.load_settings(experiment, overrides=overrides)
-        check_before_start(loaded.experiment, simulate=self.is_simulated)
-        self._update_settings(loaded, callback)
-        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-        callback.on_message(describe_rest(self.status, total=total, controls=loaded.experiment.search.controls))
-        teacher = None
-        if not self.is_simulated:
-            splits = open_data(loaded.experiment, on_message=callback.on_message)
-            teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
-        self._run_session(loaded, teacher, callback, num_trials=num_trials)
-        return self
+        folder = self._folder
+        with open_callbacks(callbacks) as callback:
+            loaded = self.load_settings(experiment, overrides=overrides)
+            check_before_start(loaded.experiment, simulate=self.is_simulated)
+            status = self.status
+            num_started = sum(not trial.control for trial in status.trials)
+            if num_trials is not None and num_trials < num_started:
+                raise StudyError(
+                    f"study {self.name}: {num_trials} trials were asked for in total, and {num_started} have been "
+                    f"started already; to run 10 more, ask for {num_started + 10}"
+                )
+            self._update_settings(loaded, callback)
+            total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+            callback.on_message(describe_rest(status, total=total, controls=loaded.experiment.search.controls))
+            teacher = None
+            if not self.is_simulated:
+                splits = open_data(loaded.experiment, on_message=callback.on_message)
+                teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
+            self._run_session(loaded, teacher, callback, num_trials=num_trials)
+            return self
 
     def confirm(
         self,
@@ -323,7 +311,7 @@ class Study:
         top: int = DEFAULT_TOP,
         seeds: int = DEFAULT_SEEDS,
         metric: str | None = None,
-        callbacks: Sequence[StudyCallback] = (),
+        callbacks: Sequence[StudyCallback] | None = None,
     ) -> ConfirmationResult | None:
         """Train the best trials again on fresh seeds beside controls, and measure the gain with an interval.
 
@@ -333,7 +321,7 @@ class Study:
             top: number of trials to train again, the best of the search.
             seeds: fresh seeds for each of them and its control.
             metric: what gains are measured in; the study's metric when None.
-            callbacks: receive events while it runs.
+            callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
 
         Returns:
             The result; None when a signal stopped the session. The same call continues it then.
@@ -342,44 +330,46 @@ class Study:
             StudyError: another session runs the study, or no trial has finished.
             UsageError: the metric is unknown.
         """
-        callback = CallbackList(callbacks)
-        folder, loaded = self._folder, self._folder.load()
-        experiment = loaded.experiment
-        metric = metric or experiment.search.metric
-        if metric not in METRICS:
-            raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
-        self._update_settings(loaded, callback)
-        status = self.status
-        weights, fingerprint, has_test = None, None, True
-        plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)  # errors first
-        if not self.is_simulated:
-            splits = open_data(experiment, on_message=callback.on_message)
-            teacher = ready_teacher(experiment, splits, self._home, on_message=callback.on_message)
-            weights, fingerprint, has_test = teacher.weights, splits.fingerprint, splits.test is not None
-        plan = plan_confirmation(
-            folder,
-            status,
-            experiment,
-            top=top,
-            num_seeds=seeds,
-            teacher_weights=weights,
-            data_fingerprint=fingerprint,
-        )
-        if status.state != "finished":
-            callback.on_message(f"study {self.name} is {status.state}: its best trials so far are confirmed")
-        callback.on_message(plan.describe())
-        with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
-            result = run_confirmation(
+        with open_callbacks(callbacks) as callback:
+            folder, loaded = self._folder, self._folder.load()
+            experiment = loaded.experiment
+            metric = metric or experiment.search.metric
+            if metric not in METRICS:
+                raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
+            self._update_settings(loaded, callback)
+            status = self.status
+            weights, fingerprint, has_test = None, None, True
+            plan_confirmation(
+                folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None
+            )  # errors first
+            if not self.is_simulated:
+                splits = open_data(experiment, on_message=callback.on_message)
+                teacher = ready_teacher(experiment, splits, self._home, on_message=callback.on_message)
+                weights, fingerprint, has_test = teacher.weights, splits.fingerprint, splits.test is not None
+            plan = plan_confirmation(
                 folder,
-                plan,
-                metric=metric,
-                has_test=has_test,
-                state=status.state,
-                tracker=tracker,
-                callback=callback,
+                status,
+                experiment,
+                top=top,
+                num_seeds=seeds,
+                teacher_weights=weights,
+                data_fingerprint=fingerprint,
             )
-            callback.on_message("sending the rest to MLflow")
-        return result
+            if status.state != "finished":
+                callback.on_message(f"study {self.name} is {status.state}: its best trials so far are confirmed")
+            callback.on_message(plan.describe())
+            with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
+                result = run_confirmation(
+                    folder,
+                    plan,
+                    metric=metric,
+                    has_test=has_test,
+                    state=status.state,
+                    tracker=tracker,
+                    callback=callback,
+                )
+                callback.on_message("sending the rest to MLflow")
+            return result
 
     @contextlib.contextmanager
     def mlflow_ui(self, *, host: str = "127.0.0.1", port: int = 5000) -> Iterator[tuple[StudyLinks, UiServer | None]]:
@@ -417,10 +407,10 @@ class Study:
 
     def _open_model(self, file: Path, device: str | torch.device) -> nn.Module:
         from distune.training.checkpoint import load
-        from distune.training.evaluation.checkpoint_score import open_student
+        from distune.training.load_student import load_student
 
         content = load(file) or {}
-        detector = open_student(file, self.experiment, tuple(content.get("classes", ())))
+        detector = load_student(file, self.experiment, tuple(content.get("classes", ())))
         return detector.model.to(device).eval()
 
     def _update_settings(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
@@ -454,108 +444,3 @@ class Study:
             if score is not None:
                 tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
             callback.on_message("sending the rest to MLflow")
-
-
-def launch(
-    experiment: ExperimentLike,
-    *,
-    name: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    fixed: Mapping[str, ParameterValue] | None = None,
-    space: SpaceLike | None = None,
-    warm_start: str | None = None,
-    warm_start_top: int = 5,
-    runner: Runner = "ray",
-    simulate: bool = False,
-    replace: bool = False,
-    callbacks: Sequence[StudyCallback] = (),
-    home: str | PathLike[str] | None = None,
-) -> Study:
-    """Launch a study: prepare the teacher, search, stop poor trials early, train a control, log everything.
-
-    Ctrl-C and SIGTERM end the session; ``Study.resume`` continues it.
-
-    Args:
-        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
-        name: name of the study; the experiment's when None.
-        overrides: path to value, such as ``{"training.epochs": 6}``, applied over the experiment.
-        fixed: searched path to value: parameters of the search space that are not searched.
-        space: the search space; the experiment's ``search.space`` when None.
-        warm_start: name of a study whose best configurations are tried first.
-        warm_start_top: number of its finished trials at most.
-        runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
-        simulate: simulate learning curves instead of training, to try the settings in seconds.
-        replace: remove an earlier study of that name.
-        callbacks: receive events while the study runs.
-        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
-
-    Returns:
-        The study. ``Study.state`` says whether it has finished or was interrupted.
-
-    Raises:
-        ConfigError: the experiment or the search space is wrong; all problems are listed.
-        DataError: images or annotations are missing or too damaged.
-        StudyError: a study of that name exists already.
-        ResourceError: this machine does not have what a trial asks for.
-        StudyFailedError: too many trials in a row failed for the same reason.
-
-    Example:
-        >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
-        >>> study.best_params
-    """
-    callback = CallbackList(callbacks)
-    loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
-    root = Home.at(home)
-    study = name or loaded.experiment.name
-    if not replace:
-        check_name_is_free(root, study)
-    check_before_start(loaded.experiment, simulate=simulate)
-    if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
-        check_uri(loaded.experiment.tracking.uri)
-    if warm_start is not None:
-        source = load_study(warm_start, home=home)
-        found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)
-        for line in found.messages:
-            callback.on_message(line)
-        loaded = with_initial_configurations(loaded, found.configurations)
-    splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
-    if splits is not None:
-        callback.on_message(f"data: {describe_data(splits)}")
-    for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
-        callback.on_message(line)
-    # The teacher comes before the study: when it fails, no half-made study is left behind.
-    teacher = None
-    if splits is not None:
-        teacher = ready_teacher(loaded.experiment, splits, root, on_message=callback.on_message)
-    create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
-    handle = Study(root, study)
-    handle._run_session(loaded, teacher, callback, num_trials=None)
-    return handle
-
-
-def load_study(name: str, *, home: str | PathLike[str] | None = None) -> Study:
-    """Load a study.
-
-    Args:
-        name: name of the study.
-        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
-
-    Returns:
-        The study.
-
-    Raises:
-        StudyError: there is no study of that name; the message lists the known ones.
-    """
-    return Study(Home.at(home), name)
-
-
-def list_studies(*, home: str | PathLike[str] | None = None) -> list[str]:
-    """List the studies.
-
-    Args:
-        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
-
-    Returns:
-        Their names, sorted.
-    """
-    return study_names(Home.at(home))

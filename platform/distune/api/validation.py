@@ -9,12 +9,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
+from distune.api.progress import open_callbacks
 from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
 from distune.errors import ConfigError
 from distune.records import ParameterValue
-from distune.study.callback import CallbackList, StudyCallback
+from distune.study.callback import StudyCallback
 from distune.study.planning.plan_text import describe_plan, describe_sizes
 from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.search.samplers import check_sampler
@@ -60,7 +61,7 @@ def validate(
     probe: bool = False,
     num_probe_images: int = NUM_PROBE_IMAGES,
     on_finding: Callable[[Finding], None] | None = None,
-    callbacks: Sequence[StudyCallback] = (),
+    callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
     """Check an experiment, its search space and its data. Trains nothing, writes nothing.
@@ -76,7 +77,7 @@ def validate(
             A teacher that is not trained yet is replaced by random weights.
         num_probe_images: images that a probe uses.
         on_finding: called with each finding of the probe.
-        callbacks: receive messages.
+        callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
         home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
     Returns:
@@ -87,22 +88,22 @@ def validate(
         DataError: images or annotations are missing or too damaged.
         ResourceError: the sampler needs a package that is not installed.
     """
-    callback = CallbackList(callbacks)
-    loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
-    settings, root = loaded.experiment, Home.at(home)
-    check_sampler(settings.search.sampler)
-    has_data = settings.data.kind == "shapes" or settings.data.root is not None
-    splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
-    findings: list[Finding] = []
-    if probe and splits is not None:
-        findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
-    return Validation(
-        loaded=loaded,
-        data=None if splits is None else describe_data(splits),
-        plan=plan_study(settings, loaded.searched),
-        plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root)),
-        findings=tuple(findings),
-    )
+    with open_callbacks(callbacks) as callback:
+        loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
+        settings, root = loaded.experiment, Home.at(home)
+        check_sampler(settings.search.sampler)
+        has_data = settings.data.kind == "shapes" or settings.data.root is not None
+        splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
+        findings: list[Finding] = []
+        if probe and splits is not None:
+            findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
+        return Validation(
+            loaded=loaded,
+            data=None if splits is None else describe_data(splits),
+            plan=plan_study(settings, loaded.searched),
+            plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root)),
+            findings=tuple(findings),
+        )
 
 
 def _probe(

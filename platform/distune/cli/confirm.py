@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distune.cli.launch import InterruptedSessionError
-from distune.cli.live import progress_callback
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_if_simulated, print_json
 from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
@@ -29,9 +28,9 @@ def confirm(
 ) -> None:
     """Train the best trials again on fresh seeds beside controls, and measure the gain with an interval.
 
-    The arms of a seed are trained side by side, for the whole budget. The best trial on the search split is then
-    compared with its control on the test split, once. Ctrl-C ends the session; the same command continues it and
-    computes nothing twice.
+    For each seed, the trials and their controls train together, for the whole budget. The best trial on the search
+    split is then compared with its control on the test split, once. Ctrl-C ends the session; the same command continues
+    it and computes nothing twice.
 
     Examples:
 
@@ -42,12 +41,13 @@ def confirm(
     import distune
 
     handle = distune.load_study(study)
-    with progress_callback(top * seeds) as callback:
-        result = handle.confirm(top=top, seeds=seeds, metric=metric, callbacks=[callback])
+    result = handle.confirm(top=top, seeds=seeds, metric=metric)
     if result is None:
         raise InterruptedSessionError(f"the confirmation was interrupted; continue with: distune confirm {study}")
     if json:
-        print_json({**result.to_dict(), "verdict": result.verdict, "words": result.words})
+        print_json(
+            {"simulated": handle.is_simulated, **result.to_dict(), "verdict": result.verdict, "summary": result.summary}
+        )
         return
     _print_result(handle, result)
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.live import PlainProgress
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption, SplitName, load
 from distune.cli.output import out, print_json
 
@@ -29,7 +28,7 @@ def evaluate(
     import distune
 
     loaded = load(experiment, set, check_space=False)
-    figures = distune.evaluate(loaded, checkpoint, split=split.value, callbacks=[PlainProgress(1)])
+    figures = distune.evaluate(loaded, checkpoint, split=split.value)
     if json:
         print_json(figures)
         return

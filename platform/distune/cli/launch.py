@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distune.cli.live import progress_callback
 from distune.cli.options import (
     OPTIONS,
     ExperimentArgument,
@@ -18,9 +17,9 @@ from distune.cli.options import (
     assignments,
     load,
 )
-from distune.cli.output import out, print_if_simulated, print_pareto_front, print_warnings, trial_table
+from distune.cli.output import out, print_if_simulated, print_pareto_front, print_warnings
 from distune.errors import StudyError, UsageError
-from distune.reports.tables import trial_rows
+from distune.reports.tables import trial_rows, trial_table
 
 if TYPE_CHECKING:
     from distune.api.study import Study
@@ -41,7 +40,7 @@ def launch(
     warm_start: Annotated[
         str | None, typer.Option("--warm-start", metavar="STUDY", help="Try the best configurations of a study first.")
     ] = None,
-    warm_start_top: Annotated[int, typer.Option(min=1, help="Number of its finished trials.")] = 5,
+    warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its best finished trials to try.")] = 5,
     runner: Annotated[
         RunnerName, typer.Option(help="Ray Tune, or one trial at a time in this process.")
     ] = RunnerName.ray,
@@ -69,18 +68,15 @@ def launch(
 
     given = [*set, *([f"resources.address={address}"] if address is not None else [])]
     loaded = load(experiment, given, fixed=fix)
-    search = loaded.experiment.search
-    with progress_callback(search.num_trials + search.controls) as callback:
-        study = distune.launch(
-            loaded,
-            name=name,
-            warm_start=warm_start,
-            warm_start_top=warm_start_top,
-            runner=runner.value,
-            simulate=simulate,
-            replace=replace,
-            callbacks=[callback],
-        )
+    study = distune.launch(
+        loaded,
+        name=name,
+        warm_start=warm_start,
+        warm_start_top=warm_start_top,
+        runner=runner.value,
+        simulate=simulate,
+        replace=replace,
+    )
     _print_result(study)
 
 
@@ -89,7 +85,10 @@ def resume(
     *,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in total, over all sessions.")] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Continue with the settings of this file, if the study can.")
+        str | None,
+        typer.Option(
+            "--experiment", help="Continue with the settings of this file. Refused if trials would not be comparable."
+        ),
     ] = None,
     set: SetOption = [],  # noqa: A002, B006
 ) -> None:
@@ -113,9 +112,7 @@ def resume(
 
     handle = distune.load_study(study)
     settings = handle.load_settings(experiment, overrides=assignments(OPTIONS[0], set), options=OPTIONS)
-    with progress_callback((trials or handle.num_trials) + handle.experiment.search.controls) as callback:
-        handle.resume(trials, experiment=settings, callbacks=[callback])
-    _print_result(handle)
+    _print_result(handle.resume(num_trials=trials, experiment=settings))
 
 
 def _print_result(study: Study) -> None:
@@ -130,7 +127,6 @@ def _print_result(study: Study) -> None:
         winner, gain = best_trial(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"
         out.print(f"best: trial {winner.key}, {status.metric} {winner.metrics[status.metric]:.1f}{compared}")
-    with contextlib.suppress(StudyError):
         out.print(f"student: {study.weights(winner.number)}")
     print_pareto_front(status)
     print_warnings(status)
@@ -139,9 +135,9 @@ def _print_result(study: Study) -> None:
         out.print(f"reason: {status.reason}", markup=False)
     if status.state == "interrupted":
         raise InterruptedSessionError(f"study {study.name} was interrupted; continue with: distune resume {study.name}")
-    out.print(f"next steps: distune ui {study.name}    distune status {study.name}    distune best {study.name}")
+    out.print(f"next: distune best {study.name}    distune status {study.name}    distune ui {study.name}")
     if status.confirmation is None:
-        out.print(f"is the gain real? distune confirm {study.name}")
+        out.print(f"to test the gain on new seeds: distune confirm {study.name}")
     else:
         out.print(headline(status.confirmation), markup=False)
     print_if_simulated(simulated=status.simulated)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import distune
 from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
@@ -25,12 +27,14 @@ def build_app() -> typer.Typer:
     """Build the application. A new command is one file and one line here."""
     app = typer.Typer(
         name="distune",
-        help="Hyperparameter studies of detector distillation: Ray Tune schedules, Optuna searches, MLflow keeps.",
+        help="Hyperparameter search for the distillation of object detectors, with Optuna, Ray Tune and MLflow.",
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
         add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_options)
     app.command()(validate.validate)
     app.command()(launch.launch)
     app.command()(launch.resume)
@@ -43,6 +47,14 @@ def build_app() -> typer.Typer:
     app.command()(ui.ui)
     app.command()(doctor.doctor)
     return app
+
+
+def _options(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
+) -> None:
+    if version:
+        sys.stdout.write(f"distune {distune.__version__}\n")
+        raise typer.Exit
 
 
 def main() -> None:

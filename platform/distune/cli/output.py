@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
-
-from distune.reports.tables import TrialRow
 
 if TYPE_CHECKING:
     from distune.study.status import StudyStatus
@@ -47,20 +44,3 @@ def print_pareto_front(status: StudyStatus) -> None:
         costs = [f"{trial.metrics[cost]:.4g}" if cost in trial.metrics else "" for cost in status.costs]
         table.add_row(trial.key, f"{trial.metrics[status.metric]:.1f}", *costs, style="dim" if trial.control else "")
     out.print(table)
-
-
-def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:
-    """Return the table of trials for a terminal."""
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    table.add_column("trial")
-    table.add_column("outcome")
-    table.add_column("epochs", justify="right")
-    table.add_column(metric, justify="right")
-    table.add_column("gain", justify="right")
-    if with_params:
-        table.add_column("parameters", overflow="fold")
-    for row in rows:
-        style = {"finished": "", "running": "cyan", "stopped": "dim"}.get(row.outcome, "red")
-        cells = [row.trial, row.outcome, row.epochs, row.score, row.gain]
-        table.add_row(*cells, *([row.params] if with_params else []), style=style)
-    return table

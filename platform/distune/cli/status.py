@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings, trial_table
+from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings
+from distune.config.format_value import format_value
 from distune.errors import StudyError
-from distune.reports.tables import trial_rows
+from distune.reports.tables import trial_rows, trial_table
 
 if TYPE_CHECKING:
     from distune.study.status import StudyStatus
@@ -69,15 +70,20 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         pareto_front = [record_to_dict(trial) for trial in status.pareto_front]
         print_json(
             {
+                "study": study,
+                "simulated": status.simulated,
                 **record_to_dict(winner),
                 "gain": handle.gain,
                 "weights": None if weights is None else str(weights),
-                "confirmation": None if confirmed is None else {**confirmed.to_dict(), "words": confirmed.words},
+                "confirmation": None
+                if confirmed is None
+                else {**confirmed.to_dict(), "verdict": confirmed.verdict, "summary": confirmed.summary},
                 **({"pareto_front": pareto_front} if status.costs else {}),
             }
         )
         return
-    out.print(f"trial {winner.key}: {status.metric} {winner.metrics[status.metric]:.1f} after {winner.epochs} epochs")
+    score = f"{status.metric} {winner.metrics[status.metric]:.1f} after {winner.epochs} epochs"
+    out.print(f"{status.title}, trial {winner.key}: {score}")
     lines = (
         [unconfirmed(status, gain)] if confirmed is None else [headline(confirmed), *explain(confirmed, handle.path)]
     )
@@ -85,7 +91,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         if line is not None:
             out.print(line, markup=False)
     for path, value in winner.params.items():
-        out.print(f"  {path}: {value}")
+        out.print(f"  {path}: {format_value(value, digits=4)}")
     if confirmed is None and weights is not None:
         out.print(f"student: {weights}")
     print_pareto_front(status)

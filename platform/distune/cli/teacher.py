@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distune.cli.live import PlainProgress
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption, load
 from distune.cli.output import out, print_json
 
@@ -17,7 +16,7 @@ def teacher(experiment: ExperimentArgument, *, set: SetOption = [], json: JsonOp
     """
     import distune
 
-    ready = distune.prepare_teacher(load(experiment, set, check_space=False), callbacks=[PlainProgress(1)])
+    ready = distune.prepare_teacher(load(experiment, set, check_space=False))
     if json:
         print_json({"hash": ready.hash, "weights": str(ready.weights), "metrics": ready.metrics})
         return

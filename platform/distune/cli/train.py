@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from distune.cli.live import PlainProgress
 from distune.cli.options import ExperimentArgument, JsonOption, SetOption, load
 from distune.cli.output import out, print_json
 
@@ -32,7 +31,6 @@ def train(
         load(experiment, set, check_space=False),
         control=control,
         folder=out_folder,
-        callbacks=[PlainProgress(1)],
     )
     best = trained.best
     if json:

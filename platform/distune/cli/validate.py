@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distune.cli.live import PlainProgress
 from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, load
 from distune.cli.output import out, print_json, progress
 
@@ -48,7 +47,6 @@ def validate(
         probe=probe,
         num_probe_images=probe_images,
         on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}", markup=False),
-        callbacks=[PlainProgress(1)],
     )
     if json:
         _print_json(result, probed=probe)

@@ -32,7 +32,6 @@ _MESSAGES = {
     "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
     "literal_error": "must be one of {expected}",
-    "union_tag_invalid": "{tag} is not known; known are {expected_tags}",
     "too_short": "must have at least {min_length} entries",
 }
 
@@ -86,11 +85,15 @@ def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tup
     if kind == "union_tag_not_found":
         tag = str(detail["ctx"]["discriminator"]).strip("'")
         return [(f"{dotted}.{tag}", "is missing")]
+    if kind == "union_tag_invalid":
+        context = {name: str(value).strip("'") for name, value in detail["ctx"].items()}
+        expected = context["expected_tags"].replace("'", "")
+        return [(f"{dotted}.{context['discriminator']} = {context['tag']}", f"must be one of {expected}")]
     if kind == "value_error":
         return _own_rows(dotted, str(detail["ctx"]["error"]), detail["input"])
     message = _MESSAGES.get(kind)
     text = detail["msg"] if message is None else message.format(**_numbers(detail.get("ctx", {})))
-    shown = _shown(detail["input"]) if kind != "union_tag_invalid" else None
+    shown = _shown(detail["input"])
     return [(dotted if shown is None else f"{dotted} = {shown}", text)]
 
 

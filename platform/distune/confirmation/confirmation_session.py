@@ -178,7 +178,7 @@ class _Session:
 
     def _publish(self, result: ConfirmationResult, tracker: Tracker) -> None:
         """Log the result to the run of the study, then write it into the study's folder."""
-        final = result.final
+        final = result.gain
         figures = {
             f"gain/{result.metric}": final.mean,
             "gain/low": final.low,
@@ -189,7 +189,7 @@ class _Session:
             figures[f"test/{result.metric}"] = result.test.student
             figures[f"test/control_{result.metric}"] = result.test.control
         tags = {
-            "verdict": result.words,
+            "verdict": result.summary,
             "confirmed_trial": str(result.winner),
             "confirmed_on": result.split,
             "confirmed_seeds": str(final.num_seeds),

@@ -13,7 +13,7 @@ from distune.study.status import StudyStatus
 
 def headline(result: ConfirmationResult) -> str:
     """Return the winner and its gain in a line."""
-    return f"confirmed: trial {result.winner}, {result.split} split: {result.words}"
+    return f"confirmation: trial {result.winner}, {result.split} split: {result.summary}"
 
 
 def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
@@ -45,7 +45,7 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
             f"the test split was evaluated {times} before, for another trial, other seeds or another metric: each "
             "evaluation makes it more like a search split"
         )
-    advice = suggest_next_step(result.final)
+    advice = suggest_next_step(result.gain)
     if advice is not None:
         lines.append(advice)
     weights = study_folder / result.weights

@@ -29,9 +29,10 @@ class ConfirmationReporter:
         self._tracker, self._callback = tracker, callback
         self._open = {spec.key: TrialProgress(spec, metric) for spec in specs if not ArmFolder.of(spec).is_reported}
         self._num_notes = {key: len(ArmFolder.of(progress.spec).notes()) for key, progress in self._open.items()}
+        self._is_started: set[str] = set()
+        self._callback.on_session_start(len(self._open))
         for progress in self._open.values():
             self._tracker.start_trial(progress.spec)
-            self._callback.on_trial_start(progress.spec)
         self._report_epochs(is_new=False)
 
     def report_new(self) -> None:
@@ -58,10 +59,18 @@ class ConfirmationReporter:
                 self._end(progress, Outcome.INTERRUPTED, None)
             self._open.clear()
 
+    def _start(self, spec: TrialSpec) -> None:
+        if spec.key not in self._is_started:
+            self._is_started.add(spec.key)
+            self._callback.on_trial_start(spec)
+
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         record = progress.record(outcome, reason)
+        if outcome is not Outcome.INTERRUPTED:
+            self._start(progress.spec)
         self._tracker.end_trial(record)
-        self._callback.on_trial_end(record)
+        if progress.spec.key in self._is_started:
+            self._callback.on_trial_end(record)
 
     def _report_notes(self) -> None:
         for key, progress in self._open.items():
@@ -76,5 +85,6 @@ class ConfirmationReporter:
                     progress.add_epoch(report)
                     self._tracker.log_epoch(key, report)
                     if is_new:
+                        self._start(progress.spec)
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE
                         self._callback.on_epoch_end(progress.spec, report, decision)

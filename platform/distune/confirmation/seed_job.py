@@ -125,7 +125,7 @@ def _is_disk_error(error: Exception) -> bool:
 def _measure(spec: TrialSpec, split: Split, *, simulate: bool) -> MatchTable:
     if simulate:
         return simulated_matches(spec, split)
-    from distune.training.evaluation.checkpoint_score import measure
+    from distune.training.evaluation.score_student import measure
 
     table: MatchTable = measure(spec, split)
     return table

@@ -53,7 +53,7 @@ def build_detector(
         max_size_px: bound of the longer side.
         seed: of the initial weights. The global random state does not change.
         for_training: allow weights of other classes, with new class heads. Otherwise the weights must fit completely;
-            ``build_teacher`` maps classes.
+            ``build_trained_detector`` maps classes.
 
     Returns:
         The detector.
@@ -75,7 +75,7 @@ def build_detector(
     return detector
 
 
-def build_teacher(
+def build_trained_detector(
     settings: DetectorSettings,
     *,
     classes: Sequence[str],

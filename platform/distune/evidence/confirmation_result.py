@@ -98,19 +98,19 @@ class ConfirmationResult:
         return gain
 
     @property
-    def final(self) -> Gain:
+    def gain(self) -> Gain:
         """The gain on the test split, or on the search split where there is no test split."""
         return self.search if self.test is None else self.test
 
     @property
     def verdict(self) -> Verdict:
         """The verdict on the final gain."""
-        return self.best.verdict(self.final)
+        return self.best.verdict(self.gain)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The final gain in one line."""
-        return self.best.describe(self.final, num_seeds=len(self.seeds))
+        return self.best.describe(self.gain, num_seeds=len(self.seeds))
 
     @property
     def split(self) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from rich.table import Table
+
 from distune.config.format_value import format_value
 from distune.records import Outcome, ParameterValue, TrialRecord, control_score
 
@@ -40,6 +42,23 @@ def trial_rows(trials: Sequence[TrialRecord], metric: str) -> list[TrialRow]:
 def show_params(params: dict[str, ParameterValue]) -> str:
     """Return parameters in one line, with short names."""
     return "  ".join(f"{short_name(path)}={format_value(value, digits=3)}" for path, value in params.items())
+
+
+def trial_table(rows: Sequence[TrialRow], metric: str, *, title: str | None = None, with_params: bool = False) -> Table:
+    """Return the table of trials for a terminal."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("trial")
+    table.add_column("outcome")
+    table.add_column("epochs", justify="right")
+    table.add_column(metric, justify="right")
+    table.add_column("gain", justify="right")
+    if with_params:
+        table.add_column("parameters", overflow="fold")
+    for row in rows:
+        style = {"finished": "", "running": "cyan", "stopped": "dim"}.get(row.outcome, "red")
+        cells = [row.trial, row.outcome, row.epochs, row.score, row.gain]
+        table.add_row(*cells, *([row.params] if with_params else []), style=style)
+    return table
 
 
 def short_name(path: str) -> str:

@@ -17,7 +17,14 @@ class Decision(enum.StrEnum):
 
 
 class StudyCallback(Protocol):
-    """Receives the events of a study, in order, from the process that runs ``distune launch``."""
+    """Receives the events of a study, in order, from the process that runs the session.
+
+    To handle some of them only, subclass ``Callback``.
+    """
+
+    def on_session_start(self, num_trials: int) -> None:
+        """Handle the start of a session that runs this many trials, controls included."""
+        ...
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Handle a trial that starts or resumes."""
@@ -36,6 +43,32 @@ class StudyCallback(Protocol):
         ...
 
 
+class Callback:
+    """A callback that does nothing. Subclass it, and override the events to handle.
+
+    Example:
+        >>> class PrintEnds(distune.Callback):
+        ...     def on_trial_end(self, record):
+        ...         print(record.key, record.outcome)
+        >>> distune.launch("quickstart", simulate=True, callbacks=[PrintEnds()])
+    """
+
+    def on_session_start(self, num_trials: int) -> None:
+        """See ``StudyCallback``."""
+
+    def on_trial_start(self, spec: TrialSpec) -> None:
+        """See ``StudyCallback``."""
+
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        """See ``StudyCallback``."""
+
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """See ``StudyCallback``."""
+
+    def on_message(self, text: str) -> None:
+        """See ``StudyCallback``."""
+
+
 class CallbackList:
     """A callback that forwards each event to several callbacks, in their order. Without any it does nothing.
 
@@ -45,6 +78,11 @@ class CallbackList:
 
     def __init__(self, callbacks: Sequence[StudyCallback] = ()) -> None:
         self._callbacks = tuple(callbacks)
+
+    def on_session_start(self, num_trials: int) -> None:
+        """See ``StudyCallback``."""
+        for callback in self._callbacks:
+            callback.on_session_start(num_trials)
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """See ``StudyCallback``."""

@@ -13,8 +13,8 @@ import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
-from distune.errors import StudyError
-from distune.study.files.study_folder import Runner, StudyFolder, StudyIdentity
+from distune.errors import StudyError, UsageError
+from distune.study.files.study_folder import RUNNERS, Runner, StudyFolder, StudyIdentity
 from distune.study.preflight import check_before_start
 from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
@@ -42,6 +42,8 @@ def create_study(
         UsageError: the name is no valid file name, or the storage is not supported.
         ResourceError: this machine lacks resources for one trial, or the package of the sampler.
     """
+    if runner not in RUNNERS:
+        raise UsageError(f"runner {runner}: must be one of {', '.join(RUNNERS)}")
     target = StudyFolder(home.study(name))
     check_before_start(loaded.experiment, simulate=simulate)
     if not replace:

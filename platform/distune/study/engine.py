@@ -97,6 +97,12 @@ class StudyEngine:
         return tuple(self._in_flight)
 
     @property
+    def num_remaining(self) -> int:
+        """Trials that this session has yet to run or finish, controls included."""
+        to_start = max(0, self._controls_to_start) + max(0, self._trials_to_start)
+        return len(self._in_flight) + len(self._unfinished) + to_start
+
+    @property
     def is_done(self) -> bool:
         """True when all trials have ended, or the study was aborted and no trial is in flight."""
         if self._in_flight or self._unfinished or self._is_interrupted:

@@ -133,6 +133,7 @@ def _work(
                 teacher_weights=None if teacher_weights is None else str(teacher_weights),
             )
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
+            callback.on_session_start(engine.num_remaining)
             ended = _run(engine, loaded.experiment, identity, note, should_stop, callback)
             _report_best(folder, loaded.experiment, trial_store, tracker)
     finally:

@@ -66,6 +66,7 @@ class StudyStatus:
         return {
             "study": self.study,
             "state": self.state,
+            "reason": self.reason,
             "simulated": self.simulated,
             "metric": self.metric,
             "trials": [record_to_dict(record) for record in self.trials],

@@ -16,7 +16,7 @@ from distune.data.splits import Splits
 from distune.data.stream import TrainingStream
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector
-from distune.detectors.zoo import build_detector, build_teacher
+from distune.detectors.zoo import build_detector, build_trained_detector
 from distune.distillation.build import build_objective
 from distune.distillation.filter_auc import TagsOf
 from distune.distillation.objective import Objective
@@ -62,7 +62,7 @@ class TrialBuilder:
         settings = self.experiment.teacher
         data = self.experiment.data
         terms = self.experiment.distillation.terms
-        return build_teacher(
+        return build_trained_detector(
             settings if weights in (None, settings.weights) else settings.with_weights(weights),
             classes=self.splits.classes,
             min_size_px=data.min_size_px,

@@ -24,6 +24,7 @@ from distune.training.trial_folder import TrialFolder
 _LOG = logging.getLogger(__name__)
 
 Runner = Literal["ray", "local"]
+RUNNERS: tuple[Runner, ...] = ("ray", "local")
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 
 _LOCK_TIMEOUT_S = 2.0

@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from distune.errors import UsageError
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
-from distune.study.storage.optuna_storage import open_database
+from distune.study.storage.optuna_storage import open_database, open_studies
 from distune.tracking.uris import redact_uri
 
 JOURNAL = "journal"
@@ -95,6 +95,23 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
         finally:
             shared.remove_session()
             shared.engine.dispose()
+
+
+def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
+    """Return the searched trials of a study as an Optuna study in memory. Changes to it have no effect on the study.
+
+    Args:
+        folder: of the study.
+        setting: ``search.storage``.
+
+    Returns:
+        The copy; controls are not in it.
+    """
+    with open_storage(folder, setting) as storage:
+        original, _ = open_studies(storage, optuna_name(folder.identity(), setting))
+        copy = optuna.create_study(study_name=folder.name, directions=original.directions)
+        copy.add_trials(original.get_trials())
+    return copy
 
 
 def _in_own_schema(setting: str) -> str:

@@ -1,4 +1,4 @@
-"""Progress of a running study: a live table on a terminal, plain lines in a log."""
+"""Progress of a running study: a live table on a terminal, plain lines elsewhere. The default callback of the API."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import dataclasses
 import heapq
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from distune.cli.output import progress, trial_table
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
-from distune.reports.tables import trial_rows
-from distune.study.callback import Decision, StudyCallback
+from distune.reports.tables import trial_rows, trial_table
+from distune.study.callback import CallbackList, Decision, StudyCallback
 
 _NUM_SHOWN = 25
 
 
 @contextlib.contextmanager
-def progress_callback(total: int) -> Iterator[StudyCallback]:
-    """Yield a callback that shows a study's progress.
+def open_callbacks(callbacks: Sequence[StudyCallback] | None) -> Iterator[StudyCallback]:
+    """Combine the callbacks of a caller into one; None is a progress display on standard error.
 
     Args:
-        total: trials of the study, controls included.
+        callbacks: receive the events of the block.
+
+    Yields:
+        The combined callback.
     """
-    if not progress.is_terminal:
-        yield PlainProgress(total)
+    if callbacks is not None:
+        yield CallbackList(callbacks)
         return
-    table = LiveTable(total)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        yield PlainProgress(console)
+        return
+    table = LiveTable(console)
     try:
         yield table
     finally:
@@ -41,24 +48,29 @@ class PlainProgress:
     """Prints one line per event.
 
     Args:
-        total: trials of the study, controls included.
+        console: where to.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_trials = 0
         self._num_ended = 0
         self._metric = ""
+
+    def on_session_start(self, num_trials: int) -> None:
+        """Remember how many trials there will be."""
+        self._num_trials = num_trials
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Print that the trial started."""
         self._metric = spec.metric
-        progress.print(f"trial {spec.key}: started")
+        self._print(f"trial {spec.key}: started")
 
     def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Print the score."""
         value = report.metrics.get(spec.metric)
         score = "" if value is None else f"  {spec.metric} {value:.1f}"
-        progress.print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
+        self._print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
 
     def on_trial_end(self, record: TrialRecord) -> None:
         """Print the outcome, and how many trials have ended."""
@@ -67,30 +79,35 @@ class PlainProgress:
         value = record.metrics.get(self._metric)
         score = "" if value is None else f", best {self._metric} {value:.1f}"
         reason = "" if record.reason is None else f" ({record.reason})"
-        progress.print(
-            f"trial {record.key}: {record.outcome}{reason} after {record.epochs} epochs{score}  "
-            f"[{self._num_ended}/{self._total} ended in this session]",
-            markup=False,
-        )
+        count = f"  [{self._num_ended} of {self._num_trials} trials ended]" if self._num_trials else ""
+        self._print(f"trial {record.key}: {record.outcome}{reason} after {record.epochs} epochs{score}{count}")
 
     def on_message(self, text: str) -> None:
         """Print the message."""
-        progress.print(text, markup=False)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False)
 
 
 class LiveTable:
     """Redraws a table of trials while the study runs. It appears with the first trial.
 
     Args:
-        total: trials of the study, controls included.
+        console: where to.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_trials = 0
         self._metric = ""
         self._started = time.monotonic()
         self._records: dict[str, TrialRecord] = {}
         self._live: Live | None = None
+
+    def on_session_start(self, num_trials: int) -> None:
+        """Remember how many trials there will be."""
+        self._num_trials = num_trials
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Add a row."""
@@ -104,9 +121,10 @@ class LiveTable:
             params=spec.params,
             metrics={},
             seed=spec.seed,
+            label=spec.label,
         )
         if self._live is None:
-            self._live = Live(get_renderable=self.table, console=progress, refresh_per_second=2, transient=True)
+            self._live = Live(get_renderable=self.table, console=self._console, refresh_per_second=2, transient=True)
             self._live.start()
 
     def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
@@ -122,7 +140,7 @@ class LiveTable:
 
     def on_message(self, text: str) -> None:
         """Print the message above the table."""
-        progress.print(text, markup=False)
+        self._console.print(text, markup=False)
 
     def close(self) -> None:
         """Remove the table."""
@@ -134,7 +152,8 @@ class LiveTable:
         records = list(self._records.values())
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
-        title = f"{len(records) - num_running} of {self._total} trials ended, {num_running} running, {minutes:.1f} min"
+        num_ended = len(records) - num_running
+        title = f"{num_ended} of {self._num_trials} trials ended, {num_running} running, {minutes:.1f} min"
         rows = trial_rows(self._candidates(records), self._metric)
         rows.sort(key=lambda row: row.outcome != "running")
         return trial_table(rows[:_NUM_SHOWN], self._metric, title=title)

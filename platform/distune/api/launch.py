@@ -1,0 +1,131 @@
+"""Launch, load and list studies in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.progress import open_callbacks
+from distune.config.home import Home
+from distune.config.load import ExperimentLike, SpaceLike, load_experiment
+from distune.records import ParameterValue
+from distune.study.callback import StudyCallback
+from distune.study.create import check_name_is_free, create_study
+from distune.study.files.study_folder import Runner
+from distune.study.planning.plan_text import describe_plan, describe_sizes
+from distune.study.preflight import check_before_start
+from distune.study.search.warm_start import warm_start as warm_start_from
+from distune.study.search.warm_start import with_initial_configurations
+from distune.study.status import study_names
+from distune.tracking.uris import check_uri
+
+if TYPE_CHECKING:
+    pass
+from distune.api.study import Study
+
+
+def launch(
+    experiment: ExperimentLike,
+    *,
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, ParameterValue] | None = None,
+    space: SpaceLike | None = None,
+    warm_start: str | None = None,
+    warm_start_top: int = 5,
+    runner: Runner = "ray",
+    simulate: bool = False,
+    replace: bool = False,
+    callbacks: Sequence[StudyCallback] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> Study:
+    """Launch a study: prepare the teacher, search, stop poor trials early, train a control, log everything.
+
+    Ctrl-C and SIGTERM end the session; ``Study.resume`` continues it.
+
+    Args:
+        experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
+        name: name of the study; the experiment's when None.
+        overrides: path to value, such as ``{"training.epochs": 6}``, applied over the experiment.
+        fixed: searched path to value: parameters of the search space that are not searched.
+        space: the search space; the experiment's ``search.space`` when None.
+        warm_start: name of a study whose best configurations are tried first.
+        warm_start_top: number of its finished trials at most.
+        runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
+        simulate: simulate learning curves instead of training, to try the settings in seconds.
+        replace: remove an earlier study of that name.
+        callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        The study. ``Study.state`` says whether it has finished or was interrupted.
+
+    Raises:
+        ConfigError: the experiment or the search space is wrong; all problems are listed.
+        DataError: images or annotations are missing or too damaged.
+        StudyError: a study of that name exists already.
+        ResourceError: this machine does not have what a trial asks for.
+        StudyFailedError: too many trials in a row failed for the same reason.
+
+    Example:
+        >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
+        >>> study.best_params
+    """
+    with open_callbacks(callbacks) as callback:
+        loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
+        root = Home.at(home)
+        study = name or loaded.experiment.name
+        if not replace:
+            check_name_is_free(root, study)
+        check_before_start(loaded.experiment, simulate=simulate)
+        if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
+            check_uri(loaded.experiment.tracking.uri)
+        if warm_start is not None:
+            source = load_study(warm_start, home=home)
+            found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)
+            for line in found.messages:
+                callback.on_message(line)
+            loaded = with_initial_configurations(loaded, found.configurations)
+        splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
+        if splits is not None:
+            callback.on_message(f"data: {describe_data(splits)}")
+        for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
+            callback.on_message(line)
+        # The teacher comes before the study: when it fails, no half-made study is left behind.
+        teacher = None
+        if splits is not None:
+            teacher = ready_teacher(loaded.experiment, splits, root, on_message=callback.on_message)
+        create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
+        handle = Study(root, study)
+        handle._run_session(loaded, teacher, callback, num_trials=None)
+        return handle
+
+
+def load_study(name: str, *, home: str | PathLike[str] | None = None) -> Study:
+    """Load a study.
+
+    Args:
+        name: name of the study.
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        The study.
+
+    Raises:
+        StudyError: there is no study of that name; the message lists the known ones.
+    """
+    return Study(Home.at(home), name)
+
+
+def list_studies(*, home: str | PathLike[str] | None = None) -> list[str]:
+    """List the studies.
+
+    Args:
+        home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
+
+    Returns:
+        Their names, sorted.
+    """
+    return study_names(Home.at(home))
