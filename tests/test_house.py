@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "platform"
 PACKAGE = SOURCE / "distune"
 LAYERS = (
-    {"errors", "records", "metric_catalog", "atomic_write"},
+    {"errors", "records", "version", "metric_catalog", "atomic_write"},
     {"config"},
     {"tracking", "evidence"},
     {"data", "detectors"},
@@ -30,7 +30,17 @@ LAYERS = (
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}
-TORCH_FREE = {"errors", "records", "metric_catalog", "atomic_write", "config", "tracking", "reports", "evidence"}
+TORCH_FREE = {
+    "errors",
+    "records",
+    "version",
+    "metric_catalog",
+    "atomic_write",
+    "config",
+    "tracking",
+    "reports",
+    "evidence",
+}
 SHARED_NAMES = {
     "__init__": "every folder has one",
     "launch": "cli/launch.py prints what api/launch.py does",
@@ -55,6 +65,13 @@ def imported_modules(path: Path) -> Iterator[str]:
                     yield module
 
 
+def plain_imports(path: Path) -> Iterator[str]:
+    """The names after ``import``, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
 def all_imports(path: Path) -> Iterator[str]:
     """The top-level packages that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -75,8 +92,10 @@ def part_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_its_own_part_or_a_lower_layer(path: Path) -> None:
     own = part_of(path)
-    if own == "__init__":  # the public interface, which loads on demand: tests/test_import.py
+    if own == "__init__":  # loads on demand what it exports: tests/test_import.py
         return
+    imported = [name for name in plain_imports(path) if name == "distune"]
+    assert not imported or own == "cli", f"{path} imports the whole package"
     for module in imported_modules(path):
         part = module.split(".")[1]
         assert part == own or layer_of(part) < layer_of(own), f"{path} imports {module}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -41,3 +42,7 @@ def test_every_public_name_is_there() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
         _ = distune.lunch
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert distune.__version__ == importlib.metadata.version("distune")

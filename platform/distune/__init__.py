@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from distune.version import VERSION
+
 if TYPE_CHECKING:
     from distune.api.launch import launch as launch
     from distune.api.launch import list_studies as list_studies
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from distune.training.prototype_file import StoredPrototypes as StoredPrototypes
     from distune.training.prototype_file import load_prototypes as load_prototypes
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _MODULES = {
     "Callback": "distune.study.callback",

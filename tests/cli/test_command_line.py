@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from distune.config.paths import merge
+from distune.version import VERSION
 from support.command_line import Distune
 from support.datasets import corrupt, make_voc
 from support.experiments import small_values
@@ -117,7 +118,7 @@ def test_resume_reports_the_remaining_trials(distune: Distune, tmp_path: Path) -
     assert distune("launch", path, "--simulate", "--runner", "local").status == 0
     more = distune("resume", "small", "--trials", "4")
     assert more.status == 0
-    assert "study small: 3 trials so far, controls included; 0 continue, 2 start" in more.err
+    assert "study small: 2 trials and 1 control so far; 0 to continue, 2 to start" in more.err
     nothing = distune("resume", "small")
     assert nothing.status == 0
     assert "nothing left to run: " in nothing.err
@@ -131,7 +132,7 @@ def test_resume_reports_the_remaining_trials(distune: Distune, tmp_path: Path) -
 def test_validate_prints_the_cost_of_a_study(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err
-    assert "2 trials and 1 control(s) of 3 epochs, ASHA rungs at 1" in answer.out
+    assert "2 trials and 1 control of 3 epochs, ASHA rungs at 1" in answer.out
     assert "searched: distillation.local_knowledge.weight  0.3 to 30, log" in answer.out
     assert json.loads(distune("validate", "bccd", "--json").out)["experiment"]["name"] == "bccd"
 
@@ -230,6 +231,12 @@ def test_an_unknown_study(distune: Distune, arguments: list[str]) -> None:
     answer = distune(*arguments)
     assert answer.status == 2
     assert "study nope" in answer.err
+
+
+def test_version_and_short_help(distune: Distune) -> None:
+    assert distune("--version").out == f"distune {VERSION}\n"
+    assert distune("-h").out == distune("--help").out
+    assert "Hyperparameter search" in distune("-h").out
 
 
 def test_bad_usage(distune: Distune) -> None:

@@ -39,7 +39,7 @@ def write(folder: Path, changes: dict[str, Any] | None = None) -> str:
 def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path), "--fix", f"{CHANNELS}=24")
     assert answer.status == 0, answer.err
-    assert "plan: 3 trials and 1 control(s) of 2 epochs, no early stopping; about 8 epochs of at most 8" in answer.out
+    assert "plan: 3 trials and 1 control of 2 epochs, no early stopping; about 8 epochs of at most 8" in answer.out
     assert "plan: the space has 3 configurations; none is trained twice" in answer.out
     assert "proposes at random until 10 trials have finished or were stopped: in all 3 of this study" in answer.out
     assert "searched: distillation.start_epoch  0 to 1, when distillation.decay is cosine" in answer.out

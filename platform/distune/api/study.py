@@ -368,7 +368,7 @@ class Study:
                     tracker=tracker,
                     callback=callback,
                 )
-                callback.on_message("sending the rest to MLflow")
+                callback.on_message("uploading remaining records to MLflow")
             return result
 
     @contextlib.contextmanager
@@ -443,4 +443,4 @@ class Study:
                 tracker.log_file(None, figure, "report")
             if score is not None:
                 tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
-            callback.on_message("sending the rest to MLflow")
+            callback.on_message("uploading remaining records to MLflow")

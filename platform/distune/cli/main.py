@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-import distune
 from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
+from distune.version import VERSION
 
 
 class SecretFreeFormatter(logging.Formatter):
@@ -49,12 +49,19 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _options(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
-) -> None:
-    if version:
-        sys.stdout.write(f"distune {distune.__version__}\n")
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"distune {VERSION}\n")
         raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 def main() -> None:

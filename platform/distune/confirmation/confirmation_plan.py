@@ -38,8 +38,9 @@ class ConfirmationPlan:
     def describe(self) -> str:
         """Return the plan in one line."""
         trials = ", ".join(arm.name for arm in self.arms.trials)
+        controls = "1 control" if len(self.arms.controls) == 1 else f"{len(self.arms.controls)} controls"
         return (
-            f"confirmation: trial {trials} and {len(self.arms.controls)} control(s) on seeds {self.seeds[0]} to "
+            f"confirmation: trial {trials} and {controls} on seeds {self.seeds[0]} to "
             f"{self.seeds[-1]}: {len(self.specs)} runs, {self.num_epochs} epochs to train"
         )
 

@@ -9,7 +9,6 @@ import time
 import uuid
 from pathlib import Path
 
-import distune
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
@@ -19,6 +18,7 @@ from distune.study.preflight import check_before_start
 from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.storage.storage_url import open_storage, optuna_name
+from distune.version import VERSION
 
 
 def create_study(
@@ -55,7 +55,7 @@ def create_study(
         simulate=simulate,
         runner=runner,
         metric=metric_name(loaded.experiment),
-        version=distune.__version__,
+        version=VERSION,
     )
     fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
     try:

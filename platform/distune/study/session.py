@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import distune
 from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
@@ -35,6 +34,7 @@ from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
+from distune.version import VERSION
 
 _LOG = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def describe_study(
         "simulated": str(identity.simulate).lower(),
         "runner": identity.runner,
         "num_trials": str(num_trials),
-        "distune_version": distune.__version__,
+        "distune_version": VERSION,
     }
     return params, tags
 

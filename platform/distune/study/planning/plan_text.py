@@ -29,7 +29,7 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
     resources, search = experiment.resources, experiment.search
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
     lines = [
-        f"plan: {plan.num_trials} trials and {plan.num_controls} control(s) of {plan.num_epochs} epochs, "
+        f"plan: {plan.num_trials} trials and {_controls(plan.num_controls)} of {plan.num_epochs} epochs, "
         f"{_early_stopping(experiment, plan)}; {_epochs(plan)}",
         f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
         f"sampler {search.sampler.kind} over the space {search.space}",
@@ -71,9 +71,9 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     free = _free(home.root)
     lines = [
         f"disk: {expected}at most {show_bytes(disk.max_bytes)}; {show_bytes(free)} are free ({show_bytes(sizes.best)} "
-        f"for the student of a finished trial, {show_bytes(sizes.last)} at most for its last state{copies})",
+        f"for the student of a finished trial, {show_bytes(sizes.last)} at most for its last checkpoint{copies})",
         f"memory: at least {show_bytes(sizes.memory)} for each of {at_a_time} trials at a time (weights, gradients, "
-        "optimizer, teacher, features for prototypes); activations come on top, and are not estimated",
+        "optimizer, teacher, features for prototypes); plus activations, which are not estimated",
     ]
     if disk.max_bytes > free:
         lines.append("warning: the study may need more disk than is free")
@@ -104,8 +104,8 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
             f"run more with --trials {counts[False] + 10}"
         )
     return (
-        f"study {status.study}: {len(status.trials)} trials so far, controls included; {num_open} continue, {to_start} "
-        f"start"
+        f"study {status.study}: {counts[False]} trials and {_controls(counts[True])} so far; {num_open} to continue, "
+        f"{to_start} to start"
     )
 
 
@@ -116,6 +116,10 @@ def show_bytes(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} {_UNITS[-1]}"
+
+
+def _controls(number: int) -> str:
+    return "1 control" if number == 1 else f"{number} controls"
 
 
 def _early_stopping(experiment: Experiment, plan: StudyPlan) -> str:

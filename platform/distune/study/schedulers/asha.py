@@ -1,4 +1,4 @@
-"""Asynchronous successive halving, stop-only: of the trials that reach a rung, the best continue.
+"""Asynchronous successive halving, stop-only: of the trials that reach a rung, the best continue, ties included.
 
 Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, arXiv 1810.05934, in the form
 that stops trials instead of pausing and promoting them. Higher scores are better.

@@ -1,0 +1,3 @@
+"""The version of distune."""
+
+VERSION = "0.1.0"
