@@ -54,7 +54,7 @@ WORDS = {
     r"(is|are) to be": "is, must be",
     r"run dry|second chances?": "all configurations have been tried; retry",
     r"(un|re|de)?(normali|standardi|maximi|minimi|summari)s(e|ed|es|er|ing|ation)": "American spelling: -ize",
-    r"colors?|center[ds]?|gray": "American spelling",
+    r"colours?|centre[ds]?|grey": "American spelling",
 }
 """Words that are not used, each as a regular expression, and the words to use instead."""
 OPENINGS = r'"""(What|Whether|How|Why|Where|Who|Which|So)\b'
@@ -104,7 +104,7 @@ def test_only_the_words_of_the_field_are_used() -> None:
         'def f():\n    """Whether it rains."""',
         "a full sweep",
         "the front",
-        "colors",
+        "colours",
     ],
 )
 def test_a_forbidden_word_is_found(text: str) -> None:
