@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 JOBS ?= 2
-ALONE := ray or server or slow
+ALONE := ray or server
+SLOW := slow and not ($(ALONE))
 
 .PHONY: help setup quickstart check test lint docs lock clean
 
@@ -19,10 +20,11 @@ quickstart: setup ## Run a whole small study on generated data, then say where t
 	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
 check: lint ## Check format, lint and types, and run the fast tests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE))"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE) or slow)"
 
-# Tests that start Ray, a server or a long training get the machine for themselves.
+# Tests that start Ray or a server get the machine for themselves.
 test: check ## Everything that CI runs
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(SLOW)"
 	$(BIN)/python -m pytest -q -m "$(ALONE)"
 
 lint: setup

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from support import optuna_migrations
 
 os.environ.update(
     {
@@ -16,6 +22,11 @@ os.environ.update(
     }
 )
 
+_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
+    # Temporary folders are in memory, so that no test waits for a disk. Only those of tests that fail are kept.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -24,3 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="write the golden values of the tests that run, with this reason (tests/support/golden.py)",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _optuna_migrations_are_read_once() -> Iterator[None]:
+    """Opening a database is most of the work of a simulated study."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "optuna" in sys.modules:
+            optuna_migrations.read_once(patch)
+        yield

@@ -18,6 +18,10 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from support.command_line import Distune
 from support.experiments import small_values
+from support.zygote import Zygote
+
+PRELOADED = ["distune.cli.main", "distune.confirmation.confirmation_session", "optuna.storages._rdb.storage"]
+"""Modules that a confirmation imports."""
 
 
 def write(folder: Path, changes: dict[str, Any] | None = None, *, tracked: bool = False) -> str:
@@ -160,27 +164,19 @@ def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Dis
     assert "warning" not in distune("validate", write(tmp_path)).out
 
 
-def launch_process(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from distune.cli.main import main; main()", *arguments]
-    values = {**os.environ, "DISTUNE_HOME": str(home), **environment}
-    return subprocess.run(command, env=values, capture_output=True, text=True, check=False)
-
-
 def test_a_killed_confirmation_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     number = json.loads(distune("best", "one", "--json").out)["number"]
     epoch_log = tmp_path / "epoch_log"
     fault = {f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "kill"}}
-    killed = launch_process(
-        home, "confirm", "one", "--top", "1", "--seeds", "3",
-        **{ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log), "faults": fault})},
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL
-    assert "not confirmed yet" in distune("best", "one").out
-    settings = {ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log)})}
-    resumed = launch_process(home, "confirm", "one", "--top", "1", "--seeds", "3", **settings)
-    assert resumed.returncode == 0, resumed.stderr
+    command, log = ("confirm", "one", "--top", "1", "--seeds", "3"), tmp_path / "log"
+    with Zygote(PRELOADED, environment={"DISTUNE_HOME": str(home)}, folder=tmp_path) as zygote:
+        settings = {ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log), "faults": fault})}
+        assert zygote.run(*command, log=log, environment=settings) == -signal.SIGKILL
+        assert "not confirmed yet" in distune("best", "one").out
+        settings = {ENVIRONMENT_VARIABLE: json.dumps({"epoch_log": str(epoch_log)})}
+        assert zygote.run(*command, log=log, environment=settings) == 0, log.read_text()
     computed = [tuple(line.split()[:2]) for line in epoch_log.read_text().splitlines() if line.startswith("confirm")]
     # The epoch in which the process died was computed and lost; no other one was computed twice.
     twice = [line for line in computed if computed.count(line) > 1]

@@ -61,7 +61,10 @@ def test_a_name_of_timm_is_not_looked_up_before_the_model_is_built() -> None:
 
 def test_weights_that_need_other_settings_are_refused_before_anything_is_loaded() -> None:
     found = problems(
-        {"teacher": {"weights": "RetinaNet_ResNet50_FPN_V2_Weights.DEFAULT"}, "teacher_training": {"epochs": 1}}
+        {
+            "teacher": {"weights": "RetinaNet_ResNet50_FPN_V2_Weights.DEFAULT", "backbone": "resnet10"},
+            "teacher_training": {"epochs": 1},
+        }
     )
     for needed in ("backbone: resnet50 (not resnet10)", "fpn_channels: 256 (not 24)", "head: v2 (not v1)"):
         assert needed in found

@@ -25,6 +25,8 @@ from study.harness import MakeLoaded, Witness
 pytestmark = pytest.mark.ray
 
 NUM_TRIALS, NUM_EPOCHS = 6, 9
+HEALTH_CHECKS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500}
+"""A node that is gone is missed after three seconds, not twenty."""
 SMALL: dict[str, Any] = {"object_store_memory": 2**27, "include_dashboard": False}
 
 
@@ -40,7 +42,7 @@ def cluster(request: pytest.FixtureRequest, epoch_log: Path, monkeypatch: pytest
     simulation = {"epoch_s": 0.3, "epoch_log": str(epoch_log), **getattr(request, "param", {})}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH_CHECKS, **SMALL})
     for _ in range(2):
         nodes.add_node(num_cpus=1, **SMALL)
     try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,12 @@ from study.harness import METRIC, MakeLoaded, Witness
 from support.command_line import run as command
 
 SEARCH = {"num_trials": 4}
+
+
+@pytest.fixture(autouse=True)
+def _optuna_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna tries four times again to create a trial, after a second each."""
+    monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=lambda _: None))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 _TESTS = Path(__file__).parents[1]
 
 
@@ -82,6 +84,8 @@ def serve() -> None:
         if "modules" in request:
             for name in request["modules"]:
                 importlib.import_module(name)
+            if "optuna" in sys.modules:
+                _compile_migrations()
             answer: dict[str, Any] = {}
         elif "wait" in request:
             answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
@@ -92,6 +96,18 @@ def serve() -> None:
             answer = {"pid": pid}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+def _compile_migrations() -> None:
+    """Compile Optuna's migrations, which all forks then have."""
+    from optuna.storages import RDBStorage
+
+    from support import optuna_migrations
+
+    optuna_migrations.read_once(pytest.MonkeyPatch())
+    storage = RDBStorage("sqlite://")
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _become(request: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from distune.config.experiment import Experiment, without_distillation
 from distune.data.stream import Batch
 from distune.detectors.taps import TeacherTaps
+from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
 from distune.training.student import Student
@@ -180,14 +182,36 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
-def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def copy_trial(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trial that was resumed once and has trained two epochs."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("two_epochs") / "trial"
     each = builder(small_experiment())
-    whole = solo(each, tmp_path / "whole")
-    expected = [whole.run_epoch() for _ in range(3)]
-    folder = TrialFolder(tmp_path / "hurt")
     for _ in range(2):
-        solo(each, folder.path).run_epoch()
+        solo(each, path).run_epoch()
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[EpochReport]:
+    """The reports of three epochs without an interruption."""
+    torch.set_num_threads(1)
+    whole = solo(builder(small_experiment()), tmp_path_factory.mktemp("whole"))
+    return [whole.run_epoch() for _ in range(3)]
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+def test_a_damaged_checkpoint_costs_one_epoch(
+    tmp_path: Path, damage: Callable[[Path], None], two_epochs: Path, expected: list[EpochReport]
+) -> None:
+    each = builder(small_experiment())
+    folder = TrialFolder(tmp_path / "hurt")
+    copy_trial(two_epochs, folder.path)
     before = folder.reports()
     damage(folder.last_checkpoint)
     again = solo(each, folder.path)
@@ -200,10 +224,9 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path, damage: Callable[[
     assert solo(each, folder.path).notes == ()
 
 
-def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path) -> None:
+def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path, two_epochs: Path) -> None:
     each = builder(small_experiment())
-    for _ in range(2):
-        solo(each, tmp_path).run_epoch()
+    copy_trial(two_epochs, tmp_path)
     folder = TrialFolder(tmp_path)
     before = folder.reports()
     folder.last_checkpoint.write_bytes(b"truncated")

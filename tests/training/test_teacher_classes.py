@@ -36,7 +36,7 @@ def classes_of(num_classes: int) -> tuple[str, ...]:
 
 def weights_of(classes: tuple[str, ...], path: Path, order: list[int] | None = None) -> str:
     """A RetinaNet that finds boxes of all classes, with the classes in the given order."""
-    settings = small_experiment().teacher
+    settings = small_experiment({"teacher": {"backbone": "resnet10"}}).teacher
     model = build_detector(settings, classes=classes, min_size_px=64, max_size_px=64, seed=3).model
     state: dict[str, Tensor] = model.state_dict()
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +52,7 @@ def weights_of(classes: tuple[str, ...], path: Path, order: list[int] | None = N
 
 
 def given(weights: str, **changes: Any) -> Experiment:
-    teacher = {"weights": weights, **changes.pop("teacher", {})}
+    teacher = {"backbone": "resnet10", "weights": weights, **changes.pop("teacher", {})}
     return small_experiment({"teacher": teacher, "teacher_training": None, **changes})
 
 
