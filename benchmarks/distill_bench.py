@@ -1,4 +1,4 @@
-"""What ``distill_step.py`` measures with: models and data of given sizes, students in turn, clocks and ratios."""
+"""Tools of ``distill_step.py``: models and data of given sizes, students in turn, clocks and ratios."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Rounds = dict[str, list[dict[str, float]]]
 """Name of a student to what each of its steps took."""
 
 EPOCHS = 1000
-"""The budget that schedules are made for: the weights of the terms hardly decay while we look."""
+"""The budget that schedules are made for: the weights of the terms hardly decay during the measurement."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +186,9 @@ def take_turns(students: list[Student], bench: StepBench, rounds: range) -> Roun
                 torch.cuda.reset_peak_memory_stats(bench.device)
             started = bench.clock()
             taps = bench.forward_teacher(batch)
-            observed = bench.clock()
+            teacher_done = bench.clock()
             student.step(batch, taps if student.needs_teacher else None)
-            seconds = {"teacher": observed - started, "step": bench.clock() - started}
+            seconds = {"teacher": teacher_done - started, "step": bench.clock() - started}
             if bench.device.type == "cuda":
                 seconds["peak_mib"] = torch.cuda.max_memory_allocated(bench.device) / 2**20
             found[student.key].append(seconds)
@@ -208,7 +208,7 @@ def warm_up(students: list[Student], bench: StepBench) -> None:
 class Watch:
     """Times the objective, and the teacher's head inside of it, through hooks; on a GPU forbids it to wait for the GPU.
 
-    Torchvision's two-stage heads wait by themselves: they are let off.
+    Torchvision's two-stage heads wait in any case, which is allowed.
     """
 
     def __init__(self, objective: Objective, bench: StepBench) -> None:
@@ -275,7 +275,7 @@ def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, li
 class Repeated:
     """An objective in an epoch with prototypes, called on the same taps again and again.
 
-    ``skip`` passes by the steps that measure shares of the gradient, which are few and dear.
+    ``skip`` skips the steps that measure gradient fractions, which are few and costly.
     """
 
     def __init__(self, objective: Objective, student: StudentTaps, teacher: TeacherTaps, bench: StepBench) -> None:
@@ -290,7 +290,7 @@ class Repeated:
         objective.begin_epoch(2, no_feature_pass)
 
     def skip(self) -> None:
-        """Goes on to a step that measures no shares."""
+        """Skip to a step that measures no gradient fractions."""
         while GradientBalance.is_due(self._index):
             self()
 

@@ -1,4 +1,4 @@
-"""What distillation costs: a training step with PGM and RDM beside the same step without their terms.
+"""The cost of distillation: a training step with PGM and RDM beside the same step without their terms.
 
 Prints one JSON line. What is compared takes turns within one run, so that other work on the machine meets both alike;
 only ratios count. A ratio is the median over rounds, with a 95% bootstrap interval::
@@ -108,7 +108,7 @@ def step_cost(bench: StepBench) -> Values:
 
 
 def pass_by_first_steps(objective: Objective, bench: StepBench) -> None:
-    """Most of an epoch's first steps measure shares, which few others do."""
+    """Skip an epoch's first steps, most of which measure gradient fractions, unlike later ones."""
     student, teacher, *_ = fixed_taps(bench)
     with torch.no_grad():
         for _ in range(FIRST_STEP):
@@ -116,11 +116,11 @@ def pass_by_first_steps(objective: Objective, bench: StepBench) -> None:
 
 
 def step_ratio(found: Rounds, base: str, rounds: range, bench: StepBench) -> Values:
-    """A step with the terms over another: steps that measure shares apart, and an epoch that has both."""
+    """A step with the terms over another: steps that measure gradient fractions apart, and an epoch that has both."""
 
     def over(*, due: bool) -> Values:
-        chosen = [place for place, index in enumerate(rounds) if GradientBalance.is_due(index) == due]
-        return ratio(*([found[name][place]["step"] for place in chosen] for name in ("terms", base)))
+        chosen = [position for position, index in enumerate(rounds) if GradientBalance.is_due(index) == due]
+        return ratio(*([found[name][position]["step"] for position in chosen] for name in ("terms", base)))
 
     usual, measuring = over(due=False), over(due=True)
     num_steps = bench.options.epoch_steps
@@ -128,7 +128,7 @@ def step_ratio(found: Rounds, base: str, rounds: range, bench: StepBench) -> Val
     of_epoch = (1 - share_due) * usual["median"] + share_due * measuring["median"]
     return {
         "usual_step": usual,
-        "step_that_measures_shares": measuring,
+        "step_that_measures_gradients": measuring,
         "share_of_steps_that_measure": round(share_due, 4),
         "epoch": round(of_epoch, 4),
         "target_1.10_met": of_epoch <= 1.10,
@@ -136,7 +136,7 @@ def step_ratio(found: Rounds, base: str, rounds: range, bench: StepBench) -> Val
 
 
 def step_parts(found: Rounds, watch: Watch, rounds: range) -> Values:
-    """Seconds of the parts of a usual step, and what measuring shares adds where it is due."""
+    """Seconds of the parts of a usual step, and the additional cost of the steps that measure gradient fractions."""
 
     def middle(values: list[float], *, due: bool = False) -> float:
         chosen = [value for value, index in zip(values, rounds, strict=True) if GradientBalance.is_due(index) == due]
@@ -152,7 +152,7 @@ def step_parts(found: Rounds, watch: Watch, rounds: range) -> Values:
     whole = middle([each["step"] for each in found["terms"]])
     parts["terms_backward_and_update_by_difference"] = whole - sum(parts.values())
     parts["whole"] = whole
-    parts["measuring_shares_where_due"] = middle(losses, due=True) - middle(losses)
+    parts["measuring_gradients_where_due"] = middle(losses, due=True) - middle(losses)
     return {name: round(value, 4) for name, value in parts.items()}
 
 

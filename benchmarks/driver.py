@@ -1,6 +1,6 @@
-"""What a study costs its driver: beside the plain composition of the libraries, and as the study grows.
+"""The cost of a study for its driver: beside the plain composition of the libraries, and as the study grows.
 
-Trials are made up: five epochs of plausible metrics, no training. What is left is the driver's work: choosing values,
+Trials are simulated: five epochs of plausible metrics, no training. The rest is the driver's work: choosing values,
 deciding after each epoch, Optuna's records, and MLflow's, into SQLite. Each study runs in a process of its own, from
 empty databases that have their tables already, on a Ray that is up already.
 
@@ -12,7 +12,7 @@ Costs are CPU time of the driver's process, all its threads included, and time o
 Growth is of ours alone, in several sizes of study: cost per trial over the whole study and over tenths of it, of the
 process and of the thread that the study runs in (another sends to MLflow, and may lag behind), and the resident
 memory that the driver gains per trial (Linux only). ``--runner local`` measures the engine without Ray; the driver then
-makes up the curves as well.
+simulates the curves as well.
 
 Prints one JSON line.
 
@@ -46,7 +46,7 @@ from distune.study.callback import Callback, Decision
 from distune.study.create import create_study
 from distune.study.runners.simulation import simulated_metrics
 from distune.study.session import run_session
-from distune.tracking.build import build_tracker, initialise_sqlite
+from distune.tracking.build import build_tracker, initialize_sqlite
 
 NUM_EPOCHS = 5
 AT_A_TIME = 2
@@ -88,7 +88,7 @@ def experiment(num_trials: int, sampler: str) -> LoadedExperiment:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What the driver had used up when so many trials had ended."""
+    """Resources used by the driver when a number of trials had ended."""
 
     trials: int
     wall_s: float
@@ -143,7 +143,7 @@ def run_ours(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
     loaded = experiment(num_trials, sampler)
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
-        initialise_sqlite(home.tracking_uri)
+        initialize_sqlite(home.tracking_uri)
         study = create_study(
             loaded, home, name="driver", simulate=True, runner="ray" if runner == "ray" else "local", replace=False
         )
@@ -188,7 +188,7 @@ def run_plain(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
     spec = _any_spec()
 
     class Curve(tune.Trainable):
-        """The curves that ours makes up."""
+        """The simulated curves of distune."""
 
         def setup(self, config: dict[str, Any]) -> None:
             self._params = dict(config)
@@ -212,7 +212,7 @@ def run_plain(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
-        initialise_sqlite(uri)
+        initialize_sqlite(uri)
         _start_ray()
         start = Reading.now(0)
         analysis = tune.run(

@@ -1,7 +1,7 @@
 """Does distillation help, and which part of it? Paired comparison against controls over seeds.
 
 All arms of a seed are one cohort: they start from the same weights, see the same batches in the same order, have the
-same budget, and share one teacher. What differs between two arms is the distillation alone, so their difference in AP
+same budget, and share one teacher. Two arms differ only in their distillation, so their difference in AP
 is paired by seed. AP is that of the last epoch, on the test split, which nothing was chosen by::
 
     python benchmarks/gain.py shapes --seeds 0 1 2 3 4 --results gain.jsonl
@@ -40,7 +40,7 @@ from distune.training.teacher import prepare_teacher
 Values = dict[str, Any]
 
 
-def _share(weight: float) -> Values:
+def _gradient_share(weight: float) -> Values:
     return {"weight": weight, "unit": "gradient_share"}
 
 
@@ -52,10 +52,10 @@ OFF: Values = {
 LOCAL: Values = {"standardize": "level", "local_knowledge": {"weight": 5.0, "unit": "raw"}}
 SOFT: Values = {"soft_labels": {"weight": 0.3, "unit": "raw"}}
 FILTER: Values = {"filter": {"weight": "gaussian"}}
-GLOBAL: Values = {"global_knowledge": _share(0.3)}
+GLOBAL: Values = {"global_knowledge": _gradient_share(0.3)}
 CELLS: Values = {
     "global_knowledge": {
-        **_share(0.3),
+        **_gradient_share(0.3),
         "at": "cells",
         "form": "divergence",
         "space": "teacher",
@@ -131,7 +131,7 @@ TEACHER_IMAGES = 1200
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is compared: the experiment without arms, and the teacher's own."""
+    """A comparison: the experiment without arms, and the experiment of the teacher."""
 
     name: str
     student: Experiment
@@ -227,7 +227,7 @@ def paired(first: dict[int, float], second: dict[int, float]) -> Values:
     }
 
 
-def summarise(lines: list[Values], base: str, metric: str = "AP") -> Values:
+def summarize(lines: list[Values], base: str, metric: str = "AP") -> Values:
     """The mean of each arm, its paired difference from the control and from ``base``, and what the filter finds."""
     by_arm: dict[str, dict[int, float]] = {}
     areas: dict[str, dict[str, list[float]]] = {}
@@ -277,7 +277,7 @@ def main() -> None:
                     file.writelines(json.dumps(line) + "\n" for line in new)
         lines = _read(options.results, options.task)
     print(
-        json.dumps({"benchmark": "gain", "task": options.task, "arms": summarise(lines, options.base, options.metric)})
+        json.dumps({"benchmark": "gain", "task": options.task, "arms": summarize(lines, options.base, options.metric)})
     )
 
 

@@ -1,14 +1,14 @@
-"""How often an interval of the gain covers a gain that is truly zero: distune's, and the plain percentile bootstrap.
+"""Coverage of a true gain of zero by intervals of the gain: distune's, and the plain percentile bootstrap.
 
-Scores are means over images, so that 1,000 repetitions take seconds; what is at stake is how seeds and images are put
-together, and not how average precision is computed. Each case says how much of the variance of the gain comes of the
-seed, of the images (alike for all seeds) and of both together::
+Scores are means over images, so that 1,000 repetitions take seconds: the benchmark is about combining seeds and images,
+not about average precision. Each case states how much of the variance of the gain is due to the seed, to the images
+(common to all seeds) and to both together::
 
     python benchmarks/interval.py --repetitions 1000
 
 The percentile bootstrap draws seeds with replacement, then images, the same for both arms, and takes the quantiles at
-2.5% and 97.5%. Prints one JSON line: for each number of seeds and each case the share of covering intervals and their
-mean width, of both.
+2.5% and 97.5%. Prints one JSON line: for each number of seeds and each case the fraction of covering intervals and
+their mean width, of both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large the maps of a pyramid are, level by level: of the teacher of a task of ``gain.py``, and of a new student::
+"""Magnitudes of the maps of a pyramid, level by level: of the teacher of a task of ``gain.py``, and of a new student::
 
     python benchmarks/map_scales.py shapes
     python benchmarks/map_scales.py bccd --root PATH/OF/BCCD

@@ -22,7 +22,7 @@ from distune.distillation.prototypes.prototypes import Prototypes
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What the objective is given as settings, with the filter ``mean_cosine`` and ``gaussian``."""
+    """The settings of the objective, with the filter ``mean_cosine`` and ``gaussian``."""
 
     global_knowledge: float
     local_knowledge: float
@@ -106,7 +106,7 @@ def local_loss(
         mask_B1HW = torch.full_like(teacher_BEHW[:, :1], -1.0)
         for box, image, weight in zip(boxes, images, weights_LN[level], strict=True):
             if level_of(box, strides, weights.base_size_px) == level:
-                rows, columns = centred(box, stride, teacher_BEHW.shape[-2:])
+                rows, columns = centered(box, stride, teacher_BEHW.shape[-2:])
                 mask_B1HW[image, :, rows, columns] = mask_B1HW[image, :, rows, columns].clamp(min=weight)
         squared_BEHW = (adapted_BEHW - teacher_BEHW).square()
         channels = teacher_BEHW.shape[1]
@@ -151,8 +151,8 @@ def cropped(box: Sequence[float], stride: int, size: Sequence[int]) -> tuple[sli
     return slices[0], slices[1]
 
 
-def centred(box: Sequence[float], stride: int, size: Sequence[int]) -> tuple[slice, slice]:
-    """Rows and columns whose centres lie in the box, and those of its own centre."""
+def centered(box: Sequence[float], stride: int, size: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns whose centers lie in the box, and those of its own center."""
     slices = []
     for low, high, num_cells in ((box[1], box[3], size[0]), (box[0], box[2], size[1])):
         own = min(max(math.floor((low + high) / 2 / stride), 0), num_cells - 1)

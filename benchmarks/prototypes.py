@@ -1,4 +1,4 @@
-"""What prototypes cost: pursuit against the literal algorithm, its growth with N, and the whole module at N = 40,000.
+"""The cost of prototypes: pursuit against the literal algorithm, its growth with N, and the whole module at N = 40,000.
 
 Prints one JSON line. Each measurement runs in a process of its own, one after the other, on equally many threads.
 Memory is by how much the peak of the process's resident memory grows during the selection (Linux only).
@@ -41,10 +41,10 @@ SIZES = (1_000, 3_162, 10_000, 31_623, 100_000)
 def features(num_instances: int, channels: int, *, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Unit features as those of one class: a common direction, some clusters around it, and noise."""
     generator = torch.Generator().manual_seed(seed)
-    centres_CD = torch.randn(12, channels, generator=generator, dtype=dtype) + 1.5
+    centers_CD = torch.randn(12, channels, generator=generator, dtype=dtype) + 1.5
     cluster_N = torch.randint(0, 12, (num_instances,), generator=generator)
     noise_ND = torch.randn(num_instances, channels, generator=generator, dtype=dtype)
-    raw_ND = centres_CD[cluster_N] + 0.5 * noise_ND
+    raw_ND = centers_CD[cluster_N] + 0.5 * noise_ND
     return l2_normalize(raw_ND)
 
 
@@ -73,7 +73,7 @@ def literal_pursuit(student_ND: Tensor, teacher_ND: Tensor, *, num_prototypes: i
 
 
 def timed(work: Callable[[], Any], *, repeats: int) -> tuple[Any, dict[str, float]]:
-    """What some work returns, and the least of some runs: seconds on the clock, and seconds that cores were busy.
+    """Return the result of a function, and the least of some runs: wall-clock seconds and CPU seconds.
 
     The second is blurred less by whoever else is on the machine.
     """

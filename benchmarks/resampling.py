@@ -1,9 +1,9 @@
-"""What it costs to compute average precision on 1,000 resamples of a split, per detector::
+"""The cost of average precision on 1,000 resamples of a split, per detector::
 
     python benchmarks/resampling.py --images 5000 --classes 20 --detections 40
 
-Matches are made up: so many detections per image over all classes, hits ever rarer towards low scores. Prints one JSON
-line with the processor's seconds for one table of matches. A gain over five seeds needs ten tables on each split.
+Matches are simulated: a fixed number of detections per image over all classes, with fewer hits at low scores. Prints a
+JSON line with the CPU seconds for one table of matches. A gain over five seeds needs ten tables on each split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For all tests: one thread each, so that two cores are not fought over, and nothing that calls home."""
+"""Settings of all tests: one thread each, and no telemetry."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from distune.atomic_write import open_atomically, write_atomically
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "note"
     write_atomically(path, b"old")
 

@@ -23,7 +23,7 @@ def _same_number_of_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_same_number_of_threads")
-def test_the_losses_in_loops_over_boxes_are_ours(
+def test_the_losses_in_loops_over_boxes_equal_those_of_distune(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)

@@ -22,7 +22,7 @@ OF_DISTUNE = re.compile(r"(?:^|[\s/;])distune (?P<verb>[a-z]+)(?P<rest>[^;&'\n]*
 
 
 def commands_of(path: Path) -> str:
-    """What of a file is meant to be run: code in a page, and all but prose in comments elsewhere."""
+    """Return the code of a file: code blocks of a page, and everything but prose in comments elsewhere."""
     text = path.read_text()
     if path.suffix == ".md":
         return "\n".join("".join(found) for found in re.findall(r"```\n(.*?)```|`([^`\n]+)`", text, re.S))
@@ -35,9 +35,9 @@ def distune_commands(text: str) -> list[tuple[str, list[str]]]:
     return [(found["verb"], re.findall(r"--[a-z-]+", found["rest"])) for found in OF_DISTUNE.finditer(joined)]
 
 
-def test_every_file_is_told_of() -> None:
-    told = set(re.findall(r"\(cluster/([\w.-]+)\)", (DOCS / "cluster.md").read_text()))
-    assert told == {path.name for path in FILES}
+def test_the_cluster_page_links_every_file() -> None:
+    linked = set(re.findall(r"\(cluster/([\w.-]+)\)", (DOCS / "cluster.md").read_text()))
+    assert linked == {path.name for path in FILES}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".yaml"], ids=lambda path: path.name)

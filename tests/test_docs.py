@@ -32,7 +32,7 @@ BASES = (ROOT, PACKAGE, PACKAGE / "distillation")
 PLACEHOLDERS = re.compile(
     r"\.\.\.|NAME|\d+|[():;,]|loss/task was nan|last.pt is damaged|session.json|retrying|distune "
 )
-"""What separates the fixed parts of a message, such as its numbers."""
+"""Separators of the fixed parts of a message, such as numbers."""
 LINK = re.compile(r"\]\((?P<inline>[^)\s]+)\)|^\[[^\]]+\]: (?P<reference>\S+)$", re.MULTILINE)
 FILE_PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:py|md|yaml|toml))?)`")
 

@@ -117,7 +117,7 @@ def test_a_file_name_means_one_thing() -> None:
     assert not {name: found for name, found in paths.items() if len(found) > 1}
 
 
-def test_what_is_torch_free_stays_so() -> None:
+def test_torch_free_parts_do_not_import_torch() -> None:
     offenders = [
         str(path) for path in FILES if part_of(path) in TORCH_FREE and {"torch", "torchvision"} & set(all_imports(path))
     ]

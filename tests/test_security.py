@@ -1,4 +1,4 @@
-"""What a machine can hold of security: nothing loads code from data, and servers listen on this machine alone."""
+"""Security rules that a test can check: nothing loads code from data, and servers listen on this machine alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
 def findings(source: str) -> list[str]:
-    """What in a source would run code that data names, with its line."""
+    """Return the calls in a source that would run code from data, each with its line."""
     tree = ast.parse(source)
     names = _imported(tree)
     found = []
@@ -102,7 +102,7 @@ def test_nothing_loads_code_from_a_file(path: Path) -> None:
         "import subprocess\nsubprocess.run(text, shell=True)",
     ],
 )
-def test_the_scan_finds_what_it_is_for(source: str) -> None:
+def test_the_scan_finds_unsafe_calls(source: str) -> None:
     assert findings(source)
 
 
@@ -117,11 +117,11 @@ def test_the_scan_finds_what_it_is_for(source: str) -> None:
         "import pickle\npickle.dumps(value)",
     ],
 )
-def test_the_scan_leaves_the_rest_alone(source: str) -> None:
+def test_the_scan_accepts_safe_calls(source: str) -> None:
     assert findings(source) == []
 
 
 @pytest.mark.parametrize("server", [start_ui, ui])
-def test_servers_listen_on_this_machine_alone_unless_told_otherwise(server: object) -> None:
+def test_servers_listen_on_this_machine_alone_by_default(server: object) -> None:
     assert callable(server)
     assert inspect.signature(server).parameters["host"].default == "127.0.0.1"

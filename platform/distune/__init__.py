@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from distune.errors import DistuneError as DistuneError
     from distune.study.callback import Callback as Callback
     from distune.study.callback import StudyCallback as StudyCallback
+    from distune.training.prototype_file import StoredPrototypes as StoredPrototypes
+    from distune.training.prototype_file import load_prototypes as load_prototypes
 
 __version__ = VERSION
 
@@ -44,6 +46,7 @@ _MODULES = {
     "DistuneError": "distune.errors",
     "Experiment": "distune.config.experiment",
     "SearchSpace": "distune.config.space",
+    "StoredPrototypes": "distune.training.prototype_file",
     "Study": "distune.api.study",
     "StudyCallback": "distune.study.callback",
     "TrainedStudent": "distune.api.single_run",
@@ -52,6 +55,7 @@ _MODULES = {
     "launch": "distune.api.launch",
     "list_studies": "distune.api.launch",
     "load_experiment": "distune.config.load",
+    "load_prototypes": "distune.training.prototype_file",
     "load_study": "distune.api.launch",
     "prepare_teacher": "distune.api.single_run",
     "train": "distune.api.single_run",

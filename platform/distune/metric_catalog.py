@@ -19,7 +19,7 @@ _PLACEHOLDERS = {
 
 
 class Logged(enum.StrEnum):
-    """When a metric is logged, and to which run."""
+    """Time at which a metric is logged, and the run that receives it."""
 
     EACH_EPOCH = "of a trial, at the end of each epoch"
     TRIAL_END = "of a trial, once when it has ended"

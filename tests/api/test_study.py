@@ -76,7 +76,7 @@ def test_a_simulated_study_from_plain_data(home: Path) -> None:
         study.best_model()
 
 
-def test_tables_hold_what_the_study_holds(home: Path) -> None:
+def test_dataframes_have_the_values_of_the_study(home: Path) -> None:
     study = simulated(overrides={"search.num_trials": 3})
     table = study.trials_dataframe()
     assert list(table["key"]) == ["control-1", "0", "1", "2"]

@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Fixtures of the tests of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.command_line import Distune, run
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where studies are kept; the working folder is beside it. It is made by whoever needs it."""
+    """Folder of the studies, not created yet; the working folder is beside it."""
     monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"

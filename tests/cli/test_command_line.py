@@ -1,4 +1,4 @@
-"""The command line as a person meets it: a whole study in a minute, and bad input of every kind."""
+"""The command line: a whole study, and invalid input of every kind."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_simulated_study(distune: Distune, tmp_path: Path) -> None:
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal", "--replace").status == 0
 
 
-def test_resume_says_what_is_left(distune: Distune, tmp_path: Path) -> None:
+def test_resume_reports_the_remaining_trials(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path, {"search": {"num_trials": 2}})
     assert distune("launch", path, "--simulate", "--runner", "local").status == 0
     more = distune("resume", "small", "--trials", "4")
@@ -129,7 +129,7 @@ def test_resume_says_what_is_left(distune: Distune, tmp_path: Path) -> None:
     assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 5
 
 
-def test_validate_says_what_a_study_would_cost(distune: Distune, tmp_path: Path) -> None:
+def test_validate_prints_the_cost_of_a_study(distune: Distune, tmp_path: Path) -> None:
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err
     assert "2 trials and 1 control of 3 epochs, ASHA rungs at 1" in answer.out
@@ -148,7 +148,7 @@ def test_doctor(distune: Distune) -> None:
     "verb",
     ["validate", "launch", "resume", "confirm", "status", "best", "train", "teacher", "evaluate", "ui", "doctor"],
 )
-def test_every_verb_has_help_with_an_example(distune: Distune, verb: str) -> None:
+def test_every_command_has_help_with_an_example(distune: Distune, verb: str) -> None:
     answer = distune(verb, "--help")
     assert answer.status == 0
     assert f"distune {verb}" in answer.out.split("Usage", 1)[1].split("\n", 2)[2]

@@ -1,4 +1,4 @@
-"""``distune confirm`` as a person meets it, and what ``best`` and ``status`` say before and after it."""
+"""``distune confirm`` on the command line, and ``best`` and ``status`` before and after it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert answer.status == 0, answer.err
     assert "on seeds 1000 to 1003: 8 runs, 24 epochs to train" in answer.err
     headline = next(line for line in answer.out.splitlines() if line.startswith("confirmation: trial"))
-    made_up = "simulated: the curves are made up, nothing was trained"
-    assert made_up in answer.out
+    simulated = "simulated study: nothing was trained"
+    assert simulated in answer.out
     assert ", test split: " in headline
     assert ", 4 seeds" in headline
     assert (home / "studies" / "one" / "confirmation" / "gain.png").is_file()
     assert headline in distune("best", "one").out
     assert headline in distune("status", "one").out
-    assert all(made_up in distune(verb, "one").out for verb in ("best", "status"))
+    assert all(simulated in distune(verb, "one").out for verb in ("best", "status"))
     after = json.loads(distune("best", "one", "--json").out)
     assert after["number"] == before["number"]
     assert after["gain"] == after["confirmation"]["test"]["mean"]
@@ -68,7 +68,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
         (trial for trial in leader["trials"] if trial["outcome"] == "finished" and not trial["control"]),
         key=lambda trial: trial["metrics"]["search/AP"],
     )["number"]
-    assert best != after["number"], "the search went on and found better"
+    assert best != after["number"], "the search continued and found a better trial"
     later = distune("best", "one").out
     assert headline in later
     assert f"trial {best} has since scored best in the search, and is not confirmed" in later
@@ -77,7 +77,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert "the test split was evaluated once before, for another trial, other seeds or another metric" in changed
 
 
-def test_one_seed_is_said_to_prove_nothing(distune: Distune, tmp_path: Path) -> None:
+def test_one_seed_is_reported_as_undecided(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     answer = distune("confirm", "one", "--top", "1", "--seeds", "1").out
@@ -96,7 +96,7 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text
 
 
-def test_seeds_under_which_the_student_diverged_are_said_and_leave_no_plain_gain(
+def test_seeds_under_which_the_student_diverged_are_reported_and_make_the_gain_unstable(
     distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path)
@@ -164,7 +164,7 @@ def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Dis
     assert "warning" not in distune("validate", write(tmp_path)).out
 
 
-def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
+def test_a_killed_confirmation_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
     number = json.loads(distune("best", "one", "--json").out)["number"]
@@ -185,7 +185,7 @@ def test_a_killed_confirmation_goes_on(distune: Distune, tmp_path: Path, home: P
 
 
 @pytest.mark.slow
-def test_a_real_confirmation_is_killed_and_goes_on(distune: Distune, tmp_path: Path, home: Path) -> None:
+def test_a_real_confirmation_is_killed_and_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:
     tiny = {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}}
     path = write(tmp_path, tiny, tracked=True)
     launched = distune("launch", path, "--runner", "local")
@@ -262,7 +262,7 @@ main()
 
 
 def kill_after_first_epoch(home: Path) -> int:
-    """Run a confirmation until its first epoch is on disk, and kill it before anybody has heard of that."""
+    """Run a confirmation until its first epoch is on disk, and kill it before it is reported."""
     command = [sys.executable, "-c", _KILLED_AFTER_AN_EPOCH, "confirm", "small", "--seeds", "2"]
     values = {**os.environ, "DISTUNE_HOME": str(home)}
     return subprocess.run(command, env=values, capture_output=True, check=False).returncode

@@ -1,4 +1,4 @@
-"""The search on the command line: plan, fixed parameters, warm start, changed settings, fronts."""
+"""The search on the command line: plan, fixed parameters, warm start, changed settings, Pareto fronts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_plan_names_conditions_configurations_and_sizes(distune: Distune, tm
     assert 'did you mean "distillation.decay"?' in wrong.err
 
 
-def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path: Path) -> None:
+def test_a_study_with_costs_a_warm_started_one_and_changed_settings(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path, {"search": {"space": "space.yaml", "num_trials": 3, "costs": ["parameters"]}})
     launched = distune("launch", path, "--simulate", "--runner", "local", "--name", "first")
     assert launched.status == 0, launched.err
@@ -88,7 +88,7 @@ def test_a_study_with_costs_its_heir_and_its_changes(distune: Distune, tmp_path:
     assert trial["params"] == best["params"]
 
 
-def test_a_space_that_has_run_dry(distune: Distune, tmp_path: Path) -> None:
+def test_a_space_whose_configurations_are_all_tried(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path)
     fixed = ("--fix", f"{CHANNELS}=16", "--set", "search.num_trials=8")
     answer = distune("launch", path, "--simulate", "--runner", "local", "--name", "dry", *fixed)
@@ -108,7 +108,7 @@ def test_a_sampler_whose_package_is_missing(distune: Distune, tmp_path: Path, mo
     assert not (tmp_path / "home").exists()
 
 
-def test_a_study_cannot_go_on_under_a_sampler_whose_package_is_missing(
+def test_a_study_cannot_continue_with_a_sampler_whose_package_is_missing(
     distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = ("--fix", "distillation.decay=linear")

@@ -1,4 +1,4 @@
-"""Parameters that depend on others: which act, what is refused, and what is fixed."""
+"""Parameters that depend on others: which are active, what is refused, and what is fixed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def grid(**when: dict[str, ParameterValue | list[ParameterValue]]) -> dict[str, 
     return SearchSpace.model_validate({"name": "grid", "parameters": plain}).parameters
 
 
-def test_parents_come_first_and_children_act_with_their_values() -> None:
+def test_parents_come_first_and_children_are_active_with_their_values() -> None:
     searched = loaded().searched
     assert list(searched) == [SELECTOR, ALPHA, UNIQUE]
     assert is_active(searched[ALPHA], {SELECTOR: "orthogonal"})
@@ -63,7 +63,7 @@ def test_parents_come_first_and_children_act_with_their_values() -> None:
 
 
 def test_every_configuration_of_the_space_is_a_valid_trial() -> None:
-    """What such a space is for: without conditions, half of these would be refused."""
+    """Without conditions, half of these configurations would be refused."""
     experiment = loaded().experiment
     narrow = {**SPACE, ALPHA: {"kind": "choice", "values": [1.0, 20.0], "when": SPACE[ALPHA]["when"]}}
     found = list(configurations(loaded(narrow).searched))
@@ -96,7 +96,7 @@ def test_a_child_of_a_child_needs_both() -> None:
         ({ALPHA: 1.0}, "is a circle"),
     ],
 )
-def test_conditions_that_cannot_be_meant(when: dict[str, Any], expected: str) -> None:
+def test_invalid_conditions(when: dict[str, Any], expected: str) -> None:
     parameters = {
         **SPACE,
         ALPHA: {"kind": "float", "low": 0.1, "high": 9.0, "when": when},
@@ -110,7 +110,7 @@ def test_conditions_that_exclude_each_other() -> None:
     assert problems == ["c  when a is 0 and b is 1 is impossible: the conditions exclude each other"]
 
 
-def test_a_condition_may_look_at_a_setting_that_does_not_vary() -> None:
+def test_a_condition_may_refer_to_a_setting_that_does_not_vary() -> None:
     alone = {ALPHA: SPACE[ALPHA], DECAY: {"kind": "choice", "values": ["linear", "cosine"]}}
     assert list(loaded(alone).searched) == [ALPHA, DECAY]
     assert loaded(alone).searched[ALPHA].when == {}
@@ -119,7 +119,7 @@ def test_a_condition_may_look_at_a_setting_that_does_not_vary() -> None:
     assert other.inactive == {ALPHA: f"{SELECTOR} is kmeans"}
 
 
-def test_what_is_fixed_decides_conditions() -> None:
+def test_fixed_values_resolve_conditions() -> None:
     fixed = loaded({**SPACE, DECAY: "cosine"}, search={"fixed": {SELECTOR: "orthogonal"}})
     assert list(fixed.searched) == [ALPHA]
     assert fixed.inactive == {UNIQUE: f"{SELECTOR} is orthogonal"}
@@ -127,7 +127,7 @@ def test_what_is_fixed_decides_conditions() -> None:
     assert (get_path(values, SELECTOR), get_path(values, DECAY)) == ("orthogonal", "cosine")
 
 
-def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
+def test_a_fixed_child_has_its_value_only_where_it_is_active() -> None:
     fixed = loaded(search={"fixed": {ALPHA: 3.0}})
     assert ALPHA not in fixed.experiment.search.fixed
     for values in configurations(fixed.searched):
@@ -135,7 +135,7 @@ def test_a_fixed_child_has_its_value_only_where_it_acts() -> None:
         trial_experiment(fixed.experiment, values)
 
 
-def test_what_waits_for_another_value_of_a_fixed_child_is_idle() -> None:
+def test_a_parameter_whose_parent_is_fixed_to_another_value_is_inactive() -> None:
     space = {
         **SPACE,
         DENSITY: {"kind": "float", "low": 0.0, "high": 0.8, "when": {UNIQUE: True}},

@@ -1,4 +1,4 @@
-"""Settings of prototypes that would silently do nothing are refused, with what to do instead."""
+"""Settings of prototypes without an effect are refused, with what to do instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def refusal(values: dict[str, Any]) -> str:
     return " ".join(str(caught.value).split())
 
 
-def test_every_selector_has_a_name_in_the_settings_and_an_unknown_one_hears_them() -> None:
+def test_every_selector_has_a_name_in_the_settings_and_an_unknown_one_is_an_error_that_lists_them() -> None:
     for name in SELECTORS:
         assert DistillationSettings.model_validate({"prototypes": {"selector": name}}).prototypes.selector == name
     message = refusal({"prototypes": {"selector": "kmean"}})
@@ -42,6 +42,6 @@ def test_repeats_are_refused_where_there_are_none(selector: str) -> None:
     )
 
 
-def test_what_was_accepted_is_accepted_again_with_all_defaults_written_out() -> None:
+def test_accepted_settings_are_accepted_again_with_all_defaults() -> None:
     settings = DistillationSettings.model_validate({"prototypes": {"selector": "kmeans"}})
     assert DistillationSettings.model_validate(settings.model_dump(mode="json")) == settings

@@ -159,12 +159,12 @@ def test_a_saved_space_keeps_its_names_and_its_trials_get_the_present_ones() -> 
     assert (again.experiment, again.space) == (loaded.experiment, loaded.space)
 
 
-def test_the_experiments_own_values_are_given_in_the_words_of_the_space() -> None:
+def test_the_experiments_values_have_the_names_of_the_space() -> None:
     loaded = saved()
     assert default_values(loaded.experiment, loaded.searched) == ({KIND: "harvest", SCALE: "none"}, [])
 
 
-def test_fixed_values_of_a_saved_study_keep_the_words_of_its_space() -> None:
+def test_fixed_values_of_a_saved_study_keep_the_names_of_its_space() -> None:
     loaded = saved(search={"fixed": {KIND: "sweep"}, "first": []})
     assert KIND not in loaded.searched
     assert loaded.searched["distillation.prototypes.per_class"].when == {}

@@ -1,4 +1,4 @@
-"""What the plan says of a sampler."""
+"""Remarks about samplers in the plan."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class TestArmFolder:
         assert folder.mismatch(spec) is None
 
     @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
-    def test_a_crash_while_old_results_are_removed_leaves_none_that_look_new(
+    def test_a_crash_while_old_results_are_removed_leaves_none(
         self, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)

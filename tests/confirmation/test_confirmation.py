@@ -52,7 +52,7 @@ class TestArms:
         assert arms.controls[1].params == {rate: 0.2}
         assert first.startswith("control-")
 
-    def test_a_control_has_the_same_name_whichever_trial_it_is_for(self) -> None:
+    def test_controls_of_several_trials_have_the_same_name(self) -> None:
         rate, depth = "training.optimizer.learning_rate", "student.fpn_channels"
         before = make_arms([record(4, 1, {rate: 0.1, depth: 16, "distillation.decay": "linear"})])
         after = make_arms([record(9, 2, {depth: 16, rate: 0.1}), record(4, 1, {rate: 0.1, depth: 16})])
@@ -165,7 +165,7 @@ def test_a_second_confirmation_computes_nothing_and_evaluates_nothing(
     )
 
 
-def test_more_seeds_and_more_trials_add_to_what_is_there(
+def test_more_seeds_and_more_trials_reuse_the_recorded_runs(
     home: Home, make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
@@ -217,7 +217,7 @@ def test_without_a_test_split_the_search_split_decides(home: Home, make_loaded: 
     assert not list(folder.confirmation.path.rglob("matches-test.npz"))
 
 
-def test_one_seed_decides_nothing(home: Home, make_loaded: MakeLoaded) -> None:
+def test_one_seed_is_undecided(home: Home, make_loaded: MakeLoaded) -> None:
     result = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
     assert result is not None
     assert result.gain.verdict is Verdict.UNDECIDED

@@ -153,7 +153,7 @@ def test_notes_of_a_resumed_run_become_messages(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    note = "last.pt is damaged; going on from previous.pt"
+    note = "last.pt is damaged; continuing from previous.pt"
     monkeypatch.setattr(SimulatedRun, "notes", {"confirm-control-seed-1005": (note,)})
     witness = Witness()
     confirm(home, folder, witness, top=1, seeds=1)

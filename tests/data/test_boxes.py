@@ -1,4 +1,4 @@
-"""Which boxes are bad, and how good ones are clipped."""
+"""Bad boxes, and the clipping of good ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: what is held out, what may not be shared, and what the fingerprint sees."""
+"""Splits: held-out images, images in common, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def voc(root: Path, **settings: object) -> VocData:
     return VocData.model_validate({"kind": "voc", "root": str(root), **settings})
 
 
-@given(num_images=st.integers(2, 40), share=st.floats(0.01, 0.99), order=st.randoms(use_true_random=False))
-def test_holding_out_divides_the_images_whatever_their_order(num_images: int, share: float, order: object) -> None:
+@given(num_images=st.integers(2, 40), fraction=st.floats(0.01, 0.99), order=st.randoms(use_true_random=False))
+def test_holding_out_divides_the_images_whatever_their_order(num_images: int, fraction: float, order: object) -> None:
     images = [annotate([(0, 0, 9, 9)], [1], index=index) for index in range(num_images)]
-    rest, held = hold_out(MemoryDataset(images), share=share)
+    rest, held = hold_out(MemoryDataset(images), fraction=fraction)
     assert sorted(files(rest) + files(held)) == sorted(image.file for image in images)
-    assert len(held) == min(max(1, round(share * num_images)), num_images - 1)
+    assert len(held) == min(max(1, round(fraction * num_images)), num_images - 1)
     shuffled = list(images)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert set(files(hold_out(MemoryDataset(shuffled), share=share)[1])) == set(files(held))
+    assert set(files(hold_out(MemoryDataset(shuffled), fraction=fraction)[1])) == set(files(held))
 
 
 def test_holding_out_keeps_the_order_of_the_images() -> None:
     images = [annotate([(0, 0, 9, 9)], [1], index=index) for index in range(30)]
-    rest, held = hold_out(MemoryDataset(images), share=0.4)
+    rest, held = hold_out(MemoryDataset(images), fraction=0.4)
     for part in (rest, held):
         ids = [part.annotations(index).image_id for index in range(len(part))]
         assert ids == sorted(ids)
@@ -47,7 +47,7 @@ def test_holding_out_keeps_the_order_of_the_images() -> None:
 
 def test_one_image_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="has 1 image, of which none can be held out"):
-        hold_out(MemoryDataset([annotate([], [])]), share=0.5)
+        hold_out(MemoryDataset([annotate([], [])]), fraction=0.5)
 
 
 def test_a_missing_search_split_is_taken_from_the_training_split(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When bad data stops a study, and the check that decodes images."""
+"""Limits of bad data, and the check that decodes images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_check_images_names_exactly_the_corrupt_ones() -> None:
         stop_if_corrupt("train", check_images(dataset), len(dataset))
 
 
-def test_check_images_looks_at_images_evenly_spaced() -> None:
+def test_check_images_decodes_evenly_spaced_images() -> None:
     images = [annotate([], [], index=index, size=(4, 4)) for index in range(100)]
     everything = MemoryDataset(images, corrupt=range(100))
     assert list(check_images(everything, limit=4, workers=1)) == ["0.png", "25.png", "50.png", "75.png"]

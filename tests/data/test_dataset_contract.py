@@ -1,4 +1,4 @@
-"""What every kind of data set must do, run over all of them."""
+"""The contract of data sets, run over every kind."""
 
 from __future__ import annotations
 

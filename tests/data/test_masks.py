@@ -97,7 +97,7 @@ class TestOutlines:
 class TestShapes:
     def test_a_mask_fills_its_box_and_no_more(self) -> None:
         dataset = ShapesDataset(ShapesData(kind="shapes", num_train=12, num_classes=6), "train")
-        shares: dict[int, list[float]] = {}
+        fractions: dict[int, list[float]] = {}
         for index in range(len(dataset)):
             image = dataset.annotations(index)
             assert image.draw_masks is not None
@@ -107,8 +107,8 @@ class TestShapes:
             for mask_HW, box_4, label in zip(masks_NHW, image.boxes_N4, image.labels_N, strict=True):
                 assert np.abs(np.array(outline_box(mask_HW)) - box_4).max() < 2.5
                 area = (box_4[2] - box_4[0]) * (box_4[3] - box_4[1])
-                shares.setdefault(int(label), []).append(float(mask_HW.sum() / area))
-        means = {label: sum(values) / len(values) for label, values in shares.items()}
+                fractions.setdefault(int(label), []).append(float(mask_HW.sum() / area))
+        means = {label: sum(values) / len(values) for label, values in fractions.items()}
         assert means[1] == pytest.approx(np.pi / 4, abs=0.05)  # a circle, and a ring without its hole
         assert means[6] == pytest.approx(np.pi / 4 * (1 - 0.55**2), abs=0.08)
 

@@ -101,14 +101,14 @@ def test_objects_hardly_overlap_and_there_are_one_to_the_maximum() -> None:
 
 @pytest.mark.parametrize("tag", ["blurred", "occluded", "small"])
 def test_tags_are_as_frequent_as_asked(tag: str) -> None:
-    def share(value: float) -> float:
+    def fraction(value: float) -> float:
         dataset = ShapesDataset(settings(max_objects=3, **{f"{tag}_share": value}), "train")
         tags = [tag in tags for image in annotations_of(dataset) for tags in image.tags_N]
         return float(np.mean(tags))
 
-    assert share(0.0) == 0.0
-    assert share(1.0) == 1.0
-    assert share(0.3) == pytest.approx(0.3, abs=0.06)
+    assert fraction(0.0) == 0.0
+    assert fraction(1.0) == 1.0
+    assert fraction(0.3) == pytest.approx(0.3, abs=0.06)
 
 
 @pytest.mark.parametrize("size_px", [96, 192])

@@ -37,7 +37,7 @@ def stream(dataset: DetectionDataset | None = None, **values: object) -> Trainin
     return build_stream(ShapesDataset(SHAPES, "train") if dataset is None else dataset, **given)  # type: ignore[arg-type]
 
 
-def grey(count: int, *, bad: tuple[int, ...] = ()) -> MemoryDataset:
+def gray(count: int, *, bad: tuple[int, ...] = ()) -> MemoryDataset:
     """Images whose pixels all have the value of their index."""
     images = [annotate([(2, 2, 12, 12)], [1], index=index, size=(32, 32)) for index in range(count)]
     return MemoryDataset(images, corrupt=bad)
@@ -51,9 +51,9 @@ def assert_same(one: list[Batch], other: list[Batch]) -> None:
     assert len(one) == len(other)
     for first, second in zip(one, other, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(first.images, second.images, strict=True))
-        for target, twin in zip(first.targets, second.targets, strict=True):
-            assert target.keys() == twin.keys()
-            assert all(torch.equal(target[name], twin[name]) for name in target)
+        for target, other_target in zip(first.targets, second.targets, strict=True):
+            assert target.keys() == other_target.keys()
+            assert all(torch.equal(target[name], other_target[name]) for name in target)
 
 
 def test_a_batch_has_images_and_targets_of_the_documented_types() -> None:
@@ -88,7 +88,7 @@ def test_an_epoch_holds_each_image_once_and_drops_the_last_incomplete_batch() ->
 
 
 def test_an_incomplete_batch_is_kept_when_it_is_the_only_one() -> None:
-    parts = stream(grey(3), settings=SMALL)
+    parts = stream(gray(3), settings=SMALL)
     assert len(parts) == 1
     assert sorted(indices(list(parts.epoch(0)))) == [0, 1, 2]
 
@@ -139,7 +139,7 @@ def test_global_random_numbers_are_not_used() -> None:
 
 
 def test_plain_batches_are_resized_unchanged_and_in_the_order_given() -> None:
-    parts = stream(grey(9), settings=SHAPES, batch_size=2)
+    parts = stream(gray(9), settings=SHAPES, batch_size=2)
     batches = list(parts.plain_batches([5, 0, 5, 8, 3]))
     assert indices(batches) == [5, 0, 5, 8, 3]
     assert [len(batch) for batch in batches] == [2, 2, 1]
@@ -174,7 +174,7 @@ def test_a_batch_moves_to_a_device_whole() -> None:
 
 
 def test_corrupt_images_are_skipped_and_named() -> None:
-    parts = stream(grey(250, bad=(7, 200)), settings=SMALL)
+    parts = stream(gray(250, bad=(7, 200)), settings=SMALL)
     met = indices(list(parts.epoch(0)))
     assert set(parts.corrupt) <= {"7.png", "200.png"}
     assert not {7, 200} & set(met)
@@ -185,17 +185,17 @@ def test_corrupt_images_are_skipped_and_named() -> None:
 
 
 def test_one_corrupt_image_never_stops_a_small_set() -> None:
-    parts = stream(grey(6, bad=(1,)), settings=SMALL, batch_size=1)
+    parts = stream(gray(6, bad=(1,)), settings=SMALL, batch_size=1)
     for epoch in range(3):
         assert sorted(indices(list(parts.epoch(epoch)))) == [0, 2, 3, 4, 5]
 
 
 def test_more_than_one_percent_of_corrupt_images_stops_and_names_them() -> None:
     with pytest.raises(DataError, match=r"split memory: 2 of 50 images are corrupt") as error:
-        list(stream(grey(50, bad=(11, 12)), settings=SMALL, batch_size=1).epoch(0))
+        list(stream(gray(50, bad=(11, 12)), settings=SMALL, batch_size=1).epoch(0))
     assert "11.png: cannot be decoded" in str(error.value)
     with pytest.raises(DataError, match="corrupt"):
-        list(stream(grey(50, bad=(11, 12)), settings=SMALL).plain_batches([11, 12]))
+        list(stream(gray(50, bad=(11, 12)), settings=SMALL).plain_batches([11, 12]))
 
 
 def test_an_empty_set_is_refused() -> None:

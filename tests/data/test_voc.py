@@ -177,7 +177,7 @@ def test_more_than_one_percent_of_bad_boxes_stops(tmp_path: Path) -> None:
         b'<!DOCTYPE annotation [<!ENTITY a "aaaa">]><annotation><filename>&a;</filename></annotation>',
         b"\xff\xfe\x00",
     ],
-    ids=["torn", "empty", "entities", "binary"],
+    ids=["truncated", "empty", "entities", "binary"],
 )
 def test_an_unreadable_xml_is_a_fault_of_its_image(tmp_path: Path, content: bytes) -> None:
     with_objects(tmp_path, [GOOD])
@@ -207,9 +207,9 @@ def test_a_truncated_image_is_found_by_decoding(tmp_path: Path) -> None:
         splits.train.image(0)
 
 
-def test_a_grey_image_becomes_rgb(tmp_path: Path) -> None:
-    grey = np.full((48, 64), 77, dtype=np.uint8)
-    assert (build(with_objects(tmp_path, [GOOD], pixels=grey, suffix=".png")).train.image(0) == 77).all()
+def test_a_gray_image_becomes_rgb(tmp_path: Path) -> None:
+    gray = np.full((48, 64), 77, dtype=np.uint8)
+    assert (build(with_objects(tmp_path, [GOOD], pixels=gray, suffix=".png")).train.image(0) == 77).all()
 
 
 @pytest.fixture

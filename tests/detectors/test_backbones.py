@@ -1,4 +1,4 @@
-"""All kinds of backbones: maps by stage, normalisation, frozen stages, weights."""
+"""All kinds of backbones: maps by stage, normalization, frozen stages, weights."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ IMAGE_PX = 512
 NUM_PLACES = 8
 STEPS_PER_DOUBLING = 8
 LARGEST = 0.45
-"""As a share of the image; SSDlite's default boxes leave the doubling of strides from there on."""
+"""As a fraction of the image; SSDlite's default boxes leave the doubling of strides from there on."""
 
 
 def busiest_levels(detector: OneStageDetector, sides: list[float]) -> list[int]:
-    """For squares of each side, here and there in an image, the level on which most sites of the head learn them."""
+    """Return, for squares of each side, the level on which most sites of the head are matched to them."""
     model: Any = detector.model.eval()
     images = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
     with torch.no_grad():

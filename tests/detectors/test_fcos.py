@@ -92,7 +92,7 @@ def test_matches_equal_those_inside_torchvisions_loss(monkeypatch: pytest.Monkey
     assert (ours >= 0).any()
 
 
-def test_the_scale_moves_sizes_between_levels_and_keeps_the_cells_around_a_centre() -> None:
+def test_the_scale_moves_sizes_between_levels_and_keeps_the_cells_around_a_center() -> None:
     box_14 = torch.tensor([[20.0, 20.0, 76.0, 76.0]])  # its farthest side is 28 px or more from every cell inside
     squares, per_level = anchors()
     center_A2, half_A1 = squares[:, :2] / 2 + squares[:, 2:] / 2, (squares[:, 2:3] - squares[:, :1]) / 2
@@ -107,7 +107,7 @@ def test_the_scale_moves_sizes_between_levels_and_keeps_the_cells_around_a_centr
     assert counts[0.5][1] > 0
 
 
-def test_channels_that_the_head_cannot_normalise_are_refused() -> None:
+def test_channels_that_the_head_cannot_normalize_are_refused() -> None:
     for channels in (32, 80):
         with pytest.raises(ValueError, match="fpn_channels"):
             FcosSettings(family="fcos", backbone="resnet10", fpn_channels=channels)

@@ -1,4 +1,4 @@
-"""Each model normalises its input itself."""
+"""Each model normalizes its input itself."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_default_boxes_of_300_pixels_are_those_of_torchvision() -> None:
 
 
 @pytest.mark.parametrize("family", ["ssd", "ssdlite"])
-def test_a_cell_of_the_neck_is_centred_on_its_stride_grid(family: str) -> None:
+def test_a_cell_of_the_neck_is_centered_on_its_stride_grid(family: str) -> None:
     model: Any = build(family, input_size_px=128).model
     model.eval()
     image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0), requires_grad=True)

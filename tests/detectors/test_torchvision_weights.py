@@ -57,7 +57,7 @@ def theirs(name: str, weights: Any) -> Any:
 
 
 def random_state(name: str) -> dict[str, Tensor]:
-    """What torchvision's builder makes, with numbers that lead to detections and that an epsilon would change."""
+    """The model of torchvision's builder, with numbers that lead to detections and that an epsilon would change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state: dict[str, Tensor] = theirs(name, None).state_dict()
@@ -154,7 +154,7 @@ def test_second_versions_are_trained_like_those_of_torchvision(name: str, monkey
     targets = [{"boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0]]), "labels": torch.tensor([7])}]
     losses = []
     for run in (lambda: detector.forward_train(images, targets).losses, lambda: reference(images, targets)):
-        detector.model.eval()  # so that both normalise alike, whoever runs first
+        detector.model.eval()  # so that both normalize alike, whoever runs first
         detector.model.training = True
         reference.eval()
         reference.training = True

@@ -115,7 +115,7 @@ def test_anchors_are_torchvisions_moved_to_the_centers_of_cells(make_taps: MakeT
 
 
 def test_a_box_like_an_anchor_has_its_cell_at_its_center() -> None:
-    instances = one_image([36.0, 20.0, 52.0, 36.0])  # 16 x 16 about the centre of row 3, column 5 of stride 8
+    instances = one_image([36.0, 20.0, 52.0, 36.0])  # 16 x 16 about the center of row 3, column 5 of stride 8
     iou_NHW = nearest_anchor_iou(instances.boxes_N4, stride=8, size=(8, 12), side_px=16.0)
     assert float(iou_NHW[0, 3, 5]) == pytest.approx(1)
     near = near_cells(torch.ones(1), instances, stride=8, size=(8, 12), side_px=16.0, threshold=0.999)

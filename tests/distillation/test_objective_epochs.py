@@ -80,7 +80,7 @@ def test_prototypes_made_once_wait_for_the_first_instances(make_taps: MakeTaps) 
 @pytest.mark.parametrize(
     ("refresh_epochs", "made_at_end_of"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (4, [1, 5]), (0, [1])]
 )
-def test_the_queue_is_refreshed_as_often_as_set_and_never_in_vain(
+def test_the_queue_is_refreshed_as_often_as_set_and_not_after_the_last_use(
     make_taps: MakeTaps, refresh_epochs: int, made_at_end_of: list[int]
 ) -> None:
     objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)

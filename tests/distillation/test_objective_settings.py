@@ -1,4 +1,4 @@
-"""No setting of distillation is dead: each changes the losses of a short run, and the list of them is complete."""
+"""Every setting of distillation changes the losses of a short run, and the list of settings is complete."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},
     "global_knowledge.background_weight": {"global_knowledge.at": "cells"},
 }
-"""What else must be set, on both sides of the comparison, for a setting to matter: besides, the weight of its term."""
+"""Further settings, on both sides, without which a setting has no effect, besides the weight of its term."""
 
 
 def base_of(path: str) -> dict[str, Any]:

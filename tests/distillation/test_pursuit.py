@@ -12,7 +12,7 @@ from distune.distillation.prototypes.pursuit import pursue
 
 def features(seed: int, num_instances: int, channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    # A common direction, as features of one class have: without it all candidates look alike.
+    # A common direction, as features of one class have: without it all candidates are alike.
     raw_ND = torch.randn(num_instances, channels, generator=generator, dtype=torch.float64) + 0.5
     return l2_normalize(raw_ND)
 

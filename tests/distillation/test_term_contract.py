@@ -45,9 +45,9 @@ WITH_BACKGROUND = {"local_knowledge", "mimic", "pkd", "cwd"}
 """Cells outside boxes count too, and no weight affects them; each cell is compared on its own."""
 WITH_CONTEXT = {
     "fgd": "the background too, and it relates every cell of an image to all others",
-    "mgd": "the background too, and its 3x3 convolutions look from there into boxes",
+    "mgd": "the background too, and its 3x3 convolutions reach from there into boxes",
 }
-NOT_ZERO_AT_EQUALITY = {"mgd": "cells are hidden from the student, and its generator has yet to learn"}
+NOT_ZERO_AT_EQUALITY = {"mgd": "cells are hidden from the student, and its generator is not trained"}
 RELATIVE = {
     "fgfi": "a weighted mean over near cells: if all have weight 1/2, it stays the same",
     "global_knowledge, cells": "a weighted mean over cells: if all have weight 1/2, it stays the same",
@@ -167,7 +167,7 @@ class TestTerm:
         if not term.needs_prototypes:
             assert torch.equal(loss_of(term, without), loss_of(term, step))
 
-    def test_instances_of_weight_0_teach_nothing(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
+    def test_instances_of_weight_0_have_no_effect(self, way: str, score_kind: str, make_taps: MakeTaps) -> None:
         term = build(way, score_kind=score_kind)
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
         losses = [float(loss_of(term, step_of(student, teacher, weight=weight)).detach()) for weight in (0.0, 0.5, 1.0)]

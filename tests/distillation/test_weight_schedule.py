@@ -27,7 +27,7 @@ def test_factor_by_epoch(decay: Decay, expected: list[float]) -> None:
 
 
 @given(st.sampled_from(DECAYS), st.integers(0, 20), st.integers(1, 20))
-def test_starts_at_one_never_rises_and_acts_in_every_epoch_between(decay: Decay, start: int, length: int) -> None:
+def test_starts_at_one_never_rises_and_is_active_in_every_epoch_between(decay: Decay, start: int, length: int) -> None:
     schedule = WeightSchedule(decay=decay, start_after=start, stop_after=start + length)
     factors = [schedule.factor(epoch) for epoch in range(start + 1, start + length + 1)]
     assert factors[0] == 1

@@ -27,7 +27,7 @@ NUM_IMAGES = 40
 def make_arms(
     random: np.random.Generator, *, num_seeds: int, gain: float, seed_spread: float
 ) -> tuple[dict[int, MatchTable], dict[int, MatchTable]]:
-    """Students whose ability differs from their controls' by ``gain``, luck of the seed, images hard for all."""
+    """Return students that are better than their controls by ``gain``, with effects of seeds and of images."""
     hardness_IB = random.normal(0.0, 1.0, (NUM_IMAGES, 3))
     arms: tuple[dict[int, MatchTable], dict[int, MatchTable]] = ({}, {})
     for seed in range(num_seeds):
@@ -176,7 +176,7 @@ def test_the_text_of_a_gain_and_the_next_step() -> None:
     assert describe_gain(unclear) == "no gain shown: +0.5 AP [-0.6, +1.6], 5 seeds"
     assert suggest_next_step(unclear) == "if the gain is as large as estimated, about 15 seeds would show it"
     assert suggest_next_step(make_gain([-1.5, 0.5, -1.0, 0.4, -0.9])) == (
-        "this does not look like a gain: search again, or change the distillation"
+        "there is probably no gain: search again, or change the distillation"
     )
     worse = make_gain([-1.9, -1.6, -2.1])
     assert describe_gain(worse).startswith("worse than no distillation: -1.9 AP [-2.5, -1.2], 3 seeds")

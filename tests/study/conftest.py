@@ -1,4 +1,4 @@
-"""Makes experiments and benches."""
+"""Fixtures that make experiments and harnesses."""
 
 from __future__ import annotations
 

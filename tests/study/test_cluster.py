@@ -1,4 +1,4 @@
-"""A study over several nodes, one of which goes away in the middle."""
+"""A study over several nodes, one of which is lost during the study."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def epoch_log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, epoch_log: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head that takes no trials, and two nodes with a place each; their workers inherit this environment."""
+    """A head that takes no trials, and two nodes for one trial each; their workers inherit this environment."""
     simulation = {"epoch_s": 0.3, "epoch_log": str(epoch_log), **getattr(request, "param", {})}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps(simulation))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -142,5 +142,5 @@ def test_the_trials_of_a_lost_node_continue_elsewhere(
     assert len(witness.decisions) == len(expected), "no epoch counts twice"
     computed = Counter(tuple(line.split()) for line in epoch_log.read_text().splitlines())
     again = [epoch for epoch, times in computed.items() if times > 1]
-    assert len(again) <= 1, "at most the epoch at hand was computed again"
+    assert len(again) <= 1, "at most the current epoch was computed again"
     assert not again or again[0][0] == lost[0].split()[1].rstrip(":")

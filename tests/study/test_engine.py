@@ -40,7 +40,7 @@ def test_a_whole_study(make_harness: MakeHarness) -> None:
     assert sorted(harness.witness.outcomes()) == sorted(["control-1", *map(str, range(12))])
 
 
-def test_the_control_comes_first_then_the_own_values(make_harness: MakeHarness) -> None:
+def test_the_control_comes_first_then_the_experiments_values(make_harness: MakeHarness) -> None:
     harness = make_harness(search={"controls": 2})
     engine = harness.engine()
     control, second, first = take(engine), take(engine), take(engine)
@@ -56,7 +56,7 @@ def test_the_control_comes_first_then_the_own_values(make_harness: MakeHarness) 
     assert json.loads((harness.trials / "0" / "trial.json").read_text())["params"] == first.params
 
 
-def test_the_sampler_begins_when_own_values_are_not_wanted(make_harness: MakeHarness) -> None:
+def test_the_sampler_chooses_the_first_trial_without_defaults_first(make_harness: MakeHarness) -> None:
     harness = make_harness(search={"defaults_first": False})
     engine = harness.engine()
     take(engine)

@@ -91,7 +91,7 @@ def test_anything_else_breaks_a_streak(other: str | None) -> None:
     assert not streak.failed("bug")
 
 
-def test_torch_s_error_on_a_full_disk_is_traced_to_the_disk() -> None:
+def test_an_error_of_torch_on_a_full_disk_is_an_error_of_the_disk() -> None:
     """It raises another error while it handles the ``OSError``, without naming it as the cause."""
     error = RuntimeError("unexpected pos 704 vs 598")
     error.__context__ = OSError(errno.ENOSPC, "No space left on device")

@@ -49,7 +49,7 @@ def curve(*losses: float) -> list[EpochReport]:
 def test_a_warning_comes_when_the_second_trial_has_ended() -> None:
     index = IdenticalTrialsIndex()
     assert index.add(0, A, Outcome.FINISHED, curve(1.0, 0.5, 0.4)) is None
-    assert index.add(1, B, Outcome.FAILED, curve(1.0, 0.5)) is None, "it never came to the epoch of the first one"
+    assert index.add(1, B, Outcome.FAILED, curve(1.0, 0.5)) is None, "it did not reach the epoch of the first one"
     warning = index.add(2, B, Outcome.FINISHED, curve(1.0, 0.5, 0.4))
     (group,) = index.groups
     assert (group.trials, group.epochs, group.differing) == ((0, 2), 3, {"alpha": (1.0, 2.0)})
@@ -77,7 +77,7 @@ def test_a_trial_that_still_runs_is_compared_with_those_that_ended() -> None:
 
 @pytest.mark.parametrize("curves", [(curve(1.0, 0.5), curve(1.0, 0.4)), (curve(1.0, 0.5), curve(0.9, 0.5))])
 def test_trials_that_differ_in_any_epoch_are_not_identical(curves: tuple[list[EpochReport], ...]) -> None:
-    """As when they differ in something that acts from the second epoch on."""
+    """As when they differ in something that has an effect from the second epoch on."""
     index = index_trials([(n, (A, B)[n], Outcome.FINISHED, reports) for n, reports in enumerate(curves)])
     assert index.groups == []
 
@@ -120,7 +120,7 @@ def test_a_third_trial_joins_the_group() -> None:
     assert group.differing == {"alpha": (1.0, 2.0, 3.0), "extra": (None, None, True)}
 
 
-def test_a_space_in_which_nothing_acts_has_short_warnings_that_cost_little() -> None:
+def test_warnings_stay_short_and_cheap_when_no_parameter_has_an_effect() -> None:
     """Each trial is not compared with all others, and not listed in each warning, which would take minutes here."""
     index, warnings = IdenticalTrialsIndex(), []
     for number in range(20_000):

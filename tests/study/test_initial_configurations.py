@@ -6,7 +6,7 @@ from distune.study.search.initial_configurations import default_values
 from study.harness import MakeLoaded
 
 
-def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded) -> None:
+def test_the_experiments_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded) -> None:
     space = {
         "name": "narrow",
         "parameters": {
@@ -33,7 +33,7 @@ def test_own_values_are_moved_into_the_space_or_left_out(make_loaded: MakeLoaded
     ]
 
 
-def test_own_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -> None:
+def test_the_experiments_values_inside_the_space_stay_as_they_are(make_loaded: MakeLoaded) -> None:
     loaded = make_loaded()
     values, messages = default_values(loaded.experiment, loaded.searched)
     assert messages == []

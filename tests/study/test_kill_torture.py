@@ -1,4 +1,4 @@
-"""A study that is killed at twenty random moments is the study that it would have been, on disk and in MLflow."""
+"""A study that is killed at twenty random moments equals an uninterrupted one, on disk and in MLflow."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ def test_twenty_kills(zygote: Zygote, home: Home, tmp_path: Path) -> None:
     computed = Counter((each.key, each.epoch) for each in read_epoch_log(epoch_log))
     assert set(computed) == recorded, "what was computed is on record"
     num_repeated = computed.total() - len(recorded)
-    assert num_repeated <= NUM_KILLS, "a kill costs the epoch at hand at most"
+    assert num_repeated <= NUM_KILLS, "a kill costs the current epoch at most"
     assert_in_mlflow_once(home, status)
     assert "Traceback" not in log.read_text()

@@ -52,11 +52,11 @@ def test_the_pareto_front_equals_its_definition() -> None:
         mine, other = ([-each.metrics[METRIC], *(each.metrics[cost] for cost in COSTS)] for each in (first, second))
         return mine != other and all(a <= b for a, b in zip(mine, other, strict=True))
 
-    front = pareto_front(trials, METRIC, COSTS)
-    assert {trial.number for trial in front} == {
+    non_dominated = pareto_front(trials, METRIC, COSTS)
+    assert {trial.number for trial in non_dominated} == {
         trial.number for trial in trials if not any(beats(other, trial) for other in trials)
     }
-    scores = [trial.metrics[METRIC] for trial in front]
+    scores = [trial.metrics[METRIC] for trial in non_dominated]
     assert scores == sorted(scores, reverse=True)
 
 

@@ -91,7 +91,7 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
     run_on_ray(
         engine, harness.loaded.experiment.resources, simulate=True, should_stop=lambda: False, callback=harness.witness
     )
-    assert ray.is_initialized(), "a connection that was there before is left alone"
+    assert ray.is_initialized(), "a connection that was there before is not closed"
     assert dict(os.environ) == environment
     assert engine.is_done
 
@@ -218,17 +218,17 @@ def test_torch_gets_as_many_threads_as_the_trial_has_cpus(monkeypatch: pytest.Mo
     assert threads == [1, 1, 3]
 
 
-def test_platform_is_the_standard_library_s_module_in_a_worker(cluster: None) -> None:
+def test_platform_is_the_module_of_the_standard_library_in_a_worker(cluster: None) -> None:
     """The checkout, this process's working directory, holds a folder of that name."""
     assert (REPOSITORY / "platform").is_dir()
     assert not (REPOSITORY / "platform" / "__init__.py").exists()
 
-    def look() -> tuple[str, str]:
+    def module_files() -> tuple[str, str]:
         import platform
 
         return str(platform.__file__), str(Path.cwd()) if platform.python_version() else ""
 
-    for file, folder in (ray.get(ray.remote(look).remote()), look()):
+    for file, folder in (ray.get(ray.remote(module_files).remote()), module_files()):
         assert file == os.__file__.replace("os.py", "platform.py")
         assert folder == str(REPOSITORY)
 
@@ -264,7 +264,7 @@ def test_a_signal_and_a_resume(
         time.sleep(0.05)
     (os.killpg if to_all else os.kill)(process.pid, number)
     output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, b""), "a session prints nothing by itself, whatever happens to a worker"
+    assert (process.returncode, output) == (0, b""), "a session prints nothing, whatever happens to a worker"
     status = read_study(home, "one")
     assert status.state == "interrupted"
     assert any(trial.outcome is Outcome.INTERRUPTED for trial in status.trials)

@@ -22,7 +22,7 @@ TIMED_OUT = "Timeout (0:00:06)!\nThread 0x1 (most recent call first):\n"
 
 
 class Tune:
-    """As much of Tune as hands out trials: each is PENDING at first, and one that is stopped then is removed."""
+    """The part of Tune that hands out trials: each is PENDING at first, and one that is stopped then is removed."""
 
     def __init__(self, harness: EngineHarness, engine: StudyEngine, *machines: Resources) -> None:
         self.machines = list(machines)
@@ -85,7 +85,7 @@ def test_a_trial_that_needs_an_exclusive_device_gets_the_largest_machine(
     tune.machines.append(Resources(8.0))
     again = tune.give_out()
     assert (again.config[EXCLUSIVE], again.config[RESOURCES]) == (True, Resources(8.0))
-    assert tune.give_out() is None, "it would take the place that becomes free"
+    assert tune.give_out() is None, "it would take the resources that become free"
     again.status = Trial.RUNNING
     assert tune.give_out() is not None
 

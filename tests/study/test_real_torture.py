@@ -88,7 +88,7 @@ def test_three_kills_a_sigterm_and_a_ctrl_c(zygote: Zygote, home: Home, experime
     wait_until(lambda: any(num_lines(path) for path in home.teachers.glob("*/metrics.jsonl")), pid, log)
     os.kill(pid, signal.SIGKILL)
     assert zygote.wait(pid) == -signal.SIGKILL
-    assert not home.study("tortured").exists(), "no study is left behind when there is no teacher yet"
+    assert not home.study("tortured").exists(), "no study exists before its teacher"
 
     for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         is_new = not home.study("tortured").exists()

@@ -15,7 +15,7 @@ from study.harness import METRIC, SPACE, MakeHarness, take, tell
 
 
 class Crash(BaseException):
-    """Stands for a driver that is killed."""
+    """Simulates a driver that is killed."""
 
 
 @pytest.mark.parametrize("where", ["log_epoch", "end_trial", "report", "announce_ending", "end"])
@@ -220,7 +220,7 @@ def test_a_trial_cut_off_before_its_file_was_written_gets_it(make_harness: MakeH
 def test_a_trial_cut_off_while_its_values_were_chosen_gets_the_same_ones(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, number: int, num_chosen: int
 ) -> None:
-    """The own values, those of the first random samples, and those of the sampler's model."""
+    """The values of the experiment, those of the first random samples, and those of the sampler's model."""
     undisturbed = make_harness(search={"num_trials": 7})
     undisturbed.run()
     harness = make_harness(search={"num_trials": 7})

@@ -132,8 +132,8 @@ def test_proposals_are_those_of_an_optuna_trial() -> None:
         for path, distribution in distributions.items():
             internal = distribution.to_internal_repr(values[path])
             study._storage.set_trial_param(trial._trial_id, path, internal, distribution)
-        for told, asked in ((study, trial), (literal, reference)):
-            told.tell(asked, float(index % 3))
+        for optuna_study, asked in ((study, trial), (literal, reference)):
+            optuna_study.tell(asked, float(index % 3))
 
 
 def test_every_kind_of_sampler_has_a_builder() -> None:

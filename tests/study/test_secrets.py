@@ -40,14 +40,14 @@ class Everything(Witness):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.texts: list[str] = []
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
-        self.told += [repr(params), repr(tags)]
+        self.texts += [repr(params), repr(tags)]
 
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
         super().log_file(key, path, folder)
-        self.told.append(f"{path.name} {path.read_text(errors='replace')}")
+        self.texts.append(f"{path.name} {path.read_text(errors='replace')}")
 
 
 def test_a_tracking_address_reaches_neither_runs_nor_workers(
@@ -61,12 +61,12 @@ def test_a_tracking_address_reaches_neither_runs_nor_workers(
     run_session(study, tracker=witness, callback=witness, teacher_weights=None)
     assert {name for key, name, _ in witness.files if key is None} == {"experiment.yaml", "space.yaml"}
     assert {"trial.json", "error.txt"} <= {name for key, name, _ in witness.files if key is not None}
-    assert not any(holds_secret(text) for text in witness.told)
-    assert any("https://***@127.0.0.1:9/mlflow?***" in text for text in witness.told)
+    assert not any(holds_secret(text) for text in witness.texts)
+    assert any("https://***@127.0.0.1:9/mlflow?***" in text for text in witness.texts)
     assert not any(holds_secret(repr(spec)) for spec in witness.specs)
 
     holders = [path.name for path in study.path.rglob("*") if path.is_file() and holds_secret(path.read_bytes())]
-    assert holders == ["experiment.yaml"], "which needs it to go on"
+    assert holders == ["experiment.yaml"], "which needs it to resume"
     assert stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
     assert study.load().experiment.tracking.uri == URI
     assert not holds_secret(json.dumps(read_study(home, "one").to_dict()))
@@ -91,7 +91,7 @@ def test_files_with_addresses_are_private_and_artifacts_have_no_secrets(
     study = create_study(loaded, Home(tmp_path), name="one", simulate=True, runner="local", replace=False)
     witness = Everything()
     run_session(study, tracker=witness, callback=witness, teacher_weights=None)
-    assert not any("hunt" in text for text in witness.told)
+    assert not any("hunt" in text for text in witness.texts)
     assert stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
     holders = [path.name for path in study.path.rglob("*") if path.is_file() and b"hunt" in path.read_bytes()]
     assert holders == ["experiment.yaml"]
@@ -114,7 +114,7 @@ def test_a_confirmation_shows_no_tracking_address(tmp_path: Path, make_loaded: M
     plan = plan_confirmation(study, status, experiment, top=1, num_seeds=1, teacher_weights=None)
     run_confirmation(study, plan, metric="AP", has_test=True, state=status.state, tracker=witness, callback=witness)
     assert sum(name == "trial.json" for key, name, _ in witness.files if key is not None) == 2
-    assert not any(holds_secret(text) for text in [*witness.told, *map(repr, witness.specs)])
+    assert not any(holds_secret(text) for text in [*witness.texts, *map(repr, witness.specs)])
     assert not any(holds_secret(path.read_bytes()) for path in study.confirmation.path.rglob("*") if path.is_file())
 
 

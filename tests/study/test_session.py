@@ -37,7 +37,7 @@ def create(home: Home, make_loaded: MakeLoaded, name: str = "one", **sections: A
 
 
 class SignalAfter(Witness):
-    """Sends this process a signal after so many epochs."""
+    """Sends this process a signal after a number of epochs."""
 
     def __init__(self, epochs: int, number: signal.Signals) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def test_good_values_beat_the_control_and_poor_ones_do_not(spec: TrialSpec, make
     assert min(scores) < control
 
 
-def test_values_close_to_each_other_are_worth_nearly_the_same() -> None:
+def test_close_values_have_similar_quality() -> None:
     for value in (0.0, 0.1, 1.0, 30.0):
         assert quality({"alpha": value}) == pytest.approx(quality({"alpha": value * 1.01 + 1e-3}), abs=0.02)
 

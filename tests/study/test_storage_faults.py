@@ -107,7 +107,7 @@ def test_a_database_that_stays_locked_stops_the_study_with_a_clear_message(
     with held(study.database, None):
         with pytest.raises(StudyStoppedError) as caught:
             run(study)
-        assert read_study(home, "one").state == "interrupted", "reading waits for nobody"
+        assert read_study(home, "one").state == "interrupted", "reading waits for no lock"
     assert caught.value.exit_status == 1
     assert "database is locked" in str(caught.value)
     assert "stop the process that holds the database" in str(caught.value)
@@ -223,7 +223,7 @@ def install(monkeypatch: pytest.MonkeyPatch, disk: FullAfter) -> None:
     monkeypatch.setattr(storage, "_connect", connect)
 
 
-def words_of_a_session(study: StudyFolder, witness: Witness) -> str | None:
+def stop_reason(study: StudyFolder, witness: Witness) -> str | None:
     """Return why a session stopped; None when the study has finished."""
     try:
         run_session(study, tracker=witness, callback=witness, teacher_weights=None)
@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_at_every_write_in_turn(
         disk, witness = FullAfter(writes), Witness()
         with monkeypatch.context() as patch:
             install(patch, disk)
-            said = words_of_a_session(study, witness)
+            said = stop_reason(study, witness)
         points += witness.points
         if said is None:
             break
@@ -276,7 +276,7 @@ class Runs:
                 self.points.add((event.key, event.report.epoch))
 
 
-def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness) -> str | None:
+def stop_reason_with_tracker(study: StudyFolder, runs: Runs, callback: Witness) -> str | None:
     """Return why a session with a real spool stopped; None when the study has finished."""
     tracker = SpoolTracker(study.path, make_sink=lambda: runs)
     try:
@@ -288,7 +288,7 @@ def words_of_a_tracked_session(study: StudyFolder, runs: Runs, callback: Witness
     return None
 
 
-def assert_all_told(runs: Runs, home: Home) -> None:
+def assert_all_tracked(runs: Runs, home: Home) -> None:
     """Check that the tracking server knows everything that Optuna knows."""
     trials = read_study(home, "one").trials
     assert runs.outcomes == {trial.key: trial.outcome.value for trial in trials}
@@ -313,11 +313,11 @@ def test_a_disk_that_is_full_only_for_the_spool(
 
     with monkeypatch.context() as patch:
         patch.setattr("distune.tracking.spool.io.FileIO", open_file)
-        said = words_of_a_tracked_session(study, runs, Witness())
+        said = stop_reason_with_tracker(study, runs, Witness())
     assert "free some space, then run: distune resume one" in (said or "")
     assert disk.num_refused > 0
-    assert words_of_a_tracked_session(study, runs, Witness()) is None
-    assert_all_told(runs, home)
+    assert stop_reason_with_tracker(study, runs, Witness()) is None
+    assert_all_tracked(runs, home)
 
 
 def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
@@ -404,11 +404,11 @@ def test_a_disk_that_is_really_full_during_a_session(small_disk: Path, make_load
                     while True:
                         file.write(b"\0" * 512)
 
-    said = words_of_a_tracked_session(study, runs, Filler())
+    said = stop_reason_with_tracker(study, runs, Filler())
     assert "free some space" in (said or "")
     filling.unlink()
-    assert words_of_a_tracked_session(study, runs, Witness()) is None
-    assert_all_told(runs, home)
+    assert stop_reason_with_tracker(study, runs, Witness()) is None
+    assert_all_tracked(runs, home)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"state": "runn', b"[]", b'{"state": "finished"}', b"\0\0\0"])

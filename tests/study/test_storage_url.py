@@ -55,7 +55,7 @@ def run(folder: StudyFolder, witness: Witness | None = None) -> Witness:
     return witness
 
 
-def told(home: Home, name: str = "one") -> list[TrialRecord]:
+def finished_trials(home: Home, name: str = "one") -> list[TrialRecord]:
     status = read_study(home, name)
     assert status.state == "finished"
     return status.trials
@@ -67,7 +67,7 @@ def same(mine: list[TrialRecord], theirs: list[TrialRecord]) -> bool:
     ]
 
 
-def tear(folder: StudyFolder) -> None:
+def append_partial_line(folder: StudyFolder) -> None:
     """Append the start of an entry without its end, as after a power failure."""
     with folder.journal.open("ab") as file:
         file.write(b'{"op_code":8,"worker_id":"a-')
@@ -78,10 +78,10 @@ def test_a_study_in_a_journal_is_the_same_study(home: Home, make_loaded: MakeLoa
     folder = create(home, make_loaded, "journal")
     first = SignalAfter(9, signal.SIGTERM)
     run(folder, first)
-    tear(folder)
-    assert read_study(home, "one").state == "interrupted", "a torn line does not keep anybody from reading"
+    append_partial_line(folder)
+    assert read_study(home, "one").state == "interrupted", "a partial line does not prevent reading"
     run(folder)
-    assert same(told(home), told(home, "plain"))
+    assert same(finished_trials(home), finished_trials(home, "plain"))
     assert not folder.database.exists()
 
 
@@ -119,7 +119,7 @@ def test_optuna_and_mlflow_share_a_postgresql_database(home: Home, make_loaded: 
         )
         folder = create_study(loaded, root, name="one", simulate=True, runner="local", replace=False)
         folders.append(folder)
-        for heard in (SignalAfter(9, signal.SIGTERM), Witness()):
+        for callback in (SignalAfter(9, signal.SIGTERM), Witness()):
             tracker = build_tracker(
                 loaded.experiment.tracking,
                 home=root,
@@ -128,9 +128,11 @@ def test_optuna_and_mlflow_share_a_postgresql_database(home: Home, make_loaded: 
                 study_key=folder.identity().tracking_key,
                 experiment="unused",
             )
-            run_session(folder, tracker=tracker, callback=heard, teacher_weights=None)
+            run_session(folder, tracker=tracker, callback=callback, teacher_weights=None)
             tracker.close()
-        assert same(told(root), told(home, "plain")), "the other home's study of that name is another one"
+        assert same(finished_trials(root), finished_trials(home, "plain")), (
+            "the other home's study of that name is another one"
+        )
         assert not folder.database.exists()
     for folder in folders:
         key = folder.identity().tracking_key

@@ -48,7 +48,7 @@ def test_each_configuration_of_a_grid_is_tried_once_and_the_study_ends(
     assert harness.states() == [TrialState.COMPLETE] * 12
     assert engine.exhausted == "all configurations of the search space have been tried: 12 trials instead of 30"
     assert harness.witness.messages[-1] == engine.exhausted
-    assert len(harness.studies()[0].trials) == 12, "Optuna is told of no trial that was not run"
+    assert len(harness.studies()[0].trials) == 12, "Optuna holds no trial that was not run"
 
 
 def test_as_many_trials_as_there_are_configurations_is_no_early_end(make_harness: MakeHarness) -> None:
@@ -64,7 +64,7 @@ def test_trials_in_flight_count_as_tried(make_harness: MakeHarness) -> None:
     assert len({signature(spec.params) for spec in specs[1:]}) == 12
     assert engine.next_trial() is None
     assert engine.exhausted is not None
-    assert not engine.is_done, "what is in flight goes on"
+    assert not engine.is_done, "trials in flight continue"
 
 
 def test_a_grid_in_many_sessions_is_the_same_as_in_one(make_harness: MakeHarness) -> None:

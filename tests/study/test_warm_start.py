@@ -93,7 +93,7 @@ def test_fixed_values_of_the_source_are_taken(make_loaded: MakeLoaded) -> None:
 
 def test_another_metric_gives_a_message(make_loaded: MakeLoaded) -> None:
     found = warm_start(SOURCE, make_loaded(), make_loaded(search={"metric": "AP50"}), top=5)
-    assert "are the best by search/AP; this study maximises search/AP50" in found.messages[1]
+    assert "are the best by search/AP; this study maximizes search/AP50" in found.messages[1]
 
 
 def test_taken_configurations_are_trials_of_the_new_study(make_loaded: MakeLoaded, make_harness: MakeHarness) -> None:

@@ -12,7 +12,7 @@ from distune.cli.main import main
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a command printed, and its exit status."""
+    """The output of a command, and its exit status."""
 
     status: int
     out: str

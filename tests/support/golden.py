@@ -1,4 +1,4 @@
-"""Golden values: numbers that must not change unless somebody gives a reason.
+"""Golden values: numbers that must not change without a stated reason.
 
 ``pytest --update-golden "reason" tests/detectors/test_golden_losses.py`` writes new values and the reason.
 """

@@ -1,4 +1,4 @@
-"""Match tables made up at will."""
+"""Match tables with given values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test run's own: on a random port of this machine, in a temporary folder, without root's rights."""
+"""A PostgreSQL server for a test run: on a random port of this machine, in a temporary folder, without root rights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _UNPRIVILEGED = "postgres"
-"""Who runs the server when the tests are run by root, whom it refuses. Debian's package makes this user."""
+"""User of the server when root runs the tests, since it refuses root. Debian's package makes this user."""
 
 
 def why_not() -> str | None:
-    """Why no server can be started here, None when it can."""
+    """Return why no server can be started here, None when it can."""
     if _binaries() is None:
         return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
     if find_spec("psycopg") is None:
@@ -67,9 +67,9 @@ def running() -> Iterator[str]:
 
 def _binaries() -> Path | None:
     on_path = shutil.which("pg_ctl")
-    places = [Path(on_path).parent] if on_path else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((place for place in places if (place / "initdb").is_file()), None)
+    folders = [Path(on_path).parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -22,7 +22,7 @@ def load_small(parameters: Parameters, changes: dict[str, Any] | None = None) ->
 
 
 def probe_loaded(loaded: LoadedExperiment, *, num_images: int = 6) -> dict[str, Finding]:
-    """What a probe with random teacher weights finds, by path."""
+    """Return the findings of a probe with random teacher weights, by path."""
     splits = build_splits(loaded.experiment.data)
     probe = Probe(loaded, splits, teacher_weights=None, device=torch.device("cpu"), num_images=num_images)
     return {finding.path: finding for finding in probe.findings()}

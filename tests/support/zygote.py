@@ -24,7 +24,7 @@ class Zygote:
 
     Args:
         modules: what it imports.
-        environment: of all its children; they may change it by themselves.
+        environment: of all its children; they may change it.
         folder: their working directory.
     """
 
@@ -49,8 +49,8 @@ class Zygote:
 
     def start(self, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> int:
         """Start ``distune`` with these arguments. What it prints is added to the log. Returns its process id."""
-        wish = {"arguments": arguments, "log": str(log), "environment": dict(environment or {})}
-        return int(self._ask(wish)["pid"])
+        request = {"arguments": arguments, "log": str(log), "environment": dict(environment or {})}
+        return int(self._ask(request)["pid"])
 
     def wait(self, pid: int) -> int:
         """Wait for a child. Returns its exit status, negative for the signal that has ended it."""
@@ -60,17 +60,17 @@ class Zygote:
         """``start`` and ``wait``."""
         return self.wait(self.start(*arguments, log=log, environment=environment))
 
-    def _ask(self, wish: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process has not ended; one that nobody has waited for yet has."""
+    """Return whether a process still runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -78,21 +78,21 @@ def is_running(pid: int) -> bool:
 
 
 def serve() -> None:
-    """What the zygote does: reads wishes from standard input, and answers on standard output."""
+    """Serve requests: read them from standard input, and answer on standard output."""
     for line in sys.stdin:
-        wish = json.loads(line)
-        if "modules" in wish:
-            for name in wish["modules"]:
+        request = json.loads(line)
+        if "modules" in request:
+            for name in request["modules"]:
                 importlib.import_module(name)
             if "optuna" in sys.modules:
                 _compile_migrations()
             answer: dict[str, Any] = {}
-        elif "wait" in wish:
-            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(wish["wait"], 0)[1])}
+        elif "wait" in request:
+            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
         else:
             pid = os.fork()
             if pid == 0:
-                _become(wish)
+                _become(request)
             answer = {"pid": pid}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -110,15 +110,15 @@ def _compile_migrations() -> None:
     storage.engine.dispose()
 
 
-def _become(wish: dict[str, Any]) -> None:
+def _become(request: dict[str, Any]) -> None:
     """Turn this fork into a command with a process group of its own, and end it."""
     os.setsid()
-    os.environ.update(wish["environment"])
-    output = os.open(wish["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.environ.update(request["environment"])
+    output = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(number, target)
-    sys.argv = ["distune", *wish["arguments"]]
+    sys.argv = ["distune", *request["arguments"]]
     status = 70
     try:
         from distune.cli.main import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distune.tracking.build import initialise_sqlite
+from distune.tracking.build import initialize_sqlite
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "template.db"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        initialise_sqlite(f"sqlite:///{path}")
+        initialize_sqlite(f"sqlite:///{path}")
     return path
 
 

@@ -14,7 +14,7 @@ from distune.config.home import Home
 from distune.config.search import TrackingSettings
 from distune.errors import UsageError
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
-from distune.tracking.build import build_tracker, initialise_sqlite
+from distune.tracking.build import build_tracker, initialize_sqlite
 from distune.tracking.environment import prepare_client, prepare_server
 from distune.tracking.mlflow_client import find_study_runs, open_client
 from distune.tracking.sink import SinkUnavailableError
@@ -80,12 +80,12 @@ def test_a_file_that_is_not_a_database_is_not_changed(build: Build, home: Home) 
 def test_a_database_that_cannot_be_created_is_a_usage_error(home: Home) -> None:
     (home.root / "file").write_text("a file")
     with pytest.raises(UsageError, match="cannot be created"):
-        initialise_sqlite(f"sqlite:///{home.root / 'file' / 'mlflow.db'}")
+        initialize_sqlite(f"sqlite:///{home.root / 'file' / 'mlflow.db'}")
 
 
 def test_an_existing_database_is_not_changed(home: Home) -> None:
     before = (home.root / "mlflow.db").stat()
-    initialise_sqlite(home.tracking_uri)
+    initialize_sqlite(home.tracking_uri)
     assert (home.root / "mlflow.db").stat() == before
 
 
@@ -93,7 +93,7 @@ def test_an_unfinished_database_is_created_again(tmp_path: Path) -> None:
     unfinished = tmp_path / ".mlflow.db.new"
     unfinished.write_bytes(b"SQLite format 3\0 and then the power failed")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    initialise_sqlite(uri)
+    initialize_sqlite(uri)
     assert not unfinished.exists()
     assert open_client(uri).search_experiments() != []
 

@@ -334,9 +334,9 @@ def test_an_experiment_deleted_in_the_ui_is_restored(store: Store, caplog: pytes
 def test_two_studies_may_create_the_experiment_at_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.sink("key-1").apply([STUDY_START])
     sink = store.sink("key-2")
-    look = sink._client.get_experiment_by_name
+    find = sink._client.get_experiment_by_name
     answers = iter([None])
-    monkeypatch.setattr(sink._client, "get_experiment_by_name", lambda name: next(answers, look(name)))
+    monkeypatch.setattr(sink._client, "get_experiment_by_name", lambda name: next(answers, find(name)))
     sink.apply([STUDY_START])
     assert len(store.runs()) == 2
 

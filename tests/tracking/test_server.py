@@ -105,6 +105,6 @@ def test_a_study_is_logged_and_shown_through_a_server(
 
 @pytest.mark.server
 def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.db").write_text("no database, and long enough to be looked at by somebody")
+    (tmp_path / "a.db").write_text("no database, and long enough to be read")
     with pytest.raises(DistuneError, match=r"(?s)exited with status.*not a database"):
         start_ui(f"sqlite:///{tmp_path / 'a.db'}", artifacts=tmp_path, port=0)

@@ -377,7 +377,7 @@ def test_a_sink_that_cannot_be_opened_at_first_is_opened_later(tmp_path: Path) -
     tracker.close()
 
 
-def test_batches_keep_the_order_and_join_only_neighbouring_epochs() -> None:
+def test_batches_keep_the_order_and_join_only_neighboring_epochs() -> None:
     epochs = [EpochLogged(key=key, report=make_report(1)) for key in "abc"]
     events: list[Event | None] = [*epochs[:2], StudyEnded(at_ms=0, state="x"), epochs[2], None, None]
     lines = [SpoolLine(b"", end, event) for end, event in enumerate(events)]

@@ -178,7 +178,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def tear(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -205,7 +205,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[EpochReport]:
     return [whole.run_epoch() for _ in range(3)]
 
 
-@pytest.mark.parametrize("damage", [tear, flip, Path.unlink])
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
 def test_a_damaged_checkpoint_costs_one_epoch(
     tmp_path: Path, damage: Callable[[Path], None], two_epochs: Path, expected: list[EpochReport]
 ) -> None:
@@ -229,7 +229,7 @@ def test_two_damaged_checkpoints_restart_the_trial(tmp_path: Path, two_epochs: P
     copy_trial(two_epochs, tmp_path)
     folder = TrialFolder(tmp_path)
     before = folder.reports()
-    folder.last_checkpoint.write_bytes(b"torn")
+    folder.last_checkpoint.write_bytes(b"truncated")
     flip(folder.previous_checkpoint)
     again = solo(each, tmp_path)
     assert again.epochs_done == 0

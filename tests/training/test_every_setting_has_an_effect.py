@@ -78,6 +78,6 @@ def test_every_setting_has_an_effect(group: str) -> None:
     assert parameters
     found = probe_small(parameters, merge(CHANGES, {"distillation": alone}))
     assert list(found) == list(parameters)
-    idle = {path: (each.values, each.remark) for path, each in found.items() if each.is_problem}
-    assert not idle
+    problems = {path: (each.values, each.remark) for path, each in found.items() if each.is_problem}
+    assert not problems
     assert {each.verdict for each in found.values()} <= {Verdict.EFFECT, Verdict.CONDITIONAL}

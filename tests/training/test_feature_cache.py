@@ -101,7 +101,7 @@ def test_waiting_for_a_lock_times_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     fill(FeatureCache(tmp_path), "a")
-    (tmp_path / "a.pt").write_bytes(b"torn")
+    (tmp_path / "a.pt").write_bytes(b"truncated")
     assert held(FeatureCache(tmp_path), "a") == {}
     fill(FeatureCache(tmp_path), "a")
     assert torch.equal(held(FeatureCache(tmp_path), "a")["0,1"], some())

@@ -84,7 +84,7 @@ def finish(run: JointRun) -> dict[str, list[EpochReport]]:
 
 
 def curve(folder: str) -> list[dict[str, float]]:
-    """What was reported, without times."""
+    """Return the reports without times."""
     return [
         {name: value for name, value in report.metrics.items() if not name.startswith("time/")}
         for report in TrialFolder(Path(folder)).reports()
@@ -103,7 +103,7 @@ def test_an_error_at_opening_ends_one_student_and_damage_gives_a_note(tmp_path: 
     checkpoint.save({"model": {}}, TrialFolder.of(trial).last_checkpoint)
     damaged = TrialFolder.of(control).last_checkpoint
     damaged.parent.mkdir()
-    damaged.write_bytes(b"torn")
+    damaged.write_bytes(b"truncated")
     run = JointRun([control, trial])
     assert run.notes == {control.key: (f"{damaged} is damaged; there is no other checkpoint, so training restarts",)}
     behind = [run.behind]

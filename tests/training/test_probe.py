@@ -45,11 +45,11 @@ def test_parameters_with_and_without_an_effect() -> None:
     assert effective.change.epoch == 1
     assert effective.change.fraction > 0.01
     for path in THRESHOLDS:
-        idle = found[path]
-        assert idle.verdict is Verdict.NO_EFFECT
-        assert idle.is_problem
-        assert idle.change is None
-        assert idle.remark == "because distillation.filter.weight is uniform; it would have an effect with gaussian"
+        finding = found[path]
+        assert finding.verdict is Verdict.NO_EFFECT
+        assert finding.is_problem
+        assert finding.change is None
+        assert finding.remark == "because distillation.filter.weight is uniform; it would have an effect with gaussian"
 
 
 def test_a_term_without_weight_is_named_as_the_cause() -> None:
@@ -160,7 +160,7 @@ def test_parameters_that_cannot_be_probed_are_not_probed() -> None:
 
 @pytest.mark.slow
 def test_selection_is_probed_with_fewer_prototypes_if_there_are_few_boxes() -> None:
-    """When all candidates become prototypes, how they are chosen would not matter."""
+    """With as many prototypes as candidates the selection has no effect."""
     alpha = "distillation.prototypes.alpha"
     parameters = {alpha: {"kind": "float", "low": 0.01, "high": 100.0, "log": True}}
     found = probe_small(parameters, {"distillation": {"prototypes": {"per_class": 100}}})[alpha]
@@ -171,13 +171,13 @@ def test_selection_is_probed_with_fewer_prototypes_if_there_are_few_boxes() -> N
 @pytest.mark.slow
 def test_too_few_boxes_are_named_as_the_cause() -> None:
     found = probe_small({"distillation.prototypes.per_class": {"kind": "int", "low": 500, "high": 600}})
-    idle = found["distillation.prototypes.per_class"]
-    assert idle.verdict is Verdict.NO_EFFECT
-    assert "boxes large enough to become prototypes on these 6 images; use more with --probe-images" in idle.remark
+    finding = found["distillation.prototypes.per_class"]
+    assert finding.verdict is Verdict.NO_EFFECT
+    assert "boxes large enough to become prototypes on these 6 images; use more with --probe-images" in finding.remark
 
 
 def test_a_value_that_fails_is_named() -> None:
-    """Such a one is refused when the space is read, but for what only shows when a trial is put together."""
+    """Most such values are refused when the space is read; this one fails when a trial is built."""
     channels = {"kind": "choice", "values": [16, 24]}
     loaded = load_small({"student.fpn_channels": channels}, {"student": {"fpn_channels": 24}})
     local = loaded.experiment.distillation.local_knowledge.model_copy(update={"adapter": "identity"})
@@ -229,7 +229,7 @@ ASKED_FOR: dict[str, dict[str, Any]] = {
         "distillation": {term: {"unit": "gradient_share", "weight": 0.1} for term in ("cwd", "pkd", "localization")}
     }
 }
-"""What a space wants the experiment to say, by the comment at its head."""
+"""Settings that the comment at the head of a space asks for."""
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_two_stage_detectors_can_be_probed() -> None:
 
 @pytest.mark.slow
 def test_every_path_of_the_default_space_has_an_effect_under_the_default_preset() -> None:
-    """Which filters nothing: thresholds are not searched there."""
+    """Without filtering, thresholds are not searched."""
     space, _ = read_yaml(shipped_folder("search_spaces") / "global_knowledge.yaml")
     values = small_values({"distillation": {"preset": DEFAULT_PRESET}})
     found = probe_loaded(experiment_from_dict(values, source="small.yaml", space=space), num_images=8)

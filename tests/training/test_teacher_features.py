@@ -104,7 +104,7 @@ def test_results_are_the_same_with_and_without_the_cache(
     first = run_pass(feature_passes.of(student), student)
     assert teacher.images == seen_plainly
     again = run_pass(feature_passes.of(student), student)
-    assert teacher.images == seen_plainly, "the teacher looked again"
+    assert teacher.images == seen_plainly, "the teacher saw the images again"
     assert equal(plain, first)
     assert equal(plain, again)
     assert plain.labels_N.numel() > 4
@@ -113,12 +113,12 @@ def test_results_are_the_same_with_and_without_the_cache(
 def test_trials_share_the_teachers_features_but_not_the_students(builder: TrialBuilder, tmp_path: Path) -> None:
     teacher, student = teacher_of(builder), student_of(builder)
     first = run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student)
-    looked = teacher.images
+    seen = teacher.images
     with torch.no_grad():
         for parameter in student.detector.model.parameters():
             parameter.mul_(1.1)
     second = run_pass(feature_passes_of(builder, teacher, FeatureCache(tmp_path)).of(student), student)
-    assert teacher.images == looked
+    assert teacher.images == seen
     assert torch.equal(first.teacher_LNE, second.teacher_LNE)
     assert not torch.equal(first.student_LND, second.student_LND)
 

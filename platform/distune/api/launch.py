@@ -54,7 +54,7 @@ def launch(
         warm_start: name of a study whose best configurations are tried first.
         warm_start_top: number of its finished trials at most.
         runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
-        simulate: make up learning curves instead of training, to try the settings in seconds.
+        simulate: simulate learning curves instead of training, to try the settings in seconds.
         replace: remove an earlier study of that name.
         callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
         home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.

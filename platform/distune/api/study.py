@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study: its trials, its result, and the ways to go on with it. Returned by ``launch`` and ``load_study``.
+    """A study: its trials, its result, and the calls that continue it. Returned by ``launch`` and ``load_study``.
 
     Nothing is cached: each property reads the study's folder, so it also works while another process runs the study.
 
@@ -78,7 +78,7 @@ class Study:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the learning curves are made up."""
+        """True when the learning curves are simulated."""
         return self._folder.identity().simulate
 
     @property
@@ -380,7 +380,7 @@ class Study:
             port: port to listen on; 0 takes a free one.
 
         Yields:
-            The pages, and the server; None when the study is tracked on a server of its own, which needs none.
+            The pages, and the server; None when the study is tracked on an MLflow server.
 
         Raises:
             StudyError: the experiment has ``tracking.enabled = false``.

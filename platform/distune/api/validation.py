@@ -1,4 +1,4 @@
-"""Validation before a study: check an experiment, its space and its data, and say what a study would cost."""
+"""Validation before a study: check an experiment, its space and its data, and estimate the cost of a study."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NUM_PROBE_IMAGES = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What a validation found. Problems are raised as errors instead.
+    """The result of a validation. Problems are raised as errors instead.
 
     Attributes:
         loaded: the experiment and its search space.
         data: sizes and classes of the splits in one line, None when the data was not checked.
         plan: trials and epochs of a study.
-        plan_lines: the plan, disk and memory in words.
+        plan_lines: the plan, disk and memory as text.
         findings: the probe's result per searched parameter; empty without a probe.
     """
 

@@ -1,4 +1,4 @@
-"""``distune confirm``: is the best student better than no distillation?"""
+"""``distune confirm``: train the best trials again on fresh seeds, and measure the gain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``distune doctor``: what this machine has, and whether distune can work on it."""
+"""``distune doctor``: check the machine and the installation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WANTED_FREE_GB = 2.0
 
 
 def doctor(*, json: JsonOption = False) -> None:
-    """Say what this machine has and whether distune can work here.
+    """Check the machine and the installation.
 
     Exit status 1 when something is wrong.
 

@@ -47,7 +47,7 @@ def launch(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
     ] = None,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Make up learning curves instead of training.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate learning curves instead of training.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Remove an earlier study of that name.")] = False,
 ) -> None:
     """Launch a study: prepare the teacher, search, stop poor trials early, log everything.

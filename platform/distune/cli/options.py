@@ -32,7 +32,7 @@ OPTIONS = ("--set", "--fix")
 
 
 class RunnerName(StrEnum):
-    """Where trials run."""
+    """The runner of the trials."""
 
     ray = "ray"
     local = "local"

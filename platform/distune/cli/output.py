@@ -27,9 +27,9 @@ def print_warnings(status: StudyStatus) -> None:
 
 
 def print_if_simulated(*, simulated: bool) -> None:
-    """Print that the results are made up; nothing when they are real."""
+    """Print that the results are simulated; nothing when they are real."""
     if simulated:
-        out.print("simulated: the curves are made up, nothing was trained", style="yellow")
+        out.print("simulated study: nothing was trained", style="yellow")
 
 
 def print_pareto_front(status: StudyStatus) -> None:

@@ -67,7 +67,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     with contextlib.suppress(StudyError):
         weights = handle.best_weights
     if json:
-        front = [record_to_dict(trial) for trial in status.pareto_front]
+        pareto_front = [record_to_dict(trial) for trial in status.pareto_front]
         print_json(
             {
                 "study": study,
@@ -78,7 +78,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
                 "confirmation": None
                 if confirmed is None
                 else {**confirmed.to_dict(), "verdict": confirmed.verdict, "summary": confirmed.summary},
-                **({"pareto_front": front} if status.costs else {}),
+                **({"pareto_front": pareto_front} if status.costs else {}),
             }
         )
         return

@@ -21,7 +21,7 @@ def ui(
 ) -> None:
     """Open a study in the MLflow UI: print the addresses of its pages, and serve until Ctrl-C.
 
-    A study that is tracked on a server of its own needs no serving: then only the addresses are printed.
+    For a study that is tracked on an MLflow server, only the addresses are printed.
 
     Example: `distune ui quickstart`
     """
@@ -32,7 +32,7 @@ def ui(
         out.print(f"learning curves:  {links.charts}", markup=False)
         out.print(f"table of runs:    {links.runs}", markup=False)
         if links.study is not None:
-            out.print(f"study's own run:  {links.study}", markup=False)
+            out.print(f"run of the study: {links.study}", markup=False)
         if server is not None:
             out.print("serving until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):

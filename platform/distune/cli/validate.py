@@ -1,4 +1,4 @@
-"""``distune validate``: check an experiment and its search space, and say what a study of it would cost."""
+"""``distune validate``: check an experiment and its search space, and estimate the cost of a study."""
 
 from __future__ import annotations
 

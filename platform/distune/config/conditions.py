@@ -139,10 +139,10 @@ def _parent_problems(
         ]
         return lines or ([] if wanted else [f"{parent} has an empty list of values"])
     try:
-        own = setting(parent)
+        value = setting(parent)
     except KeyError:
         return [f"{parent} is neither a parameter of the space nor a setting; {suggest(parent, list(parameters))}"]
-    return [f"{parent} is a group of settings; name one of them"] if isinstance(own, Mapping) else []
+    return [f"{parent} is a group of settings; name one of them"] if isinstance(value, Mapping) else []
 
 
 def _between_parameters(parameter: Parameter, parameters: _Parameters) -> Parameter:
@@ -197,8 +197,8 @@ def _satisfy(
         if parent in chosen and not _equal(chosen[parent], value):
             continue
         # One at a time: two conditions on one parent, from different children, must agree.
-        own = dict(parameters[parent].when)
-        with_parent = _satisfy(parameters, own, {**chosen, parent: value})
+        of_parent = dict(parameters[parent].when)
+        with_parent = _satisfy(parameters, of_parent, {**chosen, parent: value})
         found = None if with_parent is None else _satisfy(parameters, dict(rest), with_parent)
         if found is not None:
             return found

@@ -8,17 +8,17 @@ from pydantic import Field
 
 from distune.config.base import Settings
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationSettings(Settings):
     """Random changes of training images. Evaluation never augments."""
 
-    horizontal_flip: Share = 0.5
+    horizontal_flip: Fraction = 0.5
     """Probability that an image is flipped left to right."""
-    vertical_flip: Share = 0.0
+    vertical_flip: Fraction = 0.0
     """Probability that an image is flipped upside down."""
-    color_jitter: Share = 0.0
+    color_jitter: Fraction = 0.0
     """Strength of random changes of brightness, contrast and saturation, between 0 and 1; 0 is none."""
 
 
@@ -53,14 +53,14 @@ class ShapesData(ImageSettings):
     """Number of classes, of circle, square, triangle, star, cross and ring."""
     max_objects: int = Field(5, ge=1, le=20)
     """Largest number of objects in an image; the smallest is 1."""
-    clutter: Share = 1.0
+    clutter: Fraction = 1.0
     """Texture of the background, and similarity of the objects' colors to it; 0 is a plain background."""
-    blurred_share: Share = 0.2
-    """Share of the objects that are blurred; they have the tag ``blurred``."""
-    occluded_share: Share = 0.2
-    """Share of the objects that are half covered; they have the tag ``occluded``."""
-    small_share: Share = 0.25
-    """Share of the objects that are small; they have the tag ``small``."""
+    blurred_share: Fraction = 0.2
+    """Fraction of the objects that are blurred; they have the tag ``blurred``."""
+    occluded_share: Fraction = 0.2
+    """Fraction of the objects that are half covered; they have the tag ``occluded``."""
+    small_share: Fraction = 0.25
+    """Fraction of the objects that are small; they have the tag ``small``."""
     seed: int = Field(0, ge=0)
     """Seed of the images."""
 
@@ -74,12 +74,12 @@ class VocData(ImageSettings):
     train_set: str = "train"
     """Training images: the name of a list in ``ImageSets/Main``, or several joined by plus signs."""
     search_set: str | None = None
-    """Images that trials are scored on: a list as in ``train_set``; null holds out a share of the training images."""
+    """Images that trials are scored on: a list as in ``train_set``; null holds out some of the training images."""
     test_set: str | None = None
     """Images for the final test, which only confirmed students are scored on: a list as in ``train_set``; null is none.
     """
     search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images that are held out for scoring trials when ``search_set`` is null."""
+    """Fraction of the training images that are held out for scoring trials when ``search_set`` is null."""
     classes: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the classes, without background; null takes all names in the annotations, sorted."""
 
@@ -103,11 +103,11 @@ class CocoData(ImageSettings):
     train: CocoSplitSettings
     """Training images."""
     search: CocoSplitSettings | None = None
-    """Images that trials are scored on; null holds out a share of the training images."""
+    """Images that trials are scored on; null holds out a fraction of the training images."""
     test: CocoSplitSettings | None = None
     """Images for the final test, which only confirmed students are scored on; null is none."""
     search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images that are held out for scoring trials when ``search`` is null."""
+    """Fraction of the training images that are held out for scoring trials when ``search`` is null."""
 
 
 DataSettings = Annotated[ShapesData | VocData | CocoData, Field(discriminator="kind")]

@@ -36,7 +36,7 @@ class CommonDetectorSettings(Settings):
 
     @property
     def learns_masks(self) -> bool:
-        """Whether training needs masks."""
+        """True when training needs masks."""
         return False
 
     def with_weights(self, weights: str | None) -> Self:
@@ -85,7 +85,7 @@ class PyramidDetectorSettings(CommonDetectorSettings):
         return super().with_weights(weights).model_copy(update={"norm_eps": self.epsilon})
 
     @model_validator(mode="after")
-    def _epsilon_acts(self) -> Self:
+    def _epsilon_has_an_effect(self) -> Self:
         if self.norm == "own" and self.norm_eps is not None:
             raise ValueError("norm_eps has no effect with norm: own; remove it")
         if self.norm_eps == 0 and self.norm != "frozen":
@@ -141,7 +141,7 @@ class MaskRcnnSettings(TwoStageSettings):
 
     @property
     def learns_masks(self) -> bool:
-        """Whether training needs masks."""
+        """True when training needs masks."""
         return True
 
 

@@ -52,7 +52,7 @@ class PrototypeSettings(Settings):
     per_class: int = Field(10, ge=1)
     """Number of prototypes per class and level."""
     selector: Literal["pursuit", "orthogonal", "kmeans", "random"] = "pursuit"
-    """How prototypes are selected: joint matching pursuit (``pursuit``, the paper), orthogonal matching pursuit, which
+    """The selection of prototypes: joint matching pursuit (``pursuit``, the paper), orthogonal matching pursuit, which
     refits all coefficients after each selection, the instances nearest to k-means centers, or at random."""
     alpha: float = Field(10.0, ge=0)
     """Penalty on the difference between the coefficients of student and teacher. ``kmeans`` and ``random`` have no
@@ -68,7 +68,7 @@ class PrototypeSettings(Settings):
     min_box_side_px: float = Field(30.0, ge=0)
     """Boxes with a side of this length or shorter cannot become prototypes, in pixels of the resized image."""
     source: SourceSettings = FeatureQueueSettings()
-    """Where the features of instances come from."""
+    """The source of the features of instances."""
 
     @model_validator(mode="after")
     def _selector_has_the_settings(self) -> PrototypeSettings:
@@ -99,17 +99,17 @@ class FilterSettings(Settings):
     """Function from discrepancy to weight; ``uniform`` disables the filter."""
     global_threshold: float = Field(0.2, gt=0)
     """Threshold for the global knowledge term: the discrepancy with weight 0 (``linear``), the standard deviation
-    (``gaussian``), the largest discrepancy that is kept (``threshold``), or the share of the instances of a batch that
-    is dropped (``quantile``)."""
+    (``gaussian``), the largest discrepancy that is kept (``threshold``), or the fraction of the instances of a batch
+    that is dropped (``quantile``)."""
     local_threshold: float = Field(0.2, gt=0)
     """The same for the other terms."""
 
     @model_validator(mode="after")
-    def _quantile_drops_a_share(self) -> FilterSettings:
+    def _quantile_drops_a_fraction(self) -> FilterSettings:
         thresholds = {"global_threshold": self.global_threshold, "local_threshold": self.local_threshold}
         problems = [
             f"distillation.filter.{name} = {value:g}\tmust be less than 1 when filter.weight is quantile: "
-            "it is the share of the instances of a batch that is dropped"
+            "it is the fraction of the instances of a batch that is dropped"
             for name, value in thresholds.items()
             if self.weight == "quantile" and value >= 1
         ]
@@ -226,5 +226,5 @@ class DistillationSettings(Settings):
 
     @property
     def is_active(self) -> bool:
-        """Whether any term has a weight. Otherwise training needs no teacher."""
+        """True when any term has a weight. Otherwise training needs no teacher."""
         return any(term.weight > 0 for term in self.terms.values())

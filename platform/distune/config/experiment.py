@@ -62,7 +62,7 @@ class Experiment(Settings):
 
     @property
     def learns_masks(self) -> bool:
-        """Whether the student, or a teacher that is trained, learns masks."""
+        """True when the student, or a teacher that is trained, learns masks."""
         trains_teacher = self.teacher_training is not None
         return self.student.learns_masks or (trains_teacher and self.teacher.learns_masks)
 

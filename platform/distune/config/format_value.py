@@ -1,4 +1,4 @@
-"""One way to write a value for a user."""
+"""Values as text for users."""
 
 from __future__ import annotations
 

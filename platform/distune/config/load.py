@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distune.config import renamed
 from distune.config.compatibility import compatibility_problems
@@ -56,10 +56,12 @@ class LoadedExperiment:
         """Values that are the same in all trials and that conditions may refer to: fixed ones, and the experiment's."""
         values = self.experiment.to_dict()
         parents = {parent for parameter in self.space.parameters.values() for parent in parameter.when}
-        own = {path: get_path(values, path) for path in leaf_paths(values) if path in parents}
-        own = {path: value for path, value in own.items() if path not in self.space.parameters}
-        return {**own, **self.experiment.search.fixed}
+        constants = {path: get_path(values, path) for path in leaf_paths(values) if path in parents}
+        constants = {path: value for path, value in constants.items() if path not in self.space.parameters}
+        return {**constants, **self.experiment.search.fixed}
 
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 ExperimentLike = str | PathLike[str] | Mapping[str, Any] | Experiment | LoadedExperiment
 """The name of a shipped experiment, the path of a YAML file, plain data, or an object."""
@@ -145,7 +147,7 @@ def experiment_from_dict(
     Args:
         values: the experiment, as in a YAML file.
         source: name of the origin, for messages.
-        folder: relative paths of search spaces are also looked for here.
+        folder: relative paths of search spaces may also start here.
         lines: dotted path to line number in the file.
         space: the search space, as of ``prepare_experiment``.
         check_space: load the search space and check it against the experiment.
@@ -180,7 +182,7 @@ def prepare_experiment(
         space: the search space as an object, as plain data, as the path of a file, or as the name of a shipped space;
             None is the one that ``search.space`` names.
         source: name of the origin, for messages; None is the experiment's name.
-        folder: relative paths of search spaces are also looked for here.
+        folder: relative paths of search spaces may also start here.
         check_space: load the search space and check it against the experiment.
 
     Returns:
@@ -230,13 +232,7 @@ def parse_experiment(
     """
     rows = renamed.experiment_rows(values, chosen=not saved)
     values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
-    try:
-        experiment = Experiment.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(source, describe(error, Experiment, values, lines, rows)) from None
-    if rows:
-        raise ConfigError(source, describe_rows(rows, lines))
-    return experiment
+    return _validated(Experiment, values, source=source, lines=lines, rows=rows)
 
 
 def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line] | None = None) -> SearchSpace:
@@ -253,7 +249,7 @@ def parse_space(values: Mapping[str, Any], *, source: str, lines: Mapping[str, L
     Raises:
         ConfigError: it is not valid, or uses former names; the message lists all problems.
     """
-    return _parse_space(values, source=source, lines=lines or {}, rows=renamed.space_rows(values))
+    return _validated(SearchSpace, values, source=source, lines=lines or {}, rows=renamed.space_rows(values))
 
 
 def trial_experiment(
@@ -280,19 +276,20 @@ def trial_experiment(
 
 def _saved_space(values: Mapping[str, Any], source: str) -> SearchSpace:
     """Check a space that a study has saved. It keeps former names, as the trials of the study do."""
-    return _parse_space(renamed.upgrade_space(values), source=f"{source}: space", lines={}, rows=[])
+    return _validated(SearchSpace, renamed.upgrade_space(values), source=f"{source}: space", lines={}, rows=[])
 
 
-def _parse_space(
-    values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line], rows: list[renamed.Row]
-) -> SearchSpace:
+def _validated(
+    model: type[_Model], values: Mapping[str, Any], *, source: str, lines: Mapping[str, Line], rows: list[renamed.Row]
+) -> _Model:
+    """Check values against a schema. Raise ``ConfigError`` with all problems, those of ``rows`` included."""
     try:
-        space = SearchSpace.model_validate(values)
+        settings = model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(source, describe(error, SearchSpace, values, lines, rows)) from None
+        raise ConfigError(source, describe(error, model, values, lines, rows)) from None
     if rows:
         raise ConfigError(source, describe_rows(rows, lines))
-    return space
+    return settings
 
 
 def _with_absolute_paths(experiment: Experiment) -> Experiment:

@@ -8,10 +8,10 @@ from distune.records import search_metric
 
 
 def metric_name(experiment: Experiment) -> str:
-    """Return the name in reports of the study's metric, which is maximised, such as ``search/AP``."""
+    """Return the name in reports of the study's metric, which is maximized, such as ``search/AP``."""
     return search_metric(experiment.search.metric)
 
 
 def cost_names(experiment: Experiment) -> tuple[str, ...]:
-    """Return the names in reports of the costs, which are minimised; empty for a single objective."""
+    """Return the names in reports of the costs, which are minimized; empty for a single objective."""
     return tuple(cost_metric(cost) for cost in experiment.search.costs)

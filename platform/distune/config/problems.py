@@ -61,7 +61,7 @@ def describe(
 
 def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, Line]) -> list[str]:
     """Return a line for each problem, given as its path, with or without ``= value``, and a message."""
-    placed = list(dict.fromkeys((left + _place(left, lines), message) for left, message in rows))
+    placed = list(dict.fromkeys((left + _line_of(left, lines), message) for left, message in rows))
     width = min(max(len(left) for left, _ in placed), 60)
     return [f"{left:<{width}}  {message}" for left, message in placed]
 
@@ -165,7 +165,7 @@ def _shown(value: Any) -> str | None:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _place(left: str, lines: Mapping[str, Line]) -> str:
+def _line_of(left: str, lines: Mapping[str, Line]) -> str:
     path = left.split(" = ", 1)[0]
     while path and path not in lines:
         path = path.rpartition(".")[0]

@@ -17,7 +17,7 @@ from distune.config.problems import Line
 from distune.records import ParameterValue
 
 Row = tuple[str, str]
-"""The place of a problem in a file, and its message."""
+"""The location of a problem in a file, and its message."""
 
 SETTINGS = {
     "distillation.soft_labels.normaliser": "distillation.soft_labels.reduction",

@@ -3,9 +3,9 @@
 =======  ==========================  =========================  ==================  ========================
 sampler  choices                     whole numbers              conditions          learns from
 =======  ==========================  =========================  ==================  ========================
-tpe      modelled                    modelled                   modelled in groups  finished, stopped trials
+tpe      modeled                    modeled                   modeled in groups  finished, stopped trials
 random   drawn evenly                drawn evenly               drawn evenly        nothing
-gp       modelled, no order          modelled on their grid     refused             finished trials
+gp       modeled, no order          modeled on their grid     refused             finished trials
 cmaes    refused                     as real numbers, rounded   refused             finished trials
 nsga2    crossed over, mutated       crossed over, mutated      refused             finished trials
 =======  ==========================  =========================  ==================  ========================

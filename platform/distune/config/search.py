@@ -119,18 +119,18 @@ class SearchSettings(Settings):
     """Number of controls: trials without distillation and with the same number of epochs. The first has the seed of the
     trials. With 0 a study reports no gain before it is confirmed."""
     defaults_first: bool = True
-    """Whether the first trial has the values of the experiment itself."""
+    """Use the values of the experiment itself for the first trial."""
     initial_configurations: list[dict[str, ParameterValue]] = []
-    """Configurations for the next trials, each a mapping of paths to values. The sampler chooses what is left out."""
+    """Configurations for the next trials, each a mapping of paths to values. The sampler chooses the others."""
     fixed: dict[str, ParameterValue] = {}
     """Paths of the space that are not searched, with their values. A parameter with a condition has the value where its
     condition holds."""
     sampler: SamplerSettings = TpeSettings()
-    """How values are chosen."""
+    """The sampler, which chooses values."""
     scheduler: SchedulerSettings = AshaSettings()
     """Early stopping of trials."""
     storage: str | None = None
-    """Where Optuna stores the trials. null is an SQLite file in the study's folder; ``journal`` is a file there that
+    """The storage of Optuna's trials. null is an SQLite file in the study's folder; ``journal`` is a file there that
     also works on network disks; else the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
@@ -156,7 +156,7 @@ class TrackingSettings(Settings):
     """Tracking with MLflow."""
 
     enabled: bool = True
-    """Whether runs are logged to MLflow."""
+    """Log runs to MLflow."""
     uri: str | None = None
     """MLflow tracking URI; null is the SQLite file ``mlflow.db`` in the home folder of distune."""
     experiment: str | None = None

@@ -22,14 +22,14 @@ class TermSettings(Settings):
     and data sets."""
 
     compares_heads: ClassVar[bool] = False
-    """Whether the term compares outputs of the heads, which must then have the same prediction sites."""
+    """True for a term that compares outputs of the heads, which must then have the same prediction sites."""
 
 
 class LocalTermSettings(TermSettings):
     """Settings of the terms that the robust filter can weight."""
 
     robust: bool = True
-    """Whether instances are weighted by ``distillation.filter``."""
+    """Weight instances by ``distillation.filter``."""
 
 
 class GlobalKnowledgeSettings(TermSettings):
@@ -119,7 +119,7 @@ class MgdSettings(LocalTermSettings):
     """MGD: a small network generates the teacher's feature maps from randomly masked ones of the student."""
 
     masked_share: float = Field(0.65, ge=0, lt=1)
-    """Share of the cells that are masked. The paper has 0.65 for one-stage and 0.5 for two-stage detectors."""
+    """Fraction of the cells that are masked. The paper has 0.65 for one-stage and 0.5 for two-stage detectors."""
     adapter: Adapter = "conv1x1"
     """Layer that maps student channels to teacher channels; ``identity`` needs equal channels."""
 
@@ -137,7 +137,7 @@ class FgfiSettings(LocalTermSettings):
     """FGFI: imitation of the teacher's feature maps at the cells with anchors near a ground-truth box."""
 
     threshold: float = Field(0.5, ge=0, lt=1)
-    """A cell is near a box when one of its anchors has more than this share of the largest IoU of any anchor of the
+    """A cell is near a box when one of its anchors has more than this fraction of the largest IoU of any anchor of the
     level with the box. Larger values select fewer cells."""
     anchor_strides: float = Field(4.0, gt=0)
     """Side of the smallest square anchor of a cell, in strides of its level; 4 in RetinaNet. Also used for families
@@ -172,8 +172,8 @@ class LocalizationSettings(LocalTermSettings):
     """Loss between two boxes: ``giou``; ``smooth_l1`` between their sides, in units of the ground-truth box; or
     ``bounded``, the same where the student is not already better than the teacher by ``margin``."""
     margin: float = Field(0.0, ge=0)
-    """How much better the student must be before ``bounded`` ignores a box: a sum over the four sides, in units of the
-    ground-truth box. Must keep its default with the other kinds."""
+    """Margin by which the student must be better before ``bounded`` ignores a box: a sum over the four sides, in
+    units of the ground-truth box. Must keep its default with the other kinds."""
 
     @model_validator(mode="after")
     def _kind_uses_the_margin(self) -> LocalizationSettings:

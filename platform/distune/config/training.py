@@ -36,7 +36,7 @@ class OneCycleSettings(Settings):
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup_share: float = Field(0.15, gt=0, lt=1)
-    """Share of all training steps during which the learning rate rises, between 0 and 1."""
+    """Fraction of all training steps during which the learning rate rises, between 0 and 1."""
 
 
 class MultiStepSettings(Settings):
@@ -44,7 +44,7 @@ class MultiStepSettings(Settings):
 
     kind: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[float], Field(min_length=1)] = [0.6667, 0.9167]
-    """Shares of the training steps, each between 0 and 1. The default is epochs 8 and 11 of 12."""
+    """Fractions of the training steps, each between 0 and 1. The default is epochs 8 and 11 of 12."""
     gamma: float = Field(0.1, gt=0, lt=1)
     """Factor of the learning rate at each milestone."""
     warmup_steps: int = Field(500, ge=0)

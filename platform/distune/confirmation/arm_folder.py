@@ -61,7 +61,7 @@ class ArmFolder:
         return self.path / f"matches-{split}.npz"
 
     def mismatch(self, spec: TrialSpec) -> str | None:
-        """Return how the training in the folder differs from the specification, in words; None when it does not."""
+        """Return how the training in the folder differs from the specification, as text; None when it does not."""
         known, asked = _read(self.path / TRIAL_FILE), vars(spec)
         if known is None:
             return "under unknown settings" if _has_files(self.path) else None
@@ -124,7 +124,7 @@ class ArmFolder:
         return read_matches(file) if file.is_file() else None
 
     def _remove(self, *, all_of_it: bool) -> None:
-        """Remove the folder, under another name first, so that a crash never leaves a part of it in place."""
+        """Remove the folder, under another name first, so that a crash never leaves a part of it."""
         trash = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(trash, ignore_errors=True)
         if all_of_it:

@@ -107,7 +107,7 @@ class _Session:
                 tracker.end_study(state)
 
     def _recorded_result(self) -> ConfirmationResult | None:
-        """Return the result of an earlier session, if it is of this very plan and nothing is left to do."""
+        """Return the result of an earlier session, if it is of the same plan and no run is missing."""
         result = self.folder.confirmation.read()
         if result is None:
             return None
@@ -123,7 +123,7 @@ class _Session:
         if not self._run_jobs(self.plan.specs, "search", context):
             return None
         for job in self._open_jobs(self.plan.specs, "search"):
-            job.fail("left no student behind")
+            job.fail("has no student")
         context.on_progress()
         ranking = rank_candidates(self.plan.arms, self.plan.runs, self.metric)
         if not self.has_test:

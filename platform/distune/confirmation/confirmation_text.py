@@ -1,4 +1,4 @@
-"""The gain of a study in words, the same wherever it is printed."""
+"""The gain of a study as text, the same in every place that prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Default size of a confirmation. In a file of its own: the command line shows it without loading anything else."""
+"""Default size of a confirmation. Imports nothing, so that the command line can show it fast."""
 
 DEFAULT_TOP = 3
 """Trials that are trained again."""

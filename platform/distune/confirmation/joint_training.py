@@ -82,7 +82,7 @@ def train_jointly(
     Args:
         specs: of the arms.
         context: of the job.
-        simulate: make up learning curves instead of training.
+        simulate: simulate learning curves instead of training.
         may_retry: leave arms that ran out of memory without an outcome, so that they can be trained one at a time.
 
     Returns:

@@ -34,7 +34,7 @@ class SeedJob:
 
     Attributes:
         specs: of the arms, all under the same seed.
-        simulate: make up learning curves and matches instead of training.
+        simulate: simulate learning curves and matches instead of training.
         split: ``search`` trains the arms and scores them; ``test`` only scores students that are trained.
     """
 

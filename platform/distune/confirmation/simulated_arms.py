@@ -1,4 +1,4 @@
-"""Simulated arms: made-up learning curves instead of training, and matches instead of detections."""
+"""Simulated arms: simulated learning curves instead of training, and matches instead of detections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distune.training.trial_folder import TrialFolder
 
 _NUM_IMAGES, _BOXES_PER_IMAGE = 150, 2
 _COMMON = 0.9
-"""Share of a box's difficulty that is the same in every training."""
+"""Fraction of a box's difficulty that is the same in every training."""
 
 
 class SimulatedRun:
@@ -69,14 +69,14 @@ def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
     """
     metric = spec.metric
     scores = [report.metrics[metric] for report in TrialFolder.of(spec).reports()]
-    share = min(0.99, max(0.01, max(score for score in scores if math.isfinite(score)) / 100.0))
+    score = min(0.99, max(0.01, max(score for score in scores if math.isfinite(score)) / 100.0))
     shape = (_NUM_IMAGES, _BOXES_PER_IMAGE)
     common_IB = _random(split).standard_normal(shape)
     random = _random(f"{split} {spec.seed} {spec.key}")
     hardness_IB = math.sqrt(_COMMON) * common_IB + math.sqrt(1 - _COMMON) * random.standard_normal(shape)
     from scipy import special  # slow to load, and only needed here
 
-    hits_IB = hardness_IB < special.ndtri(share)
+    hits_IB = hardness_IB < special.ndtri(score)
     truths_I = np.full(_NUM_IMAGES, _BOXES_PER_IMAGE, np.int32)
     images_N = np.nonzero(hits_IB)[0].astype(np.int32)
     parts = {}
@@ -86,5 +86,5 @@ def simulated_matches(spec: TrialSpec, split: str) -> MatchTable:
     return MatchTable(np.arange(_NUM_IMAGES), parts)
 
 
-def _random(words: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big"))
+def _random(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))

@@ -32,8 +32,8 @@ def check_boxes(
         sizes_N2: width and height of the image of each box.
 
     Returns:
-        The clipped boxes, float32 (N, 4), valid for good boxes; and the number of each box's problem in ``PROBLEMS``,
-        int64 (N,), the first in that list.
+        The clipped boxes, float32 (N, 4), valid unless the box is bad; and the number of each box's problem in
+        ``PROBLEMS``, int64 (N,), the first in that list.
     """
     finite_N: NDArray[np.bool_] = np.all(np.isfinite(boxes_N4), axis=1)
     safe_N4 = np.where(finite_N[:, None], boxes_N4, 0.0)

@@ -140,7 +140,7 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
         splits[name] = dataset
     faults = dict.fromkeys(fault for dataset in splits.values() for fault in dataset.faults)
     if "search" not in splits:
-        splits["train"], splits["search"] = hold_out(splits["train"], share=settings.search_share)
+        splits["train"], splits["search"] = hold_out(splits["train"], fraction=settings.search_share)
     _stop_if_empty(root, splits)
     _stop_if_shared(root, splits)
     return Splits(
@@ -163,7 +163,7 @@ def _root(given: str | None) -> Path:
 
 
 def _stop_if_missing(root: Path, splits: Mapping[str, RawSplit]) -> None:
-    missing = list(dict.fromkeys(place for split in splits.values() for place in split.missing))
+    missing = list(dict.fromkeys(path for split in splits.values() for path in split.missing))
     if missing:
         count = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
         raise DataError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distune.data.splits import Splits
 
 TOLERATED_SHARE = 0.01
-"""Largest accepted share of bad images or boxes."""
+"""Largest accepted fraction of bad images or boxes."""
 
 SHOWN = 10
 """Number of examples in messages."""

@@ -132,7 +132,7 @@ class FileDataset:
 
 
 def _fault(box: RawBox, problem: int) -> str:
-    return f"{box.place} ({box.class_name or 'no known class'}) {boxes.PROBLEMS[problem]}"
+    return f"{box.location} ({box.class_name or 'no known class'}) {boxes.PROBLEMS[problem]}"
 
 
 def _draw_some(

@@ -1,4 +1,4 @@
-"""What annotation files state about a split, before it is checked. The readers of ``distune.data.formats`` fill it."""
+"""The content of annotation files about a split, unchecked. The readers of ``distune.data.formats`` fill it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RawBox:
 
     Attributes:
         row: position of its image among the images of the split.
-        place: its place in messages, such as ``Annotations/cells_1.xml: box 3``.
+        location: as named in messages, such as ``Annotations/cells_1.xml: box 3``.
         class_name: empty where it is unknown.
         box: xyxy pixels.
         area: of the object in square pixels; None where it is unknown.
@@ -43,7 +43,7 @@ class RawBox:
     """
 
     row: int
-    place: str
+    location: str
     class_name: str
     box: tuple[float, float, float, float]
     area: float | None = None

@@ -32,12 +32,12 @@ class Splits:
     faults: tuple[str, ...]
 
 
-def hold_out(dataset: DetectionDataset, *, share: float) -> tuple[Subset, Subset]:
+def hold_out(dataset: DetectionDataset, *, fraction: float) -> tuple[Subset, Subset]:
     """Split a training set in two by a hash of the images' names, so that their order does not matter.
 
     Args:
         dataset: the training set.
-        share: of the images that are held out, between 0 and 1.
+        fraction: of the images that are held out, between 0 and 1.
 
     Returns:
         The rest, named ``train``, and the held-out images, named ``search``. Both have at least one image.
@@ -52,7 +52,7 @@ def hold_out(dataset: DetectionDataset, *, share: float) -> tuple[Subset, Subset
             "scoring; name a search split or use more images"
         )
     digests = [hashlib.sha256(dataset.annotations(index).file.encode()).digest() for index in range(num_images)]
-    num_held = min(max(1, round(share * num_images)), num_images - 1)
+    num_held = min(max(1, round(fraction * num_images)), num_images - 1)
     held = set(sorted(range(num_images), key=lambda index: digests[index])[:num_held])
     rest = [index for index in range(num_images) if index not in held]
     return Subset(dataset, rest, name="train"), Subset(dataset, sorted(held), name="search")

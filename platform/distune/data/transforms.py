@@ -2,7 +2,7 @@
 
 A sample is a dict of ``image`` (a ``tv_tensors.Image``, uint8), ``boxes`` (``tv_tensors.BoundingBoxes``), ``labels``,
 ``box_index`` and ``image_index``, and ``masks`` (a ``tv_tensors.Mask``, uint8) where the model is trained on masks.
-Evaluation only needs ``to_unit_range``: the detector resizes by itself.
+Evaluation only needs ``to_unit_range``: the detector itself resizes.
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ def build_pyramid(
     """Build a backbone with a feature pyramid of ``settings.fpn_channels`` channels.
 
     Args:
-        settings: backbone, its weights, its normalisation and its trainable stages.
+        settings: backbone, its weights, its normalization and its trainable stages.
         stages: the stages that feed the pyramid, 1 to 4 for strides 4 to 32.
         extra_blocks: the block that adds the coarse maps; or a function that builds it from the channels of the last
             stage.
-        neck_norm: normalisation of the pyramid; None for none.
+        neck_norm: normalization of the pyramid; None for none.
         both_ends: feed the map of each stage's first layer to the pyramid as well as that of its last.
 
     Returns:

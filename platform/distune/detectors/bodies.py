@@ -35,7 +35,7 @@ class Layer:
 
 
 def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) -> nn.Sequential:
-    """Build a torchvision classifier, or our ``resnet10``, up to its last feature map.
+    """Build a torchvision classifier, or distune's ``resnet10``, up to its last feature map.
 
     Args:
         name: a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3.

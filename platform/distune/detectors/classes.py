@@ -32,7 +32,7 @@ class ClassTable:
 
     @property
     def is_identity(self) -> bool:
-        """Whether a label means the same class in both lists."""
+        """True when a label means the same class in both lists."""
         return self.teacher_labels == tuple(range(1, len(self.teacher) + 1))
 
     @property

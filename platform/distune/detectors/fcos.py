@@ -36,7 +36,7 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
         min_size=min_size_px,
         max_size=max_size_px,
         anchor_generator=Float32AnchorGenerator(sizes, ((1.0,),) * len(sizes)),
-        # In units of an anchor's size: the scale must not change how many cells around a centre belong to a box.
+        # In units of an anchor's size: the scale must not change how many cells around a center belong to a box.
         center_sampling_radius=_RADIUS_CELLS / settings.anchor_scale,
     )
 
@@ -45,8 +45,8 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
         return match_cells(boxes_n4, anchors_A4, cells_per_level, radius=model.center_sampling_radius)
 
     rules = Rules(match=match, compute_loss=model.head.compute_loss, decode=model.box_coder.decode)
-    # A cell of stride S is matched to boxes whose farthest side is 4 S to 8 S away, times the scale. For the centre of
-    # a box that begins at 32 px on stride 4, but most cells of a box are off the centre, so one side is farther away.
+    # A cell of stride S is matched to boxes whose farthest side is 4 S to 8 S away, times the scale. For the center of
+    # a box that begins at 32 px on stride 4, but most cells of a box are off the center, so one side is farther away.
     base_size_px = 25 * settings.anchor_scale
     return OneStageDetector(model, family="fcos", score_kind="sigmoid", base_size_px=base_size_px, rules=rules)
 
@@ -54,7 +54,7 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
 def match_cells(boxes_n4: Tensor, anchors_A4: Tensor, cells_per_level: list[int], *, radius: float) -> Tensor:
     """Match each cell with a box, as torchvision's FCOS does inside its loss.
 
-    A cell of size s at c is a candidate for a box with centre m when ``|c - m|_inf < radius s``, when c lies inside of
+    A cell of size s at c is a candidate for a box with center m when ``|c - m|_inf < radius s``, when c lies inside of
     the box, and when the farthest side of the box is between 4 s and 8 s away; without the lower bound on the finest
     level and the upper bound on the coarsest. The smallest box wins.
 

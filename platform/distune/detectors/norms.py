@@ -1,4 +1,4 @@
-"""Normalisation layers by the names that settings use."""
+"""Normalization layers by the names that settings use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_GROUPS = 32
 
 
 def norm_layer(kind: str, epsilon: float | None) -> NormLayer | None:
-    """Return the factory of a backbone's normalisation layers.
+    """Return the factory of a backbone's normalization layers.
 
     Args:
         kind: ``batch``, ``frozen``, ``group`` or ``own``.
@@ -34,15 +34,15 @@ def norm_layer(kind: str, epsilon: float | None) -> NormLayer | None:
 
 
 def group_norm(channels: int, eps: float = 1e-5) -> nn.Module:
-    """Build a group normalisation with as many groups as divide the channels: at most 32, of two channels or more."""
+    """Build a group normalization with as many groups as divide the channels: at most 32, of two channels or more."""
     most = max(1, min(_MOST_GROUPS, channels // 2))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=eps)
 
 
 def head_norm_layer(kind: str) -> NormLayer:
-    """Return the factory for neck and head: group normalisation if the backbone has it, else batch normalisation.
+    """Return the factory for neck and head: group normalization if the backbone has it, else batch normalization.
 
-    Necks and heads are trained even if the backbone is frozen, so ``frozen`` also gives batch normalisation.
+    Necks and heads are trained even if the backbone is frozen, so ``frozen`` also gives batch normalization.
     """
     return group_norm if kind == "group" else nn.BatchNorm2d

@@ -140,7 +140,7 @@ def _convert_norms(settings: PyramidDetectorSettings, body: nn.Module) -> None:
     if not batch_norms:
         raise ConfigError(
             "detector",
-            [f"norm = {settings.norm}: {settings.backbone} has no batch normalisation; use norm: own"],
+            [f"norm = {settings.norm}: {settings.backbone} has no batch normalization; use norm: own"],
         )
     for name in batch_norms:
         parent, _, child = name.rpartition(".")

@@ -153,7 +153,7 @@ def _mask_loss(
     labels: list[Tensor],
     matched: list[Tensor],
 ) -> Tensor:
-    """Compute torchvision's mask loss on positive proposals only. Waits for the device to learn their number."""
+    """Compute torchvision's mask loss on positive proposals only. Waits for the device, to get their number."""
     rows = [torch.where(labels_p > 0)[0] for labels_p in labels]
     positive = [boxes_p4[row_k] for boxes_p4, row_k in zip(proposals, rows, strict=True)]
     pooled = heads.mask_roi_pool(features, positive, batch.image_sizes)

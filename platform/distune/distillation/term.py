@@ -173,7 +173,7 @@ class DistillationTerm(Protocol):
 
     @property
     def needs_prototypes(self) -> bool:
-        """Whether the term is left out while there are no prototypes."""
+        """True for a term that is left out while there are no prototypes."""
         ...
 
     def __call__(self, step: Step) -> Tensor:

@@ -34,7 +34,7 @@ def describe_gain(gain: Gain, *, verdict: Verdict | None = None, seeds: str | No
 
 
 def suggest_next_step(gain: Gain) -> str | None:
-    """Return what would make the result clearer; None when it is clear."""
+    """Return the next step that would make the result clearer; None when it is clear."""
     if gain.num_images < MIN_IMAGES:
         return f"an interval needs at least {MIN_IMAGES} such images: use a larger split or another --metric"
     if gain.num_seeds < MIN_SEEDS:
@@ -42,7 +42,7 @@ def suggest_next_step(gain: Gain) -> str | None:
     if gain.verdict is not Verdict.NOT_SHOWN:
         return None
     if gain.mean <= 0:
-        return "this does not look like a gain: search again, or change the distillation"
+        return "there is probably no gain: search again, or change the distillation"
     needed = num_seeds_needed(gain)
     if needed is None:
         return f"more seeds would not show a gain of {gain.mean:+.1f}; more images might"

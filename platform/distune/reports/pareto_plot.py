@@ -25,24 +25,29 @@ def plot_pareto_front(points: Sequence[ParetoPoint], *, title: str, metric: str,
     figure.suptitle(title)
     panels = figure.subplots(1, len(costs), squeeze=False)[0]
     for index, (axes, cost) in enumerate(zip(panels, costs, strict=True)):
-        front = sorted((point for point in points if point.is_on_pareto_front), key=lambda point: point.costs[index])
+        best = sorted((point for point in points if point.is_on_pareto_front), key=lambda point: point.costs[index])
         groups = {
             "trial": ([each for each in points if not each.is_on_pareto_front and not each.control], "o", "#b0b0b0"),
-            "Pareto front": (front, "o", "#1f77b4"),
+            "Pareto front": (best, "o", "#1f77b4"),
             "control": ([each for each in points if each.control], "x", "black"),
         }
-        for label, (group, marker, colour) in groups.items():
+        for label, (group, marker, color) in groups.items():
             axes.scatter(
                 [each.costs[index] for each in group],
                 [each.metric for each in group],
                 marker=marker,
-                color=colour,
+                color=color,
                 label=label,
                 zorder=3,
             )
         if len(costs) == 1:
-            axes.plot([each.costs[0] for each in front], [each.metric for each in front], color="#1f77b4", alpha=0.5)
-        for each in front:
+            axes.plot(
+                [each.costs[0] for each in best],
+                [each.metric for each in best],
+                color="#1f77b4",
+                alpha=0.5,
+            )
+        for each in best:
             axes.annotate(each.trial, (each.costs[index], each.metric), textcoords="offset points", xytext=(5, 3))
         axes.set_xlabel(cost)
         axes.set_ylabel(metric)

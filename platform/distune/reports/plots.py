@@ -68,8 +68,8 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], metric: str, teacher: floa
 def _draw_ranking(axes: Axes, curves: Sequence[Curve], metric: str, teacher: float | None) -> None:
     best = sorted((max(curve.values), index) for index, curve in enumerate(curves) if curve.values)
     names = [curves[index].trial for _, index in best]
-    colours = ["black" if curves[index].control else _style(curves[index].outcome)["color"] for _, index in best]
-    axes.barh(names, [value for value, _ in best], color=colours)
+    colors = ["black" if curves[index].control else _style(curves[index].outcome)["color"] for _, index in best]
+    axes.barh(names, [value for value, _ in best], color=colors)
     if teacher is not None:
         axes.axvline(teacher, color="#2ca02c", linestyle=":")
     axes.set_xlabel(f"best {metric}")

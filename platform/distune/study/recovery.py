@@ -39,14 +39,14 @@ class EarlierSessions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnfinishedTrial:
-    """A trial of an earlier session that is to be resumed.
+    """A trial of an earlier session that this one resumes.
 
     Attributes:
         spec: of the trial.
         problem: why its parameters are incompatible, None when they are valid.
         recorded: epochs that Optuna knows.
         unrecorded: later epochs, which only the trial's folder holds.
-        announced: the ending that a session decided on and could not complete, None without one.
+        announced: the ending that a session announced and could not complete, None without one.
     """
 
     spec: TrialSpec

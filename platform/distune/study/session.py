@@ -1,6 +1,6 @@
 """A session: one process runs a study until it is finished, aborted or interrupted.
 
-Launching and resuming are the same: a session runs what is left of the study.
+Launching and resuming are the same: a session runs the trials that have not ended.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _run(
     should_stop: Callable[[], bool],
     callback: StudyCallback,
 ) -> SessionNote:
-    """Run the trials, then interrupt those that are left. Return the note of the session."""
+    """Run the trials, then interrupt those that still run. Return the note of the session."""
     is_finished = False
     try:
         with contextlib.suppress(KeyboardInterrupt):

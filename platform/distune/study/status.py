@@ -17,7 +17,7 @@ from distune.study.files.study_folder import StudyFolder, StudyState, study_titl
 from distune.study.search.pareto import pareto_front
 from distune.study.search.trial_store import StoredTrial, read_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.storage.storage_url import exists, open_storage, optuna_name, place
+from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
 from distune.study.trial_progress import best_epoch, rung_reached
 from distune.study.trial_spec import trial_seed
 
@@ -29,11 +29,11 @@ class StudyStatus:
     Attributes:
         study: its name.
         state: ``running``, ``finished``, ``interrupted`` (``distune resume`` continues it) or ``failed``.
-        metric: name of the metric that is maximised, such as ``search/AP``.
+        metric: name of the metric that is maximized, such as ``search/AP``.
         trials: all trials, the controls first.
         reason: why it failed, or finished with fewer trials than requested; None otherwise.
         identical_trials: groups of searched trials with different parameters and identical losses and scores.
-        costs: names of the metrics that are minimised, such as ``student/latency_ms``; empty for a single objective.
+        costs: names of the metrics that are minimized, such as ``student/latency_ms``; empty for a single objective.
         confirmation: result of training the best trials again with new seeds; None before the first confirmation.
         simulated: whether its learning curves are simulated.
     """
@@ -183,7 +183,9 @@ def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
         with open_storage(folder, setting) as storage:
             return read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
     except STORAGE_ERRORS as error:
-        raise StudyError(f"study {folder.name}: {place(folder, setting)} cannot be read: {reason_of(error)}") from error
+        raise StudyError(
+            f"study {folder.name}: {storage_location(folder, setting)} cannot be read: {reason_of(error)}"
+        ) from error
 
 
 def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:

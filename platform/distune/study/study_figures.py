@@ -22,19 +22,19 @@ def draw_pareto_front(folder: StudyFolder, status: StudyStatus) -> Path | None:
     Returns:
         Path of the figure; None for a study without costs, and while no trial has finished.
     """
-    front = {trial.number for trial in status.pareto_front}
+    non_dominated = {trial.number for trial in status.pareto_front}
     points = [
         ParetoPoint(
             trial.key,
             trial.metrics[status.metric],
             [trial.metrics[cost] for cost in status.costs],
             trial.control,
-            trial.number in front,
+            trial.number in non_dominated,
         )
         for trial in status.trials
         if trial.outcome is Outcome.FINISHED and all(cost in trial.metrics for cost in status.costs)
     ]
-    if not front:
+    if not non_dominated:
         return None
     figure = plot_pareto_front(points, title=status.title, metric=status.metric, costs=status.costs)
     path = folder.path / "report" / "pareto_front.png"

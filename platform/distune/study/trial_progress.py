@@ -49,8 +49,8 @@ class TrialProgress:
 
     Args:
         spec: of the trial.
-        metric: name of the metric that is maximised.
-        costs: names of the metrics that are minimised.
+        metric: name of the metric that is maximized.
+        costs: names of the metrics that are minimized.
         retries: failures after which it was tried again.
 
     Attributes:
@@ -68,7 +68,7 @@ class TrialProgress:
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs are done."""
+        """True when all epochs are done."""
         return self.epochs >= self.spec.num_epochs
 
     @property

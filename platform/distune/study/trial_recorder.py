@@ -60,7 +60,7 @@ class TrialRecorder:
         Args:
             progress: of the trial.
             report: of the epoch.
-            announced: the ending that an earlier session decided on and could not complete; it stands.
+            announced: the ending that an earlier session announced and could not complete; it stands.
 
         Returns:
             The ending, recorded as announced so that a later session can complete it. None when the trial continues.

@@ -49,7 +49,7 @@ def build_tracker(
     if scheme_of(uri) == "databricks" and not name.startswith("/"):
         raise UsageError(f"tracking.experiment = {name}: Databricks requires a path, such as /Users/you/{name}")
     if scheme_of(uri) == "sqlite":
-        initialise_sqlite(uri)
+        initialize_sqlite(uri)
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
     def make_sink() -> MlflowSink:
@@ -61,7 +61,7 @@ def build_tracker(
         raise UsageError(f"study {study}: the spool of its events for MLflow cannot be opened: {error}") from None
 
 
-def initialise_sqlite(uri: str) -> None:
+def initialize_sqlite(uri: str) -> None:
     """Create a SQLite store if there is none, safe against other processes and against a kill in between.
 
     Args:

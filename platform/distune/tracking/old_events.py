@@ -22,7 +22,7 @@ def update_old_line(values: dict[str, Any]) -> dict[str, Any]:
             record = {name: value for name, value in values.items() if name not in ("event", "at_ms", "key")}
             best_at_ms = record.pop("best_at_ms", None)
             record |= {
-                "number": 0,  # not in the old line; the label takes its place as the key
+                "number": 0,  # not in the old line; the label is the key instead
                 "label": values["key"],
                 "params": {},
                 "best_at": None if best_at_ms is None else best_at_ms / 1000,

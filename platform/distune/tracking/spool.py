@@ -73,7 +73,7 @@ class Spool:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether anything waits to be sent."""
+        """True when some lines are not sent yet."""
         return self._committed < self._size
 
     def append(self, event: Event) -> None:

@@ -68,7 +68,7 @@ class Student:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether the coming or current epoch needs the teacher's forward pass."""
+        """True when the coming or current epoch needs the teacher's forward pass."""
         return self.objective is not None and self.objective.is_active_in(self.epochs_done + 1)
 
     def begin_epoch(self, feature_pass: FeaturePass) -> None:

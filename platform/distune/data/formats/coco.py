@@ -84,14 +84,14 @@ def read_split(root: Path, images: str, annotations: str, *, with_masks: bool = 
             rows[image.image_id] = len(split.images)
             split.images.append(image)
     for number, record in enumerate(content.get("annotations", []), start=1):
-        place = f"{annotations}: annotation {record.get('id', f'number {number}')}"
+        location = f"{annotations}: annotation {record.get('id', f'number {number}')}"
         row = rows.get(record.get("image_id"))
         if row is not None:
-            box = _box(record, row=row, place=place, categories=categories)
+            box = _box(record, row=row, location=location, categories=categories)
             split.boxes.append(_with_segmentation(box, record, split.images[row]) if with_masks else box)
         elif record.get("image_id") not in skipped:
             split.bad_boxes += 1
-            split.faults.append(f"{place} is of image {record.get('image_id')}, which is not in images")
+            split.faults.append(f"{location} is of image {record.get('image_id')}, which is not in images")
     return split, categories
 
 
@@ -143,7 +143,7 @@ def _image_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _absent(folder: Path, names: list[str]) -> list[str]:
-    """Return the names of missing files. Lists the folder once; only looks up names that are not directly in it."""
+    """Return the names of missing files. Lists the folder once, and checks only other names singly."""
     with os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
     return [name for name in names if name not in present and not (folder / name).is_file()]
@@ -163,12 +163,12 @@ def _image(record: dict[str, Any], folder: Path, images: str, split: RawSplit) -
     return RawImage(image_id=record["id"], file=file, path=path, width=width, height=height)
 
 
-def _box(record: dict[str, Any], *, row: int, place: str, categories: Categories) -> RawBox:
+def _box(record: dict[str, Any], *, row: int, location: str, categories: Categories) -> RawBox:
     category = record.get("category_id")
     area = _number(record.get("area"))
     return RawBox(
         row=row,
-        place=place,
+        location=location,
         class_name=categories.get(category, "") if isinstance(category, int) else "",
         box=_xyxy(record.get("bbox")),
         area=area if area > 0 and math.isfinite(area) else None,

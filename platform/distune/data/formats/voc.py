@@ -116,7 +116,7 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit) -
         split.faults.append(str(error))
         return
     stated = (_number(tree.findtext("size/width")), _number(tree.findtext("size/height")))
-    # Several tools write a size of 0. Any other wrong size makes the boxes doubtful, so users are told.
+    # Several tools write a size of 0. Any other wrong size makes the boxes doubtful, so users get a message.
     if min(stated) > 0 and stated != (width, height):
         split.faults.append(
             f"{source}: states {stated[0]:g} x {stated[1]:g} pixels, but {file} has {width} x {height}, which is used"
@@ -124,7 +124,7 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit) -
     row = len(split.images)
     split.images.append(RawImage(image_id=row, file=file, path=root / file, width=width, height=height))
     for number, item in enumerate(tree.iter("object"), start=1):
-        split.boxes.append(_box(item, row=row, place=f"{source}: box {number}"))
+        split.boxes.append(_box(item, row=row, location=f"{source}: box {number}"))
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -132,12 +132,12 @@ def _parse(path: Path) -> ElementTree.Element:
     return ElementTree.parse(path, parser=parser).getroot()  # noqa: S314 - as above
 
 
-def _box(item: ElementTree.Element, *, row: int, place: str) -> RawBox:
+def _box(item: ElementTree.Element, *, row: int, location: str) -> RawBox:
     x1, y1, x2, y2 = (_number(item.findtext(f"bndbox/{corner}")) for corner in _CORNERS)
     is_point_or_line = x2 <= x1 or y2 <= y1
     return RawBox(
         row=row,
-        place=place,
+        location=location,
         class_name=(item.findtext("name") or "").strip(),
         box=(x1, y1, x1, y1) if is_point_or_line else (x1 - 1, y1 - 1, x2, y2),
         difficult=_number(item.findtext("difficult")) == 1,

@@ -1,4 +1,4 @@
-"""Random layouts of generated shapes: the class, size, place and tags of each object."""
+"""Random layouts of generated shapes: the class, size, position and tags of each object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ShapeObject:
 
 
 def place_objects(generator: np.random.Generator, settings: ShapesData) -> list[ShapeObject]:
-    """Draw class, size, place and tags of 1 to ``max_objects`` objects that hardly overlap.
+    """Draw class, size, position and tags of 1 to ``max_objects`` objects that hardly overlap.
 
     Objects without room are left out, so a crowded image may have fewer.
     """
@@ -51,12 +51,12 @@ def place_objects(generator: np.random.Generator, settings: ShapesData) -> list[
 
 
 def _draw_tags(generator: np.random.Generator, settings: ShapesData) -> frozenset[str]:
-    shares = {
+    fractions = {
         "blurred": settings.blurred_share,
         "occluded": settings.occluded_share,
         "small": settings.small_share,
     }
-    return frozenset(tag for tag, share in shares.items() if generator.random() < share)
+    return frozenset(tag for tag, fraction in fractions.items() if generator.random() < fraction)
 
 
 def _place(
@@ -72,7 +72,7 @@ def _place(
 
 
 def _covered(box_4: NDArray[np.float64], other_4: NDArray[np.float64]) -> float:
-    """Return the overlap of two boxes as a share of the smaller one."""
+    """Return the overlap of two boxes as a fraction of the smaller one."""
     ax1, ay1, ax2, ay2 = box_4.tolist()
     bx1, by1, bx2, by2 = other_4.tolist()
     overlap = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))

@@ -75,7 +75,7 @@ def draw_mask(outline: Outline, *, margin_px: int) -> tuple[NDArray[np.float32],
         margin_px: empty pixels around it.
 
     Returns:
-        The covered share of each pixel, (H, W), and x and y of the upper left corner of this patch in the image.
+        The covered fraction of each pixel, (H, W), and x and y of the upper left corner of this patch in the image.
     """
     box_4 = outline.box_4
     left, top = math.floor(box_4[0]) - margin_px, math.floor(box_4[1]) - margin_px
@@ -92,10 +92,10 @@ def draw_mask(outline: Outline, *, margin_px: int) -> tuple[NDArray[np.float32],
 
 def draw_full_mask(outline: Outline, *, size_px: int) -> NDArray[np.uint8]:
     """Draw the mask of an outline in a square image, (size_px, size_px): 1 where at least half a pixel is covered."""
-    share_HW, left, top = draw_mask(outline, margin_px=0)
+    cover_HW, left, top = draw_mask(outline, margin_px=0)
     mask = np.zeros((size_px, size_px), dtype=np.uint8)
     x1, y1 = max(left, 0), max(top, 0)
-    inside_HW = share_HW[y1 - top : size_px - top, x1 - left : size_px - left] >= 0.5
+    inside_HW = cover_HW[y1 - top : size_px - top, x1 - left : size_px - left] >= 0.5
     mask[y1 : y1 + inside_HW.shape[0], x1 : x1 + inside_HW.shape[1]] = inside_HW
     return mask
 

@@ -25,7 +25,7 @@ def paint_image(
 
     Args:
         generator: of random numbers.
-        objects: with their places.
+        objects: with their positions.
         size_px: side of the image.
         clutter: texture of the background and similarity of the objects to it, 0 to 1.
 

@@ -35,20 +35,20 @@ def align(teacher_BEHW: Tensor, teacher: Frame, student: Frame, *, stride: int, 
         [
             torch.stack(
                 torch.meshgrid(
-                    _axis(teacher_BEHW, 0, stride, size[0], ours[0], theirs[0]),
-                    _axis(teacher_BEHW, 1, stride, size[1], ours[1], theirs[1]),
+                    _axis(teacher_BEHW, 0, stride, size[0], student_size[0], teacher_size[0]),
+                    _axis(teacher_BEHW, 1, stride, size[1], student_size[1], teacher_size[1]),
                     indexing="ij",
                 )[::-1],
                 dim=-1,
             )
-            for ours, theirs in zip(student.image_sizes, teacher.image_sizes, strict=True)
+            for student_size, teacher_size in zip(student.image_sizes, teacher.image_sizes, strict=True)
         ]
     )
     return functional.grid_sample(teacher_BEHW, grid_BHW2, padding_mode="border", align_corners=False)
 
 
-def _axis(map_BEHW: Tensor, axis: int, stride: int, num_cells: int, ours_px: int, theirs_px: int) -> Tensor:
+def _axis(map_BEHW: Tensor, axis: int, stride: int, num_cells: int, student_px: int, teacher_px: int) -> Tensor:
     """Return the centers of the student's cells in the teacher's map, -1 to 1 from edge to edge."""
     cell_n = torch.arange(num_cells, device=map_BEHW.device, dtype=map_BEHW.dtype)
-    theirs_px_n = (cell_n + 0.5) * (stride * theirs_px / ours_px)
-    return theirs_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1
+    teacher_px_n = (cell_n + 0.5) * (stride * teacher_px / student_px)
+    return teacher_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1

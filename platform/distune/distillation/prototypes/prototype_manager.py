@@ -80,7 +80,7 @@ class PrototypeManager(nn.Module):
 
     @property
     def is_collecting(self) -> bool:
-        """Whether the features of this epoch's batches are needed for later prototypes."""
+        """True when the features of this epoch's batches are needed for later prototypes."""
         return self._is_collecting
 
     def begin_epoch(self, epoch: int, source: FeaturePass) -> None:

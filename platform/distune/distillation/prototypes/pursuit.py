@@ -88,7 +88,7 @@ def select_greedily(scores: GreedyScores, *, num_prototypes: int, unique: bool) 
 
 
 class _Scores:
-    """By how much the summed error falls with each candidate: ``(p C p + tie q C q) / 2``, tie = 1 / (1 + 2 alpha).
+    """Decrease of the summed error with each candidate: ``(p C p + tie q C q) / 2``, tie = 1 / (1 + 2 alpha).
 
     For a candidate p = [s; t] and q = [s; -t]; C is the second moment of the residuals [r^s; r^t]. Selecting a
     candidate maps every residual by ``T = I - p p/2 - tie q q/2``, hence C to T C T. Both forms of all candidates

@@ -41,7 +41,7 @@ class JointForms:
         self._plus_form_K, self._minus_form_K = same_K + cross_K, same_K - cross_K
 
     def scores(self, *, alpha: float) -> Tensor:
-        """Return by how much the error falls with each candidate, ``(p C p + q C q / (1 + 2 alpha)) / 2``, (K,)."""
+        """Return the decrease of the error with each candidate, ``(p C p + q C q / (1 + 2 alpha)) / 2``, (K,)."""
         return (self._plus_form_K + self._minus_form_K / (1 + 2 * alpha)) / 2
 
     def features(self, index: Tensor) -> tuple[Tensor, Tensor]:

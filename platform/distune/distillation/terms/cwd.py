@@ -30,7 +30,7 @@ def channel_divergence(
         adapted_BEHW: the student's map after its adapter, with gradient.
         teacher_BEHW: the teacher's; no gradient flows into it.
         weights_BHW: of each position, at least 0; no gradient flows into them.
-        temperature: T, more than 0; a small one looks at few positions.
+        temperature: T, more than 0; a small one concentrates on few positions.
 
     Returns:
         A scalar.

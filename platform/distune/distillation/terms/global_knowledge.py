@@ -1,4 +1,4 @@
-"""The global knowledge term: student and teacher represent the same thing alike on their prototypes.
+"""The global knowledge term: student and teacher agree in their representations on prototypes.
 
 Instances are represented, as in the paper, or the cells of the maps. Shape legend: ``L`` levels, ``N``
 instances, ``Q`` cells of a batch, ``P`` prototypes of all classes or of one, ``D`` student channels, ``E`` teacher

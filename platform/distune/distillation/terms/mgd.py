@@ -54,7 +54,7 @@ def level_loss(
 ) -> Tensor:
     """Return the loss of one level, in which the cells inside boxes count by the filter's weights when ``robust``.
 
-    It is not 0 when the student equals the teacher: the hidden cells, and a generator that has yet to learn, remain.
+    It is not 0 when the student equals the teacher: the hidden cells, and a generator that is not trained yet, remain.
     The paper hides 0.65 of the cells for one-stage and 0.5 for two-stage detectors. The hidden cells are drawn in each
     step, as by dropout, from torch's default generator of the device: save its state with the student so that a resumed
     trial draws the same.

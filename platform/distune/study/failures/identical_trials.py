@@ -150,11 +150,11 @@ def _digests(reports: Iterable[EpochReport]) -> list[_Digest]:
     """Return for each epoch a hash of all epochs up to it; it ends before the first epoch without finite losses."""
     digests: list[_Digest] = []
     for report in reports:
-        own = fingerprint(report)
-        if own is None:
+        digest = fingerprint(report)
+        if digest is None:
             break
         earlier = digests[-1] if digests else b""
-        digests.append(hashlib.blake2b(earlier + own, digest_size=16).digest())
+        digests.append(hashlib.blake2b(earlier + digest, digest_size=16).digest())
     return digests
 
 

@@ -37,23 +37,23 @@ def describe_failure(error: BaseException) -> str:
 
     The kinds are ``out of memory``, ``storage``, ``busy``, ``data``, ``worker died`` and ``bug``. A ``TrialError`` has
     no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader; the runner reports
-    the loss of a trial's own worker.
+    the loss of the worker of a trial.
     """
     chain = list(_chain(error))
-    words = redact_uri(" ".join(str(error).split())) or "no message"
+    message = redact_uri(" ".join(str(error).split())) or "no message"
     if any(_is_memory(link) for link in chain):
-        return f"{OUT_OF_MEMORY}: {words}"
+        return f"{OUT_OF_MEMORY}: {message}"
     if any(is_storage_error(link) for link in chain):
-        return f"{STORAGE}: {words}"
+        return f"{STORAGE}: {message}"
     if isinstance(error, FolderBusyError):
-        return f"{BUSY}: {words}"
+        return f"{BUSY}: {message}"
     if any(_LOADER_DEATH.search(str(link)) for link in chain):
-        return f"{WORKER_DIED}: {words}"
+        return f"{WORKER_DIED}: {message}"
     if any(isinstance(link, DataError) for link in chain):
-        return f"{DATA}: {words}"
+        return f"{DATA}: {message}"
     if isinstance(error, TrialError):
-        return words
-    return f"{BUG}: {type(error).__name__}: {words}"
+        return message
+    return f"{BUG}: {type(error).__name__}: {message}"
 
 
 def is_of_kind(reason: str, kind: str) -> bool:
@@ -65,7 +65,7 @@ def is_storage_error(error: BaseException) -> bool:
     """Return whether a file could not be written or read because its disk is full, read-only or broken."""
     if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _STORAGE_PHRASES)
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _STORAGE_PHRASES)
 
 
 def corrupts_process(error: BaseException) -> bool:
@@ -125,4 +125,4 @@ def _is_memory(error: BaseException) -> bool:
         return False
     text = str(error)
     is_loader = _LOADER_DEATH.search(text) is not None and _LOADER_MEMORY.search(text) is not None
-    return is_loader or any(words in text.lower() for words in _MEMORY_PHRASES)
+    return is_loader or any(phrase in text.lower() for phrase in _MEMORY_PHRASES)

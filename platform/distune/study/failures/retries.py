@@ -1,4 +1,4 @@
-"""Retries: which failures give a trial another attempt. Pure values; the engine acts on them.
+"""Retries: which failures give a trial another attempt. Pure values; the engine applies them.
 
 A trial often runs out of memory because others share its device, and loses its worker because a machine went away.
 Both failures get another attempt, which continues after the last recorded epoch. All others fail the trial at once.

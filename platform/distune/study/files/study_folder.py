@@ -41,7 +41,7 @@ class StudyIdentity:
         created_at: seconds since 1970.
         simulate: whether its learning curves are simulated.
         runner: runner of its trials.
-        metric: name of the metric that is maximised, such as ``search/AP``.
+        metric: name of the metric that is maximized, such as ``search/AP``.
         version: of distune that created it.
     """
 
@@ -64,7 +64,7 @@ class SessionNote:
     """State of the latest session of a study.
 
     Attributes:
-        state: ``running`` until the session ends, and for ever when it was killed.
+        state: ``running`` until the session ends; a killed session leaves it so.
         num_trials: requested number of searched trials, over all sessions.
         reason: why the study failed, or finished with fewer trials than requested; None otherwise.
     """

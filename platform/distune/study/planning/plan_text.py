@@ -1,4 +1,4 @@
-"""The plan of a study in words: trials, epochs, configurations, disk and memory."""
+"""The plan of a study as text: trials, epochs, configurations, disk and memory."""
 
 from __future__ import annotations
 

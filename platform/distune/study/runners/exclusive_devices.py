@@ -1,4 +1,4 @@
-"""Devices of their own for trials that ran out of memory when they shared one: what they reserve, and who waits."""
+"""Exclusive devices for trials that ran out of memory on a shared one: their reservations and the queue."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class ExclusiveDevices:
         return {EXCLUSIVE: is_exclusive, RESOURCES: resources}
 
     def add_queued(self, trial: Trial) -> None:
-        """Remember a trial that Tune has queued, if it needs a device of its own."""
+        """Remember a trial that Tune has queued, if it needs an exclusive device."""
         if trial.config[EXCLUSIVE]:
             self._trials.append(trial)
 
     def is_one_awaited(self) -> bool:
-        """Return whether no other trial may start now, because it would take the place of one that waits."""
+        """Return whether no other trial may start now, because it would take the resources of one that waits."""
         self._trials = [trial for trial in self._trials if trial.status in (Trial.PENDING, Trial.RUNNING)]
         return any(map(self._blocks_others, self._trials))
 

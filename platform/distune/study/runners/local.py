@@ -14,11 +14,11 @@ from distune.study.runners.watchdog import Watchdog, watch_in_thread
 def run_locally(
     engine: StudyEngine, *, simulate: bool, should_stop: Callable[[], bool], callback: StudyCallback
 ) -> None:
-    """Run the trials of a study until none is left, the session cannot continue, or ``should_stop`` returns True.
+    """Run the trials of a study until all have ended, the session cannot continue, or ``should_stop`` returns True.
 
     Args:
         engine: gives out the trials. Each one has its device to itself here.
-        simulate: make up learning curves instead of training.
+        simulate: simulate learning curves instead of training.
         should_stop: called between epochs. The current trial stays in flight then.
         callback: receives the messages of workers and of the watchdog.
     """

@@ -148,7 +148,7 @@ class EngineScheduler(FIFOScheduler):
         self._bridge.devices.add_queued(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return None: Tune starts pending trials in order by itself, and a choice here would search all trials.
+        """Return None: Tune itself starts pending trials in order, and a choice here would search all trials.
 
         Tune calls this before it starts trials, so outdated reservations are withdrawn here.
         """

@@ -1,4 +1,4 @@
-"""The connection to Ray: an existing one, a cluster, or a Ray of this process's own that refuses other clients."""
+"""The connection to Ray: an existing one, a cluster, or a private Ray that refuses other clients."""
 
 from __future__ import annotations
 

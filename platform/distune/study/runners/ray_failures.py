@@ -55,11 +55,11 @@ def _reason_in(text: str) -> str:
     raised = re.findall(r"^(?:\w+\.)*TrialError: (.+)$", text, flags=re.MULTILINE)
     if raised:
         return str(raised[-1])
-    words = " ".join(text.split()) or "no reason given"
-    if "low on memory" in words:
+    message = " ".join(text.split()) or "no reason given"
+    if "low on memory" in message:
         return f"{OUT_OF_MEMORY}: Ray has ended the worker, because its machine was running low on memory"
-    cause = re.search(r"The actor is dead because (.*?)(?: Some common causes|$)", words)
-    return f"{WORKER_DIED}: {words if cause is None else cause[1]}"
+    cause = re.search(r"The actor is dead because (.*?)(?: Some common causes|$)", message)
+    return f"{WORKER_DIED}: {message if cause is None else cause[1]}"
 
 
 def _read_tune_error(trial: Trial) -> str:

@@ -29,7 +29,7 @@ def run_on_ray(
     should_stop: Callable[[], bool],
     callback: StudyCallback,
 ) -> None:
-    """Run the trials of a study until none is left, the session cannot continue, or ``should_stop`` returns True.
+    """Run the trials of a study until all have ended, the session cannot continue, or ``should_stop`` returns True.
 
     Ray is started on this machine and shut down at the end, unless the settings name a cluster or this process is
     connected to one already.
@@ -37,7 +37,7 @@ def run_on_ray(
     Args:
         engine: gives out the trials.
         settings: resources of a trial, and the address of the cluster.
-        simulate: make up learning curves instead of training.
+        simulate: simulate learning curves instead of training.
         should_stop: called several times a second. Trials in flight stay so; their current epoch has seconds to end.
         callback: receives the messages of workers and of the watchdog.
 

@@ -1,4 +1,4 @@
-"""Simulated training: made-up learning curves, to try a search, a cluster or a tracking server in seconds."""
+"""Simulated training: simulated learning curves, to try a search, a cluster or a tracking server in seconds."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SimulationSettings(Settings):
 
 
 class SimulatedTrial:
-    """A trial with made-up metrics, which depend only on its seed, its parameters and the epoch. See ``TrialRun``.
+    """A trial with simulated metrics, which depend only on its seed, its parameters and the epoch. See ``TrialRun``.
 
     Args:
         spec: of the trial.
@@ -81,7 +81,7 @@ class SimulatedTrial:
         self.epochs_done = reports[-1].epoch if reports else 0
 
     def run_epoch(self) -> EpochReport:
-        """Sleep for the length of an epoch and make up its metrics."""
+        """Sleep for the length of an epoch and simulate its metrics."""
         started, began_at = time.perf_counter(), time.time()
         time.sleep(self._settings.epoch_s)
         epoch = self.epochs_done + 1
@@ -147,7 +147,7 @@ def simulated_costs(spec: TrialSpec) -> dict[str, float]:
     for path, value in spec.params.items():
         if path.startswith("student."):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            scale *= 0.5 + (float(value or 0) / 64 if is_number else _share(path, value))
+            scale *= 0.5 + (float(value or 0) / 64 if is_number else _hash_fraction(path, value))
     costs = {"parameters": round(5e6 * scale), "flops": round(2e9 * scale), "latency_ms": 3.0 + 9.0 * scale}
     return {cost_metric(cost): float(costs[cost]) for cost in spec.experiment["search"].get("costs", [])}
 
@@ -159,20 +159,20 @@ def quality(params: Mapping[str, ParameterValue]) -> float:
     """
     if not params:
         return 0.5
-    weights = {path: 0.05 + _share(path, "weight") ** 3 for path in params}
+    weights = {path: 0.05 + _hash_fraction(path, "weight") ** 3 for path in params}
     gained = sum(weights[path] * _worth(path, value) for path, value in params.items())
     return gained / sum(weights.values())
 
 
 def _worth(path: str, value: ParameterValue) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return _share(path, value)
+        return _hash_fraction(path, value)
     # Linear for small numbers and logarithmic for large ones: one or two optima in a usual range of any unit.
     position = math.asinh(4.0 * value) / 4.0
-    return 0.5 + 0.5 * math.cos(2.0 * math.pi * (position - _share(path, "optimum")))
+    return 0.5 + 0.5 * math.cos(2.0 * math.pi * (position - _hash_fraction(path, "optimum")))
 
 
-def _share(*words: Any) -> float:
-    """Return a number from 0 to 1, a hash of the words."""
-    digest = hashlib.sha256(repr(words).encode()).digest()
+def _hash_fraction(*parts: Any) -> float:
+    """Return a number from 0 to 1, a hash of the parts."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32

@@ -57,7 +57,7 @@ class TrialAttempt:
 
     Args:
         spec: of the trial.
-        simulate: make up learning curves instead of training.
+        simulate: simulate learning curves instead of training.
         time_limit: limits each step to ``resources.epoch_timeout_s``.
     """
 

@@ -51,7 +51,7 @@ class Asha:
 
     Args:
         rung_epochs: see ``rungs``.
-        reduction_factor: one in so many trials continues from a rung.
+        reduction_factor: one trial in this many continues from a rung.
 
     Attributes:
         rung_epochs: the rungs in ascending order.

@@ -24,7 +24,7 @@ class MedianStopping:
 
     From ``grace_epochs`` on, a trial continues after an epoch when its best score so far is at least the median of the
     running means of all other trials that have reached that epoch, stopped ones included. The running mean of a rising
-    curve lags behind the curve, so the rule is mild: it stops trials that do not learn.
+    curve lags behind the curve, so the rule is mild: it stops only trials that do not improve.
 
     Args:
         grace_epochs: no trial is stopped before this epoch.
@@ -47,11 +47,11 @@ class MedianStopping:
         Returns:
             False to stop the trial.
         """
-        own = self._record(key, epoch, score)
-        if own is None or epoch < self._grace_epochs:
+        mean = self._record(key, epoch, score)
+        if mean is None or epoch < self._grace_epochs:
             return True
         others = list(self._means[epoch])
-        others.remove(own)
+        others.remove(mean)
         return len(others) < self._min_trials or self._curves[key].best >= median(others)
 
     def restore(self, key: str, scores: Mapping[int, float]) -> None:

@@ -61,26 +61,27 @@ def default_values(
         if not is_active(parameter, chosen):
             continue
         try:
-            own = get_path(values, current_path(path))
+            value = get_path(values, current_path(path))
         except KeyError:
             messages.append(f"{path} has no value in the experiment; the sampler chooses its first value")
             continue
         if isinstance(parameter, Choice):
-            own = offered_value(path, own, parameter.values)
-            fits = parameter.contains(own)
-            nearest = own
+            value = offered_value(path, value, parameter.values)
+            fits = parameter.contains(value)
+            nearest = value
         else:
-            fits = isinstance(own, int | float) and not isinstance(own, bool)
-            nearest = _nearest(parameter, own) if fits else None
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+            nearest = _nearest(parameter, value) if fits else None
         if not fits:
             messages.append(
-                f"{path} = {format_value(own)} is not in the search space; the sampler chooses its first value"
+                f"{path} = {format_value(value)} is not in the search space; the sampler chooses its first value"
             )
             continue
         chosen[path] = nearest
-        if nearest != own:
+        if nearest != value:
             messages.append(
-                f"{path} = {format_value(own)} is not in the search space; the first trial has {format_value(nearest)}"
+                f"{path} = {format_value(value)} is not in the search space; "
+                f"the first trial has {format_value(nearest)}"
             )
     return chosen, messages
 

@@ -18,17 +18,17 @@ def pareto_front(trials: Sequence[TrialRecord], metric: str, costs: Sequence[str
 
     Args:
         trials: of a study.
-        metric: name of the metric to maximise.
-        costs: names of the metrics to minimise.
+        metric: name of the metric to maximize.
+        costs: names of the metrics to minimize.
 
     Returns:
-        The trials of the front, highest metric first.
+        The trials of the Pareto front, highest metric first.
     """
     finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control]
     points = [(-trial.metrics[metric], *(trial.metrics[cost] for cost in costs)) for trial in finished]
-    front = [
+    non_dominated = [
         trial
         for trial, point in zip(finished, points, strict=True)
         if not any(dominates(other, point) for other in points)
     ]
-    return sorted(front, key=lambda trial: (-trial.metrics[metric], trial.number))
+    return sorted(non_dominated, key=lambda trial: (-trial.metrics[metric], trial.number))

@@ -159,7 +159,7 @@ def sample_params(
     sampler = study.sampler
     sampler.before_trial(study, trial)
     # Called even when all values are requested: this puts the trial into a generation of CMA-ES or NSGA-II, and they
-    # learn from no trial outside a generation.
+    # use no trial outside a generation.
     relative = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
     chosen: dict[str, ParameterValue] = {}
     for path, parameter in searched.items():

@@ -1,4 +1,4 @@
-"""The configurations of a space that were tried, and those that are left. Independent of Optuna."""
+"""The configurations of a space that were tried, and those that were not. Independent of Optuna."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TriedConfigurations:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all configurations of the space were tried."""
+        """True when all configurations of the space were tried."""
         # Tried configurations stay tried, so the search continues where it stopped: one step per trial on average,
         # however large the space is.
         while self._next is not None and self._next in self:

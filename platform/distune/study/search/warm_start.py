@@ -76,7 +76,7 @@ def _other_metric(source: StudyStatus, metric: str) -> list[str]:
     if source.metric == metric:
         return []
     return [
-        f"warm start: the best trials of {source.study} are the best by {source.metric}; this study maximises {metric}"
+        f"warm start: the best trials of {source.study} are the best by {source.metric}; this study maximizes {metric}"
     ]
 
 

@@ -131,7 +131,7 @@ def open_studies(
     Args:
         storage: of both.
         name: of the study in Optuna.
-        num_costs: number of costs that are minimised besides the score, of searched trials only. A study that exists
+        num_costs: number of costs that are minimized besides the score, of searched trials only. A study that exists
             keeps its own number.
 
     Returns:

@@ -65,7 +65,7 @@ def exists(folder: StudyFolder, setting: str | None) -> bool:
     return setting != JOURNAL or folder.journal.is_file()
 
 
-def place(folder: StudyFolder, setting: str | None) -> str:
+def storage_location(folder: StudyFolder, setting: str | None) -> str:
     """Return the path or URL of the storage of a study, without secrets."""
     files = {None: folder.database, JOURNAL: folder.journal}
     return str(files[setting]) if setting in files else redact_uri(str(setting))

@@ -33,7 +33,7 @@ _MAX_CLASSES = 12
 def draw_detections(
     dataset: DetectionDataset, predictions: Sequence[Prediction], num_pictures: int, folder: Path
 ) -> Path | None:
-    """Draw evenly spaced images of a dataset: true boxes in white, detections in the colour of their class.
+    """Draw evenly spaced images of a dataset: true boxes in white, detections in the color of their class.
 
     Args:
         dataset: of the predictions.
@@ -96,8 +96,8 @@ def _with_boxes(dataset: DetectionDataset, prediction: Prediction) -> Tensor:
         return image
     indices = [int(label) - 1 for label in labels]
     names = [f"{dataset.classes[index]} {float(score):.2f}" for index, score in zip(indices, scores, strict=True)]
-    colours = [_COLOURS[index % len(_COLOURS)] for index in indices]
-    drawn: Tensor = draw_bounding_boxes(image, boxes * scale, labels=names, colors=colours, width=2)
+    colors = [_COLOURS[index % len(_COLOURS)] for index in indices]
+    drawn: Tensor = draw_bounding_boxes(image, boxes * scale, labels=names, colors=colors, width=2)
     return drawn
 
 

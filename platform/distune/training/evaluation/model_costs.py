@@ -23,7 +23,7 @@ _TIME_LIMIT_S = 10.0
 def measure_costs(
     model: nn.Module, costs: Sequence[Cost], *, image_size_px: int, device: torch.device
 ) -> dict[str, float]:
-    """Measure a detector on one square grey image, in evaluation mode and float32.
+    """Measure a detector on one square gray image, in evaluation mode and float32.
 
     With initial weights a detector finds almost nothing on this image, so the cost of many detections (their
     suppression, the masks of a Mask R-CNN) is not included. Operations are those that torch counts, mainly matrix

@@ -24,7 +24,7 @@ Features = dict[str, Tensor]
 
 _MAX_BYTES = 4 * 1024**3
 _LOCK_TIMEOUT_S = 600.0
-"""How long to wait for the process that computes a part before computing it here as well."""
+"""Seconds to wait for the process that computes a part before computing it here as well."""
 
 
 class FeatureCache:

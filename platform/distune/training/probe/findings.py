@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def is_problem(self) -> bool:
-        """Whether a study with this parameter should not be launched."""
+        """True when a study with this parameter should not be launched."""
         return self.verdict in (Verdict.NO_EFFECT, Verdict.FAILS)
 
     def to_dict(self) -> dict[str, Any]:
