@@ -12,7 +12,7 @@ from distune.config.home import Home
 from distune.config.load import ExperimentLike, SpaceLike, load_experiment
 from distune.records import ParameterValue
 from distune.study.callback import StudyCallback
-from distune.study.create import check_name_is_free, create_study
+from distune.study.create import check_name_and_runner, create_study
 from distune.study.files.study_folder import Runner
 from distune.study.planning.plan_text import describe_plan, describe_sizes
 from distune.study.preflight import check_before_start
@@ -77,8 +77,7 @@ def launch(
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         root = Home.at(home)
         study = name or loaded.experiment.name
-        if not replace:
-            check_name_is_free(root, study)
+        check_name_and_runner(root, study, runner, replace=replace)
         check_before_start(loaded.experiment, simulate=simulate)
         if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
             check_uri(loaded.experiment.tracking.uri)

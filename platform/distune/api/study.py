@@ -19,7 +19,7 @@ from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
-from distune.records import ParameterValue, TrialRecord
+from distune.records import Outcome, ParameterValue, TrialRecord
 from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
@@ -289,7 +289,7 @@ class Study:
             loaded = self.load_settings(experiment, overrides=overrides)
             check_before_start(loaded.experiment, simulate=self.is_simulated)
             status = self.status
-            num_started = sum(not trial.control for trial in status.trials)
+            num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
             if num_trials is not None and num_trials < num_started:
                 raise StudyError(
                     f"study {self.name}: {num_trials} trials were asked for in total, and {num_started} have been "
@@ -339,9 +339,8 @@ class Study:
             self._update_settings(loaded, callback)
             status = self.status
             weights, fingerprint, has_test = None, None, True
-            plan_confirmation(
-                folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None
-            )  # errors first
+            # Errors first: the data and the teacher may take long.
+            plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
             if not self.is_simulated:
                 splits = open_data(experiment, on_message=callback.on_message)
                 teacher = ready_teacher(experiment, splits, self._home, on_message=callback.on_message)

@@ -42,12 +42,9 @@ def create_study(
         UsageError: the name is no valid file name, or the storage is not supported.
         ResourceError: this machine lacks resources for one trial, or the package of the sampler.
     """
-    if runner not in RUNNERS:
-        raise UsageError(f"runner {runner}: must be one of {', '.join(RUNNERS)}")
     target = StudyFolder(home.study(name))
     check_before_start(loaded.experiment, simulate=simulate)
-    if not replace:
-        check_name_is_free(home, name)
+    check_name_and_runner(home, name, runner, replace=replace)
     identity = StudyIdentity(
         name=name,
         key=uuid.uuid4().hex,
@@ -75,9 +72,11 @@ def create_study(
     return target
 
 
-def check_name_is_free(home: Home, name: str) -> None:
-    """Raise ``StudyError`` when a study of that name exists."""
-    if home.study(name).exists():
+def check_name_and_runner(home: Home, name: str, runner: Runner, *, replace: bool) -> None:
+    """Raise ``StudyError`` when a study of that name exists and is kept, and ``UsageError`` for an unknown runner."""
+    if runner not in RUNNERS:
+        raise UsageError(f"runner {runner}: must be one of {', '.join(RUNNERS)}")
+    if home.study(name).exists() and not replace:
         raise _name_in_use(name)
 
 
