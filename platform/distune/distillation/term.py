@@ -1,4 +1,4 @@
-"""The interface between the objective and its terms: a training step, and a term.
+"""The interface between the objective and its terms: a training step, and a term. A new term: ``terms/__init__.py``.
 
 Shape legend: ``B`` batch, ``D`` student channels, ``E`` teacher channels, ``H`` ``W`` a map, ``L`` common levels, ``N``
 instances of the batch, ``R`` prediction sites of the student's head.

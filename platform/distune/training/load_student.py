@@ -1,4 +1,7 @@
-"""Loads the student of a distune checkpoint as a detector, ready for inference."""
+"""Loads the student of a distune checkpoint as a detector, ready for inference.
+
+``checkpointed_student.py`` writes such a checkpoint, ``best.pt``, after each best epoch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The known terms. To add one: a file beside this one, a line here, and its settings under the same name."""
+"""The known terms. To add one: a file beside this one, a line here, and its settings.
+
+The settings are a class in ``config/terms.py`` and a field of the same name in ``config/distillation.py``.
+"""
 
 from __future__ import annotations
 

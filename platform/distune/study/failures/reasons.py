@@ -1,4 +1,7 @@
-"""Reasons of failures: one line per failed trial, and the count of equal failures in a row."""
+"""Reasons of failures: one line per failed trial, and the count of equal failures in a row.
+
+``StudyEngine.fail`` decides whether the trial is retried (``retries.py``) or ends as FAIL.
+"""
 
 from __future__ import annotations
 
