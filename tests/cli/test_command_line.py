@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from distune.cli.main import build_app
 from distune.config.paths import merge
+from distune.study.files.study_folder import StudyFolder
 from distune.version import VERSION
 from support.command_line import Distune
 from support.datasets import corrupt, make_voc
@@ -55,8 +60,11 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     assert len(status["trials"]) == 3
     assert [trial["control"] for trial in status["trials"]] == [True, False, False]
     assert len({trial["number"] for trial in status["trials"]}) == 3
+    folder = StudyFolder(home / "studies" / "small")
     for trial in status["trials"]:
-        assert trial["metrics"]["search/AP"] >= 0
+        scores = [report.metrics["search/AP"] for report in folder.trial(trial["number"]).reports()]
+        assert len(scores) == trial["epochs"]
+        assert trial["metrics"]["search/AP"] == max(scores)
 
     best = json.loads(distune("best", "small", "--json").out)
     control = status["trials"][0]["metrics"]["search/AP"]
@@ -141,17 +149,23 @@ def test_doctor(distune: Distune) -> None:
     answer = distune("doctor", "--json")
     facts = json.loads(answer.out)
     assert (answer.status == 0) == (facts["problems"] == [])
-    assert facts["packages"]["torch"]
+    assert facts["packages"]["torch"] == importlib.metadata.version("torch")
+    assert 1 <= facts["cpus"] <= (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize(
-    "verb",
-    ["validate", "launch", "resume", "confirm", "status", "best", "train", "teacher", "evaluate", "ui", "doctor"],
-)
-def test_every_command_has_help_with_an_example(distune: Distune, verb: str) -> None:
-    answer = distune(verb, "--help")
+def test_doctor_names_a_problem(distune: Distune, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distune.cli.doctor._WANTED_FREE_GB", 1e9)
+    answer = distune("doctor")
+    assert answer.status == 1
+    assert "GB are free" in answer.out
+    assert "problem(s) found" in answer.err
+
+
+@pytest.mark.parametrize("command", sorted(get_command(build_app()).commands))  # type: ignore[attr-defined]
+def test_every_command_has_help_with_an_example(distune: Distune, command: str) -> None:
+    answer = distune(command, "--help")
     assert answer.status == 0
-    assert f"distune {verb}" in answer.out.split("Usage", 1)[1].split("\n", 2)[2]
+    assert f"distune {command}" in answer.out.split("Usage", 1)[1].split("\n", 2)[2]
 
 
 def bad_settings(changes: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
