@@ -94,4 +94,5 @@ def _check_is_sqlite(path: Path, uri: str) -> None:
 def _sqlite_path(uri: str) -> Path:
     import sqlalchemy.engine
 
-    return Path(sqlalchemy.engine.make_url(uri).database or "mlflow.db").absolute()
+    database = sqlalchemy.engine.make_url(uri).database or "mlflow.db"
+    return Path(database.removeprefix("file:")).absolute()  # SQLite's own URIs, as in sqlite:///file:PATH?uri=true
