@@ -212,3 +212,10 @@ def test_importing_the_package_does_not_import_mlflow_or_torch() -> None:
     code = "import sys, distune.tracking.build, distune.tracking.server; print({'mlflow', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_uri_of_sqlite_names_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    initialize_sqlite(f"sqlite:///file:{tmp_path / 'new' / 'mlflow.db'}?uri=true")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert (tmp_path / "new" / "mlflow.db").stat().st_size > 0
