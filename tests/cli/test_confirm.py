@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from distune.config.home import Home
 from distune.config.paths import merge
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.status import StudyStatus, read_study
 from support.command_line import Distune
 from support.experiments import small_values
 from support.zygote import Zygote
@@ -75,6 +77,19 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
     assert f"confirmation: trial {best}" in changed
     assert "the test split was evaluated once before, for another trial, other seeds or another metric" in changed
+
+
+def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one")
+    reads: list[str] = []
+
+    def count(home: Home, name: str) -> StudyStatus:
+        reads.append(name)
+        return read_study(home, name)
+
+    monkeypatch.setattr("distune.api.study.read_study", count)
+    assert distune("best", "one", "--json").status == 0
+    assert reads == ["one"]
 
 
 def test_one_seed_is_reported_as_undecided(distune: Distune, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from distune.study.planning.plan_text import describe_rest
 from distune.study.preflight import check_before_start
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
-from distune.study.status import StudyStatus, best_trial, find_study, read_study
+from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
 from distune.tracking.links import StudyLinks
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
 from distune.tracking.uris import is_server
@@ -123,12 +123,7 @@ class Study:
         Raises:
             StudyError: no trial has finished.
         """
-        status = self.status
-        leader, _ = best_trial(status)
-        if status.confirmation is None:
-            return leader
-        winner = status.confirmation.winner
-        return next((trial for trial in status.trials if trial.number == winner), leader)
+        return confirmed_trial(self.status)
 
     @property
     def best_params(self) -> dict[str, ParameterValue]:

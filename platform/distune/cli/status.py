@@ -58,14 +58,15 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     """
     import distune
     from distune.confirmation.confirmation_text import explain, headline, overtaken, unconfirmed
-    from distune.study.status import best_trial, record_to_dict
+    from distune.study.status import best_trial, confirmed_trial, record_to_dict
 
     handle = distune.load_study(study)
-    status, winner, confirmed = handle.status, handle.best_trial, handle.confirmation
+    status = handle.status  # read once: it opens the files of all trials
+    confirmed, winner = status.confirmation, confirmed_trial(status)
     leader, gain = best_trial(status)
     weights = None
     with contextlib.suppress(StudyError):
-        weights = handle.best_weights
+        weights = handle.weights(winner.number) if confirmed is None else handle.best_weights
     if json:
         pareto_front = [record_to_dict(trial) for trial in status.pareto_front]
         print_json(
@@ -73,7 +74,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
                 "study": study,
                 "simulated": status.simulated,
                 **record_to_dict(winner),
-                "gain": handle.gain,
+                "gain": gain if confirmed is None else confirmed.gain.mean,
                 "weights": None if weights is None else str(weights),
                 "confirmation": None
                 if confirmed is None

@@ -176,6 +176,23 @@ def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     return winner, None if control is None else winner.metrics[status.metric] - control
 
 
+def confirmed_trial(status: StudyStatus) -> TrialRecord:
+    """Return the confirmed trial; before a confirmation, the best trial of the search.
+
+    Args:
+        status: of the study.
+
+    Returns:
+        The trial whose student the study delivers.
+
+    Raises:
+        StudyError: no trial has finished.
+    """
+    leader, _ = best_trial(status)
+    winner = leader.number if status.confirmation is None else status.confirmation.winner
+    return next((trial for trial in status.trials if trial.number == winner), leader)
+
+
 def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
     if not exists(folder, setting):
         return []
