@@ -69,7 +69,8 @@ class Cohort:
         self._epochs_done = epochs_done
         self._students: dict[str, Student] = {}
         if teacher is not None:
-            teacher.model.to(device).eval().requires_grad_(requires_grad=False)
+            teacher.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            teacher.model.eval().requires_grad_(requires_grad=False)
 
     def join(self, student: Student) -> None:
         """Add a student. Its key must be new."""
