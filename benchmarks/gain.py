@@ -1,15 +1,19 @@
 """Does distillation help, and which part of it? Paired comparison against controls over seeds.
 
-All arms of a seed are one cohort: they start from the same weights, see the same batches in the same order, have the
-same budget, and share one teacher. Two arms differ only in their distillation, so their difference in AP
-is paired by seed. AP is that of the last epoch, on the test split, which nothing was chosen by::
+All arms of a seed that share the training settings are one cohort: they start from the same weights, see the same
+batches in the same order, have the same budget, and share one teacher. Two arms differ only in their distillation, so
+their difference in AP is paired by seed. AP is that of the last epoch, on the test split, by which nothing was chosen::
 
-    python benchmarks/gain.py shapes --seeds 0 1 2 3 4 --results gain.jsonl
-    python benchmarks/gain.py bccd --root PATH/OF/BCCD --seeds 0 1 2 3 4 --results gain.jsonl
-    python benchmarks/gain.py shapes --results gain.jsonl --summary
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/parts.yaml --seeds 0 1 \\
+        --set data.root=PATH/OF/BCCD --set teacher.backbone_weights=FILE --set student.backbone_weights=FILE
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --summary
 
-Each arm of each seed is one line of the results file. Lines that are there already are not computed again, so that a
-run can be cut off, continued, or split over processes that share the file. The summary prints one JSON line.
+Each arm of each seed is one line of the results file, by default ``benchmarks/results/<experiment>.jsonl``. Lines that
+are there already are not computed again, so that a run can be cut off, continued, or split over processes that share
+the file. A condition, such as another budget (``--set training.epochs=16``), wrong labels (``--label-noise``) or few
+images (``--train-fraction``), applies to all arms; its lines are kept apart from those of other conditions.
+
+The summary is a Markdown table. Intervals cover training seeds and test images (``distune.evidence.gain``).
 """
 
 from __future__ import annotations
@@ -17,282 +21,337 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
+from distune.cli.options import assignments
 from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import experiment_from_dict
+from distune.config.load import load_experiment
 from distune.config.paths import merge
+from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
+from distune.data.dataset import Subset
+from distune.data.splits import Splits
+from distune.evidence.gain import Gain, gain_from_scores
+from distune.evidence.resampling import resample_runs
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
-from distune.training.evaluation.predict_and_score import evaluate
+from distune.training.evaluation.matching import match_predictions
+from distune.training.evaluation.predict_and_score import predict, score
+from distune.training.student import Student
 from distune.training.teacher import prepare_teacher
+from label_noise import NoisyLabels
+from placebos import PLACEBOS
 
 Values = dict[str, Any]
-
-
-def _gradient_share(weight: float) -> Values:
-    return {"weight": weight, "unit": "gradient_share"}
-
 
 OFF: Values = {
     "standardize": "none",
     "filter": {"weight": "uniform"},
     **{name: {"weight": 0.0} for name in DistillationSettings().terms},
 }
-LOCAL: Values = {"standardize": "level", "local_knowledge": {"weight": 5.0, "unit": "raw"}}
-SOFT: Values = {"soft_labels": {"weight": 0.3, "unit": "raw"}}
-FILTER: Values = {"filter": {"weight": "gaussian"}}
-GLOBAL: Values = {"global_knowledge": _gradient_share(0.3)}
-CELLS: Values = {
-    "global_knowledge": {
-        **_gradient_share(0.3),
-        "at": "cells",
-        "form": "divergence",
-        "space": "teacher",
-        "background_weight": 0.2,
-        "levels": "own",
-        "base_size_px": 8.0,
-    }
-}
-
-
-def _arm(*parts: Values) -> Values:
-    values: Values = dict(OFF)
-    for part in parts:
-        values = merge(values, part)
-    return values
-
-
-ARMS: dict[str, Values] = {
-    "control": _arm(),
-    "gkd_released": {"preset": "gkd_released"},
-    "decoupled": _arm(LOCAL),
-    "soft": _arm(SOFT),
-    "decoupled+soft": _arm(LOCAL, SOFT),
-    "decoupled+soft+filter": _arm(LOCAL, SOFT, FILTER),
-    "decoupled+soft+global": _arm(LOCAL, SOFT, GLOBAL),
-    "gkd_global": _arm(LOCAL, SOFT, FILTER, GLOBAL),
-    "decoupled+soft+cells": _arm(LOCAL, SOFT, CELLS),
-    "decoupled+soft@56px": _arm(LOCAL, SOFT, {"local_knowledge": {"base_size_px": 56.0}}),
-}
-"""``gkd_global`` is the preset's decoupled + soft + filter + global. ``cells`` is another form of the global loss,
-``56px`` the paper's line between the levels of boxes."""
-
-RECIPE: Values = {"optimizer": {"kind": "adamw", "learning_rate": 1e-3}, "gradient_clip_norm": 5.0}
-TASKS: dict[str, Values] = {
-    "shapes": {
-        "name": "gain-shapes",
-        "teacher": {"family": "retinanet", "backbone": "resnet18", "fpn_channels": 96},
-        "student": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 64},
-        "data": {
-            "kind": "shapes",
-            "num_train": 300,
-            "num_search": 100,
-            "num_test": 400,
-            "num_classes": 3,
-            "max_objects": 3,
-            "clutter": 0.1,
-        },
-        "training": {**RECIPE, "epochs": 12, "batch_size": 8},
-        "teacher_training": {**RECIPE, "epochs": 24, "batch_size": 8},
-    },
-    "bccd": {
-        "name": "gain-bccd",
-        "teacher": {"family": "retinanet", "backbone": "resnet18", "fpn_channels": 64, "norm": "group"},
-        "student": {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 32, "norm": "group"},
-        "data": {
-            "kind": "voc",
-            "train_set": "train",
-            "search_set": "val",
-            "test_set": "test",
-            "min_size_px": 144,
-            "max_size_px": 192,
-            "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5},
-        },
-        "training": {**RECIPE, "epochs": 16, "batch_size": 4},
-        "teacher_training": {**RECIPE, "epochs": 14, "batch_size": 4},
-    },
-}
-SMALL_IMAGES: Values = {"prototypes": {"min_box_side_px": 8.0}, "local_knowledge": {"base_size_px": 8.0}}
-ANCHOR_SCALES = {"shapes": 0.5, "bccd": 0.6}
-TEACHER_IMAGES = 1200
-"""Generated images cost nothing: the teacher sees more of them than the students, as a large teacher would have."""
+"""No distillation: the settings that an arm without a preset changes."""
+CONTROL = "control"
+TEACHER = "teacher"
+RESAMPLES = 200
+_INSTRUMENTS = ("loss/", "weight/", "share", "gradient", "filter/", "prototypes/", "features/")
+_PLACES = ("root", "weights", "backbone_weights")
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """A comparison: the experiment without arms, and the experiment of the teacher."""
+class Arm:
+    """One arm of a comparison.
 
-    name: str
-    student: Experiment
-    teacher: Experiment
-    values: Values
+    Attributes:
+        experiment: with the arm's settings.
+        given: the settings that its file gives.
+        placebo: a name in ``PLACEBOS`` that replaces a part of the method; None for the method itself.
+    """
 
-    def arm(self, distillation: Values) -> Experiment:
-        """The experiment of an arm."""
-        values = merge(self.values, {"distillation": distillation})
-        return experiment_from_dict(values, source=self.name, check_space=False).experiment
-
-
-def build_task(name: str, root: str | None) -> Task:
-    """The task of that name; ``root`` is the folder of real images."""
-    values = merge({**TASKS[name], "distillation": SMALL_IMAGES}, {"data": {"root": root}} if name == "bccd" else {})
-    for role in ("teacher", "student"):
-        values = merge(values, {role: {"anchor_scale": ANCHOR_SCALES[name]}})
-    more = {"data": {"num_train": TEACHER_IMAGES}} if name == "shapes" else {}
-    student = experiment_from_dict(values, source=name, check_space=False).experiment
-    teacher = experiment_from_dict(merge(values, more), source=name, check_space=False).experiment
-    return Task(name, student, teacher, values)
+    experiment: Experiment
+    given: Values
+    placebo: str | None
 
 
-def run_seed(task: Task, arms: dict[str, Values], seed: int, *, home: Home, say: Any) -> list[Values]:
-    """Trains every arm under one seed, side by side, and scores it on the test split."""
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """What all arms of a run share, apart from the experiment file.
+
+    Attributes:
+        overrides: path to value.
+        label_noise: fraction of the student's training boxes that are wrong; the teacher's are right.
+        train_fraction: fraction of the training images that students see; the teacher saw all.
+    """
+
+    overrides: Values
+    label_noise: float
+    train_fraction: float
+
+    def describe(self) -> Values:
+        """Return what tells the lines of one condition from those of another; without places of files."""
+        told = {path: value for path, value in self.overrides.items() if path.rpartition(".")[2] not in _PLACES}
+        told |= {"label_noise": self.label_noise} if self.label_noise else {}
+        return told | ({"train_fraction": self.train_fraction} if self.train_fraction < 1 else {})
+
+    def splits(self, experiment: Experiment) -> Splits:
+        """Return the data of the students."""
+        splits = build_splits(experiment.data)
+        if self.train_fraction < 1:
+            order = np.random.default_rng(0).permutation(len(splits.train))
+            kept = sorted(order[: max(1, round(self.train_fraction * len(order)))])
+            splits = dataclasses.replace(splits, train=Subset(splits.train, kept))
+        if self.label_noise:
+            splits = dataclasses.replace(splits, train=NoisyLabels(splits.train, fraction=self.label_noise))
+        return splits
+
+
+def read_arms(paths: Sequence[Path], source: str, condition: Condition) -> dict[str, Arm]:
+    """Read arms: each name has settings of the experiment that it changes, and maybe a ``placebo``."""
+    arms: dict[str, Arm] = {}
+    for path in paths:
+        for name, given in read_yaml(path)[0].items():
+            values = dict(given or {})
+            placebo = values.pop("placebo", None)
+            distillation = values.get("distillation", {})
+            values["distillation"] = distillation if "preset" in distillation else merge(OFF, distillation)
+            loaded = load_experiment(source, overrides=condition.overrides, check_space=False).experiment
+            whole = merge(loaded.to_dict(), {**values, "distillation": {}})
+            common = _of_small_images(whole["distillation"])
+            whole["distillation"] = merge(common, values["distillation"])
+            arms[name] = Arm(load_experiment(whole, check_space=False).experiment, dict(given or {}), placebo)
+    return arms
+
+
+def _of_small_images(distillation: Values) -> Values:
+    """Keep the settings of an experiment's distillation that follow the size of its images, not the method."""
+    return {
+        "prototypes": {"min_box_side_px": distillation["prototypes"]["min_box_side_px"]},
+        "local_knowledge": {"base_size_px": distillation["local_knowledge"]["base_size_px"]},
+    }
+
+
+def run_seed(
+    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, curves: bool, name: str
+) -> Iterator[Values]:
+    """Train every arm under one seed, those with equal training side by side, and score it on the test split."""
+    cohorts: dict[str, dict[str, Arm]] = {}
+    for key, arm in arms.items():
+        shared = arm.experiment.to_dict()
+        shared.pop("distillation")
+        cohorts.setdefault(json.dumps(shared, sort_keys=True), {})[key] = arm
+    for cohort in cohorts.values():
+        yield from _run_cohort(cohort, seed, splits=splits, weights=weights, curves=curves, name=name)
+
+
+def _run_cohort(
+    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, curves: bool, name: str
+) -> Iterator[Values]:
     device = torch.device("cpu")
-    splits = build_splits(task.student.data)
-    ready = prepare_teacher(
-        task.teacher, build_splits(task.teacher.data), home=home, device=device, on_progress=_tell_teacher(say)
-    )
-    builders = {name: TrialBuilder(task.arm(distillation), splits, device) for name, distillation in arms.items()}
+    builders = {key: TrialBuilder(arm.experiment, splits, device) for key, arm in arms.items()}
     any_builder = next(iter(builders.values()))
-    training = task.student.training
-    teacher = any_builder.teacher(str(ready.weights))
+    training = any_builder.experiment.training
+    teacher = any_builder.teacher(str(weights))
     stream = any_builder.stream(training, seed=seed)
     cohort = any_builder.cohort(training, stream, teacher, epochs_done=0)
-    students = {
-        name: builder.student(
-            name,
+    students: dict[str, Student] = {}
+    for key, builder in builders.items():
+        students[key] = builder.student(
+            key,
             builder.experiment.student,
             training,
             seed=seed,
             steps_per_epoch=len(stream),
             teacher=teacher if builder.experiment.distillation.is_active else None,
         )
-        for name, builder in builders.items()
-    }
-    for student in students.values():
-        cohort.join(student)
-    started = time.monotonic()
-    metrics: dict[str, dict[str, float]] = {}
-    for epoch in range(training.epochs):
-        results = cohort.run_epoch(evaluate=False)
-        metrics = {name: result.metrics for name, result in results.items() if result.error is None}
-        for name, result in results.items():
+        placebo = arms[key].placebo
+        if placebo is not None:
+            objective = students[key].objective
+            assert objective is not None, f"{key}: a placebo of distillation needs distillation"
+            PLACEBOS[placebo](objective, seed)
+        cohort.join(students[key])
+    started, cpu_started = time.monotonic(), time.process_time()
+    epochs: dict[str, dict[int, dict[str, float]]] = {key: {} for key in arms}
+    for epoch in range(1, training.epochs + 1):
+        for key, result in cohort.run_epoch(evaluate=curves).items():
             if result.error is not None:
-                say(f"{task.name} seed {seed}: {name} failed: {result.error}")
-        say(f"{task.name} seed {seed}: epoch {epoch + 1}/{training.epochs}, {time.monotonic() - started:.0f} s")
-    lines: list[Values] = []
+                _say(f"{name} seed {seed}: {key} failed: {result.error}")
+                students.pop(key)
+            epochs[key][epoch] = result.metrics
+        passed_s = time.monotonic() - started
+        total_s = passed_s / epoch * training.epochs
+        _say(f"{name} seed {seed}: epoch {epoch}/{training.epochs}, {passed_s:.0f} s of {total_s:.0f}")
+    cpu_s = time.process_time() - cpu_started
     assert splits.test is not None
-    for name in metrics:
-        figures = evaluate(students[name].detector.model, splits.test, device=device, batch_size=16)
-        losses = {key: value for key, value in metrics[name].items() if not key.startswith(("search/", "time/"))}
-        lines.append(
-            {
-                "task": task.name,
-                "arm": name,
-                "seed": seed,
-                **figures,
-                "teacher_search_AP": ready.metrics["search/AP"],
-                "last_epoch": losses,
-                "distillation": builders[name].experiment.distillation.model_dump(mode="json"),
-            }
-        )
-        say(f"{task.name} seed {seed}: {name} AP {figures['AP']:.2f}")
-    return lines
-
-
-def paired(first: dict[int, float], second: dict[int, float]) -> Values:
-    """Mean of ``second - first`` over common seeds with its two-sided 95% t interval, in AP points."""
-    seeds = sorted(first.keys() & second.keys())
-    differences = np.array([second[seed] - first[seed] for seed in seeds])
-    mean = float(differences.mean())
-    if len(seeds) < 2:
-        return {"mean": mean, "low": None, "high": None, "seeds": len(seeds)}
-    half = float(stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5)
-    return {
-        "mean": round(mean, 2),
-        "low": round(mean - half, 2),
-        "high": round(mean + half, 2),
-        "seeds": len(seeds),
-        "better_in": int((differences > 0).sum()),
-    }
-
-
-def summarize(lines: list[Values], base: str, metric: str = "AP") -> Values:
-    """The mean of each arm, its paired difference from the control and from ``base``, and what the filter finds."""
-    by_arm: dict[str, dict[int, float]] = {}
-    areas: dict[str, dict[str, list[float]]] = {}
-    for line in lines:
-        by_arm.setdefault(line["arm"], {})[line["seed"]] = line[metric]
-        for name, value in line["last_epoch"].items():
-            if name.startswith("filter/auc_"):
-                areas.setdefault(line["arm"], {}).setdefault(name, []).append(value)
-    return {
-        arm: {
-            metric: round(float(np.mean(list(values.values()))), 2),
-            "over_control": paired(by_arm["control"], values) if "control" in by_arm else None,
-            f"over_{base}": paired(by_arm[base], values) if base in by_arm else None,
-            "areas_under_roc": {name: round(float(np.mean(each)), 3) for name, each in areas.get(arm, {}).items()},
+    for key, student in students.items():
+        predictions = predict(student.detector.model, splits.test, device=device, batch_size=16)
+        figures = score(predictions, splits.test)
+        table = match_predictions(predictions, splits.test)
+        resampled = resample_runs({seed: table}, "AP", num_resamples=RESAMPLES)
+        _say(f"{name} seed {seed}: {key} AP {figures['AP']:.2f}")
+        kept = sorted({1, 2, (training.epochs + 1) // 2, training.epochs})
+        yield {
+            "arm": key,
+            "seed": seed,
+            "figures": _rounded(figures),
+            "resampled_AP": [round(float(each), 2) for each in resampled.scores[seed][1:]],
+            "images": resampled.num_images,
+            "curve": [round(each["search/AP"], 2) for each in epochs[key].values()] if curves else None,
+            "instruments": {str(epoch): _instruments(epochs[key][epoch]) for epoch in kept},
+            "cohort": {"arms": len(arms), "cpu_s": round(cpu_s)},
+            "given": arms[key].given,
         }
-        for arm, values in by_arm.items()
-    }
+
+
+def _instruments(metrics: Mapping[str, float]) -> Values:
+    return _rounded({name: value for name, value in metrics.items() if name.startswith(_INSTRUMENTS)})
+
+
+def _rounded(values: Mapping[str, float]) -> Values:
+    return {name: float(f"{value:.4g}") for name, value in values.items()}
+
+
+def compare(first: Mapping[int, Values], second: Mapping[int, Values], metric: str) -> Gain | None:
+    """Return the gain of the second arm over the first on common seeds; None without one.
+
+    The interval covers seeds and images for AP, and seeds alone for other metrics.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+
+    def scores(lines: Mapping[int, Values]) -> Any:
+        more = "resampled_AP" if metric == "AP" else None
+        return np.array([[lines[seed]["figures"][metric], *(lines[seed][more] if more else [])] for seed in seeds])
+
+    images = next(iter(first.values()))["images"]
+    return gain_from_scores(seeds, scores(second), scores(first), metric=metric, num_images=images)
+
+
+def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: Sequence[str] = ()) -> str:
+    """Return a Markdown table: each arm's mean, and its difference from the control and from ``base``."""
+    by_arm: dict[str, dict[int, Values]] = {}
+    for line in lines:
+        if line["arm"] != TEACHER and (not arms or line["arm"] in arms):
+            by_arm.setdefault(line["arm"], {})[line["seed"]] = line
+    others = [other for other in (CONTROL, base) if other is not None and other in by_arm]
+    rows = [["arm", f"test {metric}", "seeds", *(f"over {other}" for other in others)]]
+    for arm, found in by_arm.items():
+        mean = np.mean([line["figures"].get(metric, np.nan) for line in found.values()])
+        gains = [compare(by_arm[other], found, metric) if other != arm else None for other in others]
+        rows.append([arm, f"{mean:.1f}", str(len(found)), *("" if gain is None else _interval(gain) for gain in gains)])
+    rows.insert(1, ["---"] * len(rows[0]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _interval(gain: Gain) -> str:
+    better = sum(value > 0 for value in gain.by_seed.values())
+    if gain.num_seeds < 2:
+        return f"{gain.mean:+.1f}, one seed"
+    return f"{gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}], {better} of {gain.num_seeds}"
 
 
 def main() -> None:
     """Runs what is missing, then prints the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=sorted(TASKS))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), help="some of: " + ", ".join(ARMS))
-    parser.add_argument("--more-arms", type=Path, help="a JSON file of further arms: name to distillation settings")
-    parser.add_argument("--root", help="folder of the real images")
-    parser.add_argument("--results", type=Path, default=Path("gain.jsonl"))
-    parser.add_argument("--base", default="decoupled+soft", help="the arm that additions are compared with")
+    parser.add_argument("experiment", help="an experiment file, or the name of a shipped experiment")
+    parser.add_argument("--arms", type=Path, nargs="*", default=[], help="YAML files of arms: name to settings")
+    parser.add_argument("--only", nargs="*", default=[], help="run, or show, only these arms")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], dest="overrides")
+    parser.add_argument(
+        "--teacher-set",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the teacher's experiment alone, such as data.num_train=1200",
+    )
+    parser.add_argument("--label-noise", type=float, default=0.0, help="fraction of the students' boxes that are wrong")
+    parser.add_argument("--train-fraction", type=float, default=1.0, help="fraction of the images that students see")
+    parser.add_argument("--curves", action="store_true", help="also score the search split after every epoch")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--base", help="the arm that additions are compared with, beside the control")
     parser.add_argument("--metric", default="AP", help="of the summary: AP50, AP_small, or AP/CLASS of one class")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="run nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    more = json.loads(options.more_arms.read_text()) if options.more_arms else {}
-    known = {**ARMS, **{name: _arm(values) for name, values in more.items()}}
-    arms = {name: known[name] for name in [*options.arms, *more]}
-    lines = _read(options.results, options.task)
+    condition = Condition(assignments("--set", options.overrides), options.label_noise, options.train_fraction)
+    experiment = load_experiment(options.experiment, overrides=condition.overrides, check_space=False).experiment
+    results = options.results or Path(__file__).parent / "results" / f"{experiment.name}.jsonl"
     if not options.summary:
-        task = build_task(options.task, options.root)
-        for seed in options.seeds:
-            done = {line["arm"] for line in _read(options.results, options.task) if line["seed"] == seed}
-            missing = {name: values for name, values in arms.items() if name not in done}
-            if missing:
-                new = run_seed(task, missing, seed, home=Home.from_environment(), say=_say)
-                with options.results.open("a") as file:
-                    file.writelines(json.dumps(line) + "\n" for line in new)
-        lines = _read(options.results, options.task)
-    print(
-        json.dumps({"benchmark": "gain", "task": options.task, "arms": summarize(lines, options.base, options.metric)})
+        teacher_overrides = {**condition.overrides, **assignments("--teacher-set", options.teacher_set)}
+        of_teacher = load_experiment(options.experiment, overrides=teacher_overrides, check_space=False).experiment
+        arms = read_arms(options.arms, options.experiment, condition)
+        arms = {name: arm for name, arm in arms.items() if not options.only or name in options.only}
+        run(experiment, of_teacher, arms, condition, options.seeds, results=results, curves=options.curves)
+    lines = _read(results, condition)
+    print(f"{experiment.name} {json.dumps(condition.describe())}\n")
+    print(summarize(lines, base=options.base, metric=options.metric, arms=options.only))
+
+
+def run(
+    experiment: Experiment,
+    of_teacher: Experiment,
+    arms: Mapping[str, Arm],
+    condition: Condition,
+    seeds: Sequence[int],
+    *,
+    results: Path,
+    curves: bool,
+) -> None:
+    """Prepare the teacher, run the arms and seeds that the results lack, and append a line for each."""
+    told = condition.describe()
+    teacher_splits = build_splits(of_teacher.data)
+    ready = prepare_teacher(
+        of_teacher,
+        teacher_splits,
+        home=Home.from_environment(),
+        device=torch.device("cpu"),
+        on_progress=_tell_teacher,
     )
+    if not any(line["arm"] == TEACHER for line in _read(results, condition)):
+        assert teacher_splits.test is not None, "the experiment has no test split"
+        model = TrialBuilder(of_teacher, teacher_splits, torch.device("cpu")).teacher(str(ready.weights)).model
+        figures = score(
+            predict(model, teacher_splits.test, device=torch.device("cpu"), batch_size=16), teacher_splits.test
+        )
+        _append(results, {"arm": TEACHER, "seed": 0, "figures": _rounded(figures), "condition": told})
+    splits = condition.splits(experiment)
+    for seed in seeds:
+        done = {line["arm"] for line in _read(results, condition) if line["seed"] == seed}
+        missing = {name: arm for name, arm in arms.items() if name not in done}
+        for line in run_seed(missing, seed, splits=splits, weights=ready.weights, curves=curves, name=experiment.name):
+            _append(results, {**line, "condition": told})
 
 
-def _read(path: Path, task: str) -> list[Values]:
+def _append(path: Path, line: Values) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path, condition: Condition) -> list[Values]:
+    """Return the lines of a condition; the last one where an arm has several for a seed."""
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if line["task"] == task]
+    found = [line for line in lines if line["condition"] == condition.describe()]
+    return list({(line["arm"], line["seed"]): line for line in found}.values())
 
 
-def _tell_teacher(say: Any) -> Any:
-    def tell(report: EpochReport, epochs: int) -> None:
-        say(f"teacher: epoch {report.epoch}/{epochs}, AP {report.metrics['search/AP']:.1f}")
-
-    return tell
+def _tell_teacher(report: EpochReport, epochs: int) -> None:
+    _say(f"teacher: epoch {report.epoch}/{epochs}, AP {report.metrics['search/AP']:.1f}")
 
 
 def _say(line: str) -> None:
