@@ -2,7 +2,8 @@
 
 All arms of a seed that share the training settings are one cohort: they start from the same weights, see the same
 batches in the same order, have the same budget, and share one teacher. Two arms differ only in their distillation, so
-their difference in AP is paired by seed. AP is that of the last epoch, on the test split, by which nothing was chosen::
+their difference in AP is paired by seed. AP is that of the last epoch. Settings are chosen with ``--split search``;
+results are on the test split, with seeds by which nothing was chosen::
 
     python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/parts.yaml --seeds 0 1 \\
         --set data.root=PATH/OF/BCCD --set teacher.backbone_weights=FILE --set student.backbone_weights=FILE
@@ -39,7 +40,7 @@ from distune.config.load import load_experiment
 from distune.config.paths import merge
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
-from distune.data.dataset import Subset
+from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import Splits
 from distune.evidence.gain import Gain, gain_from_scores
 from distune.evidence.resampling import resample_runs
@@ -140,7 +141,7 @@ def _of_small_images(distillation: Values) -> Values:
 
 
 def run_seed(
-    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, curves: bool, name: str
+    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, split: str, curves: bool, name: str
 ) -> Iterator[Values]:
     """Train every arm under one seed, those with equal training side by side, and score it on the test split."""
     cohorts: dict[str, dict[str, Arm]] = {}
@@ -149,11 +150,11 @@ def run_seed(
         shared.pop("distillation")
         cohorts.setdefault(json.dumps(shared, sort_keys=True), {})[key] = arm
     for cohort in cohorts.values():
-        yield from _run_cohort(cohort, seed, splits=splits, weights=weights, curves=curves, name=name)
+        yield from _run_cohort(cohort, seed, splits=splits, weights=weights, split=split, curves=curves, name=name)
 
 
 def _run_cohort(
-    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, curves: bool, name: str
+    arms: Mapping[str, Arm], seed: int, *, splits: Splits, weights: Path, split: str, curves: bool, name: str
 ) -> Iterator[Values]:
     device = torch.device("cpu")
     builders = {key: TrialBuilder(arm.experiment, splits, device) for key, arm in arms.items()}
@@ -190,17 +191,18 @@ def _run_cohort(
         total_s = passed_s / epoch * training.epochs
         _say(f"{name} seed {seed}: epoch {epoch}/{training.epochs}, {passed_s:.0f} s of {total_s:.0f}")
     cpu_s = time.process_time() - cpu_started
-    assert splits.test is not None
+    scored = _scored(splits, split)
     for key, student in students.items():
-        predictions = predict(student.detector.model, splits.test, device=device, batch_size=16)
-        figures = score(predictions, splits.test)
-        table = match_predictions(predictions, splits.test)
+        predictions = predict(student.detector.model, scored, device=device, batch_size=16)
+        figures = score(predictions, scored)
+        table = match_predictions(predictions, scored)
         resampled = resample_runs({seed: table}, "AP", num_resamples=RESAMPLES)
         _say(f"{name} seed {seed}: {key} AP {figures['AP']:.2f}")
         kept = sorted({1, 2, (training.epochs + 1) // 2, training.epochs})
         yield {
             "arm": key,
             "seed": seed,
+            "split": split,
             "figures": _rounded(figures),
             "resampled_AP": [round(float(each), 2) for each in resampled.scores[seed][1:]],
             "images": resampled.num_images,
@@ -209,6 +211,12 @@ def _run_cohort(
             "cohort": {"arms": len(arms), "cpu_s": round(cpu_s)},
             "given": arms[key].given,
         }
+
+
+def _scored(splits: Splits, split: str) -> DetectionDataset:
+    dataset = splits.search if split == "search" else splits.test
+    assert dataset is not None, "the experiment has no test split"
+    return dataset
 
 
 def _instruments(metrics: Mapping[str, float]) -> Values:
@@ -240,13 +248,13 @@ def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: S
     """Return a Markdown table: each arm's mean, and its difference from the control and from ``base``."""
     by_arm: dict[str, dict[int, Values]] = {}
     for line in lines:
-        if line["arm"] != TEACHER and (not arms or line["arm"] in arms):
+        if line["arm"] == TEACHER or not arms or line["arm"] in arms:
             by_arm.setdefault(line["arm"], {})[line["seed"]] = line
     others = [other for other in (CONTROL, base) if other is not None and other in by_arm]
-    rows = [["arm", f"test {metric}", "seeds", *(f"over {other}" for other in others)]]
+    rows = [["arm", metric, "seeds", *(f"over {other}" for other in others)]]
     for arm, found in by_arm.items():
         mean = np.mean([line["figures"].get(metric, np.nan) for line in found.values()])
-        gains = [compare(by_arm[other], found, metric) if other != arm else None for other in others]
+        gains = [compare(by_arm[other], found, metric) if arm not in (other, TEACHER) else None for other in others]
         rows.append([arm, f"{mean:.1f}", str(len(found)), *("" if gain is None else _interval(gain) for gain in gains)])
     rows.insert(1, ["---"] * len(rows[0]))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -276,6 +284,9 @@ def main() -> None:
     )
     parser.add_argument("--label-noise", type=float, default=0.0, help="fraction of the students' boxes that are wrong")
     parser.add_argument("--train-fraction", type=float, default=1.0, help="fraction of the images that students see")
+    parser.add_argument(
+        "--split", choices=("search", "test"), default="test", help="the images that arms are scored on"
+    )
     parser.add_argument("--curves", action="store_true", help="also score the search split after every epoch")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--base", help="the arm that additions are compared with, beside the control")
@@ -292,9 +303,18 @@ def main() -> None:
         of_teacher = load_experiment(options.experiment, overrides=teacher_overrides, check_space=False).experiment
         arms = read_arms(options.arms, options.experiment, condition)
         arms = {name: arm for name, arm in arms.items() if not options.only or name in options.only}
-        run(experiment, of_teacher, arms, condition, options.seeds, results=results, curves=options.curves)
-    lines = _read(results, condition)
-    print(f"{experiment.name} {json.dumps(condition.describe())}\n")
+        run(
+            experiment,
+            of_teacher,
+            arms,
+            condition,
+            options.seeds,
+            results=results,
+            split=options.split,
+            curves=options.curves,
+        )
+    lines = _read(results, condition, options.split)
+    print(f"{experiment.name}, {options.split} split {json.dumps(condition.describe())}\n")
     print(summarize(lines, base=options.base, metric=options.metric, arms=options.only))
 
 
@@ -306,6 +326,7 @@ def run(
     seeds: Sequence[int],
     *,
     results: Path,
+    split: str,
     curves: bool,
 ) -> None:
     """Prepare the teacher, run the arms and seeds that the results lack, and append a line for each."""
@@ -318,18 +339,18 @@ def run(
         device=torch.device("cpu"),
         on_progress=_tell_teacher,
     )
-    if not any(line["arm"] == TEACHER for line in _read(results, condition)):
-        assert teacher_splits.test is not None, "the experiment has no test split"
+    if not any(line["arm"] == TEACHER for line in _read(results, condition, split)):
+        scored = _scored(teacher_splits, split)
         model = TrialBuilder(of_teacher, teacher_splits, torch.device("cpu")).teacher(str(ready.weights)).model
-        figures = score(
-            predict(model, teacher_splits.test, device=torch.device("cpu"), batch_size=16), teacher_splits.test
-        )
-        _append(results, {"arm": TEACHER, "seed": 0, "figures": _rounded(figures), "condition": told})
+        figures = score(predict(model, scored, device=torch.device("cpu"), batch_size=16), scored)
+        _append(results, {"arm": TEACHER, "seed": 0, "split": split, "figures": _rounded(figures), "condition": told})
     splits = condition.splits(experiment)
     for seed in seeds:
-        done = {line["arm"] for line in _read(results, condition) if line["seed"] == seed}
+        done = {line["arm"] for line in _read(results, condition, split) if line["seed"] == seed}
         missing = {name: arm for name, arm in arms.items() if name not in done}
-        for line in run_seed(missing, seed, splits=splits, weights=ready.weights, curves=curves, name=experiment.name):
+        for line in run_seed(
+            missing, seed, splits=splits, weights=ready.weights, split=split, curves=curves, name=experiment.name
+        ):
             _append(results, {**line, "condition": told})
 
 
@@ -341,12 +362,12 @@ def _append(path: Path, line: Values) -> None:
         os.fsync(file.fileno())
 
 
-def _read(path: Path, condition: Condition) -> list[Values]:
-    """Return the lines of a condition; the last one where an arm has several for a seed."""
+def _read(path: Path, condition: Condition, split: str) -> list[Values]:
+    """Return the lines of a condition and split; the last one where an arm has several for a seed."""
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    found = [line for line in lines if line["condition"] == condition.describe()]
+    found = [line for line in lines if line["condition"] == condition.describe() and line["split"] == split]
     return list({(line["arm"], line["seed"]): line for line in found}.values())
 
 
