@@ -8,8 +8,10 @@ from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.load import trial_experiment
 from distune.config.metric_names import cost_names, metric_name
-from distune.errors import StudyError
+from distune.distillation.epoch_warnings import warnings_of
+from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
@@ -224,4 +226,15 @@ def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochRepor
         rung=None
         if trial.number < 0
         else rung_reached(scheduler, max_epochs=experiment.training.epochs, epochs=epochs),
+        warnings=_warnings(experiment, trial, reports),
     )
+
+
+def _warnings(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport]) -> dict[str, str]:
+    if not reports or trial.number < 0:
+        return {}
+    try:
+        values = trial_experiment(experiment, trial.params)
+    except ConfigError:  # of an earlier version that allowed these values
+        return {}
+    return warnings_of(((report.epoch, report.metrics) for report in reports), values["distillation"])
