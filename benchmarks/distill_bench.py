@@ -31,7 +31,8 @@ Rounds = dict[str, list[dict[str, float]]]
 """Name of a student to what each of its steps took."""
 
 EPOCHS = 1000
-SETTLED = 512
+SETTLED = 1024
+"""A step of a term from which on the gradient balance measures every 16th."""
 """The budget that schedules are made for: the weights of the terms hardly decay during the measurement."""
 
 

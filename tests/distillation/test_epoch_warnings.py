@@ -26,7 +26,7 @@ def test_a_share_that_is_not_delivered(delivered: float, is_wrong: bool) -> None
     found = warnings_of([(1, SHARE | {"share/cwd": 0.3}), (2, SHARE | {"share/cwd": delivered})], {})
     assert bool(found) == is_wrong
     if is_wrong:
-        assert f"cwd had {delivered:.2g} of the task's gradient in epoch 2 instead of 0.3" in found["share_asked/cwd"]
+        assert f"cwd had {delivered:.3g} of the task's gradient in epoch 2 instead of 0.3" in found["share_asked/cwd"]
 
 
 def test_the_first_epoch_of_a_term_gives_no_warning() -> None:

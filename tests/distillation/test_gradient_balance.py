@@ -29,7 +29,8 @@ SHARED = ("global_knowledge", "local_knowledge")
 
 
 def gradient_length(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    return torch.linalg.vector_norm(neck_gradient(loss, maps))
+    length: Tensor = torch.linalg.vector_norm(neck_gradient(loss, maps))
+    return length
 
 
 def measure(balance: GradientBalance, task: float, terms: dict[str, float]) -> dict[str, float]:
@@ -73,14 +74,16 @@ def test_the_ratio_and_the_cosine_of_two_gradients() -> None:
 
 
 def test_measures_often_at_first_and_then_rarely() -> None:
-    due = [step for step in range(1024) if GradientBalance.is_due(step)]
-    assert [sum(low <= step < 2 * low for step in due) for low in (64, 128, 256, 512)] == [32, 32, 32, 32]
-    assert due[:4] == [0, 2, 4, 6]
+    due = [step for step in range(2048) if GradientBalance.is_due(step)]
+    assert [sum(low <= step < 2 * low for step in due) for low in (128, 256, 512, 1024)] == [64, 64, 64, 64]
+    assert due[:18] == [*range(17), 18]
 
 
-def test_an_epoch_of_50_steps_measures_half_of_them_at_most() -> None:
-    """A measurement costs about 0.14 steps of a small RetinaNet with three terms, so 7% of such an epoch."""
-    assert max(sum(map(GradientBalance.is_due, range(start, start + 50))) for start in range(2000)) == 25
+def test_an_epoch_of_50_steps_costs_a_tenth_at_most() -> None:
+    """A measurement takes 0.14 of the time of another step of a small RetinaNet with three terms."""
+    num_measured = [sum(map(GradientBalance.is_due, range(start, start + 50))) for start in range(0, 2000, 50)]
+    assert num_measured[:5] == [33, 25, 25, 25, 25]
+    assert 0.14 * max(num_measured) / 50 < 0.1
 
 
 def test_every_epoch_has_a_measurement() -> None:
@@ -103,8 +106,8 @@ def test_it_is_the_mean_at_first_then_a_moving_one_and_ignores_what_is_not_finit
         measure(balance, 2.0, {"a": 2 * ratio})
         if 0 < ratio < float("inf"):
             logs.append(math.log(ratio))
-            expected += (logs[-1] - expected) * max(1 / len(logs), 0.3)
-        if len(logs) < 4:
+            expected += (logs[-1] - expected) * max(1 / len(logs), 0.5)
+        if len(logs) < 3:
             assert expected == pytest.approx(sum(logs) / len(logs))
         assert float(balance.factor("a")) == pytest.approx(math.exp(-expected))
     assert float(balance.factor("b")) == 0
@@ -119,7 +122,7 @@ def test_a_step_uses_the_measurements_before_it_except_the_first() -> None:
 
 def test_a_term_without_gradient_waits_for_its_first_one() -> None:
     balance = GradientBalance(["a"])
-    assert [measure(balance, 1.0, {"a": length})["a"] for length in (0.0, 5.0, 5.0)] == pytest.approx([0.0, 0.0, 0.2])
+    assert [measure(balance, 1.0, {"a": length})["a"] for length in (0.0, 5.0, 5.0)] == pytest.approx([0.0, 0.2, 0.2])
 
 
 def test_a_term_that_starts_later_does_not_remember_the_task_of_before() -> None:
@@ -240,15 +243,13 @@ def test_the_delivered_share_is_measured_before_it_is_corrected(make_taps: MakeT
     objective.begin_epoch(1, source(make_taps))
     batches = [make_taps(seed=seed) for seed in range(5)]
     logs: dict[str, list[float]] = {}
-    for step, batch in enumerate(batches):
+    for batch in batches:
         lengths, task = gradients(objective, batch)
-        for name in SHARED if GradientBalance.is_due(step) else ():
+        for name in SHARED:
             logs.setdefault(name, []).append(math.log(lengths[name] / task))
     metrics = objective.end_epoch()
-    for name, (first, *others) in logs.items():
-        steps_each = 2
-        mean = (first + steps_each * sum(others)) / (1 + steps_each * len(others))
-        assert metrics[f"share/{name}"] == pytest.approx(math.exp(mean), rel=1e-4)
+    for name, each in logs.items():
+        assert metrics[f"share/{name}"] == pytest.approx(math.exp(sum(each) / len(each)), rel=1e-4)
     assert metrics["share/global_knowledge"] != pytest.approx(0.3, rel=1e-3)
 
 

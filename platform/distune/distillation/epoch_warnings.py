@@ -155,4 +155,4 @@ def _weight(distillation: Mapping[str, Any], term: str) -> float:
 
 
 def _shown(value: float) -> str:
-    return format_value(value, digits=2)
+    return format_value(value, digits=3)

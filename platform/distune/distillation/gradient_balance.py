@@ -2,7 +2,7 @@
 
 Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
 gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
-is measured: every second one at the start of a term, when ratios change fast, and every 16th later.
+is measured: most at the start of a term, when ratios change fast, and every 16th later.
 
 What is averaged is the logarithm of the ratio of two lengths of the same step. The head of a new student sends hardly
 any gradient back, so the first ratio may be a hundred thousand times the tenth. Averages of the two lengths apart would
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 _INTERVALS = (2, 4, 8, 16)
-_STEPS_PER_INTERVAL = 64
-_MOMENTUM = 0.7
+_STEPS_PER_INTERVAL = 128
+_FIRST_STEPS = 16
+_MOMENTUM = 0.5
 _HALF_SCALE = 2.0**12
 
 
@@ -71,11 +72,12 @@ class GradientBalance(nn.Module):
     def is_due(step: int) -> bool:
         """Return whether a term's step, counted from 0 at its start, is measured.
 
-        Every second until step 128, every fourth until 256, every eighth until 512, then every 16th.
+        Each of the first 16, every second until step 256, every fourth until 512, every eighth until 1024, then every
+        16th. A ratio changes as fast as the student, and varies from batch to batch by a factor of 1.5 to 3.
         """
         reached = [each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each]
         interval = _INTERVALS[min(len(reached), len(_INTERVALS) - 1)]
-        return step % interval == 0
+        return step < _FIRST_STEPS or step % interval == 0
 
     def begin_epoch(self) -> None:
         """Start an epoch. Its first step is measured as well, so that every epoch has a measurement."""
@@ -93,7 +95,7 @@ class GradientBalance(nn.Module):
 
         Returns:
             For every term the factor that makes its gradient as long as the task's, by the measurements before this
-            step: a measurement must not correct the step that it judges. Only the first one of a term does. And the
+            step: a measurement must not correct its own step. Only the first one of a term does. And the
             measurements of the terms that were due.
         """
         due = {name: loss for name, loss in terms.items() if self._is_first or self.is_due(self._steps[name])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from distune.config.experiment import Experiment
@@ -80,8 +81,12 @@ class StudyStatus:
 
 def record_to_dict(record: TrialRecord) -> dict[str, Any]:
     """Return a trial as a JSON-ready dictionary; metrics that are not finite become None."""
-    metrics = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
-    return {**record.to_dict(), "metrics": metrics}
+    return {**record.to_dict(), "metrics": finite_or_none(record.metrics)}
+
+
+def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics with None for values that JSON does not know."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def find_study(home: Home, name: str) -> StudyFolder:
