@@ -31,6 +31,8 @@ Rounds = dict[str, list[dict[str, float]]]
 """Name of a student to what each of its steps took."""
 
 EPOCHS = 1000
+SETTLED = 1024
+"""A step of a term from which on the gradient balance measures every 16th."""
 """The budget that schedules are made for: the weights of the terms hardly decay during the measurement."""
 
 
@@ -272,6 +274,13 @@ def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, li
     return student, teacher, detector, [*neck.values(), student_RC, student_R4]
 
 
+def settle(objective: Objective) -> None:
+    """Let the gradient balance count as if its terms had started ``SETTLED`` steps ago."""
+    if objective.balance is not None:
+        state = objective.balance.get_extra_state()
+        objective.balance.set_extra_state({key: dict.fromkeys(steps, SETTLED) for key, steps in state.items()})
+
+
 class Repeated:
     """An objective in an epoch with prototypes, called on the same taps again and again.
 
@@ -288,10 +297,11 @@ class Repeated:
                 objective(student, teacher)
         objective.end_epoch()
         objective.begin_epoch(2, no_feature_pass)
+        settle(objective)
 
     def skip(self) -> None:
         """Skip to a step that measures no gradient fractions."""
-        while GradientBalance.is_due(self._index):
+        while GradientBalance.is_due(SETTLED + self._index):
             self()
 
     def __call__(self) -> dict[str, Tensor]:

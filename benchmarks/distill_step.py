@@ -27,6 +27,7 @@ from typing import Any, cast
 import torch
 
 from distill_bench import (
+    SETTLED,
     HeadAlone,
     Repeated,
     Rounds,
@@ -37,6 +38,7 @@ from distill_bench import (
     make_batches,
     no_feature_pass,
     ratio,
+    settle,
     take_turns,
     timed_losses,
     warm_up,
@@ -108,8 +110,9 @@ def step_cost(bench: StepBench) -> Values:
 
 
 def pass_by_first_steps(objective: Objective, bench: StepBench) -> None:
-    """Skip an epoch's first steps, most of which measure gradient fractions, unlike later ones."""
+    """Go to a late epoch, in which few steps measure gradient fractions, and skip its first steps."""
     student, teacher, *_ = fixed_taps(bench)
+    settle(objective)
     with torch.no_grad():
         for _ in range(FIRST_STEP):
             objective(student, teacher)
@@ -119,12 +122,12 @@ def step_ratio(found: Rounds, base: str, rounds: range, bench: StepBench) -> Val
     """A step with the terms over another: steps that measure gradient fractions apart, and an epoch that has both."""
 
     def over(*, due: bool) -> Values:
-        chosen = [position for position, index in enumerate(rounds) if GradientBalance.is_due(index) == due]
+        chosen = [position for position, index in enumerate(rounds) if GradientBalance.is_due(SETTLED + index) == due]
         return ratio(*([found[name][position]["step"] for position in chosen] for name in ("terms", base)))
 
     usual, measuring = over(due=False), over(due=True)
     num_steps = bench.options.epoch_steps
-    share_due = sum(GradientBalance.is_due(index) for index in range(num_steps)) / num_steps
+    share_due = sum(GradientBalance.is_due(SETTLED + index) for index in range(num_steps)) / num_steps
     of_epoch = (1 - share_due) * usual["median"] + share_due * measuring["median"]
     return {
         "usual_step": usual,
@@ -139,7 +142,9 @@ def step_parts(found: Rounds, watch: Watch, rounds: range) -> Values:
     """Seconds of the parts of a usual step, and the additional cost of the steps that measure gradient fractions."""
 
     def middle(values: list[float], *, due: bool = False) -> float:
-        chosen = [value for value, index in zip(values, rounds, strict=True) if GradientBalance.is_due(index) == due]
+        chosen = [
+            value for value, index in zip(values, rounds, strict=True) if GradientBalance.is_due(SETTLED + index) == due
+        ]
         return statistics.median(chosen)
 
     losses = [whole - head for whole, head in zip(watch.objective, watch.head, strict=True)]

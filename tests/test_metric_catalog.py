@@ -59,7 +59,7 @@ def trained() -> set[str]:
     torch.set_num_threads(1)
     names: set[str] = set()
     for preset in PRESETS:
-        names |= epoch_metrics({"distillation": {"preset": preset}})
+        names |= epoch_metrics({"distillation": {"preset": preset}, "training": {"gradient_clip_norm": 5.0}})
     names |= epoch_metrics({"distillation": TERMS, **LARGE_IMAGES})
     return names | epoch_metrics({"student": FASTER, "teacher": FASTER})
 

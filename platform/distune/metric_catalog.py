@@ -53,6 +53,7 @@ class MetricEntry:
 
 _SCORE = "training.evaluation.predict_and_score"
 _OBJECTIVE = "distillation.objective"
+_CLIPPING = "training.clipped_backward"
 _PROTOTYPES = "distillation.prototypes.prototype_report"
 _COSTS = "training.evaluation.model_costs"
 _CONFIRMATION = "confirmation.confirmation_session"
@@ -74,8 +75,34 @@ METRICS = (
     MetricEntry(
         "share/<term>",
         "fraction",
-        "gradient norm of a weighted term on the student's neck, divided by that of the task loss",
+        "gradient norm of a weighted term on the student's neck, divided by that of the task loss; geometric mean over "
+        "the measured steps",
         _OBJECTIVE,
+    ),
+    MetricEntry(
+        "share_asked/<term>",
+        "fraction",
+        "the share that weight and schedule ask for; only with `unit: gradient_share`",
+        _OBJECTIVE,
+    ),
+    MetricEntry(
+        "gradient_cosine/<term>",
+        "cosine",
+        "between the gradients of a term and of the task loss on the student's neck, mean over the measured steps",
+        _OBJECTIVE,
+    ),
+    MetricEntry(
+        "gradient/norm",
+        "number",
+        "norm of the gradient that `gradient_clip_norm` limits, before clipping; of the total without clipping",
+        _CLIPPING,
+    ),
+    MetricEntry("gradient/clipped", "fraction", "steps whose gradient was scaled down", _CLIPPING),
+    MetricEntry(
+        "gradient/distillation_norm",
+        "number",
+        "norm of the gradient of all terms together; only where the task's gradient is clipped alone",
+        _CLIPPING,
     ),
     MetricEntry("filter/kept_global", "fraction", "mean weight of an instance in the global term", _OBJECTIVE),
     MetricEntry("filter/kept_local", "fraction", "mean weight of an instance in the local terms", _OBJECTIVE),

@@ -124,6 +124,7 @@ class TrialRecord:
         label: key of a run that repeats a trial with another seed; None for trials of the search.
         rung: the highest rung reached, in epochs; None before the first, and for controls, which are never stopped.
         best_at: seconds since 1970 when the best epoch ended, None before the first report.
+        warnings: the first warning of each kind about its distillation, text by kind.
     """
 
     number: int
@@ -138,6 +139,7 @@ class TrialRecord:
     label: str | None = None
     rung: int | None = None
     best_at: float | None = None
+    warnings: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:

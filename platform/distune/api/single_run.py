@@ -98,12 +98,14 @@ def train(
         try:
             while run.epochs_done < spec.num_epochs:
                 report = run.run_epoch()
-                progress.add_epoch(report)
+                warnings = progress.add_epoch(report)
                 if not report.is_finite(spec.metric):
                     raise TrialError(
                         f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate"
                     )
                 callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
+                for warning in warnings:
+                    callback.on_message(f"warning: {warning}")
         finally:
             run.close()
         callback.on_trial_end(progress.record(Outcome.FINISHED))

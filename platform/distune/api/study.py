@@ -19,7 +19,7 @@ from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
-from distune.records import Outcome, ParameterValue, TrialRecord
+from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
 from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
@@ -172,6 +172,17 @@ class Study:
             StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
         """
         return self._existing(self._folder.trial(trial).best_checkpoint)
+
+    def epochs(self, trial: int) -> list[EpochReport]:
+        """Return the epochs of a trial with all their metrics, in order.
+
+        Args:
+            trial: its number; controls are -1, -2, ...
+
+        Returns:
+            A report per epoch; none if the trial has not trained an epoch, or does not exist.
+        """
+        return self._folder.trial(trial).reports()
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Return a table with a row per trial, controls included; see ``distune.reports.dataframes``."""

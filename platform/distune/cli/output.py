@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from distune.reports.warnings_text import warning_lines
+
 if TYPE_CHECKING:
     from distune.study.status import StudyStatus
 
@@ -21,9 +23,11 @@ def print_json(values: Any) -> None:
 
 
 def print_warnings(status: StudyStatus) -> None:
-    """Print which trials report identical numbers though their parameters differ; nothing when there are none."""
+    """Print the warnings about the distillation of trials, and which trials report identical numbers."""
     for group in status.identical_trials:
         out.print(f"warning: {group}", style="bold red", markup=False)
+    for line in warning_lines(status.trials):
+        out.print(f"warning: {line}", style="yellow", markup=False)
 
 
 def print_if_simulated(*, simulated: bool) -> None:

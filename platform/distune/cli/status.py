@@ -11,9 +11,11 @@ from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings
 from distune.config.format_value import format_value
 from distune.errors import StudyError
+from distune.reports.epoch_table import epoch_table
 from distune.reports.tables import trial_rows, trial_table
 
 if TYPE_CHECKING:
+    from distune.api.study import Study
     from distune.study.status import StudyStatus
 
 
@@ -21,12 +23,17 @@ def status(
     study: Annotated[str | None, typer.Argument(help="Name of the study. Default: list all studies.")] = None,
     *,
     params: Annotated[bool, typer.Option("--params", help="Show the parameters of each trial.")] = False,
+    trial: Annotated[
+        str | None,
+        typer.Option("--trial", metavar="NUMBER", help="Show the epochs of one trial, such as 7 or control-1."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the trials of a study, controls first, then from best to worst.
 
     The gain is the best epoch's metric minus the control's, for trials that had the whole budget. Works while the
-    study runs.
+    study runs. With --trial, the epochs of a trial: its score, the fraction of clipped steps, and for each term of the
+    distillation its share of the gradient, delivered and asked, and the cosine to the task's gradient.
 
     Example: `distune status quickstart`
     """
@@ -35,7 +42,11 @@ def status(
         return
     import distune
 
-    result = distune.load_study(study).status
+    handle = distune.load_study(study)
+    result = handle.status
+    if trial is not None:
+        _show_trial(result, handle, trial, json=json)
+        return
     if json:
         print_json(result.to_dict())
         return
@@ -96,6 +107,26 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     if confirmed is None and weights is not None:
         out.print(f"student: {weights}")
     print_pareto_front(status)
+    print_if_simulated(simulated=status.simulated)
+
+
+def _show_trial(status: StudyStatus, handle: Study, key: str, *, json: bool) -> None:
+    """Print the epochs of a trial, and the warnings about it."""
+    from distune.study.status import finite_or_none, record_to_dict
+
+    record = next((each for each in status.trials if each.key == key), None)
+    if record is None:
+        known = ", ".join(each.key for each in status.trials)
+        raise StudyError(f"study {status.study}: there is no trial {key}; known are {known}")
+    reports = handle.epochs(record.number)
+    if json:
+        epochs = [{"epoch": each.epoch, "metrics": finite_or_none(each.metrics)} for each in reports]
+        print_json({"study": status.study, **record_to_dict(record), "all_epochs": epochs})
+        return
+    title = f"{status.title}, trial {record.key}: {record.outcome}"
+    out.print(epoch_table(reports, status.metric, title=title))
+    for text in record.warnings.values():
+        out.print(f"warning: {text}", style="yellow", markup=False)
     print_if_simulated(simulated=status.simulated)
 
 

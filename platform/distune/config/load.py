@@ -20,6 +20,7 @@ from distune.config.pretrained import is_torchvision_name
 from distune.config.problems import Line, describe, describe_rows
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
+from distune.config.training import clipping_rows
 from distune.config.yaml import read_yaml
 from distune.errors import ConfigError
 from distune.records import ParameterValue
@@ -105,7 +106,7 @@ def load_experiment(
         space = source.space if space is None else space
     values, lines, name, folder = _read(source)
     if saved:  # but not the overrides
-        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines)
+        values, lines = renamed.upgrade_saved(values), renamed.upgrade_lines(lines)
     for path, value in overrides.items():
         values = with_path(values, path, value)
         lines[path] = options[0]
@@ -161,7 +162,7 @@ def experiment_from_dict(
         UsageError: there is no such search space.
     """
     if saved:
-        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
+        values, lines = renamed.upgrade_saved(values), renamed.upgrade_lines(lines or {})
     experiment = parse_experiment(values, source=source, lines=lines, saved=saved)
     space = _saved_space(space, source) if saved and isinstance(space, Mapping) else space
     return prepare_experiment(experiment, space=space, source=source, folder=folder, check_space=check_space)
@@ -231,6 +232,7 @@ def parse_experiment(
         ConfigError: it is not valid, or uses former names; the message lists all problems.
     """
     rows = renamed.experiment_rows(values, chosen=not saved)
+    rows += [] if saved else clipping_rows(values)
     values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
     return _validated(Experiment, values, source=source, lines=lines, rows=rows)
 

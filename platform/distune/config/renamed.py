@@ -16,6 +16,10 @@ from distune.config.paths import get_path, with_path, without_path
 from distune.config.problems import Line
 from distune.records import ParameterValue
 
+ADDED = {"training.gradient_clip_of": ("training.gradient_clip_norm", "total")}
+"""Settings that came later than another one: that one, and what earlier versions did, which is not the default. Files
+that distune writes hold every setting, so a file with the other one alone is of such a version."""
+
 Row = tuple[str, str]
 """The location of a problem in a file, and its message."""
 
@@ -71,6 +75,15 @@ def upgrade_experiment(values: Mapping[str, Any]) -> dict[str, Any]:
             parent, _, name = path.rpartition(".")
             group = {**get_path(upgraded, parent), name: current_value(path, value)}
             upgraded = with_path(without_path(upgraded, parent), parent, group)
+    return upgraded
+
+
+def upgrade_saved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of an experiment that distune wrote, with what its version did where that has changed."""
+    upgraded = upgrade_experiment(values)
+    for path, (companion, former) in ADDED.items():
+        if _find(upgraded, companion)[1] is not None and not _find(upgraded, path)[0]:
+            upgraded = with_path(upgraded, path, former)
     return upgraded
 
 

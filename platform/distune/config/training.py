@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -74,8 +75,37 @@ class TrainingSettings(Settings):
     """The learning rate during training."""
     gradient_clip_norm: float | None = Field(None, gt=0)
     """Gradients with a larger L2 norm are scaled down to this norm; null never scales them."""
+    gradient_clip_of: Literal["task", "total"] = "task"
+    """The gradient that ``gradient_clip_norm`` applies to. ``task``: that of the task loss alone, to which those of the
+    distillation terms are added, so that a distilled student trains with the recipe of its control. It needs a second
+    backward pass. ``total``: the joint gradient. Without distillation, both are the same."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Floating-point type of the forward passes (autocast). ``auto`` is bfloat16 on GPUs that support it, else float32.
     """
     seed: int = Field(0, ge=0)
     """Seed of the initial weights, the order of the images and the augmentation."""
+
+
+def clipping_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return why a setting of clipping has no effect, as rows of the setting and a message.
+
+    Only for files of users: trials of a study may vary ``gradient_clip_norm``.
+
+    Args:
+        values: plain data of an experiment, not validated.
+
+    Returns:
+        A row for each section in which ``gradient_clip_of`` has no effect.
+    """
+    reasons = {
+        "training": "has no effect without training.gradient_clip_norm; remove it, or give a norm",
+        "teacher_training": "has no effect: a teacher is trained without distillation; remove it",
+    }
+    rows = []
+    for section, reason in reasons.items():
+        given = values.get(section)
+        given = given if isinstance(given, Mapping) else {}
+        has_norm = section == "training" and given.get("gradient_clip_norm") is not None
+        if given.get("gradient_clip_of") == "total" and not has_norm:
+            rows.append((f"{section}.gradient_clip_of = total", reason))
+    return rows

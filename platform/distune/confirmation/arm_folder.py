@@ -11,7 +11,7 @@ from typing import Any
 
 from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
-from distune.config.renamed import upgrade_experiment
+from distune.config.renamed import upgrade_saved
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
@@ -143,7 +143,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _identity(spec: dict[str, Any]) -> str:
-    experiment = upgrade_experiment(spec["experiment"])
+    experiment = upgrade_saved(spec["experiment"])
     return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
 
 

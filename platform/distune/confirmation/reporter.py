@@ -82,9 +82,11 @@ class ConfirmationReporter:
         for key, progress in self._open.items():
             for report in ArmFolder.of(progress.spec).trial.reports():
                 if report.epoch > progress.epochs:
-                    progress.add_epoch(report)
+                    warnings = progress.add_epoch(report)
                     self._tracker.log_epoch(key, report)
                     if is_new:
                         self._start(progress.spec)
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE
                         self._callback.on_epoch_end(progress.spec, report, decision)
+                        for warning in warnings:
+                            self._callback.on_message(f"warning: {key}: {warning}")

@@ -1,47 +1,92 @@
 """Gradient balance: the length of a term's gradient relative to the task loss's, on the student's neck.
 
 Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
-gradients does not depend on a normalizer. It is measured on few steps, since each measurement needs a backward pass
-through the heads, and smoothed by a geometric mean: a new head sends hardly any gradient back, so the
-first ratio may be a hundred thousand times the tenth, and would dominate an arithmetic mean for epochs.
+gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
+is measured: most at the start of a term, when ratios change fast, and every 16th later.
+
+What is averaged is the logarithm of the ratio of two lengths of the same step. The head of a new student sends hardly
+any gradient back, so the first ratio may be a hundred thousand times the tenth. Averages of the two lengths apart would
+remember different epochs as soon as a term starts later than the task.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_EVERY_STEPS = 64
-_EARLY_STEPS = (4, 16)
-_MOMENTUM = 0.8
+_INTERVALS = (2, 4, 8, 16)
+_STEPS_PER_INTERVAL = 128
+_FIRST_STEPS = 16
+_MOMENTUM = 0.5
 _HALF_SCALE = 2.0**12
 
 
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A term on a measured step.
+
+    Attributes:
+        ratio: length of the term's unweighted gradient divided by the task's, a scalar; 0 when either is 0.
+        cosine: between the two gradients, a scalar; 0 when either is 0.
+        num_steps: steps of the term since its last measurement, this one included.
+    """
+
+    ratio: Tensor
+    cosine: Tensor
+    num_steps: int
+
+    @property
+    def is_valid(self) -> Tensor:
+        """A boolean scalar: both gradients have a length, and the ratio is finite."""
+        return (self.ratio > 0) & self.ratio.isfinite()
+
+
 class GradientBalance(nn.Module):
-    """Moving geometric means of gradient lengths. They are in the state dict, so that a resumed trial continues alike.
+    """A moving mean of the logarithm of each term's ratio. It is in the state dict, so that a resumed trial is alike.
+
+    With n measurements of a term, a new one counts ``max(1/n, 1 - momentum)``: the mean of all at first, and a moving
+    mean later.
 
     Args:
         names: of the terms.
     """
 
-    task: Tensor
-    terms: Tensor
+    log_ratios: Tensor
+    counts: Tensor
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self._names = tuple(names)
-        self.register_buffer("task", torch.zeros(()))
-        self.register_buffer("terms", torch.zeros(len(self._names)))
+        self._is_first = True
+        self._steps = dict.fromkeys(self._names, 0)
+        self._measured_at = dict.fromkeys(self._names, -1)
+        self.register_buffer("log_ratios", torch.zeros(len(self._names)))
+        self.register_buffer("counts", torch.zeros(len(self._names)))
+        self.register_load_state_dict_pre_hook(_read_former_state)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def is_due(step: int) -> bool:
-        """Return whether a step of an epoch, counted from 0, is measured: every 64th, and steps 4 and 16."""
-        return step % _EVERY_STEPS == 0 or step in _EARLY_STEPS
+        """Return whether a term's step, counted from 0 at its start, is measured.
 
-    def measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Measure a step. Its graph is kept.
+        Each of the first 16, every second until step 256, every fourth until 512, every eighth until 1024, then every
+        16th. A ratio changes as fast as the student, and varies from batch to batch by a factor of 1.5 to 3.
+        """
+        reached = [each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each]
+        interval = _INTERVALS[min(len(reached), len(_INTERVALS) - 1)]
+        return step < _FIRST_STEPS or step % interval == 0
+
+    def begin_epoch(self) -> None:
+        """Start an epoch. Its first step is measured as well, so that every epoch has a measurement."""
+        self._is_first = True
+
+    def step(
+        self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Measurement]]:
+        """Measure the terms that are due in a step, and keep its graph.
 
         Args:
             task: the task loss.
@@ -49,41 +94,100 @@ class GradientBalance(nn.Module):
             maps: the student's neck on the common levels.
 
         Returns:
-            The length of each term's gradient divided by the task's, scalars by name.
+            For every term the factor that makes its gradient as long as the task's, by the measurements before this
+            step: a measurement must not correct its own step. Only the first one of a term does. And the
+            measurements of the terms that were due.
         """
-        task_length = gradient_length(task, maps)
-        self.task.copy_(_moving_mean(self.task, task_length))
-        ratios: dict[str, Tensor] = {}
-        for name, loss in terms.items():
-            length = gradient_length(loss, maps)
-            index = self._names.index(name)
-            self.terms[index] = _moving_mean(self.terms[index], length)
-            ratios[name] = _ratio(length, task_length)
-        return ratios
+        due = {name: loss for name, loss in terms.items() if self._is_first or self.is_due(self._steps[name])}
+        self._is_first = False
+        before = {name: self.factor(name) for name in terms}
+        measurements = self._measure(task, due, maps) if due else {}
+        factors = {
+            name: torch.where(before[name] > 0, before[name], self.factor(name)) if name in due else before[name]
+            for name in terms
+        }
+        for name in terms:
+            self._steps[name] += 1
+        return factors, measurements
 
     def factor(self, name: str) -> Tensor:
-        """Return the factor that makes a term's gradient as long as the task's; 0 when it has no gradient."""
-        return _ratio(self.task, self.terms[self._names.index(name)])
+        """Return the factor that makes a term's gradient as long as the task's; 0 before the first measurement."""
+        index = self._names.index(name)
+        return torch.where(self.counts[index] > 0, torch.exp(-self.log_ratios[index]), 0.0)
+
+    def get_extra_state(self) -> dict[str, dict[str, int]]:
+        """Return the steps of each term so far, and the last one that was measured."""
+        return {"steps": dict(self._steps), "measured_at": dict(self._measured_at)}
+
+    def set_extra_state(self, state: dict[str, dict[str, int]]) -> None:
+        """Restore what ``get_extra_state`` returned."""
+        self._steps = {name: int(state["steps"].get(name, 0)) for name in self._names}
+        self._measured_at = {name: int(state["measured_at"].get(name, -1)) for name in self._names}
+
+    def _measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Measurement]:
+        measurements: dict[str, Measurement] = {}
+        task_gradient = neck_gradient(task, maps)
+        for name, loss in terms.items():
+            ratio, cosine = compare(neck_gradient(loss, maps), task_gradient)
+            now = self._steps[name]
+            measurements[name] = Measurement(ratio, cosine, now - self._measured_at[name])
+            self._measured_at[name] = now
+            self._update(name, measurements[name])
+        return measurements
+
+    def _update(self, name: str, measurement: Measurement) -> None:
+        """Update the mean after one more measurement; one that is not valid is skipped, on the device."""
+        index, is_valid = self._names.index(name), measurement.is_valid
+        count = self.counts[index] + 1
+        fraction = (1 / count).clamp(min=1 - _MOMENTUM)
+        log_ratio = torch.log(torch.where(is_valid, measurement.ratio, 1.0))
+        updated = torch.lerp(self.log_ratios[index], log_ratio, fraction)
+        self.log_ratios[index] = torch.where(is_valid, updated, self.log_ratios[index])
+        self.counts[index] = torch.where(is_valid, count, self.counts[index])
 
 
-def gradient_length(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Return the Euclidean length of the gradient of a loss on all maps together, a float32 scalar.
+def neck_gradient(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """Return the gradient of a loss on all maps together as one float32 vector; a single 0 without a gradient.
 
     With float16 maps the loss is scaled up first, since a gradient may underflow.
     """
     scale = _HALF_SCALE if any(each.dtype == torch.float16 for each in maps) else 1.0
     trained = [each for each in maps if each.requires_grad]
     if not trained or not loss.requires_grad:
-        return loss.new_zeros(())
+        return loss.new_zeros(1)
     gradients = torch.autograd.grad(loss * scale, trained, retain_graph=True, materialize_grads=True)
-    return torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt() / scale
+    return torch.cat([gradient.float().flatten() for gradient in gradients]) / scale
 
 
-def _moving_mean(average: Tensor, length: Tensor) -> Tensor:
-    """Return the moving mean after one more length; it starts at the first and skips 0 and non-finite lengths."""
-    updated = torch.where(average > 0, average**_MOMENTUM * length ** (1 - _MOMENTUM), length)
-    return torch.where((length > 0) & length.isfinite(), updated, average)
+def compare(term: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare a term's gradient with the task's.
+
+    Args:
+        term: gradient of the unweighted term, a vector of ``neck_gradient``.
+        task: gradient of the task loss, as long, or a single 0.
+
+    Returns:
+        The ratio of their lengths and their cosine, scalars; both are 0 when either gradient is 0.
+    """
+    term_length, task_length = torch.linalg.vector_norm(term), torch.linalg.vector_norm(task)
+    has_both = (term_length > 0) & (task_length > 0)
+    term_divisor, task_divisor = torch.where(has_both, term_length, 1.0), torch.where(has_both, task_length, 1.0)
+    ratio = torch.where(has_both, term_length / task_divisor, 0.0)
+    cosine = torch.where(has_both, ((term / term_divisor) * (task / task_divisor)).sum(), 0.0)
+    return ratio, cosine
 
 
-def _ratio(length: Tensor, other: Tensor) -> Tensor:
-    return torch.where(other > 0, length / torch.where(other > 0, other, 1.0), 0.0)
+def _read_former_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Turn the state of an earlier version, moving means of the lengths, into ratios.
+
+    They count as one measurement, which the next ones replace quickly: the two means may be of different epochs.
+    """
+    names = {name: f"{prefix}{name}" for name in ("task", "terms", "log_ratios", "counts", "_extra_state")}
+    if names["task"] not in state or names["terms"] not in state:
+        return
+    ratios = state.pop(names["terms"]) / state.pop(names["task"])
+    is_valid = (ratios > 0) & ratios.isfinite()
+    state[names["log_ratios"]] = torch.log(torch.where(is_valid, ratios, 1.0))
+    state[names["counts"]] = is_valid.to(ratios.dtype)
+    assert isinstance(module, GradientBalance)
+    state[names["_extra_state"]] = module.get_extra_state()

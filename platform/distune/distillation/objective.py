@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Collection, Mapping
 
 import torch
@@ -16,7 +17,7 @@ from distune.detectors.taps import Instances, PredictionSites, StudentTaps, Teac
 from distune.distillation.epoch_means import EpochMeans
 from distune.distillation.filter_auc import FilterAuc, TagsOf
 from distune.distillation.filtering import InstanceWeights, RobustFilter
-from distune.distillation.gradient_balance import GradientBalance
+from distune.distillation.gradient_balance import GradientBalance, Measurement
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.pooling import PooledFeatures, Pooling, pool_both
 from distune.distillation.prototypes.collect_features import FeaturePass
@@ -25,6 +26,8 @@ from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations
 from distune.distillation.term import DistillationTerm, Step
 from distune.distillation.weight_schedule import WeightSchedule
+
+_LOG_SHARE = "log_share/"
 
 
 class Objective(nn.Module):
@@ -80,9 +83,9 @@ class Objective(nn.Module):
         self.balance = GradientBalance(list(self._terms)) if self._terms else None
         self.statistics = statistics
         self._epoch = 0
-        self._step_of_epoch = 0
         self._factor = 0.0
         self._means = EpochMeans()
+        self._measured: set[str] = set()
         self._filter_auc = None if tags_of is None else FilterAuc(tags_of)
 
     @property
@@ -102,9 +105,11 @@ class Objective(nn.Module):
             feature_pass: returns both models' maps of training images; only called when needed.
         """
         self._epoch = epoch
-        self._step_of_epoch = 0
         self._factor = self._schedule.factor(epoch)
         self._means.reset()
+        self._measured.clear()
+        if self.balance is not None:
+            self.balance.begin_epoch()
         if self._filter_auc is not None:
             self._filter_auc.reset()
         if self.prototype_manager is not None:
@@ -132,7 +137,6 @@ class Objective(nn.Module):
             self._update_filter_means(step.weights)
             if self._filter_auc is not None and step.representations is not None:
                 self._filter_auc.update(step.instances, step.weights)
-        self._step_of_epoch += 1
         return losses
 
     @torch.no_grad()
@@ -149,13 +153,16 @@ class Objective(nn.Module):
         Returns:
             The metrics of the epoch. ``loss/<term>``: the mean loss as it was added to the task loss.
             ``weight/<term>``: the mean factor on the term. ``share/<term>``: the length of its weighted gradient on the
-            student's neck relative to the task loss's, on the measured steps. ``filter/kept_global`` and
+            student's neck relative to the task loss's, geometric mean over the measured steps at which both have one.
+            ``share_asked/<term>``: the share that its weight and the schedule ask for, where the weight is one.
+            ``gradient_cosine/<term>``: between both gradients. ``filter/kept_global`` and
             ``filter/kept_local``: the mean weights of instances over levels. ``filter/discrepancy``: the mean
             discrepancy. ``filter/without_prototypes``: the fraction of instances whose class had no prototypes.
             ``filter/auc_<tag>`` on data with tags: see ``FilterAuc``. ``prototypes/...`` when prototypes were made in
             this epoch: see ``PrototypeReport``.
         """
         metrics = self._means.compute()
+        metrics |= self._shares(metrics)
         self._means.reset()
         if self._filter_auc is not None:
             metrics |= self._filter_auc.compute()
@@ -165,23 +172,39 @@ class Objective(nn.Module):
         return metrics
 
     def _weighted(self, raw: dict[str, Tensor], student: StudentTaps) -> dict[str, Tensor]:
-        """Return the losses as they are added to the task loss; measures gradients on the steps that are due."""
-        ratios: dict[str, Tensor] = {}
+        """Return the losses as they are added to the task loss; measures the gradients of the terms that are due."""
+        if not raw:
+            return {}
         assert self.balance is not None
-        if raw and self.balance.is_due(self._step_of_epoch):
-            task = torch.stack([loss.float() for loss in student.losses.values()]).sum()
-            ratios = self.balance.measure(task, raw, [student.neck[stride] for stride in self._strides])
+        task = torch.stack([loss.float() for loss in student.losses.values()]).sum()
+        factors, measurements = self.balance.step(task, raw, [student.neck[stride] for stride in self._strides])
         losses: dict[str, Tensor] = {}
         for name, loss in raw.items():
-            weight = loss.new_full((), self._weights[name] * self._factor)
+            asked = self._weights[name] * self._factor
+            weight = loss.new_full((), asked)
             if name in self._balanced:
-                weight = weight * self.balance.factor(name)
+                weight = weight * factors[name]
+                self._means.update(f"share_asked/{name}", weight.new_full((), asked))
             losses[name] = weight * loss
             self._means.update(f"loss/{name}", losses[name])
             self._means.update(f"weight/{name}", weight)
-            if name in ratios:
-                self._means.update(f"share/{name}", weight * ratios[name])
+            if name in measurements:
+                self._update_gradient_means(name, weight, measurements[name])
         return losses
+
+    def _update_gradient_means(self, name: str, weight: Tensor, measured: Measurement) -> None:
+        """Add a measurement of a term. It stands for the steps since the one before."""
+        self._measured.add(name)
+        share = weight.detach() * measured.ratio
+        is_valid = measured.is_valid & (share > 0)
+        count = is_valid * measured.num_steps
+        self._means.update(f"{_LOG_SHARE}{name}", torch.log(torch.where(is_valid, share, 1.0)) * count, count)
+        self._means.update(f"gradient_cosine/{name}", torch.where(is_valid, measured.cosine, 0.0) * count, count)
+
+    def _shares(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Return the geometric means of the measured shares; 0 for a term that never had a gradient."""
+        logs = {name: metrics.pop(f"{_LOG_SHARE}{name}", -math.inf) for name in self._terms if name in self._measured}
+        return {f"share/{name}": math.exp(log) for name, log in logs.items()}
 
     def _step(self, student: StudentTaps, teacher: TeacherTaps) -> Step:
         instances = student.instances

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
+from distune.config.load import trial_experiment
 from distune.config.metric_names import cost_names, metric_name
-from distune.errors import StudyError
+from distune.distillation.epoch_warnings import warnings_of
+from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
@@ -78,8 +81,12 @@ class StudyStatus:
 
 def record_to_dict(record: TrialRecord) -> dict[str, Any]:
     """Return a trial as a JSON-ready dictionary; metrics that are not finite become None."""
-    metrics = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
-    return {**record.to_dict(), "metrics": metrics}
+    return {**record.to_dict(), "metrics": finite_or_none(record.metrics)}
+
+
+def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics with None for values that JSON does not know."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def find_study(home: Home, name: str) -> StudyFolder:
@@ -224,4 +231,15 @@ def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochRepor
         rung=None
         if trial.number < 0
         else rung_reached(scheduler, max_epochs=experiment.training.epochs, epochs=epochs),
+        warnings=_warnings(experiment, trial, reports),
     )
+
+
+def _warnings(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport]) -> dict[str, str]:
+    if not reports or trial.number < 0:
+        return {}
+    try:
+        values = trial_experiment(experiment, trial.params)
+    except ConfigError:  # of an earlier version that allowed these values
+        return {}
+    return warnings_of(((report.epoch, report.metrics) for report in reports), values["distillation"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from distune.distillation.epoch_warnings import EpochWarnings
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.study.failures.retries import Retry
 from distune.study.schedulers.asha import rungs
@@ -65,6 +66,7 @@ class TrialProgress:
         self.retries = list(retries)
         self._metric, self._costs = metric, costs
         self._best: EpochReport | None = None
+        self._warnings = EpochWarnings(spec.experiment.get("distillation", {}))
 
     @property
     def is_done(self) -> bool:
@@ -82,10 +84,11 @@ class TrialProgress:
         metrics = {} if self._best is None else self._best.metrics
         return [self.best_score, *(metrics.get(name, math.nan) for name in self._costs)]
 
-    def add_epoch(self, report: EpochReport) -> None:
-        """Record an epoch."""
+    def add_epoch(self, report: EpochReport) -> list[str]:
+        """Record an epoch, and return the warnings that it is the first to give."""
         self.epochs = report.epoch
         self._best = best_epoch([report] if self._best is None else [self._best, report], self._metric)
+        return self._warnings.add(report.epoch, report.metrics)
 
     def divergence(self, report: EpochReport) -> str | None:
         """Return why this epoch shows that the trial has diverged, None when it does not."""
@@ -111,6 +114,7 @@ class TrialProgress:
             label=self.spec.label,
             rung=self._rung(),
             best_at=None if self._best is None else self._best.finished_at,
+            warnings=dict(self._warnings.by_kind),
         )
 
     def _rung(self) -> int | None:

@@ -66,7 +66,7 @@ class TrialRecorder:
             The ending, recorded as announced so that a later session can complete it. None when the trial continues.
         """
         spec = progress.spec
-        progress.add_epoch(report)
+        warnings = progress.add_epoch(report)
         self._tracker.log_epoch(spec.key, report)
         has_diverged = progress.divergence(report) is not None
         score = math.nan if has_diverged else report.metrics.get(self._metric, math.nan)
@@ -79,6 +79,8 @@ class TrialRecorder:
             self._scheduler.restore(spec.key, {report.epoch: score})
         self._trial_store.report(spec.number, report.epoch, score)
         self._callback.on_epoch_end(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
+        for warning in warnings:
+            self._callback.on_message(f"warning: trial {spec.key}: {warning}")
         return ending
 
     def end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> str | None:

@@ -111,6 +111,8 @@ def end_tags(record: TrialRecord) -> dict[str, str]:
     }
     if record.rung is not None:
         tags["rung"] = str(record.rung)
+    if record.warnings:
+        tags["warnings"] = "\n".join(record.warnings.values())
     return tags if record.reason is None else {**tags, "reason": record.reason}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from distune.config.training import TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
+from distune.distillation.epoch_means import EpochMeans
 from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
+from distune.training.clipped_backward import ClippedBackward, sum_of
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.rng_state import RngState
@@ -35,6 +37,7 @@ class Student:
         schedule: of the learning rate, stepped after every step of the optimizer.
         autocast_dtype: precision of forward passes under autocast; None is float32.
         gradient_clip_norm: maximum norm of the gradient; None does not clip.
+        gradient_clip_of: the gradient that is clipped: of the task loss alone, or the total.
         seed: of the random state in training. The initial weights were drawn when the detector was built.
         device: of the training.
     """
@@ -49,6 +52,7 @@ class Student:
         schedule: LRScheduler,
         autocast_dtype: torch.dtype | None,
         gradient_clip_norm: float | None,
+        gradient_clip_of: Literal["task", "total"] = "task",
         seed: int,
         device: torch.device,
     ) -> None:
@@ -58,13 +62,20 @@ class Student:
         self.epochs_done = 0
         self._device = device
         self._dtype = autocast_dtype
-        self._gradient_clip_norm = gradient_clip_norm
         self._optimizer = optimizer
         self._schedule = schedule
         self._scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype == torch.float16)
+        self._backward = ClippedBackward(
+            trained_parameters(detector, objective),
+            optimizer=optimizer,
+            scaler=self._scaler,
+            max_norm=gradient_clip_norm,
+            task_alone=gradient_clip_of == "task",
+        )
         self._rng = RngState(seed, device)
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
+        self._gradient_means = EpochMeans()
 
     @property
     def needs_teacher(self) -> bool:
@@ -74,6 +85,7 @@ class Student:
     def begin_epoch(self, feature_pass: FeaturePass) -> None:
         """Prepare for an epoch: training mode, and new prototypes if a feature pass makes them."""
         self._sums, self._num_steps = {}, 0
+        self._gradient_means.reset()
         if self.objective is not None and self.needs_teacher:
             with self._rng.active():
                 self.objective.begin_epoch(self.epochs_done + 1, feature_pass)
@@ -88,22 +100,20 @@ class Student:
                 terms: dict[str, Tensor] = {}
                 if self.objective is not None and teacher is not None:
                     terms = self.objective(taps, teacher)
-            total = task
-            for term in terms.values():
-                total = total + term
             self._optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-            if self._gradient_clip_norm is not None:
-                self._scaler.unscale_(self._optimizer)
-                nn.utils.clip_grad_norm_(trained_parameters(self.detector, self.objective), self._gradient_clip_norm)
+            measured = self._backward(task, terms.values())
             self._scaler.step(self._optimizer)
             self._scaler.update()
             self._schedule.step()
         parts = {f"task/{name}": loss for name, loss in taps.losses.items()}
+        total = sum_of(task, terms.values())
         self._add({"loss/task": task, "loss/total": total, **parts})
+        for name, value in measured.items():
+            is_finite = value.isfinite()  # not on a step that the scaler skips
+            self._gradient_means.update(f"gradient/{name}", torch.where(is_finite, value, 0.0), is_finite)
 
     def end_epoch(self) -> dict[str, float]:
-        """End the epoch. This is the only copy to the host.
+        """End the epoch. Only here are values copied to the host.
 
         Returns:
             The metrics of the epoch, means over its steps. Values may be NaN or infinite.
@@ -114,7 +124,7 @@ class Student:
         if self._num_steps == 0:
             raise TrialError("an epoch had no batch: none of its images could be read")
         values = (torch.stack(list(self._sums.values())) / self._num_steps).tolist()
-        metrics = dict(zip(self._sums, values, strict=True))
+        metrics = dict(zip(self._sums, values, strict=True)) | self._gradient_means.compute()
         if self.objective is not None and self.needs_teacher:
             metrics.update(self.objective.end_epoch())
         self.epochs_done += 1
@@ -187,6 +197,7 @@ def build_student(
         schedule=build_schedule(settings, optimizer, steps_per_epoch=steps_per_epoch),
         autocast_dtype=autocast_dtype(settings.precision, device),
         gradient_clip_norm=settings.gradient_clip_norm,
+        gradient_clip_of=settings.gradient_clip_of,
         seed=seed,
         device=device,
     )

@@ -13,10 +13,13 @@ from distune.config.hashing import content_hash
 from distune.config.pretrained import is_torchvision_name
 from distune.errors import WeightsError
 
+_WITHOUT_EFFECT = {"gradient_clip_of"}
+"""Settings of training that only concern distillation."""
+
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
     """Hash everything that determines a teacher: detector, training, image sizes, augmentation and data."""
-    data = experiment.data
+    data, training = experiment.data, experiment.teacher_training
     return content_hash(
         {
             "detector": {
@@ -24,7 +27,7 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
                 "weights": _identity(experiment.teacher.weights),
                 "backbone_weights": _identity(experiment.teacher.backbone_weights),
             },
-            "training": None if experiment.teacher_training is None else experiment.teacher_training.model_dump(),
+            "training": None if training is None else training.model_dump(exclude=_WITHOUT_EFFECT),
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,

@@ -1,0 +1,97 @@
+"""The backward pass of a step, with clipping of the gradient.
+
+Clipping scales a gradient down whose norm is too large. Distillation makes the joint gradient many times as long as the
+task's, so clipping it would scale the task down in every distilled student and never in its control: an equal budget,
+but an unequal recipe. So the gradient of the task loss is clipped alone, as in the control, and the distillation is
+added to it. That needs a second backward pass. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+
+class ClippedBackward:
+    """Computes the gradients of a step, and leaves them in the parameters for the optimizer.
+
+    Args:
+        parameters: of the optimizer.
+        optimizer: that takes the step afterwards, through ``scaler``.
+        scaler: of the loss; its scale stays on the gradients of ``gradient_clip_of: task``.
+        max_norm: larger gradients are scaled down to this norm; None never scales them.
+        task_alone: clip the gradient of the task loss instead of the joint one.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        optimizer: Optimizer,
+        scaler: GradScaler,
+        max_norm: float | None,
+        task_alone: bool,
+    ) -> None:
+        self._parameters = [each for each in parameters if each.requires_grad]
+        self._optimizer, self._scaler = optimizer, scaler
+        self._max_norm, self._task_alone = max_norm, task_alone
+
+    def __call__(self, task: Tensor, terms: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Compute the gradients of the task loss and the terms together.
+
+        Args:
+            task: the task loss.
+            terms: the weighted losses of the distillation; none in a control.
+
+        Returns:
+            Scalars by name. ``norm``: of the gradient that is clipped, before clipping; of the joint gradient when
+            nothing is clipped. ``clipped``: 1.0 if it was too large, else 0.0; only when something is clipped.
+            ``distillation_norm``: of the gradient of the terms; only when it is computed apart.
+        """
+        terms = list(terms)
+        if self._max_norm is None:
+            self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
+            return {"norm": _norm(self._parameters) / self._scale(task)}
+        if terms and self._task_alone:
+            return self._apart(task, terms, self._max_norm)
+        self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self._optimizer)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+        return {"norm": norm, "clipped": (norm > self._max_norm).float()}
+
+    def _apart(self, task: Tensor, terms: list[Tensor], max_norm: float) -> dict[str, Tensor]:
+        """Clip the gradient of the task loss, and add that of the terms."""
+        scale = self._scale(task)
+        self._scaler.scale(task).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        norm = _norm(self._parameters) / scale
+        nn.utils.clip_grads_with_norm_(self._parameters, max_norm, norm)
+        clipped = [each.grad for each in self._parameters]
+        for each in self._parameters:
+            each.grad = None
+        self._scaler.scale(sum_of(terms[0], terms[1:])).backward()  # type: ignore[no-untyped-call]
+        distillation_norm = _norm(self._parameters) / scale
+        for each, gradient in zip(self._parameters, clipped, strict=True):
+            if gradient is not None:
+                each.grad = gradient if each.grad is None else each.grad.add_(gradient)
+        return {"norm": norm, "clipped": (norm > max_norm).float(), "distillation_norm": distillation_norm}
+
+    def _scale(self, like: Tensor) -> Tensor:
+        """Return the factor on the loss as a tensor; the scaler's own number would wait for the device."""
+        scale: Tensor = self._scaler.scale(torch.ones((), device=like.device))
+        return scale
+
+
+def sum_of(first: Tensor, others: Iterable[Tensor]) -> Tensor:
+    """Return the sum of scalars, added one after the other."""
+    total = first
+    for each in others:
+        total = total + each
+    return total
+
+
+def _norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])

@@ -1,0 +1,130 @@
+"""Clipping: of the task's gradient alone, or of the total; alike with and without a gradient scaler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distune.config.experiment import Experiment, without_distillation
+from distune.config.load import experiment_from_dict
+from distune.errors import ConfigError
+from distune.training.clipped_backward import ClippedBackward
+from support.experiments import small_experiment, small_values
+from support.solo_runs import assert_equal, builder, solo
+
+TASK, TERM = torch.tensor([6.0, 8.0]), torch.tensor([300.0, -400.0])
+CLIPPED = {"training": {"gradient_clip_norm": 0.5}}
+
+
+class Scaler(torch.amp.GradScaler):
+    """The scaler of float16 on a device that needs none."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__("cpu", init_scale=scale, enabled=scale != 1.0)
+
+
+def backward(max_norm: float | None, terms: list[Tensor], *, of: str = "task", scale: float = 1.0) -> Any:
+    """The gradient that the optimizer gets, and what was measured, for losses of known gradients."""
+    weight, adapter = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight, adapter], lr=1.0)
+    scaler = Scaler(scale)
+    run = ClippedBackward(
+        [weight, adapter], optimizer=optimizer, scaler=scaler, max_norm=max_norm, task_alone=of == "task"
+    )
+    losses = [(weight * term).sum() + 7 * adapter.sum() for term in terms]
+    measured = run((weight * TASK).sum(), losses)
+    scaler.step(optimizer)
+    scaler.update()
+    return -weight.detach(), -float(adapter.detach()), {name: float(value) for name, value in measured.items()}
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+def test_the_task_is_clipped_and_the_distillation_added(scale: float) -> None:
+    gradient, adapter, measured = backward(5.0, [TERM, TERM], scale=scale)
+    assert gradient.tolist() == pytest.approx((TASK / 2 + 2 * TERM).tolist(), rel=1e-6)
+    assert adapter == 14
+    assert measured == pytest.approx({"norm": 10.0, "clipped": 1.0, "distillation_norm": (1000**2 + 14**2) ** 0.5})
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+def test_a_task_within_the_norm_stays(scale: float) -> None:
+    gradient, _, measured = backward(11.0, [TERM], scale=scale)
+    assert torch.equal(gradient, TASK + TERM)
+    assert (measured["norm"], measured["clipped"]) == (10.0, 0.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+def test_the_total_is_clipped_where_asked(scale: float) -> None:
+    gradient, adapter, measured = backward(5.0, [TERM], of="total", scale=scale)
+    joint = float(torch.linalg.vector_norm(torch.cat([TASK + TERM, torch.tensor([7.0])])))
+    assert gradient.tolist() == pytest.approx(((TASK + TERM) * 5 / joint).tolist(), rel=1e-5)
+    assert adapter == pytest.approx(7 * 5 / joint, rel=1e-5)
+    assert measured == pytest.approx({"norm": joint, "clipped": 1.0})
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+@pytest.mark.parametrize("of", ["task", "total"])
+def test_without_terms_or_without_a_norm_both_are_alike(of: str, scale: float) -> None:
+    gradient, _, measured = backward(5.0, [], of=of, scale=scale)
+    assert gradient.tolist() == pytest.approx((TASK / 2).tolist(), rel=1e-6)
+    assert measured == pytest.approx({"norm": 10.0, "clipped": 1.0})
+    gradient, _, measured = backward(None, [TERM], of=of, scale=scale)
+    assert torch.equal(gradient, TASK + TERM)
+    assert set(measured) == {"norm"}
+
+
+@pytest.mark.parametrize("of", ["task", "total"])
+def test_a_step_that_overflows_is_skipped(of: str) -> None:
+    gradient, _, measured = backward(5.0, [torch.tensor([float("inf"), 0.0])], of=of, scale=2.0**12)
+    assert gradient.tolist() == [0.0, 0.0]
+    gradient, _, _ = backward(5.0, [torch.tensor([float("nan"), 0.0])], of=of, scale=2.0**12)
+    assert gradient.tolist() == [0.0, 0.0]
+    assert measured["norm"] > 0
+
+
+@pytest.mark.parametrize("norm", [None, 0.5])
+def test_the_setting_changes_distilled_students_that_clip_and_no_other(norm: float | None, tmp_path: Any) -> None:
+    def train(name: str, experiment: Experiment) -> dict[str, Tensor]:
+        run = solo(builder(experiment), tmp_path / name)
+        for _ in range(2):
+            report = run.run_epoch()
+        assert ("gradient/clipped" in report.metrics) == (norm is not None)
+        assert report.metrics["gradient/norm"] > 0
+        state: dict[str, Tensor] = run.student.detector.model.state_dict()
+        return state
+
+    training = {"gradient_clip_norm": norm}
+    settings = [{"training": training | {"gradient_clip_of": of}} for of in ("task", "total")]
+    distilled = [train(f"distilled {index}", small_experiment(each)) for index, each in enumerate(settings)]
+    is_same = all(torch.equal(value, distilled[1][name]) for name, value in distilled[0].items())
+    assert is_same == (norm is None)
+    controls = [
+        train(f"control {index}", Experiment.model_validate(without_distillation(small_values(each))))
+        for index, each in enumerate(settings)
+    ]
+    assert_equal(controls[0], controls[1])
+
+
+@pytest.mark.parametrize("section", ["training", "teacher_training"])
+def test_the_setting_is_refused_where_it_has_no_effect(section: str) -> None:
+    values = small_values({section: {"gradient_clip_of": "total"}})
+    with pytest.raises(ConfigError, match=rf"{section}\.gradient_clip_of = total +has no effect"):
+        experiment_from_dict(values, source="x", check_space=False)
+    experiment_from_dict(
+        values, source="x", check_space=False, saved=True
+    )  # of a study, whose trials may vary the norm
+    experiment_from_dict(small_values(CLIPPED | {"training": {"gradient_clip_of": "task"}}), source="x")
+
+
+def test_a_study_of_an_earlier_version_still_clips_the_total() -> None:
+    values = small_values(CLIPPED)
+    now = experiment_from_dict(values, source="x", check_space=False).experiment
+    before = experiment_from_dict(values, source="x", check_space=False, saved=True).experiment
+    assert (now.training.gradient_clip_of, before.training.gradient_clip_of) == ("task", "total")
+    again = experiment_from_dict(now.to_dict(), source="x", check_space=False, saved=True).experiment
+    assert again == now
+    without = experiment_from_dict(small_values(), source="x", check_space=False, saved=True).experiment
+    assert without.training.gradient_clip_of == "task"
