@@ -75,7 +75,7 @@ def _arm(*parts: Values) -> Values:
 
 ARMS: dict[str, Values] = {
     "control": _arm(),
-    "gkd_released": {"preset": "gkd_released"},
+    "gkd_raw": {"preset": "gkd_raw"},
     "decoupled": _arm(LOCAL),
     "soft": _arm(SOFT),
     "decoupled+soft": _arm(LOCAL, SOFT),

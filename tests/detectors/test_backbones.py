@@ -22,7 +22,14 @@ from distune.detectors.bodies import build_body, freeze, layers_of
 from distune.detectors.norms import group_norm, norm_layer
 from distune.errors import WeightsError
 
-SMALL_OF_EACH_KIND = ("resnet10", "regnet_x_400mf", "regnet_y_400mf", "mobilenet_v3_small", "mobilenet_v3_large")
+SMALL_OF_EACH_KIND = (
+    "resnet10",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+)
 
 
 def pyramid(backbone: str = "resnet10", **settings: Any) -> Any:
@@ -64,6 +71,7 @@ def test_stages_end_where_the_next_stride_begins() -> None:
 
     assert ends("resnet10") == ["relu", "layer1", "layer2", "layer3", "layer4"]
     assert ends("regnet_y_400mf") == ["stem", "block1", "block2", "block3", "block4"]
+    assert ends("mobilenet_v2") == ["1", "3", "6", "13", "18"]
     assert ends("mobilenet_v3_large") == ["1", "3", "6", "12", "16"]
     assert ends("mobilenet_v3_small") == ["0", "1", "3", "8", "12"]
 
@@ -139,7 +147,7 @@ def test_frozen_stages_are_those_of_torchvision() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "first"),
-    [("regnet_x_400mf", "stem.0.weight"), ("mobilenet_v3_small", "0.0.weight"), ("resnet18", "conv1.weight")],
+    [("regnet_x_400mf", "stem.0.weight"), ("mobilenet_v2", "0.0.weight"), ("mobilenet_v3_small", "0.0.weight"), ("resnet18", "conv1.weight")],
 )
 def test_weights_of_the_classifier_come_from_a_file(tmp_path: Path, backbone: str, first: str) -> None:
     classifier = get_model(backbone, weights=None)

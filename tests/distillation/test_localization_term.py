@@ -9,7 +9,15 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from distune.config.terms import LocalizationSettings
-from distune.distillation.terms.localization import Kind, generalized_iou_loss, localization_loss
+from distune.distillation.terms.localization import (
+    DenseKind,
+    Kind,
+    SiteWeight,
+    dense_localization_loss,
+    generalized_iou_loss,
+    localization_loss,
+    site_importance,
+)
 
 KINDS: list[Kind] = ["giou", "smooth_l1", "bounded"]
 Boxes = tuple[Tensor, Tensor, Tensor]
@@ -169,3 +177,77 @@ def test_a_margin_without_effect_is_refused() -> None:
     for kind in ("giou", "smooth_l1"):
         with pytest.raises(ValidationError, match=f"localization.margin = 0.1\thas no effect with kind {kind}"):
             LocalizationSettings.model_validate({"kind": kind, "margin": 0.1})
+
+
+DENSE_KINDS: list[DenseKind] = ["giou", "smooth_l1"]
+
+
+@pytest.mark.parametrize("kind", DENSE_KINDS)
+def test_dense_equals_its_equation(kind: DenseKind) -> None:
+    student, teacher, _, weights, positive = sample()
+    total = 0.0
+    for s, t, w in zip(student.tolist(), teacher.tolist(), weights.tolist(), strict=True):
+        total += w * (literal_giou(s, t) if kind == "giou" else literal_sides(s, t, t))
+    found = float(dense_localization_loss(student, teacher, weights, positive, kind=kind))
+    assert found == pytest.approx(total / int(positive.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", DENSE_KINDS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -1e30])
+def test_dense_sites_of_weight_0_have_no_effect_and_the_gradient_reaches_the_student_alone(
+    kind: DenseKind, value: float
+) -> None:
+    student, teacher, _, weights, positive = sample()
+    weights = torch.where(torch.arange(12) < 4, 0.0, weights)
+    expected = dense_localization_loss(student, teacher, weights, positive, kind=kind)
+    student[:4], teacher[:4] = value, value
+    for each in (student, teacher, weights):
+        each.requires_grad_()
+    loss = dense_localization_loss(student, teacher, weights, positive, kind=kind)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == pytest.approx(float(expected))
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    assert torch.equal(student.grad.abs().sum(dim=1) > 0, weights > 0)
+    assert teacher.grad is None
+    assert weights.grad is None
+
+
+@pytest.mark.parametrize("kind", DENSE_KINDS)
+def test_dense_equal_boxes_do_not_differ_and_no_site_is_0(kind: DenseKind) -> None:
+    student, _, _, weights, positive = sample()
+    for boxes in (student, student[:, :2].repeat(1, 2), 0 * student):
+        given = boxes.clone().requires_grad_()
+        loss = dense_localization_loss(given, boxes.clone(), weights, positive & False, kind=kind)
+        torch.autograd.backward(loss)
+        assert float(loss.detach()) == 0
+        assert given.grad is not None
+        assert given.grad.isfinite().all()
+    none = (student[:0], student[:0], weights[:0], positive[:0])
+    assert float(dense_localization_loss(*none, kind=kind)) == 0
+
+
+@pytest.mark.parametrize("score_kind", ["sigmoid", "softmax"])
+def test_the_importance_of_a_site(score_kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 9, 4, generator=generator)
+    student.requires_grad_()
+    p_student, p_teacher = (z.sigmoid() if score_kind == "sigmoid" else z.softmax(dim=1) for z in (student, teacher))
+    expected: dict[SiteWeight, Tensor] = {
+        "disagreement": (p_teacher - p_student)[:, 1:].abs().max(dim=1).values,
+        "score": p_teacher[:, 1:].max(dim=1).values,
+    }
+    for name, values in expected.items():
+        found = site_importance(student, teacher, score_kind=score_kind, site_weight=name)
+        assert torch.allclose(found, values)
+        assert not found.requires_grad
+    same = site_importance(teacher, teacher, score_kind=score_kind, site_weight="disagreement")
+    assert not same.any()
+
+
+def test_sites_without_what_they_need_are_refused() -> None:
+    assert LocalizationSettings(sites="all", site_weight="score").kind == "giou"
+    with pytest.raises(ValidationError, match="localization.kind = bounded\tneeds sites positive"):
+        LocalizationSettings(sites="all", kind="bounded")
+    with pytest.raises(ValidationError, match="site_weight = score\thas no effect with sites positive"):
+        LocalizationSettings(site_weight="score")

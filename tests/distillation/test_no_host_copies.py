@@ -111,6 +111,7 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
         {},
         {"mimic": {"regions": "boxes"}, "localization": {"kind": "bounded", "margin": 0.1}},
         {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}, "pooling": "crop"},
+        {"soft_labels": {"sites": "all"}, "localization": {"sites": "all", "site_weight": "score"}},
         {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
         {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
     ],

@@ -105,7 +105,7 @@ def load_experiment(
         space = source.space if space is None else space
     values, lines, name, folder = _read(source)
     if saved:  # but not the overrides
-        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines)
+        values, lines = renamed.upgrade_saved(values), renamed.upgrade_lines(lines)
     for path, value in overrides.items():
         values = with_path(values, path, value)
         lines[path] = options[0]
@@ -161,7 +161,7 @@ def experiment_from_dict(
         UsageError: there is no such search space.
     """
     if saved:
-        values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
+        values, lines = renamed.upgrade_saved(values), renamed.upgrade_lines(lines or {})
     experiment = parse_experiment(values, source=source, lines=lines, saved=saved)
     space = _saved_space(space, source) if saved and isinstance(space, Mapping) else space
     return prepare_experiment(experiment, space=space, source=source, folder=folder, check_space=check_space)

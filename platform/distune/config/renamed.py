@@ -27,9 +27,14 @@ SETTINGS = {
 """Former path of a setting to its present one."""
 
 VALUES: dict[str, dict[str, str]] = {
+    "distillation.preset": {"gkd_released": "gkd_raw"},
     "distillation.prototypes.source.kind": {"harvest": "queue", "sweep": "feature_pass"},
 }
 """Path of a setting to its former values, each with its present one."""
+
+FORMER_BEHAVIOR: dict[str, Any] = {"distillation.soft_labels.sites": "positive"}
+"""Path of a setting that earlier versions did not have to the value that does as they did, where its default does not.
+Files that distune wrote hold all settings of a group, so a setting that is missing in one did not exist."""
 
 
 def current_path(path: str) -> str:
@@ -71,6 +76,16 @@ def upgrade_experiment(values: Mapping[str, Any]) -> dict[str, Any]:
             parent, _, name = path.rpartition(".")
             group = {**get_path(upgraded, parent), name: current_value(path, value)}
             upgraded = with_path(without_path(upgraded, parent), parent, group)
+    return upgraded
+
+
+def upgrade_saved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of an experiment that distune wrote: under present names, with its former behavior."""
+    upgraded = upgrade_experiment(values)
+    for path, value in FORMER_BEHAVIOR.items():
+        parent = path.rpartition(".")[0]
+        if _find(upgraded, parent)[0] and not _find(upgraded, path)[0]:
+            upgraded = with_path(upgraded, path, value)
     return upgraded
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
-from distune.config.renamed import upgrade_experiment
-from distune.errors import StudyError
+from distune.config.load import parse_experiment
+from distune.config.renamed import upgrade_saved
+from distune.errors import ConfigError, StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
@@ -143,7 +144,11 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _identity(spec: dict[str, Any]) -> str:
-    experiment = upgrade_experiment(spec["experiment"])
+    experiment = upgrade_saved(spec["experiment"])
+    try:  # settings that an earlier version did not have get their defaults
+        experiment = parse_experiment(experiment, source="a confirmed arm", saved=True).to_dict()
+    except ConfigError:
+        pass  # no training of this version has such settings
     return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
 
 
