@@ -247,7 +247,7 @@ def test_the_importance_of_a_site(score_kind: str) -> None:
 
 def test_sites_without_what_they_need_are_refused() -> None:
     assert LocalizationSettings(sites="all", site_weight="score").kind == "giou"
-    with pytest.raises(ValidationError, match="localization.kind = bounded\tneeds sites positive"):
+    with pytest.raises(ValidationError, match=r"localization\.kind = bounded\tneeds sites positive"):
         LocalizationSettings(sites="all", kind="bounded")
     with pytest.raises(ValidationError, match="site_weight = score\thas no effect with sites positive"):
         LocalizationSettings(site_weight="score")

@@ -16,8 +16,10 @@ from distune.distillation.terms.soft_labels import (
     DenseSoftLabels,
     Reduction,
     SoftLabels,
+    WeightedDivergence,
     build_soft_labels,
     dense_soft_label_loss,
+    near_bernoulli_divergence,
     soft_label_loss,
 )
 
@@ -241,5 +243,36 @@ def test_the_setting_selects_the_sites(sites: str, score_kind: str, expected: ty
 
 def test_a_focus_without_effect_is_refused() -> None:
     assert SoftLabelsSettings(sites="all", focus=0.0).focus == 0
-    with pytest.raises(ValidationError, match="soft_labels.focus = 2\thas no effect with sites positive"):
+    with pytest.raises(ValidationError, match=r"soft_labels\.focus = 2\thas no effect with sites positive"):
         SoftLabelsSettings(sites="positive", focus=2.0)
+
+
+def test_the_divergence_is_exact_where_scores_nearly_agree() -> None:
+    teacher = torch.tensor([-12.0, -4.6, -2.0, 0.0, 3.0, 12.0])[:, None]
+    difference = torch.tensor([-30.0, -2.0, -0.3, -1e-2, -1e-3, 0.0, 1e-3, 1e-2, 0.3, 2.0, 30.0, 200.0])
+    student = teacher + difference
+    t, s = teacher.expand_as(student).double(), student.double()
+    log = torch.nn.functional.logsigmoid
+    expected = t.sigmoid() * (log(t) - log(s)) + (-t).sigmoid() * (log(-t) - log(-s))
+    found = near_bernoulli_divergence(student, t.float()).double()
+    assert bool((found >= 0).all())
+    assert torch.allclose(found, expected, rtol=1e-2, atol=1e-13)
+
+
+def test_scores_that_nearly_agree_keep_their_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    teacher = -4.6 + 0.1 * torch.randn(500, 4, generator=generator)
+    student = (teacher + 1e-4 * torch.randn(500, 4, generator=generator)).requires_grad_()
+    ones, positive = torch.ones(500), torch.arange(500) < 5
+    torch.autograd.backward(dense("sigmoid", (student, teacher, ones, positive), focus=0.0))
+    assert student.grad is not None
+    differs = (student.detach() != teacher)[:, 1:]
+    assert float((student.grad[:, 1:] != 0)[differs].float().mean()) > 0.99
+
+
+def test_the_written_gradient_is_that_of_the_value() -> None:
+    student, teacher, weights, _ = sample()
+    student, teacher = student[:, 1:].double(), teacher[:, 1:].double()
+    weights_RC = (weights[:, None].double() * torch.ones(7, 3)).contiguous()
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: WeightedDivergence.apply(z, teacher, weights_RC), (student,))  # type: ignore[no-untyped-call]

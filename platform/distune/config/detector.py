@@ -58,7 +58,8 @@ class PyramidDetectorSettings(CommonDetectorSettings):
 
     backbone: Backbone
     """The backbone: the name of a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2 or MobileNetV3 in torchvision;
-    ``resnet10`` with one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm (extra ``timm``)."""
+    ``resnet10`` with one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm
+    (extra ``timm``)."""
     fpn_channels: int = Field(256, ge=8)
     """Channels of the feature maps of the neck."""
     norm: Literal["batch", "frozen", "group", "own"] = "batch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -145,10 +146,8 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 def _identity(spec: dict[str, Any]) -> str:
     experiment = upgrade_saved(spec["experiment"])
-    try:  # settings that an earlier version did not have get their defaults
+    with contextlib.suppress(ConfigError):  # settings that an earlier version did not have get their defaults
         experiment = parse_experiment(experiment, source="a confirmed arm", saved=True).to_dict()
-    except ConfigError:
-        pass  # no training of this version has such settings
     return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
 
 

@@ -5,7 +5,6 @@ Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with backg
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -13,7 +12,7 @@ def class_probabilities(logits_RK: Tensor, *, score_kind: str) -> Tensor:
     """Return the probability of each class at each site, without background and without gradient.
 
     Args:
-        logits_RK: float32. The first logit is the background's (``softmax``), or torchvision's unused one (``sigmoid``).
+        logits_RK: float32. The first logit is that of background (``softmax``), or unused (``sigmoid``).
         score_kind: ``softmax`` or ``sigmoid``.
 
     Returns:

@@ -7,7 +7,7 @@ Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with backg
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from distune.distillation.class_scores import disagreement, total_variation
 from distune.distillation.term import Step, TermContext
 
 Reduction = Literal["batchmean", "mean"]
+
+_LARGEST_EXPONENT = 80.0
+"""Of float32, with a margin."""
 
 
 def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
@@ -40,6 +43,43 @@ def bernoulli_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
 def sigmoid_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
     """Return ``sum_c KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores, (R,)."""
     return bernoulli_divergence(student_RC, teacher_RC).sum(dim=1)
+
+
+class WeightedDivergence(torch.autograd.Function):
+    """``sum_rc w_rc KL(Bernoulli(p^t_rc) || Bernoulli(p^s_rc))`` with the gradient ``w_rc (p^s_rc - p^t_rc)``.
+
+    Written out for the many sites that nearly agree, and for memory. There the difference of two softplus is smaller
+    than its rounding, and a divergence that is cut off at 0 loses its gradient. For the backward pass it keeps the
+    gradient alone, one tensor of the size of the scores.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student_RC: Tensor, teacher_RC: Tensor, weights_RC: Tensor) -> Tensor:
+        """Return a scalar; where the weight is 0, the scores may have any value."""
+        takes_part_RC = weights_RC > 0
+        pull_RC = weights_RC * (student_RC.sigmoid() - teacher_RC.sigmoid())
+        ctx.save_for_backward(torch.where(takes_part_RC, pull_RC, 0.0))
+        divergence_RC = near_bernoulli_divergence(student_RC, teacher_RC)
+        return torch.where(takes_part_RC, weights_RC * divergence_RC, 0.0).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the student's scores."""
+        (pull_RC,) = ctx.saved_tensors
+        return gradients[0] * pull_RC, None, None
+
+
+def near_bernoulli_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
+    """Return ``bernoulli_divergence``, exact also where both scores nearly agree; not for a gradient.
+
+    With ``d = z^s - z^t`` it is ``log(1 + p^t (e^d - 1)) - p^t d``, in which no large numbers cancel as long as ``p^t``
+    is at most a half. Otherwise it is the same of ``1 - p^t`` and ``-d``.
+    """
+    difference_RC = torch.where(teacher_RC < 0, student_RC - teacher_RC, teacher_RC - student_RC)
+    smaller_RC = (-teacher_RC.abs()).sigmoid()
+    near_RC = (smaller_RC * difference_RC.expm1()).log1p() - smaller_RC * difference_RC
+    is_near_RC = difference_RC < _LARGEST_EXPONENT
+    return torch.where(is_near_RC, near_RC, bernoulli_divergence(student_RC, teacher_RC)).clamp(min=0)
 
 
 def soft_label_loss(
@@ -95,7 +135,7 @@ def dense_soft_label_loss(
     """Return the divergence between the models' class scores over all sites, weighted by their disagreement.
 
     ``T^2 / n sum_r w_r sum_c |p^t_rc - p^s_rc|^g KL(Bernoulli(q^t_rc) || Bernoulli(q^s_rc))`` of sigmoid scores, with
-    ``q = sigmoid(z/T)``, g the ``focus`` and n as in ``soft_label_loss``, which is also what a focal loss is divided by.
+    ``q = sigmoid(z/T)``, g the ``focus`` and n as in ``soft_label_loss``; a focal loss is divided by it as well.
     The disagreement is one of the scores themselves, ``p = sigmoid(z)`` at temperature 1, and a constant to the
     gradient. It is small at the thousands of sites on which both models see background, so these do not outweigh the
     few that matter. After Yang et al., "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object
@@ -119,16 +159,18 @@ def dense_soft_label_loss(
     Returns:
         A scalar.
     """
-    if score_kind == "sigmoid":
-        focus_RC = disagreement(student_RK, teacher_RK, score_kind=score_kind) ** focus
-        student_RK, teacher_RK = student_RK[:, 1:], teacher_RK[:, 1:]
-        divergence_RC = bernoulli_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
-        divergence_R = (focus_RC * divergence_RC).sum(dim=1)
-    else:
-        focus_R = total_variation(student_RK, teacher_RK) ** focus
-        divergence_R = focus_R * softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
     weights_R = weights_R.detach()
-    total = torch.where(weights_R > 0, weights_R * divergence_R, 0.0).sum()
+    total: Tensor
+    if score_kind == "sigmoid":
+        weights_RC = weights_R[:, None] * disagreement(student_RK, teacher_RK, score_kind=score_kind) ** focus
+        student_RK, teacher_RK = student_RK[:, 1:], teacher_RK[:, 1:].detach()
+        total = WeightedDivergence.apply(  # type: ignore[no-untyped-call]
+            student_RK / temperature, teacher_RK / temperature, weights_RC
+        )
+    else:
+        weights_R = weights_R * total_variation(student_RK, teacher_RK) ** focus
+        divergence_R = softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
+        total = torch.where(weights_R > 0, weights_R * divergence_R, 0.0).sum()
     num_positive = positive_R.sum().clamp(min=1)
     num_scores = student_RK.shape[1] if reduction == "mean" else 1
     return temperature**2 * total / (num_positive * num_scores)
