@@ -275,4 +275,4 @@ def test_the_written_gradient_is_that_of_the_value() -> None:
     student, teacher = student[:, 1:].double(), teacher[:, 1:].double()
     weights_RC = (weights[:, None].double() * torch.ones(7, 3)).contiguous()
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: WeightedDivergence.apply(z, teacher, weights_RC), (student,))  # type: ignore[no-untyped-call]
+    assert torch.autograd.gradcheck(lambda z: WeightedDivergence.apply(z, teacher, weights_RC), (student,))

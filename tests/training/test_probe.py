@@ -212,7 +212,7 @@ def test_settings_of_evaluation_change_detections_and_no_loss() -> None:
     for proposals in (10, 1000):
         settings = experiment.student.model_copy(update={"evaluated_proposals": proposals})
         detector = builder.detector(settings, seed=0)
-        detector.model.roi_heads.score_thresh = 0.0  # type: ignore[union-attr,assignment]
+        detector.model.roi_heads.score_thresh = 0.0  # type: ignore[union-attr]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             taps = detector.forward_train(batch.images, batch.targets)

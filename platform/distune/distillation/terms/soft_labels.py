@@ -164,9 +164,7 @@ def dense_soft_label_loss(
     if score_kind == "sigmoid":
         weights_RC = weights_R[:, None] * disagreement(student_RK, teacher_RK, score_kind=score_kind) ** focus
         student_RK, teacher_RK = student_RK[:, 1:], teacher_RK[:, 1:].detach()
-        total = WeightedDivergence.apply(  # type: ignore[no-untyped-call]
-            student_RK / temperature, teacher_RK / temperature, weights_RC
-        )
+        total = WeightedDivergence.apply(student_RK / temperature, teacher_RK / temperature, weights_RC)
     else:
         weights_R = weights_R * total_variation(student_RK, teacher_RK) ** focus
         divergence_R = softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
