@@ -41,6 +41,7 @@ OLD: dict[str, Any] = {
         "preset": "gkd_released",
         "standardise": "none",
         "soft_labels": {"normaliser": "mean"},
+        "localization": {"kind": "smooth_l1", "weight": 2.0},
         "prototypes": {"source": {"kind": "harvest", "max_instances": 99}},
     },
     "search": {"first": [{KIND: "sweep"}]},
@@ -53,7 +54,8 @@ def without_former_names() -> dict[str, Any]:
         "distillation": {
             "preset": "gkd_raw",
             "standardize": "none",
-            "soft_labels": {"reduction": "mean"},
+            "soft_labels": {"reduction": "mean", "sites": "positive"},
+            "localization": {"form": "smooth_l1", "weight": 2.0},
             "prototypes": {"source": {"kind": "queue", "max_instances": 99}},
         },
         "search": {"initial_configurations": [{KIND: "sweep"}]},
@@ -106,7 +108,7 @@ def test_former_names_in_a_file_are_errors_with_line_and_present_name(tmp_path: 
     assert "training.epochs = 0" in text, "other problems are listed as well"
     assert "distillation.preset = gkd_released (line" in text
     assert "was renamed: use gkd_raw" in text
-    assert "7 problems" in text
+    assert "8 problems" in text
 
 
 def test_former_names_in_assignments_are_errors(tmp_path: Path) -> None:
@@ -215,3 +217,11 @@ def test_former_behavior_is_a_value_of_a_setting_and_not_its_default() -> None:
     for path, value in renamed.FORMER_BEHAVIOR.items():
         assert get_path(values, path) != value
         assert get_path(Experiment.model_validate(with_path(values, path, value)).to_dict(), path) == value
+
+
+def test_a_trial_with_another_form_of_a_term_keeps_its_weight() -> None:
+    """A setting named ``kind`` would replace its whole group."""
+    experiment = Experiment.model_validate(small_values({"distillation": {"localization": {"weight": 2.0}}}))
+    for path in ("distillation.localization.form", "distillation.localization.kind"):
+        chosen = trial_experiment(experiment, {path: "smooth_l1"})["distillation"]["localization"]
+        assert (chosen["form"], chosen["weight"]) == ("smooth_l1", 2.0)

@@ -33,15 +33,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "divergence on own level": {"global_knowledge": {"form": "divergence", "levels": "own"}},
     "teacher's space": {"global_knowledge": {"space": "teacher"}},
     "cells": {"global_knowledge": {"at": "cells", "form": "divergence", "background_weight": 0.1}},
-    "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}},
+    "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"form": "smooth_l1"}},
     "bounded, reduction mean": {
-        "localization": {"kind": "bounded", "margin": 0.1},
+        "localization": {"form": "bounded", "margin": 0.1},
         "soft_labels": {"reduction": "mean"},
     },
     "all sites": ALL_SITES,
     "all sites, softmax": ALL_SITES,
     "all sites, other weights": {
-        "localization": {"sites": "all", "kind": "smooth_l1", "site_weight": "score"},
+        "localization": {"sites": "all", "form": "smooth_l1", "site_weight": "score"},
         "soft_labels": {"sites": "all", "focus": 2.0, "temperature": 1.0},
     },
 }

@@ -67,7 +67,7 @@ CHANGES: dict[str, Any] = {
     "rkd.max_instances": 6,
     "cwd.temperature": 1.0,
     "cwd.adapter": "conv3x3",
-    "localization.kind": "smooth_l1",
+    "localization.form": "smooth_l1",
     "localization.margin": 0.5,
     "localization.sites": "all",
     "localization.site_weight": "score",
@@ -94,7 +94,7 @@ for _name, _term in TERMS.items():
 NEEDS: dict[str, dict[str, Any]] = {
     "prototypes.unique": {"prototypes.per_class": 8},
     "prototypes.source.max_images": {"prototypes.source.kind": "feature_pass"},
-    "localization.margin": {"localization.kind": "bounded"},
+    "localization.margin": {"localization.form": "bounded"},
     "localization.site_weight": {"localization.sites": "all"},
     "global_knowledge.temperature": {"global_knowledge.form": "divergence"},
     "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},

@@ -29,12 +29,12 @@ WAYS: dict[str, dict[str, Any]] = {name: {} for name in TERMS} | {
     "soft_labels, all": {"sites": "all"},
     "soft_labels, all alike": {"sites": "all", "focus": 0.0},
     "localization, all": {"sites": "all"},
-    "localization, all by score": {"sites": "all", "kind": "smooth_l1", "site_weight": "score"},
+    "localization, all by score": {"sites": "all", "form": "smooth_l1", "site_weight": "score"},
     "global_knowledge, divergence": {"form": "divergence", "levels": "own"},
     "global_knowledge, cells": {"at": "cells", "form": "divergence"},
     "mimic, boxes": {"regions": "boxes"},
-    "localization, smooth_l1": {"kind": "smooth_l1"},
-    "localization, bounded": {"kind": "bounded"},
+    "localization, smooth_l1": {"form": "smooth_l1"},
+    "localization, bounded": {"form": "bounded"},
 }
 """Every term, and those that are computed in several ways in each of them: settings other than the defaults."""
 

@@ -20,6 +20,7 @@ Row = tuple[str, str]
 """The location of a problem in a file, and its message."""
 
 SETTINGS = {
+    "distillation.localization.kind": "distillation.localization.form",
     "distillation.soft_labels.normaliser": "distillation.soft_labels.reduction",
     "distillation.standardise": "distillation.standardize",
     "search.first": "search.initial_configurations",

@@ -184,12 +184,12 @@ class LocalizationSettings(LocalTermSettings):
     """Imitation of the teacher's boxes at the student's prediction sites: anchors, cells or proposals."""
 
     compares_heads = True
-    kind: Literal["giou", "smooth_l1", "bounded"] = "giou"
+    form: Literal["giou", "smooth_l1", "bounded"] = "giou"
     """Loss between two boxes: ``giou``; ``smooth_l1`` between their sides, in units of the ground-truth box; or
     ``bounded``, the same where the student is not already better than the teacher by ``margin``."""
     margin: float = Field(0.0, ge=0)
     """Margin by which the student must be better before ``bounded`` ignores a box: a sum over the four sides, in
-    units of the ground-truth box. Must keep its default with the other kinds."""
+    units of the ground-truth box. Must keep its default with the other forms."""
     sites: Literal["positive", "all"] = "positive"
     """The sites that are compared: those matched to a ground-truth box, or ``all`` anchors or cells of a one-stage
     detector, weighted by ``site_weight``. With ``all``, ``smooth_l1`` is in units of the teacher's box, and ``bounded``
@@ -199,19 +199,19 @@ class LocalizationSettings(LocalTermSettings):
     teacher's largest score of a class. Must keep its default with ``sites: positive``."""
 
     @model_validator(mode="after")
-    def _kind_uses_the_margin(self) -> LocalizationSettings:
-        if self.kind != "bounded" and self.margin != type(self).model_fields["margin"].default:
+    def _form_uses_the_margin(self) -> LocalizationSettings:
+        if self.form != "bounded" and self.margin != type(self).model_fields["margin"].default:
             raise ValueError(
-                f"distillation.localization.margin = {self.margin:g}\thas no effect with kind {self.kind}; remove it, "
-                "or use kind bounded"
+                f"distillation.localization.margin = {self.margin:g}\thas no effect with form {self.form}; remove it, "
+                "or use form bounded"
             )
         return self
 
     @model_validator(mode="after")
     def _sites_have_what_they_need(self) -> LocalizationSettings:
-        if self.sites == "all" and self.kind == "bounded":
+        if self.sites == "all" and self.form == "bounded":
             raise ValueError(
-                "distillation.localization.kind = bounded\tneeds sites positive, because it compares with the "
+                "distillation.localization.form = bounded\tneeds sites positive, because it compares with the "
                 "ground-truth box of a site"
             )
         if self.sites == "positive" and self.site_weight != type(self).model_fields["site_weight"].default:

@@ -17,8 +17,8 @@ from distune.config.distillation import DistillationSettings
 from distune.distillation.class_scores import class_probabilities, disagreement
 from distune.distillation.term import Step, TermContext
 
-Kind = Literal["giou", "smooth_l1", "bounded"]
-DenseKind = Literal["giou", "smooth_l1"]
+Form = Literal["giou", "smooth_l1", "bounded"]
+DenseForm = Literal["giou", "smooth_l1"]
 SiteWeight = Literal["disagreement", "score"]
 
 _SHORTEST_SIDE_PX = 1.0
@@ -62,7 +62,7 @@ def localization_loss(
     weights_R: Tensor,
     positive_R: Tensor,
     *,
-    kind: Kind,
+    form: Form,
     margin: float,
 ) -> Tensor:
     """Return the weighted distance between the models' boxes over positive prediction sites.
@@ -83,7 +83,7 @@ def localization_loss(
         truth_R4: the boxes that the sites are matched to.
         weights_R: of the matched instances, at least 0; no gradient flows into them.
         positive_R: bool; the other sites take no part and may hold any values.
-        kind: ``giou``, ``smooth_l1`` or ``bounded``.
+        form: ``giou``, ``smooth_l1`` or ``bounded``.
         margin: of ``bounded``, at least 0.
 
     Returns:
@@ -93,11 +93,11 @@ def localization_loss(
     # First of all: values that are masked out later still send NaN backwards.
     student_R4 = torch.where(positive_R1, student_R4, truth_R4)
     teacher_R4 = torch.where(positive_R1, teacher_R4, truth_R4).detach()
-    if kind == "giou":
+    if form == "giou":
         distance_R = generalized_iou_loss(student_R4, teacher_R4)
     else:
         distance_R = side_distance(student_R4, teacher_R4, truth_R4)
-    if kind == "bounded":
+    if form == "bounded":
         student_error_R = side_distance(student_R4.detach(), truth_R4, truth_R4)
         is_behind_R = student_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
         distance_R = torch.where(is_behind_R, distance_R, 0.0)
@@ -115,7 +115,7 @@ def site_importance(student_RK: Tensor, teacher_RK: Tensor, *, score_kind: str, 
 
 
 def dense_localization_loss(
-    student_R4: Tensor, teacher_R4: Tensor, weights_R: Tensor, positive_R: Tensor, *, kind: DenseKind
+    student_R4: Tensor, teacher_R4: Tensor, weights_R: Tensor, positive_R: Tensor, *, form: DenseForm
 ) -> Tensor:
     """Return the weighted distance between the models' boxes over all prediction sites.
 
@@ -129,7 +129,7 @@ def dense_localization_loss(
         teacher_R4: the teacher's at the same sites; no gradient flows into them.
         weights_R: of each site, at least 0; no gradient flows into them. A site of weight 0 may hold any values.
         positive_R: bool; only their number matters.
-        kind: ``giou`` or ``smooth_l1``.
+        form: ``giou`` or ``smooth_l1``.
 
     Returns:
         A scalar.
@@ -139,7 +139,7 @@ def dense_localization_loss(
     # First of all: values that are masked out later still send NaN backwards.
     teacher_R4 = torch.where(takes_part_R1, teacher_R4, 0.0)
     student_R4 = torch.where(takes_part_R1, student_R4, teacher_R4)
-    if kind == "giou":
+    if form == "giou":
         distance_R = generalized_iou_loss(student_R4, teacher_R4)
     else:
         distance_R = side_distance(student_R4, teacher_R4, teacher_R4)
@@ -150,7 +150,7 @@ def dense_localization_loss(
 class Localization:
     """The term on positive sites. A prediction site has the mean weight of its instance over the levels."""
 
-    kind: Kind
+    form: Form
     margin: float
     robust: bool = True
     needs_prototypes: bool = False
@@ -167,7 +167,7 @@ class Localization:
             truth_R4,
             step.site_weights(robust=self.robust),
             sites.positive_R,
-            kind=self.kind,
+            form=self.form,
             margin=self.margin,
         )
 
@@ -177,7 +177,7 @@ class DenseLocalization:
     """The term on all sites of a one-stage head; see ``Step.all_site_weights`` and ``site_importance``."""
 
     score_kind: str
-    kind: DenseKind
+    form: DenseForm
     site_weight: SiteWeight
     robust: bool = True
     needs_prototypes: bool = False
@@ -196,7 +196,7 @@ class DenseLocalization:
             step.teacher.boxes_at(sites).float(),
             importance_R * step.all_site_weights(robust=self.robust),
             sites.positive_R,
-            kind=self.kind,
+            form=self.form,
         )
 
 
@@ -204,8 +204,8 @@ def build_localization(settings: DistillationSettings, context: TermContext) -> 
     """Build the term."""
     term = settings.localization
     if term.sites == "all":
-        assert term.kind != "bounded", "refused by the settings"
+        assert term.form != "bounded", "refused by the settings"
         return DenseLocalization(
-            score_kind=context.score_kind, kind=term.kind, site_weight=term.site_weight, robust=term.robust
+            score_kind=context.score_kind, form=term.form, site_weight=term.site_weight, robust=term.robust
         )
-    return Localization(kind=term.kind, margin=term.margin, robust=term.robust)
+    return Localization(form=term.form, margin=term.margin, robust=term.robust)
