@@ -72,7 +72,13 @@ LITERAL: Values = {
         "space": "own",
     },
     "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},
-    "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "reduction": "batchmean"},
+    "soft_labels": {
+        "weight": 1.0,
+        "unit": "raw",
+        "temperature": 2.0,
+        "reduction": "batchmean",
+        "sites": "positive",
+    },
     "decay": "constant",
 }
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from support.experiments import small_values
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = "--size 96 --channels 16 --classes 3 --teacher-backbone resnet18 --batch 2 --boxes 3 --rounds 3"
@@ -32,3 +35,23 @@ def test_the_losses_in_loops_over_boxes_equal_those_of_distune(
     loops = json.loads(capsys.readouterr().out)["loops"]
     assert min(loops["values"].values()) > 0
     assert loops["same_values"], loops
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_same_number_of_threads")
+def test_the_gradients_of_soft_labels_have_the_sums_of_their_equations(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small_values({"training": {"epochs": 1}})))
+    monkeypatch.setattr(sys, "argv", ["soft_label_sites.py", "--experiment", str(tmp_path / "small.yaml")])
+    importlib.import_module("soft_label_sites").main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["arm"] for line in lines] == ["control", "positive", "all"] * 3
+    start = lines[0]
+    assert start["task"]["positive"] == pytest.approx(-0.27, abs=0.03)
+    assert start["positive"]["other"] == 0
+    assert start["all"]["other"] != 0
+    assert lines[3]["task"] != lines[4]["task"] != lines[5]["task"], "the arms are trained apart"
+    assert all(0 <= line["AP"] <= 100 for line in lines[6:])

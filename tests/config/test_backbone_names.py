@@ -16,7 +16,7 @@ from distune.config.pretrained import PRETRAINED, WITHOUT_EPSILON
 from distune.errors import ConfigError
 from support.experiments import small_values
 
-KINDS = ("resnet", "resnext", "wide_resnet", "regnet", "mobilenet_v3")
+KINDS = ("resnet", "resnext", "wide_resnet", "regnet", "mobilenet_v2", "mobilenet_v3")
 
 
 def retinanet(**settings: Any) -> RetinaNetSettings:
@@ -69,7 +69,9 @@ def test_weights_that_need_other_settings_are_refused_before_anything_is_loaded(
 
 
 def test_levels_of_mobilenet_need_a_mobilenet() -> None:
-    with pytest.raises(ValidationError, match="levels: last needs one of the backbones mobilenet_v3_large"):
+    with pytest.raises(
+        ValidationError, match="levels: last needs one of the backbones mobilenet_v2, mobilenet_v3_large"
+    ):
         FasterRcnnSettings(family="fasterrcnn", backbone="resnet10", levels="last")
 
 

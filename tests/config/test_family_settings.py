@@ -91,3 +91,14 @@ def test_only_mask_rcnn_learns_masks() -> None:
     for family, detector in DETECTORS.items():
         made = experiment(detector, DETECTORS["ssd"], distillation={"soft_labels": {"weight": 0.0}})
         assert made.learns_masks == (family == "maskrcnn")
+
+
+@pytest.mark.parametrize("term", ["soft_labels", "localization"])
+def test_a_two_stage_head_has_no_outputs_at_all_sites(term: str) -> None:
+    faster = {"family": "fasterrcnn", "backbone": "resnet10"}
+    values = {"student": faster, "teacher": faster, "distillation": {term: {"weight": 1.0, "sites": "all"}}}
+    message = f"distillation.{term}.sites = all\tneeds a one-stage student, but student.family is fasterrcnn"
+    with pytest.raises(ValidationError, match=message):
+        Experiment.model_validate({**small_values(), **values})
+    values["distillation"] = {term: {"weight": 1.0, "sites": "positive"}}
+    assert Experiment.model_validate({**small_values(), **values}).distillation.terms[term].weight == 1

@@ -191,7 +191,7 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
         ({"training.precision": {"kind": "choice", "values": ["auto", "float32"]}}, "cannot be searched"),
         ({"data.num_train": {"kind": "int", "low": 1, "high": 4}}, "cannot be searched"),
         (
-            {"distillation.preset": {"kind": "choice", "values": ["gkd_global", "gkd_released"]}},
+            {"distillation.preset": {"kind": "choice", "values": ["gkd_global", "gkd_raw"]}},
             "another preset would change nothing",
         ),
         (
@@ -282,12 +282,12 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
 
 
 def test_presets_are_starting_points() -> None:
-    released = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_released"}}).distillation
+    released = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "gkd_raw"}}).distillation
     assert released.global_knowledge.weight == 0.0
     assert released.prototypes.source.kind == "feature_pass"
     assert released.soft_labels.reduction == "mean"
     changed = Experiment.model_validate(
-        {**EXPERIMENT, "distillation": {"preset": "gkd_released", "soft_labels": {"weight": 3.0}}}
+        {**EXPERIMENT, "distillation": {"preset": "gkd_raw", "soft_labels": {"weight": 3.0}}}
     ).distillation
     assert changed.soft_labels.weight == 3.0
     assert changed.soft_labels.reduction == "mean"

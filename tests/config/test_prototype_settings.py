@@ -35,11 +35,9 @@ def test_alpha_is_refused_where_there_are_no_coefficients(selector: str) -> None
 
 @pytest.mark.parametrize("selector", ["orthogonal", "kmeans", "random"])
 def test_repeats_are_refused_where_there_are_none(selector: str) -> None:
-    message = refusal({"preset": "gkd_released", "prototypes": {"selector": selector}})
+    message = refusal({"preset": "gkd_raw", "prototypes": {"selector": selector}})
     assert f"distillation.prototypes.unique = false has no effect with selector {selector}" in message
-    DistillationSettings.model_validate(
-        {"preset": "gkd_released", "prototypes": {"selector": selector, "unique": True}}
-    )
+    DistillationSettings.model_validate({"preset": "gkd_raw", "prototypes": {"selector": selector, "unique": True}})
 
 
 def test_accepted_settings_are_accepted_again_with_all_defaults() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distune.config.load import (
     prepare_experiment,
     trial_experiment,
 )
-from distune.config.paths import get_path, merge
+from distune.config.paths import get_path, merge, with_path
 from distune.errors import ConfigError
 from distune.study.search.initial_configurations import default_values
 from support.experiments import small_values
@@ -37,8 +38,10 @@ OLD_SPACE: dict[str, Any] = {
 }
 OLD: dict[str, Any] = {
     "distillation": {
+        "preset": "gkd_released",
         "standardise": "none",
         "soft_labels": {"normaliser": "mean"},
+        "localization": {"kind": "smooth_l1", "weight": 2.0},
         "prototypes": {"source": {"kind": "harvest", "max_instances": 99}},
     },
     "search": {"first": [{KIND: "sweep"}]},
@@ -49,8 +52,10 @@ def without_former_names() -> dict[str, Any]:
     """As ``OLD``, with the present names; the configurations keep the words of the space."""
     return {
         "distillation": {
+            "preset": "gkd_raw",
             "standardize": "none",
-            "soft_labels": {"reduction": "mean"},
+            "soft_labels": {"reduction": "mean", "sites": "positive"},
+            "localization": {"form": "smooth_l1", "weight": 2.0},
             "prototypes": {"source": {"kind": "queue", "max_instances": 99}},
         },
         "search": {"initial_configurations": [{KIND: "sweep"}]},
@@ -101,7 +106,9 @@ def test_former_names_in_a_file_are_errors_with_line_and_present_name(tmp_path: 
     assert "was renamed: use queue" in text
     assert f"search.first.0.{KIND} = sweep (line {line['first']}) was renamed: use feature_pass" in text
     assert "training.epochs = 0" in text, "other problems are listed as well"
-    assert "6 problems" in text
+    assert "distillation.preset = gkd_released (line" in text
+    assert "was renamed: use gkd_raw" in text
+    assert "8 problems" in text
 
 
 def test_former_names_in_assignments_are_errors(tmp_path: Path) -> None:
@@ -185,3 +192,36 @@ def test_an_experiment_made_in_python_is_prepared_without_old_names() -> None:
     experiment = Experiment.model_validate(small_values())
     with pytest.raises(ConfigError, match="was renamed"):
         prepare_experiment(experiment, space=OLD_SPACE)
+
+
+def without_sites(values: dict[str, Any]) -> dict[str, Any]:
+    """The plain values of an experiment as a version wrote them that knew positive sites only."""
+    former = copy.deepcopy(values)
+    for name in ("sites", "focus"):
+        del former["distillation"]["soft_labels"][name]
+    return former
+
+
+def test_a_saved_experiment_keeps_what_it_did_before_a_setting_existed() -> None:
+    now = Experiment.model_validate(small_values()).to_dict()
+    assert now["distillation"]["soft_labels"]["sites"] == "auto"
+    former = without_sites(now)
+    assert renamed.upgrade_experiment(former) == former, "a new file gets the defaults of today"
+    found = experiment_from_dict(former, source="saved", saved=True).experiment
+    assert found.distillation.soft_labels.sites == "positive"
+    assert renamed.upgrade_saved(now) == now
+
+
+def test_former_behavior_is_a_value_of_a_setting_and_not_its_default() -> None:
+    values = Experiment.model_validate(small_values()).to_dict()
+    for path, (_, value) in renamed.FORMER_BEHAVIOR.items():
+        assert get_path(values, path) != value
+        assert get_path(Experiment.model_validate(with_path(values, path, value)).to_dict(), path) == value
+
+
+def test_a_trial_with_another_form_of_a_term_keeps_its_weight() -> None:
+    """A setting named ``kind`` would replace its whole group."""
+    experiment = Experiment.model_validate(small_values({"distillation": {"localization": {"weight": 2.0}}}))
+    for path in ("distillation.localization.form", "distillation.localization.kind"):
+        chosen = trial_experiment(experiment, {path: "smooth_l1"})["distillation"]["localization"]
+        assert (chosen["form"], chosen["weight"]) == ("smooth_l1", 2.0)

@@ -12,8 +12,13 @@ import pytest
 
 from confirmation.confirming import arm_spec
 from distune.confirmation.arm_folder import ArmFolder
-from distune.records import Outcome
+from distune.records import Outcome, TrialSpec
 from study.harness import MakeLoaded
+
+
+def _with_soft_labels(spec: TrialSpec, soft_labels: dict[str, Any]) -> TrialSpec:
+    distillation = {**spec.experiment["distillation"], "soft_labels": soft_labels}
+    return dataclasses.replace(spec, experiment={**spec.experiment, "distillation": distillation})
 
 
 class TestArmFolder:
@@ -65,6 +70,28 @@ class TestArmFolder:
         distillation["prototypes"]["source"]["kind"] = "harvest"
         file.write_text(json.dumps(values))
         assert folder.mismatch(spec) is None
+
+    def test_settings_that_did_not_exist_then_have_the_value_that_does_the_same(
+        self, make_loaded: MakeLoaded, tmp_path: Path
+    ) -> None:
+        spec = arm_spec(make_loaded, tmp_path)
+        folder = ArmFolder(Path(spec.folder))
+        distillation = spec.experiment["distillation"]
+        soft_labels = {name: value for name, value in distillation["soft_labels"].items() if name != "focus"}
+        positive = {**distillation["soft_labels"], "sites": "positive"}
+        for given, sites, words in (
+            (spec, None, "under other settings"),
+            (_with_soft_labels(spec, positive), None, None),
+            (spec, "auto", None),
+        ):
+            folder.prepare(given)
+            file = folder.path / "trial.json"
+            values = json.loads(file.read_text())
+            former = {name: value for name, value in soft_labels.items() if name != "sites"}
+            values["experiment"]["distillation"]["soft_labels"] = former | ({} if sites is None else {"sites": sites})
+            file.write_text(json.dumps(values))
+            assert folder.mismatch(given) == words
+            shutil.rmtree(folder.path)
 
     @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])
     def test_a_crash_while_old_results_are_removed_leaves_none(

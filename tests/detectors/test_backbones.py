@@ -10,19 +10,26 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import MobileNet_V3_Small_Weights, get_model
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
 from torchvision.models.regnet import BlockParams
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from distune.config.backbones import BACKBONES
-from distune.config.detector import RetinaNetSettings
+from distune.config.detector import FasterRcnnSettings, RetinaNetSettings
 from distune.detectors.backbone import build_pyramid
 from distune.detectors.bodies import build_body, freeze, layers_of
 from distune.detectors.norms import group_norm, norm_layer
 from distune.errors import WeightsError
 
-SMALL_OF_EACH_KIND = ("resnet10", "regnet_x_400mf", "regnet_y_400mf", "mobilenet_v3_small", "mobilenet_v3_large")
+SMALL_OF_EACH_KIND = (
+    "resnet10",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+)
 
 
 def pyramid(backbone: str = "resnet10", **settings: Any) -> Any:
@@ -64,6 +71,7 @@ def test_stages_end_where_the_next_stride_begins() -> None:
 
     assert ends("resnet10") == ["relu", "layer1", "layer2", "layer3", "layer4"]
     assert ends("regnet_y_400mf") == ["stem", "block1", "block2", "block3", "block4"]
+    assert ends("mobilenet_v2") == ["1", "3", "6", "13", "18"]
     assert ends("mobilenet_v3_large") == ["1", "3", "6", "12", "16"]
     assert ends("mobilenet_v3_small") == ["0", "1", "3", "8", "12"]
 
@@ -139,7 +147,12 @@ def test_frozen_stages_are_those_of_torchvision() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "first"),
-    [("regnet_x_400mf", "stem.0.weight"), ("mobilenet_v3_small", "0.0.weight"), ("resnet18", "conv1.weight")],
+    [
+        ("regnet_x_400mf", "stem.0.weight"),
+        ("mobilenet_v2", "0.0.weight"),
+        ("mobilenet_v3_small", "0.0.weight"),
+        ("resnet18", "conv1.weight"),
+    ],
 )
 def test_weights_of_the_classifier_come_from_a_file(tmp_path: Path, backbone: str, first: str) -> None:
     classifier = get_model(backbone, weights=None)
@@ -154,6 +167,19 @@ def test_weights_of_the_classifier_come_from_a_file(tmp_path: Path, backbone: st
     assert all(torch.equal(value, theirs[name]) for name, value in own.items())
     with pytest.raises(WeightsError, match="differences"):
         pyramid("resnet10", backbone_weights=str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v3_large"])
+def test_levels_last_of_a_mobilenet_are_torchvisions(backbone: str) -> None:
+    with torch.device("meta"):
+        settings = FasterRcnnSettings(family="fasterrcnn", backbone=backbone, levels="last")
+        ours = build_pyramid(settings, stages=(4,), extra_blocks=LastLevelMaxPool(), both_ends=True)
+        theirs = mobilenet_backbone(
+            backbone_name=backbone, weights=None, fpn=True, norm_layer=nn.BatchNorm2d, trainable_layers=6
+        )
+    shapes = [{name: value.shape for name, value in module.state_dict().items()} for module in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    assert ours.body.return_layers == theirs.body.return_layers
 
 
 def test_weights_of_the_classifier_come_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,24 @@ class TestFamily:
         matched_image = taps.instances.image_of_N[sites.instance_R]
         assert torch.equal(matched_image[sites.positive_R], image_of_R[sites.positive_R])
 
+    def test_sites_in_padding_are_those_whose_center_lies_outside_of_their_image(self, family: str) -> None:
+        images, targets = batch()
+        taps = build(family).forward_train(images, targets)
+        sites, frame = taps.prediction_sites, taps.instances.frame
+        if sites.in_image is None:
+            assert sites.proposals is not None, "proposals are clipped to their image"
+            return
+        in_image_R = sites.in_image()
+        assert in_image_R.dtype == torch.bool
+        assert in_image_R.shape == sites.positive_R.shape
+        has_padding = {size != frame.padded_size for size in frame.image_sizes}
+        assert bool(in_image_R.all()) == (has_padding == {False})
+        if True in has_padding:  # of two images, one fills the batch
+            for image, in_image_A in enumerate(in_image_R.chunk(2)):
+                height, width = frame.image_sizes[image]
+                fraction = height * width / (frame.padded_size[0] * frame.padded_size[1])
+                assert float(in_image_A.float().mean()) == pytest.approx(fraction, abs=0.1)
+
     def test_a_teacher_equal_to_the_student_gives_equal_maps_scores_and_boxes(self, family: str) -> None:
         images, targets = batch()
         student, teacher = freeze_statistics(build(family)), build(family)

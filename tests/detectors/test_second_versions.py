@@ -49,8 +49,9 @@ def test_second_versions_take_a_step(family: str) -> None:
     assert missing == []
 
 
-def test_levels_last_are_those_of_the_box_head() -> None:
-    detector = build("fasterrcnn", backbone="mobilenet_v3_small", levels="last", norm="group", box_head_channels=16)
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v3_small"])
+def test_levels_last_are_those_of_the_box_head(backbone: str) -> None:
+    detector = build("fasterrcnn", backbone=backbone, levels="last", norm="group", box_head_channels=16)
     assert probe_levels(detector, torch.zeros(3, 64, 64)) == {32: 16, 64: 16}
     images, targets = batch()
     taps = detector.forward_train(images, targets)

@@ -12,9 +12,13 @@ from distune.config.paths import merge
 from support.golden import check_golden
 from support.objectives import MakeTaps, with_prototypes
 
-RAW: dict[str, Any] = {name: {"weight": 1.0, "unit": "raw"} for name in DistillationSettings().terms}
+RAW: dict[str, Any] = merge(
+    {name: {"weight": 1.0, "unit": "raw"} for name in DistillationSettings().terms},
+    {"soft_labels": {"sites": "positive"}},
+)
 """All terms with weight 1, so that the losses of the first epoch are the raw ones."""
 
+ALL_SITES: dict[str, Any] = {"soft_labels": {"sites": "all"}, "localization": {"sites": "all"}}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "softmax": {},
@@ -29,17 +33,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "divergence on own level": {"global_knowledge": {"form": "divergence", "levels": "own"}},
     "teacher's space": {"global_knowledge": {"space": "teacher"}},
     "cells": {"global_knowledge": {"at": "cells", "form": "divergence", "background_weight": 0.1}},
-    "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}},
+    "boxes, smooth L1": {"mimic": {"regions": "boxes"}, "localization": {"form": "smooth_l1"}},
     "bounded, reduction mean": {
-        "localization": {"kind": "bounded", "margin": 0.1},
+        "localization": {"form": "bounded", "margin": 0.1},
         "soft_labels": {"reduction": "mean"},
+    },
+    "all sites": ALL_SITES,
+    "all sites, softmax": ALL_SITES,
+    "all sites, other weights": {
+        "localization": {"sites": "all", "form": "smooth_l1", "site_weight": "score"},
+        "soft_labels": {"sites": "all", "focus": 2.0, "temperature": 1.0},
     },
 }
 
 
 def raw_losses(variant: str, make_taps: MakeTaps) -> dict[str, float]:
     """Return the raw losses of one variant by ``<variant>/<term>``."""
-    score_kind = "softmax" if variant == "softmax" else "sigmoid"
+    score_kind = "softmax" if variant.endswith("softmax") else "sigmoid"
     objective = with_prototypes(make_taps, merge(RAW, VARIANTS[variant]), score_kind=score_kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # MGD draws the cells that it hides

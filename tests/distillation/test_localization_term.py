@@ -9,9 +9,17 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from distune.config.terms import LocalizationSettings
-from distune.distillation.terms.localization import Kind, generalized_iou_loss, localization_loss
+from distune.distillation.terms.localization import (
+    DenseForm,
+    Form,
+    SiteWeight,
+    dense_localization_loss,
+    generalized_iou_loss,
+    localization_loss,
+    site_importance,
+)
 
-KINDS: list[Kind] = ["giou", "smooth_l1", "bounded"]
+FORMS: list[Form] = ["giou", "smooth_l1", "bounded"]
 Boxes = tuple[Tensor, Tensor, Tensor]
 
 
@@ -58,24 +66,24 @@ def literal(student: Tensor, teacher: Tensor, truth: Tensor, weights: Tensor, po
         if not positive[r]:
             continue
         count += 1
-        if how["kind"] == "giou":
+        if how["form"] == "giou":
             distance = literal_giou(s, t)
         else:
             distance = literal_sides(s, t, y)
             is_better = literal_sides(s, y, y) + float(str(how["margin"])) <= literal_sides(t, y, y)
-            if how["kind"] == "bounded" and is_better:
+            if how["form"] == "bounded" and is_better:
                 distance = 0.0
         total += float(weights[r]) * distance
     return total / max(1, count)
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("margin", [0.0, 0.2])
-def test_equals_its_equation(seed: int, kind: Kind, margin: float) -> None:
+def test_equals_its_equation(seed: int, form: Form, margin: float) -> None:
     values = sample(seed)
-    found = float(localization_loss(*values, kind=kind, margin=margin))
-    assert found == pytest.approx(literal(*values, kind=kind, margin=margin), rel=1e-5)
+    found = float(localization_loss(*values, form=form, margin=margin))
+    assert found == pytest.approx(literal(*values, form=form, margin=margin), rel=1e-5)
     assert found > 0
 
 
@@ -87,24 +95,24 @@ def test_overlap_is_torchvisions() -> None:
         assert torch.allclose(generalized_iou_loss(ours, theirs), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_boxes_do_not_differ_also_without_area(kind: Kind) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_boxes_do_not_differ_also_without_area(form: Form) -> None:
     student, _, truth, weights, positive = sample()
     flat = torch.cat([student[:, :2], student[:, :1], student[:, 3:]], dim=1)
     points = student[:, :2].repeat(1, 2)
     for boxes in (student, flat, points):
-        assert float(localization_loss(boxes, boxes.clone(), truth, weights, positive, kind=kind, margin=0.1)) == 0
+        assert float(localization_loss(boxes, boxes.clone(), truth, weights, positive, form=form, margin=0.1)) == 0
     assert generalized_iou_loss(points, student + 100).min() > 1
     assert generalized_iou_loss(points, points + 100).tolist() == pytest.approx([1.0] * len(points))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("scale", [0.5, 8.0])
-def test_does_not_depend_on_the_size_of_the_images(kind: Kind, scale: float) -> None:
+def test_does_not_depend_on_the_size_of_the_images(form: Form, scale: float) -> None:
     student, teacher, truth, weights, positive = sample()
-    before = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.1)
+    before = localization_loss(student, teacher, truth, weights, positive, form=form, margin=0.1)
     scaled = (scale * student, scale * teacher, scale * truth)
-    after = localization_loss(*scaled, weights, positive, kind=kind, margin=0.1)
+    after = localization_loss(*scaled, weights, positive, form=form, margin=0.1)
     assert float(before) == pytest.approx(float(after), rel=1e-5)
 
 
@@ -116,21 +124,21 @@ def test_bounded_is_0_where_the_student_is_better_by_the_margin() -> None:
     for margin in (0.0, 0.016, 1.0):
         student = student.detach().requires_grad_()
         ones, all_sites = torch.ones(3), torch.ones(3, dtype=torch.bool)
-        loss = localization_loss(student, teacher, truth, ones, all_sites, kind="bounded", margin=margin)
+        loss = localization_loss(student, teacher, truth, ones, all_sites, form="bounded", margin=margin)
         torch.autograd.backward(loss)
         assert student.grad is not None
         touched.append((student.grad.abs().sum(dim=1) > 0).tolist())
     assert touched == [[False, False, True], [False, True, True], [True, True, True]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0, -1e30])
-def test_sites_that_are_not_positive_have_no_effect(kind: Kind, value: float) -> None:
+def test_sites_that_are_not_positive_have_no_effect(form: Form, value: float) -> None:
     student, teacher, truth, weights, positive = sample()
-    expected = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.0)
+    expected = localization_loss(student, teacher, truth, weights, positive, form=form, margin=0.0)
     student, teacher = (torch.where(positive[:, None], boxes, value) for boxes in (student, teacher))
     student.requires_grad_()
-    loss = localization_loss(student, teacher, truth, weights, positive, kind=kind, margin=0.0)
+    loss = localization_loss(student, teacher, truth, weights, positive, form=form, margin=0.0)
     torch.autograd.backward(loss)
     assert float(loss.detach()) == pytest.approx(float(expected))
     assert student.grad is not None
@@ -139,25 +147,25 @@ def test_sites_that_are_not_positive_have_no_effect(kind: Kind, value: float) ->
     assert bool((student.grad[positive].abs().sum(dim=1) > 0).any())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradient_reaches_the_student_alone(kind: Kind) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_reaches_the_student_alone(form: Form) -> None:
     values = sample()
     for each in values[:4]:
         each.requires_grad_()
-    torch.autograd.backward(localization_loss(*values, kind=kind, margin=1.0))
+    torch.autograd.backward(localization_loss(*values, form=form, margin=1.0))
     assert values[0].grad is not None
     assert torch.equal(values[0].grad.abs().sum(dim=1) > 0, values[4])
     assert all(each.grad is None for each in values[1:4])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_positive_site_no_site_and_empty_boxes_are_finite(kind: Kind) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_no_positive_site_no_site_and_empty_boxes_are_finite(form: Form) -> None:
     student, teacher, truth, weights, positive = sample()
-    assert float(localization_loss(student, teacher, truth, weights, positive & False, kind=kind, margin=0.0)) == 0
+    assert float(localization_loss(student, teacher, truth, weights, positive & False, form=form, margin=0.0)) == 0
     none = (student[:0], teacher[:0], truth[:0], weights[:0], positive[:0])
-    assert float(localization_loss(*none, kind=kind, margin=0.0)) == 0
+    assert float(localization_loss(*none, form=form, margin=0.0)) == 0
     empty = torch.zeros_like(student).requires_grad_()
-    loss = localization_loss(empty, 0 * teacher, 0 * truth, weights, positive, kind=kind, margin=0.0)
+    loss = localization_loss(empty, 0 * teacher, 0 * truth, weights, positive, form=form, margin=0.0)
     torch.autograd.backward(loss)
     assert loss.isfinite()
     assert empty.grad is not None
@@ -165,7 +173,81 @@ def test_no_positive_site_no_site_and_empty_boxes_are_finite(kind: Kind) -> None
 
 
 def test_a_margin_without_effect_is_refused() -> None:
-    assert LocalizationSettings(kind="bounded", margin=0.1).margin == 0.1
-    for kind in ("giou", "smooth_l1"):
-        with pytest.raises(ValidationError, match=f"localization.margin = 0.1\thas no effect with kind {kind}"):
-            LocalizationSettings.model_validate({"kind": kind, "margin": 0.1})
+    assert LocalizationSettings(form="bounded", margin=0.1).margin == 0.1
+    for form in ("giou", "smooth_l1"):
+        with pytest.raises(ValidationError, match=f"localization.margin = 0.1\thas no effect with form {form}"):
+            LocalizationSettings.model_validate({"form": form, "margin": 0.1})
+
+
+DENSE_FORMS: list[DenseForm] = ["giou", "smooth_l1"]
+
+
+@pytest.mark.parametrize("form", DENSE_FORMS)
+def test_dense_equals_its_equation(form: DenseForm) -> None:
+    student, teacher, _, weights, positive = sample()
+    total = 0.0
+    for s, t, w in zip(student.tolist(), teacher.tolist(), weights.tolist(), strict=True):
+        total += w * (literal_giou(s, t) if form == "giou" else literal_sides(s, t, t))
+    found = float(dense_localization_loss(student, teacher, weights, positive, form=form))
+    assert found == pytest.approx(total / int(positive.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", DENSE_FORMS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -1e30])
+def test_dense_sites_of_weight_0_have_no_effect_and_the_gradient_reaches_the_student_alone(
+    form: DenseForm, value: float
+) -> None:
+    student, teacher, _, weights, positive = sample()
+    weights = torch.where(torch.arange(12) < 4, 0.0, weights)
+    expected = dense_localization_loss(student, teacher, weights, positive, form=form)
+    student[:4], teacher[:4] = value, value
+    for each in (student, teacher, weights):
+        each.requires_grad_()
+    loss = dense_localization_loss(student, teacher, weights, positive, form=form)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == pytest.approx(float(expected))
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    assert torch.equal(student.grad.abs().sum(dim=1) > 0, weights > 0)
+    assert teacher.grad is None
+    assert weights.grad is None
+
+
+@pytest.mark.parametrize("form", DENSE_FORMS)
+def test_dense_equal_boxes_do_not_differ_and_no_site_is_0(form: DenseForm) -> None:
+    student, _, _, weights, positive = sample()
+    for boxes in (student, student[:, :2].repeat(1, 2), 0 * student):
+        given = boxes.clone().requires_grad_()
+        loss = dense_localization_loss(given, boxes.clone(), weights, positive & False, form=form)
+        torch.autograd.backward(loss)
+        assert float(loss.detach()) == 0
+        assert given.grad is not None
+        assert given.grad.isfinite().all()
+    none = (student[:0], student[:0], weights[:0], positive[:0])
+    assert float(dense_localization_loss(*none, form=form)) == 0
+
+
+@pytest.mark.parametrize("score_kind", ["sigmoid", "softmax"])
+def test_the_importance_of_a_site(score_kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 9, 4, generator=generator)
+    student.requires_grad_()
+    p_student, p_teacher = (z.sigmoid() if score_kind == "sigmoid" else z.softmax(dim=1) for z in (student, teacher))
+    expected: dict[SiteWeight, Tensor] = {
+        "disagreement": (p_teacher - p_student)[:, 1:].abs().max(dim=1).values,
+        "score": p_teacher[:, 1:].max(dim=1).values,
+    }
+    for name, values in expected.items():
+        found = site_importance(student, teacher, score_kind=score_kind, site_weight=name)
+        assert torch.allclose(found, values)
+        assert not found.requires_grad
+    same = site_importance(teacher, teacher, score_kind=score_kind, site_weight="disagreement")
+    assert not same.any()
+
+
+def test_sites_without_what_they_need_are_refused() -> None:
+    assert LocalizationSettings(sites="all", site_weight="score").form == "giou"
+    with pytest.raises(ValidationError, match=r"localization\.form = bounded\tneeds sites positive"):
+        LocalizationSettings(sites="all", form="bounded")
+    with pytest.raises(ValidationError, match="site_weight = score\thas no effect with sites positive"):
+        LocalizationSettings(site_weight="score")

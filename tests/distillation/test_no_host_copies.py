@@ -109,8 +109,9 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
     "changes",
     [
         {},
-        {"mimic": {"regions": "boxes"}, "localization": {"kind": "bounded", "margin": 0.1}},
-        {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}, "pooling": "crop"},
+        {"mimic": {"regions": "boxes"}, "localization": {"form": "bounded", "margin": 0.1}},
+        {"mimic": {"regions": "boxes"}, "localization": {"form": "smooth_l1"}, "pooling": "crop"},
+        {"soft_labels": {"sites": "all"}, "localization": {"sites": "all", "site_weight": "score"}},
         {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
         {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
     ],

@@ -24,7 +24,7 @@ BASE: dict[str, Any] = {
 }
 
 CHANGES: dict[str, Any] = {
-    "preset": "gkd_released",
+    "preset": "gkd_raw",
     "pooling": "crop",
     "standardize": "channel",
     "prototypes.per_class": 2,
@@ -56,6 +56,8 @@ CHANGES: dict[str, Any] = {
     "local_knowledge.base_size_px": 30.0,
     "soft_labels.temperature": 4.0,
     "soft_labels.reduction": "mean",
+    "soft_labels.sites": "positive",
+    "soft_labels.focus": 0.0,
     "mimic.regions": "boxes",
     "mimic.adapter": "conv3x3",
     "fgfi.threshold": 0.8,
@@ -65,8 +67,10 @@ CHANGES: dict[str, Any] = {
     "rkd.max_instances": 6,
     "cwd.temperature": 1.0,
     "cwd.adapter": "conv3x3",
-    "localization.kind": "smooth_l1",
+    "localization.form": "smooth_l1",
     "localization.margin": 0.5,
+    "localization.sites": "all",
+    "localization.site_weight": "score",
     "pkd.adapter": "conv3x3",
     "fgd.temperature": 2.0,
     "fgd.background_ratio": 2.0,
@@ -90,7 +94,8 @@ for _name, _term in TERMS.items():
 NEEDS: dict[str, dict[str, Any]] = {
     "prototypes.unique": {"prototypes.per_class": 8},
     "prototypes.source.max_images": {"prototypes.source.kind": "feature_pass"},
-    "localization.margin": {"localization.kind": "bounded"},
+    "localization.margin": {"localization.form": "bounded"},
+    "localization.site_weight": {"localization.sites": "all"},
     "global_knowledge.temperature": {"global_knowledge.form": "divergence"},
     "global_knowledge.base_size_px": {"global_knowledge.levels": "own"},
     "global_knowledge.background_weight": {"global_knowledge.at": "cells"},

@@ -25,11 +25,16 @@ STRIDES = (8, 16, 32)
 
 
 WAYS: dict[str, dict[str, Any]] = {name: {} for name in TERMS} | {
+    "soft_labels": {"sites": "positive"},
+    "soft_labels, all": {"sites": "all"},
+    "soft_labels, all alike": {"sites": "all", "focus": 0.0},
+    "localization, all": {"sites": "all"},
+    "localization, all by score": {"sites": "all", "form": "smooth_l1", "site_weight": "score"},
     "global_knowledge, divergence": {"form": "divergence", "levels": "own"},
     "global_knowledge, cells": {"at": "cells", "form": "divergence"},
     "mimic, boxes": {"regions": "boxes"},
-    "localization, smooth_l1": {"kind": "smooth_l1"},
-    "localization, bounded": {"kind": "bounded"},
+    "localization, smooth_l1": {"form": "smooth_l1"},
+    "localization, bounded": {"form": "bounded"},
 }
 """Every term, and those that are computed in several ways in each of them: settings other than the defaults."""
 
@@ -43,6 +48,8 @@ HEADS = [
 
 WITH_BACKGROUND = {"local_knowledge", "mimic", "pkd", "cwd"}
 """Cells outside boxes count too, and no weight affects them; each cell is compared on its own."""
+WITH_OTHER_SITES = {way for way in WAYS if ", all" in way}
+"""Sites that no instance is matched to count too."""
 WITH_CONTEXT = {
     "fgd": "the background too, and it relates every cell of an image to all others",
     "mgd": "the background too, and its 3x3 convolutions reach from there into boxes",
@@ -171,7 +178,7 @@ class TestTerm:
         term = build(way, score_kind=score_kind)
         student, teacher = make_taps(student_channels=8, score_kind=score_kind)
         losses = [float(loss_of(term, step_of(student, teacher, weight=weight)).detach()) for weight in (0.0, 0.5, 1.0)]
-        if way in WITH_BACKGROUND | WITH_CONTEXT.keys():
+        if way in WITH_BACKGROUND | WITH_CONTEXT.keys() | WITH_OTHER_SITES:
             assert 0 < losses[0] != losses[2]
         else:
             assert losses[0] == 0
@@ -217,13 +224,37 @@ def test_a_site_has_the_mean_weight_of_its_instance_over_levels(name: str, make_
     assert float(term(uneven).detach()) == pytest.approx(0.4 * float(term(step).detach()))
 
 
+@pytest.mark.parametrize("way", sorted(WITH_OTHER_SITES))
+def test_a_site_in_padding_takes_no_part_unless_it_is_matched(way: str, make_taps: MakeTaps) -> None:
+    student, teacher = make_taps(student_channels=8)
+    sites = student.prediction_sites
+    in_image_R = torch.arange(len(sites.labels_R)) % 2 == 0
+    padded = dataclasses.replace(sites, in_image=lambda: in_image_R)
+    torch.autograd.backward(build(way)(step_of(dataclasses.replace(student, prediction_sites=padded), teacher)))
+    gradient_RC, gradient_R4 = sites.logits_RC.grad, sites.boxes().grad
+    gradient = gradient_RC if gradient_RC is not None else gradient_R4
+    assert gradient is not None
+    assert torch.equal(gradient.abs().sum(dim=1) > 0, in_image_R | sites.positive_R)
+
+
+@pytest.mark.parametrize("way", sorted(WITH_OTHER_SITES))
+def test_a_filtered_instance_leaves_the_other_sites(way: str, make_taps: MakeTaps) -> None:
+    student, teacher = make_taps(student_channels=8)
+    sites = student.prediction_sites
+    torch.autograd.backward(build(way)(step_of(student, teacher, weight=0.0)))
+    gradient_RC, gradient_R4 = sites.logits_RC.grad, sites.boxes().grad
+    gradient = gradient_RC if gradient_RC is not None else gradient_R4
+    assert gradient is not None
+    assert torch.equal(gradient.abs().sum(dim=1) > 0, ~sites.positive_R)
+
+
 def test_every_term_has_settings_of_its_name() -> None:
     assert DistillationSettings().terms.keys() == TERMS.keys()
     weights = {name: term_weights(DistillationSettings.model_validate({"preset": name})) for name in PRESETS}
     assert weights["decoupled"] == {"local_knowledge": 5.0, "soft_labels": 0.3}
     assert term_weights(DistillationSettings()) == weights["decoupled_global"] == weights["gkd_global"]
     assert weights["gkd_global"] == {"global_knowledge": 0.3, "local_knowledge": 5.0, "soft_labels": 0.3}
-    assert weights["gkd_released"] == {"local_knowledge": 1.0, "soft_labels": 1.0}
+    assert weights["gkd_raw"] == {"local_knowledge": 1.0, "soft_labels": 1.0}
 
 
 ADAPTERS = {f"adapters.{level}.{part}" for level in range(3) for part in ("weight", "bias")}

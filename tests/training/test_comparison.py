@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from distune.training.probe.comparison import Change, Comparison, EpochValues, compare, noise, relative_difference
+from distune.training.probe.comparison import (
+    WEAK_FRACTION,
+    Change,
+    Comparison,
+    EpochValues,
+    compare,
+    larger,
+    noise,
+    relative_difference,
+)
 
 NAN = math.nan
 
@@ -37,6 +46,23 @@ def test_the_largest_change_of_the_first_epoch_with_any_is_named() -> None:
     change = Change(name="loss/b", epoch=2, first=1.0, second=4.0)
     assert compare(first, second, tolerance=0.0) == Comparison(change=change)
     assert change.fraction == 0.75
+
+
+def test_the_largest_of_weak_changes_is_named_and_a_later_strong_one_ends_the_search() -> None:
+    first: list[EpochValues] = [{"loss/a": 1.0, "loss/b": 1.0}] * 3
+    weak: list[EpochValues] = [{"loss/a": 1.00001, "loss/b": 1.0}, {"loss/a": 1.0, "loss/b": 1.0005}, *first[:1]]
+    found = compare(first, weak, tolerance=1e-7).change
+    assert found == Change(name="loss/b", epoch=2, first=1.0, second=1.0005)
+    assert found.fraction < WEAK_FRACTION
+    strong: list[EpochValues] = [*weak[:2], {"loss/a": 1.0, "loss/b": 1.1}]
+    assert compare(first, strong, tolerance=1e-7).change == Change(name="loss/b", epoch=3, first=1.0, second=1.1)
+
+
+def test_the_larger_change() -> None:
+    small, large = (Change(name="loss/a", epoch=1, first=1.0, second=second) for second in (1.1, 2.0))
+    assert larger(small, large) is larger(large, small) is large
+    assert larger(None, small) is larger(small, None) is small
+    assert larger(None, None) is None
 
 
 def test_noise_and_measured_values_are_no_change() -> None:

@@ -18,7 +18,7 @@ from support.probes import probe_small
 CHANGES: dict[str, Any] = {
     "student": {"fpn_channels": 24},
     "training": {"epochs": 6},
-    "distillation": {"localization": {"kind": "bounded"}},  # the other kinds refuse a margin
+    "distillation": {"localization": {"form": "bounded"}},  # the other forms refuse a margin
 }
 DECIDED_ONCE = "distillation.preset"
 """The default of a file: an experiment with every default filled in holds all that it stood for."""
@@ -29,6 +29,13 @@ RANGES: dict[str, dict[str, Any]] = {
     "distillation.rkd.max_instances": {"kind": "int", "low": 3, "high": 8},
     "distillation.global_knowledge.base_size_px": {"kind": "float", "low": 2.0, "high": 56.0},
     "distillation.local_knowledge.base_size_px": {"kind": "float", "low": 2.0, "high": 56.0},
+}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    # Where other values of the parent are refused.
+    "distillation.soft_labels.focus": {"distillation.soft_labels.sites": ["auto", "all"]},
+    "distillation.localization.margin": {"distillation.localization.form": "bounded"},
+    "distillation.localization.sites": {"distillation.localization.form": ["giou", "smooth_l1"]},
+    "distillation.localization.site_weight": {"distillation.localization.sites": "all"},
 }
 TERMS = list(DistillationSettings().terms)
 GROUPS = ["", "prototypes", "filter", *TERMS]
@@ -66,7 +73,8 @@ def parameters_of(group: str) -> dict[str, dict[str, Any]]:
     inside = [path for path in leaf_paths(values) if path.startswith(f"distillation.{group}.".replace("..", "."))]
     found = {path: parameter(path, get_path(values, path)) for path in inside if group or path.count(".") == 1}
     found.pop(DECIDED_ONCE, None)
-    return {path: each for path, each in found.items() if each["kind"] != "choice" or len(each["values"]) > 1}
+    several = {path: each for path, each in found.items() if each["kind"] != "choice" or len(each["values"]) > 1}
+    return {path: {**each, "when": CONDITIONS.get(path, {})} for path, each in several.items()}
 
 
 @pytest.mark.slow

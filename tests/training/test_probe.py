@@ -16,9 +16,10 @@ from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
 from distune.errors import WeightsError
 from distune.training.builder import TrialBuilder
-from distune.training.probe.findings import Verdict
+from distune.training.probe.findings import EVALUATION_ONLY, Verdict
 from distune.training.probe.probe import Probe
-from support.experiments import small_values
+from distune.training.probe.replay import load_batches
+from support.experiments import small_experiment, small_values
 from support.probes import load_small, probe_loaded, probe_small
 
 THRESHOLD = "distillation.filter.global_threshold"
@@ -156,6 +157,69 @@ def test_parameters_that_cannot_be_probed_are_not_probed() -> None:
     assert "random weights" in found["student.backbone_weights"].remark
     assert found["distillation.decay"].remark == "it has one value only"
     assert not any(each.is_problem for each in found.values())
+
+
+def test_a_parameter_with_hardly_any_effect_is_reported_with_its_figure_and_is_no_problem() -> None:
+    temperature = "distillation.soft_labels.temperature"
+    found = probe_small({temperature: {"kind": "float", "low": 2.0, "high": 2.0001}})[temperature]
+    assert found.verdict is Verdict.WEAK
+    assert found.is_weak
+    assert not found.is_problem
+    assert found.change is not None
+    assert 0 < found.change.fraction < 1e-3
+    assert found.remark == ""
+    decay = "training.optimizer.weight_decay"
+    found = probe_small({decay: {"kind": "float", "low": 1e-3, "high": 1e-2}})[decay]
+    assert found.verdict is Verdict.WEAK
+    assert found.remark == "in the 4 steps of a probe; it may add up in a whole training"
+
+
+def test_a_choice_has_an_effect_if_one_of_its_values_has_more_than_hardly_any() -> None:
+    path = "distillation.soft_labels.temperature"
+    found = probe_small({path: {"kind": "choice", "values": [2.0, 4.0, 2.0001]}})[path]
+    assert (found.verdict, found.values) == (Verdict.EFFECT, (2.0, 4.0))
+
+
+FASTER: dict[str, Any] = {
+    "family": "fasterrcnn",
+    "backbone": "mobilenet_v3_small",
+    "box_head_channels": 16,
+    "proposals_per_image": 16,
+}
+PROPOSALS = {"student.evaluated_proposals": {"kind": "int", "low": 10, "high": 1000}}
+SCORES = {"student.min_proposal_score": {"kind": "float", "low": 0.0, "high": 0.1}}
+
+
+def test_settings_of_evaluation_are_not_refused() -> None:
+    changes = {"student": FASTER, "distillation": {"soft_labels": {"weight": 0.0}}}
+    found = probe_small({**PROPOSALS, **SCORES}, changes)
+    evaluated = found["student.evaluated_proposals"]
+    assert evaluated.verdict is Verdict.EVALUATION
+    assert evaluated.remark == "no loss and no gradient depends on it; it changes what the student detects"
+    scored = found["student.min_proposal_score"]
+    assert scored.verdict is Verdict.NOT_PROBED
+    assert "scores of a trained network" in scored.remark
+    assert not any(each.is_problem for each in found.values())
+
+
+def test_settings_of_evaluation_change_detections_and_no_loss() -> None:
+    changes = {"student": FASTER, "distillation": {"soft_labels": {"weight": 0.0}}}
+    experiment = small_experiment(changes)
+    builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
+    batch = load_batches(builder)[0]
+    assert tuple(PROPOSALS) == EVALUATION_ONLY
+    losses, numbers = [], []
+    for proposals in (10, 1000):
+        settings = experiment.student.model_copy(update={"evaluated_proposals": proposals})
+        detector = builder.detector(settings, seed=0)
+        detector.model.roi_heads.score_thresh = 0.0  # type: ignore[union-attr]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            taps = detector.forward_train(batch.images, batch.targets)
+        losses.append({name: float(loss.detach()) for name, loss in taps.losses.items()})
+        numbers.append(sum(len(found["scores"]) for found in detector.model.eval()(batch.images)))
+    assert losses[0] == losses[1]
+    assert numbers[0] < numbers[1]
 
 
 @pytest.mark.slow

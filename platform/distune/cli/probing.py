@@ -11,6 +11,7 @@ from rich.table import Table
 from distune.cli.output import out
 from distune.config.format_value import format_value
 from distune.reports.tables import short_name
+from distune.training.probe.comparison import WEAK_FRACTION
 
 if TYPE_CHECKING:
     from distune.training.probe.findings import Finding
@@ -34,14 +35,19 @@ def print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         change = ("", "", "")
         if finding.change is not None:
-            change = (finding.change.name, f"{finding.change.fraction:.2%}", str(finding.change.epoch))
-        style = "bold red" if finding.is_problem else ""
+            change = (finding.change.name, _percent(finding.change.fraction), str(finding.change.epoch))
+        style = "bold red" if finding.is_problem else "yellow" if finding.is_weak else ""
         table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *change, style=style)
     # At full width: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
     Console(width=max(out.width, _TABLE_WIDTH)).print(table)
     for finding in findings:
         if finding.remark and not finding.is_problem:
             out.print(f"{finding.path} {finding.verdict}: {finding.remark}", markup=False)
+
+
+def _percent(fraction: float) -> str:
+    """Return a fraction in percent: with two decimals, or two significant digits if it is less than 0.1%."""
+    return f"{fraction:.2%}" if fraction >= WEAK_FRACTION else f"{100 * fraction:.2g}%"
 
 
 def _values(finding: Finding) -> str:
@@ -52,4 +58,5 @@ def _change(finding: Finding) -> str:
     change = finding.change
     if change is None:
         return ""
-    return f"{change.name} by {change.fraction:.2%} in epoch {change.epoch} ({change.first:.4g}, {change.second:.4g})"
+    by = f"{_percent(change.fraction)} in epoch {change.epoch}"
+    return f"{change.name} by {by} ({change.first:.4g}, {change.second:.4g})"

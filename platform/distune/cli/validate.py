@@ -30,8 +30,9 @@ def validate(
     Data is checked when its folder is given: set data.root to include it.
 
     With --probe, every searched parameter is tried at two of its values on a few images, the others at the experiment's
-    own. A parameter that changes neither a loss nor a gradient would do nothing in a study, and is an error. A teacher
-    that is not trained yet is replaced by random weights. Nothing is written.
+    own. A parameter that changes neither a loss nor a gradient would do nothing in a study, and is an error. One that
+    changes none of them by 0.1% has hardly any effect; it is reported with its largest change. A teacher that is not
+    trained yet is replaced by random weights. Nothing is written.
 
     Examples:
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from distune.config.problems import suggest
 
-MOBILENETS = ("mobilenet_v3_large", "mobilenet_v3_small")
+MOBILENETS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 _RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _RESNEXTS = ("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")
 _WIDE_RESNETS = ("wide_resnet50_2", "wide_resnet101_2")

@@ -57,8 +57,9 @@ class PyramidDetectorSettings(CommonDetectorSettings):
     """Settings of the families with a feature pyramid."""
 
     backbone: Backbone
-    """The backbone: the name of a ResNet, ResNeXt, Wide ResNet, RegNet or MobileNetV3 in torchvision; ``resnet10`` with
-    one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm (extra ``timm``)."""
+    """The backbone: the name of a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2 or MobileNetV3 in torchvision;
+    ``resnet10`` with one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm
+    (extra ``timm``)."""
     fpn_channels: int = Field(256, ge=8)
     """Channels of the feature maps of the neck."""
     norm: Literal["batch", "frozen", "group", "own"] = "batch"
@@ -102,7 +103,7 @@ class TwoStageSettings(PyramidDetectorSettings):
     layer in the box head, and batch norm in the neck."""
     levels: Literal["all", "last"] = "all"
     """``all``: feature maps of strides 4 to 64, with anchors of one size each. ``last``, as in torchvision's MobileNet
-    detectors: only feature maps of strides 32 and 64, with anchors of all sizes; only with a MobileNetV3 backbone."""
+    detectors: only feature maps of strides 32 and 64, with anchors of all sizes; only with a MobileNet backbone."""
     box_head_channels: int = Field(1024, ge=16)
     """Output features of each fully connected layer of the box head."""
     proposals_per_image: int = Field(512, ge=8)

@@ -137,15 +137,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "decoupled_global": merge(_DECOUPLED, _GLOBAL),
     # The same with the robust filter of the paper.
     "gkd_global": merge(_DECOUPLED, merge(_GLOBAL, _FILTER)),
-    # As in the code that the authors released.
-    "gkd_released": {
+    # The losses and raw weights of the authors' code; docs/method.md lists the differences.
+    "gkd_raw": {
         "pooling": "crop",
         "standardize": "none",
         "prototypes": {"unique": False, "source": {"kind": "feature_pass"}},
         "filter": {"discrepancy": "max_cosine", "weight": "linear", "global_threshold": 1.0, "local_threshold": 1.0},
         "global_knowledge": {"weight": 0.0, "unit": "raw"},
         "local_knowledge": {"weight": 1.0, "unit": "raw", "background_ratio": 4.0, "base_size_px": 56.0},
-        "soft_labels": {"weight": 1.0, "unit": "raw", "temperature": 2.0, "reduction": "mean"},
+        "soft_labels": {
+            "weight": 1.0,
+            "unit": "raw",
+            "temperature": 2.0,
+            "reduction": "mean",
+            "sites": "positive",
+        },
         "decay": "linear",
     },
 }
@@ -155,7 +161,7 @@ DEFAULT_PRESET: Literal["decoupled_global"] = "decoupled_global"
 class DistillationSettings(Settings):
     """Distillation: the losses that transfer knowledge from the teacher. The preset gives all settings left out."""
 
-    preset: Literal["decoupled", "decoupled_global", "gkd_global", "gkd_released"] = DEFAULT_PRESET
+    preset: Literal["decoupled", "decoupled_global", "gkd_global", "gkd_raw"] = DEFAULT_PRESET
     """Default of all other settings of distillation."""
     pooling: Literal["roi_align", "crop"] = "roi_align"
     """Pooling of an instance's feature: RoIAlign, or the mean over whole cells as in the authors' code."""

@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from distune.config.base import Settings
 from distune.config.data import DataSettings
-from distune.config.detector import DetectorSettings, PyramidDetectorSettings, SsdliteSettings
+from distune.config.detector import DetectorSettings, PyramidDetectorSettings, SsdliteSettings, TwoStageSettings
 from distune.config.distillation import DistillationSettings
 from distune.config.search import ResourceSettings, SearchSettings, TrackingSettings
 from distune.config.terms import TermSettings
@@ -141,6 +141,11 @@ def _term_incompatibilities(
         problems.append(
             f"distillation.{name}.weight = {term.weight:g}\tmust be 0: the outputs of the student's head for "
             f"{student.prediction_sites} cannot be compared with the teacher's for {teacher.prediction_sites}"
+        )
+    if getattr(term, "sites", None) == "all" and isinstance(student, TwoStageSettings):
+        problems.append(
+            f"distillation.{name}.sites = all\tneeds a one-stage student, but student.family is {student.family}: its "
+            "head is trained at few proposals; use positive"
         )
     channels = [getattr(detector, "fpn_channels", None) for detector in (student, teacher)]
     has_pyramids = (

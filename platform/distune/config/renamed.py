@@ -16,14 +16,11 @@ from distune.config.paths import get_path, with_path, without_path
 from distune.config.problems import Line
 from distune.records import ParameterValue
 
-ADDED = {"training.gradient_clip_of": ("training.gradient_clip_norm", "total")}
-"""Settings that came later than another one: that one, and what earlier versions did, which is not the default. Files
-that distune writes hold every setting, so a file with the other one alone is of such a version."""
-
 Row = tuple[str, str]
 """The location of a problem in a file, and its message."""
 
 SETTINGS = {
+    "distillation.localization.kind": "distillation.localization.form",
     "distillation.soft_labels.normaliser": "distillation.soft_labels.reduction",
     "distillation.standardise": "distillation.standardize",
     "search.first": "search.initial_configurations",
@@ -31,9 +28,18 @@ SETTINGS = {
 """Former path of a setting to its present one."""
 
 VALUES: dict[str, dict[str, str]] = {
+    "distillation.preset": {"gkd_released": "gkd_raw"},
     "distillation.prototypes.source.kind": {"harvest": "queue", "sweep": "feature_pass"},
 }
 """Path of a setting to its former values, each with its present one."""
+
+FORMER_BEHAVIOR: dict[str, tuple[str, Any]] = {
+    "distillation.soft_labels.sites": ("distillation.soft_labels.weight", "positive"),
+    "training.gradient_clip_of": ("training.gradient_clip_norm", "total"),
+}
+"""Path of a setting that earlier versions did not have to a setting that they had, and the value that does as they did,
+where the default does not. Files that distune wrote hold all settings, so one that has the other setting alone, not
+null, is of an earlier version."""
 
 
 def current_path(path: str) -> str:
@@ -79,9 +85,9 @@ def upgrade_experiment(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_saved(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values of an experiment that distune wrote, with what its version did where that has changed."""
+    """Return the plain values of an experiment that distune wrote: under present names, with its former behavior."""
     upgraded = upgrade_experiment(values)
-    for path, (companion, former) in ADDED.items():
+    for path, (companion, former) in FORMER_BEHAVIOR.items():
         if _find(upgraded, companion)[1] is not None and not _find(upgraded, path)[0]:
             upgraded = with_path(upgraded, path, former)
     return upgraded

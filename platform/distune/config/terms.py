@@ -81,7 +81,7 @@ class LocalKnowledgeSettings(LocalTermSettings):
 
 
 class SoftLabelsSettings(LocalTermSettings):
-    """Imitation of the teacher's class scores at the student's positive locations."""
+    """Imitation of the teacher's class scores at the student's prediction sites: anchors, cells or proposals."""
 
     compares_heads = True
     weight: float = Field(1.0, ge=0)
@@ -89,8 +89,24 @@ class SoftLabelsSettings(LocalTermSettings):
     temperature: float = Field(2.0, gt=0)
     """Temperature of the class scores."""
     reduction: Literal["batchmean", "mean"] = "batchmean"
-    """Divide the sum of the losses by the number of locations (``batchmean``) or of locations times classes (``mean``).
-    """
+    """Divide the sum of the losses by the number of positive sites (``batchmean``) or of positive sites times classes
+    (``mean``)."""
+    sites: Literal["auto", "all", "positive"] = "auto"
+    """The sites that are compared: those matched to a ground-truth box (``positive``), or ``all`` anchors or cells of a
+    one-stage detector, weighted by ``focus``. ``auto`` is ``all`` for sigmoid scores (RetinaNet, FCOS) and ``positive``
+    for softmax scores (SSD, SSDlite, two stages)."""
+    focus: float = Field(1.0, ge=0)
+    """Exponent of the disagreement between the two models' scores, which weights the scores of ``all`` sites; 0 weights
+    all alike. Must keep its default with ``sites: positive``."""
+
+    @model_validator(mode="after")
+    def _sites_use_the_focus(self) -> SoftLabelsSettings:
+        if self.sites == "positive" and self.focus != type(self).model_fields["focus"].default:
+            raise ValueError(
+                f"distillation.soft_labels.focus = {self.focus:g}\thas no effect with sites positive; remove it, or "
+                "use sites all"
+            )
+        return self
 
 
 class PkdSettings(LocalTermSettings):
@@ -165,21 +181,42 @@ class CwdSettings(LocalTermSettings):
 
 
 class LocalizationSettings(LocalTermSettings):
-    """Imitation of the teacher's boxes at the student's positive locations."""
+    """Imitation of the teacher's boxes at the student's prediction sites: anchors, cells or proposals."""
 
     compares_heads = True
-    kind: Literal["giou", "smooth_l1", "bounded"] = "giou"
+    form: Literal["giou", "smooth_l1", "bounded"] = "giou"
     """Loss between two boxes: ``giou``; ``smooth_l1`` between their sides, in units of the ground-truth box; or
     ``bounded``, the same where the student is not already better than the teacher by ``margin``."""
     margin: float = Field(0.0, ge=0)
     """Margin by which the student must be better before ``bounded`` ignores a box: a sum over the four sides, in
-    units of the ground-truth box. Must keep its default with the other kinds."""
+    units of the ground-truth box. Must keep its default with the other forms."""
+    sites: Literal["positive", "all"] = "positive"
+    """The sites that are compared: those matched to a ground-truth box, or ``all`` anchors or cells of a one-stage
+    detector, weighted by ``site_weight``. With ``all``, ``smooth_l1`` is in units of the teacher's box, and ``bounded``
+    is not possible."""
+    site_weight: Literal["disagreement", "score"] = "disagreement"
+    """Weight of a site with ``sites: all``: the largest difference between the two models' scores of a class, or the
+    teacher's largest score of a class. Must keep its default with ``sites: positive``."""
 
     @model_validator(mode="after")
-    def _kind_uses_the_margin(self) -> LocalizationSettings:
-        if self.kind != "bounded" and self.margin != type(self).model_fields["margin"].default:
+    def _form_uses_the_margin(self) -> LocalizationSettings:
+        if self.form != "bounded" and self.margin != type(self).model_fields["margin"].default:
             raise ValueError(
-                f"distillation.localization.margin = {self.margin:g}\thas no effect with kind {self.kind}; remove it, "
-                "or use kind bounded"
+                f"distillation.localization.margin = {self.margin:g}\thas no effect with form {self.form}; remove it, "
+                "or use form bounded"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sites_have_what_they_need(self) -> LocalizationSettings:
+        if self.sites == "all" and self.form == "bounded":
+            raise ValueError(
+                "distillation.localization.form = bounded\tneeds sites positive, because it compares with the "
+                "ground-truth box of a site"
+            )
+        if self.sites == "positive" and self.site_weight != type(self).model_fields["site_weight"].default:
+            raise ValueError(
+                f"distillation.localization.site_weight = {self.site_weight}\thas no effect with sites positive; "
+                "remove it, or use sites all"
             )
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -11,8 +12,9 @@ from typing import Any
 
 from distune.atomic_write import write_atomically
 from distune.config.hashing import content_hash
+from distune.config.load import parse_experiment
 from distune.config.renamed import upgrade_saved
-from distune.errors import StudyError
+from distune.errors import ConfigError, StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
@@ -144,6 +146,8 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 def _identity(spec: dict[str, Any]) -> str:
     experiment = upgrade_saved(spec["experiment"])
+    with contextlib.suppress(ConfigError):  # settings that an earlier version did not have get their defaults
+        experiment = parse_experiment(experiment, source="a confirmed arm", saved=True).to_dict()
     return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
 
 

@@ -42,7 +42,7 @@ def build_pyramid(
         WeightsError: ``settings.backbone_weights`` is unknown or does not fit.
     """
     if settings.backbone.startswith(TIMM):
-        assert not both_ends, "the settings allow this with MobileNetV3 alone"
+        assert not both_ends, "the settings allow this with a MobileNet alone"
         return build_timm_pyramid(settings, stages=stages, extra_blocks=extra_blocks, neck_norm=neck_norm)
     body = build_body(settings.backbone, norm_layer(settings.norm, settings.epsilon), weights=settings.backbone_weights)
     layers = layers_of(body)

@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 from distune.detectors.exact_boxes import cast_outputs_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
-from distune.detectors.prediction_sites import matched_sites
+from distune.detectors.prediction_sites import matched_sites, sites_in_image
 from distune.detectors.taps import Frame, Instances, PredictionSites, StudentTaps, TeacherTaps, View, frame_of
 
 Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]
@@ -81,6 +81,7 @@ class OneStageDetector:
             labels_R=labels_R,
             instance_R=instance_R,
             proposals=None,
+            in_image=lambda: sites_in_image(anchors, frame),
         )
         return StudentTaps(losses=losses, neck=self._neck(features, frame), prediction_sites=sites, instances=instances)
 

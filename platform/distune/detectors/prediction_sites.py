@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Instances
+from distune.detectors.taps import Frame, Instances
 
 
 def matched_sites(matched_BA: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
@@ -32,3 +32,20 @@ def labels_at(instance_R: Tensor, positive_R: Tensor, instances: Instances) -> T
     """Return the label of each site's box, 0 where it has none. Works for a batch without boxes."""
     padded_N = torch.cat([instances.labels_N, instances.labels_N.new_zeros(1)])
     return padded_N[instance_R] * positive_R
+
+
+def sites_in_image(anchors: list[Tensor], frame: Frame) -> Tensor:
+    """Return whether the center of each site lies in its image, and not in the padding of the batch.
+
+    Args:
+        anchors: of each image, (A, 4) xyxy pixels of the padded batch.
+        frame: of the batch.
+
+    Returns:
+        Bool, (R,), image after image.
+    """
+    inside: list[Tensor] = []
+    for anchors_A4, (height, width) in zip(anchors, frame.image_sizes, strict=True):
+        centers_A2 = (anchors_A4[:, :2] + anchors_A4[:, 2:]) / 2
+        inside.append((centers_A2[:, 0] < width) & (centers_A2[:, 1] < height))
+    return torch.cat(inside)

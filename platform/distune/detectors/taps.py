@@ -115,6 +115,8 @@ class PredictionSites:
         labels_R: label of the matched ground-truth box; 0 where there is none.
         instance_R: int64 index into ``Instances`` of the matched box; 0 where there is none.
         proposals: two-stage only: the proposals of each image, (r, 4) xyxy pixels of the padded batch; None otherwise.
+        in_image: computes bool (R,), whether the center of a site lies in its image; the others lie in the padding of a
+            batch. None where all do.
     """
 
     logits_RC: Tensor
@@ -122,6 +124,7 @@ class PredictionSites:
     labels_R: Tensor
     instance_R: Tensor
     proposals: list[Tensor] | None
+    in_image: Callable[[], Tensor] | None = None
 
     @property
     def positive_R(self) -> Tensor:

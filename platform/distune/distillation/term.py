@@ -115,6 +115,23 @@ class Step:
             return torch.ones(batch, height, width, device=self.weights.local_LN.device)
         return cell_weights(self.weights.local_LN[level], self.instances, stride=stride, size=(height, width))
 
+    def all_site_weights(self, *, robust: bool) -> Tensor:
+        """Return the weight of each prediction site in a term that compares all of them.
+
+        A site that is matched to an instance has that instance's weight, see ``site_weights``. Others have weight 1, or
+        0 if they lie in the padding of the batch.
+
+        Args:
+            robust: whether the filter's weights count.
+
+        Returns:
+            (R,).
+        """
+        sites = self.student.prediction_sites
+        weights_R = self.site_weights(robust=robust)
+        others_R = torch.ones_like(weights_R) if sites.in_image is None else sites.in_image().to(weights_R.dtype)
+        return torch.where(sites.positive_R, weights_R, others_R)
+
     def site_weights(self, *, robust: bool) -> Tensor:
         """Return the weight of each prediction site: its instance's mean over levels; 1 when not ``robust``.
 

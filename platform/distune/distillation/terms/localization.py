@@ -1,6 +1,7 @@
-"""The localization term: the teacher's boxes as targets on the student's positive prediction sites.
+"""The localization term: the teacher's boxes as targets on the student's prediction sites.
 
-Shape legend: ``R`` prediction sites of the batch, ``4`` xyxy pixels, ``N`` instances.
+Shape legend: ``R`` prediction sites of the batch, ``4`` xyxy pixels, ``K`` class logits with background first, ``N``
+instances.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
+from distune.distillation.class_scores import class_probabilities, disagreement
 from distune.distillation.term import Step, TermContext
 
-Kind = Literal["giou", "smooth_l1", "bounded"]
+Form = Literal["giou", "smooth_l1", "bounded"]
+DenseForm = Literal["giou", "smooth_l1"]
+SiteWeight = Literal["disagreement", "score"]
 
 _SHORTEST_SIDE_PX = 1.0
 _SMALLEST_AREA = 1e-7
@@ -58,7 +62,7 @@ def localization_loss(
     weights_R: Tensor,
     positive_R: Tensor,
     *,
-    kind: Kind,
+    form: Form,
     margin: float,
 ) -> Tensor:
     """Return the weighted distance between the models' boxes over positive prediction sites.
@@ -79,7 +83,7 @@ def localization_loss(
         truth_R4: the boxes that the sites are matched to.
         weights_R: of the matched instances, at least 0; no gradient flows into them.
         positive_R: bool; the other sites take no part and may hold any values.
-        kind: ``giou``, ``smooth_l1`` or ``bounded``.
+        form: ``giou``, ``smooth_l1`` or ``bounded``.
         margin: of ``bounded``, at least 0.
 
     Returns:
@@ -89,11 +93,11 @@ def localization_loss(
     # First of all: values that are masked out later still send NaN backwards.
     student_R4 = torch.where(positive_R1, student_R4, truth_R4)
     teacher_R4 = torch.where(positive_R1, teacher_R4, truth_R4).detach()
-    if kind == "giou":
+    if form == "giou":
         distance_R = generalized_iou_loss(student_R4, teacher_R4)
     else:
         distance_R = side_distance(student_R4, teacher_R4, truth_R4)
-    if kind == "bounded":
+    if form == "bounded":
         student_error_R = side_distance(student_R4.detach(), truth_R4, truth_R4)
         is_behind_R = student_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
         distance_R = torch.where(is_behind_R, distance_R, 0.0)
@@ -101,11 +105,52 @@ def localization_loss(
     return weighted_R.sum() / positive_R.sum().clamp(min=1)
 
 
+def site_importance(student_RK: Tensor, teacher_RK: Tensor, *, score_kind: str, site_weight: SiteWeight) -> Tensor:
+    """Return ``max_c |p^t_rc - p^s_rc|`` (``disagreement``) or ``max_c p^t_rc`` (``score``), without gradient; (R,)."""
+    if site_weight == "disagreement":
+        values_RC = disagreement(student_RK, teacher_RK, score_kind=score_kind)
+    else:
+        values_RC = class_probabilities(teacher_RK, score_kind=score_kind)
+    return values_RC.amax(dim=1)
+
+
+def dense_localization_loss(
+    student_R4: Tensor, teacher_R4: Tensor, weights_R: Tensor, positive_R: Tensor, *, form: DenseForm
+) -> Tensor:
+    """Return the weighted distance between the models' boxes over all prediction sites.
+
+    ``1/n sum_r w_r d_r`` with n the number of positive sites, at least 1. With ``giou``, d is the generalized IoU loss.
+    With ``smooth_l1`` it is ``side_distance`` in units of the teacher's box, because most sites have no true one. After
+    the localization part of Yang et al., ICCV 2023, arXiv 2308.14286, who weight ``1 - IoU`` by the largest
+    disagreement over classes. Departs from it: the generalized IoU, which has a gradient where boxes do not overlap.
+
+    Args:
+        student_R4: decoded boxes, with gradient.
+        teacher_R4: the teacher's at the same sites; no gradient flows into them.
+        weights_R: of each site, at least 0; no gradient flows into them. A site of weight 0 may hold any values.
+        positive_R: bool; only their number matters.
+        form: ``giou`` or ``smooth_l1``.
+
+    Returns:
+        A scalar.
+    """
+    weights_R, teacher_R4 = weights_R.detach(), teacher_R4.detach()
+    takes_part_R1 = (weights_R > 0)[:, None]
+    # First of all: values that are masked out later still send NaN backwards.
+    teacher_R4 = torch.where(takes_part_R1, teacher_R4, 0.0)
+    student_R4 = torch.where(takes_part_R1, student_R4, teacher_R4)
+    if form == "giou":
+        distance_R = generalized_iou_loss(student_R4, teacher_R4)
+    else:
+        distance_R = side_distance(student_R4, teacher_R4, teacher_R4)
+    return (weights_R * distance_R).sum() / positive_R.sum().clamp(min=1)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Localization:
-    """The term. A prediction site has the mean weight of its instance over the levels."""
+    """The term on positive sites. A prediction site has the mean weight of its instance over the levels."""
 
-    kind: Kind
+    form: Form
     margin: float
     robust: bool = True
     needs_prototypes: bool = False
@@ -122,12 +167,45 @@ class Localization:
             truth_R4,
             step.site_weights(robust=self.robust),
             sites.positive_R,
-            kind=self.kind,
+            form=self.form,
             margin=self.margin,
         )
 
 
-def build_localization(settings: DistillationSettings, context: TermContext) -> Localization:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseLocalization:
+    """The term on all sites of a one-stage head; see ``Step.all_site_weights`` and ``site_importance``."""
+
+    score_kind: str
+    form: DenseForm
+    site_weight: SiteWeight
+    robust: bool = True
+    needs_prototypes: bool = False
+
+    def __call__(self, step: Step) -> Tensor:
+        """Return the loss of a step."""
+        sites = step.student.prediction_sites
+        importance_R = site_importance(
+            sites.logits_RC.float(),
+            step.teacher.logits_at(sites).float(),
+            score_kind=self.score_kind,
+            site_weight=self.site_weight,
+        )
+        return dense_localization_loss(
+            sites.boxes().float(),
+            step.teacher.boxes_at(sites).float(),
+            importance_R * step.all_site_weights(robust=self.robust),
+            sites.positive_R,
+            form=self.form,
+        )
+
+
+def build_localization(settings: DistillationSettings, context: TermContext) -> Localization | DenseLocalization:
     """Build the term."""
     term = settings.localization
-    return Localization(kind=term.kind, margin=term.margin, robust=term.robust)
+    if term.sites == "all":
+        assert term.form != "bounded", "refused by the settings"
+        return DenseLocalization(
+            score_kind=context.score_kind, form=term.form, site_weight=term.site_weight, robust=term.robust
+        )
+    return Localization(form=term.form, margin=term.margin, robust=term.robust)

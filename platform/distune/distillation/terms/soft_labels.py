@@ -1,21 +1,26 @@
-"""The soft labels term: the teacher's class scores as targets on the student's positive prediction sites.
+"""The soft labels term: the teacher's class scores as targets on the student's prediction sites.
 
-Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with background first, ``N`` instances.
+Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with background first, ``C`` classes without it,
+``N`` instances.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from distune.config.distillation import DistillationSettings
+from distune.distillation.class_scores import disagreement, total_variation
 from distune.distillation.term import Step, TermContext
 
 Reduction = Literal["batchmean", "mean"]
+
+_LARGEST_EXPONENT = 80.0
+"""Of float32, with a margin."""
 
 
 def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
@@ -25,14 +30,56 @@ def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
     return (log_teacher_RK.exp() * (log_teacher_RK - log_student_RK)).sum(dim=1)
 
 
-def sigmoid_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
-    """Return ``sum_c KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores, (R,).
+def bernoulli_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
+    """Return ``KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores for each class, (R, C).
 
     In logits: ``p^t (z^t - z^s) + softplus(z^s) - softplus(z^t)``.
     """
-    divergence_RK = teacher_RK.sigmoid() * (teacher_RK - student_RK)
-    divergence_RK = divergence_RK + functional.softplus(student_RK) - functional.softplus(teacher_RK)
-    return divergence_RK.clamp(min=0).sum(dim=1)  # rounding may bring equal scores below 0
+    divergence_RC = teacher_RC.sigmoid() * (teacher_RC - student_RC)
+    divergence_RC = divergence_RC + functional.softplus(student_RC) - functional.softplus(teacher_RC)
+    return divergence_RC.clamp(min=0)  # rounding may bring equal scores below 0
+
+
+def sigmoid_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
+    """Return ``sum_c KL(Bernoulli(p^t_c) || Bernoulli(p^s_c))`` of sigmoid scores, (R,)."""
+    return bernoulli_divergence(student_RC, teacher_RC).sum(dim=1)
+
+
+class WeightedDivergence(torch.autograd.Function):
+    """``sum_rc w_rc KL(Bernoulli(p^t_rc) || Bernoulli(p^s_rc))`` with the gradient ``w_rc (p^s_rc - p^t_rc)``.
+
+    Written out for the many sites that nearly agree, and for memory. There the difference of two softplus is smaller
+    than its rounding, and a divergence that is cut off at 0 loses its gradient. For the backward pass it keeps the
+    gradient alone, one tensor of the size of the scores.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student_RC: Tensor, teacher_RC: Tensor, weights_RC: Tensor) -> Tensor:
+        """Return a scalar; where the weight is 0, the scores may have any value."""
+        takes_part_RC = weights_RC > 0
+        pull_RC = weights_RC * (student_RC.sigmoid() - teacher_RC.sigmoid())
+        ctx.save_for_backward(torch.where(takes_part_RC, pull_RC, 0.0))
+        divergence_RC = near_bernoulli_divergence(student_RC, teacher_RC)
+        return torch.where(takes_part_RC, weights_RC * divergence_RC, 0.0).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the student's scores."""
+        (pull_RC,) = ctx.saved_tensors
+        return gradients[0] * pull_RC, None, None
+
+
+def near_bernoulli_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
+    """Return ``bernoulli_divergence``, exact also where both scores nearly agree; not for a gradient.
+
+    With ``d = z^s - z^t`` it is ``log(1 + p^t (e^d - 1)) - p^t d``, in which no large numbers cancel as long as ``p^t``
+    is at most a half. Otherwise it is the same of ``1 - p^t`` and ``-d``.
+    """
+    difference_RC = torch.where(teacher_RC < 0, student_RC - teacher_RC, teacher_RC - student_RC)
+    smaller_RC = (-teacher_RC.abs()).sigmoid()
+    near_RC = (smaller_RC * difference_RC.expm1()).log1p() - smaller_RC * difference_RC
+    is_near_RC = difference_RC < _LARGEST_EXPONENT
+    return torch.where(is_near_RC, near_RC, bernoulli_divergence(student_RC, teacher_RC)).clamp(min=0)
 
 
 def soft_label_loss(
@@ -74,9 +121,62 @@ def soft_label_loss(
     return temperature**2 * total / (num_positive * num_scores)
 
 
+def dense_soft_label_loss(
+    student_RK: Tensor,
+    teacher_RK: Tensor,
+    weights_R: Tensor,
+    positive_R: Tensor,
+    *,
+    score_kind: str,
+    temperature: float,
+    focus: float,
+    reduction: Reduction,
+) -> Tensor:
+    """Return the divergence between the models' class scores over all sites, weighted by their disagreement.
+
+    ``T^2 / n sum_r w_r sum_c |p^t_rc - p^s_rc|^g KL(Bernoulli(q^t_rc) || Bernoulli(q^s_rc))`` of sigmoid scores, with
+    ``q = sigmoid(z/T)``, g the ``focus`` and n as in ``soft_label_loss``; a focal loss is divided by it as well.
+    The disagreement is one of the scores themselves, ``p = sigmoid(z)`` at temperature 1, and a constant to the
+    gradient. It is small at the thousands of sites on which both models see background, so these do not outweigh the
+    few that matter. After Yang et al., "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object
+    Detection", ICCV 2023, arXiv 2308.14286 (g = 1, T = 1), and Wang et al., "CrossKD", CVPR 2024, arXiv 2306.11369,
+    whose loss of class scores has this form. Departs from both: T, and a divergence instead of a cross entropy, which
+    has the same gradient and is 0 when student equals teacher.
+
+    Softmax scores, as of SSD, are one distribution per site: ``T^2 / n sum_r w_r v_r^g KL(q^t_r || q^s_r)`` with the
+    total variation ``v_r = 1/2 sum_c |p^t_rc - p^s_rc|``, background included.
+
+    Args:
+        student_RK: logits at R sites, with gradient.
+        teacher_RK: the teacher's at the same sites; no gradient flows into them.
+        weights_R: of each site, at least 0; a site of weight 0 takes no part.
+        positive_R: bool; only their number matters.
+        score_kind: ``softmax`` or ``sigmoid``.
+        temperature: T, more than 0.
+        focus: g, at least 0; 0 weights all sites alike.
+        reduction: ``batchmean``, or ``mean`` to divide by the number of scores of a site as well.
+
+    Returns:
+        A scalar.
+    """
+    weights_R = weights_R.detach()
+    total: Tensor
+    if score_kind == "sigmoid":
+        weights_RC = weights_R[:, None] * disagreement(student_RK, teacher_RK, score_kind=score_kind) ** focus
+        student_RK, teacher_RK = student_RK[:, 1:], teacher_RK[:, 1:].detach()
+        total = WeightedDivergence.apply(student_RK / temperature, teacher_RK / temperature, weights_RC)
+    else:
+        weights_R = weights_R * total_variation(student_RK, teacher_RK) ** focus
+        divergence_R = softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
+        total = torch.where(weights_R > 0, weights_R * divergence_R, 0.0).sum()
+    num_positive = positive_R.sum().clamp(min=1)
+    num_scores = student_RK.shape[1] if reduction == "mean" else 1
+    return temperature**2 * total / (num_positive * num_scores)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftLabels:
-    """The term. A prediction site has the mean weight of its instance over the levels."""
+    """The term on positive sites. A prediction site has the mean weight of its instance over the levels."""
 
     score_kind: str
     temperature: float
@@ -98,9 +198,44 @@ class SoftLabels:
         )
 
 
-def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels:
-    """Build the term."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseSoftLabels:
+    """The term on all sites of a one-stage head; see ``Step.all_site_weights``."""
+
+    score_kind: str
+    temperature: float
+    focus: float
+    reduction: Reduction
+    robust: bool = True
+    needs_prototypes: bool = False
+
+    def __call__(self, step: Step) -> Tensor:
+        """Return the loss of a step."""
+        sites = step.student.prediction_sites
+        return dense_soft_label_loss(
+            sites.logits_RC.float(),
+            step.teacher.logits_at(sites).float(),
+            step.all_site_weights(robust=self.robust),
+            sites.positive_R,
+            score_kind=self.score_kind,
+            temperature=self.temperature,
+            focus=self.focus,
+            reduction=self.reduction,
+        )
+
+
+def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels | DenseSoftLabels:
+    """Build the term, with ``sites: auto`` on all sites of a sigmoid head and on the positive sites of another."""
     soft = settings.soft_labels
+    is_dense = context.score_kind == "sigmoid" if soft.sites == "auto" else soft.sites == "all"
+    if is_dense:
+        return DenseSoftLabels(
+            score_kind=context.score_kind,
+            temperature=soft.temperature,
+            focus=soft.focus,
+            reduction=soft.reduction,
+            robust=soft.robust,
+        )
     return SoftLabels(
         score_kind=context.score_kind, temperature=soft.temperature, reduction=soft.reduction, robust=soft.robust
     )

@@ -13,6 +13,9 @@ have names that begin with ``MEASURED``."""
 
 MEASURED = "measured/"
 
+WEAK_FRACTION = 1e-3
+"""Relative differences below this are a weak effect: hardly any."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
@@ -46,7 +49,8 @@ class Comparison:
     """The result of comparing two replays.
 
     Attributes:
-        change: the largest change in the first epoch in which a value of training differs; None if none differs.
+        change: the largest change in the first epoch in which a value of training differs by ``WEAK_FRACTION`` or more;
+            if all differences are smaller, the largest of all epochs; None if none differs.
         measured: the same for values that are only measured.
     """
 
@@ -65,7 +69,7 @@ def relative_difference(first: float, second: float) -> float:
 
 
 def compare(first: Iterable[EpochValues], second: Iterable[EpochValues], *, tolerance: float) -> Comparison:
-    """Compare two replays up to the first epoch in which they differ.
+    """Compare two replays up to the first epoch in which they differ by more than a weak effect.
 
     Args:
         first: a replay; it is not consumed further than needed.
@@ -75,6 +79,7 @@ def compare(first: Iterable[EpochValues], second: Iterable[EpochValues], *, tole
     Returns:
         The largest change, if any.
     """
+    weak: Change | None = None
     measured: Change | None = None
     for epoch, (one, other) in enumerate(zip(first, second, strict=True), start=1):
         change, measured_now = (
@@ -82,9 +87,16 @@ def compare(first: Iterable[EpochValues], second: Iterable[EpochValues], *, tole
             for is_measured in (False, True)
         )
         measured = measured or measured_now
-        if change is not None:
+        if change is not None and change.fraction >= WEAK_FRACTION:
             return Comparison(change=change, measured=measured)
-    return Comparison(measured=measured)
+        weak = larger(weak, change)
+    return Comparison(change=weak, measured=measured)
+
+
+def larger(first: Change | None, second: Change | None) -> Change | None:
+    """Return the change of the larger fraction, the first of equals; None if there is none."""
+    changes = [change for change in (first, second) if change is not None]
+    return max(changes, key=lambda change: change.fraction, default=None)
 
 
 def noise(first: Iterable[EpochValues], second: Iterable[EpochValues]) -> float:

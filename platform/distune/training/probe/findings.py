@@ -9,7 +9,14 @@ from typing import Any
 
 from distune.config.paths import get_path, leaf_paths
 from distune.records import ParameterValue
-from distune.training.probe.comparison import Change
+from distune.training.probe.comparison import WEAK_FRACTION, Change
+
+EVALUATION_ONLY = ("student.evaluated_proposals",)
+"""Settings that have no effect in training, but change what the student detects: scores, suppression, proposals."""
+TRAINED_WEIGHTS = {
+    "student.min_proposal_score": "it is for scores of a trained network, and a probe starts from random weights",
+}
+"""Settings that need trained weights to have an effect, with the reason."""
 
 _FILTER_WEIGHT = "distillation.filter.weight"
 _MAX_CAUSES = 3
@@ -19,7 +26,9 @@ class Verdict(enum.StrEnum):
     """The effect of a parameter on training."""
 
     EFFECT = "has an effect"
+    WEAK = "hardly any effect"  # less than 0.1% of every loss and gradient
     CONDITIONAL = "conditional effect"  # only with other values of another searched parameter
+    EVALUATION = "only in evaluation"  # training does not use it
     NO_EFFECT = "no effect"
     FAILS = "fails"  # a value raises an error
     NOT_PROBED = "not probed"
@@ -49,10 +58,20 @@ class Finding:
         """True when a study with this parameter should not be launched."""
         return self.verdict in (Verdict.NO_EFFECT, Verdict.FAILS)
 
+    @property
+    def is_weak(self) -> bool:
+        """True when a search over this parameter is unlikely to find anything."""
+        return self.verdict is Verdict.WEAK
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         change = None if self.change is None else self.change.to_dict()
         return {**dataclasses.asdict(self), "verdict": str(self.verdict), "change": change}
+
+
+def verdict_of(change: Change) -> Verdict:
+    """Return the verdict on a parameter whose largest change is this one."""
+    return Verdict.EFFECT if change.fraction >= WEAK_FRACTION else Verdict.WEAK
 
 
 def reason_not_to_probe(path: str, values: tuple[ParameterValue, ...]) -> str | None:
@@ -62,6 +81,8 @@ def reason_not_to_probe(path: str, values: tuple[ParameterValue, ...]) -> str | 
         return f"{section} is not part of a training step"
     if section == "student" and name in ("weights", "backbone_weights"):
         return "a probe starts from random weights"
+    if path in TRAINED_WEIGHTS:
+        return TRAINED_WEIGHTS[path]
     return "it has one value only" if len(values) == 1 else None
 
 

@@ -22,9 +22,24 @@ from distune.distillation.objective import Objective
 from distune.errors import UsageError
 from distune.records import ParameterValue
 from distune.training.builder import TrialBuilder
-from distune.training.probe.comparison import Change, Comparison, EpochValues, compare, noise
-from distune.training.probe.findings import Finding, Verdict, likely_causes, num_common_parts, reason_not_to_probe
-from distune.training.probe.replay import RecordedTaps, load_batches, record_taps, replay_objective, replay_student
+from distune.training.probe.comparison import Change, Comparison, EpochValues, compare, larger, noise
+from distune.training.probe.findings import (
+    EVALUATION_ONLY,
+    Finding,
+    Verdict,
+    likely_causes,
+    num_common_parts,
+    reason_not_to_probe,
+    verdict_of,
+)
+from distune.training.probe.replay import (
+    NUM_STEPS,
+    RecordedTaps,
+    load_batches,
+    record_taps,
+    replay_objective,
+    replay_student,
+)
 from distune.training.probe.sample_images import choose_images, max_boxes_per_class
 
 NUM_IMAGES = 12
@@ -95,14 +110,23 @@ class Probe:
         reason = reason_not_to_probe(path, values)
         if reason is not None:
             return Finding(path=path, values=pair, verdict=Verdict.NOT_PROBED, remark=reason)
+        if path in EVALUATION_ONLY:
+            remark = "no loss and no gradient depends on it; it changes what the student detects"
+            return Finding(path=path, values=pair, verdict=Verdict.EVALUATION, remark=remark)
         try:
+            weak: Finding | None = None
             measured: Change | None = None
             for other in reversed(values[1:]):
                 found = self._compare(path, (values[0], other), {})
                 measured = measured or found.measured
-                if found.change is not None:
-                    return Finding(path=path, values=(values[0], other), verdict=Verdict.EFFECT, change=found.change)
-            return self._probe_with_fewer(path, pair) or self._explain(path, pair, measured)
+                if found.change is None:
+                    continue
+                finding = _finding(path, (values[0], other), found.change)
+                if finding.verdict is Verdict.EFFECT:
+                    return finding
+                if weak is None or larger(weak.change, found.change) is found.change:
+                    weak = finding
+            return weak or self._probe_with_fewer(path, pair) or self._explain(path, pair, measured)
         except UsageError as error:
             return Finding(path=path, values=pair, verdict=Verdict.FAILS, remark=" ".join(str(error).split()))
 
@@ -114,7 +138,7 @@ class Probe:
             change = self._change(path, pair, {_DENSITY: 0.0, _PER_CLASS: number})
             if change is not None:
                 remark = f"with {number} prototypes from all candidates: these images have few boxes to choose from"
-                return Finding(path=path, values=pair, verdict=Verdict.EFFECT, change=change, remark=remark)
+                return _finding(path, pair, change, remark=remark)
         return None
 
     def _explain(self, path: str, pair: tuple[ParameterValue, ParameterValue], measured: Change | None) -> Finding:
@@ -209,6 +233,13 @@ class Probe:
         """Return the builder of a trial with these values, on the images of the probe."""
         plain = trial_experiment(self._loaded.experiment, values)
         return TrialBuilder(parse_experiment(plain, source="the probe"), self._splits, self._device)
+
+
+def _finding(path: str, pair: tuple[ParameterValue, ParameterValue], change: Change, *, remark: str = "") -> Finding:
+    verdict = verdict_of(change)
+    if verdict is Verdict.WEAK and not path.startswith("distillation."):
+        remark = f"in the {NUM_STEPS} steps of a probe; it may add up in a whole training"
+    return Finding(path=path, values=pair, verdict=verdict, change=change, remark=remark)
 
 
 def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
