@@ -23,6 +23,7 @@ from distune.distillation.maps.box_masks import cell_weights, counted_levels, le
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.padding import valid_cells, without_padding
 from distune.distillation.maps.pooling import PooledFeatures
+from distune.distillation.prototypes.feature_centers import Centers
 from distune.distillation.representation import Representations
 
 
@@ -39,6 +40,7 @@ class Step:
         features: returns the pooled features of the instances, the student's with gradient; computed once.
         statistics: of both models' maps; None when maps are not standardized.
         min_box_cells: see ``counted_levels``.
+        centers: of both models' features; None leaves features as they are.
     """
 
     student: StudentTaps
@@ -49,6 +51,7 @@ class Step:
     features: Callable[[], PooledFeatures]
     statistics: PairStatistics | None = None
     min_box_cells: float = 0.0
+    centers: Centers | None = None
     _valid: dict[int, Tensor | None] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
     _maps: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -112,6 +115,18 @@ class Step:
             both = self.statistics.update_and_standardize(level, student_BDHW, teacher_BEHW, valid_BHW)
             self._standardized[level] = without_padding(both[0], valid_BHW), without_padding(both[1], valid_BHW)
         return self._standardized[level]
+
+    def centered_maps(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return both maps of a level for directions: those of ``maps`` minus the centers, if there are any.
+
+        Cells in padding hold the same in all images, and send no gradient.
+        """
+        student_BDHW, teacher_BEHW = self.maps(level)
+        if self.centers is None:
+            return student_BDHW, teacher_BEHW
+        student_D = self.centers.student_LD[level, : student_BDHW.shape[1]]
+        teacher_E = self.centers.teacher_LE[level, : teacher_BEHW.shape[1]]
+        return student_BDHW - student_D[:, None, None], teacher_BEHW - teacher_E[:, None, None]
 
     @functools.cached_property
     def counted_LN(self) -> Tensor:
