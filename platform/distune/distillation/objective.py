@@ -201,13 +201,13 @@ class Objective(nn.Module):
         representations: Representations | None = None
         centers: Centers | None = None
         if self.prototype_manager is not None and self.prototype_manager.is_in_use:
-            centered = self.prototype_manager.add_batch(
-                student.view, teacher.view, features(), instances, counted_LN
-            )
-            self._sample.add(centered, instances.labels_N, counted_LN)
+            centered = self.prototype_manager.add_batch(student.view, teacher.view, features(), instances, counted_LN)
             if self.prototypes is not None:
                 representations = Representations(centered, self.prototypes, instances.labels_N)
             centers = self.prototype_manager.current_centers
+            self._sample.add(centered, instances.labels_N, counted_LN)
+        else:
+            self._sample.add(features(), instances.labels_N, counted_LN)
         weights = self._ones(instances) if representations is None else self._filter(representations, counted_LN)
         return Step(
             student,
