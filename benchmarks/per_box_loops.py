@@ -106,8 +106,12 @@ def local_loss(
         mask_B1HW = torch.full_like(teacher_BEHW[:, :1], -1.0)
         for box, image, weight in zip(boxes, images, weights_LN[level], strict=True):
             if level_of(box, strides, weights.base_size_px) == level:
-                rows, columns = centered(box, stride, teacher_BEHW.shape[-2:])
+                rows, columns = centered(box, stride, cells_of(student, image, stride))
                 mask_B1HW[image, :, rows, columns] = mask_B1HW[image, :, rows, columns].clamp(min=weight)
+        for image in range(len(mask_B1HW)):
+            num_rows, num_columns = cells_of(student, image, stride)
+            mask_B1HW[image, :, num_rows:] = 0.0
+            mask_B1HW[image, :, :, num_columns:] = 0.0
         squared_BEHW = (adapted_BEHW - teacher_BEHW).square()
         channels = teacher_BEHW.shape[1]
         foreground, background = (
@@ -140,6 +144,12 @@ def level_of(box: Sequence[float], strides: tuple[int, ...], base_size_px: float
     side = math.sqrt(max(0.0, (box[2] - box[0]) * (box[3] - box[1])))
     stride = 4 * 2 ** math.floor(math.log2(side / base_size_px)) if side > 0 else 0
     return sum(stride >= each for each in strides[1:])
+
+
+def cells_of(student: StudentTaps, image: int, stride: int) -> list[int]:
+    """The number of rows and columns of a map whose centers lie in an image, at least one of each."""
+    sides = zip(student.instances.frame.image_sizes[image], student.neck[stride].shape[-2:], strict=True)
+    return [max(1, sum((cell + 0.5) * stride < side for cell in range(num_cells))) for side, num_cells in sides]
 
 
 def cropped(box: Sequence[float], stride: int, size: Sequence[int]) -> tuple[slice, slice]:

@@ -15,6 +15,8 @@ _PLACEHOLDERS = {
     "loss": r"\w+",
     "term": r"(?!task$|total$)[a-z]\w*",
     "tag": r"\w+",
+    "model": r"student|teacher",
+    "stride": r"\d+",
 }
 
 
@@ -55,6 +57,7 @@ _SCORE = "training.evaluation.predict_and_score"
 _OBJECTIVE = "distillation.objective"
 _CLIPPING = "training.clipped_backward"
 _PROTOTYPES = "distillation.prototypes.prototype_report"
+_GEOMETRY = "distillation.feature_geometry"
 _COSTS = "training.evaluation.model_costs"
 _CONFIRMATION = "confirmation.confirmation_session"
 
@@ -113,6 +116,27 @@ METRICS = (
         "fraction",
         "area under the ROC curve: discrepancy of instances with the tag against those without any",
         "distillation.filter_auc",
+    ),
+    MetricEntry(
+        "filter/weight_<tag>",
+        "fraction",
+        "mean weight in the local terms of instances with the tag; `tagged` any tag, `untagged` none",
+        "distillation.filter_auc",
+    ),
+    MetricEntry(
+        "features/class_gap_<model>/<stride>",
+        "cosine",
+        "mean cosine of instances of the same class minus that of different classes, on one level",
+        _GEOMETRY,
+    ),
+    MetricEntry(
+        "features/mean_cosine_<model>/<stride>", "cosine", "mean cosine of two instances on one level", _GEOMETRY
+    ),
+    MetricEntry(
+        "features/effective_rank_<model>/<stride>",
+        "number",
+        "number of directions that instances spread over on one level: 1 if all point the same way",
+        _GEOMETRY,
     ),
     MetricEntry("prototypes/instances", "count", "instances that prototypes were selected from", _PROTOTYPES),
     MetricEntry("prototypes/per_class", "count", "mean prototypes per class and level", _PROTOTYPES),

@@ -46,9 +46,8 @@ def auc_of(origins: list[list[int]], scores: list[list[float]], known: list[list
 
 def test_ranks_each_tag_against_instances_without_any() -> None:
     auc = auc_of([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], [[0.5, 0.1, 0.05, 0.2, 0.3]])
-    assert auc.compute() == pytest.approx(
-        {"filter/auc_blurred": 3 / 6, "filter/auc_small": 0.0, "filter/auc_tagged": 3 / 6}
-    )
+    found = {name: value for name, value in auc.compute().items() if name.startswith("filter/auc")}
+    assert found == pytest.approx({"filter/auc_blurred": 3 / 6, "filter/auc_small": 0.0, "filter/auc_tagged": 3 / 6})
     auc.reset()
     assert auc.compute() == {}
 
@@ -65,7 +64,24 @@ def test_leaves_out_unknown_instances() -> None:
     known = [[True, False, True]]
     assert auc_of([[0, 0], [0, 1], [1, 1]], [[0.5, 0.9, 0.1]], known).compute()["filter/auc_blurred"] == 1
     assert auc_of([[-1, -1], [0, 0], [0, 1]], [[0.9, 0.5, 0.1]]).compute()["filter/auc_blurred"] == 1
-    assert auc_of([[0, 0], [1, 0]], [[0.5, 0.1]]).compute() == {}, "nothing without a tag to compare with"
+    only_tagged = auc_of([[0, 0], [1, 0]], [[0.5, 0.1]]).compute()
+    assert not any(name.startswith("filter/auc") for name in only_tagged), "nothing without a tag to compare with"
+    assert only_tagged["filter/weight_tagged"] == pytest.approx(0.3)
+
+
+def test_the_mean_weights_of_each_tag() -> None:
+    """The weights here are the discrepancies, of two levels; one level of the first instance has no prototypes."""
+    scores = [[0.5, 0.1, 0.2, 0.2, 0.3], [0.0, 0.3, 0.4, 0.4, 0.5]]
+    known = [[True] * 5, [False] + [True] * 4]
+    found = auc_of([[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]], scores, known).compute()
+    assert {name: value for name, value in found.items() if name.startswith("filter/weight")} == pytest.approx(
+        {
+            "filter/weight_blurred": (0.5 + 0.3) / 2,
+            "filter/weight_small": 0.3,
+            "filter/weight_tagged": (0.5 + 0.3) / 2,
+            "filter/weight_untagged": (0.2 + 0.3 + 0.4) / 3,
+        }
+    )
 
 
 def test_the_objective_reports_it_when_there_are_tags(make_taps: MakeTaps) -> None:

@@ -27,6 +27,8 @@ CHANGES: dict[str, Any] = {
     "preset": "gkd_raw",
     "pooling": "crop",
     "standardize": "channel",
+    "center": "instances",
+    "min_box_cells": 2.0,
     "prototypes.per_class": 2,
     "prototypes.selector": "kmeans",
     "prototypes.alpha": 0.0,

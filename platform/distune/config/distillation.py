@@ -60,7 +60,8 @@ class PrototypeSettings(Settings):
     unique: bool = True
     """Select each instance at most once. Only ``pursuit`` can select an instance again."""
     refresh_epochs: int = Field(1, ge=0)
-    """Number of epochs between updates of the prototypes; 0 makes them once."""
+    """Number of epochs after which prototypes are selected again; 0 selects them once. Except with 1, the features of the
+    prototypes follow the student: they are replaced whenever their instances occur in a training batch."""
     density_bandwidth: float = Field(0.1, gt=0)
     """Bandwidth of the density estimate, in cosine distance."""
     density_quantile: float = Field(0.4, ge=0, lt=1)
@@ -169,6 +170,15 @@ class DistillationSettings(Settings):
     """Scale the feature maps of both models to mean 0 and variance 1 before terms compare them: per ``level``, per
     ``channel``, or not at all. Without it, untrained coarse levels may have values a hundred times as large as fine
     levels and dominate the loss."""
+    center: Literal["none", "maps", "instances"] = "none"
+    """Subtract a running mean from the features of each level and model before their directions are compared: in
+    prototypes, representations, the filter and global knowledge. The mean over all cells of the images (``maps``), or the
+    mean over classes of the mean feature of their boxes (``instances``). ``maps`` needs ``prototypes.source.kind:
+    queue``."""
+    min_box_cells: float = Field(0.0, ge=0)
+    """A box counts on a level where the root of its area is at least this many cells; a box that counts on no other level
+    counts on the finest. On the other levels it does not become a prototype and has no part in the filter and in global
+    knowledge. 0 counts all boxes on all levels."""
     prototypes: PrototypeSettings = PrototypeSettings()
     """Prototypes of the classes, for global knowledge and the robust filter."""
     filter: FilterSettings = FilterSettings()
@@ -217,6 +227,15 @@ class DistillationSettings(Settings):
             raise ValueError("\n".join(without_weight))
         preset = PRESETS.get(values.get("preset", DEFAULT_PRESET))
         return values if preset is None else merge(preset, values)
+
+    @model_validator(mode="after")
+    def _center_has_maps(self) -> DistillationSettings:
+        if self.center == "maps" and self.prototypes.source.kind != "queue":
+            raise ValueError(
+                "center: maps needs prototypes.source.kind: queue, because a feature pass has no maps of the teacher; use "
+                "center: instances"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_epochs(self) -> DistillationSettings:

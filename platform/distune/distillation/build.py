@@ -13,6 +13,7 @@ from distune.distillation.filtering import build_filter
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import InstancePooling, collect_features
+from distune.distillation.prototypes.feature_centers import FeatureCenters
 from distune.distillation.prototypes.feature_queue import FeatureQueue
 from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.prototypes.prototypes import Prototypes, make_prototypes
@@ -98,6 +99,7 @@ def build_objective(
         instance_filter=build_filter(settings.filter),
         prototype_manager=prototype_manager,
         statistics=statistics,
+        min_box_cells=settings.min_box_cells,
         tags_of=tags_of,
     )
 
@@ -145,6 +147,16 @@ def build_prototype_manager(
             min_box_side_px=prototypes.min_box_side_px,
             max_images=source.max_images,
             num_classes=num_classes,
+            min_box_cells=settings.min_box_cells,
+        )
+    centers: FeatureCenters | None = None
+    if settings.center != "none":
+        centers = FeatureCenters(
+            settings.center,
+            strides,
+            num_classes=num_classes,
+            student_channels=student_channels,
+            teacher_channels=teacher_channels,
         )
     return PrototypeManager(
         schedule,
@@ -170,5 +182,6 @@ def build_prototype_manager(
         pool=pool,
         queue=queue,
         collect_features=collect,
+        centers=centers,
         seed=seed,
     )

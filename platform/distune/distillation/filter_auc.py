@@ -1,4 +1,4 @@
-"""The AUC of the filter: how well discrepancies rank instances with a tag, such as blurred, occluded or small.
+"""What the filter does with instances with a tag, such as blurred, occluded or small: AUC and mean weights.
 
 Shape legend: ``L`` levels, ``N`` instances.
 """
@@ -20,6 +20,7 @@ TagsOf = Callable[[int], tuple[frozenset[str], ...]]
 """From the index of an image to the tags of its boxes."""
 
 ANY_TAG = "tagged"
+NO_TAG = "untagged"
 
 
 def area_under_roc(positive_N: NDArray[np.float64], negative_N: NDArray[np.float64]) -> float:
@@ -31,7 +32,7 @@ def area_under_roc(positive_N: NDArray[np.float64], negative_N: NDArray[np.float
 
 
 class FilterAuc:
-    """Collects the discrepancies of an epoch on the device and ranks them by tag at its end.
+    """Collects the discrepancies and weights of an epoch on the device and compares them by tag at its end.
 
     Args:
         tags_of: the tags of an image's boxes.
@@ -41,40 +42,51 @@ class FilterAuc:
         self._tags_of = tags_of
         self._origins: list[Tensor] = []
         self._scores: list[Tensor] = []
+        self._weights: list[Tensor] = []
 
     def update(self, instances: Instances, weights: InstanceWeights) -> None:
-        """Add the mean discrepancy of each instance over the levels with prototypes. Waits for no device."""
+        """Add the means of each instance over the levels with prototypes: its discrepancy, and its local weight.
+
+        Waits for no device.
+        """
         has_prototypes_LN = weights.has_prototypes_LN
-        mean_N = (weights.discrepancy_LN * has_prototypes_LN).sum(dim=0) / has_prototypes_LN.sum(dim=0)
+        num_levels_N = has_prototypes_LN.sum(dim=0)
+        for values_LN, collected in ((weights.discrepancy_LN, self._scores), (weights.local_LN, self._weights)):
+            collected.append(((values_LN * has_prototypes_LN).sum(dim=0) / num_levels_N).detach())
         self._origins.append(instances.origin_N2)
-        self._scores.append(mean_N.detach())
 
     def compute(self) -> dict[str, float]:
-        """Return the area under the ROC curve of the discrepancy for each tag and for any tag.
+        """Return the area under the ROC curve of the discrepancy, and the mean weights, for each tag and for any tag.
 
-        It is the probability that an instance with the tag has a larger discrepancy than one without any tag; 0.5 is
-        chance. Instances without prototypes or known origin are left out, and so are tags without instances.
+        The area is the probability that an instance with the tag has a larger discrepancy than one without any tag; 0.5
+        is chance. Instances without prototypes or known origin are left out, and so are tags without instances.
 
         Returns:
-            ``filter/auc_<tag>`` and ``filter/auc_tagged``; empty when no instance is without a tag.
+            ``filter/auc_<tag>`` and ``filter/auc_tagged``, unless all instances have a tag; ``filter/weight_<tag>``,
+            ``filter/weight_tagged`` and ``filter/weight_untagged``.
         """
         if not self._scores:
             return {}
         origins = torch.cat(self._origins).cpu().numpy()
         scores = torch.cat(self._scores).double().cpu().numpy()
-        groups: dict[str, list[float]] = {}
-        for (image, box), score in zip(origins, scores, strict=True):
-            if image < 0 or not np.isfinite(score):
+        weights = torch.cat(self._weights).double().cpu().numpy()
+        rows: dict[str, list[int]] = {}
+        for row, (image, box) in enumerate(origins):
+            if image < 0 or not np.isfinite(scores[row]):
                 continue
             tags = self._tags_of(int(image))[int(box)]
-            for group in [*tags, ANY_TAG] if tags else [""]:
-                groups.setdefault(group, []).append(float(score))
-        clean = np.array(groups.pop("", []))
-        if clean.size == 0:
-            return {}
-        return {f"filter/auc_{tag}": area_under_roc(np.array(found), clean) for tag, found in sorted(groups.items())}
+            for group in [*tags, ANY_TAG] if tags else [NO_TAG]:
+                rows.setdefault(group, []).append(row)
+        metrics = {f"filter/weight_{group}": float(weights[found].mean()) for group, found in sorted(rows.items())}
+        clean = rows.pop(NO_TAG, [])
+        if clean:
+            metrics |= {
+                f"filter/auc_{tag}": area_under_roc(scores[found], scores[clean]) for tag, found in sorted(rows.items())
+            }
+        return metrics
 
     def reset(self) -> None:
         """Remove all instances."""
         self._origins.clear()
         self._scores.clear()
+        self._weights.clear()

@@ -1,7 +1,8 @@
 """Robust distilling (RDM): the weight of an instance, from the discrepancy between student and teacher.
 
 Tang et al., ECCV 2022, arXiv 2210.09022. Weights are between 0 and 1 and carry no gradient. An instance whose class has
-no prototypes gets weight 1.
+no prototypes gets weight 1. On a level on which an instance does not count, because it is small there, it has the mean of
+its weights on the levels on which it does.
 
 Shape legend: ``L`` levels, ``N`` instances, ``M`` prototypes of the instance's class.
 """
@@ -25,8 +26,8 @@ class InstanceWeights:
     Attributes:
         global_LN: for the global knowledge term.
         local_LN: for the local terms.
-        discrepancy_LN: from which the weights follow; 0 where the class has no prototypes.
-        has_prototypes_LN: bool, whether the instance's class has prototypes on the level.
+        discrepancy_LN: from which the weights follow; 0 where there are no prototypes.
+        has_prototypes_LN: bool, whether the instance counts on the level and its class has prototypes there.
     """
 
     global_LN: Tensor
@@ -128,27 +129,43 @@ class RobustFilter:
     local_threshold: float
 
     @torch.no_grad()
-    def __call__(self, representations: Representations) -> InstanceWeights:
-        """Return the weights of a batch's instances on each level."""
+    def __call__(self, representations: Representations, counted_LN: Tensor | None = None) -> InstanceWeights:
+        """Return the weights of a batch's instances on each level.
+
+        Args:
+            representations: of the instances.
+            counted_LN: bool, the levels on which each instance counts; None counts all on all.
+
+        Returns:
+            The weights.
+        """
         representation, compare = DISCREPANCIES[self.discrepancy]
         student_LNCM, teacher_LNCM = representations.of(representation)
         class_N = representations.class_N
         valid_LNM = gather_class(representations.valid_LNCM, class_N)
+        counted_LN = torch.ones_like(valid_LNM[:, :, 0]) if counted_LN is None else counted_LN
+        valid_LNM = valid_LNM & counted_LN[:, :, None]
         has_prototypes_LN = valid_LNM.any(dim=2)
         discrepancy_LN = compare(
             gather_class(student_LNCM.detach(), class_N), gather_class(teacher_LNCM, class_N), valid_LNM
         )
-        weight_of = WEIGHTS[self.weight]
+
+        def weights_of(threshold: float) -> Tensor:
+            weights_LN = WEIGHTS[self.weight](discrepancy_LN, has_prototypes_LN, threshold)
+            return _fill_levels(torch.where(has_prototypes_LN, weights_LN, 1.0), counted_LN)
+
         return InstanceWeights(
-            global_LN=torch.where(
-                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.global_threshold), 1.0
-            ),
-            local_LN=torch.where(
-                has_prototypes_LN, weight_of(discrepancy_LN, has_prototypes_LN, self.local_threshold), 1.0
-            ),
+            global_LN=weights_of(self.global_threshold),
+            local_LN=weights_of(self.local_threshold),
             discrepancy_LN=discrepancy_LN,
             has_prototypes_LN=has_prototypes_LN,
         )
+
+
+def _fill_levels(weights_LN: Tensor, counted_LN: Tensor) -> Tensor:
+    """Return the weights with each instance's mean over the levels where it counts on those where it does not."""
+    mean_N = (weights_LN * counted_LN).sum(dim=0) / counted_LN.sum(dim=0)
+    return torch.where(counted_LN, weights_LN, mean_N)
 
 
 def build_filter(settings: FilterSettings) -> RobustFilter:

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from distune.detectors.taps import Instances, PredictionSites, StudentTaps, TeacherTaps, View
 from distune.distillation.epoch_means import EpochMeans
+from distune.distillation.feature_geometry import FeatureSample
 from distune.distillation.filter_auc import FilterAuc, TagsOf
 from distune.distillation.filtering import InstanceWeights, RobustFilter
 from distune.distillation.gradient_balance import GradientBalance, Measurement
+from distune.distillation.maps.box_masks import counted_levels
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.pooling import PooledFeatures, Pooling, pool_both
 from distune.distillation.prototypes.collect_features import FeaturePass
+from distune.distillation.prototypes.feature_centers import Centers
 from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.distillation.representation import Representations
@@ -53,6 +56,7 @@ class Objective(nn.Module):
         instance_filter: computes the weights of instances.
         prototype_manager: None when neither a term nor the filter needs prototypes.
         statistics: of both models' maps; None when terms imitate the maps as they are.
+        min_box_cells: the smallest side of a box, in cells of a level, with which it counts there; 0 counts all boxes.
         tags_of: the tags of an image's boxes; None on data without tags.
     """
 
@@ -68,6 +72,7 @@ class Objective(nn.Module):
         instance_filter: RobustFilter,
         prototype_manager: PrototypeManager | None = None,
         statistics: PairStatistics | None = None,
+        min_box_cells: float = 0.0,
         tags_of: TagsOf | None = None,
     ) -> None:
         super().__init__()
@@ -82,6 +87,8 @@ class Objective(nn.Module):
         self.prototype_manager = prototype_manager
         self.balance = GradientBalance(list(self._terms)) if self._terms else None
         self.statistics = statistics
+        self._min_box_cells = min_box_cells
+        self._sample = FeatureSample(strides)
         self._epoch = 0
         self._factor = 0.0
         self._means = EpochMeans()
@@ -110,6 +117,7 @@ class Objective(nn.Module):
         self._measured.clear()
         if self.balance is not None:
             self.balance.begin_epoch()
+        self._sample.reset()
         if self._filter_auc is not None:
             self._filter_auc.reset()
         if self.prototype_manager is not None:
@@ -134,7 +142,7 @@ class Objective(nn.Module):
             }
             losses = self._weighted(raw, student)
         if self.prototype_manager is not None:
-            self._update_filter_means(step.weights)
+            self._update_filter_means(step)
             if self._filter_auc is not None and step.representations is not None:
                 self._filter_auc.update(step.instances, step.weights)
         return losses
@@ -144,8 +152,10 @@ class Objective(nn.Module):
         """Return the weights of instances by the current prototypes, to inspect the filter."""
         if self.prototypes is None:
             return self._ones(instances)
-        features = self._pool(student, teacher, instances, with_gradient=False)
-        return self._filter(Representations(features, self.prototypes, instances.labels_N))
+        assert self.prototype_manager is not None
+        features = self.prototype_manager.center(self._pool(student, teacher, instances, with_gradient=False))
+        representations = Representations(features, self.prototypes, instances.labels_N)
+        return self._filter(representations, self._counted(instances))
 
     def end_epoch(self) -> dict[str, float]:
         """End the epoch. Makes prototypes from the queue when the next epoch needs them.
@@ -158,12 +168,13 @@ class Objective(nn.Module):
             ``gradient_cosine/<term>``: between both gradients. ``filter/kept_global`` and
             ``filter/kept_local``: the mean weights of instances over levels. ``filter/discrepancy``: the mean
             discrepancy. ``filter/without_prototypes``: the fraction of instances whose class had no prototypes.
-            ``filter/auc_<tag>`` on data with tags: see ``FilterAuc``. ``prototypes/...`` when prototypes were made in
-            this epoch: see ``PrototypeReport``.
+            ``filter/auc_<tag>`` and ``filter/weight_<tag>`` on data with tags: see ``FilterAuc``. ``features/...``: see
+            ``FeatureSample``. ``prototypes/...`` when prototypes were made in this epoch: see ``PrototypeReport``.
         """
         metrics = self._means.compute()
-        metrics |= self._shares(metrics)
+        metrics |= self._shares(metrics) | self._sample.compute()
         self._means.reset()
+        self._sample.reset()
         if self._filter_auc is not None:
             metrics |= self._filter_auc.compute()
             self._filter_auc.reset()
@@ -208,15 +219,33 @@ class Objective(nn.Module):
 
     def _step(self, student: StudentTaps, teacher: TeacherTaps) -> Step:
         instances = student.instances
-        prototypes = self.prototypes
+        counted_LN = self._counted(instances)
         features = functools.cache(lambda: self._pool(student.view, teacher.view, instances, with_gradient=True))
         representations: Representations | None = None
-        if self.prototype_manager is not None and (prototypes is not None or self.prototype_manager.is_collecting):
-            self.prototype_manager.add_batch(features(), instances)
-        if prototypes is not None:
-            representations = Representations(features(), prototypes, instances.labels_N)
-        weights = self._ones(instances) if representations is None else self._filter(representations)
-        return Step(student, teacher, self._strides, weights, representations, features, self.statistics)
+        centers: Centers | None = None
+        if self.prototype_manager is not None and self.prototype_manager.is_in_use:
+            centered = self.prototype_manager.add_batch(student.view, teacher.view, features(), instances, counted_LN)
+            if self.prototypes is not None:
+                representations = Representations(centered, self.prototypes, instances.labels_N)
+            centers = self.prototype_manager.current_centers
+            self._sample.add(centered, instances.labels_N, counted_LN)
+        else:
+            self._sample.add(features(), instances.labels_N, counted_LN)
+        weights = self._ones(instances) if representations is None else self._filter(representations, counted_LN)
+        return Step(
+            student,
+            teacher,
+            self._strides,
+            weights,
+            representations,
+            features,
+            statistics=self.statistics,
+            min_box_cells=self._min_box_cells,
+            centers=centers,
+        )
+
+    def _counted(self, instances: Instances) -> Tensor:
+        return counted_levels(instances.boxes_N4, self._strides, min_cells=self._min_box_cells)
 
     def _pool(self, student: View, teacher: View, instances: Instances, *, with_gradient: bool) -> PooledFeatures:
         return pool_both(
@@ -231,11 +260,13 @@ class Objective(nn.Module):
     def _ones(self, instances: Instances) -> InstanceWeights:
         return InstanceWeights.ones(len(self._strides), sum(instances.counts), instances.boxes_N4.device)
 
-    def _update_filter_means(self, weights: InstanceWeights) -> None:
-        num_weights = weights.has_prototypes_LN.numel()
-        self._means.update("filter/kept_global", weights.global_LN.sum(), num_weights)
-        self._means.update("filter/kept_local", weights.local_LN.sum(), num_weights)
-        self._means.update("filter/without_prototypes", (~weights.has_prototypes_LN).sum(), num_weights)
+    def _update_filter_means(self, step: Step) -> None:
+        weights, counted_LN = step.weights, step.counted_LN
+        num_weights = counted_LN.sum()
+        self._means.update("filter/kept_global", (weights.global_LN * counted_LN).sum(), num_weights)
+        self._means.update("filter/kept_local", (weights.local_LN * counted_LN).sum(), num_weights)
+        without_prototypes = (counted_LN & ~weights.has_prototypes_LN).sum()
+        self._means.update("filter/without_prototypes", without_prototypes, num_weights)
         self._means.update("filter/discrepancy", weights.discrepancy_LN.sum(), weights.has_prototypes_LN.sum())
 
 

@@ -46,12 +46,17 @@ class Representations:
     """The instances of a batch on the current prototypes, computed on first use.
 
     Args:
-        features: of the batch's instances in both models.
+        features: of the batch's instances in both models, centered if features are.
         prototypes: the current ones.
         labels_N: 1 to C.
+
+    Attributes:
+        features: as given.
+        class_N: 0 to C - 1.
     """
 
     def __init__(self, features: PooledFeatures, prototypes: Prototypes, labels_N: Tensor) -> None:
+        self.features = features
         self.class_N = labels_N - 1
         self._prototypes = prototypes
         self._student_LND = l2_normalize(features.student_LND)

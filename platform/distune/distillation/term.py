@@ -7,6 +7,7 @@ instances of the batch, ``R`` prediction sites of the student's head.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable
 from typing import Protocol
@@ -18,9 +19,11 @@ from distune.detectors.taps import Instances, StudentTaps, TeacherTaps
 from distune.distillation.adapters import build_adapters
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.alignment import align
-from distune.distillation.maps.box_masks import cell_weights, level_of_boxes
+from distune.distillation.maps.box_masks import cell_weights, counted_levels, level_of_boxes
 from distune.distillation.maps.map_statistics import PairStatistics
+from distune.distillation.maps.padding import valid_cells, without_padding
 from distune.distillation.maps.pooling import PooledFeatures
+from distune.distillation.prototypes.feature_centers import Centers
 from distune.distillation.representation import Representations
 
 
@@ -36,6 +39,8 @@ class Step:
         representations: the instances on the prototypes; None while there are no prototypes.
         features: returns the pooled features of the instances, the student's with gradient; computed once.
         statistics: of both models' maps; None when maps are not standardized.
+        min_box_cells: see ``counted_levels``.
+        centers: of both models' features; None leaves features as they are.
     """
 
     student: StudentTaps
@@ -45,7 +50,12 @@ class Step:
     representations: Representations | None
     features: Callable[[], PooledFeatures]
     statistics: PairStatistics | None = None
-    _aligned: dict[int, Tensor] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    min_box_cells: float = 0.0
+    centers: Centers | None = None
+    _valid: dict[int, Tensor | None] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _maps: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _standardized: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -56,8 +66,23 @@ class Step:
         """The ground truth of the batch, in the student's frame."""
         return self.student.instances
 
+    def valid_cells(self, level: int) -> Tensor | None:
+        """Return the cells of a level that belong to an image, (B, H, W) bool; None when no cell lies in padding."""
+        if level not in self._valid:
+            map_BDHW = self.student.neck[self.strides[level]]
+            height, width = map_BDHW.shape[-2:]
+            self._valid[level] = valid_cells(
+                self.instances.frame, stride=self.strides[level], size=(height, width), device=map_BDHW.device
+            )
+        return self._valid[level]
+
+    def zero_padding(self, level: int, values_BHW: Tensor) -> Tensor:
+        """Return the values of a level's cells with 0 in padding."""
+        valid_BHW = self.valid_cells(level)
+        return values_BHW if valid_BHW is None else torch.where(valid_BHW, values_BHW, 0.0)
+
     def maps(self, level: int) -> tuple[Tensor, Tensor]:
-        """Return both maps of a level, float32.
+        """Return both maps of a level, float32, with 0 in padding.
 
         Args:
             level: index into ``strides``.
@@ -65,19 +90,20 @@ class Step:
         Returns:
             The student's, (B, D, H, W), with gradient, and the teacher's at the same cells, (B, E, H, W), without.
         """
-        stride = self.strides[level]
-        student_BDHW = self.student.neck[stride].float()
-        if level not in self._aligned:
+        if level not in self._maps:
+            stride, valid_BHW = self.strides[level], self.valid_cells(level)
+            student_BDHW = self.student.neck[stride].float()
             height, width = student_BDHW.shape[-2:]
             teacher = self.teacher.view
-            self._aligned[level] = align(
+            teacher_BEHW = align(
                 teacher.neck[stride].detach().float(),
                 teacher.frame,
                 self.instances.frame,
                 stride=stride,
                 size=(height, width),
             )
-        return student_BDHW, self._aligned[level]
+            self._maps[level] = without_padding(student_BDHW, valid_BHW), without_padding(teacher_BEHW, valid_BHW)
+        return self._maps[level]
 
     def imitation_maps(self, level: int) -> tuple[Tensor, Tensor]:
         """Return both maps of a level for imitation: those of ``maps``, standardized when there are statistics."""
@@ -85,8 +111,27 @@ class Step:
         if self.statistics is None:
             return student_BDHW, teacher_BEHW
         if level not in self._standardized:
-            self._standardized[level] = self.statistics.update_and_standardize(level, student_BDHW, teacher_BEHW)
+            valid_BHW = self.valid_cells(level)
+            both = self.statistics.update_and_standardize(level, student_BDHW, teacher_BEHW, valid_BHW)
+            self._standardized[level] = without_padding(both[0], valid_BHW), without_padding(both[1], valid_BHW)
         return self._standardized[level]
+
+    def centered_maps(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return both maps of a level for directions: those of ``maps`` minus the centers, if there are any.
+
+        Cells in padding hold the same in all images, and send no gradient.
+        """
+        student_BDHW, teacher_BEHW = self.maps(level)
+        if self.centers is None:
+            return student_BDHW, teacher_BEHW
+        student_D = self.centers.student_LD[level, : student_BDHW.shape[1]]
+        teacher_E = self.centers.teacher_LE[level, : teacher_BEHW.shape[1]]
+        return student_BDHW - student_D[:, None, None], teacher_BEHW - teacher_E[:, None, None]
+
+    @functools.cached_property
+    def counted_LN(self) -> Tensor:
+        """The levels on which each instance counts, bool; see ``counted_levels``."""
+        return counted_levels(self.instances.boxes_N4, self.strides, min_cells=self.min_box_cells)
 
     def level_of_boxes(self, base_size_px: float) -> Tensor:
         """Return the level that each box belongs to, (N,); see ``box_masks.level_of_boxes``."""
@@ -100,7 +145,7 @@ class Step:
         return self.weights.local_LN if robust else torch.ones_like(self.weights.local_LN)
 
     def cell_weights(self, level: int, *, robust: bool) -> Tensor:
-        """Return the weight of each cell of a level; see ``box_masks.cell_weights``.
+        """Return the weight of each cell of a level, 0 in padding; see ``box_masks.cell_weights``.
 
         Args:
             level: index into ``strides``.
@@ -112,8 +157,12 @@ class Step:
         stride = self.strides[level]
         batch, _, height, width = self.student.neck[stride].shape
         if not robust:
-            return torch.ones(batch, height, width, device=self.weights.local_LN.device)
-        return cell_weights(self.weights.local_LN[level], self.instances, stride=stride, size=(height, width))
+            weights_BHW = torch.ones(batch, height, width, device=self.weights.local_LN.device)
+        else:
+            weights_BHW = cell_weights(
+                self.weights.local_LN[level], self.instances, stride=stride, size=(height, width)
+            )
+        return self.zero_padding(level, weights_BHW)
 
     def all_site_weights(self, *, robust: bool) -> Tensor:
         """Return the weight of each prediction site in a term that compares all of them.
@@ -133,15 +182,16 @@ class Step:
         return torch.where(sites.positive_R, weights_R, others_R)
 
     def site_weights(self, *, robust: bool) -> Tensor:
-        """Return the weight of each prediction site: its instance's mean over levels; 1 when not ``robust``.
+        """Return the weight of each prediction site: its instance's mean over the levels on which it counts.
 
         Args:
-            robust: whether the filter's weights count.
+            robust: whether the filter's weights count; else all sites have weight 1.
 
         Returns:
             (R,). Sites without an instance point at instance 0 and get its weight; ``positive_R`` leaves them out.
         """
-        weights_N = self.local_weights(robust=robust).mean(dim=0)
+        counted_LN = self.counted_LN
+        weights_N = (self.local_weights(robust=robust) * counted_LN).sum(dim=0) / counted_LN.sum(dim=0)
         return torch.cat([weights_N, weights_N.new_zeros(1)])[self.student.prediction_sites.instance_R]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distune.detectors.taps import Frame
+from distune.distillation.maps.padding import num_image_cells
 
 
 @torch.no_grad()
@@ -17,7 +18,8 @@ def align(teacher_BEHW: Tensor, teacher: Frame, student: Frame, *, stride: int, 
     """Return the teacher's map at the cells of the student's.
 
     When both models saw the same batch it is the map itself. Otherwise each cell of the student gets the bilinear
-    sample at the same position of the image; cells in the student's padding get the teacher's border.
+    sample at the same position of the image, of the cells that the image has in the teacher: beyond the centers of its
+    last ones they continue, so that the teacher's padding does not reach the student's cells.
 
     Args:
         teacher_BEHW: the teacher's map.
@@ -51,4 +53,6 @@ def _axis(map_BEHW: Tensor, axis: int, stride: int, num_cells: int, student_px: 
     """Return the centers of the student's cells in the teacher's map, -1 to 1 from edge to edge."""
     cell_n = torch.arange(num_cells, device=map_BEHW.device, dtype=map_BEHW.dtype)
     teacher_px_n = (cell_n + 0.5) * (stride * teacher_px / student_px)
+    last_cell = num_image_cells(teacher_px, stride=stride, num_cells=map_BEHW.shape[2 + axis]) - 1
+    teacher_px_n = teacher_px_n.clamp(max=(last_cell + 0.5) * stride)
     return teacher_px_n * (2 / (stride * map_BEHW.shape[2 + axis])) - 1

@@ -35,10 +35,13 @@ class ContextRelation(nn.Module):
         self.expand = nn.Parameter(torch.zeros(channels, narrow))
         self.expand_bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, map_BEHW: Tensor) -> Tensor:
-        """Return R(F), (B, E, H, W)."""
+    def forward(self, map_BEHW: Tensor, valid_BHW: Tensor | None = None) -> Tensor:
+        """Return R(F), (B, E, H, W), with the context of the valid cells, at least one per image; None takes all."""
         cells_BEC = map_BEHW.flatten(2)
-        attention_BC = torch.einsum("e,bec->bc", self.key, cells_BEC).softmax(dim=1)
+        logits_BC = torch.einsum("e,bec->bc", self.key, cells_BEC)
+        if valid_BHW is not None:
+            logits_BC = logits_BC.masked_fill(~valid_BHW.flatten(1), -torch.inf)
+        attention_BC = logits_BC.softmax(dim=1)
         context_BE = torch.einsum("bc,bec->be", attention_BC, cells_BEC)
         narrow_BK = self.norm(functional.linear(context_BE, self.squeeze, self.squeeze_bias)).relu()
         added_BE = functional.linear(narrow_BK, self.expand, self.expand_bias)

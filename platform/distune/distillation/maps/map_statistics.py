@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from distune.distillation.maps.running_mean import STUDENT_UPDATE_FRACTION, newest_fraction
+
 Scale = Literal["level", "channel"]
 
-_STUDENT_UPDATE_FRACTION = 0.1
-"""The smallest weight of the student's newest map: its statistics follow about the last ten steps."""
 _MIN_VARIANCE_FRACTION = 1e-6
 """Of the mean square: a smaller variance counts as this much, so that nearly constant maps are not scaled to noise."""
 
@@ -35,22 +35,33 @@ class PairStatistics(nn.Module):
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int], scale: Scale) -> None:
         super().__init__()
-        self.student = MapStatistics(student_channels, scale, min_update_fraction=_STUDENT_UPDATE_FRACTION)
+        self.student = MapStatistics(student_channels, scale, min_update_fraction=STUDENT_UPDATE_FRACTION)
         self.teacher = MapStatistics(teacher_channels, scale)
 
-    def update_and_standardize(self, level: int, student_BDHW: Tensor, teacher_BEHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a step's maps of a level and return them standardized, the student's with gradient."""
+    def update_and_standardize(
+        self, level: int, student_BDHW: Tensor, teacher_BEHW: Tensor, valid_BHW: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Add a step's maps of a level and return them standardized, the student's with gradient.
+
+        Args:
+            level: index of the level.
+            student_BDHW: the student's map.
+            teacher_BEHW: the teacher's at the same cells.
+            valid_BHW: the cells that count, at least one; None counts all.
+
+        Returns:
+            Both maps, also of the cells that do not count.
+        """
         return (
-            self.student.update_and_standardize(level, student_BDHW),
-            self.teacher.update_and_standardize(level, teacher_BEHW),
+            self.student.update_and_standardize(level, student_BDHW, valid_BHW),
+            self.teacher.update_and_standardize(level, teacher_BEHW, valid_BHW),
         )
 
 
 class MapStatistics(nn.Module):
     """Running mean and variance of each channel over the cells of all maps so far; they are in the state dict.
 
-    Merged after Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-    1979.
+    Updated after Chan, Golub and LeVeque; see ``running_mean``.
 
     Args:
         channels: of each level.
@@ -73,19 +84,17 @@ class MapStatistics(nn.Module):
         self.register_buffer("means_C", torch.zeros(sum(self._channels)))
         self.register_buffer("variances_C", torch.zeros(sum(self._channels)))
 
-    def update_and_standardize(self, level: int, map_BEHW: Tensor) -> Tensor:
-        """Add a map of a level, float32 (B, E, H, W), and return it standardized."""
-        self.update(level, map_BEHW.detach())
+    def update_and_standardize(self, level: int, map_BEHW: Tensor, valid_BHW: Tensor | None = None) -> Tensor:
+        """Add the valid cells of a level's map, float32 (B, E, H, W), and return the map standardized."""
+        self.update(level, map_BEHW.detach(), valid_BHW)
         return self.standardize(level, map_BEHW)
 
     @torch.no_grad()
-    def update(self, level: int, map_BEHW: Tensor) -> None:
-        """Add a map of a level, float32 (B, E, H, W)."""
+    def update(self, level: int, map_BEHW: Tensor, valid_BHW: Tensor | None = None) -> None:
+        """Add a map of a level, float32 (B, E, H, W): its valid cells, at least one; None adds all."""
         mean_E, variance_E = self._views(level)
-        cells = map_BEHW.numel() // map_BEHW.shape[1]
-        fraction = (cells / (self.counts_L[level] + cells)).clamp(min=self._min_update_fraction)
-        batch_mean_E = map_BEHW.mean(dim=(0, 2, 3))
-        batch_variance_E = map_BEHW.var(dim=(0, 2, 3), correction=0)
+        cells, batch_mean_E, batch_variance_E = _moments(map_BEHW, valid_BHW)
+        fraction = newest_fraction(self.counts_L[level], cells, minimum=self._min_update_fraction)
         distance_E = batch_mean_E - mean_E
         between_E = fraction * (1 - fraction) * distance_E.square()
         variance_E.copy_((1 - fraction) * variance_E + fraction * batch_variance_E + between_E)
@@ -102,3 +111,15 @@ class MapStatistics(nn.Module):
 
     def _views(self, level: int) -> tuple[Tensor, Tensor]:
         return torch.split(self.means_C, self._channels)[level], torch.split(self.variances_C, self._channels)[level]
+
+
+def _moments(map_BEHW: Tensor, valid_BHW: Tensor | None) -> tuple[int | Tensor, Tensor, Tensor]:
+    """Return the number of valid cells, and mean and variance of each channel over them."""
+    if valid_BHW is None:
+        cells = map_BEHW.numel() // map_BEHW.shape[1]
+        return cells, map_BEHW.mean(dim=(0, 2, 3)), map_BEHW.var(dim=(0, 2, 3), correction=0)
+    count = valid_BHW.sum()
+    valid_B1HW = valid_BHW[:, None]
+    mean_E = torch.where(valid_B1HW, map_BEHW, 0.0).sum(dim=(0, 2, 3)) / count
+    squared_BEHW = (map_BEHW - mean_E[:, None, None]).square()
+    return count, mean_E, torch.where(valid_B1HW, squared_BEHW, 0.0).sum(dim=(0, 2, 3)) / count

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Instances, View
+from distune.distillation.maps.box_masks import counted_levels
 from distune.distillation.maps.pooling import Pooling, pool_view
 from distune.distillation.prototypes.feature_queue import is_large_enough
 from distune.distillation.prototypes.prototypes import InstanceFeatures
@@ -47,6 +48,7 @@ def collect_features(
     min_box_side_px: float,
     max_images: int,
     num_classes: int,
+    min_box_cells: float = 0.0,
 ) -> InstanceFeatures:
     """Pool the instances of a feature pass.
 
@@ -57,6 +59,7 @@ def collect_features(
         min_box_side_px: boxes with a side this short or shorter are left out.
         max_images: the maximum number of images of a class.
         num_classes: without background.
+        min_box_cells: see ``counted_levels``; in the student's maps.
 
     Returns:
         The features of the instances, in the order of the source.
@@ -70,6 +73,8 @@ def collect_features(
     for student, teacher, instances in source(max_images):
         student_LND = pool(student, instances)
         teacher_LNE = teacher if isinstance(teacher, Tensor) else pool(teacher, instances)
+        boxes_N4 = instances.seen_in(student.frame).boxes_N4
+        counted_LN = counted_levels(boxes_N4, pool.strides, min_cells=min_box_cells)
         rows_n = is_large_enough(instances.boxes_N4, min_box_side_px=min_box_side_px).nonzero().squeeze(1)
         parts.append(
             InstanceFeatures(
@@ -77,6 +82,7 @@ def collect_features(
                 teacher_LNE[:, rows_n],
                 instances.labels_N[rows_n],
                 instances.origin_N2[rows_n],
+                counted_LN[:, rows_n],
             )
         )
         images.append(instances.image_of_N[rows_n] + num_images)
@@ -90,6 +96,7 @@ def collect_features(
         torch.cat([part.teacher_LNE for part in parts], dim=1)[:, rows_K],
         labels_N[rows_K],
         torch.cat([part.origin_N2 for part in parts])[rows_K],
+        torch.cat([part.counts_LN for part in parts], dim=1)[:, rows_K],
     )
 
 

@@ -15,7 +15,8 @@ from distune.detectors.taps import Instances
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.prototypes.prototypes import InstanceFeatures
 
-_STORES = ("student", "teacher", "origin")
+_EMPTY: dict[str, float] = {"student": 0, "teacher": 0, "origin": -1, "counted": 1}
+"""The names of the stores, and the value of an empty slot."""
 
 
 def is_large_enough(boxes_N4: Tensor, *, min_box_side_px: float) -> Tensor:
@@ -61,6 +62,7 @@ class FeatureQueue(nn.Module):
     student: Tensor
     teacher: Tensor
     origin: Tensor
+    counted: Tensor
     seen: Tensor
 
     def __init__(
@@ -81,13 +83,20 @@ class FeatureQueue(nn.Module):
         self.register_buffer("student", torch.zeros(num_levels, num_slots, student_channels))
         self.register_buffer("teacher", torch.zeros(num_levels, num_slots, teacher_channels))
         self.register_buffer("origin", torch.full((1, num_slots, 2), -1, dtype=torch.int64))
+        self.register_buffer("counted", torch.ones(num_levels, num_slots, 1, dtype=torch.bool))
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.int64))
         self.register_state_dict_post_hook(_keep_filled_part)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_restore_full_size)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def add(self, features: PooledFeatures, instances: Instances) -> None:
-        """Add the instances of a batch in order; the latest of a class replace its oldest."""
+    def add(self, features: PooledFeatures, instances: Instances, counted_LN: Tensor | None = None) -> None:
+        """Add the instances of a batch in order; the latest of a class replace its oldest.
+
+        Args:
+            features: of the instances, as pooled.
+            instances: of the batch.
+            counted_LN: bool, the levels on which each counts; None counts all on all.
+        """
         class_C = torch.arange(1, self.num_classes + 1, device=instances.labels_N.device)
         large_N1 = is_large_enough(instances.boxes_N4, min_box_side_px=self.min_box_side_px)[:, None]
         kept_NC = (instances.labels_N[:, None] == class_C) & large_N1
@@ -95,6 +104,7 @@ class FeatureQueue(nn.Module):
         self.student[:, slot_N] = features.student_LND.detach()
         self.teacher[:, slot_N] = features.teacher_LNE
         self.origin[:, slot_N] = instances.origin_N2
+        self.counted[:, slot_N] = True if counted_LN is None else counted_LN[:, :, None]
         self.seen += kept_NC.sum(dim=0)
 
     def features(self) -> InstanceFeatures:
@@ -106,13 +116,13 @@ class FeatureQueue(nn.Module):
             teacher_LNE=self.teacher[:, slots_N],
             labels_N=slots_N // self.capacity + 1,
             origin_N2=self.origin[0, slots_N],
+            counted_LN=self.counted[:, slots_N, 0],
         )
 
     def clear(self) -> None:
         """Remove all instances."""
-        self.student.zero_()
-        self.teacher.zero_()
-        self.origin.fill_(-1)
+        for name, empty in _EMPTY.items():
+            getattr(self, name).fill_(empty)
         self.seen.zero_()
 
     def rings(self, store: Tensor) -> Tensor:
@@ -123,16 +133,18 @@ class FeatureQueue(nn.Module):
 def _keep_filled_part(queue: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
     assert isinstance(queue, FeatureQueue)
     num_filled = min(int(queue.seen.max()), queue.capacity)
-    for name in _STORES:
+    for name in _EMPTY:
         # A copy, since saving a view saves all of the memory behind it.
         state[prefix + name] = queue.rings(state[prefix + name])[:, :, :num_filled].clone()
 
 
 def _restore_full_size(queue: nn.Module, state: dict[str, Any], prefix: str, *_rest: Any) -> None:
     assert isinstance(queue, FeatureQueue)
-    for name in _STORES:
+    for name, empty in _EMPTY.items():
         saved = state.get(prefix + name)
-        full = torch.full_like(getattr(queue, name), -1 if name == "origin" else 0)
+        full = torch.full_like(getattr(queue, name), empty)
+        if saved is None and name == "counted" and prefix + "seen" in state:  # of an earlier version
+            state[prefix + name] = full
         rings = queue.rings(full)
         if saved is not None and saved.shape == (*rings.shape[:2], *saved.shape[2:3], *rings.shape[3:]):
             rings[:, :, : saved.shape[2]] = saved

@@ -1,6 +1,6 @@
 """Ridge regression of features on a small set of vectors.
 
-Shape legend: ``M`` vectors, ``D`` channels, ``N`` features.
+Shape legend: ``M`` vectors, ``D`` channels, ``N`` features, ``X`` any axes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,25 @@ def dual_basis(basis_MD: Tensor) -> Tensor:
     ridge_MM = torch.eye(len(gram_MM), dtype=gram_MM.dtype, device=gram_MM.device) * gram_MM.diagonal().mean()
     dual_MD: Tensor = torch.linalg.solve(gram_MM + _RELATIVE_RIDGE * ridge_MM, basis_MD)
     return dual_MD
+
+
+def dual_bases(bases_XMD: Tensor, valid_XM: Tensor) -> Tensor:
+    """Return the dual basis of each of many bases, some of whose rows are missing, as ``dual_basis`` does for one.
+
+    Args:
+        bases_XMD: the rows of each basis; missing ones are zero.
+        valid_XM: bool, the rows that exist; a basis may have none.
+
+    Returns:
+        (X, M, D); 0 in the rows of missing vectors.
+    """
+    gram_XMM = bases_XMD @ bases_XMD.mT
+    num_rows_X = valid_XM.sum(dim=-1).clamp(min=1)
+    ridge_X = _RELATIVE_RIDGE * gram_XMM.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / num_rows_X
+    # Rows that are missing are not tied to others: any number on their diagonal keeps them at 0.
+    diagonal_XM = torch.where(valid_XM, ridge_X[..., None], 1.0)
+    duals_XMD: Tensor = torch.linalg.solve(gram_XMM + torch.diag_embed(diagonal_XM), bases_XMD)
+    return duals_XMD
 
 
 def residual_sum_of_squares(features_ND: Tensor, basis_MD: Tensor) -> Tensor:

@@ -16,20 +16,26 @@ from distune.distillation.terms.map_term import MapTerm
 
 
 def channel_divergence(
-    adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, *, temperature: float
+    adapted_BEHW: Tensor,
+    teacher_BEHW: Tensor,
+    weights_BHW: Tensor,
+    valid_BHW: Tensor | None = None,
+    *,
+    temperature: float,
 ) -> Tensor:
     """Return the divergence between the models' channel activations over the positions of one level.
 
     ``T^2/(BE) sum_{b,e} v_b KL(p^t_be || p^s_be)`` with ``p_be(c) = w_bc exp(x_bec / T) / sum_c w_bc exp(x_bec / T)``
     over the positions c of an image: a softmax in which each position counts by its weight, so it stays a
-    distribution and the loss at least 0. ``v_b`` is the mean weight of the image's positions: an image fades as its
-    weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
+    distribution and the loss at least 0. ``v_b`` is the mean weight of the image's valid positions: an image fades as
+    its weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
     ICCV 2021, arXiv 2011.13256.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.
         teacher_BEHW: the teacher's; no gradient flows into it.
-        weights_BHW: of each position, at least 0; no gradient flows into them.
+        weights_BHW: of each position, at least 0, and 0 where not valid; no gradient flows into them.
+        valid_BHW: the positions that belong to an image; None counts all.
         temperature: T, more than 0; a small one concentrates on few positions.
 
     Returns:
@@ -47,14 +53,20 @@ def channel_divergence(
     # log p^t - log p^s, in which the weights cancel: it stays finite where they are 0.
     ratio_BEP = (teacher_BEP - teacher_norm_BE1) - (student_BEP - student_norm_BE1)
     divergence_BE = (target_BEP * ratio_BEP).sum(dim=2)
-    return temperature**2 * (weights_BP.mean(dim=1, keepdim=True) * divergence_BE).mean()
+    if valid_BHW is None:
+        fade_B1 = weights_BP.mean(dim=1, keepdim=True)
+    else:
+        fade_B1 = weights_BP.sum(dim=1, keepdim=True) / valid_BHW.flatten(1).sum(dim=1, keepdim=True)
+    return temperature**2 * (fade_B1 * divergence_BE).mean()
 
 
 def level_loss(step: Step, level: int, adapter: nn.Module, *, temperature: float, robust: bool) -> Tensor:
     """Return the loss of one level, in which the cells inside boxes count by the filter's weights when ``robust``."""
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     weights_BHW = step.cell_weights(level, robust=robust)
-    return channel_divergence(adapter(student_BDHW), teacher_BEHW, weights_BHW, temperature=temperature)
+    return channel_divergence(
+        adapter(student_BDHW), teacher_BEHW, weights_BHW, step.valid_cells(level), temperature=temperature
+    )
 
 
 def build_cwd(settings: DistillationSettings, context: TermContext) -> MapTerm:

@@ -14,22 +14,31 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
-from distune.distillation.maps.box_masks import centered_cells, weight_mask
+from distune.distillation.maps.box_masks import covered_cells, weight_mask
 from distune.distillation.maps.global_context import ContextRelation
+from distune.distillation.maps.padding import mean_over_cells
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
 
 
-def attention(map_BEHW: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
+def attention(map_BEHW: Tensor, valid_BHW: Tensor | None = None, *, temperature: float) -> tuple[Tensor, Tensor]:
     """Return the spatial attention of a map, (B, H, W) of mean 1, and its channel attention, (B, E) of mean 1.
 
-    ``A^S = HW softmax_c(mean_e |F_ec| / T)`` over the cells c, ``A^C = E softmax_e(mean_c |F_ec| / T)`` over channels.
+    ``A^S = n softmax_c(mean_e |F_ec| / T)`` over the n valid cells c of an image, and 0 elsewhere; ``A^C = E
+    softmax_e(mean_c |F_ec| / T)`` over channels. Without ``valid_BHW`` all cells are valid.
     """
     batch, channels, height, width = map_BEHW.shape
     size_BEHW = map_BEHW.abs()
-    spatial_BHW = (size_BEHW.mean(dim=1).flatten(1) / temperature).softmax(dim=1).reshape(batch, height, width)
-    channel_BE = (size_BEHW.mean(dim=(2, 3)) / temperature).softmax(dim=1)
-    return height * width * spatial_BHW, channels * channel_BE
+    logits_BP = size_BEHW.mean(dim=1).flatten(1) / temperature
+    if valid_BHW is None:
+        spatial_BP = height * width * logits_BP.softmax(dim=1)
+        mean_BE = size_BEHW.mean(dim=(2, 3))
+    else:
+        valid_BP = valid_BHW.flatten(1)
+        num_B1 = valid_BP.sum(dim=1, keepdim=True)
+        spatial_BP = num_B1 * logits_BP.masked_fill(~valid_BP, -torch.inf).softmax(dim=1)
+        mean_BE = torch.where(valid_BHW[:, None], size_BEHW, 0.0).sum(dim=(2, 3)) / num_B1
+    return spatial_BP.reshape(batch, height, width), channels * (mean_BE / temperature).softmax(dim=1)
 
 
 def foreground_scale(weights_N: Tensor, instances: Instances, *, stride: int, size: tuple[int, int]) -> Tensor:
@@ -48,9 +57,8 @@ def foreground_scale(weights_N: Tensor, instances: Instances, *, stride: int, si
         (B, H, W); -1 outside of boxes.
     """
     x1_N, y1_N, x2_N, y2_N = instances.boxes_N4.unbind(1)
-    rows_N = centered_cells(y1_N, y2_N, stride=stride, num_cells=size[0]).sum(dim=1)
-    columns_N = centered_cells(x1_N, x2_N, stride=stride, num_cells=size[1]).sum(dim=1)
-    value_N = weights_N / (rows_N * columns_N)
+    rows_NH, columns_NW = covered_cells(instances, stride=stride, size=size)
+    value_N = weights_N / (rows_NH.sum(dim=1) * columns_NW.sum(dim=1))
     by_value_N = value_N.argsort()
     area_N = ((x2_N - x1_N) * (y2_N - y1_N))[by_value_N]
     order_N = by_value_N[area_N.argsort(descending=True, stable=True)]
@@ -60,7 +68,13 @@ def foreground_scale(weights_N: Tensor, instances: Instances, *, stride: int, si
 
 
 def focal_imitation(
-    adapted_BEHW: Tensor, teacher_BEHW: Tensor, scale_BHW: Tensor, *, num_boxes: int, temperature: float
+    adapted_BEHW: Tensor,
+    teacher_BEHW: Tensor,
+    scale_BHW: Tensor,
+    valid_BHW: Tensor | None = None,
+    *,
+    num_boxes: int,
+    temperature: float,
 ) -> tuple[Tensor, Tensor]:
     """Return the foreground and the background loss of one level, weighted by the teacher's attention.
 
@@ -71,7 +85,8 @@ def focal_imitation(
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.
         teacher_BEHW: the teacher's; no gradient flows into it or its attention.
-        scale_BHW: -1 on the background.
+        scale_BHW: -1 on the background, 0 in padding.
+        valid_BHW: the cells that belong to an image; None counts all.
         num_boxes: N.
         temperature: of the attention, more than 0.
 
@@ -79,7 +94,7 @@ def focal_imitation(
         Two scalars: foreground, background.
     """
     teacher_BEHW = teacher_BEHW.detach()
-    spatial_BHW, channel_BE = attention(teacher_BEHW, temperature=temperature)
+    spatial_BHW, channel_BE = attention(teacher_BEHW, valid_BHW, temperature=temperature)
     squared_BEHW = (adapted_BEHW - teacher_BEHW).square()
     error_BHW = spatial_BHW * torch.einsum("be,behw->bhw", channel_BE / channel_BE.shape[1], squared_BEHW)
     scale_BHW = scale_BHW.detach()
@@ -90,24 +105,33 @@ def focal_imitation(
 
 
 def attention_imitation(
-    adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, *, temperature: float
+    adapted_BEHW: Tensor,
+    teacher_BEHW: Tensor,
+    weights_BHW: Tensor,
+    valid_BHW: Tensor | None = None,
+    *,
+    temperature: float,
 ) -> Tensor:
     """Return ``mean_{b,c} w_c |A^S_s - A^S_t| + mean_{b,e} |A^C_s - A^C_t|`` of one level, a scalar.
 
-    Weights act on cells alone. No gradient flows into them or the teacher.
+    Only valid cells count; without ``valid_BHW`` all do. Weights act on cells alone. No gradient flows into them or the
+    teacher.
     """
-    spatial_BHW, channel_BE = attention(adapted_BEHW, temperature=temperature)
-    teacher_BHW, teacher_BE = attention(teacher_BEHW.detach(), temperature=temperature)
-    spatial = (weights_BHW.detach() * (spatial_BHW - teacher_BHW).abs()).mean()
+    spatial_BHW, channel_BE = attention(adapted_BEHW, valid_BHW, temperature=temperature)
+    teacher_BHW, teacher_BE = attention(teacher_BEHW.detach(), valid_BHW, temperature=temperature)
+    spatial = mean_over_cells(weights_BHW.detach() * (spatial_BHW - teacher_BHW).abs(), valid_BHW)
     return spatial + (channel_BE - teacher_BE).abs().mean()
 
 
-def relation_imitation(related_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
+def relation_imitation(
+    related_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, valid_BHW: Tensor | None = None
+) -> Tensor:
     """Return ``mean_{b,e,c} w_c (R(A(s)) - R(t))_ec^2`` of one level, a scalar; R is ``ContextRelation``.
 
-    Student and teacher have separate R, and both get gradient; no gradient flows into the cells' weights.
+    Only valid cells count; without ``valid_BHW`` all do. Student and teacher have separate R, and both get gradient; no
+    gradient flows into the cells' weights.
     """
-    return (weights_BHW.detach() * (related_BEHW - teacher_BEHW).square().mean(dim=1)).mean()
+    return mean_over_cells(weights_BHW.detach() * (related_BEHW - teacher_BEHW).square().mean(dim=1), valid_BHW)
 
 
 def level_loss(
@@ -131,7 +155,7 @@ def level_loss(
     """
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     adapted_BEHW = adapter(student_BDHW)
-    weights_BHW = step.cell_weights(level, robust=robust)
+    weights_BHW, valid_BHW = step.cell_weights(level, robust=robust), step.valid_cells(level)
     scale_BHW = foreground_scale(
         step.local_weights(robust=robust)[level],
         step.instances,
@@ -139,10 +163,17 @@ def level_loss(
         size=(teacher_BEHW.shape[-2], teacher_BEHW.shape[-1]),
     )
     foreground, background = focal_imitation(
-        adapted_BEHW, teacher_BEHW, scale_BHW, num_boxes=sum(step.instances.counts), temperature=temperature
+        adapted_BEHW,
+        teacher_BEHW,
+        step.zero_padding(level, scale_BHW),
+        valid_BHW,
+        num_boxes=sum(step.instances.counts),
+        temperature=temperature,
     )
-    attention_loss = attention_imitation(adapted_BEHW, teacher_BEHW, weights_BHW, temperature=temperature)
-    relation_loss = relation_imitation(relation(adapted_BEHW), teacher_relation(teacher_BEHW), weights_BHW)
+    attention_loss = attention_imitation(adapted_BEHW, teacher_BEHW, weights_BHW, valid_BHW, temperature=temperature)
+    relation_loss = relation_imitation(
+        relation(adapted_BEHW, valid_BHW), teacher_relation(teacher_BEHW, valid_BHW), weights_BHW, valid_BHW
+    )
     return (
         foreground + background_ratio * background + attention_ratio * attention_loss + relation_ratio * relation_loss
     )

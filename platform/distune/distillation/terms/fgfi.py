@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
+from distune.distillation.maps.padding import valid_cells
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
 
@@ -63,7 +64,7 @@ def near_cells(
     """Return the weight of the box that a cell is near to, the largest of several; 0 where the cell is near to none.
 
     A cell is near to a box of its image when the IoU of one of its anchors with the box exceeds ``threshold`` times the
-    largest IoU that the box has with any anchor of the map.
+    largest IoU that the box has with any anchor of the image's cells. Cells in padding are near to none.
 
     Args:
         weights_N: of the boxes, at least 0.
@@ -76,7 +77,11 @@ def near_cells(
     Returns:
         (B, H, W).
     """
-    iou_NP = nearest_anchor_iou(instances.boxes_N4, stride=stride, size=size, side_px=side_px).flatten(1)
+    iou_NHW = nearest_anchor_iou(instances.boxes_N4, stride=stride, size=size, side_px=side_px)
+    valid_BHW = valid_cells(instances.frame, stride=stride, size=size, device=iou_NHW.device)
+    if valid_BHW is not None:
+        iou_NHW = torch.where(valid_BHW[instances.image_of_N], iou_NHW, 0.0)
+    iou_NP = iou_NHW.flatten(1)
     values_NP = torch.where(iou_NP > threshold * iou_NP.amax(dim=1, keepdim=True), weights_N[:, None], 0.0)
     weights_BP = weights_N.new_zeros(len(instances.counts), size[0] * size[1])
     weights_BP.scatter_reduce_(0, instances.image_of_N[:, None].expand_as(values_NP), values_NP, "amax")

@@ -75,7 +75,8 @@ class GlobalKnowledge(nn.Module):
         form: the loss between representations.
         representation: ``cosine`` or ``coefficient``.
         same_class_only: represent an instance on the prototypes of its class alone.
-        base_size_px: the side of a box at which it belongs to stride 4; None compares every instance on every level.
+        base_size_px: the side of a box at which it belongs to stride 4; None compares every instance on every level on
+            which it counts.
         adapters: one per level, into the teacher's space, where the student is represented on the teacher's
             prototypes. None represents it on its own prototypes.
     """
@@ -99,7 +100,7 @@ class GlobalKnowledge(nn.Module):
         self.adapters = adapters
 
     def forward(self, step: Step) -> Tensor:
-        """Return the loss of a step. A level without boxes or prototypes counts as 0."""
+        """Return the loss of a step. A level without boxes that count there, or without prototypes, counts as 0."""
         assert step.representations is not None
         representations = step.representations
         student_LNCM, teacher_LNCM = representations.of(self.representation)
@@ -113,6 +114,7 @@ class GlobalKnowledge(nn.Module):
         loss_LN = self.form(student_LNP, teacher_LNP, step.weights.global_LN, valid_LNP)
         counted_LN = valid_LNP.any(dim=2)
         if self.base_size_px is None:
+            counted_LN = counted_LN & step.counted_LN
             return ((loss_LN * counted_LN).sum(dim=1) / counted_LN.sum(dim=1).clamp(min=1)).mean()
         level_N = step.level_of_boxes(self.base_size_px)
         counted_LN = counted_LN & (level_N == torch.arange(len(step.strides), device=level_N.device)[:, None])
@@ -120,19 +122,22 @@ class GlobalKnowledge(nn.Module):
 
     def _adapted(self, step: Step) -> Tensor:
         assert self.adapters is not None
-        student_LND = step.features().student_LND
+        assert step.representations is not None
+        student_LND = step.representations.features.student_LND
         return l2_normalize(torch.stack([adapt(each) for adapt, each in zip(self.adapters, student_LND, strict=True)]))
 
 
 class CellGlobalKnowledge(nn.Module):
     """The term over the cells of the maps: ``sum_q m_q loss_q / sum_q m_q`` over all levels together.
 
-    A cell inside a box has the weight of the box, on the level that the box belongs to; others ``background_weight``.
+    A cell inside a box has the weight of the box, on the levels on which the box counts, or on the one that it belongs
+    to; other cells have ``background_weight``, and those in padding none.
 
     Args:
         form: the loss between representations.
         representation: ``cosine`` or ``coefficient``.
-        base_size_px: the side of a box at which it belongs to stride 4; None uses every box on every level.
+        base_size_px: the side of a box at which it belongs to stride 4; None uses every box on every level on which it
+            counts.
         adapters: as in ``GlobalKnowledge``.
         background_weight: weight of cells outside boxes.
     """
@@ -173,14 +178,16 @@ class CellGlobalKnowledge(nn.Module):
     def _mask(self, step: Step, level: int) -> Tensor:
         stride = step.strides[level]
         height, width = step.student.neck[stride].shape[-2:]
-        values_N = step.weights.global_LN[level]
-        if self.base_size_px is not None:
-            values_N = torch.where(step.level_of_boxes(self.base_size_px) == level, values_N, -1.0)
+        if self.base_size_px is None:
+            is_here_N = step.counted_LN[level]
+        else:
+            is_here_N = step.level_of_boxes(self.base_size_px) == level
+        values_N = torch.where(is_here_N, step.weights.global_LN[level], -1.0)
         mask_BHW = weight_mask(values_N, step.instances, stride=stride, size=(height, width))
-        return torch.where(mask_BHW < 0, self.background_weight, mask_BHW)
+        return step.zero_padding(level, torch.where(mask_BHW < 0, self.background_weight, mask_BHW))
 
     def _represent(self, step: Step, representations: Representations, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        student_QD, teacher_QE = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in step.maps(level))
+        student_QD, teacher_QE = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in step.centered_maps(level))
         student_LCMD, teacher_LCME = representations.bases(self.representation)
         teacher_PE = teacher_LCME[level].flatten(0, 1)[:, : teacher_QE.shape[1]]
         if self.adapters is None:

@@ -21,13 +21,13 @@ def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Te
 
     ``fg = sum M (A(s) - t)^2 / max(1, 2 sum M)``, where the mask M holds the weight of the box that covers a cell and
     is broadcast over channels in both sums; ``bg`` is the same with M = 1 on the cells that no box covers. The inside
-    of a box of weight 0 belongs to neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo et al.,
+    of a box of weight 0 and padding belong to neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo et al.,
     "Distilling Object Detectors via Decoupled Features", CVPR 2021, arXiv 2103.14475.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.
         teacher_BEHW: the teacher's; no gradient flows into it.
-        mask_BHW: the weight of the box that covers a cell, -1 where none does.
+        mask_BHW: the weight of the box that covers a cell, -1 where none does, and 0 in padding.
 
     Returns:
         Two scalars: foreground, background.
@@ -54,6 +54,7 @@ def level_loss(
     is_here_N = step.level_of_boxes(base_size_px) == level
     values_N = torch.where(is_here_N, step.local_weights(robust=robust)[level], -1.0)
     mask_BHW = weight_mask(values_N, step.instances, stride=step.strides[level], size=(height, width))
+    mask_BHW = step.zero_padding(level, mask_BHW)
     foreground, background = decoupled_imitation(adapter(student_BDHW), teacher_BEHW, mask_BHW)
     return foreground + background_ratio * background
 

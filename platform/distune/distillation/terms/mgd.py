@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.distillation.adapters import build_adapters
+from distune.distillation.maps.padding import mean_over_cells, without_padding
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
 
@@ -30,10 +31,12 @@ def hide_cells(map_BEHW: Tensor, random_BHW: Tensor, *, masked_fraction: float) 
     return map_BEHW * (random_BHW >= masked_fraction)[:, None].to(map_BEHW.dtype)
 
 
-def generation_loss(generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
+def generation_loss(
+    generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, valid_BHW: Tensor | None = None
+) -> Tensor:
     """Return the mean squared error of the generated map over all channels and cells of one level, hidden or not.
 
-    ``1/(BHW) sum_c w_c mean_e (G(A(s) o M)_ec - t_ec)^2`` over the cells c, where M is 0 at random cells and 1
+    ``1/n sum_c w_c mean_e (G(A(s) o M)_ec - t_ec)^2`` over the n valid cells c, where M is 0 at random cells and 1
     elsewhere and G is a 3x3 convolution, ReLU, and another. Yang et al., "Masked Generative Distillation", ECCV 2022,
     arXiv 2205.01529, where errors are summed over cells and channels instead.
 
@@ -41,12 +44,13 @@ def generation_loss(generated_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: T
         generated_BEHW: G's output, with gradient.
         teacher_BEHW: the teacher's map; no gradient flows into it.
         weights_BHW: of each cell, at least 0; no gradient flows into them.
+        valid_BHW: the cells that belong to an image; None counts all.
 
     Returns:
         A scalar.
     """
     error_BHW = (generated_BEHW - teacher_BEHW.detach()).square().mean(dim=1)
-    return (weights_BHW.detach() * error_BHW).mean()
+    return mean_over_cells(weights_BHW.detach() * error_BHW, valid_BHW)
 
 
 def level_loss(
@@ -62,8 +66,11 @@ def level_loss(
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
     weights_BHW = step.cell_weights(level, robust=robust)
     random_BHW = torch.rand(weights_BHW.shape, device=weights_BHW.device)
-    visible_BEHW = hide_cells(adapter(student_BDHW), random_BHW, masked_fraction=masked_fraction)
-    return generation_loss(generator(visible_BEHW), teacher_BEHW, weights_BHW)
+    valid_BHW = step.valid_cells(level)
+    # The adapter's bias leaves the edge of the map at 0, and that of an image too.
+    adapted_BEHW = without_padding(adapter(student_BDHW), valid_BHW)
+    visible_BEHW = hide_cells(adapted_BEHW, random_BHW, masked_fraction=masked_fraction)
+    return generation_loss(generator(visible_BEHW), teacher_BEHW, weights_BHW, valid_BHW)
 
 
 def build_mgd(settings: DistillationSettings, context: TermContext) -> MapTerm:

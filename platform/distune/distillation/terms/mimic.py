@@ -10,27 +10,31 @@ import functools
 from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
+from distune.distillation.maps.padding import mean_over_cells
 from distune.distillation.maps.pooling import Pooling, pool_instances
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
 
 
-def map_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
+def map_imitation(
+    adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tensor, valid_BHW: Tensor | None = None
+) -> Tensor:
     """Return the mean squared error of one level over all cells and channels, weighted by cell.
 
-    ``1/(BHW) sum_c w_c mean_e (A(s) - t)_ec^2`` over the cells c of the batch: a cell of weight 0 counts as one without
-    an error. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550, where the error is summed.
+    ``1/n sum_c w_c mean_e (A(s) - t)_ec^2`` over the n valid cells c of the batch: a cell of weight 0 counts as one
+    without an error. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550, where the error is summed.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.
         teacher_BEHW: the teacher's; no gradient flows into it.
         weights_BHW: of each cell, at least 0; no gradient flows into them.
+        valid_BHW: the cells that belong to an image; None counts all.
 
     Returns:
         A scalar.
     """
     error_BHW = (adapted_BEHW - teacher_BEHW.detach()).square().mean(dim=1)
-    return (weights_BHW.detach() * error_BHW).mean()
+    return mean_over_cells(weights_BHW.detach() * error_BHW, valid_BHW)
 
 
 def instance_imitation(adapted_NE: Tensor, teacher_NE: Tensor, weights_N: Tensor) -> Tensor:
@@ -54,7 +58,8 @@ def instance_imitation(adapted_NE: Tensor, teacher_NE: Tensor, weights_N: Tensor
 def whole_map_loss(step: Step, level: int, adapter: nn.Module, *, robust: bool) -> Tensor:
     """Return the loss of one level over all cells; those inside boxes count by the filter's weights when ``robust``."""
     student_BDHW, teacher_BEHW = step.imitation_maps(level)
-    return map_imitation(adapter(student_BDHW), teacher_BEHW, step.cell_weights(level, robust=robust))
+    weights_BHW = step.cell_weights(level, robust=robust)
+    return map_imitation(adapter(student_BDHW), teacher_BEHW, weights_BHW, step.valid_cells(level))
 
 
 def box_feature_loss(step: Step, level: int, adapter: nn.Module, *, pooling: Pooling, robust: bool) -> Tensor:
