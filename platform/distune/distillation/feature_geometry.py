@@ -108,7 +108,9 @@ class FeatureSample:
             labels_N: their classes.
             counted_LN: bool, the levels on which each counts.
         """
-        self._batches.append((PooledFeatures(features.student_LND.detach(), features.teacher_LNE), labels_N, counted_LN))
+        self._batches.append(
+            (PooledFeatures(features.student_LND.detach(), features.teacher_LNE), labels_N, counted_LN)
+        )
         self._num_instances += labels_N.shape[0]
         while self._num_instances - self._batches[0][1].shape[0] >= self._max_instances:
             self._num_instances -= self._batches.popleft()[1].shape[0]

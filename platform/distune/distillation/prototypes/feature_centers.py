@@ -106,9 +106,7 @@ class FeatureCenters(nn.Module):
         self._strides = strides
         self._num_classes = num_classes
         shape = {"num_levels": len(strides), "num_groups": num_classes if kind == "instances" else 1}
-        self.student = GroupMeans(
-            **shape, channels=student_channels, min_update_fraction=STUDENT_UPDATE_FRACTION
-        )
+        self.student = GroupMeans(**shape, channels=student_channels, min_update_fraction=STUDENT_UPDATE_FRACTION)
         self.teacher = GroupMeans(**shape, channels=teacher_channels)
 
     @torch.no_grad()
