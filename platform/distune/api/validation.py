@@ -92,7 +92,7 @@ def validate(
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         settings, root = loaded.experiment, Home.at(home)
         check_sampler(settings.search.sampler)
-        has_data = settings.data.kind == "shapes" or settings.data.root is not None
+        has_data = isinstance(settings.data, GeneratedData) or settings.data.root is not None
         splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
         findings: list[Finding] = []
         if probe and splits is not None:
