@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.metric_names import metric_name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
 from distune.api.progress import open_callbacks
+from distune.config.data import GeneratedData
 from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distune.config.base import Settings
+from distune.config.paths import merge
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,23 +66,16 @@ class ShapesData(ImageSettings):
     """Seed of the images."""
 
 
-class UnmirroredAugmentationSettings(AugmentationSettings):
-    """Random changes of training images. Evaluation never augments."""
-
-    horizontal_flip: Fraction = 0.0
-    """Probability that an image is flipped left to right. A mirrored digit is not a digit."""
-
-
 class DigitsData(ImageSettings):
-    """Generated images of handwritten digits on photographs, both from scikit-learn. Needs no download."""
+    """Generated images of handwritten digits on photographs. Both are part of scikit-learn: there is no download.
+    ``augmentation.horizontal_flip`` is 0 unless it is given, because a mirrored digit is not a digit.
+    """
 
     kind: Literal["digits"] = "digits"
     min_size_px: int = Field(64, ge=32)
     """The shorter side of a resized image in pixels."""
     max_size_px: int = Field(64, ge=32)
     """The longer side of a resized image is at most this many pixels."""
-    augmentation: UnmirroredAugmentationSettings = UnmirroredAugmentationSettings()
-    """Random changes of training images."""
     image_size_px: int = Field(64, ge=48, le=1024)
     """Side of the generated images in pixels; they are square."""
     num_train: int = Field(400, ge=1)
@@ -102,6 +96,11 @@ class DigitsData(ImageSettings):
     """Fraction of the digits that are small; they have the tag ``small``."""
     seed: int = Field(0, ge=0)
     """Seed of the images."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mirror_nothing(cls, values: Any) -> Any:
+        return merge({"augmentation": {"horizontal_flip": 0.0}}, values) if isinstance(values, dict) else values
 
 
 class VocData(ImageSettings):

@@ -53,7 +53,7 @@ def paint_image(
 
 def cut_background(generator: np.random.Generator, photos: Sequence[NDArray[np.uint8]], *, size_px: int) -> Picture:
     """Cut a random square out of a photograph, scale it to (S, S, 3), and change its brightness; half are mirrored."""
-    photo_HW3 = photos[generator.integers(len(photos))]
+    photo_HW3 = photos[int(generator.integers(len(photos)))]
     high = min(_CROP_SIDE_PX[1], *photo_HW3.shape[:2])
     side = float(generator.uniform(_CROP_SIDE_PX[0], high))
     top, left = generator.uniform(0.0, np.array(photo_HW3.shape[:2]) - side)
@@ -66,9 +66,7 @@ def cut_background(generator: np.random.Generator, photos: Sequence[NDArray[np.u
     return np.ascontiguousarray(picture_SS3.clip(0, 255))
 
 
-def paint_digit(
-    generator: np.random.Generator, picture_SS3: Picture, item: DigitObject, *, min_blur_px: float
-) -> None:
+def paint_digit(generator: np.random.Generator, picture_SS3: Picture, item: DigitObject, *, min_blur_px: float) -> None:
     """Paint a digit, in place, in a random color: light on dark background, dark on light background."""
     mask_HW, (left, top) = item.mask_HW, item.corner_2.tolist()
     if "blurred" in item.tags:
