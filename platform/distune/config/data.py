@@ -67,9 +67,7 @@ class ShapesData(ImageSettings):
 
 
 class DigitsData(ImageSettings):
-    """Generated images of handwritten digits on photographs. Both are part of scikit-learn: there is no download.
-    ``augmentation.horizontal_flip`` is 0 unless it is given, because a mirrored digit is not a digit.
-    """
+    """Handwritten digits on photographs, without download. Not mirrored: ``augmentation.horizontal_flip`` defaults to 0."""
 
     kind: Literal["digits"] = "digits"
     min_size_px: int = Field(64, ge=32)
