@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distune.config.data import ShapesData, VocData
+from distune.config.data import DigitsData, ShapesData, VocData
 from distune.data.build import build_splits, check_classes
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import hold_out
@@ -112,9 +112,12 @@ def test_the_fingerprint_depends_on_how_the_data_is_split_and_named(tmp_path: Pa
     assert len({build_splits(voc(tmp_path, **kind)).fingerprint for kind in kinds}) == len(kinds)
 
 
-def test_the_fingerprint_of_shapes_depends_only_on_settings_that_change_an_image() -> None:
+@pytest.mark.parametrize("kind", [ShapesData, DigitsData])
+def test_the_fingerprint_of_generated_data_depends_only_on_settings_that_change_an_image(
+    kind: type[ShapesData | DigitsData],
+) -> None:
     def of(**settings: object) -> str:
-        return build_splits(ShapesData.model_validate({"kind": "shapes", **settings})).fingerprint
+        return build_splits(kind.model_validate(settings)).fingerprint
 
     base = of()
     assert of(max_size_px=200, augmentation={"vertical_flip": 0.5}) == base
@@ -123,14 +126,15 @@ def test_the_fingerprint_of_shapes_depends_only_on_settings_that_change_an_image
         {"num_train": 399},
         {"num_classes": 3},
         {"blurred_share": 0.3},
-        {"image_size_px": 64},
+        {"image_size_px": 72},
     ]
     assert len({base, *(of(**change) for change in changes)}) == len(changes) + 1
 
 
-def test_shapes_without_test_images_have_no_test_split() -> None:
-    assert build_splits(ShapesData(kind="shapes", num_test=0)).test is None
-    test = build_splits(ShapesData(kind="shapes", num_test=7)).test
+@pytest.mark.parametrize("kind", [ShapesData, DigitsData])
+def test_generated_data_without_test_images_has_no_test_split(kind: type[ShapesData | DigitsData]) -> None:
+    assert build_splits(kind(num_test=0)).test is None
+    test = build_splits(kind(num_test=7)).test
     assert test is not None
     assert len(test) == 7
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from distune.config.data import ShapesData, VocData
+from distune.config.data import DigitsData, ShapesData, VocData
 from distune.data.build import AnyDataSettings, build_splits
 from distune.data.dataset import DetectionDataset, Subset
 from support.datasets import coco_settings, make_coco, make_voc
@@ -18,6 +18,10 @@ from support.datasets import coco_settings, make_coco, make_voc
 
 def shapes(folder: Path) -> AnyDataSettings:
     return ShapesData(kind="shapes", num_train=8, num_search=4, num_test=0, image_size_px=64)
+
+
+def digits(folder: Path) -> AnyDataSettings:
+    return DigitsData(kind="digits", num_train=8, num_search=4, num_test=0, num_classes=3)
 
 
 def voc(folder: Path) -> AnyDataSettings:
@@ -28,7 +32,7 @@ def coco(folder: Path) -> AnyDataSettings:
     return coco_settings(make_coco(folder, {"train": 8, "val": 4}))
 
 
-@pytest.fixture(params=[shapes, voc, coco], ids=lambda make: str(make.__name__))
+@pytest.fixture(params=[shapes, digits, voc, coco], ids=lambda make: str(make.__name__))
 def make_settings(request: pytest.FixtureRequest) -> Callable[[Path], AnyDataSettings]:
     made: Callable[[Path], AnyDataSettings] = request.param
     return made

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distune.config.data import AugmentationSettings, CocoData, ShapesData
 from distune.data.build import build_splits, build_stream
 from distune.data.masks import draw_masks, read_segmentation
-from distune.data.shapes.shapes_dataset import ShapesDataset
+from distune.data.shapes.shapes_dataset import make_shapes
 from distune.data.stream import TrainingStream
 from distune.errors import DataError
 from support.datasets import coco_settings, make_coco
@@ -96,7 +96,7 @@ class TestOutlines:
 
 class TestShapes:
     def test_a_mask_fills_its_box_and_no_more(self) -> None:
-        dataset = ShapesDataset(ShapesData(kind="shapes", num_train=12, num_classes=6), "train")
+        dataset = make_shapes(ShapesData(kind="shapes", num_train=12, num_classes=6), "train")
         fractions: dict[int, list[float]] = {}
         for index in range(len(dataset)):
             image = dataset.annotations(index)
@@ -113,7 +113,7 @@ class TestShapes:
         assert means[6] == pytest.approx(np.pi / 4 * (1 - 0.55**2), abs=0.08)
 
     def test_masks_of_some_boxes_in_any_order(self) -> None:
-        dataset = ShapesDataset(ShapesData(kind="shapes", num_train=5), "train")
+        dataset = make_shapes(ShapesData(kind="shapes", num_train=5), "train")
         image = next(dataset.annotations(index) for index in range(5) if len(dataset.annotations(index)) > 2)
         assert image.draw_masks is not None
         every = image.draw_masks(np.arange(len(image)))
@@ -163,7 +163,7 @@ class TestCoco:
 class TestStream:
     def stream(self, *, with_masks: bool = True, **settings: Any) -> TrainingStream:
         data = ShapesData(kind="shapes", num_train=6, num_search=1, **settings)
-        return build_stream(ShapesDataset(data, "train"), data, batch_size=3, seed=0, with_masks=with_masks)
+        return build_stream(make_shapes(data, "train"), data, batch_size=3, seed=0, with_masks=with_masks)
 
     def test_masks_are_loaded_only_when_asked_for_and_change_nothing_else(self) -> None:
         flips = AugmentationSettings(horizontal_flip=0.5, vertical_flip=0.5, color_jitter=0.2)

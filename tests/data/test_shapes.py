@@ -10,36 +10,37 @@ import pytest
 import torch
 
 from distune.config.data import ShapesData
-from distune.data.dataset import Annotations
+from distune.data.dataset import Annotations, DetectionDataset
+from distune.data.generated.occlusion import cover_half
 from distune.data.shapes import painting
 from distune.data.shapes.outlines import SHAPE_NAMES, draw_mask, make_outline
-from distune.data.shapes.shapes_dataset import ShapesDataset
+from distune.data.shapes.shapes_dataset import make_shapes
 
 
 def settings(**values: object) -> ShapesData:
     return ShapesData.model_validate({"kind": "shapes", "num_train": 300, **values})
 
 
-def annotations_of(dataset: ShapesDataset) -> list[Annotations]:
+def annotations_of(dataset: DetectionDataset) -> list[Annotations]:
     return [dataset.annotations(index) for index in range(len(dataset))]
 
 
 def test_an_image_follows_from_seed_split_and_index_alone() -> None:
-    one, other = ShapesDataset(settings(), "train"), ShapesDataset(settings(num_train=5), "train")
+    one, other = make_shapes(settings(), "train"), make_shapes(settings(num_train=5), "train")
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 - to see that it does not matter
     late = one.image(4)
     assert torch.equal(late, other.image(4))
     for different in (
         one.image(3),
-        ShapesDataset(settings(), "search").image(4),
-        ShapesDataset(settings(seed=1), "train").image(4),
+        make_shapes(settings(), "search").image(4),
+        make_shapes(settings(seed=1), "train").image(4),
     ):
         assert not torch.equal(late, different)
 
 
 def test_images_are_generated_once() -> None:
-    dataset = ShapesDataset(settings(), "train")
+    dataset = make_shapes(settings(), "train")
     assert dataset.image(0) is dataset.image(0)
 
 
@@ -88,7 +89,7 @@ def test_an_unknown_shape_names_the_known_ones() -> None:
 
 def test_objects_hardly_overlap_and_there_are_one_to_the_maximum() -> None:
     counts: Counter[int] = Counter()
-    for image in annotations_of(ShapesDataset(settings(max_objects=4), "train")):
+    for image in annotations_of(make_shapes(settings(max_objects=4), "train")):
         counts[len(image)] += 1
         for first in range(len(image)):
             for second in range(first):
@@ -102,7 +103,7 @@ def test_objects_hardly_overlap_and_there_are_one_to_the_maximum() -> None:
 @pytest.mark.parametrize("tag", ["blurred", "occluded", "small"])
 def test_tags_are_as_frequent_as_asked(tag: str) -> None:
     def fraction(value: float) -> float:
-        dataset = ShapesDataset(settings(max_objects=3, **{f"{tag}_share": value}), "train")
+        dataset = make_shapes(settings(max_objects=3, **{f"{tag}_share": value}), "train")
         tags = [tag in tags for image in annotations_of(dataset) for tags in image.tags_N]
         return float(np.mean(tags))
 
@@ -114,7 +115,7 @@ def test_tags_are_as_frequent_as_asked(tag: str) -> None:
 @pytest.mark.parametrize("size_px", [96, 192])
 def test_small_objects_are_small_and_sizes_grow_with_the_image(size_px: int) -> None:
     unit = size_px / 96
-    for image in annotations_of(ShapesDataset(settings(image_size_px=size_px), "train")):
+    for image in annotations_of(make_shapes(settings(image_size_px=size_px), "train")):
         sides = (image.boxes_N4[:, 2:] - image.boxes_N4[:, :2]).max(axis=1)
         for side, tags in zip(sides, image.tags_N, strict=True):
             low, high = (10, 14) if "small" in tags else (18, 40)
@@ -159,7 +160,7 @@ def test_covering_hides_about_half_of_the_object_and_nothing_else() -> None:
     picture, background = painted()
     outline = make_outline("square", side_px=32.0, angle=0.0, stretch=1.0).moved_by(np.array([30.0, 30.0]))
     before = picture.copy()
-    painting.cover_half(np.random.default_rng(0), picture, background, outline)
+    cover_half(np.random.default_rng(0), picture, background, outline.box_4)
     changed = np.abs(picture - before).max(axis=2) > 0
     assert 0.4 < changed[30:62, 30:62].mean() < 0.6
     changed[28:64, 28:64] = False
@@ -167,7 +168,7 @@ def test_covering_hides_about_half_of_the_object_and_nothing_else() -> None:
 
 
 def test_an_image_takes_a_few_milliseconds() -> None:
-    dataset = ShapesDataset(settings(), "train")
+    dataset = make_shapes(settings(), "train")
     dataset.image(0)
     times = []
     for index in range(1, 40):

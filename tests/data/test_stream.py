@@ -14,7 +14,7 @@ import torch
 from distune.config.data import ShapesData
 from distune.data.build import build_splits, build_stream
 from distune.data.dataset import DetectionDataset, Subset
-from distune.data.shapes.shapes_dataset import ShapesDataset
+from distune.data.shapes.shapes_dataset import make_shapes
 from distune.data.stream import Batch, TrainingStream, epoch_order
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, corrupt, make_coco
@@ -34,7 +34,7 @@ SMALL = ShapesData(kind="shapes", min_size_px=32, max_size_px=32)
 
 def stream(dataset: DetectionDataset | None = None, **values: object) -> TrainingStream:
     given = {"settings": SHAPES, "batch_size": 4, "seed": 3, **values}
-    return build_stream(ShapesDataset(SHAPES, "train") if dataset is None else dataset, **given)  # type: ignore[arg-type]
+    return build_stream(make_shapes(SHAPES, "train") if dataset is None else dataset, **given)  # type: ignore[arg-type]
 
 
 def gray(count: int, *, bad: tuple[int, ...] = ()) -> MemoryDataset:
@@ -71,7 +71,7 @@ def test_a_batch_has_images_and_targets_of_the_documented_types() -> None:
 
 
 def test_targets_have_the_indices_of_image_and_boxes() -> None:
-    dataset = ShapesDataset(SHAPES, "train")
+    dataset = make_shapes(SHAPES, "train")
     for batch in stream(dataset).plain_batches(range(11)):
         for target in batch.targets:
             image = dataset.annotations(int(target["image_index"]))
@@ -261,7 +261,7 @@ class TestWorkers:
 
 
 def test_shapes_do_not_take_their_cache_to_other_processes(tmp_path: Path) -> None:
-    dataset = ShapesDataset(SHAPES, "train")
+    dataset = make_shapes(SHAPES, "train")
     dataset.image(0)
     assert dataset.__getstate__()["_images"] == {}
     assert dataset.image(0) is dataset.image(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.metric_names import metric_name
@@ -68,7 +69,7 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
 
     splits = build_splits(experiment.data, with_masks=experiment.learns_masks)
     faults = list(splits.faults)
-    if experiment.data.kind != "shapes":
+    if not isinstance(experiment.data, GeneratedData):
         faults += check_splits(splits)
     for fault in faults[:_NUM_SHOWN]:
         on_message(f"data: skipped {fault}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
 from distune.api.progress import open_callbacks
+from distune.config.data import GeneratedData
 from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
@@ -92,7 +93,7 @@ def validate(
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         settings, root = loaded.experiment, Home.at(home)
         check_sampler(settings.search.sampler)
-        has_data = settings.data.kind == "shapes" or settings.data.root is not None
+        has_data = isinstance(settings.data, GeneratedData) or settings.data.root is not None
         splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
         findings: list[Finding] = []
         if probe and splits is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distune.config.base import Settings
+from distune.config.paths import merge
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,6 +66,41 @@ class ShapesData(ImageSettings):
     """Seed of the images."""
 
 
+class DigitsData(ImageSettings):
+    """Handwritten digits on photographs, without download. Not mirrored: ``augmentation.horizontal_flip`` defaults to 0."""
+
+    kind: Literal["digits"] = "digits"
+    min_size_px: int = Field(64, ge=32)
+    """The shorter side of a resized image in pixels."""
+    max_size_px: int = Field(64, ge=32)
+    """The longer side of a resized image is at most this many pixels."""
+    image_size_px: int = Field(64, ge=48, le=1024)
+    """Side of the generated images in pixels; they are square."""
+    num_train: int = Field(400, ge=1)
+    """Number of training images."""
+    num_search: int = Field(100, ge=1)
+    """Number of images that trials are scored on."""
+    num_test: int = Field(100, ge=0)
+    """Number of images for the final test; 0 is no test split."""
+    num_classes: int = Field(4, ge=1, le=10)
+    """Number of classes: the digits from 0 to one less."""
+    max_objects: int = Field(3, ge=1, le=20)
+    """Largest number of digits in an image; the smallest is 1."""
+    blurred_share: Fraction = 0.2
+    """Fraction of the digits that are blurred; they have the tag ``blurred``."""
+    occluded_share: Fraction = 0.2
+    """Fraction of the digits that are half covered; they have the tag ``occluded``."""
+    small_share: Fraction = 0.25
+    """Fraction of the digits that are small; they have the tag ``small``."""
+    seed: int = Field(0, ge=0)
+    """Seed of the images."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mirror_nothing(cls, values: Any) -> Any:
+        return merge({"augmentation": {"horizontal_flip": 0.0}}, values) if isinstance(values, dict) else values
+
+
 class VocData(ImageSettings):
     """A folder in the layout of Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``."""
 
@@ -110,4 +146,7 @@ class CocoData(ImageSettings):
     """Fraction of the training images that are held out for scoring trials when ``search`` is null."""
 
 
-DataSettings = Annotated[ShapesData | VocData | CocoData, Field(discriminator="kind")]
+GeneratedData = ShapesData | DigitsData
+"""Data that is drawn by distune; all other kinds are read from a folder."""
+
+DataSettings = Annotated[ShapesData | DigitsData | VocData | CocoData, Field(discriminator="kind")]

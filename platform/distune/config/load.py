@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from distune.config import renamed
 from distune.config.compatibility import compatibility_problems
 from distune.config.conditions import constant_values, resolve
-from distune.config.data import ShapesData
+from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
 from distune.config.pretrained import is_torchvision_name
@@ -302,7 +302,7 @@ def _with_absolute_paths(experiment: Experiment) -> Experiment:
         )
         for role, detector in (("teacher", experiment.teacher), ("student", experiment.student))
     }
-    if not isinstance(experiment.data, ShapesData):
+    if not isinstance(experiment.data, GeneratedData):
         changes["data"] = experiment.data.model_copy(update={"root": _absolute(experiment.data.root)})
     return experiment.model_copy(update=changes)
 

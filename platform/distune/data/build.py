@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from distune.config.data import CocoData, ImageSettings, ShapesData, VocData
+from distune.config.data import CocoData, GeneratedData, ImageSettings, VocData
 from distune.config.hashing import content_hash
 from distune.data.check import is_too_many, listing, stop_if_damaged
 from distune.data.dataset import DetectionDataset
+from distune.data.digits import digits_dataset
 from distune.data.file_dataset import FileDataset
 from distune.data.formats.readers import READERS
+from distune.data.generated.generated_dataset import SplitName
 from distune.data.raw_split import RawSplit
-from distune.data.shapes.shapes_dataset import GENERATOR_VERSION, ShapesDataset
+from distune.data.shapes import shapes_dataset
 from distune.data.splits import Splits, fingerprint, hold_out
 from distune.data.stream import TrainingStream
 from distune.data.transforms import plain_transform, training_transform
 from distune.errors import DataError
 
 FileDataSettings = VocData | CocoData
-AnyDataSettings = ShapesData | FileDataSettings
+AnyDataSettings = GeneratedData | FileDataSettings
+
+_GENERATORS: dict[str, tuple[Callable[[Any, SplitName], DetectionDataset], int]] = {
+    "shapes": (shapes_dataset.make_shapes, shapes_dataset.GENERATOR_VERSION),
+    "digits": (digits_dataset.make_digits, digits_dataset.GENERATOR_VERSION),
+}
 
 
 def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Splits:
@@ -38,7 +46,9 @@ def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Spli
         DataError: files are missing, more than 1% of the images or boxes of a split are bad, the classes do not fit the
             annotations, a split has no boxes, or two splits share an image.
     """
-    return _generate(settings) if isinstance(settings, ShapesData) else _read(settings, with_masks=with_masks)
+    if isinstance(settings, GeneratedData):
+        return _generate(settings)
+    return _read(settings, with_masks=with_masks)
 
 
 def build_stream(
@@ -112,16 +122,17 @@ def check_classes(classes: Sequence[str], counts: Mapping[str, int], *, source: 
         )
 
 
-def _generate(settings: ShapesData) -> Splits:
-    train, search = ShapesDataset(settings, "train"), ShapesDataset(settings, "search")
-    test = ShapesDataset(settings, "test") if settings.num_test > 0 else None
+def _generate(settings: GeneratedData) -> Splits:
+    make, version = _GENERATORS[settings.kind]
+    train, search = make(settings, "train"), make(settings, "search")
+    test = make(settings, "test") if settings.num_test > 0 else None
     identity = settings.model_dump(mode="json", exclude={"min_size_px", "max_size_px", "augmentation"})
     return Splits(
         train=train,
         search=search,
         test=test,
         classes=train.classes,
-        fingerprint=content_hash({**identity, "generator_version": GENERATOR_VERSION}),
+        fingerprint=content_hash({**identity, "generator_version": version}),
         faults=(),
     )
 

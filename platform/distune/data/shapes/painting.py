@@ -5,11 +5,15 @@ Shape legend: ``S`` side of the picture, ``H`` ``W`` a patch of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from distune.data.shapes.layout import UNIT_PX, ShapeObject
+from distune.data.generated.occlusion import cover_half
+from distune.data.generated.placement import UNIT_PX
+from distune.data.shapes.layout import ShapeObject
 from distune.data.shapes.outlines import Outline, draw_mask
 
 Picture = NDArray[np.float32]
@@ -19,7 +23,7 @@ _BLUR_SHARE = 0.14  # sigma of the blur relative to the side of the object
 
 
 def paint_image(
-    generator: np.random.Generator, objects: list[ShapeObject], *, size_px: int, clutter: float
+    generator: np.random.Generator, objects: Sequence[ShapeObject], *, size_px: int, clutter: float
 ) -> NDArray[np.uint8]:
     """Paint objects on a background, later objects above earlier ones.
 
@@ -44,7 +48,7 @@ def paint_image(
             clutter=clutter,
         )
         if "occluded" in item.tags:
-            cover_half(generator, picture_SS3, background_SS3, item.outline)
+            cover_half(generator, picture_SS3, background_SS3, item.box_4)
     picture_SS3 += generator.standard_normal(picture_SS3.shape, dtype=np.float32) * generator.uniform(4.0, 12.0)
     return np.ascontiguousarray(picture_SS3.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
 
@@ -89,20 +93,6 @@ def paint_object(
     texture = _clouds(generator, max(mask_HW.shape), cells=5, strength=18.0, channels=1)
     paint_HW3 = color_3 + texture[: patch_HW3.shape[0], : patch_HW3.shape[1]]
     patch_HW3 += mask_HW1 * (paint_HW3.clip(0, 255) - patch_HW3)
-
-
-def cover_half(generator: np.random.Generator, picture_SS3: Picture, background_SS3: Picture, outline: Outline) -> None:
-    """Cover half of an object's box, in place, with another part of the background, on a random side of its center."""
-    x1, y1, x2, y2 = outline.box_4
-    size_px = len(picture_SS3)
-    column_S, row_S = np.arange(size_px) + 0.5, np.arange(size_px) + 0.5
-    angle = generator.uniform(0.0, 2 * np.pi)
-    beyond_SS = (row_S[:, None] - (y1 + y2) / 2) * np.sin(angle) + (column_S - (x1 + x2) / 2) * np.cos(angle) > 0
-    inside_SS = ((row_S > y1 - 1) & (row_S < y2 + 1))[:, None] & ((column_S > x1 - 1) & (column_S < x2 + 1))
-    shift = generator.integers(size_px // 4, 3 * size_px // 4, size=2)
-    elsewhere_SS3 = np.roll(background_SS3, (int(shift[0]), int(shift[1])), axis=(0, 1))
-    covered_SS = beyond_SS & inside_SS
-    picture_SS3[covered_SS] = elsewhere_SS3[covered_SS]
 
 
 def _patch(picture_SS3: Picture, mask_HW: NDArray[np.float32], left: int, top: int) -> tuple[Picture, Picture]:

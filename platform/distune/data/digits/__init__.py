@@ -1,0 +1,1 @@
+"""Generated images of handwritten digits on photographs."""
