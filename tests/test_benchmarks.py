@@ -12,10 +12,9 @@ import pytest
 import torch
 import yaml
 
-from support.experiments import small_values
-
 from distune.config.data import ShapesData
 from distune.data.shapes.shapes_dataset import make_shapes
+from support.experiments import small_values
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = "--size 96 --channels 16 --classes 3 --teacher-backbone resnet18 --batch 2 --boxes 3 --rounds 3"

@@ -46,6 +46,8 @@ SHARED_NAMES = {
     "launch": "cli/launch.py prints what api/launch.py does",
     "build": "builds the folder's objects from settings",
     "status": "cli/status.py prints what study/status.py reads",
+    "layout": "where the objects of a generated image are, digits or shapes",
+    "painting": "draws a generated image, digits or shapes",
     "teacher": "cli/teacher.py prints what training/teacher.py prepares",
 }
 """File names that may stand in several folders, each with the reason."""

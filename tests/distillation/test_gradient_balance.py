@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
@@ -35,7 +35,7 @@ def gradient_length(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 def measure(balance: GradientBalance, task: float, terms: dict[str, float]) -> dict[str, float]:
     """One step with gradients of these lengths, and the factors that it uses."""
-    maps = [torch.zeros(1, requires_grad=True)]
+    maps = [torch.zeros(1, 1, 1, 1, requires_grad=True)]
     loss = maps[0].sum()
     factors, _ = balance.step(task * loss, {name: length * loss for name, length in terms.items()}, maps)
     return {name: float(factor) for name, factor in factors.items()}
@@ -46,20 +46,41 @@ def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GradientBalance, "is_due", staticmethod(lambda _: True))
 
 
-def test_length_is_that_of_all_maps_together() -> None:
-    maps = [torch.zeros(2, 3, requires_grad=True), torch.zeros(4, requires_grad=True)]
-    assert float(gradient_length(3 * maps[0].sum() + 4 * maps[1][0], maps)) == pytest.approx((6 * 9 + 16) ** 0.5)
-    assert float(gradient_length(maps[0].sum(), maps)) == pytest.approx(6**0.5)
+def test_it_is_the_gradient_of_a_linear_layer_after_each_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, 3, 4, 5, generator=generator), torch.randn(2, 3, 2, 2, generator=generator)]
+    layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]
+    for layer in layers:
+        layer.weight.data = torch.eye(3)[:, :, None, None]
+        assert layer.bias is not None
+        layer.bias.data.zero_()
+
+    def loss_of(neck: list[Tensor]) -> Tensor:
+        return neck[0].sigmoid().square().sum() + 3 * neck[1].tanh()[:, 0].sum()
+
+    loss_of([layer(each) for layer, each in zip(layers, maps, strict=True)]).backward()
+    expected = torch.cat(
+        [each.grad.flatten() for layer in layers for each in layer.parameters() if each.grad is not None]
+    )
+    trained = [each.requires_grad_() for each in maps]
+    torch.testing.assert_close(neck_gradient(loss_of(trained), trained), expected)
+
+
+def test_gradients_of_cells_add_up() -> None:
+    """Small equal gradients of many cells act like one large one; on the maps they would be shorter by its root."""
+    maps = [torch.ones(1, 1, 10, 10, requires_grad=True)]
+    everywhere, one_cell = maps[0].sum() / 100, maps[0][0, 0, 0, 0]
+    assert float(gradient_length(everywhere, maps)) == pytest.approx(float(gradient_length(one_cell, maps)))
 
 
 def test_without_gradient_the_length_is_0() -> None:
-    trained, frozen = torch.zeros(3, requires_grad=True), torch.zeros(3)
+    trained, frozen = torch.zeros(1, 3, 1, 1, requires_grad=True), torch.zeros(1, 3, 1, 1)
     assert float(gradient_length(trained.sum(), [frozen])) == 0
     assert float(gradient_length(frozen.sum(), [trained])) == 0
 
 
 def test_small_gradients_of_half_precision_maps_are_not_lost() -> None:
-    half = torch.zeros(4, dtype=torch.float16, requires_grad=True)
+    half = torch.zeros(1, 4, 1, 1, dtype=torch.float16, requires_grad=True)
     # 2e-8 is less than half of the smallest float16.
     assert float(gradient_length(half.float().sum() * 2e-8, [half])) == pytest.approx(4e-8, rel=0.01)
 
@@ -88,7 +109,7 @@ def test_an_epoch_of_50_steps_costs_a_tenth_at_most() -> None:
 
 def test_every_epoch_has_a_measurement() -> None:
     balance = GradientBalance(["a"])
-    maps = [torch.zeros(1, requires_grad=True)]
+    maps = [torch.zeros(1, 1, 1, 1, requires_grad=True)]
     for _ in range(1000):
         balance.begin_epoch()
         for first in (True, False, False):

@@ -4,6 +4,11 @@ Published weights of distillation terms differ by orders of magnitude, because t
 gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
 is measured: most at the start of a term, when ratios change fast, and every 16th later.
 
+The gradient is that of a linear layer after the neck, one for each level, which is the identity: a layer that every term
+and the task share, after GradNorm (Chen et al., ICML 2018, arXiv 1711.02257). The gradient on the maps themselves would
+not do. There every cell is a coordinate of its own, so that a term whose small gradients of many cells add up to a large
+change of the weights, such as imitation of maps, looks hundreds of times shorter than it acts.
+
 What is averaged is the logarithm of the ratio of two lengths of the same step. The head of a new student sends hardly
 any gradient back, so the first ratio may be a hundred thousand times the tenth. Averages of the two lengths apart would
 remember different epochs as soon as a term starts later than the task.
@@ -147,16 +152,30 @@ class GradientBalance(nn.Module):
 
 
 def neck_gradient(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Return the gradient of a loss on all maps together as one float32 vector; a single 0 without a gradient.
+    """Return the gradient of a loss on a linear layer after the neck as one float32 vector; a single 0 without any.
 
-    With float16 maps the loss is scaled up first, since a gradient may underflow.
+    Level l's map y becomes ``W y + v`` at every cell, with W the identity and v zero. The gradients are
+    ``sum_c g_c y_c^T`` and ``sum_c g_c`` over the cells c of all images, with the gradient g of the loss on the map. With
+    float16 maps the loss is scaled up first, since a gradient may underflow.
+
+    Args:
+        loss: a scalar.
+        maps: of the neck, (B, D, H, W) each.
+
+    Returns:
+        All entries of the levels, D (D + 1) for each.
     """
     scale = _HALF_SCALE if any(each.dtype == torch.float16 for each in maps) else 1.0
     trained = [each for each in maps if each.requires_grad]
     if not trained or not loss.requires_grad:
         return loss.new_zeros(1)
     gradients = torch.autograd.grad(loss * scale, trained, retain_graph=True, materialize_grads=True)
-    return torch.cat([gradient.float().flatten() for gradient in gradients]) / scale
+    parts: list[Tensor] = []
+    for each, gradient in zip(trained, gradients, strict=True):
+        gradient_BDHW = gradient.float()
+        parts.append(torch.einsum("bdhw,behw->de", gradient_BDHW, each.detach().float()).flatten())
+        parts.append(gradient_BDHW.sum(dim=(0, 2, 3)))
+    return torch.cat(parts) / scale
 
 
 def compare(term: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
