@@ -115,14 +115,15 @@ class GradientBalance(nn.Module):
         index = self._names.index(name)
         return torch.where(self.counts[index] > 0, torch.exp(-self.log_ratios[index]), 0.0)
 
-    def get_extra_state(self) -> dict[str, dict[str, int]]:
-        """Return the steps of each term so far, and the last one that was measured."""
-        return {"steps": dict(self._steps), "measured_at": dict(self._measured_at)}
+    def get_extra_state(self) -> Tensor:
+        """Return the steps of each term so far, and the last one that was measured: integers, shape (2, terms)."""
+        return torch.tensor([list(self._steps.values()), list(self._measured_at.values())])
 
-    def set_extra_state(self, state: dict[str, dict[str, int]]) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` returned."""
-        self._steps = {name: int(state["steps"].get(name, 0)) for name in self._names}
-        self._measured_at = {name: int(state["measured_at"].get(name, -1)) for name in self._names}
+        steps, measured_at = state.tolist()
+        self._steps = dict(zip(self._names, steps, strict=True))
+        self._measured_at = dict(zip(self._names, measured_at, strict=True))
 
     def _measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Measurement]:
         measurements: dict[str, Measurement] = {}
