@@ -2,7 +2,7 @@
 
 Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
 gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
-is measured: most at the start of a term, when ratios change fast, and every 16th later.
+is measured: all at the start of a term, when ratios change fast and vary most, and fewer and fewer later.
 
 What is averaged is the logarithm of the ratio of two lengths of the same step. The head of a new student sends hardly
 any gradient back, so the first ratio may be a hundred thousand times the tenth. Averages of the two lengths apart would
@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_INTERVALS = (2, 4, 8, 16)
-_STEPS_PER_INTERVAL = 128
-_FIRST_STEPS = 16
+_INTERVALS = (2, 4, 8, 16, 32, 64)
+_STEPS_PER_INTERVAL = 64
 _MOMENTUM = 0.5
 _HALF_SCALE = 2.0**12
 
@@ -72,12 +71,11 @@ class GradientBalance(nn.Module):
     def is_due(step: int) -> bool:
         """Return whether a term's step, counted from 0 at its start, is measured.
 
-        Each of the first 16, every second until step 256, every fourth until 512, every eighth until 1024, then every
-        16th. A ratio changes as fast as the student, and varies from batch to batch by a factor of 1.5 to 3.
+        Each until step 128, every second until 256, every fourth until 512, and so on; every 64th from 4096 on. A
+        ratio changes as fast as the student, and varies from batch to batch by a factor of up to 5.
         """
-        reached = [each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each]
-        interval = _INTERVALS[min(len(reached), len(_INTERVALS) - 1)]
-        return step < _FIRST_STEPS or step % interval == 0
+        interval = max((each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each), default=1)
+        return step % interval == 0
 
     def begin_epoch(self) -> None:
         """Start an epoch. Its first step is measured as well, so that every epoch has a measurement."""
