@@ -277,6 +277,20 @@ def test_averages_are_restored_with_the_state(make_taps: MakeTaps) -> None:
     assert losses[0] == losses[1]
 
 
+def test_an_objective_of_an_earlier_version_is_read(make_taps: MakeTaps) -> None:
+    first, second = build(SHARES), build(SHARES)
+    first.begin_epoch(1, source(make_taps))
+    first(*make_taps(seed=3))
+    state = first.state_dict()
+    former = {name: value for name, value in state.items() if not name.startswith("balance.")}
+    former |= {"balance.task": torch.tensor(2.0), "balance.terms": state["balance.log_ratios"].exp() * 2}
+    second.load_state_dict(former, strict=True)
+    assert first.balance is not None
+    assert second.balance is not None
+    for name in SHARED:
+        assert float(second.balance.factor(name)) == pytest.approx(float(first.balance.factor(name)))
+
+
 def test_a_unit_without_weight_is_refused() -> None:
     for unit in ("raw", "gradient_share"):
         with pytest.raises(ValueError, match=r"local_knowledge\.weight\tis missing"):
