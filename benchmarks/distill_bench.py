@@ -277,8 +277,7 @@ def fixed_taps(bench: StepBench) -> tuple[StudentTaps, TeacherTaps, Detector, li
 def settle(objective: Objective) -> None:
     """Let the gradient balance count as if its terms had started ``SETTLED`` steps ago."""
     if objective.balance is not None:
-        state = objective.balance.get_extra_state()
-        objective.balance.set_extra_state({key: dict.fromkeys(steps, SETTLED) for key, steps in state.items()})
+        objective.balance.set_extra_state(torch.full_like(objective.balance.get_extra_state(), SETTLED))
 
 
 class Repeated:

@@ -3,9 +3,8 @@
 The recordings in ``tests/distillation/data`` are replayed by ``tests/distillation/test_recorded_shares.py`` through the
 gradient balance with its own choice of steps. The training itself uses the balance, with all terms as shares.
 
-    python benchmarks/record_gradients.py quickstart --out shapes.json --set training.epochs=6
-
-Shape legend: none; all values are scalars of a step.
+    python benchmarks/record_gradients.py quickstart --out gradients_shapes.json --set training.seed=11 \\
+        --set teacher_training.epochs=4
 """
 
 from __future__ import annotations

@@ -95,16 +95,17 @@ def test_the_ratio_and_the_cosine_of_two_gradients() -> None:
 
 
 def test_measures_often_at_first_and_then_rarely() -> None:
-    due = [step for step in range(2048) if GradientBalance.is_due(step)]
-    assert [sum(low <= step < 2 * low for step in due) for low in (128, 256, 512, 1024)] == [64, 64, 64, 64]
-    assert due[:18] == [*range(17), 18]
+    due = [step for step in range(8192) if GradientBalance.is_due(step)]
+    assert due[:130] == [*range(129), 130]
+    assert [sum(low <= step < 2 * low for step in due) for low in (128, 256, 512, 1024, 2048, 4096)] == [64] * 6
+    assert due[-1] - due[-2] == 64
 
 
-def test_an_epoch_of_50_steps_costs_a_tenth_at_most() -> None:
-    """A measurement takes 0.14 of the time of another step of a small RetinaNet with three terms."""
-    num_measured = [sum(map(GradientBalance.is_due, range(start, start + 50))) for start in range(0, 2000, 50)]
-    assert num_measured[:5] == [33, 25, 25, 25, 25]
-    assert 0.14 * max(num_measured) / 50 < 0.1
+def test_a_short_training_costs_a_tenth_at_most() -> None:
+    """A measurement takes 0.11 to 0.13 of the time of another step of the quickstart, 0.09 with a larger backbone."""
+    num_measured = [sum(map(GradientBalance.is_due, range(start, start + 50))) for start in range(0, 300, 50)]
+    assert num_measured == [50, 50, 39, 25, 25, 14]
+    assert 0.13 * sum(num_measured) / 300 < 0.1
 
 
 def test_every_epoch_has_a_measurement() -> None:
@@ -185,7 +186,8 @@ def test_the_state_holds_the_steps() -> None:
         balance.begin_epoch()
     for step in range(100):
         assert measure(first, 1.0, {"a": 1.0 + step % 5}) == measure(second, 1.0, {"a": 1.0 + step % 5})
-    assert first.get_extra_state() == second.get_extra_state()
+    assert torch.equal(first.get_extra_state(), second.get_extra_state())
+    assert first.get_extra_state().tolist() == [[300], [296]]
 
 
 def gradients(objective: Objective, batch: tuple[StudentTaps, TeacherTaps]) -> tuple[dict[str, float], float]:
@@ -294,6 +296,20 @@ def test_averages_are_restored_with_the_state(make_taps: MakeTaps) -> None:
         objective.begin_epoch(2, source(make_taps))
         losses.append({name: float(loss.detach()) for name, loss in objective(*make_taps(seed=4)).items()})
     assert losses[0] == losses[1]
+
+
+def test_an_objective_of_an_earlier_version_is_read(make_taps: MakeTaps) -> None:
+    first, second = build(SHARES), build(SHARES)
+    first.begin_epoch(1, source(make_taps))
+    first(*make_taps(seed=3))
+    state = first.state_dict()
+    former = {name: value for name, value in state.items() if not name.startswith("balance.")}
+    former |= {"balance.task": torch.tensor(2.0), "balance.terms": state["balance.log_ratios"].exp() * 2}
+    second.load_state_dict(former, strict=True)
+    assert first.balance is not None
+    assert second.balance is not None
+    for name in SHARED:
+        assert float(second.balance.factor(name)) == pytest.approx(float(first.balance.factor(name)))
 
 
 def test_a_unit_without_weight_is_refused() -> None:

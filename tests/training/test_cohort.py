@@ -134,7 +134,15 @@ def test_training_does_not_change_the_global_random_state() -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.parametrize("changes", [{}, {"distillation": {"preset": "gkd_raw"}}, FAMILIES["fasterrcnn"]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"distillation": {"preset": "gkd_released"}},
+        {"training": {"gradient_clip_norm": 0.5}},
+        FAMILIES["fasterrcnn"],
+    ],
+)
 @pytest.mark.parametrize("refresh", [1, 2])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: dict[str, Any], refresh: int) -> None:
     values = {**changes, "distillation": {**changes.get("distillation", {}), "prototypes": {"refresh_epochs": refresh}}}

@@ -18,8 +18,9 @@ class TermSettings(Settings):
     """Weight of the term, in the unit of ``unit``; 0 disables the term."""
     unit: Literal["raw", "gradient_share"] = "raw"
     """``raw`` multiplies the loss by ``weight``. ``gradient_share`` scales the loss so that the norm of its gradient at
-    the student's neck is ``weight`` times that of the task loss. Such weights are comparable between terms, detectors
-    and data sets."""
+    the student's neck is ``weight`` times that of the task loss, by a moving mean of the ratio of both norms from the
+    start of the term. Such weights are comparable between terms, detectors and data sets. The metrics ``share/<term>``
+    and ``share_asked/<term>`` are the delivered share and the asked one."""
 
     compares_heads: ClassVar[bool] = False
     """True for a term that compares outputs of the heads, which must then have the same prediction sites."""

@@ -2,7 +2,7 @@
 
 Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
 gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
-is measured: most at the start of a term, when ratios change fast, and every 16th later.
+is measured: all at the start of a term, when ratios change fast and vary most, and fewer and fewer later.
 
 The gradient is that of a linear layer after the neck, one for each level, which is the identity: a layer that every term
 and the task share, after GradNorm (Chen et al., ICML 2018, arXiv 1711.02257). The gradient on the maps themselves would
@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_INTERVALS = (2, 4, 8, 16)
-_STEPS_PER_INTERVAL = 128
-_FIRST_STEPS = 16
+_INTERVALS = (2, 4, 8, 16, 32, 64)
+_STEPS_PER_INTERVAL = 64
 _MOMENTUM = 0.5
 _HALF_SCALE = 2.0**12
 
@@ -77,12 +76,11 @@ class GradientBalance(nn.Module):
     def is_due(step: int) -> bool:
         """Return whether a term's step, counted from 0 at its start, is measured.
 
-        Each of the first 16, every second until step 256, every fourth until 512, every eighth until 1024, then every
-        16th. A ratio changes as fast as the student, and varies from batch to batch by a factor of 1.5 to 3.
+        Each until step 128, every second until 256, every fourth until 512, and so on; every 64th from 4096 on. A
+        ratio changes as fast as the student, and varies from batch to batch by a factor of up to 5.
         """
-        reached = [each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each]
-        interval = _INTERVALS[min(len(reached), len(_INTERVALS) - 1)]
-        return step < _FIRST_STEPS or step % interval == 0
+        interval = max((each for each in _INTERVALS if step >= _STEPS_PER_INTERVAL * each), default=1)
+        return step % interval == 0
 
     def begin_epoch(self) -> None:
         """Start an epoch. Its first step is measured as well, so that every epoch has a measurement."""
@@ -120,14 +118,15 @@ class GradientBalance(nn.Module):
         index = self._names.index(name)
         return torch.where(self.counts[index] > 0, torch.exp(-self.log_ratios[index]), 0.0)
 
-    def get_extra_state(self) -> dict[str, dict[str, int]]:
-        """Return the steps of each term so far, and the last one that was measured."""
-        return {"steps": dict(self._steps), "measured_at": dict(self._measured_at)}
+    def get_extra_state(self) -> Tensor:
+        """Return the steps of each term so far, and the last one that was measured: integers, shape (2, terms)."""
+        return torch.tensor([list(self._steps.values()), list(self._measured_at.values())])
 
-    def set_extra_state(self, state: dict[str, dict[str, int]]) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` returned."""
-        self._steps = {name: int(state["steps"].get(name, 0)) for name in self._names}
-        self._measured_at = {name: int(state["measured_at"].get(name, -1)) for name in self._names}
+        steps, measured_at = state.tolist()
+        self._steps = dict(zip(self._names, steps, strict=True))
+        self._measured_at = dict(zip(self._names, measured_at, strict=True))
 
     def _measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Measurement]:
         measurements: dict[str, Measurement] = {}
