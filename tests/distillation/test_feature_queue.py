@@ -98,6 +98,32 @@ def test_its_state_is_restored_exactly_and_continues_alike(make_taps: MakeTaps) 
         assert rows(store) == rows(restored)
 
 
+def test_it_keeps_the_levels_on_which_instances_count(make_taps: MakeTaps) -> None:
+    store, restored = queue(capacity=20), queue(capacity=20)
+    features, instances = batch_of(make_taps, 0, (5, 6))
+    counted_LN = torch.stack([torch.ones(11), torch.arange(11) % 2]).bool()
+    store.add(features, instances, counted_LN)
+    restored.load_state_dict(store.state_dict())
+    for each in (store, restored):
+        kept = each.features()
+        rows_n = [int((instances.origin_N2 == origin).all(dim=1).int().argmax()) for origin in kept.origin_N2]
+        assert torch.equal(kept.counts_LN, counted_LN[:, rows_n])
+    assert not kept.counts_LN.all()
+    store.clear()
+    store.add(features, instances)
+    assert store.features().counts_LN.all()
+
+
+def test_a_state_of_an_earlier_version_counts_all_instances(make_taps: MakeTaps) -> None:
+    store, restored = queue(), queue()
+    store.add(*batch_of(make_taps, 0, (5, 6)))
+    state = store.state_dict()
+    del state["counted"]
+    restored.load_state_dict(state, strict=True)
+    assert rows(store) == rows(restored)
+    assert restored.features().counts_LN.all()
+
+
 def test_its_state_holds_only_the_filled_part(make_taps: MakeTaps) -> None:
     store = queue(capacity=10_000)
     store.add(*batch_of(make_taps, 0, (2, 1)))

@@ -174,3 +174,19 @@ def test_a_quantile_that_drops_everything_is_refused(name: str) -> None:
 @pytest.mark.parametrize(("field", "functions"), [("discrepancy", DISCREPANCIES), ("weight", WEIGHTS)])
 def test_every_name_in_the_settings_has_its_function(field: str, functions: dict[str, object]) -> None:
     assert set(get_args(FilterSettings.model_fields[field].annotation)) == functions.keys()
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_an_instance_has_its_mean_weight_on_levels_where_it_does_not_count(weight: str) -> None:
+    """There it has no discrepancy, and its discrepancy there changes no other instance's weight."""
+    seen = representations()
+    counted_LN = torch.tensor([[True] * 5, [True, False, True, True, False]])
+    rdm = RobustFilter(discrepancy="mean_cosine", weight=weight, global_threshold=0.3, local_threshold=0.6)
+    found, everywhere = rdm(seen, counted_LN), rdm(seen)
+    assert torch.equal(found.has_prototypes_LN, everywhere.has_prototypes_LN & counted_LN)
+    assert not found.discrepancy_LN[1, [1, 4]].any()
+    for weights_LN in (found.global_LN, found.local_LN):
+        assert torch.equal(weights_LN[1, [1, 4]], weights_LN[0, [1, 4]])
+    if weight != "quantile":  # which compares the instances of a level
+        assert torch.equal(found.local_LN[counted_LN], everywhere.local_LN[counted_LN])
+    torch.testing.assert_close(rdm(seen, torch.ones_like(counted_LN)).local_LN, everywhere.local_LN)

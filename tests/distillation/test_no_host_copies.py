@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from distune.config.distillation import DistillationSettings
 from distune.config.paths import merge
-from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.build import build_objective
 from distune.distillation.terms import TERMS
 
@@ -113,12 +114,22 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
         {"mimic": {"regions": "boxes"}, "localization": {"kind": "smooth_l1"}, "pooling": "crop"},
         {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
         {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
+        {"center": "maps", "min_box_cells": 1.5, "prototypes": {"refresh_epochs": 0}},
+        {"center": "instances", "standardize": "channel", "global_knowledge": {"at": "cells"}},
     ],
 )
 def test_no_term_waits_for_a_device(make_taps: MakeTaps, unit: str, score_kind: str, changes: dict[str, Any]) -> None:
     values: dict[str, Any] = {name: {"weight": 1.0, "unit": unit} for name in TERMS}
     settings = DistillationSettings.model_validate(merge(values, changes))
     assert play(settings, make_taps, score_kind=score_kind).keys() == TERMS.keys()
+
+
+def with_padding(student: StudentTaps, teacher: TeacherTaps) -> tuple[StudentTaps, TeacherTaps]:
+    """The same batch, in which the second image is smaller than the first; the teacher's is larger."""
+    frame, of_teacher = Frame((64, 96), ((64, 96), (40, 70))), Frame((64, 96), ((64, 96), (50, 80)))
+    instances = dataclasses.replace(student.instances, frame=frame)
+    view = dataclasses.replace(teacher.view, frame=of_teacher)
+    return dataclasses.replace(student, instances=instances), dataclasses.replace(teacher, view=view)
 
 
 def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str) -> dict[str, torch.Tensor]:
@@ -144,6 +155,8 @@ def play(settings: DistillationSettings, make_taps: MakeTaps, *, score_kind: str
         objective.begin_epoch(epoch, feature_pass)
         for counts in ((4, 3), (0, 2), (0, 0)):
             student, teacher = make_taps(boxes_per_image=counts, score_kind=score_kind)
+            if epoch == 2:
+                student, teacher = with_padding(student, teacher)
             with refusing_host_copies():
                 losses = objective(student, teacher)
                 torch.autograd.backward(torch.stack(list(losses.values())).sum())

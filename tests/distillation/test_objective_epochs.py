@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
+import itertools
 
 import pytest
 import torch
 
+from distune.distillation.maps.pooling import PooledFeatures, l2_normalize
 from distune.distillation.objective import Objective
+from distune.distillation.prototypes.prototypes import Prototypes
+from distune.distillation.prototypes.ridge import dual_basis
 from support.objectives import (
     FEATURE_PASS,
     TERMS,
@@ -118,6 +123,116 @@ def test_a_restored_objective_continues_exactly(
     assert found == expected[interrupted_after:]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_prototypes_that_are_selected_once_follow_the_student(make_taps: MakeTaps) -> None:
+    """The same images come again with another student. Prototypes of them change, in both models alike."""
+
+    def play(refresh_epochs: int) -> tuple[Prototypes, Prototypes, Objective]:
+        objective = build({"prototypes": {"refresh_epochs": refresh_epochs}}, num_epochs=6)
+        objective.begin_epoch(1, never)
+        objective(*make_taps(seed=1, boxes_per_image=(9, 9)))
+        objective(*make_taps(seed=2, boxes_per_image=(9, 9)))
+        objective.end_epoch()
+        assert objective.prototypes is not None
+        before = copy.deepcopy(objective.prototypes)
+        objective.begin_epoch(2, never)
+        student, teacher = make_taps(seed=1, boxes_per_image=(9, 9))
+        neck = {stride: (each.detach().flip(1) + 0.5).requires_grad_() for stride, each in student.neck.items()}
+        losses = objective(dataclasses.replace(student, neck=neck), teacher)
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        return before, objective.prototypes, objective
+
+    before, after, objective = play(0)
+    assert torch.equal(before.origin, after.origin)
+    again_LCM = after.valid & (after.origin[..., 0] // 100 == 1)
+    others_LCM = after.valid & ~again_LCM
+    assert again_LCM.any()
+    assert others_LCM.any()
+    assert torch.equal(before.student[others_LCM], after.student[others_LCM])
+    assert not (before.student[again_LCM] == after.student[again_LCM]).all(dim=1).any()
+    torch.testing.assert_close(before.teacher, after.teacher)  # the teacher has not changed
+    torch.testing.assert_close(after.student[again_LCM].norm(dim=1), torch.ones(int(again_LCM.sum())))
+    objective.end_epoch()
+    for level, class_index in itertools.product(range(3), range(3)):
+        valid_M = after.valid[level, class_index]
+        expected_MD = dual_basis(after.student[level, class_index][valid_M].double()).float()
+        torch.testing.assert_close(after.student_dual[level, class_index][valid_M], expected_MD)
+        assert not after.student_dual[level, class_index][~valid_M].any()
+    before, after, _ = play(1)
+    assert torch.equal(before.student, after.student), "with 1, they stay for their epoch"
+
+
+def test_a_followed_prototype_is_the_feature_of_its_instance(make_taps: MakeTaps) -> None:
+    objective = build({"prototypes": {"refresh_epochs": 0}, "center": "instances"}, num_epochs=6)
+    run_epochs(objective, make_taps, range(1, 2))
+    objective.begin_epoch(2, never)
+    student, teacher = make_taps(seed=10, boxes_per_image=(7, 5))
+    objective(student, teacher)
+    made, manager = objective.prototypes, objective.prototype_manager
+    assert made is not None
+    assert manager is not None
+    pooled = PooledFeatures(
+        manager.pool(student.view, student.instances), manager.pool(teacher.view, student.instances)
+    )
+    features = manager.center(pooled)
+    found = 0
+    for level, class_index, index in made.valid.nonzero().tolist():
+        same_N = (student.instances.origin_N2 == made.origin[level, class_index, index]).all(dim=1)
+        if same_N.any():
+            found += 1
+            row = int(same_N.int().argmax())
+            for of_prototype, features_ND in (
+                (made.student, features.student_LND[level]),
+                (made.teacher, features.teacher_LNE[level]),
+            ):
+                torch.testing.assert_close(
+                    of_prototype[level, class_index, index], l2_normalize(features_ND)[row], rtol=0, atol=1e-5
+                )
+    assert found > 0
+
+
+def test_prototypes_of_unknown_origin_or_without_direction_stay(make_taps: MakeTaps) -> None:
+    objective = with_prototypes(make_taps, {"prototypes": {"refresh_epochs": 0}})
+    made = objective.prototypes
+    assert made is not None
+    before = made.student.clone()
+    origin_N2 = made.origin[0, 0, :1]
+    zero, one = torch.zeros(3, 1, 6), torch.ones(3, 1, 8)
+    made.refresh(PooledFeatures(zero, one), origin_N2)
+    made.refresh(PooledFeatures(zero + torch.nan, one), origin_N2)
+    made.refresh(PooledFeatures(zero + 1, one), torch.full_like(origin_N2, -1))
+    made.refresh(PooledFeatures(zero[:, :0], one[:, :0]), origin_N2[:0])
+    assert torch.equal(made.student, before)
+    made.refresh(PooledFeatures(zero + 1, one), origin_N2)
+    assert not torch.equal(made.student, before)
+
+
+@pytest.mark.parametrize("interrupted_after", [2, 3])
+def test_followed_prototypes_are_restored_with_the_state(make_taps: MakeTaps, interrupted_after: int) -> None:
+    """The images of an epoch come again in the next ones."""
+
+    def run(objective: Objective, epochs: range) -> list[dict[str, float]]:
+        metrics = []
+        for epoch in epochs:
+            objective.begin_epoch(epoch, never)
+            for seed in (1, 2):
+                student, teacher = make_taps(seed=seed, boxes_per_image=(7, 5))
+                neck = {stride: each.detach() + epoch * each.detach().flip(1) for stride, each in student.neck.items()}
+                objective(dataclasses.replace(student, neck=neck), teacher)
+            metrics.append(objective.end_epoch())
+        return metrics
+
+    changes = {
+        "prototypes": {"refresh_epochs": 0},
+        "center": "maps",
+        "global_knowledge": {"representation": "coefficient"},
+    }
+    expected = run(build(changes, num_epochs=6), range(1, 6))
+    first, second = build(changes, num_epochs=6), build(changes, num_epochs=6)
+    run(first, range(1, interrupted_after + 1))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert run(second, range(interrupted_after + 1, 6)) == expected[interrupted_after:]
 
 
 def test_a_restored_feature_pass_is_not_repeated(make_taps: MakeTaps) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps
-from distune.distillation.maps.box_masks import centered_cells, cropped_cells
+from distune.distillation.maps.box_masks import centered_cells, counted_levels, cropped_cells
 from distune.distillation.maps.pooling import Pooling, l2_normalize, pool_both, pool_instances
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -111,3 +111,15 @@ def test_every_box_covers_a_cell_wherever_it_is() -> None:
 def test_a_cell_is_inside_when_its_center_is() -> None:
     cover_NS = centered_cells(torch.tensor([4.0, 4.1]), torch.tensor([20.0, 20.1]), stride=8, num_cells=4)
     assert cover_NS.tolist() == [[True, True, False, False], [False, True, True, False]]
+
+
+def test_a_box_counts_on_the_levels_where_it_is_large_and_always_on_the_finest() -> None:
+    boxes_N4 = torch.tensor(
+        [[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 16.0, 16.0], [8.0, 0.0, 40.0, 32.0], [0.0, 0.0, 8.0, 32.0]]
+    )
+    found_LN = counted_levels(boxes_N4, (8, 16, 32), min_cells=1.0)
+    assert found_LN.tolist() == [[True] * 4, [False, True, True, True], [False, False, True, False]]
+    found_LN = counted_levels(boxes_N4, (8, 16, 32), min_cells=2.0)
+    assert found_LN.tolist() == [[True] * 4, [False, False, True, False], [False] * 4]
+    assert counted_levels(boxes_N4, (8, 16, 32), min_cells=0.0).all()
+    assert counted_levels(boxes_N4[:0], (8, 16), min_cells=1.0).shape == (2, 0)

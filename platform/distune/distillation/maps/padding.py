@@ -63,7 +63,10 @@ def image_cells_of_boxes(instances: Instances, *, stride: int, size: tuple[int, 
     cells = _image_cells(instances.frame, stride=stride, size=size)
     rows_N, columns_N = (
         torch.cat(
-            [instances.boxes_N4.new_full((n,), of_image[axis]) for n, of_image in zip(instances.counts, cells, strict=True)]
+            [
+                instances.boxes_N4.new_full((n,), of_image[axis])
+                for n, of_image in zip(instances.counts, cells, strict=True)
+            ]
         )
         for axis in range(2)
     )
