@@ -242,15 +242,18 @@ def queue_cost(bench: StepBench) -> Values:
     steps = {name: [each["step"] for each in values] for name, values in found.items()}
     detector = students[1].detector
     batch = bench.batches[0]
-    instances = detector.forward_train(batch.images, batch.targets).instances
+    taps = detector.forward_train(batch.images, batch.targets)
+    instances = taps.instances
     levels, _, channels = collecting.prototype_manager.queue.student.shape
     generator = torch.Generator(bench.device).manual_seed(0)
     num_boxes = sum(instances.counts)
+    counted_LN = torch.ones(levels, num_boxes, dtype=torch.bool, device=bench.device)
     adding: list[float] = []
     for _ in range(bench.options.epoch_steps):
         drawn_2LND = torch.randn(2, levels, num_boxes, channels, generator=generator, device=bench.device) + 1.0
         started = bench.clock()
-        collecting.prototype_manager.add_batch(PooledFeatures(drawn_2LND[0], drawn_2LND[1]), instances)
+        drawn = PooledFeatures(drawn_2LND[0], drawn_2LND[1])
+        collecting.prototype_manager.add_batch(taps.view, taps.view, drawn, instances, counted_LN)
         adding.append(bench.clock() - started)
     started = bench.clock()
     metrics = collecting.end_epoch()

@@ -4,9 +4,10 @@
     python benchmarks/feature_geometry.py FILE --home runs --split search --set data.min_size_px=224
 
 Trains the teacher of the experiment when ``--home`` has none. The features are those of all ground-truth boxes of the
-split, not augmented. For each way of centering (``distillation.center``; ``balanced`` is the mean of the classes' means
-instead of the mean over instances) and each smallest size of a box in cells of the level (``distillation.min_box_cells``)
-it prints a table, and one JSON line at the end.
+split, not augmented. It prints a table for each way of centering (``distillation.center``; ``all_boxes`` is the mean
+over all boxes instead of the mean of the classes' means) and each smallest size of a box in cells of the level
+(``distillation.min_box_cells``), and one JSON line at the end. ``nearest_mean`` is how often a box is nearest to the
+mean direction of its class, mean over classes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.teacher import prepare_teacher
 
-CENTERS = ("none", "maps", "instances", "balanced")
+CENTERS = ("none", "maps", "all_boxes", "instances")
 MIN_CELLS = (0.0, 1.0, 2.0)
 COLUMNS = ("boxes", "classes", "mean_cosine", "class_gap", "effective_rank", "nearest_mean")
 
@@ -90,9 +91,11 @@ def measure(teacher: Detector, batches: Any, strides: tuple[int, ...], *, poolin
         of_batch = pool_view(view, instances, strides=strides, pooling=pooling)
         if centers is None:
             channels = of_batch.shape[2]
-            centers = FeatureCenters("maps", strides, student_channels=channels, teacher_channels=channels)
+            centers = FeatureCenters(
+                "maps", strides, num_classes=1, student_channels=channels, teacher_channels=channels
+            )
         counted_LN = torch.ones(of_batch.shape[:2], dtype=torch.bool)
-        centers.update(view, view, PooledFeatures(of_batch, of_batch), counted_LN)
+        centers.update(view, view, PooledFeatures(of_batch, of_batch), instances.labels_N, counted_LN)
         features.append(of_batch)
         labels.append(instances.labels_N)
         sides.append(instances.boxes_N4)
@@ -105,14 +108,14 @@ def measure(teacher: Detector, batches: Any, strides: tuple[int, ...], *, poolin
             for level, stride in enumerate(strides):
                 counted_N = counted_LN[level]
                 of_level, of_labels = features_LNE[level, counted_N], labels_N[counted_N]
-                centered = of_level - _center(center, of_level, of_labels, centers.teacher_LE[level])
+                centered = of_level - _center(center, of_level, of_labels, centers.current.teacher_LE[level])
                 lines.append(
                     {
                         "center": center,
                         "min_cells": min_cells,
                         "stride": stride,
                         "boxes": len(of_labels),
-                        "classes": len(of_labels.unique()),
+                        "classes": len(torch.unique(of_labels)),
                         **{name: round(value, 3) for name, value in figures_of(centered, of_labels).items()},
                         "nearest_mean": nearest_mean_accuracy(centered, of_labels),
                     }
@@ -125,10 +128,10 @@ def nearest_mean_accuracy(features_NE: Tensor, labels_N: Tensor) -> float | None
 
     The mean over classes with at least two instances; chance is one over their number. None for fewer than two classes.
     """
-    if len(labels_N.unique()) < 2:
+    if len(torch.unique(labels_N)) < 2:
         return None
     unit_NE = torch.nn.functional.normalize(features_NE.double(), dim=1)
-    classes, index_N = labels_N.unique(return_inverse=True)
+    classes, index_N = torch.unique(labels_N, return_inverse=True)
     one_hot_NC = torch.nn.functional.one_hot(index_N, len(classes)).double()
     counts_C = one_hot_NC.sum(dim=0)
     known_C = counts_C >= 2
@@ -148,9 +151,9 @@ def _center(center: str, features_NE: Tensor, labels_N: Tensor, of_maps_E: Tenso
         return torch.zeros_like(of_maps_E)
     if center == "maps":
         return of_maps_E
-    if center == "instances":
+    if center == "all_boxes":
         return features_NE.mean(dim=0)
-    return torch.stack([features_NE[labels_N == label].mean(dim=0) for label in labels_N.unique()]).mean(dim=0)
+    return torch.stack([features_NE[labels_N == label].mean(dim=0) for label in torch.unique(labels_N)]).mean(dim=0)
 
 
 def _text(value: Any) -> str:

@@ -95,7 +95,7 @@ def padded(taps: tuple[StudentTaps, TeacherTaps]) -> tuple[StudentTaps, TeacherT
 
 
 def with_padding_of(taps: tuple[StudentTaps, TeacherTaps], value: float) -> tuple[StudentTaps, TeacherTaps]:
-    """The same batch with other values in the padding of the maps that terms compare; boxes are pooled from them too."""
+    """The same batch with other values in the padding of all maps; boxes are pooled from them too."""
     student, teacher = taps
     frame = student.instances.frame
 

@@ -138,7 +138,7 @@ def test_training_does_not_change_the_global_random_state() -> None:
     "changes",
     [
         {},
-        {"distillation": {"preset": "gkd_released"}},
+        {"distillation": {"preset": "gkd_raw"}},
         {"training": {"gradient_clip_norm": 0.5}},
         FAMILIES["fasterrcnn"],
     ],

@@ -60,7 +60,7 @@ class PrototypeSettings(Settings):
     unique: bool = True
     """Select each instance at most once. Only ``pursuit`` can select an instance again."""
     refresh_epochs: int = Field(1, ge=0)
-    """Number of epochs after which prototypes are selected again; 0 selects them once. Except with 1, the features of the
+    """Number of epochs after which prototypes are selected again; 0 selects them once. Except with 1, the features of
     prototypes follow the student: they are replaced whenever their instances occur in a training batch."""
     density_bandwidth: float = Field(0.1, gt=0)
     """Bandwidth of the density estimate, in cosine distance."""
@@ -172,13 +172,13 @@ class DistillationSettings(Settings):
     levels and dominate the loss."""
     center: Literal["none", "maps", "instances"] = "none"
     """Subtract a running mean from the features of each level and model before their directions are compared: in
-    prototypes, representations, the filter and global knowledge. The mean over all cells of the images (``maps``), or the
-    mean over classes of the mean feature of their boxes (``instances``). ``maps`` needs ``prototypes.source.kind:
+    prototypes, representations, the filter and global knowledge. The mean over all cells of the images (``maps``), or
+    the mean over classes of the mean feature of their boxes (``instances``). ``maps`` needs ``prototypes.source.kind:
     queue``."""
     min_box_cells: float = Field(0.0, ge=0)
-    """A box counts on a level where the root of its area is at least this many cells; a box that counts on no other level
-    counts on the finest. On the other levels it does not become a prototype and has no part in the filter and in global
-    knowledge. 0 counts all boxes on all levels."""
+    """A box counts on a level where the root of its area is at least this many cells, and always on the finest level.
+    On the other levels it does not become a prototype and has no part in the filter and in global knowledge. 0 counts
+    all boxes on all levels."""
     prototypes: PrototypeSettings = PrototypeSettings()
     """Prototypes of the classes, for global knowledge and the robust filter."""
     filter: FilterSettings = FilterSettings()
@@ -232,8 +232,8 @@ class DistillationSettings(Settings):
     def _center_has_maps(self) -> DistillationSettings:
         if self.center == "maps" and self.prototypes.source.kind != "queue":
             raise ValueError(
-                "center: maps needs prototypes.source.kind: queue, because a feature pass has no maps of the teacher; use "
-                "center: instances"
+                "center: maps needs prototypes.source.kind: queue, because a feature pass has no maps of the teacher; "
+                "use center: instances"
             )
         return self
 

@@ -36,7 +36,7 @@ def class_gap(unit_ND: Tensor, labels_N: Tensor) -> float | None:
     Returns:
         -2 to 2; None without a pair of either kind.
     """
-    of_classes = [_pairs(unit_ND[labels_N == label]) for label in labels_N.unique()]
+    of_classes = [_pairs(unit_ND[labels_N == label]) for label in torch.unique(labels_N)]
     same_sum, same_count = sum(each for each, _ in of_classes), sum(count for _, count in of_classes)
     all_sum, all_count = _pairs(unit_ND)
     same, different = _mean(same_sum, same_count), _mean(all_sum - same_sum, all_count - same_count)
@@ -46,8 +46,8 @@ def class_gap(unit_ND: Tensor, labels_N: Tensor) -> float | None:
 def effective_rank(unit_ND: Tensor) -> float | None:
     """Return the effective number of directions: the exponential of the entropy of the normalized eigenvalues.
 
-    The eigenvalues are those of the second moment ``1/N sum_n u_n u_n'``, and sum to 1. Roy and Vetterli, "The Effective
-    Rank: A Measure of Effective Dimensionality", EUSIPCO 2007.
+    The eigenvalues are those of the second moment ``1/N sum_n u_n u_n'``, and sum to 1. Roy and Vetterli, "The
+    Effective Rank: A Measure of Effective Dimensionality", EUSIPCO 2007.
 
     Args:
         unit_ND: unit features.

@@ -1,8 +1,8 @@
 """Robust distilling (RDM): the weight of an instance, from the discrepancy between student and teacher.
 
 Tang et al., ECCV 2022, arXiv 2210.09022. Weights are between 0 and 1 and carry no gradient. An instance whose class has
-no prototypes gets weight 1. On a level on which an instance does not count, because it is small there, it has the mean of
-its weights on the levels on which it does.
+no prototypes gets weight 1. On a level on which an instance does not count, because it is small there, it has the mean
+of its weights on the levels on which it does.
 
 Shape legend: ``L`` levels, ``N`` instances, ``M`` prototypes of the instance's class.
 """

@@ -2,8 +2,8 @@
 
 Features of a level often share a large common part: then all of them point the same way, and their cosines say little.
 
-Shape legend: ``B`` batch, ``L`` levels, ``N`` instances, ``G`` groups of values: the classes, or one group of all cells,
-``D`` student channels, ``E`` teacher channels, ``F`` channels of either model, ``H`` ``W`` a map.
+Shape legend: ``B`` batch, ``L`` levels, ``N`` instances, ``C`` classes, ``G`` groups of values (the classes, or one for
+all cells), ``D`` student channels, ``E`` teacher channels, ``F`` channels of either model, ``H`` ``W`` a map.
 """
 
 from __future__ import annotations

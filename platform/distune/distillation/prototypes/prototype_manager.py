@@ -27,10 +27,10 @@ class PrototypeManager(nn.Module):
     Prototypes from a feature pass are made at the start of an epoch, also of the first with distillation. Prototypes
     from a queue are made at the end of an epoch for the next one: the first epoch with distillation has none.
 
-    The student changes while its prototypes are in use. With ``refresh_epochs`` other than 1, whenever the instance of a
-    prototype occurs in a training batch, the prototype therefore gets its new features, in both models, so that no
-    prototype is older than an epoch; the dual bases follow at the end of the epoch. With 1, all prototypes are made
-    anew after each epoch, and stay as they are during one, as in the release.
+    The student changes while its prototypes are in use. So with ``refresh_epochs`` other than 1, whenever the instance
+    of a prototype occurs in a training batch, the prototype gets its new features, in both models, and is never older
+    than an epoch; the dual bases follow at the end of the epoch. With 1, all prototypes are made anew after each epoch,
+    and stay as they are during one, as in the release.
 
     Centers, when there are any, follow the training batches. Features are kept as pooled and centered when prototypes
     are made; those of a batch by the centers of its step.

@@ -28,8 +28,8 @@ def channel_divergence(
     ``T^2/(BE) sum_{b,e} v_b KL(p^t_be || p^s_be)`` with ``p_be(c) = w_bc exp(x_bec / T) / sum_c w_bc exp(x_bec / T)``
     over the positions c of an image: a softmax in which each position counts by its weight, so it stays a
     distribution and the loss at least 0. ``v_b`` is the mean weight of the image's valid positions: an image fades as
-    its weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
-    ICCV 2021, arXiv 2011.13256.
+    its weights do. With weights 1 it is the loss of Shu et al., "Channel-wise Knowledge Distillation for Dense
+    Prediction", ICCV 2021, arXiv 2011.13256.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.

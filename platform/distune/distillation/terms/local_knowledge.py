@@ -21,8 +21,8 @@ def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Te
 
     ``fg = sum M (A(s) - t)^2 / max(1, 2 sum M)``, where the mask M holds the weight of the box that covers a cell and
     is broadcast over channels in both sums; ``bg`` is the same with M = 1 on the cells that no box covers. The inside
-    of a box of weight 0 and padding belong to neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo et al.,
-    "Distilling Object Detectors via Decoupled Features", CVPR 2021, arXiv 2103.14475.
+    of a box of weight 0 and padding belong to neither. Tang et al., ECCV 2022, arXiv 2210.09022; decoupling after Guo
+    et al., "Distilling Object Detectors via Decoupled Features", CVPR 2021, arXiv 2103.14475.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.

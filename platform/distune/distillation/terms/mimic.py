@@ -22,7 +22,8 @@ def map_imitation(
     """Return the mean squared error of one level over all cells and channels, weighted by cell.
 
     ``1/n sum_c w_c mean_e (A(s) - t)_ec^2`` over the n valid cells c of the batch: a cell of weight 0 counts as one
-    without an error. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550, where the error is summed.
+    without an error. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550, where the error is
+    summed.
 
     Args:
         adapted_BEHW: the student's map after its adapter, with gradient.
