@@ -15,7 +15,7 @@ _PLACEHOLDERS = {
     "loss": r"\w+",
     "term": r"(?!task$|total$)[a-z]\w*",
     "tag": r"\w+",
-    "model": r"student|teacher",
+    "model": r"(?:student|teacher)",
     "stride": r"\d+",
 }
 

@@ -54,7 +54,7 @@ def _length(log: float | None) -> float:
 def balanced_factors(recording: Recording) -> Iterator[tuple[int, dict[str, float]]]:
     """The factors that the gradient balance uses at each step."""
     balance = GradientBalance(list(recording.terms))
-    maps = [torch.zeros(1, requires_grad=True)]
+    maps = [torch.zeros(1, 1, 1, 1, requires_grad=True)]
     loss = maps[0].sum()
     for step, task, terms in recording.steps():
         if step % recording.steps_per_epoch == 0:

@@ -67,7 +67,7 @@ class ShapesData(ImageSettings):
 
 
 class DigitsData(ImageSettings):
-    """Handwritten digits on photographs, without download. Not mirrored: ``augmentation.horizontal_flip`` defaults to 0."""
+    """Handwritten digits on photographs, without download. ``augmentation.horizontal_flip`` defaults to 0."""
 
     kind: Literal["digits"] = "digits"
     min_size_px: int = Field(64, ge=32)

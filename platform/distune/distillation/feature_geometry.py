@@ -91,7 +91,7 @@ class FeatureSample:
 
     Args:
         strides: of the levels.
-        max_instances: the smallest number of instances that is kept, if there are so many; whole batches are kept.
+        max_instances: the smallest number of instances that is kept, if the epoch has them; whole batches are kept.
     """
 
     def __init__(self, strides: tuple[int, ...], *, max_instances: int = MAX_INSTANCES) -> None:

@@ -1,4 +1,4 @@
-"""What the filter does with instances with a tag, such as blurred, occluded or small: AUC and mean weights.
+"""The filter on instances with a tag, such as blurred, occluded or small: AUC and mean weights.
 
 Shape legend: ``L`` levels, ``N`` instances.
 """

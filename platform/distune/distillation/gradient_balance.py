@@ -4,10 +4,10 @@ Published weights of distillation terms differ by orders of magnitude, because t
 gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
 is measured: all at the start of a term, when ratios change fast and vary most, and fewer and fewer later.
 
-The gradient is that of a linear layer after the neck, one for each level, which is the identity: a layer that every term
-and the task share, after GradNorm (Chen et al., ICML 2018, arXiv 1711.02257). The gradient on the maps themselves would
-not do. There every cell is a coordinate of its own, so that a term whose small gradients of many cells add up to a large
-change of the weights, such as imitation of maps, looks hundreds of times shorter than it acts.
+The gradient is that of a linear layer after the neck, one for each level, which is the identity: a layer that every
+term and the task share, after GradNorm (Chen et al., ICML 2018, arXiv 1711.02257). The gradient on the maps themselves
+is not comparable between terms. There every cell is a coordinate of its own, but in the weights the gradients of cells
+add up: those of map imitation coherently, those of the task hardly.
 
 What is averaged is the logarithm of the ratio of two lengths of the same step. The head of a new student sends hardly
 any gradient back, so the first ratio may be a hundred thousand times the tenth. Averages of the two lengths apart would
@@ -154,8 +154,8 @@ def neck_gradient(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """Return the gradient of a loss on a linear layer after the neck as one float32 vector; a single 0 without any.
 
     Level l's map y becomes ``W y + v`` at every cell, with W the identity and v zero. The gradients are
-    ``sum_c g_c y_c^T`` and ``sum_c g_c`` over the cells c of all images, with the gradient g of the loss on the map. With
-    float16 maps the loss is scaled up first, since a gradient may underflow.
+    ``sum_c g_c y_c^T`` and ``sum_c g_c`` over the cells c of all images, with the gradient g of the loss on the map.
+    With float16 maps the loss is scaled up first, since a gradient may underflow.
 
     Args:
         loss: a scalar.

@@ -1,7 +1,7 @@
 """Generated images of handwritten digits on photographs, with tagged noise: the data of the quickstart.
 
-Strokes and backgrounds are real; position, size, color, blur and cover are drawn at random and tagged. A digit is told
-by its form alone. Each split has digits and parts of the photographs of its own.
+Strokes and backgrounds are real; position, size, color, blur and cover are drawn at random and tagged. A digit differs
+from others in its form alone. Each split has digits and parts of the photographs of its own.
 
 Shape legend: ``S`` side of an image.
 """

@@ -1,1 +1,1 @@
-"""What all kinds of generated data share."""
+"""The common parts of the kinds of generated data."""
