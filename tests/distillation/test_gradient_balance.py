@@ -58,7 +58,7 @@ def test_it_is_the_gradient_of_a_linear_layer_after_each_map() -> None:
     def loss_of(neck: list[Tensor]) -> Tensor:
         return neck[0].sigmoid().square().sum() + 3 * neck[1].tanh()[:, 0].sum()
 
-    loss_of([layer(each) for layer, each in zip(layers, maps, strict=True)]).backward()
+    torch.autograd.backward(loss_of([layer(each) for layer, each in zip(layers, maps, strict=True)]))
     expected = torch.cat(
         [each.grad.flatten() for layer in layers for each in layer.parameters() if each.grad is not None]
     )
