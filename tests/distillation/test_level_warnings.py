@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distune.distillation.epoch_warnings import EpochWarnings
 from distune.distillation.level_warnings import indistinct_levels
 
 GAPS = {f"features/class_gap_teacher/{stride}": gap for stride, gap in ((8, 0.33), (128, 0.012), (64, 0.049))}
@@ -18,3 +19,10 @@ def test_without_prototypes_there_is_no_warning() -> None:
     assert indistinct_levels(GAPS) == {}
     assert indistinct_levels({**GAPS, "filter/without_prototypes": 1.0}) == {}
     assert indistinct_levels({"filter/without_prototypes": 0.0}) == {}
+
+
+def test_a_trial_warns_about_such_a_level_once() -> None:
+    metrics = {"filter/without_prototypes": 0.0, "features/class_gap_teacher/64": 0.01}
+    warnings = EpochWarnings({})
+    assert [text.split(":")[0] for text in warnings.add(2, metrics)] == ["level stride 64"]
+    assert warnings.add(3, metrics) == []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distune.config.format_value import format_value
+from distune.distillation.level_warnings import indistinct_levels
 
 Metrics = Mapping[str, float]
 """Metrics of an epoch by name."""
@@ -141,7 +142,13 @@ def check_filter(found: CheckedEpoch) -> Iterator[EpochWarning]:
         yield EpochWarning(kind=f"filter/kept_{reach}", text=text)
 
 
-CHECKS: tuple[Check, ...] = (check_shares, check_filter)
+def check_levels(found: CheckedEpoch) -> Iterator[EpochWarning]:
+    """Warn about levels on which the teacher's features do not tell classes apart, while prototypes are in use."""
+    for kind, text in indistinct_levels(found.metrics).items():
+        yield EpochWarning(kind=kind, text=text)
+
+
+CHECKS: tuple[Check, ...] = (check_shares, check_filter, check_levels)
 """All checks, in the order in which their warnings are shown."""
 
 

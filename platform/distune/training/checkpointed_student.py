@@ -23,6 +23,9 @@ from distune.training.student import Student
 from distune.training.tensor_hash import tensors_hash
 from distune.training.trial_folder import TrialFolder
 
+_FEATURE_SETTINGS = {"pooling", "center", "min_box_cells", "prototypes"}
+"""The settings of distillation that determine prototypes."""
+
 
 class CheckpointedStudent:
     """A student and its folder: metrics, last and best checkpoint, figures. A cohort trains the student.
@@ -146,7 +149,7 @@ class CheckpointedStudent:
             settings={
                 "min_size_px": experiment.data.min_size_px,
                 "max_size_px": experiment.data.max_size_px,
-                **experiment.distillation.model_dump(mode="json", include={"pooling", "prototypes"}),
+                **experiment.distillation.model_dump(mode="json", include=_FEATURE_SETTINGS),
             },
             made_for=int(prototype_manager.made_for_epoch) - 1,
         )

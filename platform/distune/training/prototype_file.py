@@ -26,7 +26,7 @@ class Origin:
         student: hash of its weights when the prototypes were saved. A feature pass makes prototypes before the first
             epoch that uses them, a queue over the epoch before it.
         data: fingerprint of the data.
-        settings: of images, pooling and prototypes, plain data.
+        settings: of images, pooling, centers, levels and prototypes, plain data.
         made_for: number of epochs before the first one that uses the prototypes. It is part of the file's name.
     """
 
