@@ -194,21 +194,14 @@ def test_an_experiment_made_in_python_is_prepared_without_old_names() -> None:
         prepare_experiment(experiment, space=OLD_SPACE)
 
 
-def without_sites(values: dict[str, Any]) -> dict[str, Any]:
-    """The plain values of an experiment as a version wrote them that knew positive sites only."""
-    former = copy.deepcopy(values)
-    for name in ("sites", "focus"):
-        del former["distillation"]["soft_labels"][name]
-    return former
-
-
 def test_a_saved_experiment_keeps_what_it_did_before_a_setting_existed() -> None:
-    now = Experiment.model_validate(small_values()).to_dict()
-    assert now["distillation"]["soft_labels"]["sites"] == "auto"
-    former = without_sites(now)
+    now = Experiment.model_validate(small_values({"training": {"gradient_clip_norm": 5.0}})).to_dict()
+    assert now["training"]["gradient_clip_of"] == "task"
+    former = copy.deepcopy(now)
+    del former["training"]["gradient_clip_of"]
     assert renamed.upgrade_experiment(former) == former, "a new file gets the defaults of today"
     found = experiment_from_dict(former, source="saved", saved=True).experiment
-    assert found.distillation.soft_labels.sites == "positive"
+    assert found.training.gradient_clip_of == "total"
     assert renamed.upgrade_saved(now) == now
 
 

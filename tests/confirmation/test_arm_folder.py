@@ -76,21 +76,18 @@ class TestArmFolder:
     ) -> None:
         spec = arm_spec(make_loaded, tmp_path)
         folder = ArmFolder(Path(spec.folder))
-        distillation = spec.experiment["distillation"]
-        soft_labels = {name: value for name, value in distillation["soft_labels"].items() if name != "focus"}
-        positive = {**distillation["soft_labels"], "sites": "positive"}
-        for given, sites, words in (
-            (spec, None, "under other settings"),
-            (_with_soft_labels(spec, positive), None, None),
-            (spec, "auto", None),
+        soft_labels = spec.experiment["distillation"]["soft_labels"]
+        for given, expected in (
+            (spec, None),
+            (_with_soft_labels(spec, {**soft_labels, "sites": "all"}), "under other settings"),
         ):
             folder.prepare(given)
             file = folder.path / "trial.json"
             values = json.loads(file.read_text())
-            former = {name: value for name, value in soft_labels.items() if name != "sites"}
-            values["experiment"]["distillation"]["soft_labels"] = former | ({} if sites is None else {"sites": sites})
+            former = {name: value for name, value in soft_labels.items() if name not in ("sites", "focus")}
+            values["experiment"]["distillation"]["soft_labels"] = former
             file.write_text(json.dumps(values))
-            assert folder.mismatch(given) == words
+            assert folder.mismatch(given) == expected
             shutil.rmtree(folder.path)
 
     @pytest.mark.parametrize("moment", ["while it is removed", "before it is"])

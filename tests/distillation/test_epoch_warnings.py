@@ -80,3 +80,19 @@ def test_each_kind_is_told_once() -> None:
     (share,) = [warnings.add(epoch, SHARE | {"share/cwd": 0.01}) for epoch in (3, 4)][1]
     assert "in epoch 4" in share
     assert len(warnings.by_kind) == 3
+
+
+GAPS = {f"features/class_gap_teacher/{stride}": gap for stride, gap in ((8, 0.33), (128, 0.012), (64, 0.049))}
+
+
+def test_levels_that_do_not_tell_classes_apart_are_named_once() -> None:
+    metrics = {**GAPS, "filter/without_prototypes": 0.1}
+    found = warnings_of([(2, metrics), (3, metrics)], {})
+    assert list(found) == ["features/class_gap_teacher"]
+    expected = "the teacher's features do not tell classes apart on the levels of stride 64, 128 (class gap below 0.05)"
+    assert found["features/class_gap_teacher"].startswith(expected)
+
+
+@pytest.mark.parametrize("metrics", [GAPS, {**GAPS, "filter/without_prototypes": 1.0}])
+def test_levels_do_not_matter_without_prototypes(metrics: dict[str, float]) -> None:
+    assert not warnings_of([(2, metrics)], {})

@@ -222,8 +222,7 @@ def test_dense_without_positive_site_is_divided_by_1(kind: str) -> None:
 @pytest.mark.parametrize(
     ("sites", "score_kind", "expected"),
     [
-        ("auto", "sigmoid", DenseSoftLabels),
-        ("auto", "softmax", SoftLabels),
+        ("all", "sigmoid", DenseSoftLabels),
         ("all", "softmax", DenseSoftLabels),
         ("positive", "sigmoid", SoftLabels),
     ],

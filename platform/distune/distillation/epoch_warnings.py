@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distune.config.format_value import format_value
-from distune.distillation.level_warnings import indistinct_levels
 
 Metrics = Mapping[str, float]
 """Metrics of an epoch by name."""
@@ -20,6 +19,9 @@ SHARE_LIMITS = (0.5, 2.0)
 """Delivered share divided by the asked one: a warning outside."""
 KEPT_LIMITS = (0.05, 0.98)
 """Mean weight that a filter gives: a warning outside."""
+MIN_CLASS_GAP = 0.05
+"""Class gap of the teacher's features on a level: a warning below."""
+_CLASS_GAP = "features/class_gap_teacher/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,8 +146,16 @@ def check_filter(found: CheckedEpoch) -> Iterator[EpochWarning]:
 
 def check_levels(found: CheckedEpoch) -> Iterator[EpochWarning]:
     """Warn about levels on which the teacher's features do not tell classes apart, while prototypes are in use."""
-    for kind, text in indistinct_levels(found.metrics).items():
-        yield EpochWarning(kind=kind, text=text)
+    if found.metrics.get("filter/without_prototypes", 1.0) >= 1:
+        return
+    gaps = {int(name.removeprefix(_CLASS_GAP)): gap for name, gap in found.metrics.items() if _CLASS_GAP in name}
+    strides = [str(stride) for stride, gap in sorted(gaps.items()) if gap < MIN_CLASS_GAP]
+    if strides:
+        text = (
+            f"the teacher's features do not tell classes apart on the levels of stride {', '.join(strides)} (class gap "
+            f"below {MIN_CLASS_GAP}); prototypes and the filter have nothing to compare there"
+        )
+        yield EpochWarning(kind=_CLASS_GAP.rstrip("/"), text=text)
 
 
 CHECKS: tuple[Check, ...] = (check_shares, check_filter, check_levels)

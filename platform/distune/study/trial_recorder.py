@@ -38,6 +38,7 @@ class TrialRecorder:
     ) -> None:
         self._trial_store, self._scheduler, self._metric = trial_store, scheduler, metric
         self._tracker, self._callback = tracker, callback
+        self._shown_warnings: set[str] = set()
 
     def start(self, progress: TrialProgress, recorded: Iterable[EpochReport] = ()) -> None:
         """Record the start of a trial.
@@ -80,7 +81,9 @@ class TrialRecorder:
         self._trial_store.report(spec.number, report.epoch, score)
         self._callback.on_epoch_end(spec, report, Decision.CONTINUE if ending is None else Decision.STOP)
         for warning in warnings:
-            self._callback.on_message(f"warning: trial {spec.key}: {warning}")
+            if warning not in self._shown_warnings:  # a warning about the teacher is the same in every trial
+                self._shown_warnings.add(warning)
+                self._callback.on_message(f"warning: trial {spec.key}: {warning}")
         return ending
 
     def end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> str | None:

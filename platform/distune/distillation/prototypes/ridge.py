@@ -23,10 +23,8 @@ def dual_basis(basis_MD: Tensor) -> Tensor:
     Returns:
         (M, D).
     """
-    gram_MM = basis_MD @ basis_MD.T
-    ridge_MM = torch.eye(len(gram_MM), dtype=gram_MM.dtype, device=gram_MM.device) * gram_MM.diagonal().mean()
-    dual_MD: Tensor = torch.linalg.solve(gram_MM + _RELATIVE_RIDGE * ridge_MM, basis_MD)
-    return dual_MD
+    present_M = torch.ones(basis_MD.shape[0], dtype=torch.bool, device=basis_MD.device)
+    return dual_bases(basis_MD, present_M)
 
 
 def dual_bases(bases_XMD: Tensor, valid_XM: Tensor) -> Tensor:

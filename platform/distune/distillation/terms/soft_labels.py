@@ -225,10 +225,9 @@ class DenseSoftLabels:
 
 
 def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels | DenseSoftLabels:
-    """Build the term, with ``sites: auto`` on all sites of a sigmoid head and on the positive sites of another."""
+    """Build the term."""
     soft = settings.soft_labels
-    is_dense = context.score_kind == "sigmoid" if soft.sites == "auto" else soft.sites == "all"
-    if is_dense:
+    if soft.sites == "all":
         return DenseSoftLabels(
             score_kind=context.score_kind,
             temperature=soft.temperature,
