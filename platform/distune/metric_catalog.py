@@ -102,6 +102,12 @@ METRICS = (
     ),
     MetricEntry("gradient/clipped", "fraction", "steps whose gradient was scaled down", _CLIPPING),
     MetricEntry(
+        "gradient/distillation_clipped",
+        "fraction",
+        "steps whose gradient of all terms together was scaled down; only where it is clipped apart",
+        _CLIPPING,
+    ),
+    MetricEntry(
         "gradient/distillation_norm",
         "number",
         "norm of the gradient of all terms together; only where the task's gradient is clipped alone",

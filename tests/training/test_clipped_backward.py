@@ -1,7 +1,8 @@
-"""Clipping: of the task's gradient alone, or of the total; alike with and without a gradient scaler."""
+"""Clipping: of the two parts of the gradient apart, of the task's alone, or of the total; with and without a scaler."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -31,9 +32,7 @@ def backward(max_norm: float | None, terms: list[Tensor], *, of: str = "task", s
     weight, adapter = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight, adapter], lr=1.0)
     scaler = Scaler(scale)
-    run = ClippedBackward(
-        [weight, adapter], optimizer=optimizer, scaler=scaler, max_norm=max_norm, task_alone=of == "task"
-    )
+    run = ClippedBackward([weight, adapter], optimizer=optimizer, scaler=scaler, max_norm=max_norm, of=of)
     losses = [(weight * term).sum() + 7 * adapter.sum() for term in terms]
     measured = run((weight * TASK).sum(), losses)
     scaler.step(optimizer)
@@ -47,6 +46,23 @@ def test_the_task_is_clipped_and_the_distillation_added(scale: float) -> None:
     assert gradient.tolist() == pytest.approx((TASK / 2 + 2 * TERM).tolist(), rel=1e-6)
     assert adapter == 14
     assert measured == pytest.approx({"norm": 10.0, "clipped": 1.0, "distillation_norm": (1000**2 + 14**2) ** 0.5})
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+def test_each_part_is_clipped_to_the_norm(scale: float) -> None:
+    gradient, adapter, measured = backward(5.0, [TERM, TERM], of="each", scale=scale)
+    distillation_norm = (1000**2 + 14**2) ** 0.5
+    assert gradient.tolist() == pytest.approx((TASK / 2 + 2 * TERM * 5 / distillation_norm).tolist(), abs=1e-5)
+    assert adapter == pytest.approx(14 * 5 / distillation_norm, rel=1e-5)
+    assert measured == pytest.approx(
+        {"norm": 10.0, "clipped": 1.0, "distillation_norm": distillation_norm, "distillation_clipped": 1.0}
+    )
+
+
+def test_a_distillation_within_the_norm_stays() -> None:
+    gradient, _, measured = backward(600.0, [TERM], of="each")
+    assert torch.equal(gradient, TASK + TERM)
+    assert (measured["clipped"], measured["distillation_clipped"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**12])
@@ -66,8 +82,8 @@ def test_the_total_is_clipped_where_asked(scale: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**12])
-@pytest.mark.parametrize("of", ["task", "total"])
-def test_without_terms_or_without_a_norm_both_are_alike(of: str, scale: float) -> None:
+@pytest.mark.parametrize("of", ["each", "task", "total"])
+def test_without_terms_or_without_a_norm_all_are_alike(of: str, scale: float) -> None:
     gradient, _, measured = backward(5.0, [], of=of, scale=scale)
     assert gradient.tolist() == pytest.approx((TASK / 2).tolist(), rel=1e-6)
     assert measured == pytest.approx({"norm": 10.0, "clipped": 1.0})
@@ -76,7 +92,7 @@ def test_without_terms_or_without_a_norm_both_are_alike(of: str, scale: float) -
     assert set(measured) == {"norm"}
 
 
-@pytest.mark.parametrize("of", ["task", "total"])
+@pytest.mark.parametrize("of", ["each", "task", "total"])
 def test_a_step_that_overflows_is_skipped(of: str) -> None:
     gradient, _, measured = backward(5.0, [torch.tensor([float("inf"), 0.0])], of=of, scale=2.0**12)
     assert gradient.tolist() == [0.0, 0.0]
@@ -97,15 +113,17 @@ def test_the_setting_changes_distilled_students_that_clip_and_no_other(norm: flo
         return state
 
     training = {"gradient_clip_norm": norm}
-    settings = [{"training": training | {"gradient_clip_of": of}} for of in ("task", "total")]
+    settings = [{"training": training | {"gradient_clip_of": of}} for of in ("each", "task", "total")]
     distilled = [train(f"distilled {index}", small_experiment(each)) for index, each in enumerate(settings)]
-    is_same = all(torch.equal(value, distilled[1][name]) for name, value in distilled[0].items())
-    assert is_same == (norm is None)
+    for first, second in itertools.combinations(distilled, 2):
+        is_same = all(torch.equal(value, second[name]) for name, value in first.items())
+        assert is_same == (norm is None)
     controls = [
         train(f"control {index}", Experiment.model_validate(without_distillation(small_values(each))))
         for index, each in enumerate(settings)
     ]
     assert_equal(controls[0], controls[1])
+    assert_equal(controls[0], controls[2])
 
 
 @pytest.mark.parametrize("section", ["training", "teacher_training"])

@@ -58,6 +58,7 @@ class ConstantSettings(Settings):
     kind: Literal["constant"] = "constant"
 
 
+ClippedGradient = Literal["each", "task", "total"]
 OptimizerSettings = Annotated[SgdSettings | AdamWSettings, Field(discriminator="kind")]
 ScheduleSettings = Annotated[OneCycleSettings | MultiStepSettings | ConstantSettings, Field(discriminator="kind")]
 
@@ -75,10 +76,11 @@ class TrainingSettings(Settings):
     """The learning rate during training."""
     gradient_clip_norm: float | None = Field(None, gt=0)
     """Gradients with a larger L2 norm are scaled down to this norm; null never scales them."""
-    gradient_clip_of: Literal["task", "total"] = "task"
-    """The gradient that ``gradient_clip_norm`` applies to. ``task``: that of the task loss alone, to which those of the
-    distillation terms are added, so that a distilled student trains with the recipe of its control. It needs a second
-    backward pass. ``total``: the joint gradient. Without distillation, both are the same."""
+    gradient_clip_of: ClippedGradient = "each"
+    """The gradient that ``gradient_clip_norm`` applies to. ``each``: that of the task loss and that of the distillation
+    terms together, apart from each other, so that a distilled student trains on the task by the recipe of its control,
+    and a step on which the distillation is too large does not rule the optimizer. ``task``: that of the task loss
+    alone. Both need a second backward pass. ``total``: the joint gradient. Without distillation, all are the same."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Floating-point type of the forward passes (autocast). ``auto`` is bfloat16 on GPUs that support it, else float32.
     """
@@ -102,10 +104,12 @@ def clipping_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         "teacher_training": "has no effect: a teacher is trained without distillation; remove it",
     }
     rows = []
+    default = TrainingSettings.model_fields["gradient_clip_of"].default
     for section, reason in reasons.items():
         given = values.get(section)
         given = given if isinstance(given, Mapping) else {}
         has_norm = section == "training" and given.get("gradient_clip_norm") is not None
-        if given.get("gradient_clip_of") == "total" and not has_norm:
-            rows.append((f"{section}.gradient_clip_of = total", reason))
+        of = given.get("gradient_clip_of", default)
+        if of != default and not has_norm:
+            rows.append((f"{section}.gradient_clip_of = {of}", reason))
     return rows

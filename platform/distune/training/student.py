@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from distune.config.training import TrainingSettings
+from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.epoch_means import EpochMeans
@@ -37,7 +37,7 @@ class Student:
         schedule: of the learning rate, stepped after every step of the optimizer.
         autocast_dtype: precision of forward passes under autocast; None is float32.
         gradient_clip_norm: maximum norm of the gradient; None does not clip.
-        gradient_clip_of: the gradient that is clipped: of the task loss alone, or the total.
+        gradient_clip_of: the gradient that is clipped: the two parts apart, the task's alone, or the total.
         seed: of the random state in training. The initial weights were drawn when the detector was built.
         device: of the training.
     """
@@ -52,7 +52,7 @@ class Student:
         schedule: LRScheduler,
         autocast_dtype: torch.dtype | None,
         gradient_clip_norm: float | None,
-        gradient_clip_of: Literal["task", "total"] = "task",
+        gradient_clip_of: ClippedGradient = "each",
         seed: int,
         device: torch.device,
     ) -> None:
@@ -70,7 +70,7 @@ class Student:
             optimizer=optimizer,
             scaler=self._scaler,
             max_norm=gradient_clip_norm,
-            task_alone=gradient_clip_of == "task",
+            of=gradient_clip_of,
         )
         self._rng = RngState(seed, device)
         self._sums: dict[str, Tensor] = {}
