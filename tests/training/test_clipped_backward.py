@@ -141,8 +141,8 @@ def test_a_study_of_an_earlier_version_still_clips_the_total() -> None:
     values = small_values(CLIPPED)
     now = experiment_from_dict(values, source="x", check_space=False).experiment
     before = experiment_from_dict(values, source="x", check_space=False, saved=True).experiment
-    assert (now.training.gradient_clip_of, before.training.gradient_clip_of) == ("task", "total")
+    assert (now.training.gradient_clip_of, before.training.gradient_clip_of) == ("each", "total")
     again = experiment_from_dict(now.to_dict(), source="x", check_space=False, saved=True).experiment
     assert again == now
     without = experiment_from_dict(small_values(), source="x", check_space=False, saved=True).experiment
-    assert without.training.gradient_clip_of == "task"
+    assert without.training.gradient_clip_of == "each"
