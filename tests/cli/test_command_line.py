@@ -141,7 +141,7 @@ def test_validate_prints_the_cost_of_a_study(distune: Distune, tmp_path: Path) -
     answer = distune("validate", write(tmp_path))
     assert answer.status == 0, answer.err
     assert "2 trials and 1 control of 3 epochs, ASHA rungs at 1" in answer.out
-    assert "searched: distillation.local_knowledge.weight  0.3 to 30, log" in answer.out
+    assert "searched: distillation.local_knowledge.weight  0.03 to 10, log" in answer.out
     assert json.loads(distune("validate", "bccd", "--json").out)["experiment"]["name"] == "bccd"
 
 

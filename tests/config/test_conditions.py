@@ -223,8 +223,8 @@ def test_a_sampler_that_would_quietly_draw_at_random_is_refused(
 
 
 def test_fix_on_the_command_line(tmp_path: Path) -> None:
-    fixed = load("quickstart", fixed=["distillation.decay=cosine", "distillation.prototypes.per_class=4"])
-    assert fixed.experiment.search.fixed == {"distillation.decay": "cosine", "distillation.prototypes.per_class": 4}
+    fixed = load("quickstart", fixed=["distillation.decay=cosine", "distillation.soft_labels.temperature=4"])
+    assert fixed.experiment.search.fixed == {"distillation.decay": "cosine", "distillation.soft_labels.temperature": 4}
     with pytest.raises(UsageError, match=r"--fix distillation\.decay: write it as path=value"):
         load("quickstart", fixed=["distillation.decay"])
     with pytest.raises(ConfigError, match=r"is not in the space quickstart; did you mean \"distillation\.decay\""):

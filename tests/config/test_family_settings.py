@@ -35,7 +35,7 @@ def test_heads_can_be_compared_where_their_prediction_sites_are_equal(student: s
         if teacher in alike:
             experiment(*pair)
         else:
-            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 0.3\tmust be 0: "):
+            with pytest.raises(ValidationError, match=r"soft_labels\.weight = 1\tmust be 0: "):
                 experiment(*pair)
 
 

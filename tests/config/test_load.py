@@ -162,7 +162,7 @@ search:
     [
         ({"teacher_training": None}, "is missing: the teacher has no weights"),
         ({"data": {"kind": "shapes", "min_size_px": 128, "max_size_px": 96}}, "must not be more than data.max_size_px"),
-        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 0.3  must be 0: "),
+        ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 1  must be 0: "),
         (
             {"student": {"family": "retinanet", "backbone": "resnet10", "norm": "frozen"}},
             "needs student.weights or student.backbone_weights",
@@ -296,13 +296,13 @@ def test_presets_are_starting_points() -> None:
     assert paper.global_knowledge.unit == "gradient_share"
     assert paper.prototypes.source.kind == "queue"
     # Each preset differs from the one before it in one thing.
+    without = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "decoupled_global"}}).distillation
+    assert differing(without, paper) == {"preset", "filter.weight"}
+    assert (without.filter.weight, paper.filter.weight) == ("uniform", "gaussian")
     default = Experiment.model_validate(EXPERIMENT).distillation
-    assert default.preset == "decoupled_global"
-    assert differing(default, paper) == {"preset", "filter.weight"}
-    assert (default.filter.weight, paper.filter.weight) == ("uniform", "gaussian")
-    plain = Experiment.model_validate({**EXPERIMENT, "distillation": {"preset": "decoupled"}}).distillation
-    assert differing(plain, default) == {"preset", "global_knowledge.weight"}
-    assert plain.global_knowledge.weight == 0.0
+    assert default.preset == "decoupled"
+    assert differing(default, without) == {"preset", "global_knowledge.weight"}
+    assert default.global_knowledge.weight == 0.0
 
 
 def differing(first: DistillationSettings, second: DistillationSettings) -> set[str]:

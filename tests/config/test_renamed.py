@@ -197,11 +197,14 @@ def test_an_experiment_made_in_python_is_prepared_without_old_names() -> None:
 def test_a_saved_experiment_keeps_what_it_did_before_a_setting_existed() -> None:
     now = Experiment.model_validate(small_values({"training": {"gradient_clip_norm": 5.0}})).to_dict()
     assert now["training"]["gradient_clip_of"] == "each"
+    assert now["distillation"]["soft_labels"]["sites"] == "auto"
     former = copy.deepcopy(now)
     del former["training"]["gradient_clip_of"]
+    del former["distillation"]["soft_labels"]["sites"]
     assert renamed.upgrade_experiment(former) == former, "a new file gets the defaults of today"
     found = experiment_from_dict(former, source="saved", saved=True).experiment
     assert found.training.gradient_clip_of == "total"
+    assert found.distillation.soft_labels.sites == "positive"
     assert renamed.upgrade_saved(now) == now
 
 

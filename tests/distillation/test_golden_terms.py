@@ -14,7 +14,7 @@ from support.objectives import MakeTaps, with_prototypes
 
 RAW: dict[str, Any] = merge(
     {name: {"weight": 1.0, "unit": "raw"} for name in DistillationSettings().terms},
-    {"soft_labels": {"sites": "positive"}},
+    {"soft_labels": {"sites": "positive", "temperature": 2.0}},
 )
 """All terms with weight 1, so that the losses of the first epoch are the raw ones."""
 

@@ -58,7 +58,7 @@ CHANGES: dict[str, Any] = {
     "local_knowledge.base_size_px": 30.0,
     "soft_labels.temperature": 4.0,
     "soft_labels.reduction": "mean",
-    "soft_labels.sites": "all",
+    "soft_labels.sites": "positive",
     "soft_labels.focus": 0.0,
     "mimic.regions": "boxes",
     "mimic.adapter": "conv3x3",
@@ -94,7 +94,6 @@ for _name, _term in TERMS.items():
         CHANGES[f"{_name}.robust"] = False
 
 NEEDS: dict[str, dict[str, Any]] = {
-    "soft_labels.focus": {"soft_labels.sites": "all"},
     "prototypes.unique": {"prototypes.per_class": 8},
     "prototypes.source.max_images": {"prototypes.source.kind": "feature_pass"},
     "localization.margin": {"localization.form": "bounded"},

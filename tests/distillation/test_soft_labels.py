@@ -222,7 +222,8 @@ def test_dense_without_positive_site_is_divided_by_1(kind: str) -> None:
 @pytest.mark.parametrize(
     ("sites", "score_kind", "expected"),
     [
-        ("all", "sigmoid", DenseSoftLabels),
+        ("auto", "sigmoid", DenseSoftLabels),
+        ("auto", "softmax", SoftLabels),
         ("all", "softmax", DenseSoftLabels),
         ("positive", "sigmoid", SoftLabels),
     ],

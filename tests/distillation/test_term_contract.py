@@ -251,9 +251,8 @@ def test_a_filtered_instance_leaves_the_other_sites(way: str, make_taps: MakeTap
 def test_every_term_has_settings_of_its_name() -> None:
     assert DistillationSettings().terms.keys() == TERMS.keys()
     weights = {name: term_weights(DistillationSettings.model_validate({"preset": name})) for name in PRESETS}
-    assert weights["decoupled"] == {"local_knowledge": 5.0, "soft_labels": 0.3}
-    assert term_weights(DistillationSettings()) == weights["decoupled_global"] == weights["gkd_global"]
-    assert weights["gkd_global"] == {"global_knowledge": 0.3, "local_knowledge": 5.0, "soft_labels": 0.3}
+    assert weights["decoupled"] == term_weights(DistillationSettings()) == {"local_knowledge": 1.0, "soft_labels": 1.0}
+    assert weights["decoupled_global"] == weights["gkd_global"] == weights["decoupled"] | {"global_knowledge": 0.3}
     assert weights["gkd_raw"] == {"local_knowledge": 1.0, "soft_labels": 1.0}
 
 

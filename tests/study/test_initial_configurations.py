@@ -11,7 +11,7 @@ def test_the_experiments_values_are_moved_into_the_space_or_left_out(make_loaded
         "name": "narrow",
         "parameters": {
             "distillation.global_knowledge.weight": {"kind": "float", "low": 0.5, "high": 2.0},
-            "distillation.soft_labels.temperature": {"kind": "float", "low": 1.0, "high": 9.0, "step": 0.75},
+            "distillation.soft_labels.temperature": {"kind": "float", "low": 0.75, "high": 8.25, "step": 0.75},
             "distillation.prototypes.per_class": {"kind": "int", "low": 2, "high": 32},
             "distillation.decay": {"kind": "choice", "values": ["cosine", "constant"]},
             "distillation.stop_epoch": {"kind": "int", "low": 3, "high": 9},
@@ -21,7 +21,7 @@ def test_the_experiments_values_are_moved_into_the_space_or_left_out(make_loaded
     values, messages = default_values(loaded.experiment, loaded.searched)
     assert values == {
         "distillation.global_knowledge.weight": 2.0,
-        "distillation.soft_labels.temperature": 1.75,
+        "distillation.soft_labels.temperature": 0.75,
         "distillation.prototypes.per_class": 10,
     }
     assert all(loaded.searched[path].contains(value) for path, value in values.items())
@@ -39,7 +39,7 @@ def test_the_experiments_values_inside_the_space_stay_as_they_are(make_loaded: M
     assert messages == []
     assert values == {
         "distillation.global_knowledge.weight": 5.0,
-        "distillation.soft_labels.temperature": 2.0,
+        "distillation.soft_labels.temperature": 1.0,
         "distillation.prototypes.per_class": 10,
         "distillation.decay": "linear",
     }

@@ -32,7 +32,7 @@ RANGES: dict[str, dict[str, Any]] = {
 }
 CONDITIONS: dict[str, dict[str, Any]] = {
     # Where other values of the parent are refused.
-    "distillation.soft_labels.focus": {"distillation.soft_labels.sites": "all"},
+    "distillation.soft_labels.focus": {"distillation.soft_labels.sites": ["auto", "all"]},
     "distillation.localization.margin": {"distillation.localization.form": "bounded"},
     "distillation.localization.sites": {"distillation.localization.form": ["giou", "smooth_l1"]},
     "distillation.localization.site_weight": {"distillation.localization.sites": "all"},

@@ -125,8 +125,8 @@ _DECOUPLED: dict[str, Any] = {
     "prototypes": {"unique": True, "source": {"kind": "queue"}},
     "filter": {"discrepancy": "mean_cosine", "weight": "uniform", "global_threshold": 0.2, "local_threshold": 0.2},
     "global_knowledge": {"weight": 0.0, "unit": "gradient_share"},
-    "local_knowledge": {"weight": 5.0, "unit": "raw", "background_ratio": 4.0},
-    "soft_labels": {"weight": 0.3, "unit": "raw", "temperature": 2.0, "reduction": "batchmean"},
+    "local_knowledge": {"weight": 1.0, "unit": "gradient_share", "background_ratio": 4.0},
+    "soft_labels": {"weight": 1.0, "unit": "gradient_share", "temperature": 1.0, "reduction": "batchmean"},
     "decay": "linear",
 }
 _GLOBAL = {"global_knowledge": {"weight": 0.3, "unit": "gradient_share"}}
@@ -134,7 +134,7 @@ _FILTER = {"filter": {"weight": "gaussian"}}
 PRESETS: dict[str, dict[str, Any]] = {
     # Imitation of standardized feature maps, and soft labels. Makes no prototypes.
     "decoupled": _DECOUPLED,
-    # The same with the global loss of the paper: the most reliable gain so far.
+    # The same with the global loss of the paper.
     "decoupled_global": merge(_DECOUPLED, _GLOBAL),
     # The same with the robust filter of the paper.
     "gkd_global": merge(_DECOUPLED, merge(_GLOBAL, _FILTER)),
@@ -156,7 +156,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decay": "linear",
     },
 }
-DEFAULT_PRESET: Literal["decoupled_global"] = "decoupled_global"
+DEFAULT_PRESET: Literal["decoupled"] = "decoupled"
 
 
 class DistillationSettings(Settings):

@@ -34,6 +34,7 @@ VALUES: dict[str, dict[str, str]] = {
 """Path of a setting to its former values, each with its present one."""
 
 FORMER_BEHAVIOR: dict[str, tuple[str, Any]] = {
+    "distillation.soft_labels.sites": ("distillation.soft_labels.weight", "positive"),
     "training.gradient_clip_of": ("training.gradient_clip_norm", "total"),
 }
 """Path of a setting that earlier versions did not have to a setting that they had, and the value that does as they did,

@@ -92,9 +92,10 @@ class SoftLabelsSettings(LocalTermSettings):
     reduction: Literal["batchmean", "mean"] = "batchmean"
     """Divide the sum of the losses by the number of positive sites (``batchmean``) or of positive sites times classes
     (``mean``)."""
-    sites: Literal["positive", "all"] = "positive"
-    """The sites that are compared: those matched to a ground-truth box, or ``all`` anchors or cells of a one-stage
-    detector, weighted by ``focus``."""
+    sites: Literal["auto", "all", "positive"] = "auto"
+    """The sites that are compared: those matched to a ground-truth box (``positive``), or ``all`` anchors or cells of a
+    one-stage detector, weighted by ``focus``. ``auto`` is ``all`` for sigmoid scores (RetinaNet, FCOS) and ``positive``
+    for softmax scores (SSD, SSDlite, two stages)."""
     focus: float = Field(1.0, ge=0)
     """Exponent of the disagreement between the two models' scores, which weights the scores of ``all`` sites; 0 weights
     all alike. Must keep its default with ``sites: positive``."""

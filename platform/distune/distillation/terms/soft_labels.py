@@ -225,9 +225,10 @@ class DenseSoftLabels:
 
 
 def build_soft_labels(settings: DistillationSettings, context: TermContext) -> SoftLabels | DenseSoftLabels:
-    """Build the term."""
+    """Build the term, with ``sites: auto`` on all sites of a sigmoid head and on the positive sites of another."""
     soft = settings.soft_labels
-    if soft.sites == "all":
+    is_dense = context.score_kind == "sigmoid" if soft.sites == "auto" else soft.sites == "all"
+    if is_dense:
         return DenseSoftLabels(
             score_kind=context.score_kind,
             temperature=soft.temperature,
