@@ -38,6 +38,7 @@ from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import load_experiment
 from distune.config.paths import merge
+from distune.config.shipped import shipped_folder
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
 from distune.data.dataset import DetectionDataset, Subset
@@ -267,6 +268,13 @@ def _interval(gain: Gain) -> str:
     return f"{gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}], {better} of {gain.num_seeds}"
 
 
+def _name_of(source: str) -> str:
+    """The name of an experiment, without a check of the rest: a summary needs neither data nor weights."""
+    path = Path(source)
+    file = path if path.suffix else shipped_folder("experiments") / f"{source}.yaml"
+    return str(read_yaml(file)[0]["name"])
+
+
 def main() -> None:
     """Runs what is missing, then prints the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,9 +304,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     condition = Condition(assignments("--set", options.overrides), options.label_noise, options.train_fraction)
-    experiment = load_experiment(options.experiment, overrides=condition.overrides, check_space=False).experiment
-    results = options.results or Path(__file__).parent / "results" / f"{experiment.name}.jsonl"
+    name = _name_of(options.experiment)
+    results = options.results or Path(__file__).parent / "results" / f"{name}.jsonl"
     if not options.summary:
+        experiment = load_experiment(options.experiment, overrides=condition.overrides, check_space=False).experiment
         teacher_overrides = {**condition.overrides, **assignments("--teacher-set", options.teacher_set)}
         of_teacher = load_experiment(options.experiment, overrides=teacher_overrides, check_space=False).experiment
         arms = read_arms(options.arms, options.experiment, condition)
@@ -314,7 +323,7 @@ def main() -> None:
             curves=options.curves,
         )
     lines = _read(results, condition, options.split)
-    print(f"{experiment.name}, {options.split} split {json.dumps(condition.describe())}\n")
+    print(f"{name}, {options.split} split {json.dumps(condition.describe())}\n")
     print(summarize(lines, base=options.base, metric=options.metric, arms=options.only))
 
 

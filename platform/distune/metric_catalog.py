@@ -110,7 +110,7 @@ METRICS = (
     MetricEntry(
         "gradient/distillation_norm",
         "number",
-        "norm of the gradient of all terms together; only where the task's gradient is clipped alone",
+        "norm of the gradient of all terms together; before clipping; only where the task's is clipped apart",
         _CLIPPING,
     ),
     MetricEntry("filter/kept_global", "fraction", "mean weight of an instance in the global term", _OBJECTIVE),
