@@ -11,6 +11,7 @@ import torch
 
 from distune.config.distillation import DEFAULT_PRESET
 from distune.config.load import experiment_from_dict
+from distune.config.search import SearchSettings
 from distune.config.shipped import shipped_folder, shipped_names
 from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
@@ -321,12 +322,8 @@ def test_two_stage_detectors_can_be_probed() -> None:
 
 @pytest.mark.slow
 def test_every_path_of_the_default_space_has_an_effect_under_the_default_preset() -> None:
-    """Without filtering, thresholds are not searched."""
-    space, _ = read_yaml(shipped_folder("search_spaces") / "global_knowledge.yaml")
+    space, _ = read_yaml(shipped_folder("search_spaces") / f"{SearchSettings().space}.yaml")
     values = small_values({"distillation": {"preset": DEFAULT_PRESET}})
     found = probe_loaded(experiment_from_dict(values, source="small.yaml", space=space), num_images=8)
-    assert set(space["parameters"]) - set(found) == {
-        "distillation.filter.global_threshold",
-        "distillation.filter.local_threshold",
-    }
+    assert set(space["parameters"]) == set(found)
     assert {path: each.verdict for path, each in found.items()} == dict.fromkeys(found, Verdict.EFFECT)

@@ -104,7 +104,7 @@ def cost_metric(cost: Cost) -> str:
 class SearchSettings(Settings):
     """The search for hyperparameters."""
 
-    space: str = "global_knowledge"
+    space: str = "loss_weights"
     """The search space: the name of a shipped one, or the path of a YAML file. Relative paths start from the working
     directory, else from the folder of the experiment."""
     metric: Literal["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP50"] = "AP"
