@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import experiment_from_dict
+from distune.config.training import ClippedGradient
 from distune.errors import ConfigError
 from distune.training.clipped_backward import ClippedBackward
 from support.experiments import small_experiment, small_values
@@ -27,7 +28,7 @@ class Scaler(torch.amp.GradScaler):
         super().__init__("cpu", init_scale=scale, enabled=scale != 1.0)
 
 
-def backward(max_norm: float | None, terms: list[Tensor], *, of: str = "task", scale: float = 1.0) -> Any:
+def backward(max_norm: float | None, terms: list[Tensor], *, of: ClippedGradient = "task", scale: float = 1.0) -> Any:
     """The gradient that the optimizer gets, and what was measured, for losses of known gradients."""
     weight, adapter = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight, adapter], lr=1.0)
@@ -83,7 +84,7 @@ def test_the_total_is_clipped_where_asked(scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**12])
 @pytest.mark.parametrize("of", ["each", "task", "total"])
-def test_without_terms_or_without_a_norm_all_are_alike(of: str, scale: float) -> None:
+def test_without_terms_or_without_a_norm_all_are_alike(of: ClippedGradient, scale: float) -> None:
     gradient, _, measured = backward(5.0, [], of=of, scale=scale)
     assert gradient.tolist() == pytest.approx((TASK / 2).tolist(), rel=1e-6)
     assert measured == pytest.approx({"norm": 10.0, "clipped": 1.0})
@@ -93,7 +94,7 @@ def test_without_terms_or_without_a_norm_all_are_alike(of: str, scale: float) ->
 
 
 @pytest.mark.parametrize("of", ["each", "task", "total"])
-def test_a_step_that_overflows_is_skipped(of: str) -> None:
+def test_a_step_that_overflows_is_skipped(of: ClippedGradient) -> None:
     gradient, _, measured = backward(5.0, [torch.tensor([float("inf"), 0.0])], of=of, scale=2.0**12)
     assert gradient.tolist() == [0.0, 0.0]
     gradient, _, _ = backward(5.0, [torch.tensor([float("nan"), 0.0])], of=of, scale=2.0**12)
