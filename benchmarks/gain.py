@@ -7,7 +7,7 @@ results are on the test split, with seeds by which nothing was chosen::
 
     python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/parts.yaml --seeds 0 1 \\
         --set data.root=PATH/OF/BCCD --set teacher.backbone_weights=FILE --set student.backbone_weights=FILE
-    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --summary
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --split search --summary
 
 Each arm of each seed is one line of the results file, by default ``benchmarks/results/<experiment>.jsonl``. Lines that
 are there already are not computed again, so that a run can be cut off, continued, or split over processes that share
