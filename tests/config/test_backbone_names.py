@@ -61,9 +61,9 @@ def test_a_name_of_timm_is_not_looked_up_before_the_model_is_built() -> None:
 
 def test_weights_that_need_other_settings_are_refused_before_anything_is_loaded() -> None:
     found = problems(
-        {"teacher": {"weights": "RetinaNet_ResNet50_FPN_V2_Weights.DEFAULT"}, "teacher_training": {"epochs": 1}}
+        {"teacher": {"weights": "RetinaNet_ResNet50_FPN_Weights.DEFAULT"}, "teacher_training": {"epochs": 1}}
     )
-    for needed in ("backbone: resnet50 (not resnet10)", "fpn_channels: 256 (not 24)", "head: v2 (not v1)"):
+    for needed in ("backbone: resnet50 (not resnet10)", "fpn_channels: 256 (not 24)", "head: v1 (not v2)"):
         assert needed in found
     assert "needs family: fasterrcnn" in problems({"student": {"weights": "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"}})
 
@@ -77,10 +77,10 @@ def test_levels_of_mobilenet_need_a_mobilenet() -> None:
 
 def test_epsilon_follows_the_weights_and_stays_when_they_are_replaced() -> None:
     coco = "RetinaNet_ResNet50_FPN_Weights.DEFAULT"
-    frozen = retinanet(backbone="resnet50", norm="frozen", weights=coco)
+    frozen = retinanet(backbone="resnet50", head="v1", norm="frozen", weights=coco)
     assert frozen.epsilon == 0
     assert frozen.with_weights("checkpoint.pt").epsilon == 0
-    assert retinanet(backbone="resnet50", norm="batch", weights=coco).epsilon == 1e-5
+    assert retinanet(backbone="resnet50", head="v1", norm="batch", weights=coco).epsilon == 1e-5
     assert retinanet(norm="frozen", weights="file.pt").epsilon == 1e-5
     assert retinanet(norm="frozen", weights="file.pt", norm_eps=0.5).epsilon == 0.5
     assert retinanet(norm="own").epsilon is None

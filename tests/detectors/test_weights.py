@@ -44,7 +44,7 @@ def test_a_distune_checkpoint_and_a_plain_state_dict_load_whole(tmp_path: Path) 
 
 def test_parameter_names_are_those_of_torchvision() -> None:
     ours = build_detector(
-        RetinaNetSettings(family="retinanet", backbone="resnet50"),
+        RetinaNetSettings(family="retinanet", backbone="resnet50", head="v1"),
         classes=tuple(f"class {index}" for index in range(90)),
         min_size_px=800,
         max_size_px=1333,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.load import experiment_from_dict
-from distune.config.training import ClippedGradient
+from distune.config.training import ClippedGradient, TrainingSettings
 from distune.errors import ConfigError
 from distune.training.clipped_backward import ClippedBackward
 from support.experiments import small_experiment, small_values
@@ -129,7 +129,7 @@ def test_the_setting_changes_distilled_students_that_clip_and_no_other(norm: flo
 
 @pytest.mark.parametrize("section", ["training", "teacher_training"])
 def test_the_setting_is_refused_where_it_has_no_effect(section: str) -> None:
-    values = small_values({section: {"gradient_clip_of": "total"}})
+    values = small_values({section: {"gradient_clip_of": "total", "gradient_clip_norm": None}})
     with pytest.raises(ConfigError, match=rf"{section}\.gradient_clip_of = total +has no effect"):
         experiment_from_dict(values, source="x", check_space=False)
     experiment_from_dict(
@@ -149,3 +149,16 @@ def test_a_study_of_an_earlier_version_still_clips_the_total() -> None:
     assert again == now
     without = experiment_from_dict(small_values(), source="x", check_space=False, saved=True).experiment
     assert without.training.gradient_clip_of == "each"
+
+
+def test_adamw_clips_by_default_and_sgd_does_not() -> None:
+    sgd = {"optimizer": {"kind": "sgd"}}
+    assert TrainingSettings().clip_norm == 1.0
+    assert TrainingSettings.model_validate(sgd).clip_norm is None
+    assert TrainingSettings.model_validate({**sgd, "gradient_clip_norm": 10.0}).clip_norm == 10.0
+    assert TrainingSettings(gradient_clip_norm=None).clip_norm is None
+    experiment_from_dict(small_values({"training": {"gradient_clip_of": "total"}}), source="x", check_space=False)
+    with pytest.raises(ConfigError, match="has no effect without clipping"):
+        experiment_from_dict(
+            small_values({"training": {**sgd, "gradient_clip_of": "total"}}), source="x", check_space=False
+        )

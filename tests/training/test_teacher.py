@@ -10,6 +10,7 @@ import torch
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.home import Home
+from distune.config.paths import merge
 from distune.data.build import build_splits
 from distune.errors import ResourceError, WeightsError
 from distune.records import EpochReport, TrialSpec
@@ -80,7 +81,20 @@ TWO_STAGE = {"family": "fasterrcnn", "box_head_channels": 32, "proposals_per_ima
 )
 def test_hashes_of_version_0_1_stay_valid(changes: dict[str, Any], expected: str) -> None:
     """Users keep teachers that took days to train; a renamed setting must not change the hash."""
-    assert teacher_hash(small_experiment(changes), "data") == expected
+    former_defaults = {"teacher_training": {"gradient_clip_norm": None}}
+    if "teacher" not in changes:
+        former_defaults["teacher"] = {"head": "v1"}
+    assert teacher_hash(small_experiment(merge(former_defaults, changes)), "data") == expected
+
+
+def test_the_hash_has_the_norm_that_auto_stands_for() -> None:
+    def of(norm: float | str | None, optimizer: dict[str, Any]) -> str:
+        training = {"gradient_clip_norm": norm, "optimizer": optimizer}
+        return teacher_hash(small_experiment({"teacher_training": training}), "data")
+
+    adamw, sgd = {"kind": "adamw"}, {"kind": "sgd"}
+    assert of("auto", adamw) == of(1.0, adamw) != of(None, adamw)
+    assert of("auto", sgd) == of(None, sgd) != of(1.0, sgd)
 
 
 def test_a_teacher_with_weights_is_evaluated_and_not_trained(tmp_path: Path) -> None:

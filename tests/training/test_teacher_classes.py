@@ -166,7 +166,7 @@ def test_everything_that_determines_the_outputs_of_a_teacher_changes_its_hash(tm
             {"input_mean": [0.5, 0.5, 0.5]},
             {"input_std": [0.5, 0.5, 0.5]},
             {"norm_eps": 1e-3},
-            {"head": "v2"},
+            {"head": "v1"},
             {"norm": "own"},
         )
     }

@@ -150,9 +150,10 @@ class RetinaNetSettings(PyramidDetectorSettings):
     """RetinaNet (one stage, sigmoid head)."""
 
     family: Literal["retinanet"] = "retinanet"
-    head: Literal["v1", "v2"] = "v1"
+    head: Literal["v1", "v2"] = "v2"
     """``v2``, as in torchvision's ``retinanet_resnet50_fpn_v2``: group norm in the head, GIoU loss for boxes, and the
-    coarsest feature maps computed from the backbone instead of the neck."""
+    coarsest feature maps computed from the backbone instead of the neck. ``v1`` is that of ``retinanet_resnet50_fpn``.
+    """
 
     @property
     def prediction_sites(self) -> str:

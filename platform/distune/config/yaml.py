@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from distune.errors import ConfigError
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,15 +53,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Parse YAML text as ``read_yaml`` does. ``source`` names the text in messages."""
+    lines: dict[str, int] = {}
+    twice: list[str] = []
     try:
-        node, values = _compose_and_construct(text)
+        values = _read(text, lambda node: _collect_lines(node, "", lines, twice))
     except yaml.YAMLError as error:
         raise ConfigError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
         raise ConfigError(source, ["must be a mapping of settings"])
-    lines: dict[str, int] = {}
-    twice: list[str] = []
-    _collect_lines(node, "", lines, twice)
     if twice:
         raise ConfigError(source, twice)
     return values, lines
@@ -67,7 +69,7 @@ def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int
 def parse_value(text: str) -> Any:
     """Parse a value from the command line as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
     try:
-        return _compose_and_construct(text)[1]
+        return _read(text)
     except yaml.YAMLError:
         return text
 
@@ -77,30 +79,41 @@ def write_yaml(values: dict[str, Any]) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _compose_and_construct(text: str) -> tuple[yaml.Node | None, Any]:
-    """Return the tree of nodes, which has the line numbers, and the values constructed from it."""
+def _read(text: str, inspect: Callable[[yaml.Node | None], None] = lambda node: None) -> Any:
+    """Return the values of YAML text. ``inspect`` sees the tree of nodes, which has the line numbers, before it."""
     try:
-        return _load(text, _FastLoader)
+        return _load(text, _FastLoader, inspect)
     except yaml.YAMLError:
-        return _load(text, _Loader)  # its messages show the line; libyaml's do not
+        return _load(text, _Loader, inspect)  # its messages show the line; libyaml's do not
 
 
-def _load(text: str, kind: type[yaml.SafeLoader]) -> tuple[yaml.Node | None, Any]:
+def _load(text: str, kind: type[yaml.SafeLoader], inspect: Callable[[yaml.Node | None], None]) -> Any:
     loader = kind(text)
     try:
         node = loader.get_single_node()
-        return node, None if node is None else loader.construct_document(node)
+        inspect(node)  # construction replaces merge keys (<<) in the tree
+        return None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
 
 
 def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], twice: list[str]) -> None:
+    """Collect the line of each path; of a key that overrides one of a merge (<<), the line of its own."""
     if not isinstance(node, yaml.MappingNode):
         return
+    merged: list[yaml.Node] = []
     for key, value in node.value:
+        if key.tag == _MERGE:
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            continue
         path = f"{prefix}{key.value}"
         line = key.start_mark.line + 1
         if path in lines:
             twice.append(f"{path} (line {line})  is given twice; the first time in line {lines[path]}")
         lines[path] = line
         _collect_lines(value, f"{path}.", lines, twice)
+    for each in merged:
+        of_merge: dict[str, int] = {}
+        _collect_lines(each, prefix, of_merge, twice)
+        for path, line in of_merge.items():
+            lines.setdefault(path, line)

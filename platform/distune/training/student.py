@@ -196,7 +196,7 @@ def build_student(
         optimizer=optimizer,
         schedule=build_schedule(settings, optimizer, steps_per_epoch=steps_per_epoch),
         autocast_dtype=autocast_dtype(settings.precision, device),
-        gradient_clip_norm=settings.gradient_clip_norm,
+        gradient_clip_norm=settings.clip_norm,
         gradient_clip_of=settings.gradient_clip_of,
         seed=seed,
         device=device,

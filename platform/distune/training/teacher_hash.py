@@ -27,7 +27,9 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
                 "weights": _identity(experiment.teacher.weights),
                 "backbone_weights": _identity(experiment.teacher.backbone_weights),
             },
-            "training": None if training is None else training.model_dump(exclude=_WITHOUT_EFFECT),
+            "training": None
+            if training is None
+            else {**training.model_dump(exclude=_WITHOUT_EFFECT), "gradient_clip_norm": training.clip_norm},
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,
