@@ -15,6 +15,7 @@ the file. A condition, such as another budget (``--set training.epochs=16``), wr
 images (``--train-fraction``), applies to all arms; its lines are kept apart from those of other conditions.
 
 The summary is a Markdown table. Intervals cover training seeds and test images (``distune.evidence.gain``).
+``--instruments ARM`` adds what one arm's trainings reported: shares, clipping, and how features tell classes apart.
 """
 
 from __future__ import annotations
@@ -257,8 +258,7 @@ def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: S
         mean = np.mean([line["figures"].get(metric, np.nan) for line in found.values()])
         gains = [compare(by_arm[other], found, metric) if arm not in (other, TEACHER) else None for other in others]
         rows.append([arm, f"{mean:.1f}", str(len(found)), *("" if gain is None else _interval(gain) for gain in gains)])
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return _table(rows)
 
 
 def _interval(gain: Gain) -> str:
@@ -266,6 +266,46 @@ def _interval(gain: Gain) -> str:
     if gain.num_seeds < 2:
         return f"{gain.mean:+.1f}, one seed"
     return f"{gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}], {better} of {gain.num_seeds}"
+
+
+def read_instruments(lines: Sequence[Values]) -> str:
+    """Return Markdown tables of what the trainings of one arm reported, over its seeds and stored epochs.
+
+    The first has for each term the delivered share over the asked one, lowest and highest from the second epoch on, and
+    the mean cosine of its gradient with the task's; then the mean fraction of steps clipped in the first and in the
+    last epoch. The second has for each level the features' figures of both models in the last epoch.
+    """
+    last = [line["instruments"][max(line["instruments"], key=int)] for line in lines]
+    first = [line["instruments"][min(line["instruments"], key=int)] for line in lines]
+    later = [values for line in lines for epoch, values in line["instruments"].items() if int(epoch) > 1]
+    rows = [["reading", "lowest", "mean", "highest"]]
+
+    def add(name: str, values: Sequence[float]) -> None:
+        if values:
+            rows.append([name, *(f"{value:.3g}" for value in (min(values), float(np.mean(values)), max(values)))])
+
+    for term in sorted({name.removeprefix("share/") for values in later for name in values if "share/" in name}):
+        asked, share = f"share_asked/{term}", f"share/{term}"
+        add(f"{term}: delivered/asked", [v[share] / v[asked] for v in later if v.get(asked) and share in v])
+        add(f"{term}: cosine with the task", [v[c] for v in later if (c := f"gradient_cosine/{term}") in v])
+    for name in ("gradient/clipped", "gradient/distillation_clipped", "filter/kept_local"):
+        add(f"{name}, first epoch", [values[name] for values in first if name in values])
+        add(f"{name}, last epoch", [values[name] for values in last if name in values])
+    strides = sorted(
+        {int(name.rpartition("/")[2]) for values in last for name in values if name.startswith("features/")}
+    )
+    levels = [["last epoch, by stride", *map(str, strides)]]
+    for figure in ("class_gap", "mean_cosine", "effective_rank"):
+        for model in ("teacher", "student"):
+            names = [f"features/{figure}_{model}/{stride}" for stride in strides]
+            means = [float(np.mean([values[name] for values in last if name in values])) for name in names]
+            levels.append([f"{figure}, {model}", *(f"{mean:.2f}" for mean in means)])
+    return f"{_table(rows)}\n\n{_table(levels)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 def _name_of(source: str) -> str:
@@ -299,6 +339,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     parser.add_argument("--base", help="the arm that additions are compared with, beside the control")
     parser.add_argument("--metric", default="AP", help="of the summary: AP50, AP_small, or AP/CLASS of one class")
+    parser.add_argument("--instruments", metavar="ARM", help="also show the readings of this arm's trainings")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="run nothing")
     options = parser.parse_args()
@@ -325,6 +366,8 @@ def main() -> None:
     lines = _read(results, condition, options.split)
     print(f"{name}, {options.split} split {json.dumps(condition.describe())}\n")
     print(summarize(lines, base=options.base, metric=options.metric, arms=options.only))
+    if options.instruments:
+        print(f"\n{read_instruments([line for line in lines if line['arm'] == options.instruments])}")
 
 
 def run(
