@@ -144,6 +144,12 @@ def test_nothing_below_the_command_line_prints_or_exits() -> None:
                 assert called not in {"print", "exit", "sys.exit", "os._exit"}, f"{path}:{node.lineno} calls {called}"
 
 
+def test_consoles_are_made_in_one_place() -> None:
+    """Elsewhere, text of users could be taken for markup."""
+    makers = [path for path in FILES if " Console(" in path.read_text(encoding="utf-8")]
+    assert makers == [PACKAGE / "reports" / "console.py"]
+
+
 def test_platform_is_the_module_of_the_standard_library() -> None:
     assert not (ROOT / "platform" / "__init__.py").exists()
     assert Path(platform.__file__).is_relative_to(Path(sys.base_prefix))

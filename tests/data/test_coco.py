@@ -124,13 +124,14 @@ def test_an_image_without_a_size_is_measured(tmp_path: Path) -> None:
     assert splits.faults[0].startswith("train/000000.jpg: cannot be decoded")
 
 
-def test_an_image_of_another_size_than_stated_counts_as_corrupt(tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_stated_is_left_out(tmp_path: Path) -> None:
     make_coco(tmp_path)
     edit(tmp_path, lambda content: content["images"][0].update(width=640, height=480))
     corrupt(tmp_path / "val" / "000001.jpg")
-    lines = check_splits(build(tmp_path))
-    assert lines[0] == "train/000000.jpg: has 64 x 48 pixels, but its annotations are for 640 x 480"
-    assert lines[1].startswith("val/000001.jpg: cannot be decoded")
+    splits = build(tmp_path)
+    assert splits.faults == ("train/000000.jpg: has 64 x 48 pixels, but its annotations are for 640 x 480",)
+    assert len(splits.train) == 5
+    assert check_splits(splits)[0].startswith("val/000001.jpg: cannot be decoded")
 
 
 @pytest.mark.parametrize(

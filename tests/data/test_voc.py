@@ -69,13 +69,13 @@ def test_a_missing_coordinate_is_a_fault_of_the_box(tmp_path: Path) -> None:
     )
 
 
-def test_the_size_comes_from_the_file(tmp_path: Path) -> None:
-    image = build(with_objects(tmp_path / "zero", [GOOD], stated_size=(0, 0))).train.annotations(0)
-    assert (image.width, image.height) == (64, 48)
+def test_a_size_of_zero_states_nothing_and_one_wrong_size_costs_its_image(tmp_path: Path) -> None:
+    zero = build(with_objects(tmp_path / "zero", [GOOD], stated_size=(0, 0)))
+    assert (zero.train.annotations(0).width, zero.train.annotations(0).height) == (64, 48)
+    assert zero.faults == ()
     wrong = build(with_objects(tmp_path / "wrong", [GOOD], stated_size=(48, 64)))
-    assert (wrong.train.annotations(0).width, wrong.train.annotations(0).height) == (64, 48)
-    assert len(wrong.faults) == 1
-    assert "states 48 x 64 pixels, but JPEGImages/added.jpg has 64 x 48" in wrong.faults[0]
+    assert wrong.faults == ("JPEGImages/added.jpg: has 64 x 48 pixels, but its annotations are for 48 x 64",)
+    assert len(wrong.train) == len(zero.train) - 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".bmp"])

@@ -72,7 +72,7 @@ def write_voc_image(
     suffix: str = ".jpg",
 ) -> None:
     """Write an image and its XML. ``stated_size`` is the size in the XML; None is that of the image."""
-    pixels = _paint(np.random.default_rng(0), size, [], []) if pixels is None else pixels
+    pixels = _paint(np.random.default_rng(list(stem.encode())), size, [], []) if pixels is None else pixels
     images, annotations = folder / "JPEGImages", folder / "Annotations"
     for path in (images, annotations, folder / "ImageSets" / "Main"):
         path.mkdir(parents=True, exist_ok=True)

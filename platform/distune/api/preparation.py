@@ -56,7 +56,7 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
 
     Args:
         experiment: says where the data is.
-        on_message: receives a line for each skipped fault, five at most.
+        on_message: receives a line for each note, and one for each skipped fault, five at most.
 
     Returns:
         The training, search and test splits.
@@ -71,6 +71,8 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
     faults = list(splits.faults)
     if not isinstance(experiment.data, GeneratedData):
         faults += check_splits(splits)
+    for note in splits.notes:
+        on_message(f"data: {note}")
     for fault in faults[:_NUM_SHOWN]:
         on_message(f"data: skipped {fault}")
     if len(faults) > _NUM_SHOWN:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
+from distune.reports.console import make_console
 from distune.reports.tables import trial_rows, trial_table
 from distune.study.callback import CallbackList, Decision, StudyCallback
 
@@ -33,7 +34,7 @@ def open_callbacks(callbacks: Sequence[StudyCallback] | None) -> Iterator[StudyC
     if callbacks is not None:
         yield CallbackList(callbacks)
         return
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         yield PlainProgress(console)
         return
@@ -87,7 +88,7 @@ class PlainProgress:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
 
 class LiveTable:
@@ -140,7 +141,7 @@ class LiveTable:
 
     def on_message(self, text: str) -> None:
         """Print the message above the table."""
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
     def close(self) -> None:
         """Remove the table."""

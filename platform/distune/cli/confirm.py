@@ -60,10 +60,10 @@ def _print_result(study: Study, result: ConfirmationResult) -> None:
         if candidate.search is not None:
             gain = candidate.describe(candidate.search, num_seeds=len(result.seeds))
             text = f"{result.metric} {candidate.search.student:.1f}, {gain}"
-        out.print(f"trial {candidate.number}, search split: {text}", markup=False)
+        out.print(f"trial {candidate.number}, search split: {text}")
         for line in candidate.failures if candidate.number != result.winner else ():  # the winner's follow below
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {line}")
     for line in (headline(result), *explain(result, study.path)):
-        out.print(line, markup=False)
-    out.print(f"figure: {study.path / 'confirmation' / 'gain.png'}", markup=False)
+        out.print(line)
+    out.print(f"figure: {study.path / 'confirmation' / 'gain.png'}")
     print_if_simulated(simulated=study.is_simulated)

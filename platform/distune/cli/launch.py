@@ -132,12 +132,12 @@ def _print_result(study: Study) -> None:
     print_warnings(status)
     out.print(f"{status.title}: {status.state}, {study.path}")
     if status.reason is not None:
-        out.print(f"reason: {status.reason}", markup=False)
+        out.print(f"reason: {status.reason}")
     if status.state == "interrupted":
         raise InterruptedSessionError(f"study {study.name} was interrupted; continue with: distune resume {study.name}")
     out.print(f"next: distune best {study.name}    distune status {study.name}    distune ui {study.name}")
     if status.confirmation is None:
         out.print(f"to test the gain on new seeds: distune confirm {study.name}")
     else:
-        out.print(headline(status.confirmation), markup=False)
+        out.print(headline(status.confirmation))
     print_if_simulated(simulated=status.simulated)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from distune.reports.console import make_console
 from distune.reports.warnings_text import warning_lines
 
 if TYPE_CHECKING:
     from distune.study.status import StudyStatus
 
-out = Console(soft_wrap=True, highlight=False)
-progress = Console(stderr=True, soft_wrap=True, highlight=False)
+out = make_console()
+progress = make_console(stderr=True)
 
 
 def print_json(values: Any) -> None:
@@ -25,9 +25,9 @@ def print_json(values: Any) -> None:
 def print_warnings(status: StudyStatus) -> None:
     """Print the warnings about the distillation of trials, and which trials report identical numbers."""
     for group in status.identical_trials:
-        out.print(f"warning: {group}", style="bold red", markup=False)
+        out.print(f"warning: {group}", style="bold red")
     for line in warning_lines(status.trials):
-        out.print(f"warning: {line}", style="yellow", markup=False)
+        out.print(f"warning: {line}", style="yellow")
 
 
 def print_if_simulated(*, simulated: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from distune.cli.output import out
 from distune.config.format_value import format_value
+from distune.reports.console import make_console
 from distune.reports.tables import short_name
 from distune.training.probe.comparison import WEAK_FRACTION
 
@@ -39,10 +39,10 @@ def print_findings(findings: Sequence[Finding]) -> None:
         style = "bold red" if finding.is_problem else "yellow" if finding.is_weak else ""
         table.add_row(short_name(finding.path), _values(finding), str(finding.verdict), *change, style=style)
     # At full width: cut to a narrow terminal, or to the 80 columns of a log, numbers would be lost.
-    Console(width=max(out.width, _TABLE_WIDTH)).print(table)
+    make_console(width=max(out.width, _TABLE_WIDTH)).print(table)
     for finding in findings:
         if finding.remark and not finding.is_problem:
-            out.print(f"{finding.path} {finding.verdict}: {finding.remark}", markup=False)
+            out.print(f"{finding.path} {finding.verdict}: {finding.remark}")
 
 
 def _percent(fraction: float) -> str:

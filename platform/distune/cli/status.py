@@ -53,7 +53,7 @@ def status(
     rows = trial_rows(result.trials, result.metric)
     out.print(trial_table(rows, result.metric, title=f"{result.title}: {result.state}", with_params=params))
     if result.reason is not None:
-        out.print(f"reason: {result.reason}", markup=False)
+        out.print(f"reason: {result.reason}")
     print_warnings(result)
     _print_gain(result)
     print_if_simulated(simulated=result.simulated)
@@ -101,7 +101,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     )
     for line in [*lines, overtaken(status, leader)]:
         if line is not None:
-            out.print(line, markup=False)
+            out.print(line)
     for path, value in winner.params.items():
         out.print(f"  {path}: {format_value(value, digits=4)}")
     if confirmed is None and weights is not None:
@@ -126,7 +126,7 @@ def _show_trial(status: StudyStatus, handle: Study, key: str, *, json: bool) -> 
     title = f"{status.title}, trial {record.key}: {record.outcome}"
     out.print(epoch_table(reports, status.metric, title=title))
     for text in record.warnings.values():
-        out.print(f"warning: {text}", style="yellow", markup=False)
+        out.print(f"warning: {text}", style="yellow")
     print_if_simulated(simulated=status.simulated)
 
 
@@ -138,12 +138,12 @@ def _print_gain(status: StudyStatus) -> None:
     with contextlib.suppress(StudyError):
         leader, gain = best_trial(status)
         if status.confirmation is None:
-            out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}", markup=False)
+            out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}")
             return
-        out.print(headline(status.confirmation), markup=False)
+        out.print(headline(status.confirmation))
         later = overtaken(status, leader)
         if later is not None:
-            out.print(later, markup=False)
+            out.print(later)
 
 
 def _list_studies(*, json: bool) -> None:

@@ -28,11 +28,11 @@ def ui(
     import distune
 
     with distune.load_study(study).mlflow_ui(host=host, port=port) as (links, server):
-        out.print(f"compare trials:   {links.compare}", markup=False)
-        out.print(f"learning curves:  {links.charts}", markup=False)
-        out.print(f"table of runs:    {links.runs}", markup=False)
+        out.print(f"compare trials:   {links.compare}")
+        out.print(f"learning curves:  {links.charts}")
+        out.print(f"table of runs:    {links.runs}")
         if links.study is not None:
-            out.print(f"run of the study: {links.study}", markup=False)
+            out.print(f"run of the study: {links.study}")
         if server is not None:
             out.print("serving until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):

@@ -47,7 +47,7 @@ def validate(
         load(experiment, set, fixed=fix),
         probe=probe,
         num_probe_images=probe_images,
-        on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}", markup=False),
+        on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}"),
     )
     if json:
         _print_json(result, probed=probe)
@@ -82,8 +82,8 @@ def _print_text(result: Validation) -> None:
         f"{values.student.backbone}, preset {values.distillation.preset}"
     )
     for line in result.plan_lines:
-        out.print(line, markup=False)
+        out.print(line)
     for path, parameter in loaded.searched.items():
-        out.print(f"searched: {path}  {describe_parameter(parameter)}", markup=False)
+        out.print(f"searched: {path}  {describe_parameter(parameter)}")
     for path, reason in loaded.inactive.items():
-        out.print(f"never active: {path}  {reason}", markup=False)
+        out.print(f"never active: {path}  {reason}")

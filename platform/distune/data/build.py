@@ -10,13 +10,17 @@ from typing import Any
 
 from distune.config.data import CocoData, GeneratedData, ImageSettings, VocData
 from distune.config.hashing import content_hash
+from distune.data.box_forms import stop_if_other_form
 from distune.data.check import is_too_many, listing, stop_if_damaged
 from distune.data.dataset import DetectionDataset
 from distune.data.digits import digits_dataset
 from distune.data.file_dataset import FileDataset
 from distune.data.formats.readers import READERS
 from distune.data.generated.generated_dataset import SplitName
+from distune.data.image_scan import Scan, scan_images
+from distune.data.images import ImageFile, ValueRange
 from distune.data.raw_split import RawSplit
+from distune.data.resolve_images import resolve_images
 from distune.data.shapes import shapes_dataset
 from distune.data.splits import Splits, fingerprint, hold_out
 from distune.data.stream import TrainingStream
@@ -33,7 +37,9 @@ _GENERATORS: dict[str, tuple[Callable[[Any, SplitName], DetectionDataset], int]]
 
 
 def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Splits:
-    """Read and check the annotations of all splits. Images are not decoded.
+    """Read and check the annotations of all splits, and inspect the image files.
+
+    Only images of more than 8 bits are decoded.
 
     Args:
         settings: of the data.
@@ -43,8 +49,9 @@ def build_splits(settings: AnyDataSettings, *, with_masks: bool = False) -> Spli
         The splits for training, for scoring trials, and for the final test.
 
     Raises:
-        DataError: files are missing, more than 1% of the images or boxes of a split are bad, the classes do not fit the
-            annotations, a split has no boxes, or two splits share an image.
+        DataError: files are missing, more than 1% of the images or boxes of a split are bad, images have other sizes or
+            boxes another form than they should, the classes do not fit the annotations, a split has no boxes, or two
+            splits share an image.
     """
     if isinstance(settings, GeneratedData):
         return _generate(settings)
@@ -141,14 +148,26 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
     root = _root(settings.root)
     data = READERS[settings.kind](settings, root, with_masks)
     _stop_if_missing(root, data.splits)
-    counts = sum((split.count_classes() for split in data.splits.values()), Counter[str]())
+    scan = scan_images(root, {image.file: image.path for split in data.splits.values() for image in split.images})
+    raw: dict[str, RawSplit] = {}
+    for name, split in data.splits.items():
+        raw[name] = resolve_images(
+            root, name, split, scan, min_size_px=settings.min_size_px, max_size_px=settings.max_size_px
+        )
+        stop_if_other_form(f"{root}, split {name}", raw[name], data.form)
+    counts = sum((split.count_classes() for split in raw.values()), Counter[str]())
     classes = data.classes if data.classes is not None else tuple(sorted(name for name in counts if name))
     check_classes(classes, counts, source=str(root))
+    value_range = _value_range(scan)
     splits: dict[str, DetectionDataset] = {}
-    for name, split in data.splits.items():
-        dataset = FileDataset(name, split, classes, with_masks=with_masks and name == "train")
+    for name, split in raw.items():
+        dataset = FileDataset(name, split, classes, value_range=value_range, with_masks=with_masks and name == "train")
         stop_if_damaged(f"{root}, split {name}", dataset.findings)
         splits[name] = dataset
+    notes = [*data.notes, *(note for split in raw.values() for note in split.notes)]
+    if value_range is not None:
+        low, high = value_range
+        notes.append(f"images of more than 8 bits: pixel values {low:g} to {high:g} of all splits become 0 to 255")
     faults = dict.fromkeys(fault for dataset in splits.values() for fault in dataset.faults)
     if "search" not in splits:
         splits["train"], splits["search"] = hold_out(splits["train"], fraction=settings.search_share)
@@ -161,7 +180,17 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
         classes=classes,
         fingerprint=fingerprint(splits, classes),
         faults=tuple(faults),
+        notes=tuple(notes),
     )
+
+
+def _value_range(scan: Scan) -> ValueRange | None:
+    """Return the range of all images of more than 8 bits: 0 to 255 where whole numbers lie in it; None without any."""
+    ranges = [found.value_range for found in scan.values() if isinstance(found, ImageFile) and found.value_range]
+    if not ranges:
+        return None
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
 
 
 def _root(given: str | None) -> Path:
@@ -193,13 +222,16 @@ def _stop_if_empty(root: Path, splits: Mapping[str, DetectionDataset]) -> None:
 
 
 def _stop_if_shared(root: Path, splits: Mapping[str, DetectionDataset]) -> None:
-    files = {
-        name: {dataset.annotations(index).file for index in range(len(dataset))} for name, dataset in splits.items()
-    }
+    """Stop when two splits have images of the same content, whatever their names."""
+    files: dict[str, dict[str, str]] = {name: {} for name in splits}
+    for name, dataset in splits.items():
+        for image in map(dataset.annotations, range(len(dataset))):
+            files[name].setdefault(image.digest, image.file)
     for one, other in itertools.combinations(files, 2):
-        shared = sorted(files[one] & files[other])
+        shared = [(files[one][digest], files[other][digest]) for digest in files[one].keys() & files[other].keys()]
         if shared:
+            lines = sorted(first if first == second else f"{first} = {second}" for first, second in shared)
             raise DataError(
                 f"{root}: {len(shared)} images are both in split {one} and in split {other}, so scores would be "
-                f"invalid\n{listing(shared)}\nName splits without common images."
+                f"invalid\n{listing(lines)}\nName splits without common images, and remove copies."
             )

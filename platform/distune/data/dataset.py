@@ -50,6 +50,7 @@ class Annotations:
         tags_N: further properties of each box, such as ``blurred``.
         draw_masks: draws the masks of the boxes with given indices, uint8 (len(indices), H, W), 1 inside; None where
             the data has no masks, or was read without them.
+        digest: of the content of the image file, equal for copies; empty for images that are not read from files.
     """
 
     image_id: int
@@ -63,6 +64,7 @@ class Annotations:
     difficult_N: NDArray[np.bool_]
     tags_N: tuple[frozenset[str], ...]
     draw_masks: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.labels_N)

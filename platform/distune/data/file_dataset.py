@@ -12,7 +12,7 @@ from torch import Tensor
 from distune.data import boxes
 from distune.data.check import Findings
 from distune.data.dataset import Annotations, ImageError
-from distune.data.images import read_image
+from distune.data.images import ValueRange, read_image
 from distune.data.masks import Segmentation, draw_masks
 from distune.data.raw_split import RawBox, RawImage, RawSplit
 
@@ -28,6 +28,7 @@ class FileDataset:
         name: of the split.
         raw: the annotations as they were read.
         classes: names of the classes; boxes of other classes are bad.
+        value_range: what becomes 0 and 255 in gray images of more than 8 bits; None where there are none.
         with_masks: whether masks can be drawn. Boxes without a segmentation are bad then, except crowd boxes.
 
     Attributes:
@@ -42,6 +43,7 @@ class FileDataset:
         raw: RawSplit,
         classes: tuple[str, ...],
         *,
+        value_range: ValueRange | None = None,
         with_masks: bool = False,
     ) -> None:
         labels = {class_name: label for label, class_name in enumerate(classes, start=1)}
@@ -70,6 +72,7 @@ class FileDataset:
             faults=(*raw.faults, *bad),
         )
         self._images = raw.images
+        self._value_range = value_range
         self._starts = np.searchsorted(row_N[kept_K], np.arange(len(raw.images) + 1))
         self._boxes_K4 = boxes_N4[kept_K]
         self._labels_K = label_N[kept_K]
@@ -102,6 +105,7 @@ class FileDataset:
             difficult_N=self._difficult_K[part],
             tags_N=(_NO_TAGS,) * (part.stop - part.start),
             draw_masks=self._drawing(image, part),
+            digest=image.digest,
         )
 
     def _drawing(self, image: RawImage, part: slice) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None:
@@ -122,7 +126,7 @@ class FileDataset:
             ImageError: it cannot be decoded, or its size is not that of its annotations.
         """
         image = self._images[index]
-        pixels = read_image(image.path, file=image.file)
+        pixels = read_image(image.path, file=image.file, orientation=image.orientation, value_range=self._value_range)
         height, width = pixels.shape[-2:]
         if (width, height) != (image.width, image.height):
             raise ImageError(

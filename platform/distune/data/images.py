@@ -1,54 +1,170 @@
-"""Decodes image files with Pillow (torchvision's own decoders are deprecated since 0.29)."""
+"""Decodes image files with Pillow (torchvision's own decoders are deprecated since 0.29).
+
+Images are turned as their EXIF orientation says, as viewers and annotation tools show them. Pixels of more than 8 bits
+are scaled linearly: the same range of a whole data set becomes 0 to 255.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from distune.data.dataset import ImageError
 
+ValueRange = tuple[float, float]
+"""Lowest and highest pixel value."""
 
-def read_image(path: Path, *, file: str) -> Tensor:
-    """Read the pixels of a file as stored: EXIF orientation is not applied, as in torchvision.
+UPRIGHT = 1
+"""The EXIF orientation of an image that is stored as it is shown."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what shows the image upright (CIPA DC-008, table of the tag Orientation)."""
+
+_DARK_16_BITS = 128
+"""Colors of 16 bits whose highest byte never reaches this lose too much when Pillow reduces them to 8 bits."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFile:
+    """What is known of an image file before its pixels are used.
+
+    Attributes:
+        width, height: as stored, in pixels.
+        orientation: EXIF, 1 to 8; 1 where there is none.
+        digest: of the content, 32 hexadecimal digits; equal for copies.
+        value_range: of the pixels of a gray image with more than 8 bits; None for other images.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    digest: str
+    value_range: ValueRange | None
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height before the image is turned."""
+        return self.width, self.height
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height after the image is turned."""
+        return (self.height, self.width) if self.orientation > 4 else self.stored_size
+
+
+def inspect_image(path: Path, *, file: str) -> ImageFile:
+    """Read the header of a file and the hash of its content; pixels only where they have more than 8 bits.
 
     Args:
         path: the file.
         file: its name in messages.
 
     Returns:
-        uint8 (3, H, W) RGB. Gray images are repeated, transparency is dropped, 16 bits are reduced to 8.
+        What is known of it.
+
+    Raises:
+        ImageError: the file is missing or not an image, or its values cannot be brought to 8 bits.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            return ImageFile(
+                width=width,
+                height=height,
+                orientation=_orientation(image),
+                digest=hashlib.blake2b(content, digest_size=16).hexdigest(),
+                value_range=_value_range(image, file),
+            )
+    except (MemoryError, ImageError):
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged files, some undocumented
+        raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
+
+
+def read_image(path: Path, *, file: str, orientation: int = UPRIGHT, value_range: ValueRange | None = None) -> Tensor:
+    """Read the pixels of a file.
+
+    Args:
+        path: the file.
+        file: its name in messages.
+        orientation: EXIF orientation that is undone; 1 gives the pixels as stored.
+        value_range: what becomes 0 and 255 in gray images of more than 8 bits; None is the range of this image.
+
+    Returns:
+        uint8 (3, H, W) RGB. Gray images are repeated, transparency is dropped.
 
     Raises:
         ImageError: the file is missing, truncated, or not an image.
     """
     try:
         with Image.open(path) as image:
-            pixels: Tensor = functional.pil_to_tensor(_to_rgb(image))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged files, some undocumented
-        raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
-    return pixels.contiguous()
-
-
-def read_size(path: Path, *, file: str) -> tuple[int, int]:
-    """Read width and height from the header of a file, without decoding it. Raises ``ImageError``."""
-    try:
-        with Image.open(path) as image:
-            return image.size
+            converted = _to_rgb(image, value_range)
+            if orientation != UPRIGHT:
+                converted = converted.transpose(_TURNS[orientation])
+            pixels: Tensor = functional.pil_to_tensor(converted)
     except MemoryError:
         raise
     except Exception as error:  # as above
         raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
+    return pixels.contiguous()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation. In a PNG only EXIF data before the pixels counts, so that nothing is decoded."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return UPRIGHT
+    orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    return orientation if orientation in _TURNS else UPRIGHT
+
+
+def _value_range(image: Image.Image, file: str) -> ValueRange | None:
+    if _is_deep_gray(image):
+        pixels_HW = np.asarray(image)
+        if not np.isfinite(pixels_HW).all():
+            raise ImageError(file, "has pixels that are not finite numbers")
+        return float(pixels_HW.min()), float(pixels_HW.max())
+    if image.mode == "RGB" and _has_16_bits(image):
+        brightest = int(np.asarray(image).max())
+        if brightest < _DARK_16_BITS:
+            raise ImageError(
+                file,
+                f"has colors of 16 bits, of which the upper 8 are read, and these only reach {brightest} of 255; "
+                "convert it to 8 bits",
+            )
+    return None
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    tiles = getattr(image, "tile", [])  # of images in files: codec, place, offset, and the mode of the stored pixels
+    return any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _is_deep_gray(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
+
+
+def _to_rgb(image: Image.Image, value_range: ValueRange | None) -> Image.Image:
+    if _is_deep_gray(image):
+        pixels_HW = np.asarray(image).astype(np.float64)
+        low, high = (pixels_HW.min(), pixels_HW.max()) if value_range is None else value_range
+        scaled_HW = (pixels_HW - low) * (255.0 / (high - low) if high > low else 0.0)
+        return Image.fromarray(scaled_HW.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")

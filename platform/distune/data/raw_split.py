@@ -8,6 +8,8 @@ from pathlib import Path
 
 from distune.data.masks import Segmentation
 
+Coordinates = tuple[float, float, float, float]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RawImage:
@@ -17,14 +19,19 @@ class RawImage:
         image_id: COCO's id; the position in its split for other formats.
         file: its name in messages and hashes, relative to the root of the data.
         path: the file.
-        width, height: in pixels.
+        width, height: in pixels, as the annotations state them; 0 where they state none. ``resolve_images`` replaces
+            them by those of the image as it is shown.
+        orientation: EXIF orientation that is undone when the image is read; set by ``resolve_images``.
+        digest: of the content of the file; set by ``resolve_images``.
     """
 
     image_id: int
     file: str
     path: Path
-    width: int
-    height: int
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +43,7 @@ class RawBox:
         location: as named in messages, such as ``Annotations/cells_1.xml: box 3``.
         class_name: empty where it is unknown.
         box: xyxy pixels.
+        given: the four numbers in the file, in its own form.
         area: of the object in square pixels; None where it is unknown.
         crowd: COCO's ``iscrowd``.
         difficult: VOC's ``difficult``.
@@ -45,7 +53,8 @@ class RawBox:
     row: int
     location: str
     class_name: str
-    box: tuple[float, float, float, float]
+    box: Coordinates
+    given: Coordinates
     area: float | None = None
     crowd: bool = False
     difficult: bool = False
@@ -61,7 +70,8 @@ class RawSplit:
         missing: files and folders that do not exist.
         bad_images: number of images that were skipped.
         bad_boxes: number of boxes that were skipped and are not in ``boxes``.
-        faults: a line for each of them, and for other faults.
+        faults: a line for each of them.
+        notes: lines about what was read otherwise than it is written, without loss.
     """
 
     images: list[RawImage] = dataclasses.field(default_factory=list)
@@ -70,6 +80,7 @@ class RawSplit:
     bad_images: int = 0
     bad_boxes: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def count_classes(self) -> Counter[str]:
         """Return the number of boxes of each class."""
@@ -83,7 +94,11 @@ class RawData:
     Attributes:
         splits: ``train``, and ``search`` and ``test`` where the settings name them.
         classes: in the order of their labels; None where the format has no list of classes.
+        form: of the boxes in the files, a name in ``distune.data.box_forms.FORMS``.
+        notes: about the data set as a whole.
     """
 
     splits: dict[str, RawSplit]
     classes: tuple[str, ...] | None
+    form: str
+    notes: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ class Splits:
         classes: class names without background, the same for all splits.
         fingerprint: 16 hexadecimal digits, equal for equal data in whatever folder.
         faults: a line for each image or box that was skipped.
+        notes: lines about what was read otherwise than it is written, such as turned images.
     """
 
     train: DetectionDataset
@@ -30,10 +31,13 @@ class Splits:
     classes: tuple[str, ...]
     fingerprint: str
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def hold_out(dataset: DetectionDataset, *, fraction: float) -> tuple[Subset, Subset]:
     """Split a training set in two by a hash of the images' names, so that their order does not matter.
+
+    Copies of an image stay together, so the held-out part may be smaller or larger than asked by a few images.
 
     Args:
         dataset: the training set.
@@ -51,9 +55,24 @@ def hold_out(dataset: DetectionDataset, *, fraction: float) -> tuple[Subset, Sub
             f"{dataset.name}: has {num_images} image{'s' * (num_images != 1)}, of which none can be held out for "
             "scoring; name a search split or use more images"
         )
-    digests = [hashlib.sha256(dataset.annotations(index).file.encode()).digest() for index in range(num_images)]
+    groups: dict[str, list[int]] = {}
+    digests: dict[str, bytes] = {}
+    for index in range(num_images):
+        image = dataset.annotations(index)
+        content = image.digest or image.file
+        groups.setdefault(content, []).append(index)
+        of_name = hashlib.sha256(image.file.encode()).digest()
+        digests[content] = min(of_name, digests.get(content, of_name))
+    if len(groups) < 2:
+        raise DataError(
+            f"{dataset.name}: all {num_images} images are copies of one, so none can be held out for scoring"
+        )
     num_held = min(max(1, round(fraction * num_images)), num_images - 1)
-    held = set(sorted(range(num_images), key=lambda index: digests[index])[:num_held])
+    held: set[int] = set()
+    for content in sorted(groups, key=lambda content: digests[content])[: len(groups) - 1]:
+        if len(held) >= num_held:
+            break
+        held |= set(groups[content])
     rest = [index for index in range(num_images) if index not in held]
     return Subset(dataset, rest, name="train"), Subset(dataset, sorted(held), name="search")
 

@@ -1,25 +1,33 @@
-"""Reads annotations in the JSON format of COCO. Uses ``json`` because pycocotools prints."""
+"""Reads annotations in the JSON format of COCO. Uses ``json`` because pycocotools prints.
+
+A category that no box has is left out when its name is the supercategory of others: annotation services export such a
+root for each project. All other categories are classes, with or without boxes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from distune.config.data import CocoData
+from distune.config.data import CocoData, CocoSplitSettings
 from distune.data.dataset import ImageError
-from distune.data.images import read_size
+from distune.data.formats.flags import read_flag
+from distune.data.images import inspect_image
 from distune.data.masks import read_segmentation
-from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
+from distune.data.raw_split import Coordinates, RawBox, RawData, RawImage, RawSplit
 from distune.errors import DataError
 
 Categories = dict[int, str]
 """Category ids, which may have gaps, to names, sorted by id. Label ``i`` is the i-th category."""
 
 _NUMBERS = frozenset({int, float})  # types of numbers from json; bool is not among them
+_NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 
 
 def read(settings: CocoData, root: Path, with_masks: bool) -> RawData:
@@ -37,62 +45,64 @@ def read(settings: CocoData, root: Path, with_masks: bool) -> RawData:
         DataError: a file is not JSON, or not in COCO's format.
     """
     parts = {"train": settings.train, "search": settings.search, "test": settings.test}
-    splits = {
-        name: read_split(root, part.images, part.annotations, with_masks=with_masks and name == "train")
-        for name, part in parts.items()
-        if part is not None
+    given = {name: part for name, part in parts.items() if part is not None}
+    contents = {
+        name: _load(root / part.annotations) for name, part in given.items() if (root / part.annotations).is_file()
     }
-    return RawData(
-        splits={name: split for name, (split, _) in splits.items()}, classes=tuple(splits["train"][1].values())
-    )
+    used = {
+        record["category_id"]
+        for content in contents.values()
+        for record in content["annotations"]
+        if isinstance(record.get("category_id"), int)
+    }
+    splits: dict[str, RawSplit] = {}
+    classes: Categories = {}
+    notes: dict[str, None] = {}
+    for name, part in given.items():
+        categories, roots = _categories(root / part.annotations, contents[name], used) if name in contents else ({}, [])
+        notes |= {
+            f"category {each} has no boxes and is the supercategory of others; it is left out": None for each in roots
+        }
+        splits[name] = _read_split(root, part, contents.get(name), categories, with_masks and name == "train")
+        classes = categories if name == "train" else classes
+    return RawData(splits=splits, classes=tuple(classes.values()), form="xywh", notes=tuple(notes))
 
 
-def read_split(root: Path, images: str, annotations: str, *, with_masks: bool = False) -> tuple[RawSplit, Categories]:
-    """Read one split.
-
-    Args:
-        root: the folder that both paths start from.
-        images: folder of the images.
-        annotations: the JSON file.
-        with_masks: read the segmentations, which take memory.
-
-    Returns:
-        The split, with missing files in ``missing``, and the categories.
-
-    Raises:
-        DataError: the file is not JSON, or not in COCO's format.
-    """
+def _read_split(
+    root: Path, part: CocoSplitSettings, content: dict[str, Any] | None, categories: Categories, with_masks: bool
+) -> RawSplit:
     split = RawSplit()
-    folder, path = root / images, root / annotations
-    split.missing += [] if folder.is_dir() else [f"{images}/"]
-    split.missing += [] if path.is_file() else [annotations]
+    folder = root / part.images
+    split.missing += [] if folder.is_dir() else [f"{part.images}/"]
+    split.missing += [part.annotations] if content is None else []
+    if content is None or split.missing:
+        return split
+    records = _image_records(root / part.annotations, content)
+    split.missing += [f"{part.images}/{name}" for name in _absent(folder, [record["file_name"] for record in records])]
     if split.missing:
-        return split, {}
-    content = _load(path)
-    categories = _categories(path, content)
-    records = _image_records(path, content)
-    split.missing += [f"{images}/{name}" for name in _absent(folder, [record["file_name"] for record in records])]
-    if split.missing:
-        return split, categories
+        return split
     rows: dict[int, int] = {}
-    skipped: set[int] = set()
     for record in records:
-        image = _image(record, folder, images, split)
-        if image is None:
-            skipped.add(record["id"])
+        image = _image(record, folder, part.images, is_size_needed=with_masks)
+        rows[image.image_id] = len(split.images)
+        split.images.append(image)
+    for number, record in enumerate(content["annotations"], start=1):
+        location = f"{part.annotations}: annotation {record.get('id', f'number {number}')}"
+        image_id, crowd = record.get("image_id"), read_flag(record.get("iscrowd"))
+        if type(image_id) is not int:
+            problem = f"image_id must be a whole number, but is {_short(image_id)}"
+        elif image_id not in rows:
+            problem = f"is of image {image_id}, which is not in images"
+        elif crowd is None:
+            problem = f"iscrowd must be 0 or 1, but is {_short(record.get('iscrowd'))}"
         else:
-            rows[image.image_id] = len(split.images)
-            split.images.append(image)
-    for number, record in enumerate(content.get("annotations", []), start=1):
-        location = f"{annotations}: annotation {record.get('id', f'number {number}')}"
-        row = rows.get(record.get("image_id"))
-        if row is not None:
-            box = _box(record, row=row, location=location, categories=categories)
+            row = rows[image_id]
+            box = _box(record, row=row, location=location, categories=categories, crowd=crowd)
             split.boxes.append(_with_segmentation(box, record, split.images[row]) if with_masks else box)
-        elif record.get("image_id") not in skipped:
-            split.bad_boxes += 1
-            split.faults.append(f"{location} is of image {record.get('image_id')}, which is not in images")
-    return split, categories
+            continue
+        split.bad_boxes += 1
+        split.faults.append(f"{location} {problem}")
+    return split
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -117,24 +127,31 @@ def _is_list_of_dicts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-def _categories(path: Path, content: dict[str, Any]) -> Categories:
+def _categories(path: Path, content: dict[str, Any], used: Collection[int]) -> tuple[Categories, list[str]]:
+    """Return the categories, and the names of those that are left out. ``used`` are the ids of all boxes."""
+    records = content["categories"]
+    for record in records:
+        if type(record.get("id")) is not int or not isinstance(record.get("name"), str):
+            raise DataError(f"{path}: category {_short(record)} must have a whole number as id and a name")
     categories: Categories = {}
-    for record in content["categories"]:
-        number, name = record.get("id"), record.get("name")
-        if not isinstance(number, int) or not isinstance(name, str):
-            raise DataError(f"{path}: category {record} must have a whole number as id and a name")
+    roots: list[str] = []
+    for record in records:
+        number, name = record["id"], record["name"]
+        if number not in used and any(other.get("supercategory") == name for other in records if other is not record):
+            roots.append(f"{number} ({name})")
+            continue
         if number in categories or name in categories.values():
             raise DataError(f"{path}: category {number} ({name}) is given twice; ids and names must be unique")
         categories[number] = name
-    return dict(sorted(categories.items()))
+    return dict(sorted(categories.items())), roots
 
 
 def _image_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
     seen: set[int] = set()
     for record in content["images"]:
         number = record.get("id")
-        if not isinstance(number, int) or not isinstance(record.get("file_name"), str):
-            raise DataError(f"{path}: image {record} must have a whole number as id and a file_name")
+        if type(number) is not int or not isinstance(record.get("file_name"), str):
+            raise DataError(f"{path}: image {_short(record)} must have a whole number as id and a file_name")
         if number in seen:
             raise DataError(f"{path}: image {number} ({record['file_name']}) is given twice; ids must be unique")
         seen.add(number)
@@ -149,30 +166,33 @@ def _absent(folder: Path, names: list[str]) -> list[str]:
     return [name for name in names if name not in present and not (folder / name).is_file()]
 
 
-def _image(record: dict[str, Any], folder: Path, images: str, split: RawSplit) -> RawImage | None:
-    """Return the image; None, with a fault, when neither the record nor the file has a size."""
+def _image(record: dict[str, Any], folder: Path, images: str, *, is_size_needed: bool) -> RawImage:
     file, path = f"{images}/{record['file_name']}", folder / record["file_name"]
-    width, height = record.get("width"), record.get("height")
-    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
-        try:
-            width, height = read_size(path, file=file)
-        except ImageError as error:
-            split.bad_images += 1
-            split.faults.append(str(error))
-            return None
+    width, height = _side(record.get("width")), _side(record.get("height"))
+    if is_size_needed and not (width and height):
+        with contextlib.suppress(ImageError):  # it is reported with the other images that cannot be read
+            width, height = inspect_image(path, file=file).shown_size
     return RawImage(image_id=record["id"], file=file, path=path, width=width, height=height)
 
 
-def _box(record: dict[str, Any], *, row: int, location: str, categories: Categories) -> RawBox:
+def _side(value: Any) -> int:
+    """Return a size in pixels; 0 where none is stated."""
+    return value if type(value) is int and value > 0 else 0
+
+
+def _box(record: dict[str, Any], *, row: int, location: str, categories: Categories, crowd: bool) -> RawBox:
     category = record.get("category_id")
     area = _number(record.get("area"))
+    given = _numbers(record.get("bbox"))
+    x, y, width, height = given
     return RawBox(
         row=row,
         location=location,
-        class_name=categories.get(category, "") if isinstance(category, int) else "",
-        box=_xyxy(record.get("bbox")),
+        class_name=categories.get(category, "") if type(category) is int else "",
+        box=(x, y, x + width, y + height),
+        given=given,
         area=area if area > 0 and math.isfinite(area) else None,
-        crowd=record.get("iscrowd") in (1, True),
+        crowd=crowd,
     )
 
 
@@ -181,13 +201,22 @@ def _with_segmentation(box: RawBox, record: dict[str, Any], image: RawImage) -> 
     return dataclasses.replace(box, segmentation=segmentation)
 
 
-def _xyxy(bbox: Any) -> tuple[float, float, float, float]:
-    """Convert COCO's x, y, width, height. Anything else gives NaN."""
-    if not isinstance(bbox, list) or len(bbox) != 4 or not _NUMBERS.issuperset(map(type, bbox)):
-        return (math.nan, math.nan, math.nan, math.nan)
-    x, y, width, height = bbox
-    return (x, y, x + width, y + height)
+def _numbers(bbox: Any) -> Coordinates:
+    """Return COCO's x, y, width, height. Anything else gives NaN."""
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        return _NO_BOX
+    x, y, width, height = map(_number, bbox)
+    return x, y, width, height
 
 
 def _number(value: Any) -> float:
-    return float(value) if type(value) in _NUMBERS else math.nan
+    """Return a number; NaN for anything else, and for a whole number that no float holds."""
+    try:
+        return float(value) if type(value) in _NUMBERS else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
