@@ -69,6 +69,7 @@ class NoisyLabels:
             boxes_N4=np.where(is_shifted_N[:, None], moved_N4, image.boxes_N4)[kept],
             labels_N=labels_N[kept],
             areas_N=image.areas_N[kept],
+            given_N4=None,
             crowd_N=image.crowd_N[kept],
             difficult_N=image.difficult_N[kept],
             tags_N=tuple(tags_N[each] for each in kept),

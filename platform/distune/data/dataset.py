@@ -44,12 +44,14 @@ class Annotations:
         boxes_N4: xyxy pixels, float32, within the image and with an area. The upper left corner of the image is (0, 0)
             and its lower right corner is (width, height).
         labels_N: int64, 1 to C: ``classes[label - 1]`` of the data set. 0 is background and never occurs.
-        areas_N: square pixels, float32: of the object where it is known (COCO), else of the box.
+        areas_N: square pixels, float32: of the object where it is stated (COCO), else of the box.
         crowd_N: bool, COCO's ``iscrowd``: the box is around a group.
         difficult_N: bool, VOC's ``difficult``.
         tags_N: further properties of each box, such as ``blurred``.
         draw_masks: draws the masks of the boxes with given indices, uint8 (len(indices), H, W), 1 inside; None where
             the data has no masks, or was read without them.
+        given_N4: the boxes as annotated, float64, also where they exceed the image; None where ``boxes_N4`` are these.
+            Detections are scored against them, as by pycocotools.
         digest: of the content of the image file, equal for copies; empty for images that are not read from files.
     """
 
@@ -64,10 +66,16 @@ class Annotations:
     difficult_N: NDArray[np.bool_]
     tags_N: tuple[frozenset[str], ...]
     draw_masks: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
+    given_N4: NDArray[np.float64] | None = None
     digest: str = ""
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    @property
+    def scored_N4(self) -> NDArray[np.float64]:
+        """The boxes that detections are scored against, xyxy pixels."""
+        return self.boxes_N4.astype(np.float64) if self.given_N4 is None else self.given_N4
 
     @property
     def ignored_N(self) -> NDArray[np.bool_]:

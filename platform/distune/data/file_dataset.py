@@ -76,7 +76,8 @@ class FileDataset:
         self._starts = np.searchsorted(row_N[kept_K], np.arange(len(raw.images) + 1))
         self._boxes_K4 = boxes_N4[kept_K]
         self._labels_K = label_N[kept_K]
-        self._areas_K = _areas(kept, self._boxes_K4)
+        self._given_K4 = stated_N4[kept_K]
+        self._areas_K = _areas(kept, self._given_K4)
         self._crowd_K = np.array([box.crowd for box in kept], dtype=np.bool_)
         self._difficult_K = np.array([box.difficult for box in kept], dtype=np.bool_)
         self._segmentations_K = [box.segmentation for box in kept] if with_masks else None
@@ -105,6 +106,7 @@ class FileDataset:
             difficult_N=self._difficult_K[part],
             tags_N=(_NO_TAGS,) * (part.stop - part.start),
             draw_masks=self._drawing(image, part),
+            given_N4=self._given_K4[part],
             digest=image.digest,
         )
 
@@ -147,6 +149,7 @@ def _draw_some(
     return draw_masks(known, width=width, height=height)
 
 
-def _areas(kept: list[RawBox], boxes_K4: NDArray[np.float32]) -> NDArray[np.float32]:
+def _areas(kept: list[RawBox], given_K4: NDArray[np.float64]) -> NDArray[np.float32]:
     stated_K = np.array([np.nan if box.area is None else box.area for box in kept], dtype=np.float32)
-    return np.where(stated_K > 0, stated_K, boxes.areas(boxes_K4)).astype(np.float32)
+    sides_K2 = given_K4[:, 2:] - given_K4[:, :2]
+    return np.where(np.isfinite(stated_K), stated_K, sides_K2.prod(axis=1)).astype(np.float32)

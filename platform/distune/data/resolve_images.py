@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from distune.config.image_size import resized_size
 from distune.data.check import is_too_many, listing
 from distune.data.dataset import ImageError
 from distune.data.image_scan import Scan
@@ -146,8 +147,8 @@ def _boxes(boxes: Sequence[RawBox], new_rows: dict[int, int]) -> list[RawBox]:
 
 def _small_size(width: int, height: int, min_size_px: int, max_size_px: int) -> tuple[int, int] | None:
     """Return the size after resizing where a side becomes 0, else None."""
-    scale = min(min_size_px / min(width, height), max_size_px / max(width, height))
-    small = (int(width * scale), int(height * scale))
+    height_after, width_after = resized_size(height, width, min_size_px=min_size_px, max_size_px=max_size_px)
+    small = (width_after, height_after)
     return small if min(small) < 1 else None
 
 

@@ -21,10 +21,17 @@ _SHOWN = 8
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A state dict, and the class names it was trained on if known."""
+    """The weights of a model.
+
+    Attributes:
+        state: parameter name to tensor.
+        classes: that it was trained on; None where they are unknown.
+        is_own: whether distune has trained it.
+    """
 
     state: StateDict
     classes: tuple[str, ...] | None
+    is_own: bool = False
 
 
 def fetch_weights(name: str) -> Weights:
@@ -48,7 +55,8 @@ def fetch_weights(name: str) -> Weights:
         )
     content = read_tensors(path)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        return Weights(_tensors(content["model"], name), _classes(content))
+        classes = _classes(content)
+        return Weights(_tensors(content["model"], name), classes, is_own=classes is not None)
     if not isinstance(content, Mapping):
         raise WeightsError(f"weights {name}: holds a {type(content).__name__}, not a state dict")
     return Weights(_tensors(content, name), None)

@@ -11,6 +11,7 @@ import torch
 from distune.config.detector import DetectorSettings
 from distune.detectors import fasterrcnn, fcos, maskrcnn, retinanet, ssd, ssdlite
 from distune.detectors.classes import RelabelledTeacher, match_classes, refuse_unknown
+from distune.detectors.resizing import smooth_resize
 from distune.detectors.taps import Detector
 from distune.detectors.weights import Weights, check_classes, fetch_weights, load_state, named_classes
 
@@ -62,6 +63,7 @@ def build_detector(
         WeightsError: the weights are unknown or do not fit; lists what differs.
     """
     detector = _build(settings, num_classes=len(classes), min_size_px=min_size_px, max_size_px=max_size_px, seed=seed)
+    smooth_resize(detector.model)
     if settings.weights is None:
         return detector
     weights = _fetch(settings)
@@ -107,6 +109,8 @@ def build_trained_detector(
     detector = _build(bare, num_classes=len(teacher_classes), min_size_px=min_size_px, max_size_px=max_size_px, seed=0)
     remedy = None if weights.classes is not None else _UNNAMED
     load_state(detector.model, weights.state, source=settings.weights, remedy=remedy)
+    if weights.is_own:  # other detectors shrink images as torchvision does, which they were probably trained with
+        smooth_resize(detector.model)
     return detector if table.is_identity else RelabelledTeacher(detector, table)
 
 

@@ -191,7 +191,7 @@ def _box(record: dict[str, Any], *, row: int, location: str, categories: Categor
         class_name=categories.get(category, "") if type(category) is int else "",
         box=(x, y, x + width, y + height),
         given=given,
-        area=area if area > 0 and math.isfinite(area) else None,
+        area=area if area >= 0 and math.isfinite(area) else None,
         crowd=crowd,
     )
 

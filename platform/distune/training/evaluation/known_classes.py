@@ -49,6 +49,7 @@ class KnownClasses:
             difficult_N=image.difficult_N[kept_N],
             tags_N=tuple(tags for tags, is_kept in zip(image.tags_N, kept_N, strict=True) if is_kept),
             draw_masks=None,
+            given_N4=image.scored_N4[kept_N],
         )
 
     def image(self, index: int) -> Tensor:

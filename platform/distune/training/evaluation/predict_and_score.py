@@ -161,7 +161,7 @@ def scored_image(prediction: Prediction, dataset: DetectionDataset) -> ScoredIma
     """Convert ground truth and detections of an image to the input of VOC's metric."""
     image = dataset.annotations(int(prediction["image_index"]))
     return ScoredImage(
-        boxes_N4=image.boxes_N4.astype(np.float64),
+        boxes_N4=image.scored_N4,
         labels_N=image.labels_N,
         ignored_N=image.ignored_N,
         detected_D4=prediction["boxes"].numpy().astype(np.float64),
@@ -188,7 +188,7 @@ def _truth(predictions: Sequence[Prediction], dataset: DetectionDataset) -> COCO
     records: list[dict[str, Any]] = []
     for prediction in predictions:
         image = dataset.annotations(int(prediction["image_index"]))
-        columns = zip(_xywh(image.boxes_N4), image.labels_N, image.areas_N, image.ignored_N, strict=True)
+        columns = zip(_xywh(image.scored_N4), image.labels_N, image.areas_N, image.ignored_N, strict=True)
         for box, label, area, ignored in columns:
             record = _record(len(records), prediction, box, int(label), float(area))
             records.append({**record, "iscrowd": int(ignored)})
@@ -222,7 +222,7 @@ def _coco(predictions: Sequence[Prediction], dataset: DetectionDataset, records:
     return coco
 
 
-def _xywh(boxes_N4: NDArray[np.float32]) -> list[list[float]]:
+def _xywh(boxes_N4: NDArray[np.float32] | NDArray[np.float64]) -> list[list[float]]:
     boxes = boxes_N4.astype(np.float64).reshape(-1, 4)
     rows: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
     return rows

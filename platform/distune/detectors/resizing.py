@@ -1,0 +1,57 @@
+"""The resizing inside of a detector, equal to that of the training images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.transforms.v2 import functional
+
+from distune.config.image_size import resized_size
+
+
+class SmoothResize(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's transform of a detector, which shrinks images with antialiasing.
+
+    Training images are resized before they reach the detector, with antialiasing. torchvision's transform has none, so
+    a photograph that is shrunk a lot looks different in evaluation. Images that are enlarged are treated as there.
+
+    Args:
+        plain: the transform that this one replaces.
+    """
+
+    def __init__(self, plain: GeneralizedRCNNTransform) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(plain.__dict__)
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Resize an image (3, H, W), and the boxes and masks of its target.
+
+        Args:
+            image: normalized.
+            target: of the image; None in evaluation.
+
+        Returns:
+            The image and the target in its new size.
+        """
+        height, width = image.shape[-2:]
+        if self.fixed_size is None:
+            size = resized_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
+        else:
+            size = (self.fixed_size[1], self.fixed_size[0])
+        is_shrunk = size[0] * size[1] < height * width
+        if not is_shrunk:
+            resized: tuple[Tensor, dict[str, Tensor] | None] = super().resize(image, target)
+            return resized
+        image = functional.resize_image(image, list(size), antialias=True)
+        if target is not None:
+            target["boxes"] = resize_boxes(target["boxes"], [height, width], list(size))
+            if "masks" in target:
+                target["masks"] = functional.resize_mask(target["masks"], list(size))
+        return image, target
+
+
+def smooth_resize(model: nn.Module) -> None:
+    """Let a torchvision detector shrink images with antialiasing."""
+    plain = model.transform
+    assert isinstance(plain, GeneralizedRCNNTransform)
+    model.transform = SmoothResize(plain)
