@@ -53,6 +53,17 @@ class EpochReport:
         """Return whether this epoch has a finite value of ``metric``."""
         return math.isfinite(self.metrics.get(metric, math.nan))
 
+    def divergence(self, metric: str) -> str | None:
+        """Return the first loss that is not finite, or ``metric``, with its value and epoch; None when all are."""
+        losses = sorted(
+            (name for name in self.metrics if name.startswith("loss/")), key=lambda name: name != "loss/task"
+        )
+        for name in (*losses, metric):
+            if not self.is_finite(name):
+                value = self.metrics.get(name)
+                return f"{name} was {'missing' if value is None else value} in epoch {self.epoch}"
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, the inverse of ``from_dict``."""
         return dataclasses.asdict(self)

@@ -99,10 +99,8 @@ def train(
             while run.epochs_done < spec.num_epochs:
                 report = run.run_epoch()
                 warnings = progress.add_epoch(report)
-                if not report.is_finite(spec.metric):
-                    raise TrialError(
-                        f"training diverged in epoch {report.epoch}; lower training.optimizer.learning_rate"
-                    )
+                if (reason := report.divergence(spec.metric)) is not None:
+                    raise TrialError(f"training diverged ({reason}); lower training.optimizer.learning_rate")
                 callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
                 for warning in warnings:
                     callback.on_message(f"warning: {warning}")

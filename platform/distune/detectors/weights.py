@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import get_weight
 
 from distune.config.pretrained import is_torchvision_name
+from distune.detectors.checkpoint_forms import StateDict, find_state, read_tensors, stop_if_not_finite
 from distune.detectors.checkpoint_names import with_current_names
 from distune.errors import WeightsError
 
-StateDict = dict[str, Tensor]
 _SHOWN = 8
 
 
@@ -27,24 +26,28 @@ class Weights:
         state: parameter name to tensor.
         classes: that it was trained on; None where they are unknown.
         is_own: whether distune has trained it.
+        place: of the state dict in the file; empty at its top.
     """
 
     state: StateDict
     classes: tuple[str, ...] | None
     is_own: bool = False
+    place: str = ""
 
 
 def fetch_weights(name: str) -> Weights:
     """Fetch weights by torchvision's name (downloaded once, hash checked) or from a file.
 
     Args:
-        name: torchvision's name, or the path of a distune checkpoint or plain state dict. Nothing in it can run code.
+        name: torchvision's name, or the path of a distune checkpoint, a state dict, or a checkpoint that holds one
+            (``distune.detectors.checkpoint_forms``). Nothing in it can run code.
 
     Returns:
         The state dict and, if known, its classes.
 
     Raises:
-        WeightsError: unknown name, failed download, no such file, or a file of another kind.
+        WeightsError: unknown name, failed download, no such file, a file of another kind, or values that are not
+            finite.
     """
     if is_torchvision_name(name):
         return _fetch_by_name(name)
@@ -54,31 +57,10 @@ def fetch_weights(name: str) -> Weights:
             f"weights {name}: there is no such file; torchvision's are written <Model>_Weights.<VERSION>"
         )
     content = read_tensors(path)
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        classes = _classes(content)
-        return Weights(_tensors(content["model"], name), classes, is_own=classes is not None)
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"weights {name}: holds a {type(content).__name__}, not a state dict")
-    return Weights(_tensors(content, name), None)
-
-
-def read_tensors(path: Path) -> Any:
-    """Read a file of tensors, onto the CPU, and plain values. Nothing in it can run code.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        The content.
-
-    Raises:
-        WeightsError: the file is missing, truncated or not a file of tensors.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"weights {path}: not a file of tensors: {reason}") from None
+    found = find_state(content, source=name)
+    stop_if_not_finite(found.state, source=name)
+    classes = _classes(content)
+    return Weights(found.state, classes, is_own=classes is not None, place=found.place)
 
 
 def named_classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -189,14 +171,6 @@ def _classes_of(weights: Any) -> tuple[str, ...] | None:
     categories = weights.meta.get("categories")
     is_detector = isinstance(categories, list) and categories[:1] == ["__background__"]
     return tuple(categories[1:]) if is_detector else None
-
-
-def _tensors(content: Mapping[str, Any], source: str) -> StateDict:
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if others or not content:
-        shown = ", ".join(others[:_SHOWN]) or "it is empty"
-        raise WeightsError(f"weights {source}: not a state dict: {shown}")
-    return {str(name): value for name, value in content.items()}
 
 
 def _classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:

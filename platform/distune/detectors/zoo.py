@@ -14,6 +14,7 @@ from distune.detectors.classes import RelabelledTeacher, match_classes, refuse_u
 from distune.detectors.resizing import smooth_resize
 from distune.detectors.taps import Detector
 from distune.detectors.weights import Weights, check_classes, fetch_weights, load_state, named_classes
+from distune.errors import WeightsError
 
 _UNNAMED = "the weights name no classes; if they are not those of the data, list them in the setting `classes`"
 
@@ -73,7 +74,7 @@ def build_detector(
     replaceable = FAMILIES[settings.family].replaceable if for_training else ()
     if weights.classes is not None and weights.classes != tuple(classes):
         state = {name: value for name, value in state.items() if not name.startswith(replaceable)}
-    load_state(detector.model, state, source=settings.weights, replaceable=replaceable)
+    _load(detector, settings, dataclasses.replace(weights, state=state), replaceable=replaceable)
     return detector
 
 
@@ -108,7 +109,7 @@ def build_trained_detector(
     bare = settings.with_weights(None)
     detector = _build(bare, num_classes=len(teacher_classes), min_size_px=min_size_px, max_size_px=max_size_px, seed=0)
     remedy = None if weights.classes is not None else _UNNAMED
-    load_state(detector.model, weights.state, source=settings.weights, remedy=remedy)
+    _load(detector, settings, weights, remedy=remedy)
     if weights.is_own:  # other detectors shrink images as torchvision does, which they were probably trained with
         smooth_resize(detector.model)
     return detector if table.is_identity else RelabelledTeacher(detector, table)
@@ -125,6 +126,31 @@ def _build(settings: DetectorSettings, *, num_classes: int, min_size_px: int, ma
     if settings.input_std is not None:
         transform.image_std = list(settings.input_std)
     return detector
+
+
+def _load(
+    detector: Detector,
+    settings: DetectorSettings,
+    weights: Weights,
+    *,
+    replaceable: Sequence[str] = (),
+    remedy: str | None = None,
+) -> None:
+    """Load weights that do not fit with an error that also says whether they fit the other version of the head."""
+    source = f"{settings.weights} ({weights.place})" if weights.place else str(settings.weights)
+    try:
+        load_state(detector.model, weights.state, source=source, replaceable=replaceable, remedy=remedy)
+    except WeightsError:
+        head = getattr(settings, "head", None)
+        other = {"v1": "v2", "v2": "v1"}.get(str(head))
+        if other is None:
+            raise
+        names = set(detector.model.state_dict()) ^ set(weights.state)
+        bare = settings.model_copy(update={"head": other, "weights": None, "backbone_weights": None, "norm": "batch"})
+        alternative = _build(bare, num_classes=1, min_size_px=64, max_size_px=64, seed=0).model.state_dict()
+        if len(set(alternative) ^ set(weights.state)) < len(names):
+            remedy = f"they are closer to head: {other} than to head: {head}, which is set"
+        load_state(detector.model, weights.state, source=source, replaceable=replaceable, remedy=remedy)
 
 
 def _fetch(settings: DetectorSettings) -> Weights:

@@ -92,12 +92,7 @@ class TrialProgress:
 
     def divergence(self, report: EpochReport) -> str | None:
         """Return why this epoch shows that the trial has diverged, None when it does not."""
-        watched = [self._metric, *(name for name in report.metrics if name.startswith("loss/"))]
-        for name in watched:
-            if not report.is_finite(name):
-                value = report.metrics.get(name)
-                return f"{name} was {'missing' if value is None else value} in epoch {report.epoch}"
-        return None
+        return report.divergence(self._metric)
 
     def record(self, outcome: Outcome, reason: str | None = None) -> TrialRecord:
         """Return the record of the trial."""

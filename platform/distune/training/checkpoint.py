@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from distune.atomic_write import open_atomically
-from distune.detectors.weights import read_tensors
+from distune.detectors.checkpoint_forms import read_tensors
 from distune.errors import TrialError, WeightsError
 
 RENAMED_PARTS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distune.config.hashing import content_hash
-from distune.detectors.weights import read_tensors
+from distune.detectors.checkpoint_forms import read_tensors
 from distune.distillation.prototypes.prototype_manager import PrototypeManager
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.errors import WeightsError

@@ -156,9 +156,9 @@ def _train(builder: TrialBuilder, folder: TrialFolder, on_progress: OnProgress) 
     try:
         while run.epochs_done < training.epochs:
             report = run.run_epoch()
-            if not report.is_finite(metric):
+            if (reason := report.divergence(metric)) is not None:
                 raise TrialError(
-                    f"the teacher's training diverged in epoch {report.epoch}; lower "
+                    f"the teacher's training diverged ({reason}); lower "
                     f"teacher_training.optimizer.learning_rate = {training.optimizer.learning_rate:g}"
                 )
             on_progress(report, training.epochs)
