@@ -144,7 +144,7 @@ def _describe(path: Path, error: Exception) -> str:
     except (OSError, zipfile.BadZipFile):
         pass
     text = str(error)
-    if "Unsupported global" in text or "Unsupported class" in text or "weights_only" in text:
+    if "Unsupported global" in text or "Unsupported class" in text:
         return (
             "holds Python objects besides tensors, such as a whole model, which are not loaded because they can run "
             "code; where you trust the file, save its state dict there: torch.save(model.state_dict(), FILE)"
