@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from distune.data.build import build_splits, check_classes
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import hold_out
 from distune.errors import DataError
-from support.datasets import MemoryDataset, annotate, coco_settings, make_coco, make_voc, write_voc_list
+from support.datasets import MemoryDataset, annotate, coco_settings, make_coco, make_voc, write_image, write_voc_list
 
 
 def files(dataset: DetectionDataset) -> list[str]:
@@ -104,6 +105,14 @@ def test_the_fingerprint_depends_on_the_annotations(tmp_path: Path, file: str, o
         assert build_splits(settings).fingerprint != before
     except DataError as error:  # the change made a box bad
         pytest.fail(str(error))
+
+
+def test_the_fingerprint_depends_on_the_pixels(tmp_path: Path) -> None:
+    settings = voc(make_voc(tmp_path, {"train": 5, "val": 3}), search_set="val")
+    before = build_splits(settings).fingerprint
+    path = tmp_path / "JPEGImages" / "train_002.jpg"
+    write_image(path, np.full((48, 64, 3), 90, dtype=np.uint8))
+    assert build_splits(settings).fingerprint != before
 
 
 def test_the_fingerprint_depends_on_how_the_data_is_split_and_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms import v2
 
 from distune.config.detector import RetinaNetSettings
 from distune.config.image_size import resized_size
@@ -17,7 +18,7 @@ from distune.detectors.resizing import SmoothResize
 from distune.detectors.zoo import build_trained_detector
 from support.families import CLASSES, SETTINGS, build
 
-SIZE = {"min_size_px": 64, "max_size_px": 96}
+SIZE: dict[str, Any] = {"min_size_px": 64, "max_size_px": 96}
 
 
 def noise(height: int, width: int) -> torch.Tensor:
@@ -35,7 +36,7 @@ def as_trained(image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", [(200, 300), (300, 200), (480, 640), (97, 500), (333, 334)])
 def test_evaluation_sees_the_images_of_training(shape: tuple[int, int]) -> None:
-    transform = build("retinanet").model.eval().transform
+    transform: Any = build("retinanet").model.eval().transform
     transform.image_mean, transform.image_std = [0.0] * 3, [1.0] * 3
     image = noise(*shape)
     expected = as_trained(image)
@@ -50,7 +51,7 @@ def test_evaluation_sees_the_images_of_training(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("family", ["retinanet", "ssd"])
 def test_enlarged_images_are_those_of_torchvision(family: str) -> None:
-    transform = build(family).model.eval().transform
+    transform: Any = build(family).model.eval().transform
     plain = GeneralizedRCNNTransform(
         64, 96, transform.image_mean, transform.image_std, transform.size_divisible, transform.fixed_size
     ).eval()
@@ -59,7 +60,7 @@ def test_enlarged_images_are_those_of_torchvision(family: str) -> None:
 
 
 def test_boxes_follow_an_image_that_is_shrunk_in_training() -> None:
-    transform = build("ssd").model.train().transform
+    transform: Any = build("ssd").model.train().transform
     target = {"boxes": torch.tensor([[20.0, 30.0, 100.0, 120.0]]), "labels": torch.tensor([1])}
     _, targets = transform([to_unit_range(noise(128, 256))], [target])
     assert targets[0]["boxes"].tolist() == [[5.0, 15.0, 25.0, 60.0]]
@@ -97,8 +98,6 @@ def test_weights_of_others_keep_the_resizing_they_were_trained_with(tmp_path: Pa
 def test_sizes(height: int, width: int, limits: tuple[int, int], expected: tuple[int, int]) -> None:
     assert resized_size(height, width, min_size_px=limits[0], max_size_px=limits[1]) == expected
     if min(expected) > 0:
-        from torchvision.transforms import v2
-
         least, most = limits
         resize = v2.Resize(None, max_size=most) if least == most else v2.Resize([least], max_size=most)
         assert tuple(resize(torch.zeros(3, height, width)).shape[-2:]) == expected

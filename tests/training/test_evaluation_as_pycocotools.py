@@ -33,7 +33,6 @@ def make(
         for number in range(count):
             width, height = (int(side) for side in random.integers(60, 300, 2))
             name, image_id = f"{split}{number}.png", 1000 + 7 * number
-            write_image(root / split / name, np.full((height, width, 3), random.integers(256), np.uint8))
             write_image(root / split / name, random.integers(0, 256, (height, width, 3)).astype(np.uint8))
             content["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
             rows = detections.setdefault(image_id, []) if split == "val" else []
@@ -44,7 +43,11 @@ def make(
                     corner[0] -= sides[0] * random.uniform(0.05, 0.4)
                 category = int(random.choice([3, 7, 90]))
                 area = 0.0 if random.random() < zero_area else float(sides.prod() * random.uniform(0.3, 1))
-                record = {"id": len(content["annotations"]) + 1, "image_id": image_id, "category_id": category}
+                record: dict[str, Any] = {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": image_id,
+                    "category_id": category,
+                }
                 record |= {"bbox": [*corner.tolist(), *sides.tolist()], "area": area}
                 content["annotations"].append({**record, "iscrowd": int(random.random() < crowd)})
                 for _ in range(int(random.integers(0, 3))):

@@ -78,13 +78,13 @@ def hold_out(dataset: DetectionDataset, *, fraction: float) -> tuple[Subset, Sub
 
 
 def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:
-    """Return a hash of the classes and of the names, sizes and boxes of all images of all splits, not of the pixels."""
+    """Return a hash of the classes and of the names, sizes, boxes and file contents of all images of all splits."""
     digest = hashlib.sha256(content_hash({"classes": list(classes)}).encode())
     for name, dataset in splits.items():
         digest.update(f"{name} {len(dataset)}".encode())
         for index in range(len(dataset)):
             image = dataset.annotations(index)
-            digest.update(f"{image.file} {image.width} {image.height} {len(image)}".encode())
+            digest.update(f"{image.file} {image.width} {image.height} {len(image)} {image.digest}".encode())
             for values in (image.boxes_N4, image.labels_N, image.areas_N, image.crowd_N, image.difficult_N):
                 digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
