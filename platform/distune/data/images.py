@@ -41,7 +41,7 @@ _DARK_16_BITS = 128
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFile:
-    """What is known of an image file before its pixels are used.
+    """Header and hash of an image file.
 
     Attributes:
         width, height: as stored, in pixels.

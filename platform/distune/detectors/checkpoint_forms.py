@@ -28,7 +28,7 @@ KEYS = ("model_ema", "ema_state_dict", "state_dict_ema", "ema", "model", "state_
 PREFIXES = ("module.", "_orig_mod.", "model.", "detector.", "net.")
 """Prefixes of all parameter names that wrappers of models add."""
 COUNTER = "n_averaged"
-"""What ``torch.optim.swa_utils.AveragedModel`` adds to the names."""
+"""The tensor that ``torch.optim.swa_utils.AveragedModel`` adds."""
 
 _SHOWN = 8
 _HARMLESS: list[Any] = [argparse.Namespace, collections.defaultdict, np.dtype, np.ndarray]
