@@ -59,7 +59,7 @@ def read_tensors(path: Path) -> Any:
         The content.
 
     Raises:
-        WeightsError: the file is missing, truncated, or of another kind; says of which where that can be told.
+        WeightsError: the file is missing, truncated, or of another kind; says of which where it can be recognized.
     """
     try:
         if path.suffix == ".safetensors":
