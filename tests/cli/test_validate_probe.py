@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 from distune.api.progress import LiveTable, PlainProgress
 from distune.config.paths import merge
 from distune.records import TrialSpec
+from distune.reports.console import make_console
 from distune.study.runners import simulation
 from support.command_line import Answer, run
 from support.experiments import small_values
@@ -130,7 +130,7 @@ def test_identical_trials_are_reported_while_a_study_runs_at_its_end_and_later(
 
 
 def test_both_views_show_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(stderr=True, soft_wrap=True)
+    console = make_console(stderr=True)
     for view in (PlainProgress(console), LiveTable(console)):
         view.on_message("warning: [trials] 0, 1")
         assert "warning: [trials] 0, 1" in capsys.readouterr().err
