@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from distune.distillation.filtering import InstanceWeights
 from distune.distillation.objective import Objective
@@ -39,8 +40,8 @@ def shuffle_filter_weights(objective: Objective, seed: int) -> None:
     weigh = objective._filter
     generator = torch.Generator().manual_seed(seed)
 
-    def weigh_and_shuffle(representations: Representations) -> InstanceWeights:
-        weights = weigh(representations)
+    def weigh_and_shuffle(representations: Representations, counted_LN: Tensor | None = None) -> InstanceWeights:
+        weights = weigh(representations, counted_LN)
         order_N = torch.randperm(weights.local_LN.shape[1], generator=generator)
         return dataclasses.replace(
             weights, global_LN=weights.global_LN[:, order_N], local_LN=weights.local_LN[:, order_N]
