@@ -13,7 +13,7 @@ class SmoothResize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's transform of a detector, which shrinks images with antialiasing.
 
     Training images are resized before they reach the detector, with antialiasing. torchvision's transform has none, so
-    a photograph that is shrunk a lot would have other pixels in evaluation. Images that are enlarged are treated as there.
+    a photograph that is shrunk a lot would have other pixels in evaluation. Images are enlarged as there.
 
     Args:
         plain: the transform that this one replaces.
