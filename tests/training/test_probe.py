@@ -297,9 +297,10 @@ def test_given_teacher_weights_are_used(tmp_path: Path) -> None:
 ASKED_FOR: dict[str, dict[str, Any]] = {
     "terms": {
         "distillation": {term: {"unit": "gradient_share", "weight": 0.1} for term in ("cwd", "pkd", "localization")}
-    }
+    },
+    "prototypes": {"distillation": {"prototypes": {"per_class": 8}}},
 }
-"""Settings that the comment at the head of a space asks for."""
+"""Settings that the comment at the head of a space asks for, and enough prototypes for some to be repeated."""
 
 
 @pytest.mark.slow
