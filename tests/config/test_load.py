@@ -334,3 +334,12 @@ def test_paths() -> None:
     assert parse_value("1e-3") == 1e-3
     assert parse_value("[a, 1]") == ["a", 1]
     assert parse_value("resnet18") == "resnet18"
+
+
+@pytest.mark.parametrize("value", [-1, "abc"])
+def test_a_setting_of_several_kinds_of_values_has_one_message(tmp_path: Path, value: object) -> None:
+    text = problems(tmp_path, {**EXPERIMENT, "training": {"epochs": 1, "gradient_clip_norm": value}})
+    assert f"training.gradient_clip_norm = {value}" in text
+    assert "must be one of 'auto'" in text
+    assert "constrained" not in text
+    assert text.count("gradient_clip_norm") == 1

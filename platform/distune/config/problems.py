@@ -55,7 +55,19 @@ def describe(
     Returns:
         A line for each problem.
     """
-    rows = [row for detail in error.errors(include_url=False) for row in _rows(detail, model, values)]
+    rows: list[tuple[str, str]] = []
+    of_unions: dict[str, int] = {}
+    for detail in error.errors(include_url=False):
+        for left, message in _rows(detail, model, values):
+            position = of_unions.get(left)
+            if position is not None:  # another kind of value that would be allowed
+                rows[position] = (left, f"{rows[position][1]}, or {message}")
+                continue
+            if len(_plain_path(detail["loc"], values)) < len(detail["loc"]) and not isinstance(
+                detail["input"], Mapping
+            ):
+                of_unions[left] = len(rows)
+            rows.append((left, message))
     return describe_rows([*further, *rows], lines)
 
 
@@ -117,6 +129,8 @@ def _plain_path(loc: tuple[int | str, ...], values: Any) -> list[str]:
         is_last = index == len(loc) - 1
         if isinstance(here, Mapping) and name not in here and name in (here.get("kind"), here.get("family")):
             continue
+        if path and isinstance(name, str) and isinstance(here, str | int | float):
+            continue  # a kind of value that may stand here, such as a number or a word
         path.append(str(name))
         if isinstance(here, Mapping):
             here = here.get(name)
