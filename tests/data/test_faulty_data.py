@@ -393,8 +393,9 @@ def test_splits_with_the_same_images_under_other_names_are_refused(folder: Folde
         lambda pixels: Image.fromarray(pixels.astype(np.uint16) + 7240),
         lambda pixels: Image.fromarray(pixels.astype(np.int32)),
         lambda pixels: Image.fromarray((pixels / 255).astype(np.float32)),
+        lambda pixels: Image.fromarray((pixels / 100).astype(np.float32)),
     ],
-    ids=["12 bits", "thermal", "32-bit integers", "fractions"],
+    ids=["12 bits", "thermal", "32-bit integers", "fractions", "small floats"],
 )
 def test_images_of_more_than_8_bits_are_scaled_by_what_they_hold(
     folder: Folder, convert: Callable[[np.ndarray[Any, Any]], Image.Image]

@@ -44,24 +44,22 @@ def test_shuffled_weights_are_those_of_the_filter_in_another_order(
 ) -> None:
     objective = build({**FILTER, "prototypes": {"source": FEATURE_PASS}})
     objective.begin_epoch(1, source(make_taps))
-    weigh = objective._filter
-    recorded = []
+    results: list[Any] = []
 
-    def record(*arguments: Any) -> Any:
-        recorded.append(weigh(*arguments))
-        return recorded[-1]
+    def record() -> None:
+        """Record what the present filter returns."""
+        weigh = objective._filter
 
-    objective._filter = record  # type: ignore[assignment]
+        def weigh_and_record(*arguments: Any) -> Any:
+            results.append(weigh(*arguments))
+            return results[-1]
+
+        objective._filter = weigh_and_record  # type: ignore[assignment]
+
+    record()
     placebos["shuffled_filter"](objective, 0)
-    shuffled = objective._filter
-    seen = []
-
-    def record_shuffled(*arguments: Any) -> Any:
-        seen.append(shuffled(*arguments))
-        return seen[-1]
-
-    objective._filter = record_shuffled  # type: ignore[assignment]
+    record()
     objective(*make_taps(seed=5, boxes_per_image=(8, 6)))
-    before, after = recorded[0].local_LN, seen[0].local_LN
+    before, after = (result.local_LN for result in results)
     assert torch.equal(before.sort(dim=1).values, after.sort(dim=1).values)
     assert not torch.equal(before, after)

@@ -185,12 +185,11 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
 
 
 def _value_range(scan: Scan) -> ValueRange | None:
-    """Return the range of all images of more than 8 bits: 0 to 255 where whole numbers lie in it; None without any."""
+    """Return the range of all images of more than 8 bits; None without any."""
     ranges = [found.value_range for found in scan.values() if isinstance(found, ImageFile) and found.value_range]
     if not ranges:
         return None
-    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _root(given: str | None) -> Path:

@@ -128,7 +128,7 @@ class FileDataset:
             ImageError: it cannot be decoded, or its size is not that of its annotations.
         """
         image = self._images[index]
-        pixels = read_image(image.path, file=image.file, orientation=image.orientation, value_range=self._value_range)
+        pixels = read_image(image.path, file=image.file, is_turned=image.is_turned, value_range=self._value_range)
         height, width = pixels.shape[-2:]
         if (width, height) != (image.width, image.height):
             raise ImageError(

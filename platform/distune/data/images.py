@@ -12,7 +12,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -20,20 +20,6 @@ from distune.data.dataset import ImageError
 
 ValueRange = tuple[float, float]
 """Lowest and highest pixel value."""
-
-UPRIGHT = 1
-"""The EXIF orientation of an image that is stored as it is shown."""
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation to what shows the image upright (CIPA DC-008, table of the tag Orientation)."""
 
 _DARK_16_BITS = 128
 """Colors of 16 bits whose highest byte never reaches this lose too much when Pillow reduces them to 8 bits."""
@@ -47,7 +33,8 @@ class ImageFile:
         width, height: as stored, in pixels.
         orientation: EXIF, 1 to 8; 1 where there is none.
         digest: of the content, 32 hexadecimal digits; equal for copies.
-        value_range: of the pixels of a gray image with more than 8 bits; None for other images.
+        value_range: of the pixels of a gray image with more than 8 bits, 0 to 255 where whole numbers lie in it; None
+            for other images.
     """
 
     width: int
@@ -97,13 +84,13 @@ def inspect_image(path: Path, *, file: str) -> ImageFile:
         raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
 
 
-def read_image(path: Path, *, file: str, orientation: int = UPRIGHT, value_range: ValueRange | None = None) -> Tensor:
+def read_image(path: Path, *, file: str, is_turned: bool = False, value_range: ValueRange | None = None) -> Tensor:
     """Read the pixels of a file.
 
     Args:
         path: the file.
         file: its name in messages.
-        orientation: EXIF orientation that is undone; 1 gives the pixels as stored.
+        is_turned: turn the image as its EXIF orientation says; otherwise the pixels are as stored.
         value_range: what becomes 0 and 255 in gray images of more than 8 bits; None is the range of this image.
 
     Returns:
@@ -114,10 +101,8 @@ def read_image(path: Path, *, file: str, orientation: int = UPRIGHT, value_range
     """
     try:
         with Image.open(path) as image:
-            converted = _to_rgb(image, value_range)
-            if orientation != UPRIGHT:
-                converted = converted.transpose(_TURNS[orientation])
-            pixels: Tensor = functional.pil_to_tensor(converted)
+            shown = ImageOps.exif_transpose(image) if is_turned else image
+            pixels: Tensor = functional.pil_to_tensor(_to_rgb(shown, value_range))
     except MemoryError:
         raise
     except Exception as error:  # as above
@@ -128,9 +113,9 @@ def read_image(path: Path, *, file: str, orientation: int = UPRIGHT, value_range
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation. In a PNG only EXIF data before the pixels counts, so that nothing is decoded."""
     if image.format == "PNG" and "exif" not in image.info:
-        return UPRIGHT
-    orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    return orientation if orientation in _TURNS else UPRIGHT
+        return 1
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _value_range(image: Image.Image, file: str) -> ValueRange | None:
@@ -138,7 +123,9 @@ def _value_range(image: Image.Image, file: str) -> ValueRange | None:
         pixels_HW = np.asarray(image)
         if not np.isfinite(pixels_HW).all():
             raise ImageError(file, "has pixels that are not finite numbers")
-        return float(pixels_HW.min()), float(pixels_HW.max())
+        low, high = float(pixels_HW.min()), float(pixels_HW.max())
+        is_8_bits = pixels_HW.dtype.kind != "f" and low >= 0 and 1 < high <= 255
+        return (0.0, 255.0) if is_8_bits else (low, high)
     if image.mode == "RGB" and _has_16_bits(image):
         brightest = int(np.asarray(image).max())
         if brightest < _DARK_16_BITS:

@@ -21,7 +21,7 @@ class RawImage:
         path: the file.
         width, height: in pixels, as the annotations state them; 0 where they state none. ``resolve_images`` replaces
             them by those of the image as it is shown.
-        orientation: EXIF orientation that is undone when the image is read; set by ``resolve_images``.
+        is_turned: whether the image is turned as its EXIF orientation says; set by ``resolve_images``.
         digest: of the content of the file; set by ``resolve_images``.
     """
 
@@ -30,7 +30,7 @@ class RawImage:
     path: Path
     width: int = 0
     height: int = 0
-    orientation: int = 1
+    is_turned: bool = False
     digest: str = ""
 
 

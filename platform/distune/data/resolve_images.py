@@ -16,7 +16,7 @@ from distune.config.image_size import resized_size
 from distune.data.check import is_too_many, listing
 from distune.data.dataset import ImageError
 from distune.data.image_scan import Scan
-from distune.data.images import UPRIGHT, ImageFile
+from distune.data.images import ImageFile
 from distune.data.raw_split import RawBox, RawImage, RawSplit
 from distune.errors import DataError
 
@@ -108,8 +108,8 @@ def _resolve(image: RawImage, found: ImageFile, *, follows_exif: bool) -> RawIma
         if found.shown_size != found.stored_size:
             is_turned = stated == found.shown_size
     width, height = found.shown_size if is_turned else found.stored_size
-    orientation = found.orientation if is_turned else UPRIGHT
-    return dataclasses.replace(image, width=width, height=height, orientation=orientation, digest=found.digest)
+    is_turned = is_turned and found.orientation != 1
+    return dataclasses.replace(image, width=width, height=height, is_turned=is_turned, digest=found.digest)
 
 
 def _follows_exif(images: Sequence[RawImage], scan: Scan) -> bool:
@@ -125,7 +125,7 @@ def _follows_exif(images: Sequence[RawImage], scan: Scan) -> bool:
 
 
 def _exif_notes(name: str, images: Sequence[RawImage]) -> list[str]:
-    turned = [image.file for image in images if image.orientation != UPRIGHT]
+    turned = [image.file for image in images if image.is_turned]
     return [f"split {name}: {len(turned)} images are turned as their EXIF orientation says: {_some(turned)}"] * bool(
         turned
     )
