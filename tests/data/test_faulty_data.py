@@ -270,8 +270,9 @@ def test_areas_tell_the_form_where_all_boxes_lie_in_their_images(folder: Folder)
     folder.write_coco()
     for split in ("train", "val"):
         folder.edit(in_form(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]), split)
-    with pytest.raises(DataError, match="the stated areas are those of other boxes than x, y, width, height"):
+    with pytest.raises(DataError, match="the stated areas are those of other boxes than x, y, width, height") as error:
         folder.read_coco()
+    assert "As xmin, ymin, xmax, ymax in pixels, 18 of 18 fit" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,10 @@ def stop_if_other_form(name: str, split: RawSplit, form: str) -> None:
         if has_other_areas
         else f"only {num_good} of {total} boxes lie in their images and have a pixel, read as {FORMS[form]}"
     )
+    is_known = has_other_areas or share[best] > max(_FITS_BADLY, share[form])
     advice = (
-        f"As {FORMS[best]}, {int(fits[best].sum())} of {total} do: convert the boxes to {FORMS[form]}."
-        if best != form and share[best] > max(_FITS_BADLY, share[form])
+        f"As {FORMS[best]}, {int(fits[best].sum())} of {total} fit: convert the boxes to {FORMS[form]}."
+        if is_known
         else f"Convert the boxes to {FORMS[form]}, or use the images that were annotated."
     )
     raise DataError(f"{name}: {reason}\n{listing(lines)}\n{advice}")
