@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distune.config.data import DigitsData, ShapesData, VocData
-from distune.data.build import build_splits, check_classes
+from distune.data.build import build_splits
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import hold_out
 from distune.errors import DataError
@@ -26,29 +27,47 @@ def voc(root: Path, **settings: object) -> VocData:
     return VocData.model_validate({"kind": "voc", "root": str(root), **settings})
 
 
-@given(num_images=st.integers(2, 40), fraction=st.floats(0.01, 0.99), order=st.randoms(use_true_random=False))
-def test_holding_out_divides_the_images_whatever_their_order(num_images: int, fraction: float, order: object) -> None:
+@given(
+    num_images=st.integers(3, 40),
+    search=st.floats(0.01, 0.5),
+    test=st.floats(0.01, 0.49),
+    seed=st.integers(0, 3),
+    order=st.randoms(use_true_random=False),
+)
+def test_holding_out_divides_the_images_whatever_their_order(
+    num_images: int, search: float, test: float, seed: int, order: Random
+) -> None:
     images = [annotate([(0, 0, 9, 9)], [1], index=index) for index in range(num_images)]
-    rest, held = hold_out(MemoryDataset(images), fraction=fraction)
-    assert sorted(files(rest) + files(held)) == sorted(image.file for image in images)
-    assert len(held) == min(max(1, round(fraction * num_images)), num_images - 1)
+    parts = hold_out(MemoryDataset(images), {"search": search, "test": test}, seed=seed)
+    assert sorted(name for part in parts.values() for name in files(part)) == sorted(image.file for image in images)
+    assert len(parts["search"]) == min(max(1, round(search * num_images)), num_images - 2)
+    assert min(map(len, parts.values())) >= 1
     shuffled = list(images)
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert set(files(hold_out(MemoryDataset(shuffled), fraction=fraction)[1])) == set(files(held))
+    order.shuffle(shuffled)
+    again = hold_out(MemoryDataset(shuffled), {"search": search, "test": test}, seed=seed)
+    assert {name: set(files(part)) for name, part in parts.items()} == {
+        name: set(files(part)) for name, part in again.items()
+    }
 
 
-def test_holding_out_keeps_the_order_of_the_images() -> None:
+def test_holding_out_keeps_the_order_of_the_images_and_depends_on_the_seed() -> None:
     images = [annotate([(0, 0, 9, 9)], [1], index=index) for index in range(30)]
-    rest, held = hold_out(MemoryDataset(images), fraction=0.4)
-    for part in (rest, held):
+    parts = hold_out(MemoryDataset(images), {"search": 0.4})
+    for part in parts.values():
         ids = [part.annotations(index).image_id for index in range(len(part))]
         assert ids == sorted(ids)
-    assert files(held) != [image.file for image in images[:12]]
+    assert files(parts["search"]) != [image.file for image in images[:12]]
+    assert files(parts["search"]) != files(hold_out(MemoryDataset(images), {"search": 0.4}, seed=1)["search"])
+    with_test = hold_out(MemoryDataset(images), {"search": 0.4, "test": 0.2})
+    assert files(with_test["search"]) == files(parts["search"])
 
 
-def test_one_image_cannot_be_divided() -> None:
-    with pytest.raises(DataError, match="has 1 image, of which none can be held out"):
-        hold_out(MemoryDataset([annotate([], [])]), fraction=0.5)
+def test_too_few_images_cannot_be_divided() -> None:
+    one, two = [annotate([], [])], [annotate([], [], index=index) for index in range(2)]
+    with pytest.raises(DataError, match="has 1 image, too few: no search images can be held out"):
+        hold_out(MemoryDataset(one), {"search": 0.5})
+    with pytest.raises(DataError, match="has 2 images, too few: no search and test images"):
+        hold_out(MemoryDataset(two), {"search": 0.5, "test": 0.1})
 
 
 def test_a_missing_search_split_is_taken_from_the_training_split(tmp_path: Path) -> None:
@@ -148,21 +167,3 @@ def test_generated_data_without_test_images_has_no_test_split(kind: type[ShapesD
     assert len(test) == 7
 
 
-@pytest.mark.parametrize(
-    ("classes", "counts", "fits"),
-    [
-        (["a", "b"], {"a": 5, "b": 5}, True),
-        (["a", "b", "c"], {"a": 5, "b": 5}, True),
-        (["a", "b"], {"a": 500, "b": 500, "c": 1}, True),
-        (["a", "b"], {"a": 500, "b": 500, "": 1}, True),
-        (["a", "b", "d"], {"a": 500, "b": 500, "c": 1}, False),
-        (["a", "b", "d"], {"a": 500, "b": 500, "": 1}, True),
-        (["a", "b"], {"a": 50, "b": 50, "c": 2}, False),
-    ],
-)
-def test_class_lists_are_checked(classes: list[str], counts: dict[str, int], fits: bool) -> None:
-    if fits:
-        check_classes(classes, counts, source="here")
-    else:
-        with pytest.raises(DataError, match="here: the list of classes does not fit the annotations"):
-            check_classes(classes, counts, source="here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,23 +101,44 @@ class DigitsData(ImageSettings):
         return merge({"augmentation": {"horizontal_flip": 0.0}}, values) if isinstance(values, dict) else values
 
 
-class VocData(ImageSettings):
-    """A folder in the layout of Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``."""
+class FileData(ImageSettings):
+    """Settings that all data in a folder share."""
+
+    root: str | None = None
+    """The folder that all other paths start from. Usually given on the command line: ``--set data.root=PATH``."""
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names of the classes, without background, in the order of their labels. Boxes of other classes are left out. null
+    takes all classes of the data."""
+    search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Fraction of the training images that are held out for scoring trials when there is no search split."""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the training images that are held out for the final test when there is no test split; 0 is none."""
+    split_seed: int = Field(0, ge=0)
+    """Seed of the choice of held-out images. Copies of an image are never divided."""
+
+    @model_validator(mode="after")
+    def _leave_training_images(self) -> Self:
+        if self.search_share + self.test_share >= 1:
+            raise ValueError("search_share and test_share together must be less than 1")
+        return self
+
+
+class VocData(FileData):
+    """Images with an XML file each, in the format of Pascal VOC and LabelImg."""
 
     kind: Literal["voc"] = "voc"
-    root: str | None = None
-    """The folder. Usually given on the command line: ``--set data.root=PATH``."""
     train_set: str = "train"
-    """Training images: the name of a list in ``ImageSets/Main``, or several joined by plus signs."""
+    """Training images: the name of a list in ``ImageSets/Main``, or ``*`` for all images with an XML file. A folder may
+    stand before it, such as ``VOC2007/trainval`` or ``train/*``. Several are joined by plus signs."""
     search_set: str | None = None
-    """Images that trials are scored on: a list as in ``train_set``; null holds out some of the training images."""
+    """Images that trials are scored on, as in ``train_set``; null holds out some of the training images."""
     test_set: str | None = None
-    """Images for the final test, which only confirmed students are scored on: a list as in ``train_set``; null is none.
-    """
-    search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Fraction of the training images that are held out for scoring trials when ``search_set`` is null."""
-    classes: Annotated[list[str], Field(min_length=1)] | None = None
-    """Names of the classes, without background; null takes all names in the annotations, sorted."""
+    """Images for the final test, which only confirmed students are scored on, as in ``train_set``; null is none, unless
+    ``test_share`` holds out some."""
+    images: str = "JPEGImages"
+    """Folder of the images; ``.`` is the folder itself."""
+    annotations: str = "Annotations"
+    """Folder of the XML files; ``.`` is the folder itself."""
 
 
 class CocoSplitSettings(Settings):
@@ -129,24 +150,72 @@ class CocoSplitSettings(Settings):
     """JSON file of the annotations."""
 
 
-class CocoData(ImageSettings):
+class CocoData(FileData):
     """Images with annotations in the JSON format of COCO."""
 
     kind: Literal["coco"] = "coco"
-    root: str | None = None
-    """The folder that the paths of the splits start from. Usually given on the command line: ``--set data.root=PATH``.
-    """
     train: CocoSplitSettings
     """Training images."""
     search: CocoSplitSettings | None = None
     """Images that trials are scored on; null holds out a fraction of the training images."""
     test: CocoSplitSettings | None = None
-    """Images for the final test, which only confirmed students are scored on; null is none."""
-    search_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Fraction of the training images that are held out for scoring trials when ``search`` is null."""
+    """Images for the final test, which only confirmed students are scored on; null is none, unless ``test_share`` holds
+    out some."""
+
+
+class YoloData(FileData):
+    """Images with a text file of labels each, in the format of YOLO. Polygons become their bounding boxes."""
+
+    kind: Literal["yolo"] = "yolo"
+    names: str = "data.yaml"
+    """File of the names of the class ids: a YAML file with ``names``, or a text file with a name on each line."""
+    train: str
+    """Training images: a folder, or a text file that lists images. Several are joined by plus signs. The labels of
+    ``images/.../1.jpg`` are in ``labels/.../1.txt``, or beside the image where there is no folder ``labels``."""
+    search: str | None = None
+    """Images that trials are scored on, as in ``train``; null holds out some of the training images."""
+    test: str | None = None
+    """Images for the final test, which only confirmed students are scored on, as in ``train``; null is none, unless
+    ``test_share`` holds out some."""
+
+
+class CvatData(FileData):
+    """Images with annotations in one XML file, in the format "CVAT for images". Polygons become their bounding boxes."""
+
+    kind: Literal["cvat"] = "cvat"
+    annotations: str = "annotations.xml"
+    """The XML file."""
+    images: str = "images"
+    """Folder of the images."""
+    train_set: str | None = None
+    """Training images: the name of a subset in the file, or several joined by plus signs; null takes all images."""
+    search_set: str | None = None
+    """Images that trials are scored on, as in ``train_set``; null holds out some of the training images."""
+    test_set: str | None = None
+    """Images for the final test, which only confirmed students are scored on, as in ``train_set``; null is none, unless
+    ``test_share`` holds out some."""
+
+    @model_validator(mode="after")
+    def _subsets_differ(self) -> Self:
+        if self.train_set is None and (self.search_set is not None or self.test_set is not None):
+            raise ValueError("train_set must be given with search_set or test_set: null takes all images")
+        return self
+
+
+class LabelStudioData(FileData):
+    """Images with annotations in one JSON file, as Label Studio exports it. Polygons become their bounding boxes."""
+
+    kind: Literal["label_studio"] = "label_studio"
+    annotations: str
+    """The JSON file."""
+    images: str = "."
+    """Folder of the images. They are found by their names, in any folder below it."""
 
 
 GeneratedData = ShapesData | DigitsData
 """Data that is drawn by distune; all other kinds are read from a folder."""
 
-DataSettings = Annotated[ShapesData | DigitsData | VocData | CocoData, Field(discriminator="kind")]
+FileDataSettings = VocData | CocoData | YoloData | CvatData | LabelStudioData
+"""Data in a folder of the user."""
+
+DataSettings = Annotated[GeneratedData | FileDataSettings, Field(discriminator="kind")]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distune.config.data import CocoData, GeneratedData, ImageSettings, VocData
+from distune.config.data import FileDataSettings, GeneratedData, ImageSettings
 from distune.config.hashing import content_hash
 from distune.data.box_forms import stop_if_other_form
-from distune.data.check import is_too_many, listing, stop_if_damaged
+from distune.data.check import listing, stop_if_damaged
+from distune.data.class_selection import leave_out_other_classes, select_classes
 from distune.data.dataset import DetectionDataset
 from distune.data.digits import digits_dataset
 from distune.data.file_dataset import FileDataset
@@ -20,6 +21,7 @@ from distune.data.generated.generated_dataset import SplitName
 from distune.data.image_scan import Scan, scan_images
 from distune.data.images import ImageFile, ValueRange
 from distune.data.raw_split import RawSplit
+from distune.data.relative_boxes import to_pixels
 from distune.data.resolve_images import resolve_images
 from distune.data.shapes import shapes_dataset
 from distune.data.splits import Splits, fingerprint, hold_out
@@ -27,7 +29,6 @@ from distune.data.stream import TrainingStream
 from distune.data.transforms import plain_transform, training_transform
 from distune.errors import DataError
 
-FileDataSettings = VocData | CocoData
 AnyDataSettings = GeneratedData | FileDataSettings
 
 _GENERATORS: dict[str, tuple[Callable[[Any, SplitName], DetectionDataset], int]] = {
@@ -104,31 +105,6 @@ def build_stream(
     )
 
 
-def check_classes(classes: Sequence[str], counts: Mapping[str, int], *, source: str) -> None:
-    """Check a list of classes against the classes in the annotations.
-
-    It is wrong when more than 1% of the boxes have other classes; or when any have, and some listed class has no box,
-    which is typical of a misspelled name. Otherwise listed classes need not have boxes.
-
-    Args:
-        classes: the list of classes.
-        counts: boxes of each class in the annotations; ``""`` counts those without a class.
-        source: the data, for the message.
-
-    Raises:
-        DataError: the list does not fit.
-    """
-    unknown = {name: count for name, count in counts.items() if name not in classes}
-    unused = [name for name in classes if not counts.get(name)]
-    num_unknown = sum(unknown.values())
-    if (any(unknown) and unused) or is_too_many(num_unknown, sum(counts.values())):
-        named = ", ".join(f"{name or 'no known class'} ({count})" for name, count in sorted(counts.items()))
-        raise DataError(
-            f"{source}: the list of classes does not fit the annotations\n  listed:    {', '.join(classes)}\n"
-            f"  annotated: {named}\nList every class in the annotations, or remove the others from them."
-        )
-
-
 def _generate(settings: GeneratedData) -> Splits:
     make, version = _GENERATORS[settings.kind]
     train, search = make(settings, "train"), make(settings, "search")
@@ -155,22 +131,27 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
             root, name, split, scan, min_size_px=settings.min_size_px, max_size_px=settings.max_size_px
         )
         stop_if_other_form(f"{root}, split {name}", raw[name], data.form)
+        raw[name] = to_pixels(raw[name]) if data.form.startswith("relative ") else raw[name]
     counts = sum((split.count_classes() for split in raw.values()), Counter[str]())
-    classes = data.classes if data.classes is not None else tuple(sorted(name for name in counts if name))
-    check_classes(classes, counts, source=str(root))
+    classes = select_classes(settings.classes, data.classes, counts, source=str(root))
+    left_out = ""
+    if settings.classes is not None:
+        raw, left_out = leave_out_other_classes(raw, classes)
     value_range = _value_range(scan)
     splits: dict[str, DetectionDataset] = {}
     for name, split in raw.items():
         dataset = FileDataset(name, split, classes, value_range=value_range, with_masks=with_masks and name == "train")
         stop_if_damaged(f"{root}, split {name}", dataset.findings)
         splits[name] = dataset
-    notes = [*data.notes, *(note for split in raw.values() for note in split.notes)]
+    notes = [*data.notes, *(note for split in raw.values() for note in split.notes), *([left_out] if left_out else [])]
     if value_range is not None:
         low, high = value_range
         notes.append(f"images of more than 8 bits: pixel values {low:g} to {high:g} of all splits become 0 to 255")
     faults = dict.fromkeys(fault for dataset in splits.values() for fault in dataset.faults)
-    if "search" not in splits:
-        splits["train"], splits["search"] = hold_out(splits["train"], fraction=settings.search_share)
+    shares = {"search": settings.search_share, "test": settings.test_share}
+    wanted = {name: share for name, share in shares.items() if name not in splits and share > 0}
+    if wanted:
+        splits |= hold_out(splits["train"], wanted, seed=settings.split_seed)
     _stop_if_empty(root, splits)
     _stop_if_shared(root, splits)
     return Splits(
@@ -207,7 +188,8 @@ def _stop_if_missing(root: Path, splits: Mapping[str, RawSplit]) -> None:
         count = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
         raise DataError(
             f"data.root = {root}: {count} missing\n{listing(missing)}\n"
-            "Add them, give another folder with --set data.root=PATH, or remove the images from the split."
+            "Add them, give another folder with --set data.root=PATH, or remove the images from the split. For data in "
+            f"another layout, `distune init {root}` writes the settings."
         )
 
 

@@ -42,7 +42,8 @@ class RawBox:
         row: position of its image among the images of the split.
         location: as named in messages, such as ``Annotations/cells_1.xml: box 3``.
         class_name: empty where it is unknown.
-        box: xyxy pixels.
+        box: xyxy, in pixels, or in fractions of the image where the form of the data is relative, until
+            ``relative_boxes`` brings them to pixels.
         given: the four numbers in the file, in its own form.
         area: of the object in square pixels; None where it is unknown.
         crowd: COCO's ``iscrowd``.

@@ -34,47 +34,50 @@ class Splits:
     notes: tuple[str, ...] = ()
 
 
-def hold_out(dataset: DetectionDataset, *, fraction: float) -> tuple[Subset, Subset]:
-    """Split a training set in two by a hash of the images' names, so that their order does not matter.
+def hold_out(dataset: DetectionDataset, fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, Subset]:
+    """Divide a training set by a hash of the images' names, so that their order does not matter.
 
-    Copies of an image stay together, so the held-out part may be smaller or larger than asked by a few images.
+    Copies of an image stay together, so a held-out part may be smaller or larger than asked by a few images.
 
     Args:
         dataset: the training set.
-        fraction: of the images that are held out, between 0 and 1.
+        fractions: name of each held-out part to its fraction of the images, between 0 and 1.
+        seed: another one gives other parts.
 
     Returns:
-        The rest, named ``train``, and the held-out images, named ``search``. Both have at least one image.
+        The rest, named ``train``, and the held-out parts. All have at least one image.
 
     Raises:
-        DataError: there are fewer than two images.
+        DataError: there are too few images.
     """
-    num_images = len(dataset)
-    if num_images < 2:
-        raise DataError(
-            f"{dataset.name}: has {num_images} image{'s' * (num_images != 1)}, of which none can be held out for "
-            "scoring; name a search split or use more images"
-        )
+    num_images, num_parts = len(dataset), len(fractions) + 1
+    purpose = f"{' and '.join(fractions)} images can be held out; name such splits or use more images"
+    if num_images < num_parts:
+        raise DataError(f"{dataset.name}: has {num_images} image{'s' * (num_images != 1)}, too few: no {purpose}")
     groups: dict[str, list[int]] = {}
     digests: dict[str, bytes] = {}
     for index in range(num_images):
         image = dataset.annotations(index)
         content = image.digest or image.file
         groups.setdefault(content, []).append(index)
-        of_name = hashlib.sha256(image.file.encode()).digest()
+        of_name = hashlib.sha256((f"{seed} {image.file}" if seed else image.file).encode()).digest()
         digests[content] = min(of_name, digests.get(content, of_name))
-    if len(groups) < 2:
-        raise DataError(
-            f"{dataset.name}: all {num_images} images are copies of one, so none can be held out for scoring"
-        )
-    num_held = min(max(1, round(fraction * num_images)), num_images - 1)
+    if len(groups) < num_parts:
+        different = "copies of one" if len(groups) == 1 else f"copies of {len(groups)}"
+        raise DataError(f"{dataset.name}: all {num_images} images are {different}, too few: no {purpose}")
+    order = sorted(groups, key=lambda content: digests[content])
+    parts: dict[str, Subset] = {}
     held: set[int] = set()
-    for content in sorted(groups, key=lambda content: digests[content])[: len(groups) - 1]:
-        if len(held) >= num_held:
-            break
-        held |= set(groups[content])
+    for name, fraction in fractions.items():
+        num_left_to_others = num_parts - 1 - len(parts)
+        num_wanted = min(max(1, round(fraction * num_images)), num_images - len(held) - num_left_to_others)
+        part: set[int] = set()
+        while len(part) < num_wanted and len(order) > num_left_to_others:
+            part |= set(groups[order.pop(0)])
+        held |= part
+        parts[name] = Subset(dataset, sorted(part), name=name)
     rest = [index for index in range(num_images) if index not in held]
-    return Subset(dataset, rest, name="train"), Subset(dataset, sorted(held), name="search")
+    return {"train": Subset(dataset, rest, name="train"), **parts}
 
 
 def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:

@@ -1,20 +1,21 @@
-"""Reads folders in the layout of Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``.
+"""Reads images with an XML file each, as in Pascal VOC: ``Annotations``, ``ImageSets/Main``, ``JPEGImages``.
 
 VOC counts pixels from 1 and its corners are inclusive: a box from 1 to 1 is one pixel wide. ``Annotations.boxes_N4``
 are coordinates of pixel edges, so boxes become (x1 - 1, y1 - 1, x2, y2), as in detectron2. A box with x1 = x2 or
 y1 = y2 is taken for a slip of the annotator and has no area.
 
 A line of a list is the name of an image, blanks included. Lines of VOC's lists per class have a name and -1, 0 or 1.
+Without lists, as LabelImg and annotation services write it, ``*`` stands for all images that have an XML file.
 """
 
 from __future__ import annotations
 
-import codecs
+import dataclasses
 import math
 import os
+import posixpath
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,48 +23,48 @@ from distune.config.data import VocData
 from distune.config.problems import suggest
 from distune.data.check import listing
 from distune.data.formats.flags import read_flag
+from distune.data.formats.image_files import find_images
+from distune.data.formats.text_files import read_text
+from distune.data.formats.xml_files import parse_xml
 from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
 from distune.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _NAME_AND_FLAG = re.compile(r"(.*\S)\s+(-1|0|1)")
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError(f"has a DOCTYPE ({name}), which is refused because it can define entities")
 
 
 def read(settings: VocData, root: Path, with_masks: bool) -> RawData:
     """Read all splits.
 
     Args:
-        settings: the names of the lists of images.
+        settings: the names of the lists of images, and of the folders.
         root: the folder.
         with_masks: without effect, since the format has no masks.
 
     Returns:
-        The splits, and the classes of the settings. Missing files are in ``missing`` of a split.
+        The splits. Missing files are in ``missing`` of a split.
 
     Raises:
         DataError: several images could belong to one XML file.
     """
     sets = {"train": settings.train_set, "search": settings.search_set, "test": settings.test_set}
-    return RawData(
-        splits={name: read_split(root, lists) for name, lists in sets.items() if lists is not None},
-        classes=None if settings.classes is None else tuple(settings.classes),
-        form="xyxy",
-    )
+    splits = {
+        name: read_split(root, lists, images=settings.images, annotations=settings.annotations)
+        for name, lists in sets.items()
+        if lists is not None
+    }
+    return RawData(splits=splits, classes=None, form="xyxy")
 
 
-def read_split(root: Path, image_sets: str) -> RawSplit:
+def read_split(root: Path, image_sets: str, *, images: str = "JPEGImages", annotations: str = "Annotations") -> RawSplit:
     """Read the images of one or several lists.
 
     Args:
         root: the folder.
-        image_sets: name of a list in ``ImageSets/Main``, or several joined by plus signs.
+        image_sets: name of a list in ``ImageSets/Main``, or ``*`` for all XML files, either after a folder and a slash;
+            or several joined by plus signs.
+        images: name of the folder of the images.
+        annotations: name of the folder of the XML files.
 
     Returns:
         The split, each image once. Missing files are in ``missing``.
@@ -72,15 +73,18 @@ def read_split(root: Path, image_sets: str) -> RawSplit:
         DataError: several images could belong to one XML file.
     """
     split = RawSplit()
-    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        if not (root / folder).is_dir():
-            split.missing.append(f"{folder}/")
-    if split.missing:
-        return split
-    image_files = _image_files(root / "JPEGImages")
     ambiguous: list[str] = []
-    for stem in _stems(root, image_sets, image_files, split):
-        _read_image(root, stem, image_files.get(stem, []), split, ambiguous)
+    seen: set[tuple[str, str]] = set()
+    places: dict[str, _Place] = {}
+    for part in (part.strip() for part in image_sets.split("+")):
+        prefix, _, image_set = part.rpartition("/")
+        place = places.setdefault(prefix, _Place.of(root, prefix, images, annotations, split))
+        if not place.is_complete:
+            continue
+        for stem in _all_stems(place, split) if image_set == "*" else _listed_stems(place, image_set, split):
+            if (prefix, stem) not in seen:
+                seen.add((prefix, stem))
+                _read_image(root, place, stem, split, ambiguous)
     if ambiguous:
         raise DataError(
             f"{root}: {len(ambiguous)} XML files name none of several images that they could be for\n"
@@ -89,22 +93,57 @@ def read_split(root: Path, image_sets: str) -> RawSplit:
     return split
 
 
-def _stems(root: Path, image_sets: str, image_files: Mapping[str, list[str]], split: RawSplit) -> list[str]:
-    """Return the names in the lists, each once, in order."""
-    folder = root / "ImageSets" / "Main"
-    stems: dict[str, None] = {}
-    for name in (part.strip() for part in image_sets.split("+")):
-        path = folder / f"{name}.txt"
-        if not path.is_file():
-            known = [file.stem for file in folder.glob("*.txt")]
-            split.missing.append(f"ImageSets/Main/{name}.txt; {suggest(name, known) or 'there are no lists'}")
-            continue
-        found = [_stem(line.strip(), image_files) for line in _text(path).splitlines() if line.strip()]
-        repeated = len(found) - len(set(found))
-        if repeated:
-            split.notes.append(f"ImageSets/Main/{name}.txt: {repeated} lines repeat a name and are left out")
-        stems.update(dict.fromkeys(found))
-    return list(stems)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Place:
+    """The folders of one set of images, relative to the root, and the file names of its images by their stem."""
+
+    lists: Path
+    images: str
+    annotations: str
+    image_files: dict[str, list[str]]
+    stems: tuple[str, ...]
+    is_complete: bool
+
+    @classmethod
+    def of(cls, root: Path, prefix: str, images: str, annotations: str, split: RawSplit) -> _Place:
+        images, annotations = (posixpath.normpath(posixpath.join(prefix, each)) for each in (images, annotations))
+        missing = [f"{folder}/" for folder in (annotations, images) if not (root / folder).is_dir()]
+        split.missing += [each for each in missing if each not in split.missing]
+        names = [] if missing else sorted(os.listdir(root / annotations))
+        return cls(
+            lists=root / prefix / "ImageSets" / "Main",
+            images=images,
+            annotations=annotations,
+            image_files={} if missing else find_images(root / images),
+            stems=tuple(name[:-4] for name in names if name.lower().endswith(".xml")),
+            is_complete=not missing,
+        )
+
+
+def _all_stems(place: _Place, split: RawSplit) -> Sequence[str]:
+    """Return the names of all XML files. Images without one are not annotated."""
+    without = sorted(place.image_files.keys() - set(place.stems))
+    if without:
+        split.notes.append(f"{place.images}: {len(without)} images have no XML file and are left out")
+    return place.stems
+
+
+def _listed_stems(place: _Place, image_set: str, split: RawSplit) -> list[str]:
+    """Return the names in a list, in order."""
+    path = place.lists / f"{image_set}.txt"
+    name = f"ImageSets/Main/{image_set}.txt"
+    if not place.lists.is_dir():
+        split.missing += [] if "ImageSets/Main/" in split.missing else ["ImageSets/Main/"]
+        return []
+    if not path.is_file():
+        known = [file.stem for file in place.lists.glob("*.txt")]
+        split.missing.append(f"{name}; {suggest(image_set, known) or 'there are no lists'}")
+        return []
+    found = [_stem(line.strip(), place.image_files) for line in read_text(path).splitlines() if line.strip()]
+    repeated = len(found) - len(set(found))
+    if repeated:
+        split.notes.append(f"{name}: {repeated} lines repeat a name and are left out")
+    return found
 
 
 def _stem(line: str, image_files: Mapping[str, list[str]]) -> str:
@@ -112,33 +151,16 @@ def _stem(line: str, image_files: Mapping[str, list[str]]) -> str:
     return line if name_and_flag is None or line in image_files else name_and_flag[1]
 
 
-def _text(path: Path) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows writes it."""
-    content = path.read_bytes()
-    marked = (encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
-    return content.decode(next(marked, "utf-8"), errors="replace")
-
-
-def _image_files(folder: Path) -> dict[str, list[str]]:
-    """Return the file names of all images in a folder by their name without suffix."""
-    files: dict[str, list[str]] = defaultdict(list)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path per image is slow in large folders
-            if suffix.lower() in IMAGE_SUFFIXES:
-                files[stem].append(entry.name)
-    return files
-
-
-def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit, ambiguous: list[str]) -> None:
-    source = f"Annotations/{stem}.xml"
+def _read_image(root: Path, place: _Place, stem: str, split: RawSplit, ambiguous: list[str]) -> None:
+    candidates = place.image_files.get(stem, [])
+    source = posixpath.normpath(f"{place.annotations}/{stem}.xml")
     missing = [] if (root / source).is_file() else [source]
-    missing += [] if candidates else [f"JPEGImages/{stem}.jpg"]
+    missing += [] if candidates else [posixpath.normpath(f"{place.images}/{stem}.jpg")]
     split.missing += missing
     if missing:
         return
     try:
-        tree = _parse(root / source)
+        tree = parse_xml(root / source)
     except (ElementTree.ParseError, ValueError, OSError, LookupError) as error:
         split.bad_images += 1
         split.faults.append(f"{source}: cannot be read as XML ({' '.join(str(error).split())})")
@@ -147,7 +169,7 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit, a
     if len(candidates) > 1 and stated_name not in candidates:
         ambiguous.append(f"{source}: {', '.join(sorted(candidates))}")
         return
-    file = f"JPEGImages/{stated_name if stated_name in candidates else candidates[0]}"
+    file = posixpath.normpath(f"{place.images}/{stated_name if stated_name in candidates else candidates[0]}")
     width, height = (_whole(tree.findtext(f"size/{side}")) for side in ("width", "height"))
     row = len(split.images)
     # Several tools write a size of 0, which states nothing.
@@ -157,11 +179,6 @@ def _read_image(root: Path, stem: str, candidates: list[str], split: RawSplit, a
         for bndbox in item.findall("bndbox") or [ElementTree.Element("bndbox")]:
             number += 1
             _add_box(item, bndbox, row=row, location=f"{source}: box {number}", split=split)
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314 - no document types, so no entities
-    return ElementTree.parse(path, parser=parser).getroot()  # noqa: S314 - as above
 
 
 def _add_box(
