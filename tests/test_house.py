@@ -46,6 +46,10 @@ SHARED_NAMES = {
     "launch": "cli/launch.py prints what api/launch.py does",
     "build": "builds the folder's objects from settings",
     "status": "cli/status.py prints what study/status.py reads",
+    **dict.fromkeys(
+        ("coco", "cvat", "label_studio", "voc", "yolo"),
+        "data/formats reads the format that data/recognition recognizes",
+    ),
     "layout": "where the objects of a generated image are, digits or shapes",
     "painting": "draws a generated image, digits or shapes",
     "teacher": "cli/teacher.py prints what training/teacher.py prepares",

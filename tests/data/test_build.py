@@ -165,5 +165,3 @@ def test_generated_data_without_test_images_has_no_test_split(kind: type[ShapesD
     test = build_splits(kind(num_test=7)).test
     assert test is not None
     assert len(test) == 7
-
-

@@ -129,7 +129,8 @@ class VocData(FileData):
     kind: Literal["voc"] = "voc"
     train_set: str = "train"
     """Training images: the name of a list in ``ImageSets/Main``, or ``*`` for all images with an XML file. A folder may
-    stand before it, such as ``VOC2007/trainval`` or ``train/*``. Several are joined by plus signs."""
+    stand before it, such as ``VOC2007/trainval`` or ``train/*``; it is above or below ``images`` and ``annotations``.
+    Several are joined by plus signs."""
     search_set: str | None = None
     """Images that trials are scored on, as in ``train_set``; null holds out some of the training images."""
     test_set: str | None = None
@@ -180,7 +181,7 @@ class YoloData(FileData):
 
 
 class CvatData(FileData):
-    """Images with annotations in one XML file, in the format "CVAT for images". Polygons become their bounding boxes."""
+    """Images with annotations in one XML file, as "CVAT for images". Polygons become their bounding boxes."""
 
     kind: Literal["cvat"] = "cvat"
     annotations: str = "annotations.xml"

@@ -50,7 +50,9 @@ def select_classes(
         named = ", ".join(f"{name} ({counts.get(name, 0)} boxes)" for name in available)
         remaining = [name for name in available if name not in listed]
         lines = "\n".join(f"  {name}; {suggest(name, remaining)}".rstrip("; ") for name in absent)
-        raise DataError(f"{source}: data.classes lists classes that the data do not have\n{lines}\nThe data have {named}")
+        raise DataError(
+            f"{source}: data.classes lists classes that the data do not have\n{lines}\nThe data have {named}"
+        )
     return tuple(listed)
 
 

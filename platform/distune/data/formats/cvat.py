@@ -51,7 +51,9 @@ def read(settings: CvatData, root: Path, with_masks: bool) -> RawData:
         wanted = None if subsets is None else [part.strip() for part in subsets.split("+")]
         absent = [each for each in wanted or () if each not in known]
         if absent:
-            raise DataError(f"{path}: has no subset {absent[0]}; {suggest(absent[0], [each for each in known if each])}")
+            raise DataError(
+                f"{path}: has no subset {absent[0]}; {suggest(absent[0], [each for each in known if each])}"
+            )
         split = splits[name] = RawSplit()
         for image in content.iter("image"):
             if wanted is None or image.get("subset", "") in wanted:

@@ -95,7 +95,9 @@ def _read_tasks(
             split.missing.append(posixpath.normpath(f"{settings.images}/{_candidates(address)[0]}"))
             continue
         if len(found) > 1:
-            raise DataError(f"{root}: {location} is of {address}, and several images have this name: {', '.join(found)}")
+            raise DataError(
+                f"{root}: {location} is of {address}, and several images have this name: {', '.join(found)}"
+            )
         file = posixpath.normpath(f"{settings.images}/{found[0]}")
         row = len(split.images)
         width, height = _size(items)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -56,7 +55,9 @@ def read(settings: VocData, root: Path, with_masks: bool) -> RawData:
     return RawData(splits=splits, classes=None, form="xyxy")
 
 
-def read_split(root: Path, image_sets: str, *, images: str = "JPEGImages", annotations: str = "Annotations") -> RawSplit:
+def read_split(
+    root: Path, image_sets: str, *, images: str = "JPEGImages", annotations: str = "Annotations"
+) -> RawSplit:
     """Read the images of one or several lists.
 
     Args:
@@ -106,10 +107,10 @@ class _Place:
 
     @classmethod
     def of(cls, root: Path, prefix: str, images: str, annotations: str, split: RawSplit) -> _Place:
-        images, annotations = (posixpath.normpath(posixpath.join(prefix, each)) for each in (images, annotations))
+        images, annotations = (_folder(root, prefix, each) for each in (images, annotations))
         missing = [f"{folder}/" for folder in (annotations, images) if not (root / folder).is_dir()]
         split.missing += [each for each in missing if each not in split.missing]
-        names = [] if missing else sorted(os.listdir(root / annotations))
+        names = [] if missing else sorted(path.name for path in (root / annotations).iterdir())
         return cls(
             lists=root / prefix / "ImageSets" / "Main",
             images=images,
@@ -118,6 +119,12 @@ class _Place:
             stems=tuple(name[:-4] for name in names if name.lower().endswith(".xml")),
             is_complete=not missing,
         )
+
+
+def _folder(root: Path, prefix: str, name: str) -> str:
+    """Return a folder relative to the root: the prefix is above it, or else below it."""
+    above, below = (posixpath.normpath(posixpath.join(*parts)) for parts in ((prefix, name), (name, prefix)))
+    return below if not (root / above).is_dir() and (root / below).is_dir() else above
 
 
 def _all_stems(place: _Place, split: RawSplit) -> Sequence[str]:

@@ -34,10 +34,11 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 def root_tag(path: Path) -> str:
     """Return the name of the root element, of which only the start is read; empty where the file is not XML."""
-    parser = ElementTree.XMLPullParser(events=("start",))
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(events=("start",))
     try:
         with path.open("rb") as file:
             parser.feed(file.read(_HEAD_BYTES))
-        return next((str(element.tag) for _, element in parser.read_events()), "")
+        elements = (event[-1] for event in parser.read_events())
+        return next((element.tag for element in elements if isinstance(element, ElementTree.Element)), "")
     except (ElementTree.ParseError, ValueError, OSError, LookupError):
         return ""
