@@ -22,7 +22,7 @@ LAYERS = (
     {"data", "detectors"},
     {"distillation"},
     {"training"},
-    {"reports"},
+    {"reports", "draft"},
     {"study"},
     {"confirmation"},
     {"api"},

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from distune.version import VERSION
 
 if TYPE_CHECKING:
+    from distune.api.draft_experiment import Draft as Draft
+    from distune.api.draft_experiment import init as init
     from distune.api.launch import launch as launch
     from distune.api.launch import list_studies as list_studies
     from distune.api.launch import load_study as load_study
@@ -43,6 +45,7 @@ __version__ = VERSION
 
 _MODULES = {
     "Callback": "distune.study.callback",
+    "Draft": "distune.api.draft_experiment",
     "DistuneError": "distune.errors",
     "Experiment": "distune.config.experiment",
     "SearchSpace": "distune.config.space",
@@ -52,6 +55,7 @@ _MODULES = {
     "TrainedStudent": "distune.api.single_run",
     "Validation": "distune.api.validation",
     "evaluate": "distune.api.single_run",
+    "init": "distune.api.draft_experiment",
     "launch": "distune.api.launch",
     "list_studies": "distune.api.launch",
     "load_experiment": "distune.config.load",

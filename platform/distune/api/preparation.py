@@ -5,6 +5,7 @@ Modules that load torch are imported where they are used: ``distune status`` and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
         on_message(f"data: skipped {fault}")
     if len(faults) > _NUM_SHOWN:
         on_message(f"data: ... and {len(faults) - _NUM_SHOWN} more skipped")
-    return splits
+    return dataclasses.replace(splits, faults=tuple(faults))
 
 
 def describe_data(splits: Splits) -> str:

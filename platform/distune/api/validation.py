@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
@@ -14,7 +15,7 @@ from distune.config.data import GeneratedData
 from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, SpaceLike, load_experiment
-from distune.errors import ConfigError
+from distune.errors import ConfigError, UsageError
 from distune.records import ParameterValue
 from distune.study.callback import StudyCallback
 from distune.study.planning.plan_text import describe_plan, describe_sizes
@@ -22,6 +23,8 @@ from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.search.samplers import check_sampler
 
 if TYPE_CHECKING:
+    from distune.config.experiment import Experiment
+    from distune.data.data_card import DataCard
     from distune.data.splits import Splits
     from distune.training.probe.findings import Finding
 
@@ -35,6 +38,7 @@ class Validation:
     Attributes:
         loaded: the experiment and its search space.
         data: sizes and classes of the splits in one line, None when the data was not checked.
+        card: what the data contain, and what looks wrong; None when the data was not checked.
         plan: trials and epochs of a study.
         plan_lines: the plan, disk and memory as text.
         findings: the probe's result per searched parameter; empty without a probe.
@@ -42,6 +46,7 @@ class Validation:
 
     loaded: LoadedExperiment
     data: str | None
+    card: DataCard | None
     plan: StudyPlan
     plan_lines: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
@@ -61,11 +66,12 @@ def validate(
     space: SpaceLike | None = None,
     probe: bool = False,
     num_probe_images: int = NUM_PROBE_IMAGES,
+    pictures: str | PathLike[str] | None = None,
     on_finding: Callable[[Finding], None] | None = None,
     callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
-    """Check an experiment, its search space and its data. Trains nothing, writes nothing.
+    """Check an experiment, its search space and its data. Trains nothing; writes nothing but ``pictures``.
 
     Data is checked when the experiment says where it is (``data.root``).
 
@@ -77,6 +83,7 @@ def validate(
         probe: try every searched parameter at two of its values on a few images: does it change a loss or a gradient?
             A teacher that is not trained yet is replaced by random weights.
         num_probe_images: images that a probe uses.
+        pictures: folder for a sheet of images with their boxes per split, to see whether these lie on the objects.
         on_finding: called with each finding of the probe.
         callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
         home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
@@ -88,23 +95,55 @@ def validate(
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
         ResourceError: the sampler needs a package that is not installed.
+        UsageError: the folder for pictures is a file.
     """
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         settings, root = loaded.experiment, Home.at(home)
         check_sampler(settings.search.sampler)
         has_data = isinstance(settings.data, GeneratedData) or settings.data.root is not None
-        splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
+        is_needed = has_data or probe or pictures is not None
+        splits = open_data(settings, on_message=_ignore) if is_needed else None  # the card has the messages
+        if pictures is not None and splits is not None:
+            for path in _draw(splits, Path(pictures)):
+                callback.on_message(f"pictures: {path}")
         findings: list[Finding] = []
         if probe and splits is not None:
             findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
         return Validation(
             loaded=loaded,
             data=None if splits is None else describe_data(splits),
+            card=None if splits is None else _card(settings, splits),
             plan=plan_study(settings, loaded.searched),
             plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root)),
             findings=tuple(findings),
         )
+
+
+def _ignore(message: str) -> None:
+    """Receive a message that is shown elsewhere."""
+
+
+def _card(settings: Experiment, splits: Splits) -> DataCard:
+    from distune.data.data_card import make_data_card
+
+    return make_data_card(splits, min_size_px=settings.data.min_size_px, max_size_px=settings.data.max_size_px)
+
+
+def _draw(splits: Splits, folder: Path) -> Iterator[Path]:
+    """Write a sheet of images with their boxes for each split, and yield their paths."""
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    from distune.data.box_sheet import draw_sheet
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; give a folder for the pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for dataset in (splits.train, splits.search, splits.test):
+        if dataset is not None:
+            path = folder / f"{dataset.name}.jpg"
+            to_pil_image(draw_sheet(dataset)).save(path)
+            yield path
 
 
 def _probe(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from distune.cli import confirm, doctor, evaluate, launch, status, teacher, train, ui, validate
+from distune.cli import confirm, doctor, evaluate, init, launch, status, teacher, train, ui, validate
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
@@ -35,6 +35,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
+    app.command()(init.init)
     app.command()(validate.validate)
     app.command()(launch.launch)
     app.command()(launch.resume)

@@ -11,6 +11,7 @@ from distune.reports.console import make_console
 from distune.reports.warnings_text import warning_lines
 
 if TYPE_CHECKING:
+    from distune.data.data_card import DataCard
     from distune.study.status import StudyStatus
 
 out = make_console()
@@ -20,6 +21,17 @@ progress = make_console(stderr=True)
 def print_json(values: Any) -> None:
     """Print JSON and nothing else."""
     out.out(json.dumps(values, indent=2, allow_nan=False, default=str), highlight=False)
+
+
+def print_data_card(card: DataCard) -> None:
+    """Print what is wrong with the data, what they contain, and whether a study can be launched."""
+    from distune.reports.data_card_tables import data_card_lines, data_card_tables
+
+    for line in data_card_lines(card):
+        out.print(f"data: {line}", style="yellow" if line.startswith(("warning", "skipped")) else None)
+    for table in data_card_tables(card):
+        out.print(table)
+    out.print(f"data: {card.verdict}")
 
 
 def print_warnings(status: StudyStatus) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, load
-from distune.cli.output import out, print_json, progress
+from distune.cli.output import out, print_data_card, print_json, progress
 
 if TYPE_CHECKING:
     from distune.api.validation import Validation
@@ -22,12 +23,16 @@ def validate(
     probe: Annotated[
         bool, typer.Option("--probe", help="Try each searched parameter: one without any effect is an error.")
     ] = False,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", metavar="DIR", help="Draw images of each split with their boxes.")
+    ] = None,
     probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe uses.")] = 12,
     json: JsonOption = False,
 ) -> None:
     """Check an experiment, its search space and its data; list every problem; train nothing.
 
-    Data is checked when its folder is given: set data.root to include it.
+    Data is checked when its folder is given: set data.root to include it. The result is a table of the data, below
+    all that looks wrong. With --pictures, a sheet of images with their boxes shows whether these lie on the objects.
 
     With --probe, every searched parameter is tried at two of its values on a few images, the others at the experiment's
     own. A parameter that changes neither a loss nor a gradient would do nothing in a study, and is an error. One that
@@ -36,7 +41,7 @@ def validate(
 
     Examples:
 
-        distune validate bccd --set data.root=BCCD
+        distune validate bccd --set data.root=BCCD --pictures pictures
 
         distune validate quickstart --probe
     """
@@ -47,6 +52,7 @@ def validate(
         load(experiment, set, fixed=fix),
         probe=probe,
         num_probe_images=probe_images,
+        pictures=pictures,
         on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}"),
     )
     if json:
@@ -67,7 +73,8 @@ def _print_json(result: Validation, *, probed: bool) -> None:
     probe = {"probe": [finding.to_dict() for finding in result.findings]} if probed else {}
     plan = dataclasses.asdict(result.plan)
     checked = {"experiment": loaded.experiment.to_dict(), "space": loaded.space.to_dict()}
-    print_json({**checked, "data": _data_line(result), "plan": plan, **probe})
+    card = None if result.card is None else result.card.to_dict()
+    print_json({**checked, "data": _data_line(result), "data_card": card, "plan": plan, **probe})
 
 
 def _print_text(result: Validation) -> None:
@@ -76,7 +83,10 @@ def _print_text(result: Validation) -> None:
     loaded = result.loaded
     values = loaded.experiment
     out.print(f"{loaded.source}: valid")
-    out.print(f"data: {_data_line(result)}")
+    if result.card is None:
+        out.print(f"data: {_data_line(result)}")
+    else:
+        print_data_card(result.card)
     out.print(
         f"teacher: {values.teacher.family} {values.teacher.backbone}, student: {values.student.family} "
         f"{values.student.backbone}, preset {values.distillation.preset}"

@@ -94,8 +94,7 @@ class DataCard:
     def verdict(self) -> str:
         """Whether a study can be started, in a sentence."""
         if self.warnings:
-            count = "1 warning" if len(self.warnings) == 1 else f"{len(self.warnings)} warnings"
-            return f"a study can be launched, but see to the {count} above first"
+            return f"a study can be launched, but see to {_count(len(self.warnings), 'warning')} first"
         return "the data are ready for a study"
 
     def to_dict(self) -> dict[str, Any]:
@@ -196,7 +195,7 @@ def _warnings(cards: Sequence[SplitCard], classes: Sequence[str]) -> list[str]:
         elif not train.boxes[name]:
             lines.append(f"class {name} has no boxes")
         elif train.boxes[name] < _FEW_BOXES:
-            lines.append(f"class {name} has only {train.boxes[name]} boxes in split train")
+            lines.append(f"class {name} has only {_count(train.boxes[name], 'box', 'boxes')} in split train")
         without = [card.name for card in others if not card.boxes[name]]
         if train.boxes[name] and without:
             lines.append(f"class {name} has no boxes in split {' and '.join(without)}: its AP cannot be measured there")
@@ -213,23 +212,27 @@ def _warnings(cards: Sequence[SplitCard], classes: Sequence[str]) -> list[str]:
 def _split_warnings(card: SplitCard) -> list[str]:
     lines = []
     if card.name != "train" and card.num_images < _FEW_IMAGES:
-        lines.append(f"split {card.name} has only {card.num_images} images: AP on it varies much")
+        lines.append(f"split {card.name} has only {_count(card.num_images, 'image')}: AP on it varies much")
     if card.num_empty > _MANY_EMPTY * card.num_images:
         lines.append(f"split {card.name}: {card.num_empty} of {card.num_images} images have no boxes")
     if card.num_copies:
-        lines.append(f"split {card.name}: {card.num_copies} images are copies of others of the split")
+        lines.append(f"split {card.name}: copies of other images of the split: {card.num_copies}")
     if card.num_repeated_boxes:
-        lines.append(f"split {card.name}: {card.num_repeated_boxes} boxes are given twice")
+        lines.append(f"split {card.name}: boxes that are given twice: {card.num_repeated_boxes}")
     if card.dark_or_flat:
         more = ", ..." if len(card.dark_or_flat) > _SHOWN else ""
         named = ", ".join(card.dark_or_flat[:_SHOWN])
-        lines.append(f"split {card.name}: {len(card.dark_or_flat)} images are black or have one color: {named}{more}")
+        lines.append(f"split {card.name}: images that are black or have one color: {named}{more}")
     if card.resized_box_sides and card.resized_box_sides[1] < _SMALL_BOX_PX:
         lines.append(
             f"split {card.name}: half of the boxes are smaller than {card.resized_box_sides[1]:g} px after resizing; "
             "raise data.min_size_px"
         )
     return lines
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _plain(name: str) -> str:

@@ -20,14 +20,13 @@ def data_card_tables(card: DataCard) -> Iterator[Table]:
 
 
 def data_card_lines(card: DataCard) -> list[str]:
-    """Return what is wrong first, then whether a study can be started."""
+    """Return what is wrong, faults first."""
     more = len(card.faults) - _SHOWN
     return [
         *(f"skipped: {fault}" for fault in card.faults[:_SHOWN]),
         *([f"skipped: ... and {more} more"] if more > 0 else []),
         *(f"note: {note}" for note in card.notes),
         *(f"warning: {warning}" for warning in card.warnings),
-        f"data: {card.verdict}",
     ]
 
 

@@ -1,0 +1,66 @@
+"""``distune.init``: from a folder to an experiment file that is valid and can be launched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import distune
+from distune.errors import DataError, UsageError
+from support.layouts import LAYOUTS, make_scenes
+
+SCENES = make_scenes({"train": 40, "val": 30, "test": 30})
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_becomes_a_valid_experiment(layout: str, tmp_path: Path) -> None:
+    LAYOUTS[layout](tmp_path / "My photos, 2026", SCENES)
+    draft = distune.init("My photos, 2026", callbacks=[], from_scratch=True)
+    assert (draft.name, draft.file) == ("my-photos-2026", Path("my-photos-2026.yaml"))
+    result = distune.validate(draft.file, callbacks=[])
+    assert result.card is not None
+    assert sum(split.num_images for split in result.card.splits) == 100
+    assert result.card.splits == draft.card.splits
+    text = draft.file.read_text()
+    assert all(f"# Found: {finding}"[:100] in text for finding in draft.findings)
+    assert "# Half of the boxes" in text
+
+
+def test_weights_are_those_of_imagenet_unless_training_is_from_scratch(tmp_path: Path) -> None:
+    LAYOUTS["yolo"](tmp_path / "photos", SCENES)
+    pretrained = distune.init("photos", name="a", callbacks=[])
+    scratch = distune.init("photos", name="b", from_scratch=True, callbacks=[])
+    assert "backbone_weights: ResNet18_Weights.IMAGENET1K_V1" in pretrained.file.read_text()
+    assert "backbone_weights" not in scratch.file.read_text()
+
+
+def test_nothing_is_overwritten_and_nothing_is_written_into_the_folder(tmp_path: Path) -> None:
+    LAYOUTS["coco"](tmp_path / "photos", SCENES)
+    before = sorted(path for path in (tmp_path / "photos").rglob("*"))
+    distune.init("photos", callbacks=[])
+    with pytest.raises(UsageError, match=r"photos\.yaml: exists already"):
+        distune.init("photos", callbacks=[])
+    distune.init("photos", replace=True, callbacks=[])
+    assert sorted(path for path in (tmp_path / "photos").rglob("*")) == before
+
+
+def test_damaged_data_are_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    LAYOUTS["coco"](tmp_path / "photos", SCENES)
+    path = next((tmp_path / "photos").rglob("*train2017.json"))
+    path.write_text(path.read_text().replace('"bbox": [', '"bbox": [900, '))
+    with pytest.raises(DataError, match="boxes are bad"):
+        distune.init("photos", callbacks=[])
+    assert not Path("photos.yaml").exists()
+
+
+def test_a_study_of_a_draft_runs_simulated(tmp_path: Path) -> None:
+    LAYOUTS["labelimg_flat"](tmp_path / "photos", SCENES)
+    draft = distune.init("photos", from_scratch=True, callbacks=[])
+    study = distune.launch(draft.file, simulate=True, runner="local", home=tmp_path / "home", callbacks=[])
+    assert study.status.state == "finished"
