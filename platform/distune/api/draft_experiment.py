@@ -31,7 +31,7 @@ class Draft:
         file: the experiment file.
         kind: format of the data, ``data.kind``.
         findings: what was taken for what, a line each.
-        doubts: what could not be told or is not used, a line each.
+        doubts: what is unclear or not used, a line each.
         card: what the data contain.
     """
 

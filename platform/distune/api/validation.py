@@ -38,7 +38,7 @@ class Validation:
     Attributes:
         loaded: the experiment and its search space.
         data: sizes and classes of the splits in one line, None when the data was not checked.
-        card: what the data contain, and what looks wrong; None when the data was not checked.
+        card: what the data contain, and what seems wrong; None when the data was not checked.
         plan: trials and epochs of a study.
         plan_lines: the plan, disk and memory as text.
         findings: the probe's result per searched parameter; empty without a probe.

@@ -38,7 +38,7 @@ def init(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look at a folder of annotated images and write an experiment file for it.
+    """Recognize annotated images in a folder and write an experiment file for them.
 
     Recognized are COCO's JSON, Pascal VOC with and without lists, LabelImg, YOLO, CVAT and Label Studio, also as
     annotation services export them. Missing splits are held out of the training images. Image size,

@@ -32,7 +32,7 @@ def validate(
     """Check an experiment, its search space and its data; list every problem; train nothing.
 
     Data is checked when its folder is given: set data.root to include it. The result is a table of the data, below
-    all that looks wrong. With --pictures, a sheet of images with their boxes shows whether these lie on the objects.
+    all that seems wrong. With --pictures, a sheet of images with their boxes shows whether these lie on the objects.
 
     With --probe, every searched parameter is tried at two of its values on a few images, the others at the experiment's
     own. A parameter that changes neither a loss nor a gradient would do nothing in a study, and is an error. One that

@@ -27,7 +27,7 @@ def select_classes(
         source: the data, for the message.
 
     Returns:
-        The names. Where ``listed`` gives them, boxes of other classes are to be left out.
+        The names. Where ``listed`` gives them, boxes of other classes must be left out.
 
     Raises:
         DataError: a listed class is not in the data, or a name is listed twice; or more than 1% of the boxes are of

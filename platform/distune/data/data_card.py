@@ -1,4 +1,4 @@
-"""What a data set contains: images and boxes per class and split, sizes, copies, brightness; and what looks wrong.
+"""The content of a data set: images and boxes per class and split, sizes, copies, brightness; and what seems wrong.
 
 Shape legend: ``N`` images or boxes of a split.
 """
@@ -79,7 +79,7 @@ class DataCard:
     Attributes:
         classes: in the order of their labels.
         splits: ``train``, ``search``, and ``test`` where there is one.
-        warnings: what looks wrong, a line each.
+        warnings: what seems wrong, a line each.
         notes: lines about what was read otherwise than it is written.
         faults: images and boxes that are skipped, a line each.
     """
@@ -92,7 +92,7 @@ class DataCard:
 
     @property
     def verdict(self) -> str:
-        """Whether a study can be started, in a sentence."""
+        """A sentence that says if a study can be launched."""
         if self.warnings:
             return f"a study can be launched, but see to {_count(len(self.warnings), 'warning')} first"
         return "the data are ready for a study"

@@ -33,7 +33,7 @@ def experiment_text(
         data: the section ``data``, without image sizes.
         classes: of the data.
         findings: what was found, a line each.
-        doubts: what could not be told, a line each.
+        doubts: what is unclear, a line each.
         student: the student.
         teacher: the teacher.
         pair_reason: why this pair.

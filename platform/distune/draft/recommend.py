@@ -89,7 +89,7 @@ def recommend(measured: Measurements, *, has_gpu: bool) -> Recommendations:
         num_trials=Recommendation(_NUM_TRIALS[device], "for the two parameters of the space loss_weights"),
         startup_trials=Recommendation(
             _NUM_TRIALS[device] // 2 if device == "cpu" else _NUM_TRIALS[device] // 3,
-            "so many trials are drawn at random before the sampler uses their results",
+            "trials that are drawn at random before the sampler uses results",
         ),
         grace_epochs=Recommendation(max(2, epochs // 4), "no trial is stopped before a quarter of its epochs"),
         reduction_factor=Recommendation(factor, f"one of {factor} trials continues at each rung"),

@@ -109,7 +109,7 @@ def _read_tasks(
 
 
 def _items(task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the regions of a task, each with its values and labels; None where nobody has annotated it."""
+    """Return the regions of a task, each with its values and labels; None where it is not annotated."""
     annotations = task.get("annotations", task.get("completions"))
     if annotations is None and not isinstance(task.get("data"), dict):  # the minimal form
         lists = [value for value in task.values() if isinstance(value, list) and _are_regions(value)]

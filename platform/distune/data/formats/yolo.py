@@ -118,7 +118,7 @@ def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, spli
     if files and not num_labeled:
         expected = [each for file in files for each in _label_files(file)]
         raise DataError(
-            f"{root}, split {split_name}: none of {len(files)} images has a file of labels; looked for\n"
+            f"{root}, split {split_name}: none of {len(files)} images has a file of labels, such as\n"
             f"{listing(expected)}"
         )
     if without:

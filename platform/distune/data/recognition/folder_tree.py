@@ -28,7 +28,7 @@ _SAMPLE = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JsonSummary:
-    """What a JSON file is.
+    """The kind and size of a JSON file.
 
     Attributes:
         kind: ``coco``, ``label_studio``, or empty.

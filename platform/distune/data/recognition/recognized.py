@@ -16,7 +16,7 @@ class Recognized:
         settings: of ``data``, without ``kind`` and ``root``.
         num_images: images that have annotations or stand in a list.
         findings: what was taken for what, a line each.
-        doubts: what could not be told or is not used, a line each.
+        doubts: what is unclear or not used, a line each.
         problem: why it cannot be used yet, with the remedy; empty where it can.
     """
 
