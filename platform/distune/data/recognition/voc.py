@@ -61,7 +61,7 @@ def _with_lists(tree: FolderTree, folders: list[str]) -> Recognized | None:
             doubts += [f"{base}/ImageSets/Main has no list train.txt; {others[0]}.txt is taken for training images"]
         for role, name in found.items():
             sets.setdefault(role, []).append(posixpath.normpath(f"{base}/{name}"))
-        num_images += len(tree.folders[folder]) if found else 0
+        num_images += _num_xml(tree, folder) if found else 0
     if "train" not in sets:
         return None
     shares, lines = held_out(sets)
@@ -111,7 +111,7 @@ def _without_lists(tree: FolderTree, folders: list[str]) -> Recognized | None:
     return Recognized(
         kind="voc",
         settings={**settings, "images": images, "annotations": annotations, **shares},
-        num_images=sum(len(tree.folders[folder]) for folder in places.values()),
+        num_images=sum(_num_xml(tree, folder) for folder in places.values()),
         findings=[
             f"images in {images}, XML files in {annotations}",
             *(f"{role}: {'+'.join(names)}" for role, names in sets.items()),
@@ -119,6 +119,10 @@ def _without_lists(tree: FolderTree, folders: list[str]) -> Recognized | None:
         ],
         doubts=doubts,
     )
+
+
+def _num_xml(tree: FolderTree, folder: str) -> int:
+    return sum(name.lower().endswith(".xml") for name in tree.folders[folder])
 
 
 def _image_folder(tree: FolderTree, folder: str) -> str | None:
