@@ -17,13 +17,12 @@ from distune.errors import StudyError
 from distune.evidence.average_precision import Floats
 from distune.evidence.resampling import DIFFERENT_IMAGES, ResampledRuns
 
-LEVEL = 0.95
-"""Confidence level of every interval."""
+ERROR = 0.05
+"""Nominal error of an interval that is computed once: 1 minus its level."""
 MIN_SEEDS = 3
 """With fewer, the interval is too wide to use: the t quantile is 12.7 for two seeds, and undefined for one."""
 MIN_IMAGES = 10
 """With fewer images that count for the metric, a bootstrap does not estimate the variance between images."""
-_MOST_SEEDS = 1000
 
 
 class Verdict(enum.StrEnum):
@@ -43,12 +42,14 @@ class Gain:
     Attributes:
         metric: one of ``METRICS``.
         mean: over the seeds.
-        low, high: ends of the 95% interval. With one seed it covers the images alone.
+        low, high: ends of the interval. With one seed it covers the images alone.
         student, control: their mean scores.
         by_seed: seed to the gain under it, on all images.
         num_images: images of the split with a ground-truth box that counts for the metric.
         error_seeds: standard error of ``mean`` due to the training seeds.
         error_images: standard error of ``mean`` due to the choice of images, common to all seeds.
+        nominal_error: 1 minus the level of the t quantile: 5% for an interval that is computed once, less for one of
+            several that together miss the true gain in at most 5% of cases (``distune.evidence.looks``).
     """
 
     metric: str
@@ -61,6 +62,7 @@ class Gain:
     num_images: int
     error_seeds: float
     error_images: float
+    nominal_error: float = ERROR
 
     @property
     def num_seeds(self) -> int:
@@ -86,12 +88,13 @@ class Gain:
         return cls(**{**values, "by_seed": {int(seed): float(value) for seed, value in values["by_seed"].items()}})
 
 
-def measure_gain(students: ResampledRuns, controls: ResampledRuns) -> Gain:
+def measure_gain(students: ResampledRuns, controls: ResampledRuns, *, error: float = ERROR) -> Gain:
     """Measure the gain of a student over its control, paired by seed, image and resample, with its interval.
 
     Args:
         students: scored with the same metric and on the same resamples as ``controls``.
         controls: seeds that only one of the two has are left out.
+        error: nominal error of the interval.
 
     Returns:
         The gain.
@@ -110,11 +113,18 @@ def measure_gain(students: ResampledRuns, controls: ResampledRuns) -> Gain:
         np.stack([controls.scores[seed] for seed in seeds]),
         metric=students.metric,
         num_images=students.num_images,
+        error=error,
     )
 
 
 def gain_from_scores(
-    seeds: list[int], students_SR: Floats, controls_SR: Floats, *, metric: str, num_images: int
+    seeds: list[int],
+    students_SR: Floats,
+    controls_SR: Floats,
+    *,
+    metric: str,
+    num_images: int,
+    error: float = ERROR,
 ) -> Gain:
     """Compute the gain and its interval from scores.
 
@@ -132,6 +142,7 @@ def gain_from_scores(
         controls_SR: the same for the controls.
         metric: one of ``METRICS``.
         num_images: images of the split with a ground-truth box that counts for the metric.
+        error: nominal error of the interval.
 
     Returns:
         The gain.
@@ -146,7 +157,7 @@ def gain_from_scores(
     num_seeds = len(seeds)
     variance_seeds = float(gains_S.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     variance_images = _image_variance(resampled_SR[:, ~np.isnan(resampled_SR).any(axis=0)])
-    half = _half_width(variance_seeds, variance_images, num_seeds=num_seeds, num_images=num_images)
+    half = _half_width(variance_seeds, variance_images, num_seeds=num_seeds, num_images=num_images, error=error)
     mean = float(gains_S.mean())
     return Gain(
         metric=metric,
@@ -159,25 +170,8 @@ def gain_from_scores(
         num_images=num_images,
         error_seeds=math.sqrt(variance_seeds),
         error_images=math.sqrt(variance_images),
+        nominal_error=error,
     )
-
-
-def num_seeds_needed(gain: Gain) -> int | None:
-    """Return how many seeds would show a gain of the estimated size; None if no number would.
-
-    In that case more images are needed, or there is no gain. With one seed the variance is unknown, and the answer is
-    ``MIN_SEEDS``.
-    """
-    if gain.num_seeds < 2:
-        return MIN_SEEDS
-    variance_one_seed = gain.error_seeds**2 * gain.num_seeds
-    for num_seeds in range(MIN_SEEDS, _MOST_SEEDS + 1):
-        half = _half_width(
-            variance_one_seed / num_seeds, gain.error_images**2, num_seeds=num_seeds, num_images=gain.num_images
-        )
-        if half < abs(gain.mean):
-            return num_seeds
-    return None
 
 
 def _image_variance(resampled_SR: NDArray[np.float64]) -> float:
@@ -194,11 +188,13 @@ def _image_variance(resampled_SR: NDArray[np.float64]) -> float:
     return max(0.0, variance_of_mean - in_seed_variance)
 
 
-def _half_width(variance_seeds: float, variance_images: float, *, num_seeds: int, num_images: int) -> float:
+def _half_width(
+    variance_seeds: float, variance_images: float, *, num_seeds: int, num_images: int, error: float
+) -> float:
     from scipy import special  # slow to load, and only needed here
 
     variance = variance_seeds + variance_images
     if variance == 0.0:
         return 0.0
     per_degree = variance_seeds**2 / max(1, num_seeds - 1) + variance_images**2 / max(1, num_images - 1)
-    return float(special.stdtrit(variance**2 / per_degree, 0.5 + LEVEL / 2)) * math.sqrt(variance)
+    return float(special.stdtrit(variance**2 / per_degree, 1 - error / 2)) * math.sqrt(variance)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from distune.evidence.gain import MIN_IMAGES, MIN_SEEDS, Gain, Verdict, num_seeds_needed
+from distune.evidence.gain import MIN_IMAGES, MIN_SEEDS, Gain, Verdict
+from distune.evidence.power import POWER, SeedsNeeded, seeds_needed
 
 
 def describe_gain(gain: Gain, *, verdict: Verdict | None = None, seeds: str | None = None) -> str:
@@ -43,10 +44,20 @@ def suggest_next_step(gain: Gain) -> str | None:
         return None
     if gain.mean <= 0:
         return "there is probably no gain: search again, or change the distillation"
-    needed = num_seeds_needed(gain)
-    if needed is None:
-        return f"more seeds would not show a gain of {gain.mean:+.1f}; more images might"
-    return f"if the gain is as large as estimated, about {needed} seeds would show it"
+    return _describe_needed(seeds_needed(gain, error=gain.nominal_error), gain)
+
+
+def _describe_needed(needed: SeedsNeeded, gain: Gain) -> str:
+    if needed.gain <= 0:
+        return f"the gain of {gain.mean:+.1f} is within its own uncertainty: it may as well be zero"
+    size = f"a gain of {needed.gain:+.1f} {gain.metric} (the estimate, shrunk by its uncertainty)"
+    if needed.expected is None:
+        return f"more seeds would hardly show {size}; more images might"
+    most = "many more" if needed.most is None else f"{needed.most}"
+    return (
+        f"about {needed.expected} seeds would show {size} with a probability of {POWER:.0%}; {needed.fewest} if it is "
+        f"larger, {most} if it is smaller"
+    )
 
 
 def _images(gain: Gain) -> str:

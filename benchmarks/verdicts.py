@@ -1,0 +1,293 @@
+"""Do verdicts hold? Errors, biases, power and costs of confirmations, on simulated studies.
+
+Candidates and controls have scores that are means over images: an effect of the training seed, of each image, and of
+both together. The true gain of all candidates is the same, zero unless stated, so the choice among them can do no good
+and must do no harm. The statistics are those of the product (``distune.evidence``)::
+
+    python benchmarks/verdicts.py                 # all tables, about 8 minutes of one core
+    python benchmarks/verdicts.py --repetitions 200 --only selection
+
+Tables (``--only``): ``selection``, the choice among candidates; ``looks``, repeated looks; ``power``, the number of
+seeds that is advised; ``families``, boundaries of sequences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distune.evidence.gain import Gain, gain_from_scores
+from distune.evidence.looks import Look, planned_look_error, single_look_error
+from distune.evidence.power import seeds_needed
+from distune.evidence.resampling import draw_counts
+
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+
+NUM_IMAGES, NUM_RESAMPLES = 80, 60
+SEED_SPREAD = 1.0
+"""Standard deviation of a student's score between seeds, in points."""
+IMAGE_SPREAD = 4.0
+"""Of the effect of each image on a configuration: what a choice on these images can use."""
+JOINT_SPREAD = 4.0
+"""Of the effect of seed and image together."""
+SELECTION_SEEDS = 3
+FIRST, LAST = 5, 20
+
+
+def normal(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    return random.standard_normal(shape)
+
+
+def heavy(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Student's t with three degrees of freedom, with variance 1."""
+    return random.standard_t(3, shape) / np.sqrt(3.0)
+
+
+def bimodal(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Two equally likely values with a little noise, with variance 1: a run finds a rare class or does not."""
+    return (random.choice([-1.0, 1.0], shape) + 0.3 * random.standard_normal(shape)) / np.sqrt(1.09)
+
+
+NOISES: dict[str, Draw] = {"normal": normal, "heavy-tailed": heavy, "bimodal": bimodal}
+
+
+class Study:
+    """Scores of candidates and a control on two splits, drawn when they are asked for.
+
+    Args:
+        num_candidates: trials that are trained again.
+        gain: true gain of all of them.
+        draw: noise between seeds.
+        random: generator.
+    """
+
+    def __init__(self, num_candidates: int, gain: float, draw: Draw, random: np.random.Generator) -> None:
+        self._gain, self._draw, self._random = gain, draw, random
+        shape = (2, num_candidates + 1, NUM_IMAGES)
+        self._images = IMAGE_SPREAD * random.standard_normal(shape)
+
+    def scores(self, num_seeds: int) -> Floats:
+        """Train all arms under fresh seeds: shape (2 splits, candidates and the control, seeds, images)."""
+        num_arms = self._images.shape[1]
+        seeds = SEED_SPREAD * self._draw(self._random, (1, num_arms, num_seeds, 1))
+        joint = JOINT_SPREAD * self._random.standard_normal((2, num_arms, num_seeds, NUM_IMAGES))
+        found = self._images[:, :, None, :] + seeds + joint
+        found[:, :-1] += self._gain
+        return np.asarray(found, dtype=np.float64)
+
+
+@functools.cache
+def counts(num_images: int) -> NDArray[np.int32]:
+    return draw_counts(num_images, num_resamples=NUM_RESAMPLES, generator=np.random.default_rng(1))
+
+
+def measure(student_SI: Floats, control_SI: Floats, *, error: float = 0.05) -> Gain:
+    num_seeds, num_images = student_SI.shape
+    weights_IR = (counts(num_images) / num_images).T
+    return gain_from_scores(
+        list(range(num_seeds)),
+        student_SI @ weights_IR,
+        control_SI @ weights_IR,
+        metric="AP",
+        num_images=num_images,
+        error=error,
+    )
+
+
+def on_the_same_seeds(study: Study, num_seeds: int, *, has_test: bool) -> Gain:
+    """Earlier versions: the students that choose the winner are those that the result measures."""
+    scores = study.scores(num_seeds)
+    winner = int(scores[0, :-1].mean(axis=(1, 2)).argmax())
+    split = int(has_test)
+    return measure(scores[split, winner], scores[split, -1])
+
+
+def on_other_seeds(study: Study, num_seeds: int, *, has_test: bool) -> Gain:
+    """The product: three other seeds choose; without a test split, half of the images choose as well."""
+    num_candidates = study._images.shape[1] - 1
+    half = NUM_IMAGES if has_test or num_candidates == 1 else NUM_IMAGES // 2
+    winner = 0
+    if num_candidates > 1:
+        winner = int(study.scores(SELECTION_SEEDS)[0, :-1, :, :half].mean(axis=(1, 2)).argmax())
+    scores = study.scores(num_seeds)
+    split = int(has_test)
+    images = slice(None) if has_test or num_candidates == 1 else slice(half, None)
+    return measure(scores[split, winner][:, images], scores[split, -1][:, images], error=single_look_error([], 5))
+
+
+def selection(repetitions: int) -> Iterator[str]:
+    """Yield the errors and biases of the choice among candidates."""
+    yield "| noise | test split | k | seeds | error, same seeds | bias / SE | error, other seeds | bias / SE |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for noise, draw in NOISES.items():
+        for has_test in (True, False):
+            for num_candidates in (1, 3, 8):
+                for num_seeds in (3, 5, 8):
+                    cells = []
+                    for procedure in (on_the_same_seeds, on_other_seeds):
+                        random = np.random.default_rng([num_candidates, num_seeds, has_test])
+                        gains = [
+                            procedure(Study(num_candidates, 0.0, draw, random), num_seeds, has_test=has_test)
+                            for _ in range(repetitions)
+                        ]
+                        error = np.mean([gain.low > 0 or gain.high < 0 for gain in gains])
+                        bias = np.mean([gain.mean for gain in gains])
+                        spread = np.std([gain.mean for gain in gains])
+                        cells.append(f"{error:.1%} | {bias / spread:+.2f}")
+                    row = f"| {noise} | {'yes' if has_test else 'no'} | {num_candidates} | {num_seeds} |"
+                    yield f"{row} {' | '.join(cells)} |"
+
+
+def look_once(scores: Floats) -> tuple[bool, int]:
+    gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=single_look_error([], FIRST))
+    return gain.low > 0 or gain.high < 0, FIRST
+
+
+def look_and_follow_the_advice(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
+    """Look at five seeds; if nothing is shown, train as many as advised and look once more."""
+    first_error = single_look_error([], FIRST) if is_repaired else 0.05
+    gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=first_error)
+    if gain.low > 0 or gain.high < 0:
+        return True, FIRST
+    needed = seeds_needed(gain).expected
+    if needed is None or needed <= FIRST:
+        return False, FIRST
+    number = min(needed, LAST)
+    error = single_look_error([Look(FIRST, first_error)], number) if is_repaired else 0.05
+    gain = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
+    return gain.low > 0 or gain.high < 0, number
+
+
+def look_at_each(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
+    """Look after each seed from five on until zero is excluded."""
+    error = planned_look_error([], range(FIRST, LAST + 1)) if is_repaired else 0.05
+    for number in range(FIRST, LAST + 1):
+        gain = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
+        if gain.low > 0 or gain.high < 0:
+            return True, number
+    return False, LAST
+
+
+LOOKS: dict[str, Callable[[Floats], tuple[bool, int]]] = {
+    "5 seeds, once": look_once,
+    "5 seeds, then the advised number, 95% each": functools.partial(look_and_follow_the_advice, is_repaired=False),
+    "5 seeds, then the advised number": functools.partial(look_and_follow_the_advice, is_repaired=True),
+    "after each seed from 5 to 20, 95% each": functools.partial(look_at_each, is_repaired=False),
+    "`--until-decided`, 5 to 20": functools.partial(look_at_each, is_repaired=True),
+}
+
+
+def looks(repetitions: int) -> Iterator[str]:
+    """Yield the errors, the power and the seeds of repeated looks."""
+    yield "| looks | error, normal | heavy-tailed | bimodal | shown, true +1 | seeds | shown, true +2 | seeds |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, procedure in LOOKS.items():
+        cells = []
+        for draw in NOISES.values():
+            random = np.random.default_rng(3)
+            found = [procedure(Study(1, 0.0, draw, random).scores(LAST)) for _ in range(repetitions)]
+            cells.append(f"{np.mean([each for each, _ in found]):.1%}")
+        for gain in (1.0, 2.0):
+            random = np.random.default_rng(4)
+            found = [procedure(Study(1, gain, normal, random).scores(LAST)) for _ in range(repetitions)]
+            cells += [f"{np.mean([each for each, _ in found]):.0%}", f"{np.mean([each for _, each in found]):.1f}"]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def power(repetitions: int) -> Iterator[str]:
+    """Yield how often the advised number of seeds shows the gain, when that many fresh ones are trained."""
+    yield "| true gain | advised seeds, median | shown on as many fresh seeds | advised by half-width < mean | shown |"
+    yield "|---|---|---|---|---|"
+    for true_gain in (1.0, 1.5, 2.0):
+        random = np.random.default_rng(5)
+        rows: dict[str, list[tuple[int, bool]]] = {"advice": [], "plain": []}
+        for _ in range(repetitions):
+            study = Study(1, true_gain, normal, random)
+            study._images[:] = 0.0  # seeds can show it
+            scores = study.scores(FIRST)
+            gain = measure(scores[1, 0], scores[1, -1])
+            if gain.low > 0 or gain.mean <= 0:
+                continue
+            for name, number in (("advice", seeds_needed(gain).expected), ("plain", _half_power(gain))):
+                if number is not None:
+                    fresh = study.scores(number)
+                    rows[name].append((number, measure(fresh[1, 0], fresh[1, -1]).low > 0))
+        cells = [
+            f"{np.median([number for number, _ in found]):.0f} | {np.mean([shown for _, shown in found]):.0%}"
+            for found in rows.values()
+        ]
+        yield f"| {true_gain:+.1f} | {' | '.join(cells)} |"
+
+
+def _half_power(gain: Gain) -> int | None:
+    """The number of seeds at which the half-width is below the estimate, as earlier versions advised."""
+    from scipy import special
+
+    for number in range(3, 1000):
+        half = special.stdtrit(number - 1, 0.975) * gain.error_seeds * np.sqrt(gain.num_seeds / number)
+        if half < gain.mean:
+            return number
+    return None
+
+
+def families(repetitions: int) -> Iterator[str]:
+    """Yield half-widths of sequences in standard deviations: planned looks, and Lai's anytime-valid t interval."""
+    from scipy import special
+
+    del repetitions
+    sizes = (5, 8, 12, 20)
+    yield f"| interval | {' | '.join(f'{size} seeds' for size in sizes)} |"
+    yield f"|---|{'---|' * len(sizes)}"
+
+    def row(name: str, halves: Sequence[float]) -> str:
+        return f"| {name} | {' | '.join(f'{half:.2f}' if np.isfinite(half) else 'none' for half in halves)} |"
+
+    def of_error(error: float) -> list[float]:
+        return [float(special.stdtrit(size - 1, 1 - error / 2)) / size**0.5 for size in sizes]
+
+    yield row("one look, 95%", of_error(0.05))
+    yield row("one look, 96%", of_error(single_look_error([], FIRST)))
+    yield row("planned looks at 5, 6, ..., 20 seeds", of_error(planned_look_error([], range(FIRST, LAST + 1))))
+    for prior in (0.1, 0.3, 1.0):
+        yield row(f"anytime-valid, prior precision {prior:g}", [_anytime_half_width(size, prior) for size in sizes])
+
+
+def _anytime_half_width(num_seeds: int, prior: float, *, error: float = 0.05) -> float:
+    """Half-width of the t confidence sequence with a Gaussian mixture over effect sizes, in standard deviations.
+
+    With ``r = g / (n + g)`` for the prior's precision ``g``, the mixture ratio is
+    ``sqrt(r) ((1 + t^2 / (n-1)) / (1 + r t^2 / (n-1)))^(n/2)`` (Wang and Ramdas, 2023, after Lai, 1976). The interval
+    has all means for which it is below ``1 / error``.
+    """
+    ratio = prior / (num_seeds + prior)
+    limit = (1 / (error**2 * ratio)) ** (1 / num_seeds)
+    if limit * ratio >= 1:
+        return float("inf")
+    return float(np.sqrt((num_seeds - 1) * (limit - 1) / (1 - limit * ratio)) / np.sqrt(num_seeds))
+
+
+TABLES = {"selection": selection, "looks": looks, "power": power, "families": families}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--only", nargs="*", choices=tuple(TABLES), default=list(TABLES))
+    options = parser.parse_args()
+    for name in options.only:
+        started = time.process_time()
+        print(f"\n{name}, {options.repetitions} repetitions\n")
+        for line in TABLES[name](options.repetitions):
+            print(line, flush=True)
+        print(f"\n{time.process_time() - started:.0f} s of CPU time")
+
+
+if __name__ == "__main__":
+    main()

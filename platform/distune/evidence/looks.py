@@ -1,0 +1,124 @@
+"""The level of an interval that is computed again whenever more seeds have been trained.
+
+A 95% interval that is computed after 5 seeds, and again after each further one until it excludes zero, excludes a true
+gain much more often than in 5% of cases. Here the levels are such that *all* intervals together cover the true gain
+with 95%: the repeated confidence intervals of group-sequential trials (Jennison and Turnbull, Journal of the Royal
+Statistical Society B 51, 1989), with one nominal level for all planned looks (Pocock, Biometrika 64, 1977). Student's t
+statistics of growing samples do not depend on the variance, so the nominal level is found by simulation, for the exact
+numbers of seeds.
+
+Shape legend: ``P`` simulated paths, ``S`` seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+ERROR = 0.05
+"""Largest probability that any interval of a confirmation misses the true gain."""
+FIRST_LOOK_ERROR = 0.04
+"""Error of a single look that was not planned as a sequence: the rest is for looks that may follow."""
+
+_NUM_PATHS = 200_000
+_SEED = 20_261_129
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """An interval that was computed.
+
+    Attributes:
+        num_seeds: seeds in it.
+        error: its nominal error: 1 minus the level of its t quantile.
+    """
+
+    num_seeds: int
+    error: float
+
+
+def single_look_error(previous: Sequence[Look], num_seeds: int) -> float:
+    """Return the nominal error of a look that was not planned.
+
+    The first has 4%. Every further one gets half of what is left, so that all together have at most 5%, however many
+    follow.
+
+    Args:
+        previous: looks at the same trial, by number of seeds.
+        num_seeds: of this look, more than those of ``previous``.
+
+    Returns:
+        The nominal error.
+
+    Raises:
+        ValueError: the numbers of seeds do not rise, or one is less than 2.
+    """
+    if not previous:
+        return FIRST_LOOK_ERROR
+    spent = _spent(tuple(previous))
+    return _nominal_error(tuple(previous), (num_seeds,), max(0.0, ERROR - spent) / 2)
+
+
+def planned_look_error(previous: Sequence[Look], planned: Sequence[int]) -> float:
+    """Return the one nominal error of all looks of a plan.
+
+    Args:
+        previous: earlier looks at the same trial, by number of seeds.
+        planned: number of seeds at each planned look.
+
+    Returns:
+        The nominal error: with it, no planned look and no earlier one misses the true gain, but for 5% of cases.
+
+    Raises:
+        ValueError: the numbers of seeds do not rise, or one is less than 2.
+    """
+    spent = _spent(tuple(previous)) if previous else 0.0
+    return _nominal_error(tuple(previous), tuple(planned), max(0.0, ERROR - spent))
+
+
+@functools.cache
+def _nominal_error(previous: tuple[Look, ...], planned: tuple[int, ...], error: float) -> float:
+    """Return the nominal error of all planned looks that misses, where earlier looks did not, with ``error``."""
+    _check([*(look.num_seeds for look in previous), *planned])
+    smallest_P = np.min(_p_values(planned), axis=0)
+    if previous:
+        smallest_P = np.where(_is_missed(previous), 1.0, smallest_P)
+    return float(np.quantile(smallest_P, error))
+
+
+@functools.cache
+def _spent(looks: tuple[Look, ...]) -> float:
+    """Return the probability that any of some looks misses the true gain."""
+    _check([look.num_seeds for look in looks])
+    return float(_is_missed(looks).mean())
+
+
+def _is_missed(looks: tuple[Look, ...]) -> NDArray[np.bool_]:
+    p_values_LP = _p_values(tuple(look.num_seeds for look in looks))
+    errors_L = np.array([look.error for look in looks])
+    return np.asarray((p_values_LP < errors_L[:, None]).any(axis=0), dtype=np.bool_)
+
+
+def _p_values(num_seeds: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return two-sided p values of a true gain of zero, shape (number of looks, P)."""
+    from scipy import special  # slow to load, and only needed here
+
+    # Seeds are the first axis, so that the paths of few seeds are the beginnings of those of many.
+    gains_SP = np.random.default_rng(_SEED).standard_normal((max(num_seeds), _NUM_PATHS), dtype=np.float32)
+    sums_SP, squares_SP = gains_SP.cumsum(axis=0), (gains_SP**2).cumsum(axis=0)
+    values = []
+    for number in num_seeds:
+        mean_P = sums_SP[number - 1] / number
+        variance_P = (squares_SP[number - 1] - number * mean_P**2) / (number - 1)
+        t_P = np.abs(mean_P) / np.sqrt(np.maximum(variance_P, 1e-12) / number)
+        values.append(2.0 * special.stdtr(number - 1, -t_P.astype(np.float64)))
+    return np.stack(values)
+
+
+def _check(num_seeds: Sequence[int]) -> None:
+    if any(number < 2 for number in num_seeds) or list(num_seeds) != sorted(set(num_seeds)):
+        raise ValueError(f"looks need rising numbers of seeds, at least 2, not {list(num_seeds)}")
