@@ -10,7 +10,7 @@ import torch
 
 from distune.data.build import build_splits
 from distune.data.splits import Splits
-from distune.training import epoch_timing
+from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
 from distune.training.epoch_timing import cpu_threads, time_student_epoch, time_teacher_epoch
 from support.experiments import small_experiment
@@ -51,7 +51,7 @@ def test_an_error_of_training_is_raised(splits: Splits, monkeypatch: pytest.Monk
         return {"timing": EpochResult({}, [], MemoryError("no memory"))}
 
     monkeypatch.setattr(
-        epoch_timing.TrialBuilder, "cohort", lambda *_, **__: type("C", (), {"join": print, "run_epoch": run_epoch})()
+        TrialBuilder, "cohort", lambda *_, **__: type("C", (), {"join": print, "run_epoch": run_epoch})()
     )
     with pytest.raises(MemoryError, match="no memory"):
         time_teacher_epoch(small_experiment(MANY), splits, device=CPU)

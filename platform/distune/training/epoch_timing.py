@@ -20,6 +20,7 @@ from distune.training.builder import TrialBuilder
 NUM_BATCHES = 4
 """Batches of an epoch that is timed. One epoch before it is not timed: memory is allocated, kernels are chosen."""
 
+_NUM_EPOCHS = 2
 _MIN_SEARCH_IMAGES = 8
 
 
@@ -75,6 +76,7 @@ def _time_epoch(
     training: TrainingSettings,
     teacher: Detector | None,
 ) -> float:
+    training = training.model_copy(update={"epochs": max(_NUM_EPOCHS, training.epochs)})
     splits, seed = builder.splits, training.seed
     train = _some(splits.train, NUM_BATCHES * training.batch_size, seed=seed)
     search = _some(splits.search, max(_MIN_SEARCH_IMAGES, training.batch_size), seed=seed)
@@ -86,7 +88,7 @@ def _time_epoch(
         )
         cohort = few.cohort(training, stream, teacher, epochs_done=0)
         cohort.join(student)
-        for _ in range(2):
+        for _ in range(_NUM_EPOCHS):
             result = cohort.run_epoch()["timing"]
             if result.error is not None:
                 raise result.error
