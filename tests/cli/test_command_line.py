@@ -98,6 +98,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     more = distune("resume", "small", "--trials", "3")
     assert more.status == 0, more.err
     assert "teacher: found" in more.err
+    assert "\ntime: about " in more.err
     assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 4
 
     from mlflow.tracking import MlflowClient
