@@ -11,7 +11,7 @@ from distune.study.files.sizes_file import architecture_hash, read_sizes, write_
 from distune.study.files.study_folder import StudyFolder, StudyTeacher
 from support.experiments import small_experiment
 
-STUDENT = ModelSize(name="student", parameters=6.0, flops=3.0, latency_ms=2.0, file_bytes=24.0)
+STUDENT = ModelSize(name="student", parameters=6, flops=3, latency_ms=2.0, file_bytes=24)
 SIZES = ModelSizes(device="CPU, 1 thread", image_size_px=64, models=(STUDENT,))
 
 

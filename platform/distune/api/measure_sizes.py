@@ -47,10 +47,10 @@ def measure_sizes(experiment: Experiment, files: Mapping[str, Path]) -> ModelSiz
         models=tuple(
             ModelSize(
                 name=name,
-                parameters=costs["parameters"],
-                flops=costs["flops"],
+                parameters=round(costs["parameters"]),
+                flops=round(costs["flops"]),
                 latency_ms=costs["latency_ms"],
-                file_bytes=float(found[name].stat().st_size),
+                file_bytes=found[name].stat().st_size,
             )
             for name, costs in measured.items()
         ),

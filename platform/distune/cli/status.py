@@ -123,6 +123,8 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         out.print(size_table(sizes))
         for line in size_lines(sizes):
             out.print(line)
+    elif status.state == "running" and not status.simulated:
+        out.print("size: measured when the session has ended")
     print_pareto_front(status)
     print_if_simulated(simulated=status.simulated)
 

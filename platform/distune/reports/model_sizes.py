@@ -24,10 +24,10 @@ class ModelSize:
     """
 
     name: str
-    parameters: float
-    flops: float
+    parameters: int
+    flops: int
     latency_ms: float
-    file_bytes: float
+    file_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

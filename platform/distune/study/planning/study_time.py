@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from distune.records import EpochReport, Outcome, TrialRecord
 from distune.study.planning.study_plan import StudyPlan, expected_rest
 
-NUM_RECENT = 50
+NUM_RECENT = 20
 """Number of the latest epochs that are averaged: the load of a machine changes."""
 
 _OVERLAP = 0.95
