@@ -46,12 +46,13 @@ def normal(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
 
 def heavy(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Student's t with three degrees of freedom, with variance 1."""
-    return random.standard_t(3, shape) / np.sqrt(3.0)
+    return np.asarray(random.standard_t(3, shape) / np.sqrt(3.0), dtype=np.float64)
 
 
 def bimodal(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Two equally likely values with a little noise, with variance 1: a run finds a rare class or does not."""
-    return (random.choice([-1.0, 1.0], shape) + 0.3 * random.standard_normal(shape)) / np.sqrt(1.09)
+    modes = random.choice([-1.0, 1.0], shape) + 0.3 * random.standard_normal(shape)
+    return np.asarray(modes / np.sqrt(1.09), dtype=np.float64)
 
 
 NOISES: dict[str, Draw] = {"normal": normal, "heavy-tailed": heavy, "bimodal": bimodal}

@@ -190,3 +190,9 @@ def control_score(trials: Iterable[TrialRecord], metric: str) -> float | None:
     """
     finished = [trial for trial in trials if trial.control and trial.outcome is Outcome.FINISHED]
     return fmean(trial.metrics[metric] for trial in finished) if finished else None
+
+
+def best_finished(trials: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
+    """Return the finished searched trial with the highest metric; None while none has finished."""
+    searched = (trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control)
+    return max(searched, key=lambda trial: trial.metrics[metric], default=None)

@@ -208,9 +208,29 @@ def test_validate(home: Path) -> None:
     assert "8 training, 4 search, 2 test images" in result.data
     assert any(line.startswith("disk: ") for line in result.plan_lines)
     assert result.findings == ()
+    assert result.time_plan is None
+    assert result.plan_lines[-1].startswith("estimated time: not measured yet")
     with pytest.raises(ConfigError):
         distune.validate(small_values(), overrides={"student.backbone": "resnet7"})
     assert not home.exists()
+
+
+@pytest.mark.slow
+def test_validation_measures_the_time(home: Path) -> None:
+    result = distune.validate(small_values(), measure_time=True)
+    assert result.time_plan is not None
+    assert result.time_plan.epoch_s.student > 0
+    assert (result.time_plan.teacher_epochs, result.time_plan.epoch_s.is_alone) == (1, True)
+    assert result.time_plan.teacher_s == result.time_plan.epoch_s.teacher
+    assert not home.exists()
+
+
+def test_a_simulated_study_has_no_times_and_no_sizes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = simulated()
+    status = study.status
+    assert (status.time, status.teacher_value, study.model_sizes()) == (None, None, None)
+    assert "estimated time" not in capsys.readouterr().err
+    assert sorted(path.name for path in study.path.iterdir() if path.name in ("teacher.json", "sizes.json")) == []
 
 
 @pytest.mark.slow
@@ -231,6 +251,25 @@ def test_real_training_from_launch_to_model(home: Path) -> None:
     }
     with pytest.raises(StudyError, match="no student to load"):
         study.load_model(99)
+
+    status = study.status
+    assert status.teacher_value == study.teacher_value
+    assert status.time is not None
+    assert status.time.left_s is None
+    assert (status.time.epoch_s or 0) > 0
+    sizes = study.model_sizes()
+    assert sizes is not None
+    assert [each.name for each in sizes.models] == ["teacher", "control", "student"]
+    assert sizes.image_size_px == 64
+    assert (sizes.models[1].parameters, sizes.models[1].flops) == (sizes.models[2].parameters, sizes.models[2].flops)
+    assert sizes.models[2].parameters == sum(each.numel() for each in model.parameters())
+    assert sizes.models[2].file_bytes == study.best_weights.stat().st_size
+    assert sizes.models[0].flops > sizes.models[2].flops
+    file = study.path / "sizes.json"
+    assert file.is_file(), "the session has measured"
+    file.write_text("{")
+    assert study.model_sizes() is not None
+    assert "architecture" in file.read_text(), "a damaged file is written again"
 
     trained = distune.train(small_values(), overrides={"training.epochs": 1}, control=True)
     assert trained.weights.is_file()

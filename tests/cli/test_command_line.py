@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,16 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
         "identical_trials",
         "confirmation",
         "reason",
+        "teacher",
+        "time",
     }
+    assert "[3 of 3 trials ended]" in answer.err
+    assert "best so far: trial" in answer.err
+    assert "estimated time: not measured yet" in answer.err
+    shown = distune("status", "small").out
+    assert "\ntime: 20" in shown
+    assert " s per epoch, " in shown
+    assert f"\nteacher: search/AP {status['teacher']:.1f}\n" in shown
     assert (status["study"], status["state"], status["metric"]) == ("small", "finished", "search/AP")
     keys = {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"}
     assert all(keys <= set(trial) for trial in status["trials"])
@@ -70,6 +81,14 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     control = status["trials"][0]["metrics"]["search/AP"]
     assert best["gain"] == pytest.approx(best["metrics"]["search/AP"] - control)
     assert Path(best["weights"]).is_file()
+    assert [each["name"] for each in best["sizes"]["models"]] == ["teacher", "control", "student"]
+    shown = distune("best", "small").out
+    assert "student against teacher: " in shown
+    assert "latency and FLOPs: one image of 64 x 64 px, float32, CPU, " in shown
+    report = "import sys; from distune.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", report, "best", "small"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
+    assert "measured in study small" in distune("validate", path).out
 
     scored = json.loads(distune("evaluate", path, best["weights"], "--json").out)
     assert scored["search/AP"] == pytest.approx(best["metrics"]["search/AP"])
@@ -79,6 +98,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
     more = distune("resume", "small", "--trials", "3")
     assert more.status == 0, more.err
     assert "teacher: found" in more.err
+    assert "\ntime: about " in more.err
     assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 4
 
     from mlflow.tracking import MlflowClient

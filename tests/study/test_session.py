@@ -83,7 +83,7 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
     assert list(values) == [
         *("study", "state", "reason", "simulated"),
-        *("metric", "trials", "identical_trials", "confirmation"),
+        *("metric", "teacher", "time", "trials", "identical_trials", "confirmation"),
     ]
     assert {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"} <= set(values["trials"][0])
     control, first, diverged, failed = values["trials"]

@@ -12,7 +12,7 @@ from distune.config.search import Cost
 from distune.data.build import build_splits
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
-from distune.training.evaluation.model_costs import measure_costs
+from distune.training.evaluation.model_costs import measure_costs, measure_side_by_side
 from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
@@ -54,6 +54,21 @@ def test_only_requested_costs_are_measured() -> None:
     assert measure_costs(model, (), image_size_px=16, device=CPU) == {}
     assert list(measure_costs(model, ("parameters",), image_size_px=16, device=CPU)) == ["student/parameters"]
     assert model.calls == 0
+
+
+def test_models_side_by_side_run_in_turns() -> None:
+    order: list[str] = []
+    models = {name: OneConvolution() for name in ("teacher", "student")}
+    for name, model in models.items():
+        model.register_forward_pre_hook(lambda *_, name=name: order.append(name))
+    found = measure_side_by_side(models, image_size_px=16, device=CPU)
+    assert list(found) == ["teacher", "student"]
+    assert found["student"]["parameters"] == 4 * 3 * 9 + 4 + 2 * 4
+    assert found["student"]["flops"] == 2 * 16 * 16 * 4 * 3 * 9
+    assert found["teacher"]["latency_ms"] > 0
+    timed = order[6:-2]  # after the warm-ups, before the operations are counted
+    assert timed == ["teacher", "student"] * 20
+    assert all(model.training and not model.norm.training for model in models.values())
 
 
 def run(folder: TrialFolder, costs: tuple[Cost, ...]) -> SoloRun:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
+from distune.api.time_estimate import estimate_time
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, SpaceLike, load_experiment
 from distune.records import ParameterValue
@@ -15,6 +16,7 @@ from distune.study.callback import StudyCallback
 from distune.study.create import check_name_and_runner, create_study
 from distune.study.files.study_folder import Runner
 from distune.study.planning.plan_text import describe_plan, describe_sizes
+from distune.study.planning.time_plan import describe_time_plan
 from distune.study.preflight import check_before_start
 from distune.study.search.warm_start import warm_start as warm_start_from
 from distune.study.search.warm_start import with_initial_configurations
@@ -92,6 +94,10 @@ def launch(
             callback.on_message(f"data: {describe_data(splits)}")
         for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
             callback.on_message(line)
+        if splits is not None:
+            at_a_time = 1 if runner == "local" else None
+            for line in describe_time_plan(estimate_time(loaded, splits, root, num_concurrent=at_a_time)):
+                callback.on_message(line)
         # The teacher comes before the study: when it fails, no half-made study is left behind.
         teacher = None
         if splits is not None:

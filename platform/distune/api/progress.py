@@ -9,10 +9,10 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
+from distune.api.study_progress import StudyProgress
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.reports.console import make_console
 from distune.reports.tables import trial_rows, trial_table
@@ -57,6 +57,12 @@ class PlainProgress:
         self._num_trials = 0
         self._num_ended = 0
         self._metric = ""
+        self._study: StudyProgress | None = None
+        self._best: str | None = None
+
+    def follow(self, study: StudyProgress) -> None:
+        """Show the progress of the study as well."""
+        self._study, self._best = study, study.best()
 
     def on_session_start(self, num_trials: int) -> None:
         """Remember how many trials there will be."""
@@ -65,23 +71,35 @@ class PlainProgress:
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Print that the trial started."""
         self._metric = spec.metric
+        if self._study is not None:
+            self._study.clock.start(spec)
         self._print(f"trial {spec.key}: started")
 
     def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Print the score."""
+        if self._study is not None:
+            self._study.clock.add(spec, report)
         value = report.metrics.get(spec.metric)
         score = "" if value is None else f"  {spec.metric} {value:.1f}"
         self._print(f"trial {spec.key}: epoch {report.epoch}/{spec.num_epochs}{score}")
 
     def on_trial_end(self, record: TrialRecord) -> None:
-        """Print the outcome, and how many trials have ended."""
+        """Print the outcome, how many trials have ended, the time left, and the best trial if it is a new one."""
+        left = ""
+        if self._study is not None:
+            self._study.end(record)
+            left = self._study.left()
         if record.outcome is not Outcome.INTERRUPTED:
             self._num_ended += 1
         value = record.metrics.get(self._metric)
         score = "" if value is None else f", best {self._metric} {value:.1f}"
         reason = "" if record.reason is None else f" ({record.reason})"
-        count = f"  [{self._num_ended} of {self._num_trials} trials ended]" if self._num_trials else ""
+        count = f"  [{self._num_ended} of {self._num_trials} trials ended{left}]" if self._num_trials else ""
         self._print(f"trial {record.key}: {record.outcome}{reason} after {record.epochs} epochs{score}{count}")
+        best = None if self._study is None else self._study.best()
+        if best is not None and best != self._best:
+            self._best = best
+            self._print(best)
 
     def on_message(self, text: str) -> None:
         """Print the message."""
@@ -105,6 +123,11 @@ class LiveTable:
         self._started = time.monotonic()
         self._records: dict[str, TrialRecord] = {}
         self._live: Live | None = None
+        self._study: StudyProgress | None = None
+
+    def follow(self, study: StudyProgress) -> None:
+        """Show the progress of the study as well."""
+        self._study = study
 
     def on_session_start(self, num_trials: int) -> None:
         """Remember how many trials there will be."""
@@ -113,6 +136,8 @@ class LiveTable:
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Add a row."""
         self._metric = spec.metric
+        if self._study is not None:
+            self._study.clock.start(spec)
         self._records[spec.key] = TrialRecord(
             number=spec.number,
             state=TrialState.RUNNING,
@@ -130,6 +155,8 @@ class LiveTable:
 
     def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
         """Update the row; it keeps the best epoch's metrics."""
+        if self._study is not None:
+            self._study.clock.add(spec, report)
         record = self._records[spec.key]
         known = record.metrics.get(spec.metric, float("-inf"))
         metrics = report.metrics if report.metrics.get(spec.metric, float("-inf")) > known else record.metrics
@@ -137,6 +164,8 @@ class LiveTable:
 
     def on_trial_end(self, record: TrialRecord) -> None:
         """Put the outcome into the row."""
+        if self._study is not None:
+            self._study.end(record)
         self._records[record.key] = record
 
     def on_message(self, text: str) -> None:
@@ -148,8 +177,8 @@ class LiveTable:
         if self._live is not None:
             self._live.stop()
 
-    def table(self) -> Table:
-        """Return the rows that matter most: the running trials, then the best."""
+    def table(self) -> Group:
+        """Return the rows that matter most, the running trials, then the best; below them the study so far."""
         records = list(self._records.values())
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
@@ -157,7 +186,8 @@ class LiveTable:
         title = f"{num_ended} of {self._num_trials} trials ended, {num_running} running, {minutes:.1f} min"
         rows = trial_rows(self._candidates(records), self._metric)
         rows.sort(key=lambda row: row.outcome != "running")
-        return trial_table(rows[:_NUM_SHOWN], self._metric, title=title)
+        table = trial_table(rows[:_NUM_SHOWN], self._metric, title=title)
+        return Group(table, *([] if self._study is None else self._study.lines()))
 
     def _candidates(self, records: list[TrialRecord]) -> list[TrialRecord]:
         """Return the trials that may be shown: a study of thousands of trials is drawn twice a second."""

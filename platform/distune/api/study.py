@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import open_data, open_tracker, ready_teacher
-from distune.api.progress import open_callbacks
+from distune.api.progress import LiveTable, PlainProgress, open_callbacks
+from distune.api.study_progress import StudyProgress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
@@ -16,20 +18,33 @@ from distune.config.space import SearchSpace
 from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
 from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
-from distune.errors import StudyError, UsageError
+from distune.errors import DistuneError, StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
+from distune.reports.model_sizes import ModelSizes
 from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
 from distune.study.planning.plan_text import describe_rest
+from distune.study.planning.study_clock import StudyClock
+from distune.study.planning.study_plan import plan_study
+from distune.study.planning.time_text import show_left
 from distune.study.preflight import check_before_start
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
-from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
+from distune.study.status import (
+    StudyStatus,
+    best_trial,
+    confirmed_trial,
+    find_study,
+    measured_epochs,
+    read_study,
+    started_trials,
+)
 from distune.tracking.links import StudyLinks
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
+from distune.tracking.tracker import Tracker
 from distune.tracking.uris import is_server
 
 if TYPE_CHECKING:
@@ -158,6 +173,47 @@ class Study:
         """File of the best student's weights. Raises ``StudyError`` when there is none."""
         result = self.confirmation
         return self.weights(self.best_trial.number) if result is None else self._existing(self.path / result.weights)
+
+    def model_sizes(self, status: StudyStatus | None = None) -> ModelSizes | None:
+        """Return parameters, FLOPs, latency and file size of the teacher, the control and the best student.
+
+        They are measured side by side, once for their architectures, and stored in the study's folder: at the end of a
+        session, or by the first call after it.
+
+        Args:
+            status: of the study, as read before; None reads it.
+
+        Returns:
+            The sizes. None for a simulated study, and while they are not measured because a session runs.
+
+        Raises:
+            StudyError: no trial has finished.
+            WeightsError: a file of weights is damaged.
+        """
+        from distune.study.files.sizes_file import architecture_hash, read_sizes, write_sizes
+
+        status = self.status if status is None else status
+        winner, experiment = confirmed_trial(status), self.experiment
+        if status.simulated:
+            return None
+        architecture = architecture_hash(experiment, winner.params)
+        sizes = read_sizes(self._folder.sizes_file, architecture)
+        if sizes is not None or status.state == "running" or architecture is None:
+            return sizes
+        from distune.api.measure_sizes import measure_sizes  # loads torch
+
+        confirmed, teacher = status.confirmation, self._folder.teacher()
+        control = next((trial for trial in status.trials if trial.control and trial.outcome is Outcome.FINISHED), None)
+        files = {
+            "teacher": None if teacher is None else teacher.weights,
+            "control": None if control is None else self._folder.trial(control.number).best_checkpoint,
+            "student": self._folder.trial(winner.number).best_checkpoint
+            if confirmed is None
+            else self.path / confirmed.weights,
+        }
+        sizes = measure_sizes(experiment, {name: file for name, file in files.items() if file is not None})
+        write_sizes(self._folder.sizes_file, architecture, sizes)
+        return sizes
 
     def weights(self, trial: int) -> Path:
         """Return the file of a trial's student at its best epoch.
@@ -404,6 +460,14 @@ class Study:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server
 
+    def _record_sizes(self, status: StudyStatus, callback: StudyCallback, tracker: Tracker) -> None:
+        """Measure the sizes of the models at the end of a session, unless they are known. No error ends the study."""
+        try:
+            if self.model_sizes(status) is not None:
+                tracker.log_file(None, self._folder.sizes_file, "report")
+        except (DistuneError, OSError, RuntimeError) as error:
+            callback.on_message(f"report: the sizes of the models cannot be measured: {error}")
+
     def _existing(self, file: Path) -> Path:
         if file.is_file():
             return file
@@ -424,6 +488,26 @@ class Study:
         for line in describe_changes(changes):
             callback.on_message(line)
 
+    def _show_progress(self, loaded: LoadedExperiment, callback: StudyCallback, *, num_trials: int | None) -> None:
+        """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
+        status, folder = self.status, self._folder
+        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+        clock = StudyClock(
+            plan_study(loaded.experiment, loaded.searched, num_trials=total),
+            started_trials(status.trials),
+            measured_epochs({trial.number: folder.trial(trial.number).reports() for trial in status.trials}),
+            started_at=folder.identity().created_at,
+            session_at=time.time(),
+        )
+        left = show_left(clock.read(time.time()))
+        if left is not None:
+            callback.on_message(f"time: {left}")
+        if isinstance(callback, PlainProgress | LiveTable):
+            ended = {
+                trial.key: trial for trial in status.trials if trial.outcome not in (Outcome.WAITING, Outcome.RUNNING)
+            }
+            callback.follow(StudyProgress(clock, self.metric, self.teacher_value, ended))
+
     def _run_session(
         self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None
     ) -> None:
@@ -431,6 +515,9 @@ class Study:
 
         folder, experiment = self._folder, loaded.experiment
         score = self.teacher_value = None if teacher is None else teacher.metrics.get(self.metric)
+        if teacher is not None:
+            folder.write_teacher(teacher.weights, teacher.metrics)
+            self._show_progress(loaded, callback, num_trials=num_trials)
         with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
             run_session(
                 folder,
@@ -439,13 +526,16 @@ class Study:
                 teacher_weights=None if teacher is None else teacher.weights,
                 num_trials=num_trials,
             )
+            status = self.status
             try:
-                figures = draw_figures(folder, self.status, teacher=score)
+                figures = draw_figures(folder, status, teacher=score)
             except OSError as error:
                 callback.on_message(f"report: the figures of the study cannot be saved: {error}")
                 figures = []
             for figure in figures:
                 tracker.log_file(None, figure, "report")
+            if status.state == "finished":
+                self._record_sizes(status, callback, tracker)
             if score is not None:
                 tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
             callback.on_message("uploading remaining records to MLflow")

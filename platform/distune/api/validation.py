@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distune.api.preparation import describe_data, open_data
 from distune.api.progress import open_callbacks
+from distune.api.time_estimate import estimate_time
 from distune.config.data import GeneratedData
 from distune.config.format_value import format_value
 from distune.config.home import Home
@@ -20,6 +21,7 @@ from distune.records import ParameterValue
 from distune.study.callback import StudyCallback
 from distune.study.planning.plan_text import describe_plan, describe_sizes
 from distune.study.planning.study_plan import StudyPlan, plan_study
+from distune.study.planning.time_plan import TimePlan, describe_time_plan
 from distune.study.search.samplers import check_sampler
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class Validation:
         data: sizes and classes of the splits in one line, None when the data was not checked.
         card: what the data contain, and what seems wrong; None when the data was not checked.
         plan: trials and epochs of a study.
-        plan_lines: the plan, disk and memory as text.
+        plan_lines: the plan, disk, memory and estimated time as text.
+        time_plan: estimated time of a study; None when the data was not checked, or nothing is measured.
         findings: the probe's result per searched parameter; empty without a probe.
     """
 
@@ -49,6 +52,7 @@ class Validation:
     card: DataCard | None
     plan: StudyPlan
     plan_lines: tuple[str, ...]
+    time_plan: TimePlan | None = None
     findings: tuple[Finding, ...] = ()
 
     def raise_for_findings(self) -> None:
@@ -68,10 +72,11 @@ def validate(
     num_probe_images: int = NUM_PROBE_IMAGES,
     pictures: str | PathLike[str] | None = None,
     on_finding: Callable[[Finding], None] | None = None,
+    measure_time: bool = False,
     callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
-    """Check an experiment, its search space and its data. Trains nothing; writes nothing but ``pictures``.
+    """Check an experiment, its search space and its data. Writes nothing but ``pictures``.
 
     Data is checked when the experiment says where it is (``data.root``).
 
@@ -85,6 +90,8 @@ def validate(
         num_probe_images: images that a probe uses.
         pictures: folder for a sheet of images with their boxes per split, to see whether these lie on the objects.
         on_finding: called with each finding of the probe.
+        measure_time: train a few batches of student and teacher, to estimate the time of a study. Without it the
+            estimate is that of an earlier study with the same student, teacher and data, if there is one.
         callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
         home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
@@ -102,7 +109,7 @@ def validate(
         settings, root = loaded.experiment, Home.at(home)
         check_sampler(settings.search.sampler)
         has_data = isinstance(settings.data, GeneratedData) or settings.data.root is not None
-        is_needed = has_data or probe or pictures is not None
+        is_needed = has_data or probe or measure_time or pictures is not None
         splits = open_data(settings, on_message=_ignore) if is_needed else None  # the card has the messages
         if pictures is not None and splits is not None:
             for path in _draw(splits, Path(pictures)):
@@ -110,12 +117,15 @@ def validate(
         findings: list[Finding] = []
         if probe and splits is not None:
             findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
+        time_plan = None if splits is None else estimate_time(loaded, splits, root, measure=measure_time)
+        time_lines = [] if splits is None else describe_time_plan(time_plan)
         return Validation(
             loaded=loaded,
             data=None if splits is None else describe_data(splits),
             card=None if splits is None else _card(settings, splits),
             plan=plan_study(settings, loaded.searched),
-            plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root)),
+            plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root), *time_lines),
+            time_plan=time_plan,
             findings=tuple(findings),
         )
 

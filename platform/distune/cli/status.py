@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings
+from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings, progress
 from distune.config.format_value import format_value
-from distune.errors import StudyError
+from distune.errors import DistuneError, StudyError
 from distune.reports.epoch_table import epoch_table
+from distune.reports.model_sizes import size_lines, size_table
 from distune.reports.tables import trial_rows, trial_table
 
 if TYPE_CHECKING:
     from distune.api.study import Study
+    from distune.reports.model_sizes import ModelSizes
     from distune.study.status import StudyStatus
 
 
@@ -41,6 +44,7 @@ def status(
         _list_studies(json=json)
         return
     import distune
+    from distune.study.planning.time_text import describe_study_time
 
     handle = distune.load_study(study)
     result = handle.status
@@ -55,6 +59,10 @@ def status(
     if result.reason is not None:
         out.print(f"reason: {result.reason}")
     print_warnings(result)
+    if result.time is not None:
+        out.print(describe_study_time(result.time, result.state, now=time.time()))
+    if result.teacher_value is not None:
+        out.print(f"teacher: {result.metric} {result.teacher_value:.1f}")
     _print_gain(result)
     print_if_simulated(simulated=result.simulated)
 
@@ -64,6 +72,9 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
 
     After `distune confirm` that is the confirmed trial, with the interval of its gain over seeds and images. Before, it
     is the best of the search, and its gain is an estimate from a single run. With costs, also the Pareto front.
+
+    Parameters, FLOPs, latency and file size of teacher, control and student are measured once, at the end of a session
+    or here, and stored in the study's folder.
 
     Example: `distune best quickstart --json`
     """
@@ -78,6 +89,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     weights = None
     with contextlib.suppress(StudyError):
         weights = handle.weights(winner.number) if confirmed is None else handle.best_weights
+    sizes = _model_sizes(handle, status)
     if json:
         pareto_front = [record_to_dict(trial) for trial in status.pareto_front]
         print_json(
@@ -90,6 +102,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
                 "confirmation": None
                 if confirmed is None
                 else {**confirmed.to_dict(), "verdict": confirmed.verdict, "summary": confirmed.summary},
+                "sizes": None if sizes is None else sizes.to_dict(),
                 **({"pareto_front": pareto_front} if status.costs else {}),
             }
         )
@@ -106,8 +119,23 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         out.print(f"  {path}: {format_value(value, digits=4)}")
     if confirmed is None and weights is not None:
         out.print(f"student: {weights}")
+    if sizes is not None:
+        out.print(size_table(sizes))
+        for line in size_lines(sizes):
+            out.print(line)
+    elif status.state == "running" and not status.simulated:
+        out.print("size: measured when the session has ended")
     print_pareto_front(status)
     print_if_simulated(simulated=status.simulated)
+
+
+def _model_sizes(handle: Study, status: StudyStatus) -> ModelSizes | None:
+    """Return the sizes of the models; print why they cannot be measured."""
+    try:
+        return handle.model_sizes(status)
+    except (DistuneError, OSError) as error:
+        progress.print(f"sizes: not measured: {error}", style="yellow")
+        return None
 
 
 def _show_trial(status: StudyStatus, handle: Study, key: str, *, json: bool) -> None:
@@ -138,7 +166,8 @@ def _print_gain(status: StudyStatus) -> None:
     with contextlib.suppress(StudyError):
         leader, gain = best_trial(status)
         if status.confirmation is None:
-            out.print(f"best: trial {leader.key}, {unconfirmed(status, gain)}")
+            score = f"{status.metric} {leader.metrics[status.metric]:.1f}"
+            out.print(f"best: trial {leader.key}, {score}, {unconfirmed(status, gain)}")
             return
         out.print(headline(status.confirmation))
         later = overtaken(status, leader)

@@ -27,9 +27,10 @@ def validate(
         Path | None, typer.Option("--pictures", metavar="DIR", help="Draw images of each split with their boxes.")
     ] = None,
     probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe uses.")] = 12,
+    time: Annotated[bool, typer.Option("--time", help="Train a few batches to estimate the time of a study.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Check an experiment, its search space and its data; list every problem; train nothing.
+    """Check an experiment, its search space and its data; list every problem; write nothing.
 
     Data is checked when its folder is given: set data.root to include it. The result is a table of the data, below
     all that seems wrong. With --pictures, a sheet of images with their boxes shows whether these lie on the objects.
@@ -39,11 +40,16 @@ def validate(
     changes none of them by 0.1% has hardly any effect; it is reported with its largest change. A teacher that is not
     trained yet is replaced by random weights. Nothing is written.
 
+    With --time, a few batches of the student and of the teacher are trained, to estimate the time of a study. Without
+    it, the time is estimated from an earlier study with the same student, teacher and data.
+
     Examples:
 
         distune validate bccd --set data.root=BCCD --pictures pictures
 
         distune validate quickstart --probe
+
+        distune validate quickstart --time
     """
     import distune
     from distune.cli.probing import describe_finding, print_findings
@@ -53,6 +59,7 @@ def validate(
         probe=probe,
         num_probe_images=probe_images,
         pictures=pictures,
+        measure_time=time,
         on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}"),
     )
     if json:
@@ -72,9 +79,10 @@ def _print_json(result: Validation, *, probed: bool) -> None:
     loaded = result.loaded
     probe = {"probe": [finding.to_dict() for finding in result.findings]} if probed else {}
     plan = dataclasses.asdict(result.plan)
+    estimate = None if result.time_plan is None else result.time_plan.to_dict()
     checked = {"experiment": loaded.experiment.to_dict(), "space": loaded.space.to_dict()}
     card = None if result.card is None else result.card.to_dict()
-    print_json({**checked, "data": _data_line(result), "data_card": card, "plan": plan, **probe})
+    print_json({**checked, "data": _data_line(result), "data_card": card, "plan": plan, "time": estimate, **probe})
 
 
 def _print_text(result: Validation) -> None:

@@ -39,6 +39,10 @@ class CommonDetectorSettings(Settings):
         """True when training needs masks."""
         return False
 
+    def from_scratch(self) -> Self:
+        """Return these settings without weights: a detector of them has random ones, and nothing is downloaded."""
+        return self.model_copy(update={"weights": None, "backbone_weights": None})
+
     def with_weights(self, weights: str | None) -> Self:
         """Return the same detector with other weights, such as those of a checkpoint made with these settings."""
         return self.model_copy(update={"weights": weights, "backbone_weights": None, "classes": None})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -116,7 +117,7 @@ def _work(
         raise StudyError(f"study {folder.name} is not simulated and needs the teacher's weights")
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
     tracker.start_study(*describe_study(loaded, identity, num_trials=total))
-    note = SessionNote(state="running", num_trials=total)
+    note = SessionNote(state="running", num_trials=total, started_at=time.time())
     ended = dataclasses.replace(note, state="interrupted")
     try:
         log_settings(folder, loaded.experiment, tracker)
@@ -135,7 +136,7 @@ def _work(
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
             callback.on_session_start(engine.num_remaining)
             ended = _run(engine, loaded.experiment, identity, note, should_stop, callback)
-            _report_best(folder, loaded.experiment, trial_store, tracker)
+            _report_best(folder, loaded, trial_store, tracker)
     finally:
         tracker.end_study(ended.state)
         _write_note(folder, ended)
@@ -210,15 +211,15 @@ def _run(
     return dataclasses.replace(note, state="finished" if is_finished else "interrupted", reason=reason)
 
 
-def _report_best(folder: StudyFolder, experiment: Experiment, trial_store: TrialStore, tracker: Tracker) -> None:
+def _report_best(folder: StudyFolder, loaded: LoadedExperiment, trial_store: TrialStore, tracker: Tracker) -> None:
     """Log the best trial so far, and its gain."""
-    status = status_of(folder, experiment, trial_store.trials(), is_running=False)
+    status = status_of(folder, loaded, trial_store.trials(), is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
     winner, gain = best_trial(status)
     metrics = {status.metric: winner.metrics[status.metric]}
     if gain is not None and status.confirmation is None:  # else that one's figures stand
-        metrics[f"gain/{experiment.search.metric}"] = gain
+        metrics[f"gain/{loaded.experiment.search.metric}"] = gain
     tags = {"best_trial": winner.key}
     if status.pareto_front:
         tags["pareto_front"] = ", ".join(trial.key for trial in status.pareto_front)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import trial_experiment
+from distune.config.load import LoadedExperiment, trial_experiment
 from distune.config.metric_names import cost_names, metric_name
 from distune.distillation.epoch_warnings import warnings_of
 from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
-from distune.records import EpochReport, Outcome, TrialRecord, control_score
+from distune.records import EpochReport, Outcome, TrialRecord, best_finished, control_score
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
+from distune.study.planning.study_plan import plan_study
+from distune.study.planning.study_time import MeasuredEpochs, StudyTime, TrialTime, epoch_times, study_time
 from distune.study.search.pareto import pareto_front
 from distune.study.search.trial_store import StoredTrial, read_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
@@ -39,6 +42,8 @@ class StudyStatus:
         costs: names of the metrics that are minimized, such as ``student/latency_ms``; empty for a single objective.
         confirmation: result of training the best trials again with new seeds; None before the first confirmation.
         simulated: whether its learning curves are simulated.
+        time: start, end or time left, and seconds per epoch; None for a simulated study.
+        teacher_value: the teacher's metric; None for a simulated study, and before a session has prepared the teacher.
     """
 
     study: str
@@ -50,6 +55,8 @@ class StudyStatus:
     costs: tuple[str, ...] = ()
     confirmation: ConfirmationResult | None = None
     simulated: bool = False
+    time: StudyTime | None = None
+    teacher_value: float | None = None
 
     @property
     def title(self) -> str:
@@ -72,6 +79,8 @@ class StudyStatus:
             "reason": self.reason,
             "simulated": self.simulated,
             "metric": self.metric,
+            "teacher": self.teacher_value,
+            "time": None if self.time is None else self.time.to_dict(),
             "trials": [record_to_dict(record) for record in self.trials],
             "identical_trials": [group.to_dict() for group in self.identical_trials],
             **objectives,
@@ -122,15 +131,16 @@ def read_study(home: Home, name: str) -> StudyStatus:
     """Return the status of a study. Raises ``StudyError`` when it is missing or cannot be read."""
     folder = find_study(home, name)
     is_running = folder.is_locked()
-    experiment = folder.load().experiment
-    known = _known(folder, experiment.search.storage)
-    return status_of(folder, experiment, known, is_running=is_running)
+    loaded = folder.load()
+    known = _known(folder, loaded.experiment.search.storage)
+    return status_of(folder, loaded, known, is_running=is_running)
 
 
 def status_of(
-    folder: StudyFolder, experiment: Experiment, known: list[StoredTrial], *, is_running: bool
+    folder: StudyFolder, loaded: LoadedExperiment, known: list[StoredTrial], *, is_running: bool
 ) -> StudyStatus:
     """Return the status of a study from its trials ``known`` to Optuna and their folders."""
+    experiment, identity = loaded.experiment, folder.identity()
     state = study_state(experiment, known, num_trials=folder.num_trials(experiment), is_running=is_running)
     note = folder.session()
     if state == "interrupted" and note is not None and note.reason is not None:
@@ -138,16 +148,29 @@ def status_of(
         state = note.state
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
+    trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
+    teacher = folder.teacher()
     return StudyStatus(
         study=folder.name,
         state=state,
         metric=metric_name(experiment),
-        trials=[_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known],
+        trials=trials,
         reason=note.reason if note is not None and state == note.state else None,
         identical_trials=tuple(index.groups),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
-        simulated=folder.identity().simulate,
+        simulated=identity.simulate,
+        time=None
+        if identity.simulate
+        else study_time(
+            plan_study(experiment, loaded.searched, num_trials=folder.num_trials(experiment)),
+            list(started_trials(trials).values()),
+            measured_epochs(reports),
+            started_at=identity.created_at,
+            session_at=None if note is None else note.started_at,
+            now=time.time() if is_running else None,
+        ),
+        teacher_value=None if teacher is None else teacher.metrics.get(metric_name(experiment)),
     )
 
 
@@ -175,10 +198,9 @@ def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     Raises:
         StudyError: no trial has finished.
     """
-    searched = [record for record in status.trials if record.outcome is Outcome.FINISHED and not record.control]
-    if not searched:
+    winner = best_finished(status.trials, status.metric)
+    if winner is None:
         raise StudyError(f"study {status.study}: no trial has finished yet")
-    winner = max(searched, key=lambda record: record.metrics[status.metric])
     control = control_score(status.trials, status.metric)
     return winner, None if control is None else winner.metrics[status.metric] - control
 
@@ -198,6 +220,20 @@ def confirmed_trial(status: StudyStatus) -> TrialRecord:
     leader, _ = best_trial(status)
     winner = leader.number if status.confirmation is None else status.confirmation.winner
     return next((trial for trial in status.trials if trial.number == winner), leader)
+
+
+def started_trials(trials: Iterable[TrialRecord]) -> dict[str, TrialTime]:
+    """Return key to times of the trials that have started."""
+    return {trial.key: TrialTime.of(trial) for trial in trials if trial.outcome is not Outcome.WAITING}
+
+
+def measured_epochs(reports: Mapping[int, Iterable[EpochReport]]) -> MeasuredEpochs:
+    """Return the lengths of all epochs; ``reports`` are those of each trial, by its number."""
+    searched, controls = (
+        [each for number, found in reports.items() if (number < 0) is control for each in epoch_times(found)]
+        for control in (False, True)
+    )
+    return MeasuredEpochs(searched=searched, controls=controls)
 
 
 def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:

@@ -9,6 +9,7 @@ import torch
 
 from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
+from distune.config.pretrained import is_torchvision_name
 from distune.config.training import TrainingSettings
 from distune.data.build import build_stream
 from distune.data.dataset import DetectionDataset
@@ -69,6 +70,26 @@ class TrialBuilder:
             max_size_px=data.max_size_px,
             needed_by=[name for name, term in terms.items() if term.weight > 0 and term.compares_heads],
         )
+
+    def teacher_or_random(self, weights: str | None) -> Detector:
+        """Build the teacher of a trial that only has to run: nothing is downloaded.
+
+        Args:
+            weights: file of its weights; None for the file that its settings name, else random weights.
+
+        Returns:
+            The teacher. Its random weights have another seed than the student's: with equal settings both would be the
+            same network, and all losses would be 0.
+
+        Raises:
+            WeightsError: the file is missing or does not fit.
+        """
+        settings = self.experiment.teacher
+        if weights is None and settings.weights is not None and not is_torchvision_name(settings.weights):
+            weights = settings.weights
+        if weights is not None:
+            return self.teacher(weights)
+        return self.detector(settings.from_scratch(), seed=self.experiment.training.seed + 1)
 
     def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
         """Build the stream of training batches."""

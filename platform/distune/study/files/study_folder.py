@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,11 +67,21 @@ class SessionNote:
         state: ``running`` until the session ends; a killed session leaves it so.
         num_trials: requested number of searched trials, over all sessions.
         reason: why the study failed, or finished with fewer trials than requested; None otherwise.
+        started_at: seconds since 1970; None for sessions of earlier versions.
     """
 
     state: StudyState
     num_trials: int
     reason: str | None = None
+    started_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyTeacher:
+    """The teacher of a study: the file of its weights, and its metrics on the search split."""
+
+    weights: Path
+    metrics: dict[str, float]
 
 
 def study_title(study: str, *, simulated: bool) -> str:
@@ -114,6 +124,16 @@ class StudyFolder:
     def record_file(self) -> Path:
         """Experiment and space of the latest session, to detect edits of the files."""
         return self.path / "settings.json"
+
+    @property
+    def teacher_file(self) -> Path:
+        """The metrics of the teacher, once a session has prepared it."""
+        return self.path / "teacher.json"
+
+    @property
+    def sizes_file(self) -> Path:
+        """Measured sizes of teacher, control and best student."""
+        return self.path / "sizes.json"
 
     @property
     def changes_file(self) -> Path:
@@ -171,6 +191,24 @@ class StudyFolder:
     def write_session(self, note: SessionNote) -> None:
         """Replace the note of the session."""
         write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
+
+    def write_teacher(self, weights: Path, metrics: Mapping[str, float]) -> None:
+        """Record the teacher: the file of its weights, and its metrics on the search split."""
+        values = {"weights": str(weights), "metrics": dict(metrics)}
+        write_atomically(self.teacher_file, json.dumps(values, indent=1).encode())
+
+    def teacher(self) -> StudyTeacher | None:
+        """Read the record of the teacher; None before the first session, in simulated studies, and if damaged."""
+        if not self.teacher_file.is_file():
+            return None
+        try:
+            values = _read_json(self.teacher_file)
+            return StudyTeacher(
+                Path(values["weights"]), {str(key): float(each) for key, each in values["metrics"].items()}
+            )
+        except (StudyError, KeyError, TypeError, ValueError, AttributeError):
+            _LOG.warning("%s is damaged and ignored", self.teacher_file)
+            return None
 
     def num_trials(self, experiment: Experiment) -> int:
         """Return the number of searched trials: that of the latest session, or before the first, of the experiment."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.training import OptimizerSettings
 from distune.data.splits import Splits
@@ -60,11 +59,11 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
     """
     builder = TrialBuilder(experiment, splits, torch.device("cpu"))
     training = experiment.training
-    student = builder.detector(_from_scratch(experiment.student), seed=0)
+    student = builder.detector(experiment.student.from_scratch(), seed=0)
     best = _bytes(student.model)
     trained, kept, teacher_bytes = [student.model], 0, 0
     if experiment.distillation.is_active:
-        teacher = builder.detector(_from_scratch(experiment.teacher), seed=0)
+        teacher = builder.detector(experiment.teacher.from_scratch(), seed=0)
         objective = builder.objective(student, teacher, training, seed=0)
         trained.append(objective)
         kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
@@ -94,10 +93,6 @@ def disk_plan(plan: StudyPlan, sizes: TrialSizes, *, num_concurrent: int, has_co
     in_progress = num_concurrent * (sizes.best + 2 * sizes.last)
     expected = None if plan.expected_finished is None else round(plan.expected_finished * each) + in_progress
     return DiskPlan(max_bytes=plan.max_finished * each + in_progress, expected_bytes=expected)
-
-
-def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
-    return settings.model_copy(update={"weights": None, "backbone_weights": None})
 
 
 def _moments(settings: OptimizerSettings) -> int:

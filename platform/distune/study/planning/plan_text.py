@@ -62,7 +62,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) 
     from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
 
     experiment = loaded.experiment
-    sizes, at_a_time = trial_sizes(experiment, splits), _at_a_time(experiment)
+    sizes, at_a_time = trial_sizes(experiment, splits), trials_at_a_time(experiment)
     has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
     plan = plan_study(experiment, loaded.searched)
     disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
@@ -109,6 +109,19 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
     )
 
 
+def trials_at_a_time(experiment: Experiment) -> int:
+    """Return the trials that run at a time: on this machine; on a cluster, the bound in the settings, else one."""
+    resources = experiment.resources
+    if resources.address is not None:
+        return resources.max_concurrent or 1
+    gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
+    try:
+        trial = trial_resources(resources, simulate=False)
+        return num_concurrent(resources, trial, [Resources(available_cpus(), gpus)])
+    except ResourceError:
+        return 1
+
+
 def show_bytes(number: float) -> str:
     """Return bytes with a unit, such as ``1.2 GB``."""
     for unit in _UNITS[:-1]:
@@ -133,19 +146,6 @@ def _epochs(plan: StudyPlan) -> str:
     if plan.expected_epochs is None:
         return f"at most {plan.max_epochs} epochs, fewer depending on the learning curves"
     return f"about {plan.expected_epochs:.0f} epochs of at most {plan.max_epochs}"
-
-
-def _at_a_time(experiment: Experiment) -> int:
-    """Return the trials that run at a time: on this machine; on a cluster, the bound in the settings, else one."""
-    resources = experiment.resources
-    if resources.address is not None:
-        return resources.max_concurrent or 1
-    gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
-    try:
-        trial = trial_resources(resources, simulate=False)
-        return num_concurrent(resources, trial, [Resources(available_cpus(), gpus)])
-    except ResourceError:
-        return 1
 
 
 def _free(folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from distune.config.experiment import Experiment
 from distune.config.space import Parameter
@@ -24,6 +25,7 @@ class StudyPlan:
         expected_epochs: expected epochs of the study, controls included; see ``expected_reaching``. None when it
             depends on the learning curves, as with median stopping.
         expected_finished: expected number of trials and controls that finish; None as above.
+        reduction_factor: of ASHA; None for other schedulers.
         num_configurations: of the space; None when they cannot be counted.
     """
 
@@ -34,6 +36,7 @@ class StudyPlan:
     max_epochs: int
     expected_epochs: float | None
     expected_finished: float | None
+    reduction_factor: float | None = None
     num_configurations: int | None = None
 
     @property
@@ -61,11 +64,13 @@ def plan_study(
     controls, epochs = experiment.search.controls, experiment.training.epochs
     scheduler = experiment.search.scheduler
     rung_epochs: tuple[int, ...] = ()
+    reduction_factor: float | None = None
     expected: tuple[float, float] | None = (float(total * epochs), float(total))
     if scheduler.kind == "asha":
-        rung_epochs = rungs(scheduler.grace_epochs, epochs, scheduler.reduction_factor)
-        reaching = expected_reaching(total, rung_epochs, scheduler.reduction_factor)
-        expected = expected_search_epochs(total, epochs, rung_epochs, scheduler.reduction_factor), reaching[-1]
+        reduction_factor = scheduler.reduction_factor
+        rung_epochs = rungs(scheduler.grace_epochs, epochs, reduction_factor)
+        reaching = expected_reaching(total, rung_epochs, reduction_factor)
+        expected = expected_search_epochs(total, epochs, rung_epochs, reduction_factor), reaching[-1]
     elif scheduler.kind == "median":
         expected = None
     return StudyPlan(
@@ -76,6 +81,7 @@ def plan_study(
         max_epochs=(total + controls) * epochs,
         expected_epochs=None if expected is None else expected[0] + controls * epochs,
         expected_finished=None if expected is None else expected[1] + controls,
+        reduction_factor=reduction_factor,
         num_configurations=configurations,
     )
 
@@ -106,12 +112,43 @@ def expected_search_epochs(
     num_trials: int, num_epochs: int, rung_epochs: Sequence[int], reduction_factor: float
 ) -> float:
     """Return the expected epochs of all searched trials, see ``expected_reaching``."""
-    lengths = [stop - start for start, stop in zip((0, *rung_epochs), (*rung_epochs, num_epochs), strict=True)]
-    reaching = expected_reaching(num_trials, rung_epochs, reduction_factor)
-    return sum(number * length for number, length in zip(reaching, lengths, strict=True))
+    num_reached = [0] * len(rung_epochs)
+    return expected_rest(num_trials, (), num_epochs, rung_epochs, reduction_factor, num_reached)
 
 
-def _expected_kept(num_reaching: float, reduction_factor: float) -> float:
+def expected_rest(
+    num_to_start: float,
+    in_progress: Sequence[int],
+    num_epochs: int,
+    rung_epochs: Sequence[int],
+    reduction_factor: float,
+    num_reached: Sequence[int],
+) -> float:
+    """Return the expected epochs that are left of a search, see ``expected_reaching``.
+
+    Args:
+        num_to_start: number of searched trials that have not started.
+        in_progress: epochs done of the trials that have started and not ended.
+        num_epochs: epochs of a whole trial.
+        rung_epochs: the rungs in ascending order.
+        reduction_factor: of ASHA.
+        num_reached: number of trials that have reached each rung, those in progress included.
+
+    Returns:
+        The epochs of all trials in progress and to start.
+    """
+    entering, total = float(num_to_start), 0.0
+    for index, (start, stop) in enumerate(pairwise((0, *rung_epochs, num_epochs))):
+        inside = [stop - epochs for epochs in in_progress if start <= epochs < stop]
+        total += entering * (stop - start) + sum(inside)
+        if index < len(rung_epochs):
+            entering = _expected_kept(entering + len(inside), reduction_factor, num_before=num_reached[index])
+    return total
+
+
+def _expected_kept(num_reaching: float, reduction_factor: float, *, num_before: int = 0) -> float:
+    """Return how many of the trials continue that reach a rung after ``num_before`` others."""
     whole = int(num_reaching)
-    kept = sum(num_kept(rank, reduction_factor) / rank for rank in range(1, whole + 1))
-    return kept + (num_reaching - whole) * num_kept(whole + 1, reduction_factor) / (whole + 1)
+    fraction, last = num_reaching - whole, num_before + whole + 1
+    kept = sum(num_kept(rank, reduction_factor) / rank for rank in range(num_before + 1, last))
+    return kept + fraction * num_kept(last, reduction_factor) / last

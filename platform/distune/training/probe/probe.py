@@ -10,14 +10,11 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from distune.config.conditions import example
-from distune.config.detector import DetectorSettings
 from distune.config.load import LoadedExperiment, parse_experiment, trial_experiment
 from distune.config.paths import get_path, leaf_paths
-from distune.config.pretrained import is_torchvision_name
 from distune.config.space import Choice, Parameter
 from distune.data.dataset import Subset
 from distune.data.splits import Splits
-from distune.detectors.taps import Detector
 from distune.distillation.objective import Objective
 from distune.errors import UsageError
 from distune.records import ParameterValue
@@ -94,8 +91,8 @@ class Probe:
         self._batches = load_batches(base)
         if not self._batches:
             raise UsageError(f"{loaded.source}: none of the images of the probe can be read")
-        self._student = base.detector(_from_scratch(base.experiment.student), seed=base.experiment.training.seed)
-        self._teacher = _teacher(base, teacher_weights)
+        self._student = base.detector(base.experiment.student.from_scratch(), seed=base.experiment.training.seed)
+        self._teacher = base.teacher_or_random(teacher_weights)
         self._recorded: RecordedTaps | None = None
         self._tolerances: dict[str, float] = {}
 
@@ -221,7 +218,7 @@ class Probe:
         builder = self._builder(values)
         training = builder.experiment.training
         if section != "distillation":
-            return replay_student(builder, _from_scratch(builder.experiment.student), training, self._batches)
+            return replay_student(builder, builder.experiment.student.from_scratch(), training, self._batches)
         if self._recorded is None:
             # Copies, because recording moves the models to the device, but objectives are built from models on the CPU.
             models = copy.deepcopy((self._student, self._teacher))
@@ -240,17 +237,3 @@ def _finding(path: str, pair: tuple[ParameterValue, ParameterValue], change: Cha
     if verdict is Verdict.WEAK and not path.startswith("distillation."):
         remark = f"in the {NUM_STEPS} steps of a probe; it may add up in a whole training"
     return Finding(path=path, values=pair, verdict=verdict, change=change, remark=remark)
-
-
-def _from_scratch(settings: DetectorSettings) -> DetectorSettings:
-    return settings.model_copy(update={"weights": None, "backbone_weights": None})
-
-
-def _teacher(builder: TrialBuilder, weights: str | None) -> Detector:
-    given = builder.experiment.teacher.weights
-    if weights is None and given is not None and not is_torchvision_name(given):
-        weights = given
-    if weights is not None:
-        return builder.teacher(weights)
-    # Not the student's seed: with equal settings both would be the same network, and all losses would be 0.
-    return builder.detector(_from_scratch(builder.experiment.teacher), seed=builder.experiment.training.seed + 1)

@@ -1,0 +1,57 @@
+"""Measures the sizes of teacher, control and best student of a study, once for their architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from distune.config.experiment import Experiment
+from distune.reports.model_sizes import ModelSize, ModelSizes
+
+
+def measure_sizes(experiment: Experiment, files: Mapping[str, Path]) -> ModelSizes:
+    """Measure detectors side by side, on the device of a trial if this machine has it, else on the CPU.
+
+    Args:
+        experiment: of the study.
+        files: ``teacher``, ``control`` and ``student`` to the file of the weights. A file that does not exist is left
+            out.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        WeightsError: a file is damaged.
+    """
+    import torch
+
+    from distune.training.checkpoint import load
+    from distune.training.evaluation.model_costs import measure_side_by_side
+    from distune.training.load_student import load_student
+    from distune.training.precision import pick_device
+
+    has_gpu = experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
+    device = pick_device(1.0) if has_gpu else torch.device("cpu")
+    found = {name: file for name, file in files.items() if file.is_file()}
+    models = {}
+    for name, file in found.items():
+        classes = tuple((load(file) or {}).get("classes", ()))
+        models[name] = load_student(file, experiment, classes).model
+    image_size_px = experiment.data.min_size_px
+    measured = measure_side_by_side(models, image_size_px=image_size_px, device=device)
+    threads = torch.get_num_threads()
+    cpu = "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
+    return ModelSizes(
+        device=torch.cuda.get_device_name(device) if has_gpu else cpu,
+        image_size_px=image_size_px,
+        models=tuple(
+            ModelSize(
+                name=name,
+                parameters=round(costs["parameters"]),
+                flops=round(costs["flops"]),
+                latency_ms=costs["latency_ms"],
+                file_bytes=found[name].stat().st_size,
+            )
+            for name, costs in measured.items()
+        ),
+    )

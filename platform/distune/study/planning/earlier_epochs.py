@@ -1,0 +1,80 @@
+"""Finds how long an epoch took in earlier studies of the same student, teacher and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distune.config.experiment import Experiment
+from distune.config.hashing import content_hash
+from distune.config.home import Home
+from distune.errors import UsageError
+from distune.study.files.study_folder import StudyFolder
+from distune.study.planning.study_time import EpochTime, epoch_times, mean_seconds
+from distune.study.planning.time_plan import EpochSeconds
+from distune.training.trial_folder import TrialFolder
+
+_MAX_STUDIES = 20
+"""Number of studies that are read, the newest first."""
+
+
+def earlier_epoch_seconds(home: Home, experiment: Experiment) -> EpochSeconds | None:
+    """Return the seconds per epoch in the newest study whose epochs are like those of an experiment.
+
+    Args:
+        home: folder of all studies.
+        experiment: see ``epoch_hash``.
+
+    Returns:
+        The mean of its latest epochs; None when there is no such study. Simulated studies do not count.
+    """
+    wanted = epoch_hash(experiment)
+    for folder in _newest(home):
+        try:
+            if folder.identity().simulate or epoch_hash(folder.load().experiment) != wanted:
+                continue
+        except UsageError:
+            continue  # damaged, or with settings of another version
+        student, control = (mean_seconds(_epochs(folder.trials, controls=each)) for each in (False, True))
+        if student is not None:
+            return EpochSeconds(student=student, control=control, source=f"in study {folder.name}")
+    return None
+
+
+def epoch_hash(experiment: Experiment) -> str:
+    """Hash the settings that determine the time of an epoch, those of the distillation and of the machine excluded."""
+    training, resources = experiment.training, experiment.resources
+    values: dict[str, Any] = {
+        "student": _detector(experiment.student.model_dump(mode="json")),
+        "teacher": _detector(experiment.teacher.model_dump(mode="json")),
+        "data": experiment.data.model_dump(mode="json"),
+        "training": training.model_dump(mode="json", include={"batch_size", "precision"}),
+        "resources": resources.model_dump(
+            mode="json", include={"cpus_per_trial", "gpus_per_trial", "loader_workers", "address"}
+        ),
+    }
+    return content_hash(values)
+
+
+def _detector(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in ("weights", "backbone_weights")}
+
+
+def _newest(home: Home) -> list[StudyFolder]:
+    if not home.studies.is_dir():
+        return []
+    found = [StudyFolder(path) for path in home.studies.iterdir() if not path.name.startswith(".")]
+    dated = [
+        (folder.study_file.stat().st_mtime, folder.name, folder) for folder in found if folder.study_file.is_file()
+    ]
+    return [folder for _, _, folder in sorted(dated, key=lambda each: each[:2], reverse=True)[:_MAX_STUDIES]]
+
+
+def _epochs(trials: Path, *, controls: bool) -> list[EpochTime]:
+    folders = trials.iterdir() if trials.is_dir() else ()
+    return [
+        each
+        for path in folders
+        if path.name.startswith("control-") is controls
+        for each in epoch_times(TrialFolder(path).reports())
+    ]

@@ -1,0 +1,117 @@
+"""The estimated time of a study before it runs, from seconds per epoch that were measured. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from distune.study.planning.study_plan import StudyPlan
+from distune.study.planning.time_text import show_duration, show_seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpochSeconds:
+    """Measured seconds per epoch, evaluation included.
+
+    Attributes:
+        student: of a searched trial.
+        source: where they were measured, such as ``in study first``.
+        control: of a control; None counts it like a searched trial.
+        teacher: of the teacher; None when it is not measured.
+        is_alone: measured while no other trial ran.
+    """
+
+    student: float
+    source: str
+    control: float | None = None
+    teacher: float | None = None
+    is_alone: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimePlan:
+    """Estimated time of a study.
+
+    Attributes:
+        search_s: seconds of all trials and controls.
+        is_maximum: no trial is assumed to be stopped early, because that cannot be predicted.
+        teacher_epochs: epochs that the teacher has yet to train; 0 when it is ready.
+        teacher_s: seconds of these epochs; None when they are not measured.
+        epoch_s: the measured seconds per epoch.
+        num_concurrent: number of trials at a time.
+    """
+
+    search_s: float
+    is_maximum: bool
+    teacher_epochs: int
+    teacher_s: float | None
+    epoch_s: EpochSeconds
+    num_concurrent: int
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of the search, and of the teacher where they are known."""
+        return self.search_s + (self.teacher_s or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {**dataclasses.asdict(self), "total_s": self.total_s}
+
+
+def plan_time(plan: StudyPlan, epoch_s: EpochSeconds, *, num_concurrent: int, teacher_epochs: int) -> TimePlan:
+    """Estimate the time of a study.
+
+    Args:
+        plan: of the study.
+        epoch_s: measured seconds per epoch.
+        num_concurrent: number of trials at a time.
+        teacher_epochs: epochs that the teacher has yet to train.
+
+    Returns:
+        The estimate. Trials that run at a time are assumed not to slow each other.
+    """
+    control_s = epoch_s.student if epoch_s.control is None else epoch_s.control
+    control_epochs = plan.num_controls * plan.num_epochs
+    epochs = plan.max_epochs if plan.expected_epochs is None else plan.expected_epochs
+    work = (epochs - control_epochs) * epoch_s.student + control_epochs * control_s
+    longest = plan.num_epochs * max(epoch_s.student, control_s)
+    teacher_s = 0.0 if teacher_epochs == 0 else None
+    if teacher_epochs and epoch_s.teacher is not None:
+        teacher_s = teacher_epochs * epoch_s.teacher
+    return TimePlan(
+        search_s=max(work / num_concurrent, longest),
+        is_maximum=plan.expected_epochs is None,
+        teacher_epochs=teacher_epochs,
+        teacher_s=teacher_s,
+        epoch_s=epoch_s,
+        num_concurrent=num_concurrent,
+    )
+
+
+def describe_time_plan(plan: TimePlan | None) -> list[str]:
+    """Return the estimate as text.
+
+    Args:
+        plan: None if nothing was measured.
+
+    Returns:
+        The lines.
+    """
+    if plan is None:
+        return ["estimated time: not measured yet; distune validate EXPERIMENT --time measures it on a few batches"]
+    seconds = plan.epoch_s
+    amount = f"{'at most' if plan.is_maximum else 'about'} {show_duration(plan.total_s)}"
+    if plan.teacher_s:
+        amount += f", {show_duration(plan.teacher_s)} of it for the teacher"
+    elif plan.teacher_epochs:
+        amount += f", and the teacher's {plan.teacher_epochs} epochs, which are not measured"
+    parts = [f"{show_seconds(seconds.student)} per student epoch"]
+    if seconds.control is not None:
+        parts.append(f"{show_seconds(seconds.control)} without distillation")
+    if plan.teacher_s and seconds.teacher is not None:
+        parts.append(f"{show_seconds(seconds.teacher)} per teacher epoch")
+    trials = "1 trial" if plan.num_concurrent == 1 else f"{plan.num_concurrent} trials"
+    lines = [f"estimated time: {amount}; {trials} at a time (measured {seconds.source}: {', '.join(parts)})"]
+    if seconds.is_alone and plan.num_concurrent > 1:
+        lines.append("estimated time: trials that run at a time slow each other, which is not measured here")
+    return lines

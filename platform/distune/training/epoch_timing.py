@@ -1,0 +1,105 @@
+"""Measures the time of an epoch: trains a few batches, evaluates a few images, and extrapolates to all images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from distune.config.detector import DetectorSettings
+from distune.config.experiment import Experiment
+from distune.config.training import TrainingSettings
+from distune.data.dataset import DetectionDataset, Subset
+from distune.data.splits import Splits
+from distune.detectors.taps import Detector
+from distune.training.builder import TrialBuilder
+
+NUM_BATCHES = 4
+"""Batches of an epoch that is timed. One epoch before it is not timed: memory is allocated, kernels are chosen."""
+
+_NUM_EPOCHS = 2
+_MIN_SEARCH_IMAGES = 8
+
+
+def time_student_epoch(
+    experiment: Experiment, splits: Splits, *, device: torch.device, teacher_weights: str | None
+) -> float:
+    """Return the seconds of an epoch of a student with distillation, evaluation included.
+
+    The weights of the models do not matter: random ones replace those that would be downloaded, and a teacher that is
+    not trained yet. Distillation is active from the first epoch. Writes nothing.
+
+    Args:
+        experiment: with its own values.
+        splits: its data.
+        device: of the models.
+        teacher_weights: file of the teacher's weights; None for those of the settings if they name a file, else random.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        UsageError: student and teacher do not fit each other.
+        DataError: there is no image, or too many cannot be decoded.
+    """
+    distillation = experiment.distillation.model_copy(update={"start_epoch": 0})
+    builder = TrialBuilder(experiment.model_copy(update={"distillation": distillation}), splits, device)
+    teacher = builder.teacher_or_random(teacher_weights) if experiment.distillation.is_active else None
+    return _time_epoch(builder, experiment.student, experiment.training, teacher)
+
+
+def time_teacher_epoch(experiment: Experiment, splits: Splits, *, device: torch.device) -> float:
+    """Return the seconds of an epoch of the teacher's training, evaluation included; see ``time_student_epoch``."""
+    training = experiment.teacher_training
+    assert training is not None, "a teacher with given weights is not trained"
+    builder = TrialBuilder(experiment, splits, device)
+    return _time_epoch(builder, experiment.teacher, training, None)
+
+
+@contextlib.contextmanager
+def cpu_threads(number: float) -> Iterator[None]:
+    """Use this many threads inside the block, at least one, as Ray does for a trial with as many CPUs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(number)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _time_epoch(
+    builder: TrialBuilder,
+    settings: DetectorSettings,
+    training: TrainingSettings,
+    teacher: Detector | None,
+) -> float:
+    training = training.model_copy(update={"epochs": max(_NUM_EPOCHS, training.epochs)})
+    splits, seed = builder.splits, training.seed
+    train = _some(splits.train, NUM_BATCHES * training.batch_size, seed=seed)
+    search = _some(splits.search, max(_MIN_SEARCH_IMAGES, training.batch_size), seed=seed)
+    few = dataclasses.replace(builder, splits=dataclasses.replace(splits, train=train, search=search))
+    stream = few.stream(training, seed=seed, with_masks=settings.learns_masks)
+    try:
+        student = few.student(
+            "timing", settings.from_scratch(), training, seed=seed, steps_per_epoch=len(stream), teacher=teacher
+        )
+        cohort = few.cohort(training, stream, teacher, epochs_done=0)
+        cohort.join(student)
+        for _ in range(_NUM_EPOCHS):
+            result = cohort.run_epoch()["timing"]
+            if result.error is not None:
+                raise result.error
+    finally:
+        stream.close()
+    evaluate_s = result.metrics["time/evaluate_s"]
+    train_s = result.metrics["time/epoch_s"] - evaluate_s
+    return train_s * len(splits.train) / len(train) + evaluate_s * len(splits.search) / len(search)
+
+
+def _some(dataset: DetectionDataset, number: int, *, seed: int) -> Subset:
+    """Return some images of a data set, drawn at random: their sizes and numbers of boxes differ."""
+    order = np.random.default_rng(seed).permutation(len(dataset))[:number]
+    return Subset(dataset, order.tolist())
