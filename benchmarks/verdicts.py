@@ -7,7 +7,7 @@ and must do no harm. The statistics are those of the product (``distune.evidence
     python benchmarks/verdicts.py                 # all tables, about 8 minutes of one core
     python benchmarks/verdicts.py --repetitions 200 --only selection
 
-Tables (``--only``): ``selection``, the choice among candidates; ``looks``, repeated looks; ``power``, the number of
+Tables (``--only``): ``selection``, the choice among candidates; ``analyses``, repeated analyses; ``power``, the number of
 seeds that is advised; ``families``, boundaries of sequences.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distune.evidence.gain import Gain, gain_from_scores
-from distune.evidence.looks import Look, planned_look_error, single_look_error
+from distune.evidence.repeated_analyses import Analysis, planned_error, unplanned_error
 from distune.evidence.power import seeds_needed
 from distune.evidence.resampling import draw_counts
 
@@ -119,7 +119,7 @@ def on_other_seeds(study: Study, num_seeds: int, *, has_test: bool) -> Gain:
     scores = study.scores(num_seeds)
     split = int(has_test)
     images = slice(None) if has_test or num_candidates == 1 else slice(half, None)
-    return measure(scores[split, winner][:, images], scores[split, -1][:, images], error=single_look_error([], 5))
+    return measure(scores[split, winner][:, images], scores[split, -1][:, images], error=unplanned_error([], 5))
 
 
 def selection(repetitions: int) -> Iterator[str]:
@@ -145,14 +145,14 @@ def selection(repetitions: int) -> Iterator[str]:
                     yield f"{row} {' | '.join(cells)} |"
 
 
-def look_once(scores: Floats) -> tuple[bool, int]:
-    gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=single_look_error([], FIRST))
+def analyze_once(scores: Floats) -> tuple[bool, int]:
+    gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=unplanned_error([], FIRST))
     return gain.low > 0 or gain.high < 0, FIRST
 
 
-def look_and_follow_the_advice(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
-    """Look at five seeds; if nothing is shown, train as many as advised and look once more."""
-    first_error = single_look_error([], FIRST) if is_repaired else 0.05
+def analyze_and_follow_the_advice(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
+    """Analyze five seeds; if nothing is shown, train as many as advised and analyze once more."""
+    first_error = unplanned_error([], FIRST) if is_repaired else 0.05
     gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=first_error)
     if gain.low > 0 or gain.high < 0:
         return True, FIRST
@@ -160,14 +160,14 @@ def look_and_follow_the_advice(scores: Floats, *, is_repaired: bool) -> tuple[bo
     if needed is None or needed <= FIRST:
         return False, FIRST
     number = min(needed, LAST)
-    error = single_look_error([Look(FIRST, first_error)], number) if is_repaired else 0.05
+    error = unplanned_error([Analysis(FIRST, first_error)], number) if is_repaired else 0.05
     gain = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
     return gain.low > 0 or gain.high < 0, number
 
 
-def look_at_each(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
-    """Look after each seed from five on until zero is excluded."""
-    error = planned_look_error([], range(FIRST, LAST + 1)) if is_repaired else 0.05
+def analyze_after_each(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
+    """Analysis after each seed from five on until zero is excluded."""
+    error = planned_error([], range(FIRST, LAST + 1)) if is_repaired else 0.05
     for number in range(FIRST, LAST + 1):
         gain = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
         if gain.low > 0 or gain.high < 0:
@@ -175,20 +175,20 @@ def look_at_each(scores: Floats, *, is_repaired: bool) -> tuple[bool, int]:
     return False, LAST
 
 
-LOOKS: dict[str, Callable[[Floats], tuple[bool, int]]] = {
-    "5 seeds, once": look_once,
-    "5 seeds, then the advised number, 95% each": functools.partial(look_and_follow_the_advice, is_repaired=False),
-    "5 seeds, then the advised number": functools.partial(look_and_follow_the_advice, is_repaired=True),
-    "after each seed from 5 to 20, 95% each": functools.partial(look_at_each, is_repaired=False),
-    "`--until-decided`, 5 to 20": functools.partial(look_at_each, is_repaired=True),
+PROCEDURES: dict[str, Callable[[Floats], tuple[bool, int]]] = {
+    "5 seeds, once": analyze_once,
+    "5 seeds, then the advised number, 95% each": functools.partial(analyze_and_follow_the_advice, is_repaired=False),
+    "5 seeds, then the advised number": functools.partial(analyze_and_follow_the_advice, is_repaired=True),
+    "after each seed from 5 to 20, 95% each": functools.partial(analyze_after_each, is_repaired=False),
+    "`--until-decided`, 5 to 20": functools.partial(analyze_after_each, is_repaired=True),
 }
 
 
-def looks(repetitions: int) -> Iterator[str]:
-    """Yield the errors, the power and the seeds of repeated looks."""
-    yield "| looks | error, normal | heavy-tailed | bimodal | shown, true +1 | seeds | shown, true +2 | seeds |"
+def analyses(repetitions: int) -> Iterator[str]:
+    """Yield the errors, the power and the seeds of repeated analyses."""
+    yield "| analyses | error, normal | heavy-tailed | bimodal | shown, true +1 | seeds | shown, true +2 | seeds |"
     yield "|---|---|---|---|---|---|---|---|"
-    for name, procedure in LOOKS.items():
+    for name, procedure in PROCEDURES.items():
         cells = []
         for draw in NOISES.values():
             random = np.random.default_rng(3)
@@ -238,7 +238,7 @@ def _half_power(gain: Gain) -> int | None:
 
 
 def families(repetitions: int) -> Iterator[str]:
-    """Yield half-widths of sequences in standard deviations: planned looks, and Lai's anytime-valid t interval."""
+    """Yield half-widths of sequences in standard deviations: planned analyses, and Lai's anytime-valid t interval."""
     from scipy import special
 
     del repetitions
@@ -252,9 +252,9 @@ def families(repetitions: int) -> Iterator[str]:
     def of_error(error: float) -> list[float]:
         return [float(special.stdtrit(size - 1, 1 - error / 2)) / size**0.5 for size in sizes]
 
-    yield row("one look, 95%", of_error(0.05))
-    yield row("one look, 96%", of_error(single_look_error([], FIRST)))
-    yield row("planned looks at 5, 6, ..., 20 seeds", of_error(planned_look_error([], range(FIRST, LAST + 1))))
+    yield row("one analysis, 95%", of_error(0.05))
+    yield row("one analysis, 96%", of_error(unplanned_error([], FIRST)))
+    yield row("planned analyses at 5, 6, ..., 20 seeds", of_error(planned_error([], range(FIRST, LAST + 1))))
     for prior in (0.1, 0.3, 1.0):
         yield row(f"anytime-valid, prior precision {prior:g}", [_anytime_half_width(size, prior) for size in sizes])
 
@@ -273,7 +273,7 @@ def _anytime_half_width(num_seeds: int, prior: float, *, error: float = 0.05) ->
     return float(np.sqrt((num_seeds - 1) * (limit - 1) / (1 - limit * ratio)) / np.sqrt(num_seeds))
 
 
-TABLES = {"selection": selection, "looks": looks, "power": power, "families": families}
+TABLES = {"selection": selection, "analyses": analyses, "power": power, "families": families}
 
 
 def main() -> None:

@@ -37,10 +37,21 @@ def confirm(
     seeds: int = 3,
     metric: str = "AP",
     has_test: bool = True,
+    max_seeds: int | None = None,
+    margin: float | None = None,
 ) -> ConfirmationResult | None:
     experiment = folder.load().experiment
     status = read_study(home, folder.name)
-    plan = plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
+    plan = plan_confirmation(
+        folder,
+        status,
+        experiment,
+        top=top,
+        num_seeds=seeds,
+        teacher_weights=None,
+        max_seeds=max_seeds,
+        margin=margin,
+    )
     witness = witness or Witness()
     return run_confirmation(
         folder, plan, metric=metric, has_test=has_test, state=status.state, tracker=witness, callback=witness

@@ -16,8 +16,9 @@ from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
-from distune.evidence.confirmation_result import Candidate, EvaluationRecord
+from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, Verdict
+from distune.evidence.matches import half_of_images
 from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
@@ -105,9 +106,11 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     leaders = candidates(read_study(home, "one").trials, METRIC, top=2)
     assert {each.number for each in result.candidates} == {each.number for each in leaders}
     assert result.winner == result.candidates[0].number
-    scores = [each.search.student for each in result.candidates if each.search is not None]
+    scores = [each.score for each in result.candidates if each.score is not None]
     assert scores == sorted(scores, reverse=True)
-    assert result.seeds == (1005, 1006, 1007)
+    assert len(scores) == 2
+    assert [each.search is None for each in result.candidates] == [False, True]
+    assert (result.seeds, result.selection_seeds) == ((1005, 1006, 1007), (2005, 2006, 2007))
     assert result.test is not None
     assert list(result.test.by_seed) == [1005, 1006, 1007]
     assert (result.test.verdict, result.split, result.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
@@ -116,9 +119,14 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert folder.confirmation.picture_file.stat().st_size > 1000
 
     runs = {spec.key for spec in witness.specs}
-    assert len(runs) == 3 * 3
-    assert {spec.seed for spec in witness.specs} == {1005, 1006, 1007}
-    assert len(witness.points) == len(set(witness.points)) == 9 * EPOCHS
+    assert len(runs) == 2 * 3 + 2 * 3
+    assert {spec.key for spec in witness.specs if spec.seed > 2000} == {
+        f"confirm-{each.number}-seed-{seed}" for each in leaders for seed in (2005, 2006, 2007)
+    }
+    assert {spec.key for spec in witness.specs if spec.seed < 2000} == {
+        f"confirm-{arm}-seed-{seed}" for arm in ("control", result.winner) for seed in (1005, 1006, 1007)
+    }
+    assert len(witness.points) == len(set(witness.points)) == 12 * EPOCHS
     assert set(witness.outcomes().values()) == {Outcome.FINISHED}
     assert {each.key for each in witness.records} == runs
     assert witness.study_ends == ["finished"]
@@ -147,12 +155,12 @@ def test_a_second_confirmation_computes_nothing_and_evaluates_nothing(
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     result = confirm(home, folder)
     files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
-    assert len(files) == 9 + 6  # all arms on the search split; the winner and the control on the test split
+    assert len(files) == 12 + 6  # all runs on the search split; the winner and the control on the test split
     lines = computed_epochs(tmp_path / "epoch_log")
     again = Witness()
     assert confirm(home, folder, again) == result
     assert computed_epochs(tmp_path / "epoch_log") == lines
-    assert len(lines) == len(set(lines)) == 9 * EPOCHS
+    assert len(lines) == len(set(lines)) == 12 * EPOCHS
     assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
     assert not again.specs
     assert not again.records
@@ -175,11 +183,10 @@ def test_more_seeds_and_more_trials_reuse_the_recorded_runs(
     assert first is not None
     assert second is not None
     lines = computed_epochs(tmp_path / "epoch_log")
-    assert len(lines) == len(set(lines)) == 3 * 4 * EPOCHS
-    assert second.previous_test_evaluations == 1, "more seeds are another evaluation on the test split"
-    # Asking for the first again is no third evaluation, but the second was taken in the meantime.
+    results = 4 if second.winner == first.winner else 2 + 4  # students; the controls are shared
+    assert len(lines) == len(set(lines)) == (6 + 4 + results) * EPOCHS
     assert first.previous_test_evaluations == 0
-    assert confirm(home, folder, top=1, seeds=2) == dataclasses.replace(first, previous_test_evaluations=1)
+    assert second.previous_test_evaluations == (second.winner != first.winner)
 
 
 def test_another_winner_is_another_test_evaluation(home: Home, make_loaded: MakeLoaded) -> None:
@@ -202,7 +209,7 @@ def test_nothing_to_compare_is_an_error_that_says_why(
 ) -> None:
     folder = searched_study(home, make_loaded)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"*": {"epoch": 1, "kind": "nan"}}}')
-    with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-1005: diverged"):
+    with pytest.raises(StudyError, match=r"no run has finished beside its control:\nconfirm-\d+-seed-2005: diverged"):
         confirm(home, folder)
     assert folder.confirmation.test_evaluations() == []
     assert read_study(home, "one").state == "finished"
@@ -214,7 +221,87 @@ def test_without_a_test_split_the_search_split_decides(home: Home, make_loaded: 
     assert result is not None
     assert (result.test, result.split) == (None, "search")
     assert result.gain is result.search
+    assert result.gain.num_images == 150
     assert not list(folder.confirmation.path.rglob("matches-test.npz"))
+
+
+def test_without_a_test_split_half_of_the_images_choose_and_the_others_measure(
+    home: Home, make_loaded: MakeLoaded
+) -> None:
+    folder = searched_study(home, make_loaded)
+    result = confirm(home, folder, top=2, has_test=False)
+    assert result is not None
+    assert result.gain.num_images == 75
+    choosing_I = half_of_images(150)
+    for candidate in result.candidates:
+        scores = []
+        for seed in result.selection_seeds:
+            arm = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(candidate.number))
+            table = arm.matches("search")
+            assert table is not None
+            scores.append(score_of(table.of_images(choosing_I), "AP"))
+        assert candidate.score == pytest.approx(sum(scores) / 3)
+    seed = result.seeds[0]
+    pair = [
+        ArmFolder(folder.confirmation.path / f"seed-{seed}" / arm).matches("search")
+        for arm in (str(result.winner), "control")
+    ]
+    student, control = (score_of(table.of_images(~choosing_I), "AP") for table in pair if table is not None)
+    assert result.gain.by_seed[seed] == pytest.approx(student - control)
+
+
+def test_a_second_analysis_has_a_wider_interval_and_is_counted(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    first, second = (confirm(home, folder, top=1, seeds=seeds) for seeds in (3, 4))
+    assert first is not None
+    assert second is not None
+    assert (first.num_analyses, second.num_analyses) == (1, 2)
+    assert first.gain.nominal_error == 0.04
+    assert second.gain.nominal_error < 0.02
+    assert second.previous_test_evaluations == 0, "the interval is wider for it"
+    assert confirm(home, folder, top=1, seeds=4) == second, "the same analysis counts once"
+
+
+def test_seeds_are_added_until_the_question_is_decided(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    witness = Witness()
+    result = confirm(home, folder, witness, top=1, seeds=3, max_seeds=8, margin=0.5)
+    assert result is not None
+    assert result.is_decided
+    assert 3 <= len(result.seeds) <= 8
+    assert (result.max_seeds, result.margin) == (8, 0.5)
+    records = folder.confirmation.analyses(result.winner, "AP", "test")
+    assert [each.num_seeds for each in records] == list(range(3, len(result.seeds) + 1))
+    assert {each.plan for each in records} == {(3, 8)}
+    assert len({each.error for each in records}) == 1, "one nominal level for the whole plan"
+    assert confirm(home, folder, top=1, seeds=3, max_seeds=8, margin=0.5) == result
+
+
+def test_a_gain_that_is_too_small_to_matter_ends_it_as_well(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    plain = confirm(home, folder, top=1, seeds=3)
+    assert plain is not None
+    candidate = plain.best
+    small = dataclasses.replace(plain.gain, mean=0.1, low=-0.2, high=0.4)
+    assert candidate.verdict(small) is Verdict.NOT_SHOWN
+    assert candidate.verdict(small, margin=0.3) is Verdict.NOT_SHOWN
+    assert candidate.verdict(small, margin=0.5) is Verdict.NO_RELEVANT_GAIN
+    text = candidate.describe(small, num_seeds=3, margin=0.5)
+    assert text == "no gain of more than 0.5 AP: +0.1 AP [-0.2, +0.4], 3 seeds"
+    assert dataclasses.replace(plain, test=small, margin=0.5).is_decided
+
+
+def test_a_plan_without_an_answer_ends_at_its_last_seed(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched_study(home, make_loaded)
+    monkeypatch.setattr(ConfirmationResult, "is_decided", False)
+    witness = Witness()
+    result = confirm(home, folder, witness, top=1, seeds=2, max_seeds=5, margin=0.5)
+    assert result is not None
+    assert len(result.seeds) == 5
+    said = [message for message in witness.messages if message.startswith("after ")]
+    assert [message.split()[1] for message in said] == ["2", "3", "4"]
 
 
 def test_one_seed_is_undecided(home: Home, make_loaded: MakeLoaded) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,42 +46,55 @@ def test_a_signal_interrupts_and_the_same_command_resumes(
     second = Witness()
     result = confirm(home, folder, second)
     lines = computed_epochs(tmp_path / "epoch_log")
-    assert len(lines) == len(set(lines)) == 9 * EPOCHS
-    assert len(set(first.points + second.points)) == 9 * EPOCHS
+    assert len(lines) == len(set(lines)) == 12 * EPOCHS
+    assert len(set(first.points + second.points)) == 12 * EPOCHS
     outcomes = {**first.outcomes(), **second.outcomes()}
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert result is not None
 
 
-def test_a_run_that_diverges_puts_its_trial_last_and_a_failed_one_is_tried_again(
+def test_a_trial_that_diverges_under_a_selection_seed_is_not_chosen(
     home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = searched_study(home, make_loaded)
-    first, second = (each.number for each in candidates(read_study(home, "one").trials, METRIC, top=2))
+    chosen = confirm(home, folder)
+    assert chosen is not None
+    shutil.rmtree(folder.confirmation.path)
+    faults = {f"confirm-{chosen.winner}-seed-2006": {"epoch": 2, "kind": "nan"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
+    witness = Witness()
+    result = confirm(home, folder, witness)
+    assert result is not None
+    assert result.winner != chosen.winner
+    assert result.candidates[1].number == chosen.winner
+    assert "loss/task was nan in epoch 2" in result.candidates[1].failures[0]
+    assert witness.study_tags["verdict"] == result.summary
+
+
+def test_a_failed_run_is_tried_again_and_a_diverged_one_is_not(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched_study(home, make_loaded)
+    number = candidates(read_study(home, "one").trials, METRIC, top=1)[0].number
     faults = {
-        f"confirm-{first}-seed-1006": {"epoch": 2, "kind": "nan"},
-        f"confirm-{second}-seed-1007": {"epoch": 2, "kind": "error"},
+        f"confirm-{number}-seed-1006": {"epoch": 2, "kind": "nan"},
+        f"confirm-{number}-seed-1007": {"epoch": 2, "kind": "error"},
     }
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
-    result = confirm(home, folder, witness, seeds=4)
+    result = confirm(home, folder, witness, top=1, seeds=4)
     assert result is not None
-    assert [len(each.failures) for each in result.candidates] == [1, 1]
-    assert witness.study_tags["verdict"] == result.summary
-    assert ", 3 of 4 seeds, 1 " in result.summary
+    assert ", 2 of 4 seeds, 1 diverged, 1 failed" in result.summary
     outcomes = witness.outcomes()
-    assert outcomes[f"confirm-{first}-seed-1006"] is Outcome.DIVERGED
-    assert outcomes[f"confirm-{second}-seed-1007"] is Outcome.FAILED
+    assert outcomes[f"confirm-{number}-seed-1006"] is Outcome.DIVERGED
+    assert outcomes[f"confirm-{number}-seed-1007"] is Outcome.FAILED
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     again = Witness()
-    result = confirm(home, folder, again, seeds=4)
+    result = confirm(home, folder, again, top=1, seeds=4)
     assert result is not None
-    assert {spec.key for spec in again.specs} == {f"confirm-{second}-seed-1007"}
-    assert result.winner == second, "the other has a seed under which it does not train"
-    assert result.candidates[0].failures == ()
-    assert "loss/task was nan in epoch 2" in result.candidates[1].failures[0]
-    assert result.candidates[1].search is not None
-    assert sorted(result.candidates[1].search.by_seed) == [1005, 1007, 1008]
+    assert {spec.key for spec in again.specs} == {f"confirm-{number}-seed-1007"}
+    assert sorted(result.gain.by_seed) == [1005, 1007, 1008]
+    assert result.num_analyses == 2, "the first had fewer seeds"
 
 
 @pytest.mark.parametrize("is_short_for_one", [False, True])
@@ -165,7 +179,7 @@ def test_a_lost_worker_fails_only_its_seed(home: Home, make_loaded: MakeLoaded) 
     plan = plan_confirmation(
         folder, read_study(home, "one"), folder.load().experiment, top=1, num_seeds=2, teacher_weights=None
     )
-    by_seed = [tuple(spec for spec in plan.specs if spec.seed == seed) for seed in plan.seeds]
+    by_seed = list(zip(*plan.result_runs(plan.arms.trials[0].number), strict=True))
     for spec in by_seed[0]:
         ArmFolder.of(spec).prepare(spec)
     job = SeedJob(specs=by_seed[0], simulate=True, split="search")

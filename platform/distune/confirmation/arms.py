@@ -15,6 +15,8 @@ from distune.study.trial_spec import without_addresses
 
 _FIRST_FRESH_SEED = 1000
 """Offset from the study's own seed. The controls of the study use the seeds that follow its own, one each."""
+_SELECTION_OFFSET = 1000
+"""From the first fresh seed; more seeds than that are never trained."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,11 @@ def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
     """Return seeds that no trial of the study used. A larger number of seeds starts with the same ones."""
     first = experiment.training.seed + max(_FIRST_FRESH_SEED, experiment.search.controls)
     return [first + index for index in range(num_seeds)]
+
+
+def selection_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
+    """Return seeds that choose the winner: neither the search nor the result uses them."""
+    return [fresh_seeds(experiment, 1)[0] + _SELECTION_OFFSET + index for index in range(num_seeds)]
 
 
 def make_spec(

@@ -1,14 +1,19 @@
-"""The plan of a confirmation: its arms, seeds and runs."""
+"""The plan of a confirmation: its arms, seeds and runs.
+
+Several trials are first trained on selection seeds, which choose one of them. The result compares that one with its
+control on other seeds, so that luck which decided the choice is not part of the result.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from distune.config.experiment import Experiment
 from distune.confirmation.arm_folder import ArmFolder
-from distune.confirmation.arms import Arms, candidates, fresh_seeds, make_arms, make_spec
-from distune.confirmation.ranking import Runs
+from distune.confirmation.arms import Arm, Arms, candidates, fresh_seeds, make_arms, make_spec, selection_seeds
+from distune.confirmation.defaults import DEFAULT_SELECTION_SEEDS
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -20,29 +25,69 @@ class ConfirmationPlan:
 
     Attributes:
         arms: the trials and their controls.
-        seeds: fresh ones.
-        runs: name of an arm to its runs, one per seed.
-        num_epochs: number of epochs left in all runs, at most.
+        selection_seeds: choose one of several trials; empty with one trial.
+        seeds: of the result.
+        max_seeds: seeds are added until the question is decided, at most to this number; None adds none.
+        margin: gains below it, in points, do not matter; only with ``max_seeds``.
+        make: makes the specification of an arm under a seed.
     """
 
     arms: Arms
+    selection_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
-    runs: Runs
-    num_epochs: int
+    max_seeds: int | None = None
+    margin: float | None = None
+    make: Callable[[Arm, int], TrialSpec] = dataclasses.field(compare=False, repr=False)
 
     @property
-    def specs(self) -> list[TrialSpec]:
-        """All runs."""
-        return [spec for runs in self.runs.values() for spec in runs]
+    def selection_runs(self) -> dict[str, list[TrialSpec]]:
+        """Name of each trial to its runs that choose."""
+        return {arm.name: [self.make(arm, seed) for seed in self.selection_seeds] for arm in self.arms.trials}
+
+    def result_runs(self, trial: int, seeds: Sequence[int] | None = None) -> tuple[list[TrialSpec], list[TrialSpec]]:
+        """Return the runs of a trial and of its control that the result compares.
+
+        Args:
+            trial: its number.
+            seeds: of the runs; those of the plan when None.
+
+        Returns:
+            The runs of the trial, and of the control.
+        """
+        arm = next(arm for arm in self.arms.trials if arm.number == trial)
+        control = next(each for each in self.arms.controls if each.name == self.arms.control_of[trial])
+        return (
+            [self.make(arm, seed) for seed in seeds or self.seeds],
+            [self.make(control, seed) for seed in seeds or self.seeds],
+        )
+
+    @property
+    def num_runs(self) -> int:
+        """Number of runs."""
+        return len(self.arms.trials) * len(self.selection_seeds) + 2 * len(self.seeds)
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of epochs left in all runs, at most."""
+        of_selection = sum(_epochs_left(spec) for runs in self.selection_runs.values() for spec in runs)
+        return of_selection + max(
+            sum(_epochs_left(spec) for runs in self.result_runs(arm.number) for spec in runs)
+            for arm in self.arms.trials
+        )
 
     def describe(self) -> str:
         """Return the plan in one line."""
-        trials = ", ".join(arm.name for arm in self.arms.trials)
-        controls = "1 control" if len(self.arms.controls) == 1 else f"{len(self.arms.controls)} controls"
-        return (
-            f"confirmation: trial {trials} and {controls} on seeds {self.seeds[0]} to "
-            f"{self.seeds[-1]}: {len(self.specs)} runs, {self.num_epochs} epochs to train"
-        )
+        seeds = f"seeds {_range(self.seeds)}"
+        if self.max_seeds is not None:
+            seeds += f", and more until it is decided, at most {self.max_seeds} seeds"
+        if self.selection_seeds:
+            trials = ", ".join(arm.name for arm in self.arms.trials)
+            compared = (
+                f"seeds {_range(self.selection_seeds)} choose one of the trials {trials}; it and its control on {seeds}"
+            )
+        else:
+            compared = f"trial {self.arms.trials[0].name} and its control on {seeds}"
+        return f"confirmation: {compared}: {self.num_runs} runs, {self.num_epochs} epochs to train"
 
 
 def plan_confirmation(
@@ -54,6 +99,8 @@ def plan_confirmation(
     num_seeds: int,
     teacher_weights: Path | None,
     data_fingerprint: str | None = None,
+    max_seeds: int | None = None,
+    margin: float | None = None,
 ) -> ConfirmationPlan:
     """Plan a confirmation, without writing anything.
 
@@ -61,10 +108,12 @@ def plan_confirmation(
         folder: of the study.
         status: of the study.
         experiment: of the study.
-        top: number of trials to train again, the best of the search.
-        num_seeds: number of fresh seeds.
+        top: number of trials of which one is chosen, the best of the search.
+        num_seeds: number of fresh seeds for it and its control.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
         data_fingerprint: of the splits; None when the study is simulated.
+        max_seeds: add seeds until the question is decided, at most to this number; None adds none.
+        margin: gains below it, in points, do not matter; only with ``max_seeds``.
 
     Returns:
         The plan.
@@ -73,25 +122,31 @@ def plan_confirmation(
         StudyError: no trial of the search has finished.
     """
     arms = make_arms(candidates(status.trials, status.metric, top=top))
-    seeds = tuple(fresh_seeds(experiment, num_seeds))
     weights = None if teacher_weights is None else str(teacher_weights)
-    runs = {
-        arm.name: [
-            make_spec(
-                arm,
-                seed=seed,
-                study=folder.name,
-                experiment=experiment,
-                folder=folder.confirmation.path,
-                teacher_weights=weights,
-                data_fingerprint=data_fingerprint,
-            )
-            for seed in seeds
-        ]
-        for arm in arms.all
-    }
-    left = sum(_epochs_left(spec) for specs in runs.values() for spec in specs)
-    return ConfirmationPlan(arms=arms, seeds=seeds, runs=runs, num_epochs=left)
+
+    def make(arm: Arm, seed: int) -> TrialSpec:
+        return make_spec(
+            arm,
+            seed=seed,
+            study=folder.name,
+            experiment=experiment,
+            folder=folder.confirmation.path,
+            teacher_weights=weights,
+            data_fingerprint=data_fingerprint,
+        )
+
+    return ConfirmationPlan(
+        arms=arms,
+        selection_seeds=tuple(selection_seeds(experiment, DEFAULT_SELECTION_SEEDS if len(arms.trials) > 1 else 0)),
+        seeds=tuple(fresh_seeds(experiment, num_seeds)),
+        max_seeds=max_seeds,
+        margin=margin,
+        make=make,
+    )
+
+
+def _range(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}"
 
 
 def _epochs_left(spec: TrialSpec) -> int:

@@ -1,4 +1,4 @@
-"""A session of a confirmation: trains what is missing, ranks the trials, evaluates the best one on the test split."""
+"""A session of a confirmation: trains missing runs, chooses a trial, and compares it with its control."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distune.config.load import LoadedExperiment
+from distune.confirmation.analysis import nominal_error
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
 from distune.confirmation.joint_training import JobContext
-from distune.confirmation.ranking import best_run, rank_candidates, tables_of
+from distune.confirmation.ranking import best_run, failures_of, rank_candidates, stop_without_runs, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
 from distune.confirmation.seed_job import SeedJob, Split
 from distune.confirmation.seed_runners import run_jobs_locally, run_jobs_on_ray
-from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
+from distune.evidence.confirmation_result import AnalysisRecord, Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, measure_gain
+from distune.evidence.matches import ImageMask, MatchTable, half_of_images
 from distune.evidence.resampling import resample_runs
 from distune.records import TrialSpec
 from distune.study.callback import StudyCallback
@@ -82,23 +84,17 @@ class _Session:
         for line in describe_changes(update_settings(self.folder, self.loaded)):
             callback.on_message(line)
         check_resources(experiment.resources, simulate=self.identity.simulate)
-        for spec in self.plan.specs:
-            mismatch = ArmFolder.of(spec).prepare(spec)
-            if mismatch is not None:
-                callback.on_message(f"{spec.key}: was trained {mismatch} and is trained again")
         num_trials = self.folder.num_trials(experiment)
         tracker.start_study(*describe_study(self.loaded, self.identity, num_trials=num_trials))
         reporter = ConfirmationReporter(
-            self.plan.specs, metric=self.identity.metric, tracker=tracker, callback=callback
+            num_runs=self.plan.num_runs, metric=self.identity.metric, tracker=tracker, callback=callback
         )
         try:
             with stop_on_signals() as should_stop:
                 context = JobContext(should_stop=should_stop, on_progress=reporter.report_new)
-                result = self._recorded_result()
-                if result is None:
-                    result = self._confirm(context)
-                    if result is not None:
-                        self._publish(result, tracker)
+                result = self._confirm(context, reporter)
+                if result is not None and result != self.folder.confirmation.read():
+                    self._publish(result, tracker)
                 return result
         finally:
             try:
@@ -106,41 +102,116 @@ class _Session:
             finally:
                 tracker.end_study(state)
 
-    def _recorded_result(self) -> ConfirmationResult | None:
-        """Return the result of an earlier session, if it is of the same plan and no run is missing."""
-        result = self.folder.confirmation.read()
-        if result is None:
+    def _confirm(self, context: JobContext, reporter: ConfirmationReporter) -> ConfirmationResult | None:
+        """Choose a trial, compare it, and add seeds as long as they are needed; None when a signal asked to stop."""
+        selection = self.plan.selection_runs
+        if not self._train([spec for runs in selection.values() for spec in runs], context, reporter):
             return None
-        is_same = (
-            (result.seeds, result.metric, result.test is not None) == (self.plan.seeds, self.metric, self.has_test)
-            and {arm.number for arm in self.plan.arms.trials} == {each.number for each in result.candidates}
-            and not self._open_jobs(self.plan.specs, "search")
-        )
-        return result if is_same else None
+        ranking = rank_candidates(self.plan.arms, selection, self.metric, chosen_by=self._images(is_chosen_by=True))
+        seeds = self.plan.seeds
+        while True:
+            students, controls = self.plan.result_runs(ranking[0].number, seeds)
+            if not self._train([*controls, *students], context, reporter):
+                return None
+            result = self._compare(ranking, students, controls, context)
+            if result is None or self.plan.max_seeds is None:
+                return result
+            if result.is_decided or len(seeds) >= self.plan.max_seeds:
+                return result
+            reporter.callback.on_message(f"after {len(seeds)} seeds: {result.summary}")
+            seeds = (*seeds, seeds[-1] + 1)
 
-    def _confirm(self, context: JobContext) -> ConfirmationResult | None:
-        """Train, rank, and evaluate on the test split; None when a signal asked to stop."""
-        if not self._run_jobs(self.plan.specs, "search", context):
-            return None
-        for job in self._open_jobs(self.plan.specs, "search"):
+    def _train(self, specs: Sequence[TrialSpec], context: JobContext, reporter: ConfirmationReporter) -> bool:
+        """Train and score runs that are not on record. Return False when a signal asked to stop."""
+        for spec in specs:
+            mismatch = ArmFolder.of(spec).prepare(spec)
+            if mismatch is not None:
+                reporter.callback.on_message(f"{spec.key}: was trained {mismatch} and is trained again")
+        reporter.add(specs)
+        if not self._run_jobs(specs, "search", context):
+            return False
+        for job in self._open_jobs(specs, "search"):
             job.fail("has no student")
         context.on_progress()
-        ranking = rank_candidates(self.plan.arms, self.plan.runs, self.metric)
-        if not self.has_test:
-            return self._result(ranking, test=None, previous_test_evaluations=0)
-        students, controls = self._pair(ranking[0])
-        seeds = tuple(sorted(spec.seed for spec in students))
-        evaluation = EvaluationRecord(trial=ranking[0].number, seeds=seeds, metric=self.metric)
-        num_previous = self.folder.confirmation.record_test_evaluation(evaluation)
-        if not self._run_jobs([*students, *controls], "test", context):
+        return True
+
+    def _compare(
+        self,
+        ranking: Sequence[Candidate],
+        students: Sequence[TrialSpec],
+        controls: Sequence[TrialSpec],
+        context: JobContext,
+    ) -> ConfirmationResult | None:
+        """Measure the gain of the chosen trial; None when a signal asked to stop."""
+        winner, seeds = ranking[0], tuple(spec.seed for spec in students)
+        images = self._images(is_chosen_by=False)
+        tables = [tables_of(runs, "search", images=images) for runs in (students, controls)]
+        failures = (*winner.failures, *failures_of(students), *failures_of(controls))
+        pairs = tables[0].keys() & tables[1].keys()
+        if not pairs:
+            stop_without_runs(failures)
+        students, controls = ([spec for spec in runs if spec.seed in pairs] for runs in (students, controls))
+        num_previous = 0
+        if self.has_test:
+            evaluation = EvaluationRecord(trial=winner.number, seeds=tuple(sorted(pairs)), metric=self.metric)
+            num_previous = self.folder.confirmation.record_test_evaluation(evaluation)
+            if not self._run_jobs([*students, *controls], "test", context):
+                return None
+        error, num_analyses = self._analyze(winner.number, len(pairs))
+        search = self._measure(tables, error)
+        test = (
+            self._measure([tables_of(runs, "test") for runs in (students, controls)], error) if self.has_test else None
+        )
+        best = best_run(students, self.metric)
+        chosen = dataclasses.replace(winner, search=search, failures=failures)
+        return ConfirmationResult(
+            metric=self.metric,
+            seeds=seeds,
+            candidates=(chosen, *ranking[1:]),
+            winner=winner.number,
+            test=test,
+            previous_test_evaluations=num_previous,
+            best_seed=best.seed,
+            weights=str(ArmFolder.of(best).trial.best_checkpoint.relative_to(self.folder.path)),
+            selection_seeds=self.plan.selection_seeds,
+            num_analyses=num_analyses,
+            max_seeds=self.plan.max_seeds,
+            margin=self.plan.margin,
+        )
+
+    def _measure(self, tables: Sequence[dict[int, MatchTable]], error: float) -> Gain:
+        students, controls = (resample_runs(each, self.metric) for each in tables)
+        return measure_gain(students, controls, error=error)
+
+    def _analyze(self, trial: int, num_seeds: int) -> tuple[float, int]:
+        """Record an interval, and return its nominal error and the number of intervals so far."""
+        own, split = self.folder.confirmation, "test" if self.has_test else "search"
+        previous = own.analyses(trial, self.metric, split)
+        plan = None if self.plan.max_seeds is None else (len(self.plan.seeds), self.plan.max_seeds)
+        error = nominal_error(previous, num_seeds, plan)
+        own.record_analysis(
+            AnalysisRecord(trial=trial, metric=self.metric, split=split, num_seeds=num_seeds, error=error, plan=plan)
+        )
+        return error, len({each.num_seeds for each in own.analyses(trial, self.metric, split)})
+
+    def _images(self, *, is_chosen_by: bool) -> ImageMask | None:
+        """Return the images of the search split that choose, or that measure; None where all do both.
+
+        With a test split all choose. Without one, half of them choose among several trials, and the others measure.
+        """
+        if self.has_test or not self.plan.selection_seeds:
             return None
-        test = measure_gain(*(resample_runs(tables_of(runs, "test"), self.metric) for runs in (students, controls)))
-        return self._result(ranking, test=test, previous_test_evaluations=num_previous)
+        for runs in self.plan.selection_runs.values():
+            for table in tables_of(runs, "search").values():
+                is_choosing_I = half_of_images(table.num_images)
+                return is_choosing_I if is_chosen_by else ~is_choosing_I
+        return None
 
     def _open_jobs(self, specs: Sequence[TrialSpec], split: Split) -> list[SeedJob]:
         """Return the jobs that are not done, one per seed."""
-        by_seed = [tuple(spec for spec in specs if spec.seed == seed) for seed in self.plan.seeds]
-        jobs = [SeedJob(specs=each, simulate=self.identity.simulate, split=split) for each in by_seed if each]
+        seeds = dict.fromkeys(spec.seed for spec in specs)
+        by_seed = [tuple(spec for spec in specs if spec.seed == seed) for seed in seeds]
+        jobs = [SeedJob(specs=each, simulate=self.identity.simulate, split=split) for each in by_seed]
         return [job for job in jobs if not job.is_done]
 
     def _run_jobs(self, specs: Sequence[TrialSpec], split: Split, context: JobContext) -> bool:
@@ -151,30 +222,6 @@ class _Session:
         else:
             run_jobs_on_ray(jobs, self.loaded.experiment.resources, context, simulate=self.identity.simulate)
         return not context.should_stop()
-
-    def _pair(self, winner: Candidate) -> tuple[list[TrialSpec], list[TrialSpec]]:
-        """Return the runs of the winner and of its control, under the seeds under which both have finished."""
-        assert winner.search is not None
-        seeds = winner.search.by_seed
-        students, controls = self.plan.runs[str(winner.number)], self.plan.runs[winner.control]
-        return [spec for spec in students if spec.seed in seeds], [spec for spec in controls if spec.seed in seeds]
-
-    def _result(
-        self, ranking: Sequence[Candidate], *, test: Gain | None, previous_test_evaluations: int
-    ) -> ConfirmationResult:
-        winner = ranking[0]
-        best = best_run(self.plan.runs[str(winner.number)], self.metric)
-        weights = ArmFolder.of(best).trial.best_checkpoint
-        return ConfirmationResult(
-            metric=self.metric,
-            seeds=self.plan.seeds,
-            candidates=tuple(ranking),
-            winner=winner.number,
-            test=test,
-            previous_test_evaluations=previous_test_evaluations,
-            best_seed=best.seed,
-            weights=str(weights.relative_to(self.folder.path)),
-        )
 
     def _publish(self, result: ConfirmationResult, tracker: Tracker) -> None:
         """Log the result to the run of the study, then write it into the study's folder."""

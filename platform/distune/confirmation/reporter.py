@@ -19,20 +19,32 @@ class ConfirmationReporter:
     tracker again, which stores them once.
 
     Args:
-        specs: of all runs.
+        num_runs: number of runs that are planned.
         metric: of the study, such as ``search/AP``.
         tracker: receives every event.
         callback: receives the events of this session.
+
+    Attributes:
+        callback: the callback.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], *, metric: str, tracker: Tracker, callback: StudyCallback) -> None:
-        self._tracker, self._callback = tracker, callback
-        self._open = {spec.key: TrialProgress(spec, metric) for spec in specs if not ArmFolder.of(spec).is_reported}
-        self._num_notes = {key: len(ArmFolder.of(progress.spec).notes()) for key, progress in self._open.items()}
+    def __init__(self, *, num_runs: int, metric: str, tracker: Tracker, callback: StudyCallback) -> None:
+        self.callback = callback
+        self._tracker, self._metric = tracker, metric
+        self._open: dict[str, TrialProgress] = {}
+        self._num_notes: dict[str, int] = {}
         self._is_started: set[str] = set()
-        self._callback.on_session_start(len(self._open))
-        for progress in self._open.values():
-            self._tracker.start_trial(progress.spec)
+        self.callback.on_session_start(num_runs)
+
+    def add(self, specs: Sequence[TrialSpec]) -> None:
+        """Report these runs as well, unless an earlier session has reported their outcomes."""
+        for spec in specs:
+            folder = ArmFolder.of(spec)
+            if folder.is_reported or spec.key in self._open:
+                continue
+            self._open[spec.key] = TrialProgress(spec, self._metric)
+            self._num_notes[spec.key] = len(folder.notes())
+            self._tracker.start_trial(spec)
         self._report_epochs(is_new=False)
 
     def report_new(self) -> None:
@@ -62,7 +74,7 @@ class ConfirmationReporter:
     def _start(self, spec: TrialSpec) -> None:
         if spec.key not in self._is_started:
             self._is_started.add(spec.key)
-            self._callback.on_trial_start(spec)
+            self.callback.on_trial_start(spec)
 
     def _end(self, progress: TrialProgress, outcome: Outcome, reason: str | None) -> None:
         record = progress.record(outcome, reason)
@@ -70,12 +82,12 @@ class ConfirmationReporter:
             self._start(progress.spec)
         self._tracker.end_trial(record)
         if progress.spec.key in self._is_started:
-            self._callback.on_trial_end(record)
+            self.callback.on_trial_end(record)
 
     def _report_notes(self) -> None:
         for key, progress in self._open.items():
             for note in ArmFolder.of(progress.spec).notes()[self._num_notes[key] :]:
-                self._callback.on_message(f"{key}: {note}")
+                self.callback.on_message(f"{key}: {note}")
                 self._num_notes[key] += 1
 
     def _report_epochs(self, *, is_new: bool) -> None:
@@ -87,6 +99,6 @@ class ConfirmationReporter:
                     if is_new:
                         self._start(progress.spec)
                         decision = Decision.STOP if progress.is_done else Decision.CONTINUE
-                        self._callback.on_epoch_end(progress.spec, report, decision)
+                        self.callback.on_epoch_end(progress.spec, report, decision)
                         for warning in warnings:
-                            self._callback.on_message(f"warning: {key}: {warning}")
+                            self.callback.on_message(f"warning: {key}: {warning}")

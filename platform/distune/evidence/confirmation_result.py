@@ -18,13 +18,17 @@ class Candidate:
     Attributes:
         number: of the trial.
         control: name of its control.
-        search: gain on the search split; None when no pair of runs has finished.
-        failures: runs of the trial and its control that did not finish, a line each: ``KEY: OUTCOME (REASON)``.
+        score: mean over the selection seeds on the search split, by which one of several trials was chosen; None where
+            there was one, or no run has finished.
+        search: gain of the chosen trial on the search split; None for the others.
+        failures: runs of the trial, and of the control of the chosen one, that did not finish, a line each: ``KEY:
+            OUTCOME (REASON)``.
     """
 
     number: int
     control: str
-    search: Gain | None
+    score: float | None = None
+    search: Gain | None = None
     failures: tuple[str, ...] = ()
 
     @property
@@ -37,17 +41,29 @@ class Candidate:
         """Number of seeds under which the student diverged. The gain leaves them out, so its estimate is optimistic."""
         return sum(_outcome_of(line) == Outcome.DIVERGED for line in self.own_failures)
 
-    def verdict(self, gain: Gain) -> Verdict:
-        """Return the verdict on a gain: unstable instead of a gain when the student diverges under some seeds."""
-        is_unstable = gain.verdict is Verdict.GAIN and self.num_diverged > 0
-        return Verdict.UNSTABLE if is_unstable else gain.verdict
+    def verdict(self, gain: Gain, *, margin: float | None = None) -> Verdict:
+        """Return the verdict on a gain.
 
-    def describe(self, gain: Gain, *, num_seeds: int) -> str:
+        Args:
+            gain: on either split.
+            margin: gains below it do not matter; None where each matters.
+
+        Returns:
+            Unstable instead of a gain when the student diverges under some seeds.
+        """
+        verdict = gain.verdict
+        if verdict is Verdict.GAIN and self.num_diverged > 0:
+            return Verdict.UNSTABLE
+        is_small = margin is not None and verdict is Verdict.NOT_SHOWN and gain.high < margin
+        return Verdict.NO_RELEVANT_GAIN if is_small else verdict
+
+    def describe(self, gain: Gain, *, num_seeds: int, margin: float | None = None) -> str:
         """Describe a gain in one line, with the outcomes of the seeds that are missing in it.
 
         Args:
             gain: on either split.
             num_seeds: number of seeds that were asked for.
+            margin: gains below it do not matter; None where each matters.
 
         Returns:
             Such as ``gain +2.0 AP [+1.0, +3.0], 3 of 5 seeds, 1 failed, 1 control diverged``.
@@ -58,7 +74,7 @@ class Candidate:
             for (is_own, outcome), number in counts.items()
         )
         seeds = None if gain.num_seeds == num_seeds else f"{gain.num_seeds} of {num_seeds} seeds{lost}"
-        return describe_gain(gain, verdict=self.verdict(gain), seeds=seeds)
+        return describe_gain(gain, verdict=self.verdict(gain, margin=margin), seeds=seeds, margin=margin)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +84,16 @@ class ConfirmationResult:
     Attributes:
         metric: of the gains.
         seeds: all seeds that were asked for.
-        candidates: the trials, best on the fresh seeds first.
-        winner: number of the best one.
+        candidates: the trials, that with the best score on the selection seeds first.
+        winner: number of the first one.
         test: gain of the winner on the test split, None where the experiment has none.
-        previous_test_evaluations: number of other evaluations on the test split, for another trial, seeds or metric.
+        previous_test_evaluations: number of other evaluations on the test split, for another trial or metric.
         best_seed: seed under which the winner's student scored best on the search split.
         weights: file of that student, relative to the study's folder.
+        selection_seeds: seeds that chose the winner; empty where there was one trial.
+        num_analyses: intervals of this trial and metric so far, with this one.
+        max_seeds: seeds were added until the question was decided, at most to this number; None where none were.
+        margin: gains below it, in points, do not matter; None where no seeds were added.
     """
 
     metric: str
@@ -84,6 +104,10 @@ class ConfirmationResult:
     previous_test_evaluations: int
     best_seed: int
     weights: str
+    selection_seeds: tuple[int, ...] = ()
+    num_analyses: int = 1
+    max_seeds: int | None = None
+    margin: float | None = None
 
     @property
     def best(self) -> Candidate:
@@ -105,12 +129,17 @@ class ConfirmationResult:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the final gain."""
-        return self.best.verdict(self.gain)
+        return self.best.verdict(self.gain, margin=self.margin)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more seeds would not change the verdict."""
+        return self.verdict in (Verdict.GAIN, Verdict.LOSS, Verdict.NO_RELEVANT_GAIN)
 
     @property
     def summary(self) -> str:
         """The final gain in one line."""
-        return self.best.describe(self.gain, num_seeds=len(self.seeds))
+        return self.best.describe(self.gain, num_seeds=len(self.seeds), margin=self.margin)
 
     @property
     def split(self) -> str:
@@ -141,13 +170,36 @@ class ConfirmationResult:
             Candidate(
                 number=int(each["number"]),
                 control=each["control"],
+                score=each.get("score"),
                 search=None if each["search"] is None else Gain.from_dict(each["search"]),
                 failures=tuple(each["failures"]),
             )
             for each in values["candidates"]
         )
         test = None if values["test"] is None else Gain.from_dict(values["test"])
+        values = {**values, "selection_seeds": tuple(values.get("selection_seeds", ()))}
         return cls(**{**values, "seeds": tuple(values["seeds"]), "candidates": candidates, "test": test})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisRecord:
+    """An interval of the gain that was computed.
+
+    Attributes:
+        trial: number of the trial.
+        metric: of the gain.
+        split: ``test``, or ``search`` where there is no test split.
+        num_seeds: seeds in the interval.
+        error: nominal error of the interval.
+        plan: the first and the last number of seeds of a plan that it belongs to; None for a single one.
+    """
+
+    trial: int
+    metric: str
+    split: str
+    num_seeds: int
+    error: float
+    plan: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

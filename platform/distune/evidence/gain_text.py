@@ -6,13 +6,16 @@ from distune.evidence.gain import MIN_IMAGES, MIN_SEEDS, Gain, Verdict
 from distune.evidence.power import POWER, SeedsNeeded, seeds_needed
 
 
-def describe_gain(gain: Gain, *, verdict: Verdict | None = None, seeds: str | None = None) -> str:
+def describe_gain(
+    gain: Gain, *, verdict: Verdict | None = None, seeds: str | None = None, margin: float | None = None
+) -> str:
     """Describe a gain in one line, with its interval and the number of seeds.
 
     Args:
         gain: over the seeds under which both runs finished.
         verdict: replaces the verdict of the gain, such as when the student diverged under some seeds.
         seeds: replaces the number of seeds, such as when some runs failed.
+        margin: gains below it do not matter; with the verdict that there is none above it.
 
     Returns:
         Such as ``gain +1.8 AP [+1.5, +2.1], 5 seeds``.
@@ -32,6 +35,8 @@ def describe_gain(gain: Gain, *, verdict: Verdict | None = None, seeds: str | No
             return f"unstable: {figures}"
         case Verdict.NOT_SHOWN:
             return f"no gain shown: {figures}"
+        case Verdict.NO_RELEVANT_GAIN:
+            return f"no gain of more than {margin:g} {gain.metric}: {figures}"
 
 
 def suggest_next_step(gain: Gain) -> str | None:

@@ -35,6 +35,10 @@ _METRIC_PARTS: dict[str, tuple[str, int | None]] = {
 METRICS = tuple(_METRIC_PARTS)
 
 
+ImageMask = NDArray[np.bool_]
+"""Which images count, shape (I,)."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassMatches:
     """The detections of one class, the highest score first, and its number of ground-truth boxes.
@@ -55,6 +59,17 @@ class ClassMatches:
         """Return the matches at one threshold."""
         chosen = slice(threshold, threshold + 1)
         return dataclasses.replace(self, hits_TN=self.hits_TN[chosen], ignored_TN=self.ignored_TN[chosen])
+
+    def of_images(self, is_kept_I: ImageMask) -> ClassMatches:
+        """Return the matches in some of the images."""
+        is_kept_N = is_kept_I[self.images_N]
+        rows_I = np.cumsum(is_kept_I, dtype=np.int32) - 1
+        return ClassMatches(
+            images_N=rows_I[self.images_N[is_kept_N]],
+            hits_TN=self.hits_TN[:, is_kept_N],
+            ignored_TN=self.ignored_TN[:, is_kept_N],
+            truths_I=self.truths_I[is_kept_I],
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,6 +100,11 @@ class MatchTable:
         entries = self.of_metric(metric)
         return int(np.any([entry.truths_I > 0 for entry in entries], axis=0).sum()) if entries else 0
 
+    def of_images(self, is_kept_I: ImageMask) -> MatchTable:
+        """Return the table of some of the images, shape (I,), True for those that stay."""
+        parts = {name: tuple(entry.of_images(is_kept_I) for entry in entries) for name, entries in self.parts.items()}
+        return MatchTable(self.image_ids_I[is_kept_I], parts)
+
     def to_bytes(self) -> bytes:
         """Return the content of an ``.npz`` file; ``read_matches`` reads it back."""
         sizes = {name: len(entries) for name, entries in self.parts.items()}
@@ -98,6 +118,13 @@ class MatchTable:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
+
+
+def half_of_images(num_images: int) -> ImageMask:
+    """Return a random half of the images, always the same one: True for those that choose, False for the others."""
+    mask_I = np.zeros(num_images, dtype=np.bool_)
+    mask_I[np.random.default_rng(0).permutation(num_images)[: num_images // 2]] = True
+    return mask_I
 
 
 def read_matches(path: Path) -> MatchTable:

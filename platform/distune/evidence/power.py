@@ -16,7 +16,7 @@ _QUARTILE = 0.674  # of the normal distribution
 
 @dataclasses.dataclass(frozen=True)
 class SeedsNeeded:
-    """How many seeds would show a gain.
+    """The number of seeds that would show a gain.
 
     Attributes:
         gain: the assumed gain: the estimate, shrunk towards zero by its own uncertainty.
@@ -76,7 +76,12 @@ def _power(gain: Gain, size: float, num_seeds: int, error: float) -> float:
     variance = of_seeds + of_images
     if variance == 0.0:
         return 1.0
+    squares = (
+        (of_seeds, float(special.stdtrit(num_seeds - 1, 1 - error / 2)) ** 2),
+        (of_images, float(special.stdtrit(max(1, gain.num_images - 1), 1 - error / 2)) ** 2),
+    )
+    # The interval's quantile, relative to the standard error, and the degrees of freedom of the latter (Satterthwaite).
+    quantile = math.sqrt(sum(part * square for part, square in squares) / variance)
     per_degree = of_seeds**2 / (num_seeds - 1) + of_images**2 / max(1, gain.num_images - 1)
     degrees = variance**2 / per_degree
-    quantile = float(special.stdtrit(degrees, 1 - error / 2))
     return 1.0 - float(special.nctdtr(degrees, size / math.sqrt(variance), quantile))

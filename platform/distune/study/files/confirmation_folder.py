@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distune.atomic_write import write_atomically
 from distune.errors import StudyError
-from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
+from distune.evidence.confirmation_result import AnalysisRecord, ConfirmationResult, EvaluationRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,11 @@ class ConfirmationFolder:
     def legacy_test_evaluations_file(self) -> Path:
         """The same in studies of earlier versions. Only read, while the new file does not exist."""
         return self.path / "test-looks.json"
+
+    @property
+    def analyses_file(self) -> Path:
+        """All intervals that were computed, in order."""
+        return self.path / "analyses.json"
 
     @property
     def picture_file(self) -> Path:
@@ -73,14 +78,40 @@ class ConfirmationFolder:
             evaluation: trial, seeds and metric.
 
         Returns:
-            Number of other evaluations on record.
+            Number of other evaluations on record. Those of the same trial with fewer or more seeds are not counted: the
+            interval is wider for them.
         """
         evaluations = self.test_evaluations()
         if evaluation not in evaluations:
             evaluations.append(evaluation)
             content = json.dumps([dataclasses.asdict(each) for each in evaluations])
             write_atomically(self.test_evaluations_file, content.encode())
-        return len(evaluations) - 1
+        own = (evaluation.trial, evaluation.metric)
+        return sum((each.trial, each.metric) != own for each in evaluations)
+
+    def analyses(self, trial: int, metric: str, split: str) -> list[AnalysisRecord]:
+        """Read the intervals of a trial, by number of seeds. Raises ``StudyError`` when the file is damaged."""
+        records = [each for each in self._analyses() if (each.trial, each.metric, each.split) == (trial, metric, split)]
+        return sorted(records, key=lambda each: each.num_seeds)
+
+    def record_analysis(self, analysis: AnalysisRecord) -> None:
+        """Record an interval before it is shown. The same one counts once."""
+        records = self._analyses()
+        if analysis not in records:
+            content = json.dumps([dataclasses.asdict(each) for each in [*records, analysis]])
+            write_atomically(self.analyses_file, content.encode())
+
+    def _analyses(self) -> list[AnalysisRecord]:
+        try:
+            values = json.loads(self.analyses_file.read_bytes())
+            return [
+                AnalysisRecord(**{**each, "plan": None if each["plan"] is None else tuple(each["plan"])})
+                for each in values
+            ]
+        except FileNotFoundError:
+            return []
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _unreadable(self.analyses_file, error) from None
 
 
 def _unreadable(file: Path, error: Exception) -> StudyError:

@@ -1,13 +1,13 @@
 """The level of an interval that is computed again whenever more seeds have been trained.
 
 A 95% interval that is computed after 5 seeds, and again after each further one until it excludes zero, excludes a true
-gain much more often than in 5% of cases. Here the levels are such that *all* intervals together cover the true gain
-with 95%: the repeated confidence intervals of group-sequential trials (Jennison and Turnbull, Journal of the Royal
-Statistical Society B 51, 1989), with one nominal level for all planned looks (Pocock, Biometrika 64, 1977). Student's t
-statistics of growing samples do not depend on the variance, so the nominal level is found by simulation, for the exact
-numbers of seeds.
+gain of zero much more often than in 5% of cases. Here the levels are such that the intervals of *all* analyses together
+cover the true gain with 95%: the repeated confidence intervals of group-sequential trials (Jennison and Turnbull,
+Journal of the Royal Statistical Society B 51, 1989), with one nominal level for all planned analyses (Pocock,
+Biometrika 64, 1977). Student's t statistics of growing samples do not depend on the variance, so the nominal level is
+found by simulation, for the exact numbers of seeds.
 
-Shape legend: ``P`` simulated paths, ``S`` seeds.
+Shape legend: ``P`` simulated paths, ``S`` seeds, ``L`` analyses.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 ERROR = 0.05
 """Largest probability that any interval of a confirmation misses the true gain."""
-FIRST_LOOK_ERROR = 0.04
-"""Error of a single look that was not planned as a sequence: the rest is for looks that may follow."""
+FIRST_ERROR = 0.04
+"""Nominal error of the first analysis where no sequence is planned: the rest is for analyses that may follow."""
 
 _NUM_PATHS = 200_000
 _SEED = 20_261_129
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Analysis:
     """An interval that was computed.
 
     Attributes:
@@ -41,15 +41,15 @@ class Look:
     error: float
 
 
-def single_look_error(previous: Sequence[Look], num_seeds: int) -> float:
-    """Return the nominal error of a look that was not planned.
+def unplanned_error(previous: Sequence[Analysis], num_seeds: int) -> float:
+    """Return the nominal error of an analysis that is not part of a plan.
 
-    The first has 4%. Every further one gets half of what is left, so that all together have at most 5%, however many
+    The first has 4%. Every further one gets half of the rest, so that all together have at most 5%, however many
     follow.
 
     Args:
-        previous: looks at the same trial, by number of seeds.
-        num_seeds: of this look, more than those of ``previous``.
+        previous: analyses of the same trial, by number of seeds.
+        num_seeds: of this analysis, more than those of ``previous``.
 
     Returns:
         The nominal error.
@@ -58,20 +58,20 @@ def single_look_error(previous: Sequence[Look], num_seeds: int) -> float:
         ValueError: the numbers of seeds do not rise, or one is less than 2.
     """
     if not previous:
-        return FIRST_LOOK_ERROR
+        return FIRST_ERROR
     spent = _spent(tuple(previous))
     return _nominal_error(tuple(previous), (num_seeds,), max(0.0, ERROR - spent) / 2)
 
 
-def planned_look_error(previous: Sequence[Look], planned: Sequence[int]) -> float:
-    """Return the one nominal error of all looks of a plan.
+def planned_error(previous: Sequence[Analysis], planned: Sequence[int]) -> float:
+    """Return the one nominal error of all analyses of a plan.
 
     Args:
-        previous: earlier looks at the same trial, by number of seeds.
-        planned: number of seeds at each planned look.
+        previous: earlier analyses of the same trial, by number of seeds.
+        planned: number of seeds at each planned analysis.
 
     Returns:
-        The nominal error: with it, no planned look and no earlier one misses the true gain, but for 5% of cases.
+        The nominal error with which planned and earlier analyses together miss the true gain in 5% of cases.
 
     Raises:
         ValueError: the numbers of seeds do not rise, or one is less than 2.
@@ -81,9 +81,9 @@ def planned_look_error(previous: Sequence[Look], planned: Sequence[int]) -> floa
 
 
 @functools.cache
-def _nominal_error(previous: tuple[Look, ...], planned: tuple[int, ...], error: float) -> float:
-    """Return the nominal error of all planned looks that misses, where earlier looks did not, with ``error``."""
-    _check([*(look.num_seeds for look in previous), *planned])
+def _nominal_error(previous: tuple[Analysis, ...], planned: tuple[int, ...], error: float) -> float:
+    """Return the nominal error at which planned analyses miss with ``error``, where earlier ones did not."""
+    _check([*(analysis.num_seeds for analysis in previous), *planned])
     smallest_P = np.min(_p_values(planned), axis=0)
     if previous:
         smallest_P = np.where(_is_missed(previous), 1.0, smallest_P)
@@ -91,20 +91,20 @@ def _nominal_error(previous: tuple[Look, ...], planned: tuple[int, ...], error: 
 
 
 @functools.cache
-def _spent(looks: tuple[Look, ...]) -> float:
-    """Return the probability that any of some looks misses the true gain."""
-    _check([look.num_seeds for look in looks])
-    return float(_is_missed(looks).mean())
+def _spent(analyses: tuple[Analysis, ...]) -> float:
+    """Return the probability that any of some analyses misses the true gain."""
+    _check([analysis.num_seeds for analysis in analyses])
+    return float(_is_missed(analyses).mean())
 
 
-def _is_missed(looks: tuple[Look, ...]) -> NDArray[np.bool_]:
-    p_values_LP = _p_values(tuple(look.num_seeds for look in looks))
-    errors_L = np.array([look.error for look in looks])
+def _is_missed(analyses: tuple[Analysis, ...]) -> NDArray[np.bool_]:
+    p_values_LP = _p_values(tuple(analysis.num_seeds for analysis in analyses))
+    errors_L = np.array([analysis.error for analysis in analyses])
     return np.asarray((p_values_LP < errors_L[:, None]).any(axis=0), dtype=np.bool_)
 
 
 def _p_values(num_seeds: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return two-sided p values of a true gain of zero, shape (number of looks, P)."""
+    """Return two-sided p values of a true gain of zero, shape (number of analyses, P)."""
     from scipy import special  # slow to load, and only needed here
 
     # Seeds are the first axis, so that the paths of few seeds are the beginnings of those of many.
@@ -121,4 +121,4 @@ def _p_values(num_seeds: tuple[int, ...]) -> NDArray[np.float64]:
 
 def _check(num_seeds: Sequence[int]) -> None:
     if any(number < 2 for number in num_seeds) or list(num_seeds) != sorted(set(num_seeds)):
-        raise ValueError(f"looks need rising numbers of seeds, at least 2, not {list(num_seeds)}")
+        raise ValueError(f"analyses need rising numbers of seeds, at least 2, not {list(num_seeds)}")
