@@ -1,4 +1,7 @@
-"""A study in Python: its trials and its result; resume and confirm."""
+"""A study in Python: its trials and its result; resume and confirm.
+
+Whatever loads Optuna, MLflow, matplotlib or torch is imported where it is used: ``distune status`` needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import open_data, open_tracker, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
-from distune.confirmation.confirmation_plan import plan_confirmation
-from distune.confirmation.confirmation_session import run_confirmation
 from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
-from distune.evidence.matches import METRICS
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
 from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
-from distune.study.planning.plan_text import describe_rest
-from distune.study.preflight import check_before_start
-from distune.study.session import run_session
-from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
-from distune.tracking.links import StudyLinks
-from distune.tracking.server import UiServer, start_ui, study_links, ui_address
 from distune.tracking.uris import is_server
 
 if TYPE_CHECKING:
@@ -38,6 +31,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from distune.tracking.links import StudyLinks
+    from distune.tracking.server import UiServer
     from distune.training.teacher import Teacher
 
 
@@ -290,6 +285,10 @@ class Study:
                 less than the trials that were started already.
             StudyFailedError: too many trials in a row failed for the same reason.
         """
+        from distune.api.preparation import open_data, ready_teacher
+        from distune.study.planning.plan_text import describe_rest
+        from distune.study.preflight import check_before_start
+
         folder = self._folder
         with open_callbacks(callbacks) as callback:
             loaded = self.load_settings(experiment, overrides=overrides)
@@ -336,6 +335,11 @@ class Study:
             StudyError: another session runs the study, or no trial has finished.
             UsageError: the metric is unknown.
         """
+        from distune.api.preparation import open_data, open_tracker, ready_teacher
+        from distune.confirmation.confirmation_plan import plan_confirmation
+        from distune.confirmation.confirmation_session import run_confirmation
+        from distune.evidence.matches import METRICS
+
         with open_callbacks(callbacks) as callback:
             folder, loaded = self._folder, self._folder.load()
             experiment = loaded.experiment
@@ -390,6 +394,8 @@ class Study:
         Raises:
             StudyError: the experiment has ``tracking.enabled = false``.
         """
+        from distune.tracking.server import start_ui, study_links, ui_address
+
         experiment, identity = self.experiment, self._folder.identity()
         if not experiment.tracking.enabled:
             raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
@@ -419,6 +425,8 @@ class Study:
         return detector.model.to(device).eval()
 
     def _update_settings(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+        from distune.study.settings_update import update_settings
+
         with self._folder.lock():  # nothing starts while another session works on the study
             changes = update_settings(self._folder, loaded)
         for line in describe_changes(changes):
@@ -427,7 +435,9 @@ class Study:
     def _run_session(
         self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None
     ) -> None:
-        from distune.study.study_figures import draw_figures  # loads matplotlib
+        from distune.api.preparation import open_tracker
+        from distune.study.session import run_session
+        from distune.study.study_figures import draw_figures
 
         folder, experiment = self._folder, loaded.experiment
         score = self.teacher_value = None if teacher is None else teacher.metrics.get(self.metric)

@@ -1,5 +1,7 @@
 """The gain of a student over its control, with a confidence interval over training seeds and images.
 
+Does not load numpy or scipy before a gain is measured: ``distune status`` only reads recorded gains.
+
 Shape legend: ``S`` seeds, ``R`` resamples of the images, ``I`` images.
 """
 
@@ -8,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from distune.errors import StudyError
-from distune.evidence.average_precision import Floats
-from distune.evidence.resampling import DIFFERENT_IMAGES, ResampledRuns
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distune.evidence.average_precision import Floats
+    from distune.evidence.resampling import ResampledRuns
 
 LEVEL = 0.95
 """Confidence level of every interval."""
@@ -99,6 +103,10 @@ def measure_gain(students: ResampledRuns, controls: ResampledRuns) -> Gain:
     Raises:
         StudyError: no seed in common, tables of different images, or no box that counts for the metric.
     """
+    import numpy as np
+
+    from distune.evidence.resampling import DIFFERENT_IMAGES
+
     seeds = sorted(students.scores.keys() & controls.scores.keys())
     if not seeds:
         raise StudyError("the student and its control have no seed in common, so there is nothing to compare")
@@ -139,6 +147,8 @@ def gain_from_scores(
     Raises:
         StudyError: no box of the split counts for the metric.
     """
+    import numpy as np
+
     gains_SR = students_SR - controls_SR
     gains_S, resampled_SR = gains_SR[:, 0], gains_SR[:, 1:]
     if np.isnan(gains_S).any():

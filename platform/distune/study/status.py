@@ -18,9 +18,9 @@ from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
 from distune.study.search.pareto import pareto_front
-from distune.study.search.trial_store import StoredTrial, read_trials
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
+from distune.study.search.stored_trial import StoredTrial
+from distune.study.storage.sqlite_reader import read_sqlite
+from distune.study.storage.study_names import controls_name
 from distune.study.trial_progress import best_epoch, rung_reached
 from distune.study.trial_spec import trial_seed
 
@@ -201,6 +201,18 @@ def confirmed_trial(status: StudyStatus) -> TrialRecord:
 
 
 def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
+    """Read the trials, without loading Optuna where that is possible."""
+    if setting is None:
+        if not folder.database.is_file():
+            return []
+        name = folder.identity().name
+        known = read_sqlite(folder.database, search_study=name, control_study=controls_name(name))
+        if known is not None:
+            return known
+    from distune.study.search.trial_store import read_trials
+    from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
+    from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
+
     if not exists(folder, setting):
         return []
     try:
