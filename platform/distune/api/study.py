@@ -6,7 +6,7 @@ Whatever loads Optuna, MLflow, matplotlib or torch is imported where it is used:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -381,18 +381,22 @@ class Study:
             return result
 
     @contextlib.contextmanager
-    def mlflow_ui(self, *, host: str = "127.0.0.1", port: int = 5000) -> Iterator[tuple[StudyLinks, UiServer | None]]:
+    def mlflow_ui(
+        self, *, host: str = "127.0.0.1", port: int = 5000, on_message: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[StudyLinks, UiServer | None]]:
         """Serve the MLflow UI, and give the addresses of the study's pages.
 
         Args:
             host: address to listen on. Anyone who reaches it can change runs.
             port: port to listen on; 0 takes a free one.
+            on_message: receives a line before a server is started, since its start takes seconds.
 
         Yields:
             The pages, and the server; None when the study is tracked on an MLflow server.
 
         Raises:
             StudyError: the experiment has ``tracking.enabled = false``.
+            UsageError: the port is no port, or in use.
         """
         from distune.tracking.server import start_ui, study_links, ui_address
 
@@ -406,7 +410,7 @@ class Study:
             address = ui_address(uri)
             yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
             return
-        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port) as server:
+        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port, on_message=on_message) as server:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server
 

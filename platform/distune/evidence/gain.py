@@ -152,7 +152,7 @@ def gain_from_scores(
     gains_SR = students_SR - controls_SR
     gains_S, resampled_SR = gains_SR[:, 0], gains_SR[:, 1:]
     if np.isnan(gains_S).any():
-        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another one with --metric")
+        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another metric")
     num_seeds = len(seeds)
     variance_seeds = float(gains_S.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     variance_images = _image_variance(resampled_SR[:, ~np.isnan(resampled_SR).any(axis=0)])

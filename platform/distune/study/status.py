@@ -107,7 +107,7 @@ def find_study(home: Home, name: str) -> StudyFolder:
         return folder
     names = study_names(home)
     known = f"known studies: {', '.join(names)}" if names else "there is none yet"
-    raise StudyError(f"study {name} was not found in {home.studies}; {known}")
+    raise StudyError(f"study {name} was not found in {home.studies}{home.origin}; {known}")
 
 
 def study_names(home: Home) -> list[str]:
