@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from support.command_line import Distune
@@ -44,6 +45,36 @@ def test_reading_a_study_loads_nothing_heavy(distune: Distune, tmp_path: Path, h
     assert distune("launch", str(path), "--simulate", "--runner", "local").status == 0
     for arguments in (["status"], ["status", "small"], ["status", "small", "--json"], ["best", "small"]):
         assert not loaded_modules(home, *arguments) & HEAVY, arguments
+
+
+def complete(home: Path, line: str) -> list[str]:
+    """The words that the shell offers at the end of a line."""
+    environment = {
+        "_DISTUNE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+        "DISTUNE_HOME": str(home),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+    assert not set(done.stderr.rsplit("MODULES ", 1)[1].split()) & HEAVY
+    return done.stdout.split()
+
+
+def test_names_are_completed_without_anything_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "study.json").write_text("{}")
+    (tmp_path / "quick.yaml").write_text("")
+    (tmp_path / "quick.txt").write_text("")
+    assert complete(tmp_path, "distune status ") == ["first", "second"]
+    assert complete(tmp_path, "distune confirm s") == ["second"]
+    assert complete(tmp_path, "distune launch quickstart --warm-start f") == ["first"]
+    assert complete(tmp_path, "distune launch qu") == ["quickstart", "quick.yaml"]
+    assert complete(tmp_path, f"distune validate {tmp_path}/qu") == [f"{tmp_path}/quick.yaml"]
+    assert complete(tmp_path, "distune launch quickstart --runner l") == ["local"]
 
 
 def test_the_check_finds_a_heavy_module(tmp_path: Path) -> None:
