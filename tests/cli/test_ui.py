@@ -38,6 +38,30 @@ def test_what_is_no_port_is_refused_in_words(distune: Distune, study: str, port:
     assert "waiting" not in answer.err
 
 
+def test_a_signal_while_serving_ends_the_command(distune: Distune, study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+
+    class Server:
+        url = "http://127.0.0.1:1"
+
+        def wait(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            stopped.append(True)
+
+    monkeypatch.setattr("distune.tracking.server.start_ui", lambda *_, **__: Server())
+    before = signal.getsignal(signal.SIGTERM)
+    answer = distune("ui", study)
+    assert (answer.status, stopped) == (0, [True])
+    assert "serving until Ctrl-C" in answer.out
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal.Signals) -> None:

@@ -16,7 +16,7 @@ _CLASSES = "data.classes (or data.num_classes, for generated images)"
 ALIASES: dict[str, str] = {
     **dict.fromkeys(("lr", "lr0", "base_lr", "init_lr", "initial_lr", "max_lr", "learning_rate"), _LEARNING_RATE),
     **dict.fromkeys(("batch", "batch_size", "batchsize", "bs", "samples_per_gpu"), "training.batch_size"),
-    **dict.fromkeys(("epochs", "epoch", "max_epochs", "num_epochs", "n_epochs", "total_epochs"), "training.epochs"),
+    **dict.fromkeys(("epochs", "max_epochs", "num_epochs", "n_epochs", "total_epochs"), "training.epochs"),
     **dict.fromkeys(("imgsz", "img_size", "img_scale", "image_size", "input_size", "resize", "scale"), _IMAGE_SIZE),
     **dict.fromkeys(("model", "arch", "architecture", "detector", "network"), "student.family"),
     **dict.fromkeys(("backbone", "encoder", "model_name"), "student.backbone"),
