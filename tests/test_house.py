@@ -98,7 +98,7 @@ def part_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_its_own_part_or_a_lower_layer(path: Path) -> None:
     own = part_of(path)
-    if own == "__init__":  # loads on demand what it exports: tests/test_import.py
+    if own in {"__init__", "__main__"}:  # the first loads on demand what it exports: tests/test_import.py
         return
     imported = [name for name in plain_imports(path) if name == "distune"]
     assert not imported or own == "cli", f"{path} imports the whole package"

@@ -26,13 +26,17 @@ class ConfigError(UsageError):
     Args:
         source: the file, or another name for the source of the settings.
         problems: one line each.
+        other: problems of a second file, which are listed below.
     """
 
-    def __init__(self, source: str, problems: list[str]) -> None:
-        self.source = source
-        self.problems = problems
+    def __init__(self, source: str, problems: list[str], *, other: ConfigError | None = None) -> None:
+        if other is not None and other.source == source:
+            problems, other = [*problems, *other.problems], None
+        self.source: str = source
+        self.problems: list[str] = problems if other is None else [*problems, *other.problems]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))
+        blocks = ["\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])]
+        super().__init__("\n".join(blocks if other is None else [*blocks, str(other)]))
 
 
 class DataError(UsageError):

@@ -188,6 +188,62 @@ def test_every_command_has_help_with_an_example(distune: Distune, command: str) 
     assert f"distune {command}" in answer.out.split("Usage", 1)[1].split("\n", 2)[2]
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(get_command(build_app()).commands))])  # type: ignore[attr-defined]
+def test_short_help_of_every_command_shows_flags_without_a_type(distune: Distune, command: list[str]) -> None:
+    answer = distune(*command, "-h")
+    assert answer.out == distune(*command, "--help").out
+    assert "<bool>" not in answer.out
+
+
+def test_a_missing_home_is_explained(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DISTUNE_HOME is not set" not in distune("status").err
+    monkeypatch.delenv("DISTUNE_HOME")
+    for arguments in (["status"], ["best", "nope"]):
+        answer = distune(*arguments)
+        assert answer.status == 2
+        assert f"{tmp_path}/runs/studies (DISTUNE_HOME is not set" in answer.err
+        assert "Traceback" not in answer.err
+
+
+def as_missing(folder: Path) -> Path:
+    return folder / "absent.pt"
+
+
+def as_folder(folder: Path) -> Path:
+    (folder / "trial").mkdir()
+    (folder / "trial" / "best.pt").write_text("")
+    return folder / "trial"
+
+
+def as_text(folder: Path) -> Path:
+    (folder / "notes.pt").write_text("no checkpoint")
+    return folder / "notes.pt"
+
+
+def as_weights(folder: Path) -> Path:
+    import torch
+
+    torch.save({"weight": torch.zeros(2)}, folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (as_missing, "there is no such file; distune best NAME shows that of the best trial"),
+        (as_folder, "trial/best.pt?"),
+        (as_text, "is no checkpoint, or is damaged; the checkpoint of a trial is best.pt in its folder"),
+        (as_weights, "is a checkpoint without the settings of its detector"),
+    ],
+)
+def test_what_is_no_checkpoint(distune: Distune, tmp_path: Path, make: Callable[[Path], Path], expected: str) -> None:
+    checkpoint = make(tmp_path)
+    answer = distune("evaluate", write(tmp_path), str(checkpoint))
+    assert answer.status == 2, answer
+    assert f"error: checkpoint {checkpoint}: " in answer.err
+    assert expected in answer.err
+
+
 def bad_settings(changes: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
     return lambda folder: changes
 

@@ -196,11 +196,11 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], expected:
         ),
         (
             {"distillation.prototypes.per_class": {"kind": "int", "low": 0, "high": 4}},
-            "per_class = 0  must be at least 1",
+            "per_class = 0 (space.yaml, line 3) must be at least 1",
         ),
         (
             {"distillation.decay": {"kind": "choice", "values": ["linear", "quadratic"]}},
-            "decay = quadratic  must be one of",
+            "decay = quadratic (space.yaml, line 3) must be one of",
         ),
         (
             {"distillation.prototypes.alpha": {"kind": "float", "low": 0.0, "high": 1.0, "log": True}},

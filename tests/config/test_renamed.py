@@ -114,7 +114,7 @@ def test_former_names_in_a_file_are_errors_with_line_and_present_name(tmp_path: 
 def test_former_names_in_assignments_are_errors(tmp_path: Path) -> None:
     assert "search.first (--set) was renamed" in message(small_values(), tmp_path, "search.first=[]")
     assert "= sweep (--set) was renamed: use feature_pass" in message(small_values(), tmp_path, f"{KIND}=sweep")
-    assert f"search.fixed.{KIND} = sweep" in message(small_values(), tmp_path, fixed=(f"{KIND}=sweep",))
+    assert f" {KIND} = sweep (--fix)" in message(small_values(), tmp_path, fixed=(f"{KIND}=sweep",))
     assert "was renamed: use distillation.standardize" in message(small_values(), tmp_path, fixed=(f"{SCALE}=none",))
 
 

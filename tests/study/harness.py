@@ -15,7 +15,8 @@ from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, T
 from distune.study.callback import Decision
 from distune.study.engine import StudyEngine
 from distune.study.runners.local import run_locally
-from distune.study.search.trial_store import StoredTrial, TrialStore
+from distune.study.search.stored_trial import StoredTrial
+from distune.study.search.trial_store import TrialStore
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.trial_spec import SpecMaker
 from distune.training.trial_folder import TrialFolder

@@ -20,10 +20,14 @@ def test_an_attribute_is_read_under_its_former_name() -> None:
     study = optuna.create_study()
     study.enqueue_trial({}, user_attrs={"given": {"a": 1}, "proposal": {"a": 2}, "setbacks": [1]})
     (trial,) = study.trials
-    assert [read_attribute(trial, name) for name in (REQUESTED, PROPOSED, RETRIES)] == [{"a": 1}, {"a": 2}, [1]]
-    assert read_attribute(trial, "reason") is None
+    assert [read_attribute(trial.user_attrs, name) for name in (REQUESTED, PROPOSED, RETRIES)] == [
+        {"a": 1},
+        {"a": 2},
+        [1],
+    ]
+    assert read_attribute(trial.user_attrs, "reason") is None
     trial.set_user_attr(RETRIES, [1, 2])
-    assert read_attribute(trial, RETRIES) == [1, 2]
+    assert read_attribute(trial.user_attrs, RETRIES) == [1, 2]
 
 
 def test_a_study_of_an_earlier_version_is_resumed(make_harness: MakeHarness) -> None:

@@ -1,31 +1,19 @@
-"""Launch, load and list studies in Python."""
+"""Launch, load and list studies in Python. What only a launch needs is imported there, so that listing is quick."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from distune.api.preparation import describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
-from distune.api.time_estimate import estimate_time
+from distune.api.study import Study
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, SpaceLike, load_experiment
 from distune.records import ParameterValue
 from distune.study.callback import StudyCallback
-from distune.study.create import check_name_and_runner, create_study
 from distune.study.files.study_folder import Runner
-from distune.study.planning.plan_text import describe_plan, describe_sizes
-from distune.study.planning.time_plan import describe_time_plan
-from distune.study.preflight import check_before_start
-from distune.study.search.warm_start import warm_start as warm_start_from
-from distune.study.search.warm_start import with_initial_configurations
 from distune.study.status import study_names
-from distune.tracking.uris import check_uri
-
-if TYPE_CHECKING:
-    pass
-from distune.api.study import Study
 
 
 def launch(
@@ -75,6 +63,16 @@ def launch(
         >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
         >>> study.best_params
     """
+    from distune.api.preparation import describe_data, open_data, ready_teacher
+    from distune.api.time_estimate import estimate_time
+    from distune.study.create import check_name_and_runner, create_study
+    from distune.study.planning.plan_text import describe_plan, describe_sizes
+    from distune.study.planning.time_plan import describe_time_plan
+    from distune.study.preflight import check_before_start
+    from distune.study.search.warm_start import warm_start as warm_start_from
+    from distune.study.search.warm_start import with_initial_configurations
+    from distune.tracking.uris import check_uri
+
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         root = Home.at(home)

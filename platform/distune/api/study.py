@@ -1,38 +1,29 @@
-"""A study in Python: its trials and its result; resume and confirm."""
+"""A study in Python: its trials and its result; resume and confirm.
+
+Whatever loads Optuna, MLflow, matplotlib or torch is imported where it is used: ``distune status`` needs none of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import open_data, open_tracker, ready_teacher
 from distune.api.progress import LiveTable, PlainProgress, open_callbacks
-from distune.api.study_progress import StudyProgress
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
-from distune.confirmation.confirmation_plan import plan_confirmation
-from distune.confirmation.confirmation_session import run_confirmation
 from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import DistuneError, StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
-from distune.evidence.matches import METRICS
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
 from distune.reports.model_sizes import ModelSizes
 from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
-from distune.study.planning.plan_text import describe_rest
-from distune.study.planning.study_clock import StudyClock
-from distune.study.planning.study_plan import plan_study
-from distune.study.planning.time_text import show_left
-from distune.study.preflight import check_before_start
-from distune.study.session import run_session
-from distune.study.settings_update import update_settings
 from distune.study.status import (
     StudyStatus,
     best_trial,
@@ -42,9 +33,6 @@ from distune.study.status import (
     read_study,
     started_trials,
 )
-from distune.tracking.links import StudyLinks
-from distune.tracking.server import UiServer, start_ui, study_links, ui_address
-from distune.tracking.tracker import Tracker
 from distune.tracking.uris import is_server
 
 if TYPE_CHECKING:
@@ -53,6 +41,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from distune.tracking.links import StudyLinks
+    from distune.tracking.server import UiServer
+    from distune.tracking.tracker import Tracker
     from distune.training.teacher import Teacher
 
 
@@ -346,6 +337,10 @@ class Study:
                 less than the trials that were started already.
             StudyFailedError: too many trials in a row failed for the same reason.
         """
+        from distune.api.preparation import open_data, ready_teacher
+        from distune.study.planning.plan_text import describe_rest
+        from distune.study.preflight import check_before_start
+
         folder = self._folder
         with open_callbacks(callbacks) as callback:
             loaded = self.load_settings(experiment, overrides=overrides)
@@ -392,6 +387,11 @@ class Study:
             StudyError: another session runs the study, or no trial has finished.
             UsageError: the metric is unknown.
         """
+        from distune.api.preparation import open_data, open_tracker, ready_teacher
+        from distune.confirmation.confirmation_plan import plan_confirmation
+        from distune.confirmation.confirmation_session import run_confirmation
+        from distune.evidence.matches import METRICS
+
         with open_callbacks(callbacks) as callback:
             folder, loaded = self._folder, self._folder.load()
             experiment = loaded.experiment
@@ -433,19 +433,25 @@ class Study:
             return result
 
     @contextlib.contextmanager
-    def mlflow_ui(self, *, host: str = "127.0.0.1", port: int = 5000) -> Iterator[tuple[StudyLinks, UiServer | None]]:
+    def mlflow_ui(
+        self, *, host: str = "127.0.0.1", port: int = 5000, on_message: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[StudyLinks, UiServer | None]]:
         """Serve the MLflow UI, and give the addresses of the study's pages.
 
         Args:
             host: address to listen on. Anyone who reaches it can change runs.
             port: port to listen on; 0 takes a free one.
+            on_message: receives a line before a server is started, since its start takes seconds.
 
         Yields:
             The pages, and the server; None when the study is tracked on an MLflow server.
 
         Raises:
             StudyError: the experiment has ``tracking.enabled = false``.
+            UsageError: the port is no port, or in use.
         """
+        from distune.tracking.server import start_ui, study_links, ui_address
+
         experiment, identity = self.experiment, self._folder.identity()
         if not experiment.tracking.enabled:
             raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
@@ -456,7 +462,7 @@ class Study:
             address = ui_address(uri)
             yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
             return
-        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port) as server:
+        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port, on_message=on_message) as server:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server
 
@@ -483,6 +489,8 @@ class Study:
         return detector.model.to(device).eval()
 
     def _update_settings(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+        from distune.study.settings_update import update_settings
+
         with self._folder.lock():  # nothing starts while another session works on the study
             changes = update_settings(self._folder, loaded)
         for line in describe_changes(changes):
@@ -490,6 +498,11 @@ class Study:
 
     def _show_progress(self, loaded: LoadedExperiment, callback: StudyCallback, *, num_trials: int | None) -> None:
         """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
+        from distune.api.study_progress import StudyProgress
+        from distune.study.planning.study_clock import StudyClock
+        from distune.study.planning.study_plan import plan_study
+        from distune.study.planning.time_text import show_left
+
         status, folder = self.status, self._folder
         total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
         clock = StudyClock(
@@ -511,7 +524,9 @@ class Study:
     def _run_session(
         self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None
     ) -> None:
-        from distune.study.study_figures import draw_figures  # loads matplotlib
+        from distune.api.preparation import open_tracker
+        from distune.study.session import run_session
+        from distune.study.study_figures import draw_figures
 
         folder, experiment = self._folder, loaded.experiment
         score = self.teacher_value = None if teacher is None else teacher.metrics.get(self.metric)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distune.cli.completion import complete_experiment, complete_study
 from distune.cli.options import (
     OPTIONS,
     ExperimentArgument,
@@ -38,7 +39,13 @@ def launch(
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     warm_start: Annotated[
-        str | None, typer.Option("--warm-start", metavar="STUDY", help="Try the best configurations of a study first.")
+        str | None,
+        typer.Option(
+            "--warm-start",
+            metavar="STUDY",
+            help="Try the best configurations of a study first.",
+            autocompletion=complete_study,
+        ),
     ] = None,
     warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its best finished trials to try.")] = 5,
     runner: Annotated[
@@ -87,7 +94,9 @@ def resume(
     experiment: Annotated[
         str | None,
         typer.Option(
-            "--experiment", help="Continue with the settings of this file. Refused if trials would not be comparable."
+            "--experiment",
+            help="Continue with the settings of this file. Refused if trials would not be comparable.",
+            autocompletion=complete_experiment,
         ),
     ] = None,
     set: SetOption = [],  # noqa: A002, B006

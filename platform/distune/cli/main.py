@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from distune.cli import confirm, doctor, evaluate, init, launch, status, teacher, train, ui, validate
+from distune.cli.command_class import Command, Group
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
@@ -27,26 +28,26 @@ def build_app() -> typer.Typer:
     """Build the application. A new command is one file and one line here."""
     app = typer.Typer(
         name="distune",
+        cls=Group,
         help="Hyperparameter search for the distillation of object detectors, with Optuna, Ray Tune and MLflow.",
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
-        add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    app.command()(init.init)
-    app.command()(validate.validate)
-    app.command()(launch.launch)
-    app.command()(launch.resume)
-    app.command()(confirm.confirm)
-    app.command()(status.status)
-    app.command()(status.best)
-    app.command()(train.train)
-    app.command()(teacher.teacher)
-    app.command()(evaluate.evaluate)
-    app.command()(ui.ui)
-    app.command()(doctor.doctor)
+    app.command(cls=Command)(init.init)
+    app.command(cls=Command)(validate.validate)
+    app.command(cls=Command)(launch.launch)
+    app.command(cls=Command)(launch.resume)
+    app.command(cls=Command)(confirm.confirm)
+    app.command(cls=Command)(status.status)
+    app.command(cls=Command)(status.best)
+    app.command(cls=Command)(train.train)
+    app.command(cls=Command)(teacher.teacher)
+    app.command(cls=Command)(evaluate.evaluate)
+    app.command(cls=Command)(ui.ui)
+    app.command(cls=Command)(doctor.doctor)
     return app
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        build_app()()  # ends by SystemExit; bad usage is said and gives 2
+        build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
         sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distune.cli.completion import complete_experiment, complete_study
+
 if TYPE_CHECKING:
     from distune.config.load import LoadedExperiment
 
 ExperimentArgument = Annotated[
-    str, typer.Argument(help="Name of a shipped experiment, or path of a YAML file.", show_default=False)
+    str,
+    typer.Argument(
+        help="Name of a shipped experiment, or path of a YAML file.",
+        show_default=False,
+        autocompletion=complete_experiment,
+    ),
 ]
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
+StudyArgument = Annotated[
+    str, typer.Argument(help="Name of the study.", show_default=False, autocompletion=complete_study)
+]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting, e.g. training.epochs=3. May be repeated."),
@@ -64,15 +73,22 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     """Turn ``path=value`` arguments into a mapping; values are read as YAML.
 
     Raises:
-        UsageError: an argument is not of the form ``path=value``.
+        UsageError: an argument is not of the form ``path=value``, or its number is ambiguous.
     """
     from distune.config.yaml import parse_value
     from distune.errors import UsageError
 
     found: dict[str, Any] = {}
+    problems = []
     for argument in given:
         path, separator, text = argument.partition("=")
-        if not separator or not path.strip():
-            raise UsageError(f"{option} {argument}: write it as path=value, such as training.epochs=3")
-        found[path.strip()] = parse_value(text)
+        if not separator or not all(path.strip().split(".")):
+            problems.append(f"{option} {argument}: write it as path=value, such as training.epochs=3")
+            continue
+        try:
+            found[path.strip()] = parse_value(text)
+        except ValueError as error:
+            problems.append(f"{option} {argument}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distune.cli.completion import complete_study
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings, progress
 from distune.config.format_value import format_value
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(help="Name of the study. Default: list all studies.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Name of the study. Default: list all studies.", autocompletion=complete_study),
+    ] = None,
     *,
     params: Annotated[bool, typer.Option("--params", help="Show the parameters of each trial.")] = False,
     trial: Annotated[
@@ -184,6 +188,7 @@ def _list_studies(*, json: bool) -> None:
         print_json([{"study": status.study, "state": status.state} for status in studies])
         return
     if not studies:
-        raise StudyError(f"there is no study in {Home.at(None).studies}; start one with: distune launch quickstart")
+        home = Home.from_environment()
+        raise StudyError(f"there is no study in {home.studies}{home.origin}; start one with: distune launch quickstart")
     for status in studies:
         out.print(f"{status.study}  {status.state}{'  simulated' if status.simulated else ''}")

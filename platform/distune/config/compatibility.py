@@ -11,7 +11,7 @@ from distune.config.conditions import condition_problems, describe_condition, ex
 from distune.config.experiment import Experiment
 from distune.config.format_value import format_value
 from distune.config.paths import get_path, leaf_paths, with_paths
-from distune.config.problems import describe, suggest
+from distune.config.problems import describe, suggest_setting
 from distune.config.renamed import current_path, current_values
 from distune.config.sampling import sampler_problems
 from distune.config.space import Parameter, SearchSpace
@@ -40,7 +40,7 @@ def compatibility_problems(
     """
     values = experiment.to_dict()
     problems = [
-        f"search.fixed: {path}  is not in the space {space.name}; {suggest(path, list(space.parameters))}"
+        f"search.fixed.{path}  is not in the space {space.name}; {suggest_setting(path, list(space.parameters))}"
         for path in experiment.search.fixed
         if path not in space.parameters
     ]
@@ -93,7 +93,7 @@ def _initial_configuration_problems(
     for path, value in given.items():
         parameter = searched.get(path)
         if parameter is None:
-            problems.append(f"{path}  is not searched; {suggest(path, list(searched))}")
+            problems.append(f"{path}  is not searched; {suggest_setting(path, list(searched))}")
         elif not parameter.contains(value):
             problems.append(
                 f"{path} = {format_value(value)}  is not in the space; configurations that have been tried can be "
@@ -123,7 +123,7 @@ def _why_not(path: str, values: dict[str, Any], known: list[str]) -> str:
     try:
         found = get_path(values, path)
     except KeyError:
-        return f"is not a setting of this experiment; {suggest(path, known)}"
+        return f"is not a setting of this experiment; {suggest_setting(path, known)}"
     if isinstance(found, dict):
         return f"is a group of settings; name one of them, such as {path}.{next(iter(found))}"
     if path == _PRESET:

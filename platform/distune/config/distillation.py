@@ -225,7 +225,8 @@ class DistillationSettings(Settings):
         ]
         if without_weight:
             raise ValueError("\n".join(without_weight))
-        preset = PRESETS.get(values.get("preset", DEFAULT_PRESET))
+        name = values.get("preset", DEFAULT_PRESET)
+        preset = PRESETS.get(name) if isinstance(name, str) else None
         return values if preset is None else merge(preset, values)
 
     @model_validator(mode="after")

@@ -28,6 +28,12 @@ class Home:
         return cls.from_environment() if folder is None else cls(Path(folder).absolute())
 
     @property
+    def origin(self) -> str:
+        """The reason for this folder, as a remark in messages; empty when the user has named it."""
+        is_default = not os.environ.get("DISTUNE_HOME") and self == Home.from_environment()
+        return " (DISTUNE_HOME is not set, so it is ./runs of the working folder)" if is_default else ""
+
+    @property
     def tracking_uri(self) -> str:
         """The MLflow store of experiments without ``tracking.uri``."""
         return f"sqlite:///{self.root / 'mlflow.db'}"

@@ -15,16 +15,19 @@ from distune.config.compatibility import compatibility_problems
 from distune.config.conditions import constant_values, resolve
 from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment, without_distillation
-from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths
+from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths, without_path
 from distune.config.pretrained import is_torchvision_name
-from distune.config.problems import Line, describe, describe_rows
+from distune.config.problems import FIXED_PREFIX, FixedOption, Line, describe, describe_rows, place_lines, wrong_paths
+from distune.config.search import SearchSettings
 from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
 from distune.config.training import clipping_rows
 from distune.config.yaml import read_yaml
-from distune.errors import ConfigError
+from distune.errors import ConfigError, UsageError
 from distune.records import ParameterValue
 
+_REPAIRS = 3
+"""Number of times that mistakes are taken out of an experiment to check the rest: others may show up behind them."""
 _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
 
 
@@ -108,16 +111,77 @@ def load_experiment(
     if saved:  # but not the overrides
         values, lines = renamed.upgrade_saved(values), renamed.upgrade_lines(lines)
     for path, value in overrides.items():
+        lines = _with_line(lines, path, options[0], values)
         values = with_path(values, path, value)
-        lines[path] = options[0]
     if fixed:
         values = merge(values, {"search": {"fixed": dict(fixed)}})  # not by `with_path`: the key is a path itself
-        lines["search.fixed"] = options[1]
+        lines |= {f"{FIXED_PREFIX}{path}": FixedOption(options[1]) for path in fixed}
     changes = [option for option, given in zip(options, (overrides, fixed), strict=True) if given]
     name += f" with {' and '.join(changes)}" if changes else ""
-    parsed = parse_experiment(values, source=name, lines=lines, saved=saved)
     space = _saved_space(space, name) if saved and isinstance(space, Mapping) else space
-    return prepare_experiment(parsed, space=space, source=name, folder=folder, check_space=check_space)
+    try:
+        parsed = parse_experiment(values, source=name, lines=lines, saved=saved)
+    except ConfigError as error:
+        if not check_space:
+            raise
+        # All mistakes at once: also those of the space, which has a file of its own.
+        other = _space_error(values, space=space, source=name, folder=folder, lines=lines)
+        raise ConfigError(name, error.problems, other=other) from None
+    return prepare_experiment(parsed, space=space, source=name, folder=folder, check_space=check_space, lines=lines)
+
+
+def _with_line(lines: dict[str, Line], path: str, option: str, values: Mapping[str, Any]) -> dict[str, Line]:
+    """Return the lines of the settings after an option has set a path, whose groups may be new."""
+    changed = {each: line for each, line in lines.items() if not each.startswith(f"{path}.")}
+    changed[path] = option
+    group = path.rpartition(".")[0]
+    while group:
+        try:
+            is_new = not isinstance(get_path(values, group), Mapping)
+        except KeyError:
+            is_new = True
+        if is_new:
+            changed.pop(group, None)
+        group = group.rpartition(".")[0]
+    return changed
+
+
+def _space_error(
+    values: Mapping[str, Any],
+    *,
+    space: SpaceLike | None,
+    source: str,
+    folder: Path | None,
+    lines: Mapping[str, Line],
+) -> ConfigError | None:
+    """Return the problems of the search space of an experiment that is not valid itself; None when there are none."""
+    try:
+        experiment = _without_mistakes(values)
+        if experiment is not None:
+            prepare_experiment(experiment, space=space, source=source, folder=folder, lines=lines)
+            return None
+        search = values.get("search")
+        named = search.get("space") if isinstance(search, Mapping) else None
+        given = space if space is not None else named or SearchSettings().space
+        if isinstance(given, str | PathLike):
+            _find_space(given, source=source, folder=folder, lines=lines, is_setting=space is None)
+    except ConfigError as error:
+        return error
+    except UsageError as error:
+        return ConfigError(source, [str(error)])
+    return None
+
+
+def _without_mistakes(values: Mapping[str, Any]) -> Experiment | None:
+    """Return an experiment with the default of each setting that has a mistake; None where that is not possible."""
+    values = renamed.upgrade_experiment(values)
+    for _ in range(_REPAIRS):
+        try:
+            return Experiment.model_validate(values)
+        except ValidationError as error:
+            for path in wrong_paths(error, Experiment, values):
+                values = without_path(values, path)
+    return None
 
 
 def _read(source: ExperimentLike) -> tuple[dict[str, Any], dict[str, Line], str, Path | None]:
@@ -175,6 +239,7 @@ def prepare_experiment(
     source: str | None = None,
     folder: Path | None = None,
     check_space: bool = True,
+    lines: Mapping[str, Line] | None = None,
 ) -> LoadedExperiment:
     """Combine an experiment with its search space, and check that they fit.
 
@@ -185,6 +250,7 @@ def prepare_experiment(
         source: name of the origin, for messages; None is the experiment's name.
         folder: relative paths of search spaces may also start here.
         check_space: load the search space and check it against the experiment.
+        lines: dotted path of a setting to its line in the file, or to the option that gave it.
 
     Returns:
         The experiment with absolute paths, and its search space.
@@ -197,20 +263,50 @@ def prepare_experiment(
     experiment = _with_absolute_paths(experiment)
     if not check_space:
         return LoadedExperiment(experiment=experiment, space=_NO_SPACE, source=source)
+    lines = lines or {}
     given = experiment.search.space if space is None else space
+    space_lines: dict[str, Line] = {}
     if isinstance(given, SearchSpace):
         parsed = given
     elif isinstance(given, Mapping):
         parsed = parse_space(given, source=f"{source}: space")
     else:
-        path = find_file(str(given), "search_spaces", folder=folder)
-        space_values, space_lines = read_yaml(path)
-        parsed = parse_space(space_values, source=str(path), lines=space_lines)
+        parsed, space_lines = _find_space(given, source=source, folder=folder, lines=lines, is_setting=space is None)
     loaded = _with_constants(LoadedExperiment(experiment=experiment, space=parsed, source=source))
     problems = compatibility_problems(experiment=loaded.experiment, space=loaded.space, constants=loaded.constants)
     if problems:
-        raise ConfigError(f"{source}, search space {parsed.name}", problems)
+        placed = place_lines(problems, {**space_lines, **_options_of(lines)})
+        raise ConfigError(f"{source}, search space {parsed.name}", placed)
     return loaded
+
+
+def _find_space(
+    given: str | PathLike[str], *, source: str, folder: Path | None, lines: Mapping[str, Line], is_setting: bool
+) -> tuple[SearchSpace, dict[str, Line]]:
+    """Read a search space by name or path. Returns it with the place of each of its parameters."""
+    try:
+        path = find_file(str(given), "search_spaces", folder=folder)
+    except UsageError as error:
+        if not is_setting:
+            raise
+        message = str(error).partition(": ")[2]
+        raise ConfigError(source, describe_rows([(f"search.space = {given}", message)], lines)) from None
+    values, of_file = read_yaml(path)
+    space = parse_space(values, source=str(path), lines=of_file)
+    prefix = "parameters."
+    places: dict[str, Line] = {
+        name.removeprefix(prefix): f"{path.name}, line {line}"
+        for name, line in of_file.items()
+        if name.startswith(prefix)
+    }
+    return space, places
+
+
+def _options_of(lines: Mapping[str, Line]) -> dict[str, Line]:
+    """Return the paths that options gave. Fixed parameters are under their own paths as well."""
+    options = {path: line for path, line in lines.items() if isinstance(line, str)}
+    fixed = {path: line for path, line in options.items() if isinstance(line, FixedOption)}
+    return {**options, **{path.removeprefix(FIXED_PREFIX): line for path, line in fixed.items()}}
 
 
 def parse_experiment(

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from distune.config.aliases import setting_for
 from distune.config.format_value import format_value
 
 Line = int | str
 """The line of a setting in its file, or the name of the option that gave it, such as ``--set``."""
+FIXED_PREFIX = "search.fixed."
+
+
+class FixedOption(str):
+    """The name of the option for fixed parameters. Settings that it gave are shown without ``FIXED_PREFIX``."""
+
+    __slots__ = ()
+
 
 _MESSAGES = {
     "missing": "is missing",
@@ -63,9 +73,7 @@ def describe(
             if position is not None:  # another kind of value that would be allowed
                 rows[position] = (left, f"{rows[position][1]}, or {message}")
                 continue
-            if len(_plain_path(detail["loc"], values)) < len(detail["loc"]) and not isinstance(
-                detail["input"], Mapping
-            ):
+            if len(_plain_path(detail, values)) < len(detail["loc"]) and not isinstance(detail["input"], Mapping):
                 of_unions[left] = len(rows)
             rows.append((left, message))
     return describe_rows([*further, *rows], lines)
@@ -73,9 +81,50 @@ def describe(
 
 def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, Line]) -> list[str]:
     """Return a line for each problem, given as its path, with or without ``= value``, and a message."""
-    placed = list(dict.fromkeys((left + _line_of(left, lines), message) for left, message in rows))
-    width = min(max(len(left) for left, _ in placed), 60)
+    placed = list(dict.fromkeys((place(left, lines), message) for left, message in rows))
+    width = min(max((len(left) for left, _ in placed), default=0), 60)
     return [f"{left:<{width}}  {message}" for left, message in placed]
+
+
+def place(left: str, lines: Mapping[str, Line]) -> str:
+    """Return a path, with or without ``= value``, with its line, or with the option that gave it.
+
+    Args:
+        left: the path of a setting.
+        lines: path to line.
+
+    Returns:
+        Such as ``training.epochs = 0 (line 7)``. What an option gave has the path that the user gave.
+    """
+    path, equals, value = left.partition(" = ")
+    below = next((each for each in lines if each.startswith(f"{path}.") and isinstance(lines[each], str)), None)
+    if path not in lines and below is not None:
+        return f"{below} ({lines[below]})"
+    known = path
+    while known and known not in lines:
+        known = known.rpartition(".")[0]
+    if not known:
+        return left
+    line = lines[known]
+    if isinstance(line, int):
+        return f"{left} (line {line})"
+    shown = path.removeprefix(FIXED_PREFIX) if isinstance(line, FixedOption) else path
+    return f"{shown}{equals}{value} ({line})"
+
+
+def place_lines(problems: Sequence[str], lines: Mapping[str, Line]) -> list[str]:
+    """Return problems, each a path and a message with two spaces between them, with lines or options at their paths."""
+    rows = []
+    for problem in problems:
+        left, _, message = problem.partition("  ")
+        rows.append((left, message.lstrip()))
+    return describe_rows(rows, lines)
+
+
+def wrong_paths(error: ValidationError, model: type[BaseModel], values: Any) -> list[str]:
+    """Return the paths of the settings with a mistake, in the order of the errors."""
+    details = error.errors(include_url=False)
+    return [left.partition(" = ")[0] for detail in details for left, _ in _rows(detail, model, values)]
 
 
 def suggest(name: str, known: list[str]) -> str:
@@ -86,12 +135,29 @@ def suggest(name: str, known: list[str]) -> str:
     return f"known are {', '.join(sorted(known))}" if known else ""
 
 
+def suggest_setting(path: str, known: list[str]) -> str:
+    """Return a hint for an unknown setting: ours for a name of another library, else as ``suggest``.
+
+    Args:
+        path: of the setting.
+        known: names that may stand in place of its last one, or whole paths.
+
+    Returns:
+        The hint.
+    """
+    setting = setting_for(path)
+    if setting is not None:
+        return f"did you mean {setting}?"
+    whole = any("." in each for each in known)
+    return suggest(path if whole else path.rpartition(".")[2], known)
+
+
 def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tuple[str, str]]:
-    path = _plain_path(detail["loc"], values)
+    path = _plain_path(detail, values)
     dotted = ".".join(path)
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return [(dotted, f"unknown setting; {suggest(path[-1], _known_names(model, path[:-1], values))}")]
+        return [(dotted, f"unknown setting; {suggest_setting(dotted, _known_names(model, path[:-1], values))}")]
     if kind == "missing":
         return [(dotted, _MESSAGES["missing"])]
     if kind == "union_tag_not_found":
@@ -105,6 +171,10 @@ def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tup
         return _own_rows(dotted, str(detail["ctx"]["error"]), detail["input"])
     message = _MESSAGES.get(kind)
     text = detail["msg"] if message is None else message.format(**_numbers(detail.get("ctx", {})))
+    if isinstance(detail["input"], list) and path[:1] == ["parameters"] and len(path) == 2:  # of a search space
+        text = f"is a list; for a choice write {{kind: choice, values: {_shown(detail['input'])}}}"
+    if kind == "string_type" and isinstance(detail["input"], bool | int | float | date):
+        text = f'{text}: put it in quotes, "{format_value(detail["input"])}"'
     shown = _shown(detail["input"])
     return [(dotted if shown is None else f"{dotted} = {shown}", text)]
 
@@ -121,23 +191,19 @@ def _own_rows(dotted: str, text: str, value: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def _plain_path(loc: tuple[int | str, ...], values: Any) -> list[str]:
-    """Drop the tags of unions, which pydantic adds to the path but which are not in the file."""
+def _plain_path(detail: ErrorDetails, values: Any) -> list[str]:
+    """Return the path as in the file, without the names that pydantic adds for the members of a union."""
     path: list[str] = []
-    here = values
+    here, loc = values, detail["loc"]
     for index, name in enumerate(loc):
-        is_last = index == len(loc) - 1
-        if isinstance(here, Mapping) and name not in here and name in (here.get("kind"), here.get("family")):
-            continue
-        if path and isinstance(name, str) and isinstance(here, str | int | float):
-            continue  # a kind of value that may stand here, such as a number or a word
-        path.append(str(name))
-        if isinstance(here, Mapping):
+        is_missing = detail["type"] == "missing" and index == len(loc) - 1
+        if isinstance(here, Mapping) and (name in here or is_missing):
             here = here.get(name)
         elif isinstance(here, list) and isinstance(name, int) and name < len(here):
             here = here[name]
-        elif not is_last:
-            here = None
+        else:
+            continue
+        path.append(str(name))
     return path
 
 
@@ -173,16 +239,7 @@ def _numbers(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str | None:
-    if isinstance(value, Mapping | list | BaseModel):
+    if isinstance(value, Mapping | BaseModel) or value == []:
         return None
-    text = format_value(value)
+    text = f"[{', '.join(map(format_value, value))}]" if isinstance(value, list) else format_value(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _line_of(left: str, lines: Mapping[str, Line]) -> str:
-    path = left.split(" = ", 1)[0]
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    if not path:
-        return ""
-    return f" ({lines[path]})" if isinstance(lines[path], str) else f" (line {lines[path]})"

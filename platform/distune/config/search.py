@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from distune.config.base import Settings
+from distune.config.single_values import list_problems
 from distune.records import ParameterValue
 
 
@@ -129,6 +130,18 @@ class SearchSettings(Settings):
     """The sampler, which chooses values."""
     scheduler: SchedulerSettings = AshaSettings()
     """Early stopping of trials."""
+
+    @field_validator("fixed", "initial_configurations", mode="before")
+    @classmethod
+    def _values_are_single(cls, given: Any, info: ValidationInfo) -> Any:
+        path = f"search.{info.field_name}"
+        several = list_problems(path, given)
+        for index, configuration in enumerate(given if isinstance(given, list) else []):
+            several += list_problems(f"{path}.{index}", configuration)
+        if several:
+            raise ValueError("\n".join(several))
+        return given
+
     storage: str | None = None
     """The storage of Optuna's trials. null is an SQLite file in the study's folder; ``journal`` is a file there that
     also works on network disks; else the URL of a database, such as ``postgresql://user@host/optuna``."""

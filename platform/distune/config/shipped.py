@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
+from distune.config.home import Home
 from distune.config.problems import suggest
 from distune.errors import UsageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_MAIN_FILES = {"experiments": "experiment.yaml", "search_spaces": "space.yaml"}
+"""Kind to the name of such a file in the folder of a study."""
 
 
 def shipped_folder(kind: str) -> Path:
@@ -33,19 +37,57 @@ def find_file(name: str, kind: str, *, folder: Path | None = None) -> Path:
         Path of the file.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file; the message says what has that name instead.
     """
     singular = kind.removesuffix("s").replace("_", " ")
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        candidates = [Path(name)] + ([folder / name] if folder is not None else [])
-        for path in candidates:
-            if path.is_file():
-                return path
-        raise UsageError(f"{singular} {name}: there is no such file")
-    path = shipped_folder(kind) / f"{name}.yaml"
-    if path.is_file():
-        return path
-    names = shipped_names(kind)
-    raise UsageError(
-        f"{singular} {name}: neither a shipped {singular} nor a path of a YAML file; {suggest(name, names)}"
-    )
+    if _is_path(name):
+        candidates = [Path(name).expanduser()] + ([folder / name] if folder is not None else [])
+        found = next((path for path in candidates if path.is_file()), None)
+    else:
+        candidates, found = [Path(name)], shipped_folder(kind) / f"{name}.yaml"
+        found = found if found.is_file() else None
+    if found is None:
+        raise UsageError(f"{singular} {name}: {_why_not(name, kind, singular, candidates)}")
+    return found
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
+def _why_not(name: str, kind: str, singular: str, candidates: list[Path]) -> str:
+    """Return what has this name, and what was probably meant."""
+    existing = next((path for path in candidates if path.exists()), None)
+    if existing is not None and existing.is_dir():
+        meant = _meant_in(existing, kind)
+        return f"is a folder; {f'did you mean {meant}?' if meant else 'give a YAML file in it'}"
+    with_suffix = next((file for path in candidates for file in _with_suffix(path) if file.is_file()), None)
+    if with_suffix is not None:
+        return f"there is no such file; did you mean {with_suffix}?"
+    if existing is not None:
+        return f"is a file without .yaml at its end; rename it to {name}.yaml, or write ./{name}"
+    if _is_path(name):
+        others = {path.stem: path for path in sorted(candidates[0].parent.glob("*.y*ml"))}
+        close = difflib.get_close_matches(candidates[0].stem, others, n=1)
+        return f"there is no such file{f'; did you mean {others[close[0]]}?' if close else ''}"
+    other = "search_spaces" if kind == "experiments" else "experiments"
+    if name in shipped_names(other):
+        use = "name it in search.space" if kind == "experiments" else "give the name of a search space"
+        return f"is the name of a shipped {other.removesuffix('s').replace('_', ' ')}; {use}"
+    study = Home.from_environment().studies / name / _MAIN_FILES[kind]
+    if study.is_file():
+        return f"is a study, and no {singular}; to continue it: distune resume {name}; its own file: {study}"
+    return f"is neither a shipped {singular} nor a path of a YAML file; {suggest(name, shipped_names(kind))}"
+
+
+def _meant_in(folder: Path, kind: str) -> Path | None:
+    """Return the file of a folder that was probably meant: that of a study, or the only YAML file."""
+    files = sorted(folder.glob("*.y*ml"))
+    own = folder / _MAIN_FILES[kind]
+    if own in files:
+        return own
+    return files[0] if len(files) == 1 else None
+
+
+def _with_suffix(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{suffix}") for suffix in (".yaml", ".yml")] if path.name else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from distune.errors import ConfigError
 
 _MERGE = "tag:yaml.org,2002:merge"
+_INTEGER = "tag:yaml.org,2002:int"
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,38 +43,45 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         The mapping, and the line number of each dotted path.
 
     Raises:
-        ConfigError: no such file, not YAML, not a mapping, or a key given twice.
+        ConfigError: no such file, not UTF-8, not YAML, not a mapping, a key given twice, or a number like ``012``.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(str(path), ["there is no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
-    return parse_yaml(text, source=str(path))
+    return parse_yaml(_decode(content, source=str(path)), source=str(path))
 
 
 def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Parse YAML text as ``read_yaml`` does. ``source`` names the text in messages."""
     lines: dict[str, int] = {}
-    twice: list[str] = []
+    problems: list[str] = []
     try:
-        values = _read(text, lambda node: _collect_lines(node, "", lines, twice))
+        values = _read(text, lambda node: _collect_lines(node, "", lines, problems))
     except yaml.YAMLError as error:
-        raise ConfigError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError(source, [_describe(error, text)]) from None
     if not isinstance(values, dict):
         raise ConfigError(source, ["must be a mapping of settings"])
-    if twice:
-        raise ConfigError(source, twice)
+    if problems:
+        raise ConfigError(source, problems)
     return values, lines
 
 
 def parse_value(text: str) -> Any:
-    """Parse a value from the command line as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text."""
+    """Parse a value from the command line as YAML: ``3`` is a number, ``[a, b]`` a list, the rest text.
+
+    Raises ``ValueError`` for a number that YAML reads in another base.
+    """
+    problems: list[str] = []
     try:
-        return _read(text)
+        value = _read(text, lambda node: _collect_lines(node, "", {}, problems))
     except yaml.YAMLError:
         return text
+    if problems:
+        raise ValueError(problems[0].partition("  ")[2])
+    return value
 
 
 def write_yaml(values: dict[str, Any]) -> str:
@@ -97,8 +107,41 @@ def _load(text: str, kind: type[yaml.SafeLoader], inspect: Callable[[yaml.Node |
         loader.dispose()
 
 
-def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], twice: list[str]) -> None:
-    """Collect the line of each path; of a key that overrides one of a merge (<<), the line of its own."""
+def _decode(content: bytes, *, source: str) -> str:
+    """Return the text of a file. Raises ``ConfigError`` for other encodings than UTF-8."""
+    remedy = "save the file as UTF-8"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:200]:
+        raise ConfigError(source, [f"is not UTF-8 text, but UTF-16 or no text at all: {remedy}"])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        shown = content[error.start : error.start + 1].decode("latin-1")
+        raise ConfigError(source, [f"line {line}  is not UTF-8, but perhaps Latin-1 ({shown}): {remedy}"]) from None
+
+
+def _describe(error: yaml.YAMLError, text: str) -> str:
+    """Return what is wrong with the YAML of a text, with its line."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(mark, yaml.Mark):
+        return f"is not YAML: {' '.join(str(error).split())}"
+    written = text.splitlines()
+    if mark.line < len(written) and "\t" in written[mark.line]:
+        return f"line {mark.line + 1}  has a tab; indent with spaces, since YAML allows no tabs"
+    parts = [getattr(error, name, None) for name in ("problem", "context")]
+    return f"line {mark.line + 1}  is not YAML: {', '.join(part for part in parts if part)}"
+
+
+def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], problems: list[str]) -> None:
+    """Collect the line of each path; of a key that overrides one of a merge (<<), the line of its own.
+
+    Adds a problem for each key that is given twice, and for each number that YAML reads in another base than 10.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        problems += _base_problems(prefix.removesuffix("."), node)
+    if isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _collect_lines(each, prefix, {}, problems)
     if not isinstance(node, yaml.MappingNode):
         return
     merged: list[yaml.Node] = []
@@ -109,11 +152,23 @@ def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], t
         path = f"{prefix}{key.value}"
         line = key.start_mark.line + 1
         if path in lines:
-            twice.append(f"{path} (line {line})  is given twice; the first time in line {lines[path]}")
+            problems.append(f"{path} (line {line})  is given twice; the first time in line {lines[path]}")
         lines[path] = line
-        _collect_lines(value, f"{path}.", lines, twice)
+        _collect_lines(value, f"{path}.", lines, problems)
     for each in merged:
         of_merge: dict[str, int] = {}
-        _collect_lines(each, prefix, of_merge, twice)
+        _collect_lines(each, prefix, of_merge, problems)
         for path, line in of_merge.items():
             lines.setdefault(path, line)
+
+
+def _base_problems(path: str, node: yaml.ScalarNode) -> list[str]:
+    """Refuse ``012``, which YAML reads as 10, and ``1:30``, which it reads as 90."""
+    if node.tag != _INTEGER or node.style or not _OTHER_BASE.fullmatch(node.value):
+        return []
+    text = node.value
+    if ":" in text:
+        remedy = f'put it in quotes: "{text}"'
+    else:
+        remedy = f'is it the number {text.replace("_", "").lstrip("+-0") or "0"} or the text "{text}"? Write it so'
+    return [f"{path} = {text} (line {node.start_mark.line + 1})  is read in another base by YAML: {remedy}"]

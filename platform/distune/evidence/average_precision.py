@@ -62,7 +62,7 @@ def score_of(table: MatchTable, metric: str) -> float:
     """
     score = float(resampled_scores(table, metric, np.ones((1, table.num_images), dtype=np.int32))[0])
     if np.isnan(score):
-        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another one with --metric")
+        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another metric")
     return score
 
 

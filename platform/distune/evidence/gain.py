@@ -1,5 +1,7 @@
 """The gain of a student over its control, with a confidence interval over training seeds and images.
 
+Does not load numpy or scipy before a gain is measured: ``distune status`` only reads recorded gains.
+
 Shape legend: ``S`` seeds, ``R`` resamples of the images, ``I`` images.
 """
 
@@ -8,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from distune.errors import StudyError
-from distune.evidence.average_precision import Floats
-from distune.evidence.resampling import DIFFERENT_IMAGES, ResampledRuns
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distune.evidence.average_precision import Floats
+    from distune.evidence.resampling import ResampledRuns
 
 ERROR = 0.05
 """Nominal error of an interval that is computed once: 1 minus its level."""
@@ -103,6 +107,10 @@ def measure_gain(students: ResampledRuns, controls: ResampledRuns, *, error: flo
     Raises:
         StudyError: no seed in common, tables of different images, or no box that counts for the metric.
     """
+    import numpy as np
+
+    from distune.evidence.resampling import DIFFERENT_IMAGES
+
     seeds = sorted(students.scores.keys() & controls.scores.keys())
     if not seeds:
         raise StudyError("the student and its control have no seed in common, so there is nothing to compare")
@@ -153,10 +161,12 @@ def gain_from_scores(
     Raises:
         StudyError: no box of the split counts for the metric.
     """
+    import numpy as np
+
     gains_SR = students_SR - controls_SR
     gains_S, resampled_SR = gains_SR[:, 0], gains_SR[:, 1:]
     if np.isnan(gains_S).any():
-        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another one with --metric")
+        raise StudyError(f"{metric}: no box of the split counts for this metric; choose another metric")
     num_seeds = len(seeds)
     variance_seeds = float(gains_S.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     variance_images = _image_variance(resampled_SR[:, ~np.isnan(resampled_SR).any(axis=0)])

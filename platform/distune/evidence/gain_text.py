@@ -42,7 +42,7 @@ def describe_gain(
 def suggest_next_step(gain: Gain) -> str | None:
     """Return the next step that would make the result clearer; None when it is clear."""
     if gain.num_images < MIN_IMAGES:
-        return f"an interval needs at least {MIN_IMAGES} such images: use a larger split or another --metric"
+        return f"an interval needs at least {MIN_IMAGES} such images: use a larger split or another metric"
     if gain.num_seeds < MIN_SEEDS:
         return f"the interval means little below {MIN_SEEDS} seeds: confirm with --seeds 5 or more"
     if gain.verdict is not Verdict.NOT_SHOWN:

@@ -98,6 +98,6 @@ def _rename(source: Path, target: StudyFolder) -> None:
 
 def _name_in_use(name: str) -> StudyError:
     return StudyError(
-        f"study {name} exists already: resume it (distune resume {name}), choose another name (--name OTHER), or "
-        f"replace it (--replace)"
+        f"study {name} exists already: resume it (distune resume {name}), choose another name (--name OTHER, in "
+        f"Python name=OTHER), or replace it (--replace, in Python replace=True)"
     )

@@ -22,8 +22,9 @@ from distune.study.files.artifacts import write_trial_file
 from distune.study.recovery import read_earlier_sessions, read_unfinished, recorded_epochs, restore_scheduler
 from distune.study.schedulers.build import build_scheduler
 from distune.study.search.initial_configurations import initial_configurations
+from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_proposer import TrialProposer
-from distune.study.search.trial_store import StoredTrial, TrialStore
+from distune.study.search.trial_store import TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_recorder import TrialRecorder, ending_of_complete
 from distune.study.trial_spec import SpecMaker

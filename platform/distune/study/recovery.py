@@ -11,8 +11,8 @@ from distune.study.failures.identical_trials import IdenticalTrialsIndex, index_
 from distune.study.failures.reasons import FailureStreak, streak_after
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
 from distune.study.schedulers.build import Scheduler
+from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_proposer import TrialProposer
-from distune.study.search.trial_store import StoredTrial
 from distune.study.trial_recorder import Ending
 from distune.study.trial_spec import SpecMaker
 from distune.training.trial_folder import TrialFolder

@@ -21,9 +21,9 @@ from distune.study.files.study_folder import StudyFolder, StudyState, study_titl
 from distune.study.planning.study_plan import plan_study
 from distune.study.planning.study_time import MeasuredEpochs, StudyTime, TrialTime, epoch_times, study_time
 from distune.study.search.pareto import pareto_front
-from distune.study.search.trial_store import StoredTrial, read_trials
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
+from distune.study.search.stored_trial import StoredTrial
+from distune.study.storage.sqlite_reader import read_sqlite
+from distune.study.storage.study_names import controls_name
 from distune.study.trial_progress import best_epoch, rung_reached
 from distune.study.trial_spec import trial_seed
 
@@ -116,7 +116,7 @@ def find_study(home: Home, name: str) -> StudyFolder:
         return folder
     names = study_names(home)
     known = f"known studies: {', '.join(names)}" if names else "there is none yet"
-    raise StudyError(f"study {name} was not found in {home.studies}; {known}")
+    raise StudyError(f"study {name} was not found in {home.studies}{home.origin}; {known}")
 
 
 def study_names(home: Home) -> list[str]:
@@ -237,6 +237,18 @@ def measured_epochs(reports: Mapping[int, Iterable[EpochReport]]) -> MeasuredEpo
 
 
 def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
+    """Read the trials, without loading Optuna where that is possible."""
+    if setting is None:
+        if not folder.database.is_file():
+            return []
+        name = folder.identity().name
+        known = read_sqlite(folder.database, search_study=name, control_study=controls_name(name))
+        if known is not None:
+            return known
+    from distune.study.search.trial_store import read_trials
+    from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
+    from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
+
     if not exists(folder, setting):
         return []
     try:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,7 @@ from distune.tracking.uris import check_uri, is_database, is_server, redact_uri
 _POLL_S = 0.2
 _STOP_TIMEOUT_S = 10.0
 _NUM_LINES_SHOWN = 15
+_LARGEST_PORT = 65535
 _WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
@@ -61,7 +63,13 @@ class UiServer:
 
 
 def start_ui(
-    uri: str, *, artifacts: Path, host: str = "127.0.0.1", port: int = 5000, timeout_s: float = 120.0
+    uri: str,
+    *,
+    artifacts: Path,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    timeout_s: float = 120.0,
+    on_message: Callable[[str], None] | None = None,
 ) -> UiServer:
     """Start the MLflow UI for a database and wait until it answers. One worker, no background jobs, no telemetry.
 
@@ -71,18 +79,21 @@ def start_ui(
         host: address to listen on; by default only this machine can connect.
         port: 0 takes a free one.
         timeout_s: time limit for the first answer.
+        on_message: receives a line before the server is started, since its start takes seconds.
 
     Returns:
         The running server.
 
     Raises:
-        UsageError: the URI is not a database, or the port is in use.
+        UsageError: the URI is not a database, or the port is no port, or in use.
         DistuneError: the server exited or did not answer in time; the message has its last lines of output.
     """
     check_uri(uri)
     if not is_database(uri):
         raise UsageError(f"{redact_uri(uri)}: this server has its own UI; open it there")
     port = _free_port(host, port)
+    if on_message is not None:
+        on_message(f"waiting for the MLflow server to start on {_url(host, port)}; this takes some seconds")
     environment = dict(os.environ)
     prepare_server(environment)
     # In the environment, since every user of the machine can read the password in a command line.
@@ -153,13 +164,17 @@ def _is_healthy(host: str, port: int) -> bool:
 
 
 def _free_port(host: str, port: int) -> int:
+    if not 0 <= port <= _LARGEST_PORT:
+        raise UsageError(f"port {port}: must be from 1 to {_LARGEST_PORT}, or 0 for a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); choose another port") from None
+            raise UsageError(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another port, or 0 for a free one"
+            ) from None
         return int(probe.getsockname()[1])
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,10 +19,10 @@ from distune.training import checkpoint
 
 
 def load_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -> Detector:
-    """Build the detector of a distune checkpoint, on the CPU. Raises ``WeightsError``."""
+    """Build the detector of a distune checkpoint, on the CPU. Raises ``WeightsError``, which says what the file is."""
     content = checkpoint.load(path)
     if content is None or "detector" not in content:
-        raise WeightsError(f"{path}: missing or not a distune checkpoint; that of a trial is best.pt")
+        raise WeightsError(f"checkpoint {path}: {_why_not(path, content)}")
     try:
         settings = TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
     except ValidationError as error:
@@ -32,4 +33,19 @@ def load_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -
         min_size_px=experiment.data.min_size_px,
         max_size_px=experiment.data.max_size_px,
         needed_by=("the evaluation",),
+    )
+
+
+def _why_not(path: Path, content: dict[str, Any] | None) -> str:
+    """Return why a path is no checkpoint of a student."""
+    if path.is_dir():
+        best = path / "best.pt"
+        return f"is a folder; {f'did you mean {best}?' if best.is_file() else 'give the file best.pt of a trial'}"
+    if not path.exists():
+        return "there is no such file; distune best NAME shows that of the best trial"
+    if content is None:
+        return "is no checkpoint, or is damaged; the checkpoint of a trial is best.pt in its folder"
+    return (
+        "is a checkpoint without the settings of its detector, such as last.pt of a trial, or one of another program; "
+        "give best.pt of a trial"
     )

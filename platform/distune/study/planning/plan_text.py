@@ -101,7 +101,7 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
     if num_open + to_start == 0:
         return (
             f"study {status.study}: nothing left to run: {counts[False]} trials have been run, {total} were asked for; "
-            f"run more with --trials {counts[False] + 10}"
+            f"run more with --trials {counts[False] + 10} (in Python: num_trials={counts[False] + 10})"
         )
     return (
         f"study {status.study}: {counts[False]} trials and {_controls(counts[True])} so far; {num_open} to continue, "

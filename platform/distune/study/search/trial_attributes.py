@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-
-import optuna
 
 OUTCOME, REASON, RETRIES = "outcome", "reason", "retries"
 ORIGIN, REQUESTED, PROPOSED = "origin", "requested_params", "proposed_params"
@@ -13,7 +12,6 @@ REPEATS_AVOIDED = "repeats_avoided"
 _LEGACY_NAMES = {RETRIES: "setbacks", REQUESTED: "given", PROPOSED: "proposal"}
 
 
-def read_attribute(trial: optuna.trial.FrozenTrial, name: str, default: Any = None) -> Any:
+def read_attribute(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any:
     """Return a user attribute of a trial, also of a trial that an earlier version has written."""
-    attributes = trial.user_attrs
     return attributes.get(name, attributes.get(_LEGACY_NAMES.get(name, name), default))

@@ -14,8 +14,9 @@ from distune.config.space import Parameter
 from distune.records import ParameterValue
 from distune.study.search.initial_configurations import DEFAULTS_ORIGIN, InitialConfiguration
 from distune.study.search.samplers import build_sampler, distribution_of, seed_of
+from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_attributes import ORIGIN, PROPOSED, REQUESTED, read_attribute
-from distune.study.search.trial_store import StoredTrial, TrialStore
+from distune.study.search.trial_store import TrialStore
 from distune.study.search.tried_configurations import TriedConfigurations
 
 _SAMPLER_ATTEMPTS, _RANDOM_ATTEMPTS = 10, 100
@@ -79,11 +80,11 @@ class TrialProposer:
         recognized by their values, because their position in the settings may change.
         """
         if configuration.origin == DEFAULTS_ORIGIN:
-            return any(read_attribute(trial, ORIGIN) == DEFAULTS_ORIGIN for trial in self._recorded())
+            return any(read_attribute(trial.user_attrs, ORIGIN) == DEFAULTS_ORIGIN for trial in self._recorded())
         return self._is_requested(configuration.values)
 
     def _is_requested(self, values: Chosen) -> bool:
-        return any(read_attribute(trial, REQUESTED) == dict(values) for trial in self._recorded())
+        return any(read_attribute(trial.user_attrs, REQUESTED) == dict(values) for trial in self._recorded())
 
     def _enqueue_initial(self) -> None:
         """Enqueue the next initial configuration, unless one waits: Optuna gets none that may never run."""
@@ -99,7 +100,7 @@ class TrialProposer:
     def _choose(self, number: int, index: int) -> dict[str, ParameterValue]:
         """Choose the values of a trial and record them."""
         trial = self._trial_store.read(number)
-        chosen: dict[str, ParameterValue] = read_attribute(trial, PROPOSED, {})
+        chosen: dict[str, ParameterValue] = read_attribute(trial.user_attrs, PROPOSED, {})
         if not chosen or not all(self._searched[path].contains(value) for path, value in chosen.items()):
             chosen, repeats = self._new_proposal(trial, index)
             # The proposal is recorded as a whole, before its values: a session that resumes after a crash finishes it.
@@ -111,7 +112,7 @@ class TrialProposer:
     def _new_proposal(self, trial: optuna.trial.FrozenTrial, index: int) -> tuple[dict[str, ParameterValue], int]:
         """Return values that no other trial has, and the number of proposals that were rejected for them."""
         self._trial_store.clear_drawn(trial.number)
-        requested = read_attribute(trial, REQUESTED, {})
+        requested = read_attribute(trial.user_attrs, REQUESTED, {})
         if requested and self._tried.untried(requested) == []:
             requested = {}
         for attempt in range(_SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS):

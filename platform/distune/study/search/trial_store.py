@@ -6,17 +6,16 @@ is trial ``-1 - n``.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 import optuna
 
 from distune.config.conditions import Chosen
 from distune.config.space import Parameter
-from distune.records import Outcome, ParameterValue, TrialState
+from distune.records import Outcome, TrialState
 from distune.study.failures.retries import Retry
 from distune.study.search.samplers import distribution_of
+from distune.study.search.stored_trial import StoredTrial, stored_trial
 from distune.study.search.trial_attributes import (
     ORIGIN,
     OUTCOME,
@@ -25,51 +24,10 @@ from distune.study.search.trial_attributes import (
     REPEATS_AVOIDED,
     REQUESTED,
     RETRIES,
-    read_attribute,
 )
 
 _RELATIVE_PARAMS = ":relative_params:"
 """Part of the system attributes in which Optuna's samplers keep the values that they drew for a trial."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredTrial:
-    """A trial as recorded in Optuna.
-
-    Attributes:
-        number: distune's number.
-        state: Optuna's state.
-        ending: how the trial ends. It is recorded before the state changes: a RUNNING trial that has an ending was
-            interrupted while it ended.
-        reason: why it failed or diverged.
-        params: searched path to value, as far as they have been chosen.
-        origin: source of its values, None when the sampler proposed them.
-        scores: epoch to the study's metric; NaN for the epoch in which the trial diverged.
-        retries: failures after which it was tried again.
-        ended_at: seconds since 1970, None while it has not ended.
-    """
-
-    number: int
-    state: TrialState
-    ending: Outcome | None
-    reason: str | None
-    params: dict[str, ParameterValue]
-    scores: dict[int, float]
-    retries: tuple[Retry, ...] = ()
-    ended_at: float | None = None
-    origin: str | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        """Outcome of the trial while no session works on it."""
-        if self.state is TrialState.PRUNED:
-            return Outcome.DIVERGED if any(math.isnan(score) for score in self.scores.values()) else Outcome.STOPPED
-        return {
-            TrialState.WAITING: Outcome.WAITING,
-            TrialState.RUNNING: Outcome.INTERRUPTED,
-            TrialState.COMPLETE: Outcome.FINISHED,
-            TrialState.FAIL: Outcome.FAILED,
-        }[self.state]
 
 
 def read_trials(search_study: optuna.Study, control_study: optuna.Study) -> list[StoredTrial]:
@@ -184,15 +142,11 @@ class TrialStore:
 
 
 def _stored(number: int, trial: optuna.trial.FrozenTrial) -> StoredTrial:
-    ending = read_attribute(trial, OUTCOME)
-    return StoredTrial(
-        number=number,
-        state=TrialState(trial.state.name),
-        ending=None if ending is None else Outcome(ending),
-        reason=read_attribute(trial, REASON),
-        params=dict(trial.params),
-        scores=dict(trial.intermediate_values),
-        retries=tuple(Retry(**values) for values in read_attribute(trial, RETRIES, ())),
-        ended_at=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
-        origin=read_attribute(trial, ORIGIN),
+    return stored_trial(
+        number,
+        state=trial.state.name,
+        params=trial.params,
+        scores=trial.intermediate_values,
+        attributes=trial.user_attrs,
+        ended_at=trial.datetime_complete,
     )

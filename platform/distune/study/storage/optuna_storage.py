@@ -11,6 +11,7 @@ import optuna
 import sqlalchemy.exc
 
 from distune.errors import DistuneError
+from distune.study.storage.study_names import controls_name
 from distune.tracking.uris import redact_uri
 
 LOCKED_TIMEOUT_S = 60.0
@@ -72,15 +73,6 @@ def _root(error: BaseException) -> BaseException:
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
         return error.orig
     return error
-
-
-def controls_name(study: str) -> str:
-    """Return the name of the Optuna study of the controls. Study names have no spaces, so it is never in use.
-
-    Controls have no parameters. Among the searched trials, they would empty the search space that all trials share,
-    which multivariate TPE, GP, CMA-ES and the importances rely on: docs/decisions/control_study.md.
-    """
-    return f"{study} controls"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,5 @@
+"""``python -m distune``: the command line."""
+
+from distune.cli.main import main
+
+main()
