@@ -16,6 +16,7 @@ from distune.study.create import check_name_and_runner, create_study
 from distune.study.files.study_folder import Runner
 from distune.study.planning.plan_text import describe_plan, describe_sizes
 from distune.study.preflight import check_before_start
+from distune.study.runners.ray_address import check_address
 from distune.study.search.warm_start import warm_start as warm_start_from
 from distune.study.search.warm_start import with_initial_configurations
 from distune.study.status import study_names
@@ -66,7 +67,7 @@ def launch(
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
         StudyError: a study of that name exists already.
-        ResourceError: this machine does not have what a trial asks for.
+        ResourceError: this machine does not have what a trial asks for, or no Ray answers at ``resources.address``.
         StudyFailedError: too many trials in a row failed for the same reason.
 
     Example:
@@ -79,6 +80,7 @@ def launch(
         study = name or loaded.experiment.name
         check_name_and_runner(root, study, runner, replace=replace)
         check_before_start(loaded.experiment, simulate=simulate)
+        check_address(loaded.experiment.resources.address, runner=runner)
         if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
             check_uri(loaded.experiment.tracking.uri)
         if warm_start is not None:

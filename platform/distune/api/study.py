@@ -25,6 +25,7 @@ from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
 from distune.study.planning.plan_text import describe_rest
 from distune.study.preflight import check_before_start
+from distune.study.runners.ray_address import check_address
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
@@ -289,11 +290,13 @@ class Study:
             StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is
                 less than the trials that were started already.
             StudyFailedError: too many trials in a row failed for the same reason.
+            ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
         """
         folder = self._folder
         with open_callbacks(callbacks) as callback:
             loaded = self.load_settings(experiment, overrides=overrides)
             check_before_start(loaded.experiment, simulate=self.is_simulated)
+            check_address(loaded.experiment.resources.address, runner=folder.identity().runner)
             status = self.status
             num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
             if num_trials is not None and num_trials < num_started:
@@ -335,6 +338,7 @@ class Study:
         Raises:
             StudyError: another session runs the study, or no trial has finished.
             UsageError: the metric is unknown.
+            ResourceError: no Ray answers at ``resources.address``.
         """
         with open_callbacks(callbacks) as callback:
             folder, loaded = self._folder, self._folder.load()
@@ -342,6 +346,7 @@ class Study:
             metric = metric or experiment.search.metric
             if metric not in METRICS:
                 raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
+            check_address(experiment.resources.address, runner=folder.identity().runner)
             self._update_settings(loaded, callback)
             status = self.status
             weights, fingerprint, has_test = None, None, True
