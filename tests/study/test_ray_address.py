@@ -51,7 +51,7 @@ def status_with(monkeypatch: pytest.MonkeyPatch, code: int, text: str = "") -> N
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, code, "", text)
 
-    monkeypatch.setattr(ray_address.subprocess, "run", run)
+    monkeypatch.setattr("distune.study.runners.ray_address.subprocess.run", run)
 
 
 def test_a_port_where_nothing_listens_is_refused_at_once() -> None:

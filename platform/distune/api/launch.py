@@ -20,7 +20,7 @@ from distune.study.runners.ray_address import check_address
 from distune.study.search.warm_start import warm_start as warm_start_from
 from distune.study.search.warm_start import with_initial_configurations
 from distune.study.status import study_names
-from distune.tracking.uris import check_uri
+from distune.tracking.build import check_tracking
 
 if TYPE_CHECKING:
     pass
@@ -81,8 +81,7 @@ def launch(
         check_name_and_runner(root, study, runner, replace=replace)
         check_before_start(loaded.experiment, simulate=simulate)
         check_address(loaded.experiment.resources.address, runner=runner)
-        if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
-            check_uri(loaded.experiment.tracking.uri)
+        check_tracking(loaded.experiment.tracking, root)
         if warm_start is not None:
             source = load_study(warm_start, home=home)
             found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)

@@ -29,6 +29,7 @@ from distune.study.runners.ray_address import check_address
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
+from distune.tracking.build import check_tracking, follow_home
 from distune.tracking.links import StudyLinks
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
 from distune.tracking.uris import is_server
@@ -297,6 +298,7 @@ class Study:
             loaded = self.load_settings(experiment, overrides=overrides)
             check_before_start(loaded.experiment, simulate=self.is_simulated)
             check_address(loaded.experiment.resources.address, runner=folder.identity().runner)
+            check_tracking(loaded.experiment.tracking, self._home)
             status = self.status
             num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
             if num_trials is not None and num_trials < num_started:
@@ -347,6 +349,7 @@ class Study:
             if metric not in METRICS:
                 raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
             check_address(experiment.resources.address, runner=folder.identity().runner)
+            check_tracking(experiment.tracking, self._home)
             self._update_settings(loaded, callback)
             status = self.status
             weights, fingerprint, has_test = None, None, True
@@ -405,6 +408,8 @@ class Study:
             address = ui_address(uri)
             yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
             return
+        if experiment.tracking.uri is None:
+            follow_home(self._home)
         with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port) as server:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server
