@@ -68,7 +68,8 @@ def launch(
         DataError: images or annotations are missing or too damaged.
         StudyError: a study of that name exists already.
         ResourceError: this machine does not have what a trial asks for, or no Ray answers at ``resources.address``.
-        StudyFailedError: too many trials in a row failed for the same reason.
+        StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
+            ``load_study`` gives the study, whose ``status`` has the reason.
 
     Example:
         >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")

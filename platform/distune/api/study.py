@@ -21,9 +21,11 @@ from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.matches import METRICS
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
 from distune.study.callback import StudyCallback
+from distune.study.failures.failed_study import advise_after_failure
+from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
-from distune.study.planning.plan_text import describe_rest
+from distune.study.planning.plan_text import describe_rest, has_rest
 from distune.study.preflight import check_before_start
 from distune.study.runners.ray_address import check_address
 from distune.study.session import run_session
@@ -290,7 +292,8 @@ class Study:
         Raises:
             StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is
                 less than the trials that were started already.
-            StudyFailedError: too many trials in a row failed for the same reason.
+            StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same
+                reason; also when such a study has nothing left to run.
             ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
         """
         folder = self._folder
@@ -306,9 +309,15 @@ class Study:
                     f"study {self.name}: {num_trials} trials were asked for in total, and {num_started} have been "
                     f"started already; to run 10 more, ask for {num_started + 10}"
                 )
-            self._update_settings(loaded, callback)
             total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-            callback.on_message(describe_rest(status, total=total, controls=loaded.experiment.search.controls))
+            controls = loaded.experiment.search.controls
+            if status.state == "failed" and not has_rest(status, total=total, controls=controls):
+                raise StudyFailedError(
+                    f"study {self.name} has failed, and nothing is left to run: {status.reason}; "
+                    f"{advise_after_failure(self.name, num_started)}"
+                )
+            self._update_settings(loaded, callback)
+            callback.on_message(describe_rest(status, total=total, controls=controls))
             teacher = None
             if not self.is_simulated:
                 splits = open_data(loaded.experiment, on_message=callback.on_message)
@@ -354,6 +363,7 @@ class Study:
             status = self.status
             weights, fingerprint, has_test = None, None, True
             # Errors first: the data and the teacher may take long.
+            best_trial(status)
             plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
             if not self.is_simulated:
                 splits = open_data(experiment, on_message=callback.on_message)
