@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from distune.api.evaluation import Evaluation, SplitChoice, evaluate_student
 from distune.api.preparation import open_data, open_tracker, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
-from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_plan import check_num_seeds, plan_confirmation
 from distune.confirmation.confirmation_session import run_confirmation
 from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
 from distune.errors import StudyError, UsageError
@@ -347,7 +348,7 @@ class Study:
             The result; None when a signal stopped the session. The same call continues it then.
 
         Raises:
-            StudyError: another session runs the study, or no trial has finished.
+            StudyError: another session runs the study, no trial has finished, or more seeds are on record.
             UsageError: the metric is unknown.
             ResourceError: no Ray answers at ``resources.address``.
         """
@@ -357,6 +358,7 @@ class Study:
             metric = metric or experiment.search.metric
             if metric not in METRICS:
                 raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
+            check_num_seeds(folder, seeds)
             check_address(experiment.resources.address, runner=folder.identity().runner)
             check_tracking(experiment.tracking, self._home)
             self._update_settings(loaded, callback)
@@ -393,6 +395,60 @@ class Study:
                 )
                 callback.on_message("uploading remaining records to MLflow")
             return result
+
+    def evaluate(
+        self,
+        trial: int | str | None = None,
+        split: SplitChoice = "search",
+        *,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> dict[str, float]:
+        """Score a student of the study, or its teacher, with the study's own settings.
+
+        The test split is meant for confirmed students alone: choosing by it makes it a search split. Evaluations on it
+        are counted with those of ``confirm``.
+
+        Args:
+            trial: number or key of a trial, such as 7 or ``control-1``; ``control`` is the first control; ``teacher``;
+                None is the confirmed student, before a confirmation that of the best trial.
+            split: the split to score on.
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+
+        Returns:
+            Metric to value, such as ``{"search/AP": 31.4}``, in points from 0 to 100.
+
+        Raises:
+            StudyError: there is no such trial, or it has no student.
+            DataError: the experiment names no test split, or its data is damaged.
+        """
+        return self.evaluation(trial, split, callbacks=callbacks).metrics
+
+    def evaluation(
+        self,
+        trial: int | str | None = None,
+        split: SplitChoice = "search",
+        *,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> Evaluation:
+        """Score a student as ``evaluate`` does, and return its file and the number of test evaluations as well.
+
+        Args:
+            trial: see ``evaluate``.
+            split: the split to score on.
+            callbacks: see ``evaluate``.
+
+        Returns:
+            The scores.
+
+        Raises:
+            StudyError: there is no such trial, or it has no student.
+            DataError: the experiment names no test split, or its data is damaged.
+            UsageError: there is no such split.
+        """
+        if split not in get_args(SplitChoice):
+            raise UsageError(f"split {split}: must be one of {', '.join(get_args(SplitChoice))}")
+        with open_callbacks(callbacks) as callback:
+            return evaluate_student(self._folder, self._home, self.status, trial, split=split, callback=callback)
 
     @contextlib.contextmanager
     def mlflow_ui(self, *, host: str = "127.0.0.1", port: int = 5000) -> Iterator[tuple[StudyLinks, UiServer | None]]:

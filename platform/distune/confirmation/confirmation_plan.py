@@ -9,6 +9,7 @@ from distune.config.experiment import Experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import Arms, candidates, fresh_seeds, make_arms, make_spec
 from distune.confirmation.ranking import Runs
+from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -42,6 +43,29 @@ class ConfirmationPlan:
         return (
             f"confirmation: trial {trials} and {controls} on seeds {self.seeds[0]} to "
             f"{self.seeds[-1]}: {len(self.specs)} runs, {self.num_epochs} epochs to train"
+        )
+
+
+def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:
+    """Check that a confirmation does not replace one with more seeds, or evaluate the test split with fewer.
+
+    Args:
+        folder: of the study.
+        num_seeds: number of fresh seeds that are asked for.
+
+    Raises:
+        StudyError: more seeds are on record.
+    """
+    result = folder.confirmation.read()
+    recorded = [
+        () if result is None else result.seeds,
+        *(each.seeds for each in folder.confirmation.test_evaluations()),
+    ]
+    most = max(map(len, recorded))
+    if num_seeds < most:
+        raise StudyError(
+            f"study {folder.name}: seeds = {num_seeds} is less than the {most} of the confirmation on record; ask for at "
+            f"least {most}: distune confirm {folder.name} --seeds {most}"
         )
 
 

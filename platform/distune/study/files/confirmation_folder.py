@@ -6,6 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from filelock import FileLock
+
 from distune.atomic_write import write_atomically
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult, EvaluationRecord
@@ -58,7 +60,11 @@ class ConfirmationFolder:
         try:
             values = json.loads(file.read_bytes())
             return [
-                EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
+                EvaluationRecord(
+                    trial=None if each["trial"] is None else int(each["trial"]),
+                    seeds=tuple(each["seeds"]),
+                    metric=each.get("metric"),
+                )
                 for each in values
             ]
         except FileNotFoundError:
@@ -75,11 +81,13 @@ class ConfirmationFolder:
         Returns:
             Number of other evaluations on record.
         """
-        evaluations = self.test_evaluations()
-        if evaluation not in evaluations:
-            evaluations.append(evaluation)
-            content = json.dumps([dataclasses.asdict(each) for each in evaluations])
-            write_atomically(self.test_evaluations_file, content.encode())
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / ".test-evaluations.lock"):
+            evaluations = self.test_evaluations()
+            if evaluation not in evaluations:
+                evaluations.append(evaluation)
+                content = json.dumps([dataclasses.asdict(each) for each in evaluations])
+                write_atomically(self.test_evaluations_file, content.encode())
         return len(evaluations) - 1
 
 
