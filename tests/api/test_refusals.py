@@ -36,7 +36,7 @@ def test_fewer_trials_or_seeds_than_are_on_record(tmp_path: Path) -> None:
     result = study.confirm(top=1, seeds=3, callbacks=[])
     match = r"seeds = 2 is less than the 3 of the confirmation on record; .*: distune confirm one --seeds 3"
     refuse(lambda: study.confirm(top=1, seeds=2, callbacks=[]), tmp_path, match, StudyError)
-    refuse(lambda: study.confirm(seeds=1, metric="AP50", callbacks=[]), tmp_path, "seeds = 1 is less than the 3", StudyError)
+    refuse(lambda: study.confirm(seeds=1, metric="AP50", callbacks=[]), tmp_path, "seeds = 1 is less than", StudyError)
     assert study.confirm(top=1, seeds=3, callbacks=[]) == result
     assert study.confirm(top=1, seeds=4, callbacks=[]) is not None
 

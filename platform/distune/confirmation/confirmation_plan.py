@@ -64,8 +64,8 @@ def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:
     most = max(map(len, recorded))
     if num_seeds < most:
         raise StudyError(
-            f"study {folder.name}: seeds = {num_seeds} is less than the {most} of the confirmation on record; ask for at "
-            f"least {most}: distune confirm {folder.name} --seeds {most}"
+            f"study {folder.name}: seeds = {num_seeds} is less than the {most} of the confirmation on record; ask for "
+            f"at least {most}: distune confirm {folder.name} --seeds {most}"
         )
 
 
