@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from distune.api.evaluation import Evaluation
 from distune.cli.evaluate import means_checkpoint
 from distune.errors import UsageError
 from support.command_line import Distune
@@ -63,3 +65,33 @@ def test_a_simulated_study_has_no_student(distune: Distune) -> None:
     assert "it is simulated, nothing was trained" in answer.err
     refused = distune("evaluate", "quickstart", "0", "--set", "training.epochs=1")
     assert "--set has no effect here" in refused.err
+
+
+def test_the_scores_are_printed_with_the_count(distune: Distune, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluation(_: object, trial: str | None, split: str) -> Evaluation:
+        previous = 2 if split == "test" else None
+        return Evaluation(
+            name=trial or "0",
+            weights=Path("best.pt"),
+            metrics={f"{split}/AP": 31.44},
+            previous_test_evaluations=previous,
+        )
+
+    monkeypatch.setattr("distune.api.study.Study.evaluation", evaluation)
+    launch = ("launch", "quickstart", "--simulate", "--runner", "local", "--set", "search.num_trials=1")
+    assert distune(*launch, "--set", "tracking.enabled=false").status == 0
+    lines = distune("evaluate", "quickstart").out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["study", "quickstart,", "trial", "0:", "best.pt"],
+        ["search/AP", "31.4"],
+    ]
+    tested = distune("evaluate", "quickstart", "control", "--split=test")
+    assert "test split: 2 other evaluations on record in this study; this one is recorded" in tested.out
+    values = json.loads(distune("evaluate", "quickstart", "7", "--split", "test", "--json").out)
+    assert values == {
+        "study": "quickstart",
+        "trial": "7",
+        "weights": "best.pt",
+        "test/AP": 31.44,
+        "previous_test_evaluations": 2,
+    }

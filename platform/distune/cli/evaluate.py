@@ -68,7 +68,8 @@ def evaluate(
     out.print(f"study {study}, {'' if result.name == 'teacher' else 'trial '}{result.name}: {result.weights}")
     _print(result.metrics, json=False)
     if previous is not None:
-        out.print(f"the test split was evaluated {_times(previous)} before in this study; this evaluation is recorded")
+        others = {0: "no other evaluation", 1: "1 other evaluation"}.get(previous, f"{previous} other evaluations")
+        out.print(f"test split: {others} on record in this study; this one is recorded")
 
 
 def means_checkpoint(first: str, second: str | None, *, is_study: bool, is_experiment: bool) -> bool:
@@ -123,7 +124,3 @@ def _print(figures: dict[str, float], *, json: bool) -> None:
         return
     for name, value in figures.items():
         out.print(f"{name:<24} {value:.1f}")
-
-
-def _times(number: int) -> str:
-    return {0: "never", 1: "once"}.get(number, f"{number} times")
