@@ -36,7 +36,7 @@ WORDS = {
     r"go(es|ing)? on|went on": "continue, resume",
     r"acts|idle": "is active, has an effect; inactive",
     r"varied": "searched",
-    r"decided": "chosen, announced",
+    r"(?<!until-)(?<!it is )(?<!question is )decided": "chosen, announced",
     r"mend(s|ed|ing)?|torn|graves?": "fix; truncated, partial; trash",
     r"flatter(s|ed|ing)?": "the estimate is optimistic",
     r"range is upside down": "low must be less than high",

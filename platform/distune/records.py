@@ -91,7 +91,8 @@ class TrialSpec:
         teacher_weights: file of the teacher's weights, None for controls and simulated trials.
         label: key of a run that repeats a trial with another seed; None for trials of the search.
         tags: additional tags of such a run.
-        data_fingerprint: of the data that such a run is trained on; None for trials of the search and simulated runs.
+        data_fingerprint: of the data that such a run, or a student without a search, is trained on; None for trials of
+            the search and simulated runs.
     """
 
     study: str

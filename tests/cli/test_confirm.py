@@ -76,7 +76,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert f"trial {best} has since scored best in the search, and is not confirmed" in later
     changed = distune("confirm", "one", "--top", "1", "--seeds", "4").out
     assert f"confirmation: trial {best}" in changed
-    assert "the test split was evaluated once before, for another trial, other seeds or another metric" in changed
+    assert "the test split was evaluated once before, for another trial or another metric" in changed
 
 
 def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +90,20 @@ def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatc
     monkeypatch.setattr("distune.api.study.read_study", count)
     assert distune("best", "one", "--json").status == 0
     assert reads == ["one"]
+
+
+def test_a_confirmation_continues_until_it_is_decided(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path, {"search": {"num_trials": 4}})
+    assert distune("launch", path, "--simulate", "--runner", "local", "--name", "one").status == 0
+    answer = distune("confirm", "one", "--until-decided", "--seeds", "3", "--max-seeds", "9", "--margin", "0.5")
+    assert answer.status == 0, answer.err
+    assert "choose one of the trials" in answer.err
+    assert "and more until it is decided, at most 9 seeds" in answer.err
+    assert answer.out.count("3 seeds that choose: AP ") >= 2
+    assert answer.out.count(", chosen") == 1
+    result = json.loads(distune("best", "one", "--json").out)["confirmation"]
+    assert (result["max_seeds"], result["margin"], len(result["selection_seeds"])) == (9, 0.5, 3)
+    assert result["test"]["nominal_error"] < 0.02
 
 
 def test_one_seed_is_reported_as_undecided(distune: Distune, tmp_path: Path) -> None:
@@ -107,6 +121,8 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     bad = distune("confirm", "one", "--metric", "mAP")
     assert (bad.status, "metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
     assert distune("confirm", "one", "--seeds", "0").status == 2
+    assert distune("confirm", "one", "--margin", "1").status == 2
+    assert "needs 2 <= seeds <= most seeds" in distune("confirm", "one", "--until-decided", "--max-seeds", "3").err
     help_text = distune("confirm", "--help").out
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text
 
@@ -176,7 +192,7 @@ def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Dis
     assert "warning: search.controls = 0" in launched.err
     assert "gain: unknown, no control has finished; not confirmed yet" in distune("best", "one").out
     assert ", 3 seeds" in distune("confirm", "one", "--top", "1", "--seeds", "3").out
-    assert "warning" not in distune("validate", write(tmp_path)).out
+    assert "warning: search.controls" not in distune("validate", write(tmp_path)).out
 
 
 def test_a_killed_confirmation_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:

@@ -56,8 +56,9 @@ def launch(
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
         StudyError: a study of that name exists already.
-        ResourceError: this machine does not have what a trial asks for.
-        StudyFailedError: too many trials in a row failed for the same reason.
+        ResourceError: this machine does not have what a trial asks for, or no Ray answers at ``resources.address``.
+        StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
+            ``load_study`` gives the study, whose ``status`` has the reason.
 
     Example:
         >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
@@ -69,9 +70,10 @@ def launch(
     from distune.study.planning.plan_text import describe_plan, describe_sizes
     from distune.study.planning.time_plan import describe_time_plan
     from distune.study.preflight import check_before_start
+    from distune.study.runners.ray_address import check_address
     from distune.study.search.warm_start import warm_start as warm_start_from
     from distune.study.search.warm_start import with_initial_configurations
-    from distune.tracking.uris import check_uri
+    from distune.tracking.build import check_tracking
 
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
@@ -79,8 +81,8 @@ def launch(
         study = name or loaded.experiment.name
         check_name_and_runner(root, study, runner, replace=replace)
         check_before_start(loaded.experiment, simulate=simulate)
-        if loaded.experiment.tracking.enabled and loaded.experiment.tracking.uri is not None:
-            check_uri(loaded.experiment.tracking.uri)
+        check_address(loaded.experiment.resources.address, runner=runner)
+        check_tracking(loaded.experiment.tracking, root)
         if warm_start is not None:
             source = load_study(warm_start, home=home)
             found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)

@@ -8,15 +8,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distune.api.evaluation import score_file
 from distune.api.preparation import describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, load_experiment, trial_experiment
-from distune.errors import DataError, TrialError
+from distune.errors import DataError, TrialError, UsageError
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
+from distune.study.files.artifacts import write_trial_file
+from distune.study.files.recorded_spec import recorded_values, spec_mismatch
 from distune.study.trial_progress import TrialProgress
 from distune.training.trial_folder import TrialFolder
 
@@ -56,8 +59,8 @@ def train(
         experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
         overrides: path to value, applied over the experiment.
         control: train without distillation.
-        folder: where metrics and checkpoints go; an interrupted training there is continued. A folder in
-            ``HOME/trained`` when None.
+        folder: where metrics and checkpoints go: a new or empty folder, or one of an interrupted training with the
+            same settings, which is continued. A folder in ``HOME/trained`` when None.
         callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
         home: folder of teachers and trained students; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
@@ -67,9 +70,11 @@ def train(
     Raises:
         ConfigError: the experiment is wrong.
         DataError: images or annotations are missing or too damaged.
+        UsageError: the folder holds other files, or a training with other settings.
         TrialError: training diverged.
     """
     from distune.training.solo_run import open_trial
+    from distune.training.teacher_hash import teacher_hash
 
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
@@ -78,9 +83,8 @@ def train(
         values = without_distillation(values) if control else values
         splits = open_data(loaded, on_message=callback.on_message)
         callback.on_message(f"data: {describe_data(splits)}")
-        weights = None
-        if loaded.distillation.is_active and not control:
-            weights = str(ready_teacher(loaded, splits, root, on_message=callback.on_message).weights)
+        needs_teacher = loaded.distillation.is_active and not control
+        weights = TrialFolder(root.teachers / teacher_hash(loaded, splits.fingerprint)).best_checkpoint
         spec = TrialSpec(
             study="",
             number=-1 if control else 0,
@@ -90,8 +94,13 @@ def train(
             params={},
             experiment=values,
             folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
-            teacher_weights=weights,
+            teacher_weights=str(weights) if needs_teacher else None,
+            data_fingerprint=splits.fingerprint,
         )
+        _check_folder(spec, is_given=folder is not None)
+        if needs_teacher:
+            ready_teacher(loaded, splits, root, on_message=callback.on_message)
+        write_trial_file(spec)
         files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
         run = open_trial(spec)
         callback.on_trial_start(spec)
@@ -109,6 +118,18 @@ def train(
         callback.on_trial_end(progress.record(Outcome.FINISHED))
         best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
         return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
+
+
+def _check_folder(spec: TrialSpec, *, is_given: bool) -> None:
+    """Refuse a folder that holds anything but a training of this specification."""
+    place = Path(spec.folder)
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place} is a file; name a new folder, or an empty one")
+    mismatch = spec_mismatch(place, spec)
+    if mismatch is None or (not is_given and recorded_values(place) is None):
+        return  # an earlier version recorded no specification; the name of its folder has the hash of the settings
+    what = "other files" if recorded_values(place) is None else f"a training {mismatch}"
+    raise UsageError(f"{place} holds {what}; name a new folder, or an empty one")
 
 
 def prepare_teacher(
@@ -168,10 +189,6 @@ def evaluate(
         DataError: the experiment names no test split, or its data is damaged.
         WeightsError: the file is no distune checkpoint, or does not fit the classes.
     """
-    from distune.training.evaluation.known_classes import evaluate_known
-    from distune.training.load_student import load_student
-    from distune.training.precision import autocast_dtype, pick_device
-
     loaded = load_experiment(experiment, overrides=overrides, check_space=False)
     settings = loaded.experiment
     with open_callbacks(callbacks) as callback:
@@ -179,14 +196,4 @@ def evaluate(
         dataset = splits.search if split == "search" else splits.test
         if dataset is None:
             raise DataError(f"{loaded.source}: the experiment names no test split")
-        device = pick_device(settings.resources.gpus_per_trial)
-        detector = load_student(Path(checkpoint), settings, tuple(splits.classes))
-        detector.model.to(device)
-        figures = evaluate_known(
-            detector,
-            dataset,
-            device=device,
-            batch_size=settings.training.batch_size,
-            autocast_dtype=autocast_dtype(settings.training.precision, device),
-        )
-        return {f"{split}/{name}": value for name, value in figures.items()}
+        return score_file(Path(checkpoint), settings, splits, split=split)

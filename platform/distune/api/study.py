@@ -9,19 +9,21 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from distune.api.progress import LiveTable, PlainProgress, open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
-from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
+from distune.confirmation.defaults import DEFAULT_TOP
 from distune.errors import DistuneError, StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
 from distune.reports.model_sizes import ModelSizes
 from distune.study.callback import StudyCallback
+from distune.study.failures.failed_study import advise_after_failure
+from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
 from distune.study.status import (
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from distune.api.evaluation import Evaluation, SplitChoice
     from distune.tracking.links import StudyLinks
     from distune.tracking.server import UiServer
     from distune.tracking.tracker import Tracker
@@ -335,16 +338,22 @@ class Study:
         Raises:
             StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is
                 less than the trials that were started already.
-            StudyFailedError: too many trials in a row failed for the same reason.
+            StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same
+                reason; also when such a study has nothing left to run.
+            ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
         """
         from distune.api.preparation import open_data, ready_teacher
-        from distune.study.planning.plan_text import describe_rest
+        from distune.study.planning.plan_text import describe_rest, has_rest
         from distune.study.preflight import check_before_start
+        from distune.study.runners.ray_address import check_address
+        from distune.tracking.build import check_tracking
 
         folder = self._folder
         with open_callbacks(callbacks) as callback:
             loaded = self.load_settings(experiment, overrides=overrides)
             check_before_start(loaded.experiment, simulate=self.is_simulated)
+            check_address(loaded.experiment.resources.address, runner=folder.identity().runner)
+            check_tracking(loaded.experiment.tracking, self._home)
             status = self.status
             num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
             if num_trials is not None and num_trials < num_started:
@@ -352,9 +361,15 @@ class Study:
                     f"study {self.name}: {num_trials} trials were asked for in total, and {num_started} have been "
                     f"started already; to run 10 more, ask for {num_started + 10}"
                 )
-            self._update_settings(loaded, callback)
             total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-            callback.on_message(describe_rest(status, total=total, controls=loaded.experiment.search.controls))
+            controls = loaded.experiment.search.controls
+            if status.state == "failed" and not has_rest(status, total=total, controls=controls):
+                raise StudyFailedError(
+                    f"study {self.name} has failed, and nothing is left to run: {status.reason}; "
+                    f"{advise_after_failure(self.name, num_started)}"
+                )
+            self._update_settings(loaded, callback)
+            callback.on_message(describe_rest(status, total=total, controls=controls))
             teacher = None
             if not self.is_simulated:
                 splits = open_data(loaded.experiment, on_message=callback.on_message)
@@ -366,71 +381,110 @@ class Study:
         self,
         *,
         top: int = DEFAULT_TOP,
-        seeds: int = DEFAULT_SEEDS,
+        seeds: int | None = None,
         metric: str | None = None,
+        until_decided: bool = False,
+        max_seeds: int | None = None,
+        margin: float | None = None,
         callbacks: Sequence[StudyCallback] | None = None,
     ) -> ConfirmationResult | None:
-        """Train the best trials again on fresh seeds beside controls, and measure the gain with an interval.
+        """Train the best trial again on fresh seeds beside its control, and measure the gain with an interval.
 
-        The best trial on the search split is compared with its control on the test split, once.
+        Of several trials one is chosen first, by other seeds and on the search split. It is compared with its control
+        on the test split. An interval that is computed again with more seeds is wider, so that all of them together
+        miss the true gain in at most 5% of cases.
 
         Args:
-            top: number of trials to train again, the best of the search.
-            seeds: fresh seeds for each of them and its control.
-            metric: what gains are measured in; the study's metric when None.
+            top: number of trials of which one is chosen, the best of the search.
+            seeds: fresh seeds for it and its control; those on record, or 5, when None.
+            metric: of the gains; the study's metric when None.
+            until_decided: add seeds until there is a gain, a loss, or no gain of more than ``margin``.
+            max_seeds: most seeds then; 20 when None.
+            margin: gains below it, in points, do not matter then; 0.5 when None.
             callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
 
         Returns:
             The result; None when a signal stopped the session. The same call continues it then.
 
         Raises:
-            StudyError: another session runs the study, or no trial has finished.
-            UsageError: the metric is unknown.
+            StudyError: another session runs the study, no trial has finished, or more seeds are on record.
+            UsageError: the metric is unknown, or the numbers of seeds do not fit.
+            ResourceError: no Ray answers at ``resources.address``.
         """
-        from distune.api.preparation import open_data, open_tracker, ready_teacher
-        from distune.confirmation.confirmation_plan import plan_confirmation
-        from distune.confirmation.confirmation_session import run_confirmation
-        from distune.evidence.matches import METRICS
+        from distune.api.confirm_study import confirm_study
 
         with open_callbacks(callbacks) as callback:
-            folder, loaded = self._folder, self._folder.load()
-            experiment = loaded.experiment
-            metric = metric or experiment.search.metric
-            if metric not in METRICS:
-                raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
+            loaded = self._folder.load()
             self._update_settings(loaded, callback)
-            status = self.status
-            weights, fingerprint, has_test = None, None, True
-            # Errors first: the data and the teacher may take long.
-            plan_confirmation(folder, status, experiment, top=top, num_seeds=seeds, teacher_weights=None)
-            if not self.is_simulated:
-                splits = open_data(experiment, on_message=callback.on_message)
-                teacher = ready_teacher(experiment, splits, self._home, on_message=callback.on_message)
-                weights, fingerprint, has_test = teacher.weights, splits.fingerprint, splits.test is not None
-            plan = plan_confirmation(
-                folder,
-                status,
-                experiment,
+            return confirm_study(
+                self._folder,
+                loaded,
+                self.status,
+                self._home,
                 top=top,
-                num_seeds=seeds,
-                teacher_weights=weights,
-                data_fingerprint=fingerprint,
+                seeds=seeds,
+                metric=metric,
+                until_decided=until_decided,
+                max_seeds=max_seeds,
+                margin=margin,
+                callback=callback,
             )
-            if status.state != "finished":
-                callback.on_message(f"study {self.name} is {status.state}: its best trials so far are confirmed")
-            callback.on_message(plan.describe())
-            with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
-                result = run_confirmation(
-                    folder,
-                    plan,
-                    metric=metric,
-                    has_test=has_test,
-                    state=status.state,
-                    tracker=tracker,
-                    callback=callback,
-                )
-                callback.on_message("uploading remaining records to MLflow")
-            return result
+
+    def evaluate(
+        self,
+        trial: int | str | None = None,
+        split: SplitChoice = "search",
+        *,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> dict[str, float]:
+        """Score a student of the study, or its teacher, with the study's own settings.
+
+        The test split is meant for confirmed students alone: choosing by it makes it a search split. Evaluations on it
+        are counted with those of ``confirm``.
+
+        Args:
+            trial: number or key of a trial, such as 7 or ``control-1``; ``control`` is the first control; ``teacher``;
+                None is the confirmed student, before a confirmation that of the best trial.
+            split: the split to score on.
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+
+        Returns:
+            Metric to value, such as ``{"search/AP": 31.4}``, in points from 0 to 100.
+
+        Raises:
+            StudyError: there is no such trial, or it has no student.
+            DataError: the experiment names no test split, or its data is damaged.
+        """
+        return self.evaluation(trial, split, callbacks=callbacks).metrics
+
+    def evaluation(
+        self,
+        trial: int | str | None = None,
+        split: SplitChoice = "search",
+        *,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> Evaluation:
+        """Score a student as ``evaluate`` does, and return its file and the number of test evaluations as well.
+
+        Args:
+            trial: see ``evaluate``.
+            split: the split to score on.
+            callbacks: see ``evaluate``.
+
+        Returns:
+            The scores.
+
+        Raises:
+            StudyError: there is no such trial, or it has no student.
+            DataError: the experiment names no test split, or its data is damaged.
+            UsageError: there is no such split.
+        """
+        from distune.api.evaluation import SplitChoice, evaluate_student
+
+        if split not in get_args(SplitChoice):
+            raise UsageError(f"split {split}: must be one of {', '.join(get_args(SplitChoice))}")
+        with open_callbacks(callbacks) as callback:
+            return evaluate_student(self._folder, self._home, self.status, trial, split=split, callback=callback)
 
     @contextlib.contextmanager
     def mlflow_ui(
@@ -450,6 +504,7 @@ class Study:
             StudyError: the experiment has ``tracking.enabled = false``.
             UsageError: the port is no port, or in use.
         """
+        from distune.tracking.build import follow_home
         from distune.tracking.server import start_ui, study_links, ui_address
 
         experiment, identity = self.experiment, self._folder.identity()
@@ -462,6 +517,8 @@ class Study:
             address = ui_address(uri)
             yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
             return
+        if experiment.tracking.uri is None:
+            follow_home(self._home)
         with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port, on_message=on_message) as server:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server

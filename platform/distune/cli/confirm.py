@@ -9,7 +9,7 @@ import typer
 from distune.cli.launch import InterruptedSessionError
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_if_simulated, print_json
-from distune.confirmation.defaults import DEFAULT_SEEDS, DEFAULT_TOP
+from distune.confirmation.defaults import DEFAULT_MARGIN, DEFAULT_MAX_SEEDS, DEFAULT_SEEDS, DEFAULT_TOP
 
 if TYPE_CHECKING:
     from distune.api.study import Study
@@ -19,29 +19,53 @@ if TYPE_CHECKING:
 def confirm(
     study: StudyArgument,
     *,
-    top: Annotated[int, typer.Option(min=1, help="Trials to train again, the best of the search.")] = DEFAULT_TOP,
-    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds for each of them and its control.")] = DEFAULT_SEEDS,
+    top: Annotated[
+        int, typer.Option(min=1, help="Trials, the best of the search, of which other seeds choose one.")
+    ] = DEFAULT_TOP,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Fresh seeds for it and its control. Default: {DEFAULT_SEEDS}, or those on record."),
+    ] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds until the question is decided.")
+    ] = False,
+    max_seeds: Annotated[
+        int | None, typer.Option(min=2, help=f"Most seeds with --until-decided. Default: {DEFAULT_MAX_SEEDS}.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help=f"With --until-decided: gains below this many points do not matter. Default: {DEFAULT_MARGIN}."
+        ),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="Metric that gains are measured in, such as AP50. Default: the study's.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train the best trials again on fresh seeds beside controls, and measure the gain with an interval.
+    """Train the best trial again on fresh seeds beside its control, and measure the gain with an interval.
 
-    For each seed, the trials and their controls train together, for the whole budget. The best trial on the search
-    split is then compared with its control on the test split, once. Ctrl-C ends the session; the same command continues
-    it and computes nothing twice.
+    With --top above 1, three other seeds choose among the trials first. The chosen trial and its control train together
+    under each seed, for the whole budget, and are compared on the test split. Ctrl-C ends the session; the same command
+    continues it and computes nothing twice.
+
+    With --until-decided, seeds are added one at a time until there is a gain, a loss, or no gain of more than --margin.
+    Intervals that are computed again are wider, so that all of them together miss the true gain in at most 5% of cases.
 
     Examples:
 
         distune confirm quickstart
 
         distune confirm quickstart --top 1 --seeds 8
+
+        distune confirm quickstart --until-decided --max-seeds 12
     """
     import distune
 
     handle = distune.load_study(study)
-    result = handle.confirm(top=top, seeds=seeds, metric=metric)
+    result = handle.confirm(
+        top=top, seeds=seeds, metric=metric, until_decided=until_decided, max_seeds=max_seeds, margin=margin
+    )
     if result is None:
         raise InterruptedSessionError(f"the confirmation was interrupted; continue with: distune confirm {study}")
     if json:
@@ -55,12 +79,10 @@ def confirm(
 def _print_result(study: Study, result: ConfirmationResult) -> None:
     from distune.confirmation.confirmation_text import explain, headline
 
-    for candidate in result.candidates:
-        text = "not compared"
-        if candidate.search is not None:
-            gain = candidate.describe(candidate.search, num_seeds=len(result.seeds))
-            text = f"{result.metric} {candidate.search.student:.1f}, {gain}"
-        out.print(f"trial {candidate.number}, search split: {text}")
+    for candidate in result.candidates if result.selection_seeds else ():
+        score = "not trained" if candidate.score is None else f"{result.metric} {candidate.score:.1f}"
+        chosen = ", chosen" if candidate.number == result.winner else ""
+        out.print(f"trial {candidate.number}, {len(result.selection_seeds)} seeds that choose: {score}{chosen}")
         for line in candidate.failures if candidate.number != result.winner else ():  # the winner's follow below
             out.print(f"  {line}")
     for line in (headline(result), *explain(result, study.path)):

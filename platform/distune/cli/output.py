@@ -9,6 +9,7 @@ from rich.table import Table
 
 from distune.reports.console import make_console
 from distune.reports.warnings_text import warning_lines
+from distune.study.failures.failed_study import describe_failed_controls
 
 if TYPE_CHECKING:
     from distune.data.data_card import DataCard
@@ -35,7 +36,10 @@ def print_data_card(card: DataCard) -> None:
 
 
 def print_warnings(status: StudyStatus) -> None:
-    """Print the warnings about the distillation of trials, and which trials report identical numbers."""
+    """Print the warnings about controls, identical numbers of trials, and the distillation of trials."""
+    controls = None if status.state == "running" else describe_failed_controls(status.trials)
+    if controls is not None:
+        out.print(f"warning: the gain is unknown: {controls}", style="bold red")
     for group in status.identical_trials:
         out.print(f"warning: {group}", style="bold red")
     for line in warning_lines(status.trials):

@@ -99,6 +99,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
         print_json(
             {
                 "study": study,
+                "state": status.state,
                 "simulated": status.simulated,
                 **record_to_dict(winner),
                 "gain": gain if confirmed is None else confirmed.gain.mean,
@@ -119,6 +120,8 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     for line in [*lines, overtaken(status, leader)]:
         if line is not None:
             out.print(line)
+    if status.state == "failed":
+        out.print(f"the study failed: {status.reason}")
     for path, value in winner.params.items():
         out.print(f"  {path}: {format_value(value, digits=4)}")
     if confirmed is None and weights is not None:
@@ -185,7 +188,7 @@ def _list_studies(*, json: bool) -> None:
 
     studies = [distune.load_study(name).status for name in distune.list_studies()]
     if json:
-        print_json([{"study": status.study, "state": status.state} for status in studies])
+        print_json([{"study": each.study, "state": each.state, "reason": each.reason} for each in studies])
         return
     if not studies:
         home = Home.from_environment()

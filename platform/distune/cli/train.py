@@ -17,7 +17,7 @@ def train(
     set: SetOption = [],  # noqa: A002, B006
     control: Annotated[bool, typer.Option("--control", help="Train without distillation.")] = False,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the trial. An interrupted one there is continued.")
+        Path | None, typer.Option("--out", help="New folder of the trial, or that of an interrupted one to continue.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

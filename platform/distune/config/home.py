@@ -8,7 +8,10 @@ from os import PathLike
 from pathlib import Path
 
 from distune.config.experiment import NAME_PATTERN
+from distune.config.sqlite_url import sqlite_url
 from distune.errors import UsageError
+
+_STUDIES = "studies"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Home:
         """Return the home in ``folder``; None is ``$DISTUNE_HOME``, or ``runs`` in the working directory."""
         return cls.from_environment() if folder is None else cls(Path(folder).absolute())
 
+    @classmethod
+    def around(cls, folder: Path) -> Home | None:
+        """Return the home that a folder of a study is in, None when it is in no home."""
+        return next((cls(parent.parent) for parent in folder.parents if parent.name == _STUDIES), None)
+
+    def relative(self, path: str) -> str:
+        """Return a path as it is recorded: relative to the home, or as it is when it leads elsewhere."""
+        return str(Path(path).relative_to(self.root)) if Path(path).is_relative_to(self.root) else path
+
     @property
     def origin(self) -> str:
         """The reason for this folder, as a remark in messages; empty when the user has named it."""
@@ -36,7 +48,12 @@ class Home:
     @property
     def tracking_uri(self) -> str:
         """The MLflow store of experiments without ``tracking.uri``."""
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        return sqlite_url(self.database)
+
+    @property
+    def database(self) -> Path:
+        """The file of that store."""
+        return self.root / "mlflow.db"
 
     @property
     def artifacts(self) -> Path:
@@ -51,7 +68,7 @@ class Home:
     @property
     def studies(self) -> Path:
         """The folder with a folder per study."""
-        return self.root / "studies"
+        return self.root / _STUDIES
 
     def study(self, name: str) -> Path:
         """Return the folder of a study. Raises ``UsageError`` for an invalid name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -11,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from distune.atomic_write import write_atomically
-from distune.config.hashing import content_hash
-from distune.config.load import parse_experiment
-from distune.config.renamed import upgrade_saved
-from distune.errors import ConfigError, StudyError
+from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
-from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
+from distune.study.files.artifacts import write_trial_file
+from distune.study.files.recorded_spec import recorded_values, spec_mismatch
 from distune.training.trial_folder import TrialFolder
 
-_DECIDING = ("data", "teacher", "student", "distillation", "training")
-"""Sections of an experiment that determine the result of a training."""
-_DATA = "data_fingerprint"
 _REPORTED, _OLD_REPORTED = "reported.json", "told.json"
 """Marks a reported outcome; the second name is that of earlier versions."""
 
@@ -64,16 +58,7 @@ class ArmFolder:
 
     def mismatch(self, spec: TrialSpec) -> str | None:
         """Return how the training in the folder differs from the specification, as text; None when it does not."""
-        known, asked = _read(self.path / TRIAL_FILE), vars(spec)
-        if known is None:
-            return "under unknown settings" if _has_files(self.path) else None
-        if _identity(known) != _identity(asked):
-            return "under other settings"
-        if _teacher(known) != _teacher(asked):
-            return "with another teacher"
-        # Earlier versions did not record the data.
-        is_other = None not in (known.get(_DATA), asked[_DATA]) and known[_DATA] != asked[_DATA]
-        return "on other data" if is_other else None
+        return spec_mismatch(self.path, spec)
 
     def prepare(self, spec: TrialSpec) -> str | None:
         """Prepare the folder for a training. Remove results of another specification, and forget failures.
@@ -82,8 +67,8 @@ class ArmFolder:
         """
         mismatch = self.mismatch(spec)
         self._remove(all_of_it=mismatch is not None)
-        known = _read(self.path / TRIAL_FILE)
-        if known is None or known.get(_DATA) != spec.data_fingerprint:
+        known = recorded_values(self.path)
+        if known is None or known.get("data_fingerprint") != spec.data_fingerprint:
             write_trial_file(spec)
         if self.outcome()[0] is Outcome.FAILED:
             for name in (_REPORTED, _OLD_REPORTED):  # before the outcome: a reported one is never reported again
@@ -142,21 +127,3 @@ def _read(file: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise StudyError(f"{file} cannot be read: {error}; remove its folder and run distune confirm again") from None
     return values
-
-
-def _identity(spec: dict[str, Any]) -> str:
-    experiment = upgrade_saved(spec["experiment"])
-    with contextlib.suppress(ConfigError):  # settings that an earlier version did not have get their defaults
-        experiment = parse_experiment(experiment, source="a confirmed arm", saved=True).to_dict()
-    return content_hash([spec["seed"], spec["num_epochs"], {name: experiment[name] for name in _DECIDING}])
-
-
-def _teacher(spec: dict[str, Any]) -> str | None:
-    """Return the hash in the name of the teacher's folder, which does not depend on where that folder is."""
-    weights = spec["teacher_weights"]
-    return None if weights is None else Path(weights).parent.name
-
-
-def _has_files(folder: Path) -> bool:
-    """Return whether a folder has files, without the temporary ones that a killed process left."""
-    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())

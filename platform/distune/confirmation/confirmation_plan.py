@@ -14,6 +14,7 @@ from distune.config.experiment import Experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import Arm, Arms, candidates, fresh_seeds, make_arms, make_spec, selection_seeds
 from distune.confirmation.defaults import DEFAULT_SELECTION_SEEDS
+from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -88,6 +89,29 @@ class ConfirmationPlan:
         else:
             compared = f"trial {self.arms.trials[0].name} and its control on {seeds}"
         return f"confirmation: {compared}: {self.num_runs} runs, {self.num_epochs} epochs to train"
+
+
+def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:
+    """Check that a confirmation does not replace one with more seeds, or evaluate the test split with fewer.
+
+    Args:
+        folder: of the study.
+        num_seeds: number of fresh seeds that are asked for.
+
+    Raises:
+        StudyError: more seeds are on record.
+    """
+    result = folder.confirmation.read()
+    recorded = [
+        () if result is None else result.seeds,
+        *(each.seeds for each in folder.confirmation.test_evaluations()),
+    ]
+    most = max(map(len, recorded))
+    if num_seeds < most:
+        raise StudyError(
+            f"study {folder.name}: seeds = {num_seeds} is less than the {most} of the confirmation on record; ask for "
+            f"at least {most}: distune confirm {folder.name} --seeds {most}"
+        )
 
 
 def plan_confirmation(

@@ -34,20 +34,27 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
         )
     if result.test is None:
         lines.append(
-            "there is no test split, so the gain is measured on the search split, on which the trial was chosen: the "
-            "estimate is optimistic"
+            "there is no test split, so the gain is measured on the search split, by which the search has chosen its "
+            "best trials: the estimate is optimistic"
         )
     elif result.test.verdict is not result.search.verdict and result.search.verdict is Verdict.GAIN:
         lines.append("the search split shows a gain and the test split does not: trust the test split")
     if result.previous_test_evaluations:
         times = "once" if result.previous_test_evaluations == 1 else f"{result.previous_test_evaluations} times"
         lines.append(
-            f"the test split was evaluated {times} before, for another trial, other seeds or another metric: each "
-            "evaluation makes it more like a search split"
+            f"the test split was evaluated {times} before, for another trial or another metric: each evaluation makes "
+            "it more like a search split"
         )
-    advice = suggest_next_step(result.gain)
+    if result.num_analyses > 1 and result.gain.num_seeds > 1:
+        lines.append(
+            f"interval {result.num_analyses} of this trial: it is so wide that all of them together miss the true gain "
+            "in at most 5% of cases"
+        )
+    advice = None if result.verdict is Verdict.NO_RELEVANT_GAIN else suggest_next_step(result.gain)
     if advice is not None:
         lines.append(advice)
+        if result.max_seeds is None and result.verdict is Verdict.NOT_SHOWN and result.gain.mean > 0:
+            lines.append(f"to add seeds until it is decided: distune confirm {study_folder.name} --until-decided")
     weights = study_folder / result.weights
     if weights.is_file():
         lines.append(f"student: {weights} (seed {result.best_seed}, the best of {result.search.num_seeds})")

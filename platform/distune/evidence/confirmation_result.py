@@ -133,7 +133,7 @@ class ConfirmationResult:
 
     @property
     def is_decided(self) -> bool:
-        """Whether more seeds would not change the verdict."""
+        """True when more seeds would not change the verdict."""
         return self.verdict in (Verdict.GAIN, Verdict.LOSS, Verdict.NO_RELEVANT_GAIN)
 
     @property
@@ -207,12 +207,12 @@ class EvaluationRecord:
     """An evaluation on the test split.
 
     Attributes:
-        trial: number of the trial whose students were scored.
-        seeds: of the students.
-        metric: None where an earlier version did not record it.
+        trial: number of the trial whose students were scored; None for the teacher.
+        seeds: of the students; none for the teacher.
+        metric: None for all metrics, and where an earlier version did not record it.
     """
 
-    trial: int
+    trial: int | None
     seeds: tuple[int, ...]
     metric: str | None
 

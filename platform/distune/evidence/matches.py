@@ -36,7 +36,7 @@ METRICS = tuple(_METRIC_PARTS)
 
 
 ImageMask = NDArray[np.bool_]
-"""Which images count, shape (I,)."""
+"""Images that count, shape (I,)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
 from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
+from distune.study.failures.failed_study import advise_after_failure, describe_failed_search
 from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.artifacts import log_settings
 from distune.study.files.settings_diff import describe_changes
@@ -27,6 +28,7 @@ from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import environment
 from distune.study.runners.local import run_locally
 from distune.study.runners.signals import stop_on_signals
+from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
 from distune.study.status import best_trial, status_of
@@ -85,7 +87,7 @@ def run_session(
     Raises:
         StudyError: another session runs the study, the teacher's weights are missing, or the files of the study were
             edited in a way that makes its trials incomparable.
-        StudyFailedError: too many trials in a row failed for the same reason.
+        StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
         StudyStoppedError: the records cannot be written, such as on a full disk. The study can be resumed.
         ResourceError: the machine does not have the resources of a trial, or a package of the sampler is missing.
     """
@@ -94,8 +96,6 @@ def run_session(
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error
-    if ended.state == "failed":
-        raise StudyFailedError(f"study {folder.name} was aborted: {ended.reason}")
     if blocking_error is not None:
         raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)
@@ -117,6 +117,7 @@ def _work(
         raise StudyError(f"study {folder.name} is not simulated and needs the teacher's weights")
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
     tracker.start_study(*describe_study(loaded, identity, num_trials=total))
+    before = folder.session()
     note = SessionNote(state="running", num_trials=total, started_at=time.time())
     ended = dataclasses.replace(note, state="interrupted")
     try:
@@ -136,11 +137,29 @@ def _work(
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
             callback.on_session_start(engine.num_remaining)
             ended = _run(engine, loaded.experiment, identity, note, should_stop, callback)
-            _report_best(folder, loaded, trial_store, tracker)
+            known = trial_store.trials()
+            ended = _as_failed(ended, known)
+            _report_best(folder, loaded, known, tracker)
+            _report_failure(ended, before, tracker)
     finally:
         tracker.end_study(ended.state)
         _write_note(folder, ended)
+    if engine.failure is not None:
+        raise StudyFailedError(
+            f"study {folder.name} was aborted: {ended.reason}; fix the cause, then run: distune resume {folder.name}"
+        )
+    if ended.state == "failed":
+        num_searched = sum(trial.number >= 0 for trial in known)
+        raise StudyFailedError(
+            f"study {folder.name} failed: {ended.reason}; {advise_after_failure(folder.name, num_searched)}"
+        )
     return ended, engine.blocking_error
+
+
+def _as_failed(ended: SessionNote, known: list[StoredTrial]) -> SessionNote:
+    """Return the note of a study that has failed, if all trials have ended and none of them has finished."""
+    reason = describe_failed_search(known) if ended.state == "finished" else None
+    return ended if reason is None else dataclasses.replace(ended, state="failed", reason=reason)
 
 
 def _write_note(folder: StudyFolder, note: SessionNote) -> None:
@@ -211,9 +230,17 @@ def _run(
     return dataclasses.replace(note, state="finished" if is_finished else "interrupted", reason=reason)
 
 
-def _report_best(folder: StudyFolder, loaded: LoadedExperiment, trial_store: TrialStore, tracker: Tracker) -> None:
+def _report_failure(ended: SessionNote, before: SessionNote | None, tracker: Tracker) -> None:
+    """Log why the study failed; empty when it failed in the session before and does not any more."""
+    if ended.state == "failed":
+        tracker.log_study({}, {"reason": ended.reason or ""})
+    elif before is not None and before.state == "failed":
+        tracker.log_study({}, {"reason": ""})
+
+
+def _report_best(folder: StudyFolder, loaded: LoadedExperiment, known: list[StoredTrial], tracker: Tracker) -> None:
     """Log the best trial so far, and its gain."""
-    status = status_of(folder, loaded, trial_store.trials(), is_running=False)
+    status = status_of(folder, loaded, known, is_running=False)
     if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
         return
     winner, gain = best_trial(status)

@@ -16,6 +16,7 @@ from distune.distillation.epoch_warnings import warnings_of
 from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, best_finished, control_score
+from distune.study.failures.failed_study import describe_failed_search
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
 from distune.study.planning.study_plan import plan_study
@@ -34,7 +35,8 @@ class StudyStatus:
 
     Attributes:
         study: its name.
-        state: ``running``, ``finished``, ``interrupted`` (``distune resume`` continues it) or ``failed``.
+        state: ``running``, ``finished``, ``interrupted`` (``distune resume`` continues it), or ``failed``: all trials
+            have ended, and none has finished because they failed, or too many in a row failed for the same reason.
         metric: name of the metric that is maximized, such as ``search/AP``.
         trials: all trials, the controls first.
         reason: why it failed, or finished with fewer trials than requested; None otherwise.
@@ -146,6 +148,9 @@ def status_of(
     if state == "interrupted" and note is not None and note.reason is not None:
         # The trials alone do not show that a study failed, or that all configurations of its space were tried.
         state = note.state
+    reason = note.reason if note is not None and state == note.state else None
+    if state == "failed" and reason is None:  # of an earlier version, or the session was killed
+        reason = describe_failed_search(known)
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
@@ -155,7 +160,7 @@ def status_of(
         state=state,
         metric=metric_name(experiment),
         trials=trials,
-        reason=note.reason if note is not None and state == note.state else None,
+        reason=reason,
         identical_trials=tuple(index.groups),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
@@ -175,14 +180,16 @@ def status_of(
 
 
 def study_state(experiment: Experiment, known: list[StoredTrial], *, num_trials: int, is_running: bool) -> StudyState:
-    """Return the state that follows from the recorded trials: finished when all requested trials have ended."""
+    """Return the state that follows from the recorded trials: when all have ended, finished or failed."""
     if is_running:
         return "running"
     ended = [trial for trial in known if trial.outcome not in (Outcome.WAITING, Outcome.INTERRUPTED)]
     has_open = any(trial.outcome is Outcome.INTERRUPTED for trial in known)
     num_controls = sum(trial.number < 0 for trial in ended)
     is_complete = num_controls >= experiment.search.controls and len(ended) - num_controls >= num_trials
-    return "finished" if is_complete and not has_open else "interrupted"
+    if not is_complete or has_open:
+        return "interrupted"
+    return "finished" if describe_failed_search(known) is None else "failed"
 
 
 def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
@@ -200,9 +207,18 @@ def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
     """
     winner = best_finished(status.trials, status.metric)
     if winner is None:
-        raise StudyError(f"study {status.study}: no trial has finished yet")
+        raise StudyError(f"study {status.study}: {_nothing_finished(status)}")
     control = control_score(status.trials, status.metric)
     return winner, None if control is None else winner.metrics[status.metric] - control
+
+
+def _nothing_finished(status: StudyStatus) -> str:
+    """Return why there is no best trial."""
+    if status.state != "failed" or status.reason is None:
+        return "no trial has finished yet"
+    if status.reason.startswith("no trial has finished"):
+        return status.reason
+    return f"no trial has finished: {status.reason}"
 
 
 def confirmed_trial(status: StudyStatus) -> TrialRecord:

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from pathlib import Path
 
 import filelock
 
 from distune.config.home import Home
 from distune.config.search import TrackingSettings
+from distune.config.sqlite_url import sqlite_url
 from distune.errors import UsageError
+from distune.tracking.artifact_location import update_artifact_locations
 from distune.tracking.mlflow_client import open_client
 from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.spool_tracker import SpoolTracker
+from distune.tracking.store_version import check_store_version
 from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri, is_database, redact_uri, scheme_of
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _STUDY_KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+
+
+def check_tracking(settings: TrackingSettings, home: Home) -> None:
+    """Check the tracking settings before anything is trained. A server is not called, and nothing is written.
+
+    Args:
+        settings: the experiment's ``tracking``.
+        home: has the default store.
+
+    Raises:
+        UsageError: the URI is invalid, or the database in that file is of another release of MLflow.
+    """
+    if not settings.enabled:
+        return
+    uri = settings.uri or home.tracking_uri
+    check_uri(uri)
+    if scheme_of(uri) == "sqlite":
+        _check_file(_sqlite_path(uri), uri)
 
 
 def build_tracker(
@@ -38,7 +61,8 @@ def build_tracker(
         A tracker that writes to the spool; a ``NullTracker`` when tracking is disabled.
 
     Raises:
-        UsageError: the URI is invalid, the database cannot be created, or the spool cannot be opened.
+        UsageError: the URI is invalid, the database cannot be created or is of another release of MLflow, or the spool
+            cannot be opened.
     """
     if not settings.enabled:
         return NullTracker()
@@ -50,6 +74,8 @@ def build_tracker(
         raise UsageError(f"tracking.experiment = {name}: Databricks requires a path, such as /Users/you/{name}")
     if scheme_of(uri) == "sqlite":
         initialize_sqlite(uri)
+    if settings.uri is None:
+        follow_home(home)
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
     def make_sink() -> MlflowSink:
@@ -68,27 +94,51 @@ def initialize_sqlite(uri: str) -> None:
         uri: of the database file.
 
     Raises:
-        UsageError: the database cannot be created, or the file is another one.
+        UsageError: the database cannot be created, is of another release of MLflow, or the file is another one.
     """
     path = _sqlite_path(uri)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{path.name}.lock")):
             if path.is_file() and path.stat().st_size > 0:
-                _check_is_sqlite(path, uri)
+                _check_file(path, uri)
                 return
             unfinished = path.with_name(f".{path.name}.new")
             unfinished.unlink(missing_ok=True)
-            open_client(f"sqlite:///{unfinished}")
+            open_client(sqlite_url(unfinished))
             unfinished.replace(path)
     except (OSError, SinkUnavailableError) as error:
         raise UsageError(f"tracking.uri = {redact_uri(uri)}: the database cannot be created: {error}") from None
 
 
-def _check_is_sqlite(path: Path, uri: str) -> None:
+def follow_home(home: Home) -> None:
+    """Let the default store of a home follow it, when the home was moved or copied.
+
+    Args:
+        home: has the store; nothing happens while there is none.
+
+    Raises:
+        UsageError: the database cannot be read or written.
+    """
+    try:
+        if home.database.is_file():
+            with filelock.FileLock(home.database.with_name(f".{home.database.name}.lock")):
+                update_artifact_locations(home.database, home.artifacts)
+    except (OSError, sqlite3.Error) as error:
+        raise UsageError(f"{home.database}: the places of its artifacts cannot be updated: {error}") from None
+
+
+def _check_file(path: Path, uri: str) -> None:
+    """Check that a file, if there is one, is an SQLite database with the tables of the installed MLflow."""
+    import sqlalchemy.exc
+
+    if not path.is_file() or path.stat().st_size == 0:
+        return
     with path.open("rb") as file:
         if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
             raise UsageError(f"tracking.uri = {redact_uri(uri)}: {path} is not a SQLite database; name another file")
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):  # such as a lock: the tracker waits for it
+        check_store_version(uri)
 
 
 def _sqlite_path(uri: str) -> Path:

@@ -65,7 +65,10 @@ class EpochLogged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileLogged:
-    """A file or a folder belongs to a trial, or to the study when ``key`` is None."""
+    """A file or a folder belongs to a trial, or to the study when ``key`` is None.
+
+    In the spool, ``path`` is relative to the folder of the study, or absolute for a file elsewhere.
+    """
 
     at_ms: int
     key: str | None

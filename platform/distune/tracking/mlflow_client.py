@@ -11,6 +11,7 @@ from distune.errors import DISK_ERRNOS, UsageError
 from distune.tracking.environment import prepare_client
 from distune.tracking.links import StudyRuns
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
+from distune.tracking.store_version import StoreVersionError, check_store_version
 from distune.tracking.uris import is_database, redact_uri
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def open_client(uri: str) -> MlflowClient:
 
     Raises:
         SinkUnavailableError: the database cannot be opened.
+        StoreVersionError: it has the tables of another release of MLflow.
     """
     prepare_client(os.environ)
     from mlflow import MlflowClient
@@ -85,7 +87,7 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
         The ids of the runs; None when the experiment does not exist.
 
     Raises:
-        UsageError: the tracking server does not answer.
+        UsageError: the tracking server does not answer, or its database is of another release of MLflow.
     """
     try:
         client = open_client(uri)
@@ -93,6 +95,8 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
         if found is None:
             return None
         runs = search_runs(client, found.experiment_id, study_key)
+    except StoreVersionError:
+        raise
     except Exception as error:
         raise UsageError(f"the tracking server {redact_uri(uri)} does not answer: {redact_uri(str(error))}") from None
     searched = [run for run in runs if run.data.tags.get("distune.kind") != "confirmation"]
@@ -132,11 +136,12 @@ def _code(error: Exception) -> str:
 
 
 def _connect_once(uri: str) -> None:
-    """Try the database once. MLflow itself retries fifteen times with growing waits, for hours."""
+    """Try the database once, and check its version. MLflow itself retries with growing waits, for hours."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
     try:
         sqlalchemy.inspect(engine).get_table_names()
+        check_store_version(uri)
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise SinkUnavailableError(redact_uri(str(error))) from None

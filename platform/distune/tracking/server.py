@@ -20,6 +20,7 @@ from distune.errors import DistuneError, UsageError
 from distune.tracking.environment import prepare_server
 from distune.tracking.links import StudyLinks, links_to
 from distune.tracking.mlflow_client import find_study_runs
+from distune.tracking.store_version import check_store_version
 from distune.tracking.uris import check_uri, is_database, is_server, redact_uri
 
 _POLL_S = 0.2
@@ -85,12 +86,17 @@ def start_ui(
         The running server.
 
     Raises:
-        UsageError: the URI is not a database, or the port is no port, or in use.
+        UsageError: the URI is not a database, its tables are of another release of MLflow, or the port is no port or in
+            use.
         DistuneError: the server exited or did not answer in time; the message has its last lines of output.
     """
     check_uri(uri)
     if not is_database(uri):
         raise UsageError(f"{redact_uri(uri)}: this server has its own UI; open it there")
+    import sqlalchemy.exc
+
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):  # the server says why
+        check_store_version(uri)
     port = _free_port(host, port)
     if on_message is not None:
         on_message(f"waiting for the MLflow server to start on {_url(host, port)}; this takes some seconds")

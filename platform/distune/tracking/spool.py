@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from distune.atomic_write import open_atomically
-from distune.tracking.events import Event, decode, encode
+from distune.tracking.events import Event, FileLogged, decode, encode
 from distune.tracking.partial_line import truncate_partial_line
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Spool:
                 file.seek(offset)
                 while len(lines) < max_lines and (text := file.readline()).endswith(b"\n"):
                     offset += len(text)
-                    lines.append(_read_line(text[:-1], offset))
+                    lines.append(_read_line(text[:-1], offset, self.path.parent))
         except OSError as error:
             self._log_once("read", f"{self.path} cannot be read, so nothing is sent to the tracking server: {error}")
         return lines
@@ -189,9 +189,13 @@ class Spool:
             _LOG.error("%s", message)
 
 
-def _read_line(text: bytes, end: int) -> SpoolLine:
+def _read_line(text: bytes, end: int, folder: Path) -> SpoolLine:
+    """Read a line. A file's path is relative to the folder of the spool; earlier versions wrote absolute ones."""
     try:
-        return SpoolLine(text, end, decode(text))
+        event = decode(text)
+        if isinstance(event, FileLogged):
+            event = dataclasses.replace(event, path=str(folder.absolute() / event.path))
+        return SpoolLine(text, end, event)
     except ValueError as error:
         return SpoolLine(text, end, None, str(error))
 

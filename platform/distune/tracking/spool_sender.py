@@ -13,12 +13,14 @@ import tenacity
 from distune.tracking.events import EpochLogged, Event, now_ms
 from distune.tracking.sink import EventRefusedError, Sink, SinkUnavailableError
 from distune.tracking.spool import Spool, SpoolLine
+from distune.tracking.store_version import StoreVersionError
 from distune.tracking.uris import redact_uri
 
 _LOG = logging.getLogger(__name__)
 
 _ATTEMPTS_AFTER_CLOSE = 2
 _MAX_ERROR_LENGTH = 300
+_UNAVAILABLE = "the tracking server is unavailable ({})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,8 @@ class SpoolSender:
         if self._sink is None:
             try:
                 self._sink = self._make_sink()
+            except StoreVersionError as error:
+                raise SinkUnavailableError(str(error)) from error
             except Exception as error:
                 raise SinkUnavailableError(str(error) or repr(error)) from None
         try:
@@ -177,11 +181,9 @@ class SpoolSender:
             return
         if not self._is_unavailable:
             self._is_unavailable = True
-            _LOG.warning(
-                "the tracking server is unavailable (%s); the study continues, and its events are kept in %s",
-                _first_line(str(error)),
-                self._spool.path,
-            )
+            text = _first_line(str(error))
+            problem = text if isinstance(error.__cause__, StoreVersionError) else _UNAVAILABLE.format(text)
+            _LOG.warning("%s; the study continues, and its events are kept in %s", problem, self._spool.path)
         if self._closing.is_set() and state.attempt_number >= _ATTEMPTS_AFTER_CLOSE:
             raise _GivenUpError
 

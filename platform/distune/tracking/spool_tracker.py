@@ -38,6 +38,7 @@ class SpoolTracker:
     """
 
     def __init__(self, study_folder: Path, *, make_sink: Callable[[], Sink], policy: RetryPolicy | None = None) -> None:
+        self._folder = study_folder.absolute()
         self._spool = Spool(study_folder)
         self._sender = SpoolSender(self._spool, make_sink, policy or RetryPolicy())
         self._is_closed = False
@@ -56,7 +57,10 @@ class SpoolTracker:
 
     def log_file(self, key: str | None, path: Path, folder: str) -> None:
         """See ``Tracker.log_file``."""
-        self._record(lambda: FileLogged(at_ms=now_ms(), key=key, path=str(path.absolute()), folder=folder))
+        place = path.absolute()
+        if place.is_relative_to(self._folder):  # a study may be moved before the event is sent
+            place = place.relative_to(self._folder)
+        self._record(lambda: FileLogged(at_ms=now_ms(), key=key, path=str(place), folder=folder))
 
     def end_trial(self, record: TrialRecord) -> None:
         """See ``Tracker.end_trial``."""

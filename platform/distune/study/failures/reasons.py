@@ -32,7 +32,7 @@ class FolderBusyError(TrialError):
 
 
 class StudyFailedError(DistuneError):
-    """A study was aborted, because all its trials fail."""
+    """A study has failed: none of its trials has finished, or too many in a row failed for the same reason."""
 
 
 def describe_failure(error: BaseException) -> str:
@@ -76,6 +76,11 @@ def corrupts_process(error: BaseException) -> bool:
     return any("CUDA error" in str(link) for link in _chain(error))
 
 
+def reason_pattern(reason: str) -> str:
+    """Return a reason without its numbers: reasons that differ only in numbers are the same."""
+    return re.sub(r"0x[0-9a-fA-F]+|\d+(\.\d+)?", "#", reason)
+
+
 class FailureStreak:
     """Counts failures in a row for the same reason. Reasons that differ only in numbers are the same."""
 
@@ -85,7 +90,7 @@ class FailureStreak:
 
     def failed(self, reason: str) -> bool:
         """Count a failed trial. Return whether the study must be aborted."""
-        pattern = re.sub(r"0x[0-9a-fA-F]+|\d+(\.\d+)?", "#", reason)
+        pattern = reason_pattern(reason)
         self._count = self._count + 1 if pattern == self._pattern else 1
         self._pattern = pattern
         return self._count >= MAX_SAME_FAILURES

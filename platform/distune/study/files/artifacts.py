@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
+from distune.config.home import Home
 from distune.config.yaml import write_yaml
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
@@ -19,6 +20,7 @@ ERROR_FILE = "error.txt"
 """Traceback of a trial that failed."""
 TRIAL_FILE = "trial.json"
 """The specification of a trial, its resolved experiment included."""
+_PATHS = ("folder", "teacher_weights")
 PICTURES_FOLDER = "pictures"
 """Figures of a trial."""
 STUDENT_FOLDER = "student"
@@ -26,8 +28,11 @@ STUDENT_FOLDER = "student"
 
 
 def write_trial_file(spec: TrialSpec) -> None:
-    """Write the specification of a trial into its folder."""
-    write_atomically(Path(spec.folder) / TRIAL_FILE, json.dumps(vars(spec), indent=1).encode())
+    """Write the specification of a trial into its folder, with paths relative to the home, which may be moved."""
+    values, home = dict(vars(spec)), Home.around(Path(spec.folder))
+    if home is not None:
+        values |= {name: home.relative(values[name]) for name in _PATHS if values[name] is not None}
+    write_atomically(Path(spec.folder) / TRIAL_FILE, json.dumps(values, indent=1).encode())
 
 
 def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, str]]:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from filelock import FileLock
+
 from distune.atomic_write import write_atomically
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import AnalysisRecord, ConfirmationResult, EvaluationRecord
@@ -63,7 +65,11 @@ class ConfirmationFolder:
         try:
             values = json.loads(file.read_bytes())
             return [
-                EvaluationRecord(trial=int(each["trial"]), seeds=tuple(each["seeds"]), metric=each.get("metric"))
+                EvaluationRecord(
+                    trial=None if each["trial"] is None else int(each["trial"]),
+                    seeds=tuple(each["seeds"]),
+                    metric=each.get("metric"),
+                )
                 for each in values
             ]
         except FileNotFoundError:
@@ -81,11 +87,13 @@ class ConfirmationFolder:
             Number of other evaluations on record. Those of the same trial with fewer or more seeds are not counted: the
             interval is wider for them.
         """
-        evaluations = self.test_evaluations()
-        if evaluation not in evaluations:
-            evaluations.append(evaluation)
-            content = json.dumps([dataclasses.asdict(each) for each in evaluations])
-            write_atomically(self.test_evaluations_file, content.encode())
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / ".test-evaluations.lock"):
+            evaluations = self.test_evaluations()
+            if evaluation not in evaluations:
+                evaluations.append(evaluation)
+                content = json.dumps([dataclasses.asdict(each) for each in evaluations])
+                write_atomically(self.test_evaluations_file, content.encode())
         own = (evaluation.trial, evaluation.metric)
         return sum((each.trial, each.metric) != own for each in evaluations)
 

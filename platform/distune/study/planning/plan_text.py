@@ -91,13 +91,7 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
     Returns:
         One line.
     """
-    counts = {True: 0, False: 0}
-    num_open = 0
-    for trial in status.trials:
-        if trial.outcome is not Outcome.WAITING:
-            counts[trial.control] += 1
-            num_open += trial.state is TrialState.RUNNING
-    to_start = max(0, total - counts[False]) + max(0, controls - counts[True])
+    counts, num_open, to_start = _count_rest(status, total=total, controls=controls)
     if num_open + to_start == 0:
         return (
             f"study {status.study}: nothing left to run: {counts[False]} trials have been run, {total} were asked for; "
@@ -120,6 +114,23 @@ def trials_at_a_time(experiment: Experiment) -> int:
         return num_concurrent(resources, trial, [Resources(available_cpus(), gpus)])
     except ResourceError:
         return 1
+
+
+def has_rest(status: StudyStatus, *, total: int, controls: int) -> bool:
+    """Return whether anything of a study is left to run; see ``describe_rest``."""
+    _, num_open, to_start = _count_rest(status, total=total, controls=controls)
+    return num_open + to_start > 0
+
+
+def _count_rest(status: StudyStatus, *, total: int, controls: int) -> tuple[dict[bool, int], int, int]:
+    """Count started trials, by whether they are controls, those to continue, and those to start."""
+    counts = {True: 0, False: 0}
+    num_open = 0
+    for trial in status.trials:
+        if trial.outcome is not Outcome.WAITING:
+            counts[trial.control] += 1
+            num_open += trial.state is TrialState.RUNNING
+    return counts, num_open, max(0, total - counts[False]) + max(0, controls - counts[True])
 
 
 def show_bytes(number: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import sqlalchemy.exc
 
+from distune.config.sqlite_url import sqlite_url
 from distune.errors import DistuneError
 from distune.study.storage.study_names import controls_name
 from distune.tracking.uris import redact_uri
@@ -82,7 +83,7 @@ def open_database(path: Path) -> Iterator[optuna.storages.BaseStorage]:
     Only the driver opens it: several processes that open a new file at once break its migration.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": lambda: _connect(path)})
+    storage = optuna.storages.RDBStorage(sqlite_url(path), engine_kwargs={"creator": lambda: _connect(path)})
     try:
         yield storage
     finally:

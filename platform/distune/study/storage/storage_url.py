@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 
 import optuna
@@ -13,7 +14,8 @@ import sqlalchemy.pool
 import sqlalchemy.schema
 from optuna.storages.journal import JournalFileBackend
 
-from distune.errors import UsageError
+from distune.config.sqlite_url import sqlite_url
+from distune.errors import StudyError, UsageError
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
 from distune.study.storage.optuna_storage import open_database, open_studies
 from distune.tracking.uris import redact_uri
@@ -81,20 +83,25 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
 
     Yields:
         The storage.
+
+    Raises:
+        StudyError: its tables are of another release of Optuna.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if setting is None:
-        with open_database(folder.database) as storage:
-            yield storage
-    elif setting == JOURNAL:
+    if setting == JOURNAL:
         yield optuna.storages.JournalStorage(JournalFileBackend(str(folder.journal)))
-    else:
-        shared = optuna.storages.RDBStorage(_in_own_schema(setting), engine_kwargs={"pool_pre_ping": True})
+        return
+    url = sqlite_url(folder.database) if setting is None else _in_own_schema(setting)
+    with contextlib.ExitStack() as stack:
         try:
-            yield shared
-        finally:
-            shared.remove_session()
-            shared.engine.dispose()
+            opened = open_database(folder.database) if setting is None else _open_shared(url)
+            storage = stack.enter_context(opened)
+        except RuntimeError as error:
+            problem = _version_problem(str(error), url)
+            if problem is None:
+                raise
+            raise StudyError(f"study {folder.name}: {storage_location(folder, setting)}: {problem}") from None
+        yield storage
 
 
 def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
@@ -112,6 +119,28 @@ def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
         copy = optuna.create_study(study_name=folder.name, directions=original.directions)
         copy.add_trials(original.get_trials())
     return copy
+
+
+@contextlib.contextmanager
+def _open_shared(url: str) -> Iterator[optuna.storages.BaseStorage]:
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _version_problem(message: str, url: str) -> str | None:
+    """Return what to do about tables of another release of Optuna; None for a message about another thing."""
+    if "table schema" not in message:
+        return None
+    if "storage upgrade" not in message:  # Optuna knows the version of an earlier release only
+        return f"its tables are of a later release of Optuna than {optuna.__version__}; install that release"
+    return (
+        f"its tables are of an earlier release of Optuna than {optuna.__version__}; copy the database, then run: "
+        f"optuna storage upgrade --storage {shlex.quote(redact_uri(url))}"
+    )
 
 
 def _in_own_schema(setting: str) -> str:
