@@ -90,7 +90,7 @@ def launch(
         splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
         if splits is not None:
             callback.on_message(f"data: {describe_data(splits)}")
-        for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
+        for line in (*describe_plan(loaded, simulate=simulate), *describe_sizes(loaded, splits, root)):
             callback.on_message(line)
         # The teacher comes before the study: when it fails, no half-made study is left behind.
         teacher = None

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distune.api.preparation import describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
-from distune.config.experiment import without_distillation
+from distune.config.experiment import Experiment, without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, load_experiment, trial_experiment
 from distune.errors import DataError, TrialError
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
+from distune.study.resources import this_machine, trial_resources
 from distune.study.trial_progress import TrialProgress
 from distune.training.trial_folder import TrialFolder
 
@@ -74,7 +75,7 @@ def train(
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
         root = Home.at(home)
-        values = trial_experiment(loaded, {})
+        values = _with_counted_gpus(trial_experiment(loaded, {}), loaded)
         values = without_distillation(values) if control else values
         splits = open_data(loaded, on_message=callback.on_message)
         callback.on_message(f"data: {describe_data(splits)}")
@@ -109,6 +110,13 @@ def train(
         callback.on_trial_end(progress.record(Outcome.FINISHED))
         best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
         return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
+
+
+def _with_counted_gpus(values: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """Replace ``auto`` by the GPUs of a trial here, which are part of the name of the folder."""
+    resources = experiment.resources
+    gpus = trial_resources(resources, [this_machine(resources)], simulate=False).gpus
+    return {**values, "resources": {**values["resources"], "gpus_per_trial": gpus}}
 
 
 def prepare_teacher(

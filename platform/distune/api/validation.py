@@ -115,8 +115,6 @@ def _probe(
     on_finding: Callable[[Finding], None] | None,
     callback: StudyCallback,
 ) -> list[Finding]:
-    import torch
-
     from distune.training.precision import pick_device
     from distune.training.probe.probe import Probe
     from distune.training.teacher import load_teacher
@@ -125,12 +123,12 @@ def _probe(
     teacher = load_teacher(loaded.experiment, splits, home=home)
     if teacher is None and loaded.experiment.teacher.weights is None:
         callback.on_message("probe: the teacher is not trained yet, so random weights are used")
-    wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
+    wants_gpu = loaded.experiment.resources.gpus_per_trial != 0
     probe = Probe(
         loaded,
         splits,
         teacher_weights=None if teacher is None else str(teacher.weights),
-        device=pick_device(1.0) if wants_gpu else torch.device("cpu"),
+        device=pick_device("auto" if wants_gpu else 0.0),
         num_images=num_images,
     )
     findings = []
