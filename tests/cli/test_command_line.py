@@ -200,6 +200,16 @@ def wrong_classes(folder: Path) -> dict[str, Any]:
     return voc_values(make_voc(folder / "voc"), classes=["cat", "dgo"])
 
 
+def test_validate_checks_weights_without_a_download(distune: Distune, tmp_path: Path) -> None:
+    answer = distune("validate", write(tmp_path, {"student": {"weights": str(tmp_path / "absent.pt")}}))
+    assert answer.status == 2
+    assert f"error: student.weights = {tmp_path / 'absent.pt'}: there is no such file" in answer.err
+    named = {"backbone": "resnet18", "backbone_weights": "ResNet18_Weights.IMAGENET1K_V1"}
+    answer = distune("validate", write(tmp_path, {"student": named}))
+    assert answer.status == 0
+    assert "student.backbone_weights: ResNet18_Weights.IMAGENET1K_V1" in answer.err
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -213,6 +223,8 @@ def wrong_classes(folder: Path) -> dict[str, Any]:
         (bad_settings({"search": {"space": "absent.yaml"}}), "no such file"),
         (bad_settings({"data": {"kind": "voc", "root": "absent"}}), "absent"),
         (bad_settings({"teacher": {"weights": "absent.pt"}, "teacher_training": None}), "absent.pt: there is no such"),
+        (bad_settings({"student": {"backbone_weights": "absent.pt"}}), "student.backbone_weights = "),
+        (bad_settings({"student": {"weights": "s3://absent.pt"}}), "is an address"),
         (wrong_classes, "dgo"),
         (no_boxes, "no box"),
         (corrupt_images, "corrupt"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, SpaceLike, load_experiment
@@ -65,6 +65,7 @@ def launch(
     Raises:
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
+        WeightsError: weights that the experiment names are missing or do not fit.
         StudyError: a study of that name exists already.
         ResourceError: this machine does not have what a trial asks for.
         StudyFailedError: too many trials in a row failed for the same reason.
@@ -90,6 +91,7 @@ def launch(
         splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
         if splits is not None:
             callback.on_message(f"data: {describe_data(splits)}")
+            check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
         for line in (*describe_plan(loaded, simulate=simulate), *describe_sizes(loaded, splits, root)):
             callback.on_message(line)
         # The teacher comes before the study: when it fails, no half-made study is left behind.

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.hashing import content_hash
@@ -79,8 +79,10 @@ def train(
         values = without_distillation(values) if control else values
         splits = open_data(loaded, on_message=callback.on_message)
         callback.on_message(f"data: {describe_data(splits)}")
+        distills = loaded.distillation.is_active and not control
+        check_all_weights(loaded, splits, download=True, on_message=callback.on_message, with_teacher=distills)
         weights = None
-        if loaded.distillation.is_active and not control:
+        if distills:
             weights = str(ready_teacher(loaded, splits, root, on_message=callback.on_message).weights)
         spec = TrialSpec(
             study="",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.api.preparation import check_all_weights, open_data, open_tracker, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
@@ -307,6 +307,7 @@ class Study:
             teacher = None
             if not self.is_simulated:
                 splits = open_data(loaded.experiment, on_message=callback.on_message)
+                check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
                 teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
             return self

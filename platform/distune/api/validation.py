@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import describe_data, open_data
+from distune.api.preparation import check_all_weights, describe_data, open_data
 from distune.api.progress import open_callbacks
 from distune.config.data import GeneratedData
 from distune.config.format_value import format_value
@@ -65,7 +65,7 @@ def validate(
     callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
-    """Check an experiment, its search space and its data. Trains nothing, writes nothing.
+    """Check an experiment, its search space, its data and its weights. Trains, writes and downloads nothing.
 
     Data is checked when the experiment says where it is (``data.root``).
 
@@ -87,6 +87,7 @@ def validate(
     Raises:
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
+        WeightsError: weights that the experiment names are missing or do not fit.
         ResourceError: the sampler needs a package that is not installed.
     """
     with open_callbacks(callbacks) as callback:
@@ -95,6 +96,7 @@ def validate(
         check_sampler(settings.search.sampler)
         has_data = isinstance(settings.data, GeneratedData) or settings.data.root is not None
         splits = open_data(settings, on_message=callback.on_message) if has_data or probe else None
+        check_all_weights(settings, splits, download=False, on_message=callback.on_message)
         findings: list[Finding] = []
         if probe and splits is not None:
             findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
