@@ -41,13 +41,15 @@ def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tra
     Raises:
         UsageError: it cannot work, such as for a bad tracking URI.
     """
+    identity = folder.identity()
     return build_tracker(
         experiment.tracking,
         home=home,
         study_folder=folder.path,
         study=folder.name,
-        study_key=folder.identity().tracking_key,
+        study_key=identity.tracking_key,
         experiment=experiment.name,
+        simulated=identity.simulate,
     )
 
 

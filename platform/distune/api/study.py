@@ -29,6 +29,7 @@ from distune.study.session import run_session
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, confirmed_trial, find_study, read_study
 from distune.tracking.links import StudyLinks
+from distune.tracking.run_names import experiment_name
 from distune.tracking.server import UiServer, start_ui, study_links, ui_address
 from distune.tracking.uris import is_server
 
@@ -395,7 +396,7 @@ class Study:
         if not experiment.tracking.enabled:
             raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
         uri = experiment.tracking.uri or self._home.tracking_uri
-        name = experiment.tracking.experiment or experiment.name
+        name = experiment_name(experiment.tracking.experiment, experiment.name, simulated=identity.simulate)
         key = identity.tracking_key
         if is_server(uri):
             address = ui_address(uri)

@@ -121,7 +121,9 @@ def _show_trial(status: StudyStatus, handle: Study, key: str, *, json: bool) -> 
     reports = handle.epochs(record.number)
     if json:
         epochs = [{"epoch": each.epoch, "metrics": finite_or_none(each.metrics)} for each in reports]
-        print_json({"study": status.study, **record_to_dict(record), "all_epochs": epochs})
+        print_json(
+            {"study": status.study, "simulated": status.simulated, **record_to_dict(record), "all_epochs": epochs}
+        )
         return
     title = f"{status.title}, trial {record.key}: {record.outcome}"
     out.print(epoch_table(reports, status.metric, title=title))
@@ -152,7 +154,7 @@ def _list_studies(*, json: bool) -> None:
 
     studies = [distune.load_study(name).status for name in distune.list_studies()]
     if json:
-        print_json([{"study": status.study, "state": status.state} for status in studies])
+        print_json([{"study": each.study, "state": each.state, "simulated": each.simulated} for each in studies])
         return
     if not studies:
         raise StudyError(f"there is no study in {Home.at(None).studies}; start one with: distune launch quickstart")

@@ -11,6 +11,7 @@ from distune.confirmation.joint_training import JobContext
 from distune.confirmation.seed_job import SeedJob
 from distune.errors import TrialError
 from distune.study.resources import Resources, num_concurrent, trial_resources, with_reserved_gpus
+from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.epoch_timeout import kill_after
 
 _POLL_S = 0.5
@@ -41,9 +42,10 @@ def run_jobs_on_ray(
     Raises:
         ResourceError: no machine has the resources of a job.
     """
-    import ray
+    with environment(RAY_IMPORT_ENVIRONMENT):
+        import ray
 
-    from distune.study.runners.ray_connection import machines, ray_session
+        from distune.study.runners.ray_connection import machines, ray_session
 
     with ray_session(settings, simulate=simulate):
         found = machines()
