@@ -163,7 +163,7 @@ def test_an_experiment_and_a_space_made_in_python(home: Path) -> None:
         {"name": "mine", "parameters": {"distillation.local_knowledge.weight": weight}}
     )
     study = distune.launch(experiment, space=space, simulate=True, runner="local")
-    assert study.name == "made"
+    assert study.name == "made-simulated"
     assert study.experiment == experiment.model_copy(update={"search": study.experiment.search})
     assert all(set(trial.params) == {"distillation.local_knowledge.weight"} for trial in study.trials)
     assert all(0.5 <= float(trial.params["distillation.local_knowledge.weight"] or 0) <= 2 for trial in study.trials)

@@ -16,7 +16,10 @@ import yaml
 from typer.main import get_command
 
 from distune.cli.main import build_app
+from distune.config.home import Home
+from distune.config.load import load_experiment
 from distune.config.paths import merge
+from distune.study.create import create_study
 from distune.study.files.study_folder import StudyFolder
 from distune.version import VERSION
 from support.command_line import Distune
@@ -141,20 +144,46 @@ def test_a_simulated_study(distune: Distune, tmp_path: Path) -> None:
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "rehearsal", "--replace").status == 0
 
 
+def test_a_simulated_study_does_not_take_the_name_of_one_that_is_trained(
+    distune: Distune, tmp_path: Path, home: Path
+) -> None:
+    path = write(tmp_path)
+    simulated = distune("launch", path, "--simulate", "--runner", "local")
+    assert "study small-simulated is simulated: nothing is trained" in simulated.err
+    assert "study small-simulated (simulated): finished" in simulated.out
+    for arguments in (("status",), ("best", "small-simulated"), ("status", "small-simulated", "--trial", "0")):
+        shown = json.loads(distune(*arguments, "--json").out)
+        assert all(each["simulated"] for each in (shown if isinstance(shown, list) else [shown]))
+    refused = distune("launch", path, "--runner", "local", "--name", "small-simulated")
+    assert refused.status == 2
+    assert "study small-simulated exists already and is simulated: replace it (--replace), or choose" in refused.err
+    refused = distune("launch", path, "--runner", "local", "--warm-start", "small-simulated")
+    assert "study small-simulated is simulated, so its best configurations are not better" in refused.err
+    assert [each.name for each in (home / "studies").iterdir()] == ["small-simulated"]
+
+    create_study(load_experiment(path), Home(home), name="small", simulate=False, runner="local", replace=False)
+    for option in ((), ("--replace",)):
+        refused = distune("launch", path, "--simulate", "--runner", "local", "--name", "small", *option)
+        assert refused.status == 2
+        assert "study small exists already and is not simulated" in refused.err
+        assert "(--name small-simulated)" in refused.err
+    assert StudyFolder(home / "studies" / "small").study_file.is_file()
+
+
 def test_resume_reports_the_remaining_trials(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path, {"search": {"num_trials": 2}})
     assert distune("launch", path, "--simulate", "--runner", "local").status == 0
-    more = distune("resume", "small", "--trials", "4")
+    more = distune("resume", "small-simulated", "--trials", "4")
     assert more.status == 0
-    assert "study small: 2 trials and 1 control so far; 0 to continue, 2 to start" in more.err
-    nothing = distune("resume", "small")
+    assert "study small-simulated: 2 trials and 1 control so far; 0 to continue, 2 to start" in more.err
+    nothing = distune("resume", "small-simulated")
     assert nothing.status == 0
     assert "nothing left to run: " in nothing.err
     assert "run more with --trials 14" in nothing.err
-    fewer = distune("resume", "small", "--trials", "1")
+    fewer = distune("resume", "small-simulated", "--trials", "1")
     assert fewer.status == 2
     assert "1 trials were asked for in total, and 4 have been started already" in fewer.err
-    assert len(json.loads(distune("status", "small", "--json").out)["trials"]) == 5
+    assert len(json.loads(distune("status", "small-simulated", "--json").out)["trials"]) == 5
 
 
 def test_validate_prints_the_cost_of_a_study(distune: Distune, tmp_path: Path) -> None:
@@ -276,6 +305,16 @@ def wrong_classes(folder: Path) -> dict[str, Any]:
     return voc_values(make_voc(folder / "voc"), classes=["cat", "dgo"])
 
 
+def test_validate_checks_weights_without_a_download(distune: Distune, tmp_path: Path) -> None:
+    answer = distune("validate", write(tmp_path, {"student": {"weights": str(tmp_path / "absent.pt")}}))
+    assert answer.status == 2
+    assert f"error: student.weights = {tmp_path / 'absent.pt'}: there is no such file" in answer.err
+    named = {"backbone": "resnet18", "backbone_weights": "ResNet18_Weights.IMAGENET1K_V1"}
+    answer = distune("validate", write(tmp_path, {"student": named}))
+    assert answer.status == 0
+    assert "student.backbone_weights: ResNet18_Weights.IMAGENET1K_V1" in answer.err
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -289,6 +328,8 @@ def wrong_classes(folder: Path) -> dict[str, Any]:
         (bad_settings({"search": {"space": "absent.yaml"}}), "no such file"),
         (bad_settings({"data": {"kind": "voc", "root": "absent"}}), "absent"),
         (bad_settings({"teacher": {"weights": "absent.pt"}, "teacher_training": None}), "absent.pt: there is no such"),
+        (bad_settings({"student": {"backbone_weights": "absent.pt"}}), "student.backbone_weights = "),
+        (bad_settings({"student": {"weights": "s3://absent.pt"}}), "is an address"),
         (wrong_classes, "dgo"),
         (no_boxes, "no box"),
         (corrupt_images, "corrupt"),

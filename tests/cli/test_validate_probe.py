@@ -124,7 +124,7 @@ def test_identical_trials_are_reported_while_a_study_runs_at_its_end_and_later(
     warning = "warning: trials 0, 1 report identical losses and scores"
     assert launched.err.count(warning) == 1
     assert launched.out.count(warning) == 1
-    later = run(capsys, monkeypatch, "status", "small")
+    later = run(capsys, monkeypatch, "status", "small-simulated")
     assert later.out.count(warning) == 1
     assert TEMPERATURE in later.out
 

@@ -58,6 +58,8 @@ def test_an_older_file_format_and_safetensors(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.torch", reason="safetensors comes with the extra timm")
     safetensors.save_file(STATE, str(tmp_path / "new.safetensors"))
     assert torch.equal(fetch_weights(str(tmp_path / "new.safetensors")).state["head.bias"], STATE["head.bias"])
+    (tmp_path / "new.safetensors").rename(tmp_path / "renamed.pth")
+    assert torch.equal(fetch_weights(str(tmp_path / "renamed.pth")).state["head.bias"], STATE["head.bias"])
 
 
 def script(path: Path) -> None:
@@ -74,6 +76,8 @@ def script(path: Path) -> None:
         ),
         (script, "holds a TorchScript program"),
         (lambda path: path.write_bytes(b"no weights"), "not a file of tensors"),
+        (lambda path: path.write_bytes(b"\x80\x02cbuiltins\nprint\n."), "holds Python objects|not a file of tensors"),
+        (lambda path: path.write_bytes(bytes(300)), "not a file of tensors"),
         (lambda path: torch.save([1, 2], path), "holds a list, not a state dict"),
         (lambda path: torch.save({"epoch": 3, "weights": STATE}, path), "not a state dict: epoch, weights"),
         (lambda path: torch.save({}, path), "it is empty"),
@@ -89,7 +93,7 @@ def test_other_files_are_refused_with_what_they_are(tmp_path: Path, write: Calla
     with pytest.raises(WeightsError, match=words) as error:
         fetch_weights(str(path))
     assert str(path) in str(error.value)
-    assert "weights_only=False" not in str(error.value)
+    assert "weights_only" not in str(error.value)
 
 
 def test_the_other_version_of_the_head_is_named(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from distune.config.experiment import NAME_PATTERN
 from distune.config.home import Home
 from distune.errors import ResourceError, StudyError, UsageError
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
 from distune.study.callback import Decision
-from distune.study.create import create_study
+from distune.study.create import create_study, default_name
 from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
@@ -237,3 +238,11 @@ def test_the_files_of_a_trial_go_to_the_tracker(home: Home, make_loaded: MakeLoa
         student = {("best.pt", "student")} if outcome is Outcome.FINISHED else set()
         assert logged == {("trial.json", ""), ("detections.png", "pictures")} | student
         assert (folder.trials / key / "best.pt").exists() == (outcome is Outcome.FINISHED)
+
+
+def test_the_name_of_a_study_that_was_given_none() -> None:
+    assert default_name("mine", simulate=False) == "mine"
+    assert default_name("mine", simulate=True) == "mine-simulated"
+    longest = default_name(100 * "x", simulate=True)
+    assert NAME_PATTERN.fullmatch(longest)
+    assert longest.endswith("-simulated")

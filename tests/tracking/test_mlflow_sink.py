@@ -84,9 +84,14 @@ class Store:
         self.client = open_client(uri)
         self._artifacts = (folder / "artifacts").as_uri()
 
-    def sink(self, study_key: str = "key-1", experiment: str = "blood") -> MlflowSink:
+    def sink(self, study_key: str = "key-1", experiment: str = "blood", *, simulated: bool = False) -> MlflowSink:
         return MlflowSink(
-            self.uri, study="cells", study_key=study_key, experiment=experiment, artifact_location=self._artifacts
+            self.uri,
+            study="cells",
+            study_key=study_key,
+            experiment=experiment,
+            artifact_location=self._artifacts,
+            simulated=simulated,
         )
 
     def runs(self, experiment: str = "blood") -> list[Any]:
@@ -121,6 +126,12 @@ def test_tags_cannot_replace_those_that_a_run_is_found_by(store: Store) -> None:
         store.sink().apply([begin])
     assert len(store.runs()) == 1
     assert store.run("cells").data.tags["distune.study_key"] == "key-1"
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_every_run_of_a_simulated_study_has_a_tag_that_says_so(store: Store, *, simulated: bool) -> None:
+    apply_each(store.sink(simulated=simulated), A_STUDY)
+    assert all(run.data.tags.get("distune.simulated") == ("true" if simulated else None) for run in store.runs())
 
 
 def test_a_study_becomes_a_parent_and_nested_children(store: Store) -> None:

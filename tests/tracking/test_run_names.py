@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from distune.config.shipped import find_file, shipped_names
 from distune.config.yaml import read_yaml
 from distune.records import ParameterValue
-from distune.tracking.run_names import MAX_RUN_NAME_LENGTH, run_name, short_names
+from distune.tracking.run_names import MAX_RUN_NAME_LENGTH, experiment_name, run_name, short_names
 
 PATHS = st.lists(
     st.lists(st.sampled_from(["a", "b_c", "b_d", "weight", "e"]), min_size=1, max_size=4).map(".".join), unique=True
@@ -75,3 +75,13 @@ def test_the_kind_of_the_filter_is_not_a_weight() -> None:
         "distillation.soft_labels.weight": 0.4,
     }
     assert run_name("7", params) == "t007 soft=0.4 filter=gaussian"
+
+
+@pytest.mark.parametrize(
+    ("setting", "simulated", "expected"),
+    [(None, False, "bccd"), ("mine", False, "mine"), (None, True, "bccd-simulated"), ("mine", True, "mine-simulated")],
+)
+def test_simulated_studies_have_an_mlflow_experiment_of_their_own(
+    setting: str | None, expected: str, *, simulated: bool
+) -> None:
+    assert experiment_name(setting, "bccd", simulated=simulated) == expected

@@ -11,6 +11,7 @@ import torch
 from distune.config.experiment import Experiment, without_distillation
 from distune.config.home import Home
 from distune.config.paths import merge
+from distune.config.search import GpusPerTrial
 from distune.data.build import build_splits
 from distune.errors import ResourceError, WeightsError
 from distune.records import EpochReport, TrialSpec
@@ -141,6 +142,14 @@ def test_a_trial_is_opened_from_its_specification(tmp_path: Path) -> None:
         assert open_trial(spec).epochs_done == 2
     assert {"loss/local_knowledge", "loss/soft_labels", "loss/global_knowledge"} <= scores[False].keys()
     assert not {"loss/local_knowledge", "loss/soft_labels"} & scores[True].keys()
+
+
+@pytest.mark.parametrize(("visible", "setting", "expected"), [(0, "auto", "cpu"), (1, "auto", "cuda"), (1, 0.0, "cpu")])
+def test_auto_takes_the_gpu_that_this_process_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: int, setting: GpusPerTrial, expected: str
+) -> None:
+    monkeypatch.setattr("distune.training.precision.visible_gpus", lambda: visible)
+    assert pick_device(setting).type == expected
 
 
 def test_devices_and_precisions() -> None:

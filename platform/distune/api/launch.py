@@ -10,6 +10,7 @@ from distune.api.progress import open_callbacks
 from distune.api.study import Study
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, SpaceLike, load_experiment
+from distune.errors import StudyError
 from distune.records import ParameterValue
 from distune.study.callback import StudyCallback
 from distune.study.files.study_folder import Runner
@@ -37,7 +38,7 @@ def launch(
 
     Args:
         experiment: a shipped experiment's name, a YAML file, plain data, or an ``Experiment``.
-        name: name of the study; the experiment's when None.
+        name: name of the study; the experiment's when None, followed by ``-simulated`` when it is simulated.
         overrides: path to value, such as ``{"training.epochs": 6}``, applied over the experiment.
         fixed: searched path to value: parameters of the search space that are not searched.
         space: the search space; the experiment's ``search.space`` when None.
@@ -45,7 +46,7 @@ def launch(
         warm_start_top: number of its finished trials at most.
         runner: ``ray`` runs trials in parallel with Ray Tune; ``local`` runs one at a time in this process.
         simulate: simulate learning curves instead of training, to try the settings in seconds.
-        replace: remove an earlier study of that name.
+        replace: remove an earlier study of that name. A simulated study replaces no other than a simulated one.
         callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
         home: folder of all studies; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
@@ -55,7 +56,8 @@ def launch(
     Raises:
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
-        StudyError: a study of that name exists already.
+        WeightsError: weights that the experiment names are missing or do not fit.
+        StudyError: a study of that name exists already, or ``warm_start`` is simulated and this study is not.
         ResourceError: this machine does not have what a trial asks for, or no Ray answers at ``resources.address``.
         StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
             ``load_study`` gives the study, whose ``status`` has the reason.
@@ -64,9 +66,9 @@ def launch(
         >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
         >>> study.best_params
     """
-    from distune.api.preparation import describe_data, open_data, ready_teacher
+    from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
     from distune.api.time_estimate import estimate_time
-    from distune.study.create import check_name_and_runner, create_study
+    from distune.study.create import check_name_and_runner, create_study, default_name
     from distune.study.planning.plan_text import describe_plan, describe_sizes
     from distune.study.planning.time_plan import describe_time_plan
     from distune.study.preflight import check_before_start
@@ -78,21 +80,29 @@ def launch(
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
         root = Home.at(home)
-        study = name or loaded.experiment.name
-        check_name_and_runner(root, study, runner, replace=replace)
+        study = name or default_name(loaded.experiment.name, simulate=simulate)
+        check_name_and_runner(root, study, runner, replace=replace, simulate=simulate)
         check_before_start(loaded.experiment, simulate=simulate)
         check_address(loaded.experiment.resources.address, runner=runner)
         check_tracking(loaded.experiment.tracking, root)
         if warm_start is not None:
             source = load_study(warm_start, home=home)
+            if source.is_simulated and not simulate:
+                raise StudyError(
+                    f"study {warm_start} is simulated, so its best configurations are not better than others; "
+                    f"warm-start from a study that was trained"
+                )
             found = warm_start_from(source.status, source.load_settings(), loaded, top=warm_start_top)
             for line in found.messages:
                 callback.on_message(line)
             loaded = with_initial_configurations(loaded, found.configurations)
+        if simulate:
+            callback.on_message(f"study {study} is simulated: nothing is trained, and its scores mean nothing")
         splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
         if splits is not None:
             callback.on_message(f"data: {describe_data(splits)}")
-        for line in (*describe_plan(loaded), *describe_sizes(loaded, splits, root)):
+            check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
+        for line in (*describe_plan(loaded, simulate=simulate), *describe_sizes(loaded, splits, root)):
             callback.on_message(line)
         if splits is not None:
             at_a_time = 1 if runner == "local" else None

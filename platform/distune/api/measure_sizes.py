@@ -28,10 +28,10 @@ def measure_sizes(experiment: Experiment, files: Mapping[str, Path]) -> ModelSiz
     from distune.training.checkpoint import load
     from distune.training.evaluation.model_costs import measure_side_by_side
     from distune.training.load_student import load_student
-    from distune.training.precision import pick_device
+    from distune.training.precision import pick_device, visible_gpus
 
-    has_gpu = experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
-    device = pick_device(1.0) if has_gpu else torch.device("cpu")
+    has_gpu = experiment.resources.gpus_per_trial != 0 and visible_gpus() > 0
+    device = pick_device("auto") if has_gpu else torch.device("cpu")
     found = {name: file for name, file in files.items() if file.is_file()}
     models = {}
     for name, file in found.items():

@@ -42,13 +42,15 @@ def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tra
     Raises:
         UsageError: it cannot work, such as for a bad tracking URI.
     """
+    identity = folder.identity()
     return build_tracker(
         experiment.tracking,
         home=home,
         study_folder=folder.path,
         study=folder.name,
-        study_key=folder.identity().tracking_key,
+        study_key=identity.tracking_key,
         experiment=experiment.name,
+        simulated=identity.simulate,
     )
 
 
@@ -86,6 +88,48 @@ def describe_data(splits: Splits) -> str:
     sizes = f"{len(splits.train)} training, {len(splits.search)} search"
     test = f", {len(splits.test)} test" if splits.test is not None else ""
     return f"{sizes}{test} images; classes: {', '.join(splits.classes)}"
+
+
+def check_all_weights(
+    experiment: Experiment,
+    splits: Splits | None,
+    *,
+    download: bool,
+    on_message: OnMessage,
+    with_teacher: bool = True,
+) -> None:
+    """Check the weights that an experiment names for teacher and student, before anything is trained.
+
+    Args:
+        experiment: names the weights.
+        splits: give the classes; None where the data is not known.
+        download: download torchvision's weights that are not in torch's cache; otherwise say that they are not.
+        on_message: receives a line for each of the weights that says where they come from, and warnings.
+        with_teacher: check those of the teacher as well.
+
+    Raises:
+        WeightsError: weights are missing, damaged or do not fit. Begins with the setting.
+    """
+    roles = {"teacher": experiment.teacher, "student": experiment.student}
+    if not with_teacher:
+        del roles["teacher"]
+    if not any(settings.weights or settings.backbone_weights for settings in roles.values()):
+        return  # without loading torch
+    from distune.detectors.weights_check import DetectorInUse, check_weights
+
+    terms = experiment.distillation.terms
+    for role, settings in roles.items():
+        detector = DetectorInUse(
+            role=role,
+            settings=settings,
+            is_trained=role == "student" or experiment.teacher_training is not None,
+            classes=None if splits is None else tuple(splits.classes),
+            needed_by=tuple(name for name, term in terms.items() if term.weight > 0 and term.compares_heads),
+            min_size_px=experiment.data.min_size_px,
+            max_size_px=experiment.data.max_size_px,
+        )
+        for line in check_weights(detector, download=download):
+            on_message(line)
 
 
 def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_message: OnMessage) -> Teacher:

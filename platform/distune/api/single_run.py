@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distune.api.evaluation import score_file
-from distune.api.preparation import describe_data, open_data, ready_teacher
+from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
-from distune.config.experiment import without_distillation
+from distune.config.experiment import Experiment, without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, load_experiment, trial_experiment
@@ -20,6 +20,7 @@ from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.files.artifacts import write_trial_file
 from distune.study.files.recorded_spec import recorded_values, spec_mismatch
+from distune.study.resources import this_machine, trial_resources
 from distune.study.trial_progress import TrialProgress
 from distune.training.trial_folder import TrialFolder
 
@@ -79,11 +80,12 @@ def train(
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, check_space=False).experiment
         root = Home.at(home)
-        values = trial_experiment(loaded, {})
+        values = _with_counted_gpus(trial_experiment(loaded, {}), loaded)
         values = without_distillation(values) if control else values
         splits = open_data(loaded, on_message=callback.on_message)
         callback.on_message(f"data: {describe_data(splits)}")
         needs_teacher = loaded.distillation.is_active and not control
+        check_all_weights(loaded, splits, download=True, on_message=callback.on_message, with_teacher=needs_teacher)
         weights = TrialFolder(root.teachers / teacher_hash(loaded, splits.fingerprint)).best_checkpoint
         spec = TrialSpec(
             study="",
@@ -130,6 +132,13 @@ def _check_folder(spec: TrialSpec, *, is_given: bool) -> None:
         return  # an earlier version recorded no specification; the name of its folder has the hash of the settings
     what = "other files" if recorded_values(place) is None else f"a training {mismatch}"
     raise UsageError(f"{place} holds {what}; name a new folder, or an empty one")
+
+
+def _with_counted_gpus(values: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """Replace ``auto`` by the GPUs of a trial here, which are part of the name of the folder."""
+    resources = experiment.resources
+    gpus = trial_resources(resources, [this_machine(resources)], simulate=False).gpus
+    return {**values, "resources": {**values["resources"], "gpus_per_trial": gpus}}
 
 
 def prepare_teacher(

@@ -342,7 +342,7 @@ class Study:
                 reason; also when such a study has nothing left to run.
             ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
         """
-        from distune.api.preparation import open_data, ready_teacher
+        from distune.api.preparation import check_all_weights, open_data, ready_teacher
         from distune.study.planning.plan_text import describe_rest, has_rest
         from distune.study.preflight import check_before_start
         from distune.study.runners.ray_address import check_address
@@ -373,6 +373,7 @@ class Study:
             teacher = None
             if not self.is_simulated:
                 splits = open_data(loaded.experiment, on_message=callback.on_message)
+                check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
                 teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
             return self
@@ -505,13 +506,14 @@ class Study:
             UsageError: the port is no port, or in use.
         """
         from distune.tracking.build import follow_home
+        from distune.tracking.run_names import experiment_name
         from distune.tracking.server import start_ui, study_links, ui_address
 
         experiment, identity = self.experiment, self._folder.identity()
         if not experiment.tracking.enabled:
             raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
         uri = experiment.tracking.uri or self._home.tracking_uri
-        name = experiment.tracking.experiment or experiment.name
+        name = experiment_name(experiment.tracking.experiment, experiment.name, simulated=identity.simulate)
         key = identity.tracking_key
         if is_server(uri):
             address = ui_address(uri)

@@ -74,10 +74,10 @@ def _measure(experiment: Experiment, splits: Splits, weights: str | None, *, wit
     import torch
 
     from distune.training.epoch_timing import NUM_BATCHES, cpu_threads, time_student_epoch, time_teacher_epoch
-    from distune.training.precision import pick_device
+    from distune.training.precision import pick_device, visible_gpus
 
-    wants_gpu = experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
-    device = pick_device(1.0) if wants_gpu else torch.device("cpu")
+    wants_gpu = experiment.resources.gpus_per_trial != 0 and visible_gpus() > 0
+    device = pick_device("auto") if wants_gpu else torch.device("cpu")
     with cpu_threads(experiment.resources.cpus_per_trial):
         student = time_student_epoch(experiment, splits, device=device, teacher_weights=weights)
         teacher = time_teacher_epoch(experiment, splits, device=device) if with_teacher else None

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import describe_data, open_data
+from distune.api.preparation import check_all_weights, describe_data, open_data
 from distune.api.progress import open_callbacks
 from distune.api.time_estimate import estimate_time
 from distune.config.data import GeneratedData
@@ -76,7 +76,7 @@ def validate(
     callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
-    """Check an experiment, its search space and its data. Writes nothing but ``pictures``.
+    """Check an experiment, its search space, its data and its weights. Writes only ``pictures``; downloads nothing.
 
     Data is checked when the experiment says where it is (``data.root``).
 
@@ -101,6 +101,7 @@ def validate(
     Raises:
         ConfigError: the experiment or the search space is wrong; all problems are listed.
         DataError: images or annotations are missing or too damaged.
+        WeightsError: weights that the experiment names are missing or do not fit.
         ResourceError: the sampler needs a package that is not installed.
         UsageError: the folder for pictures is a file.
     """
@@ -114,6 +115,7 @@ def validate(
         if pictures is not None and splits is not None:
             for path in _draw(splits, Path(pictures)):
                 callback.on_message(f"pictures: {path}")
+        check_all_weights(settings, splits, download=False, on_message=callback.on_message)
         findings: list[Finding] = []
         if probe and splits is not None:
             findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
@@ -164,8 +166,6 @@ def _probe(
     on_finding: Callable[[Finding], None] | None,
     callback: StudyCallback,
 ) -> list[Finding]:
-    import torch
-
     from distune.training.precision import pick_device
     from distune.training.probe.probe import Probe
     from distune.training.teacher import load_teacher
@@ -174,12 +174,12 @@ def _probe(
     teacher = load_teacher(loaded.experiment, splits, home=home)
     if teacher is None and loaded.experiment.teacher.weights is None:
         callback.on_message("probe: the teacher is not trained yet, so random weights are used")
-    wants_gpu = loaded.experiment.resources.gpus_per_trial > 0 and torch.cuda.is_available()
+    wants_gpu = loaded.experiment.resources.gpus_per_trial != 0
     probe = Probe(
         loaded,
         splits,
         teacher_weights=None if teacher is None else str(teacher.weights),
-        device=pick_device(1.0) if wants_gpu else torch.device("cpu"),
+        device=pick_device("auto" if wants_gpu else 0.0),
         num_images=num_images,
     )
     findings = []

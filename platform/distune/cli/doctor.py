@@ -44,17 +44,20 @@ def _facts() -> dict[str, Any]:
     import torch
 
     from distune.config.home import Home
-    from distune.study.resources import available_cpus
+    from distune.config.search import ResourceSettings
+    from distune.study.planning.gpu_text import plan_gpus
+    from distune.study.resources import available_cpus, available_gpus
 
     home = Home.from_environment()
     existing = next(path for path in (home.root, *home.root.parents) if path.exists())
-    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_properties(index) for index in range(available_gpus())]
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "cpus": available_cpus(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
+        "trials": plan_gpus(ResourceSettings()),
         "bfloat16": bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False),
         "home": str(home.root),
         "free_gb": round(shutil.disk_usage(existing).free / 1e9, 1),

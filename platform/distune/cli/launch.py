@@ -35,7 +35,12 @@ class InterruptedSessionError(UsageError):
 def launch(
     experiment: ExperimentArgument,
     *,
-    name: Annotated[str | None, typer.Option(help="Name of the study. Default: the experiment's.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the study. Default: the experiment's, with -simulated after it for a simulated study."
+        ),
+    ] = None,
     set: SetOption = [],  # noqa: A002, B006
     fix: FixOption = [],  # noqa: B006
     warm_start: Annotated[
@@ -67,7 +72,7 @@ def launch(
 
         distune launch bccd --set data.root=BCCD --set search.num_trials=30
 
-        distune launch quickstart --simulate --name rehearsal
+        distune launch quickstart --simulate
 
         distune launch mine.yaml --name second --warm-start first --fix distillation.decay=cosine
     """
@@ -129,7 +134,8 @@ def _print_result(study: Study) -> None:
     from distune.study.status import best_trial
 
     status = study.status
-    out.print(trial_table(trial_rows(status.trials, status.metric), status.metric))
+    title = status.title if status.simulated else None
+    out.print(trial_table(trial_rows(status.trials, status.metric), status.metric, title=title))
     if study.teacher_value is not None:
         out.print(f"teacher: {status.metric} {study.teacher_value:.1f}")
     with contextlib.suppress(StudyError):

@@ -156,7 +156,9 @@ def _show_trial(status: StudyStatus, handle: Study, key: str, *, json: bool) -> 
     reports = handle.epochs(record.number)
     if json:
         epochs = [{"epoch": each.epoch, "metrics": finite_or_none(each.metrics)} for each in reports]
-        print_json({"study": status.study, **record_to_dict(record), "all_epochs": epochs})
+        print_json(
+            {"study": status.study, "simulated": status.simulated, **record_to_dict(record), "all_epochs": epochs}
+        )
         return
     title = f"{status.title}, trial {record.key}: {record.outcome}"
     out.print(epoch_table(reports, status.metric, title=title))
@@ -188,7 +190,12 @@ def _list_studies(*, json: bool) -> None:
 
     studies = [distune.load_study(name).status for name in distune.list_studies()]
     if json:
-        print_json([{"study": each.study, "state": each.state, "reason": each.reason} for each in studies])
+        print_json(
+            [
+                {"study": each.study, "state": each.state, "simulated": each.simulated, "reason": each.reason}
+                for each in studies
+            ]
+        )
         return
     if not studies:
         home = Home.from_environment()

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from distune.config.backbones import MOBILENETS, Backbone
 from distune.config.base import Settings
-from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities, is_torchvision_name
+from distune.config.pretrained import WITHOUT_EPSILON, canonical, incompatibilities, is_torchvision_name, is_url
 
 ThreeChannels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+def _check_is_no_url(name: str) -> str:
+    if is_url(name):
+        raise ValueError("is an address; download the file and give its path, or a name of torchvision's weights")
+    return name
+
+
+WeightsName = Annotated[str, AfterValidator(_check_is_no_url)]
 
 
 class CommonDetectorSettings(Settings):
     """Settings that all families share."""
 
-    weights: str | None = None
+    weights: WeightsName | None = None
     """Weights of the whole detector: a name of torchvision such as ``FasterRCNN_ResNet50_FPN_Weights.COCO_V1``, or the
     path of a state dict or a distune checkpoint. null starts from random weights."""
-    backbone_weights: str | None = None
+    backbone_weights: WeightsName | None = None
     """Weights of the backbone: a name of torchvision such as ``ResNet50_Weights.IMAGENET1K_V2``, or the path of a file.
     null starts from random weights."""
     classes: list[str] | None = Field(None, min_length=1)
@@ -70,8 +79,10 @@ class PyramidDetectorSettings(CommonDetectorSettings):
     """Normalization in the backbone: batch norm; ``frozen`` batch norm, for pretrained weights; group norm; or ``own``,
     which keeps that of the backbone, for timm models without batch norm."""
     norm_eps: float | None = Field(None, ge=0)
-    """Epsilon of the normalization in the backbone. null is 1e-5, or 0 for the weights that torchvision runs with 0
-    (``..._ResNet50_FPN_Weights.COCO_V1`` with ``norm: frozen``)."""
+    """Epsilon of the normalization in the backbone. null is that of the weights where it is known: their distune
+    checkpoint or checkpoint of torchvision's training script tells it, and it is 0 for the weights that torchvision
+    runs with 0 (``..._ResNet50_FPN_Weights.COCO_V1`` with ``norm: frozen``). Else null is 1e-5, but detectors that were
+    fine-tuned from those weights have 0."""
     trainable_stages: int = Field(5, ge=0, le=5)
     """Number of stages of the backbone that are trained, counted from the last; 5 trains all."""
     anchor_scale: float = Field(1.0, gt=0)
@@ -86,8 +97,10 @@ class PyramidDetectorSettings(CommonDetectorSettings):
         return 0.0 if is_without else 1e-5
 
     def with_weights(self, weights: str | None) -> Self:
-        """Return the same detector with other weights and the same epsilon."""
-        return super().with_weights(weights).model_copy(update={"norm_eps": self.epsilon})
+        """Return the same detector with other weights and the same epsilon, unless their file tells another one."""
+        other = super().with_weights(weights)
+        is_known = weights is None or self.norm_eps is not None or self.epsilon == 0
+        return other.model_copy(update={"norm_eps": self.epsilon}) if is_known else other
 
     @model_validator(mode="after")
     def _epsilon_has_an_effect(self) -> Self:

@@ -15,7 +15,8 @@ from distune.config.search import ResourceSettings, SearchSettings, TrackingSett
 from distune.config.terms import TermSettings
 from distune.config.training import TrainingSettings
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MAX_NAME_LENGTH = 100
+NAME_PATTERN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME_LENGTH - 1}}}")
 
 
 class Experiment(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _RESNET50: dict[str, Any] = {"backbone": "resnet50", "fpn_channels": 256}
@@ -39,6 +40,11 @@ WITHOUT_EPSILON = (
 def is_torchvision_name(name: str) -> bool:
     """Return whether a name means weights of torchvision, such as ``ResNet50_Weights.DEFAULT``, and not a file."""
     return "_Weights." in name and "/" not in name
+
+
+def is_url(name: str) -> bool:
+    """Return whether a name of weights is an address, which is not downloaded."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
 
 
 def canonical(name: str) -> str:

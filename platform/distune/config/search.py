@@ -147,13 +147,32 @@ class SearchSettings(Settings):
     also works on network disks; else the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
+GpusPerTrial = Annotated[float, Field(ge=0)] | Literal["auto"]
+
+
+def gpus_of_trial(setting: GpusPerTrial, *, found: float) -> float:
+    """Resolve ``resources.gpus_per_trial``. Nothing else decides whether a trial uses a GPU.
+
+    Args:
+        setting: a number or fraction of GPUs, or ``auto``.
+        found: GPUs of the machine that has most of them.
+
+    Returns:
+        GPUs of a trial: the setting, or with ``auto`` one whole GPU where there is one, else 0.
+    """
+    if setting == "auto":
+        return 1.0 if found >= 1 else 0.0
+    return setting
+
+
 class ResourceSettings(Settings):
     """The resources of trials."""
 
     cpus_per_trial: float = Field(1.0, gt=0)
     """CPU cores per trial."""
-    gpus_per_trial: float = Field(0.0, ge=0)
-    """GPUs per trial. With a fraction several trials share a GPU; its memory is not divided between them."""
+    gpus_per_trial: GpusPerTrial = "auto"
+    """GPUs per trial. ``auto`` is 1 where there is a GPU, on this machine or in the cluster, and 0 elsewhere; 0 trains
+    on the CPU. With a fraction several trials share a GPU; its memory is not divided between them."""
     max_concurrent: int | None = Field(None, ge=1)
     """Largest number of trials at a time; null is as many as the resources allow."""
     loader_workers: int = Field(0, ge=0)

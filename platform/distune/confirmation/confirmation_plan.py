@@ -1,7 +1,7 @@
 """The plan of a confirmation: its arms, seeds and runs.
 
 Several trials are first trained on selection seeds, which choose one of them. The result compares that one with its
-control on other seeds, so that luck which decided the choice is not part of the result.
+control on other seeds, so that the luck of the choice is not part of the result.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from distune.config.search import ResourceSettings
 from distune.confirmation.joint_training import JobContext
 from distune.confirmation.seed_job import SeedJob
 from distune.errors import TrialError
-from distune.study.resources import num_concurrent, trial_resources
+from distune.study.resources import Resources, num_concurrent, trial_resources, with_reserved_gpus
+from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.epoch_timeout import kill_after
 
 _POLL_S = 0.5
@@ -40,13 +42,15 @@ def run_jobs_on_ray(
     Raises:
         ResourceError: no machine has the resources of a job.
     """
-    import ray
+    with environment(RAY_IMPORT_ENVIRONMENT):
+        import ray
 
-    from distune.study.runners.ray_connection import machines, ray_session
+        from distune.study.runners.ray_connection import machines, ray_session
 
     with ray_session(settings, simulate=simulate):
-        each = trial_resources(settings, simulate=simulate)
-        room = num_concurrent(settings, each, machines())
+        found = machines()
+        each = trial_resources(settings, found, simulate=simulate)
+        room = num_concurrent(settings, each, found)
         remote = ray.remote(num_cpus=each.cpus, num_gpus=each.gpus, max_retries=0)(_run)
         waiting = list(jobs)
         running: dict[Any, SeedJob] = {}
@@ -54,7 +58,7 @@ def run_jobs_on_ray(
             while (waiting or running) and not context.should_stop():
                 while waiting and len(running) < room:
                     job = waiting.pop(0)
-                    running[remote.remote(job)] = job
+                    running[remote.remote(_with_reserved_gpus(job, each))] = job
                 ended, _ = ray.wait(list(running), timeout=_POLL_S)
                 for task in ended:
                     settle(running.pop(task), task)
@@ -88,6 +92,10 @@ def settle(job: SeedJob, task: Any) -> None:
         if job.split == "test":
             raise TrialError(f"{reason}; run distune confirm {job.specs[0].study} again") from None
         job.fail(reason)
+
+
+def _with_reserved_gpus(job: SeedJob, trial: Resources) -> SeedJob:
+    return dataclasses.replace(job, specs=tuple(with_reserved_gpus(spec, trial) for spec in job.specs))
 
 
 def _run(job: SeedJob) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from distune.errors import ResourceError
+
+_MAX_FOLDER_BYTES = 107 - 32
+"""The path of a socket has at most 107 bytes, of which Python takes 32 below the temporary folder."""
 _PRELOADED = "distune.data.stream"
 
 
@@ -33,6 +39,9 @@ def make_loader(
 
     Returns:
         The loader.
+
+    Raises:
+        ResourceError: there are processes, and the path of the temporary folder is too long for their sockets.
     """
     return DataLoader(
         samples,
@@ -46,8 +55,18 @@ def make_loader(
     )
 
 
+def check_temporary_folder(folder: str) -> None:
+    """Raise ``ResourceError`` when the sockets between loader processes cannot be below a folder: they would hang."""
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
+        raise ResourceError(
+            f"TMPDIR = {folder}: too long for the sockets of processes that load images; set it to a folder whose path "
+            f"has at most {_MAX_FOLDER_BYTES} bytes, such as /tmp, or set resources.loader_workers = 0"
+        )
+
+
 def _context() -> Any:
     """Return a forkserver where there is one: forking a process with threads, CUDA or Ray can hang."""
+    check_temporary_folder(tempfile.gettempdir())
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -11,12 +11,20 @@ from torch import nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from distune.config.backbones import MOBILENETS
+from distune.config.backbones import BACKBONES, MOBILENETS
+from distune.detectors.checkpoint_forms import StateDict
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import NormLayer
 from distune.detectors.weights import fetch_weights, load_state
+from distune.errors import WeightsError
 
 _PROBE_PX = 64
+_NEEDS_VALUES = "regnet"
+"""Cannot be built on the meta device."""
+_IN_DETECTOR = "backbone.body."
+_COUNTER = "num_batches_tracked"
+CLASSIFIER = ("fc.", "classifier.")
+"""The prefixes of parameters that only the classifier has, and not the backbone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +62,11 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
     else:
         model = get_model(name, weights=None, norm_layer=norm_layer)
     if weights is not None:
-        load_state(model, fetch_weights(weights).state, source=weights, replaceable=("fc.", "classifier."))
+        state = fetch_weights(weights).state
+        try:
+            load_state(model, state, source=weights, replaceable=CLASSIFIER)
+        except WeightsError:
+            load_state(model, state, source=weights, replaceable=CLASSIFIER, remedy=other_backbone(state, name))
     layers = dict(model.named_children())
     if name in MOBILENETS:
         body: nn.Sequential = model.features
@@ -64,6 +76,32 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
     for after_the_maps in ("avgpool", "fc"):
         layers.pop(after_the_maps, None)
     return nn.Sequential(collections.OrderedDict(layers))
+
+
+def other_backbone(state: StateDict, name: str) -> str | None:
+    """Return a sentence on the backbone that weights are of, if it is known and not the one that is set.
+
+    Args:
+        state: of a classifier or of a detector with a feature pyramid.
+        name: of the backbone that is set.
+
+    Returns:
+        The sentence; None if no other backbone fits exactly.
+    """
+    of_body = {key.removeprefix(_IN_DETECTOR): value for key, value in state.items() if key.startswith(_IN_DETECTOR)}
+    shapes = {
+        key.removeprefix("features.").removeprefix("trunk_output."): value.shape
+        for key, value in (of_body or state).items()
+        if not key.startswith(CLASSIFIER) and not key.endswith(_COUNTER)
+    }
+    for other in BACKBONES:
+        if other == name or other.startswith(_NEEDS_VALUES):
+            continue
+        with torch.device("meta"):
+            body = build_body(other, nn.BatchNorm2d, weights=None).state_dict()
+        if {key: value.shape for key, value in body.items() if not key.endswith(_COUNTER)} == shapes:
+            return f"they are of backbone: {other}, and backbone: {name} is set"
+    return None
 
 
 def layers_of(body: nn.Sequential) -> list[Layer]:

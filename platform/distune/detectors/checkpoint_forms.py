@@ -31,6 +31,7 @@ COUNTER = "n_averaged"
 """The tensor that ``torch.optim.swa_utils.AveragedModel`` adds."""
 
 _SHOWN = 8
+_HEADER_LENGTH_BYTES = 8
 _HARMLESS: list[Any] = [argparse.Namespace, collections.defaultdict, np.dtype, np.ndarray]
 _HARMLESS += [np._core.multiarray.scalar, np._core.multiarray._reconstruct]  # type: ignore[attr-defined]
 _HARMLESS += [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
@@ -53,7 +54,7 @@ def read_tensors(path: Path) -> Any:
     """Read a file of tensors, onto the CPU, and plain values. Nothing in it can run code.
 
     Args:
-        path: of the file; safetensors by the suffix ``.safetensors``, or the format of ``torch.save``.
+        path: of the file, in the format of safetensors or of ``torch.save``.
 
     Returns:
         The content.
@@ -62,7 +63,7 @@ def read_tensors(path: Path) -> Any:
         WeightsError: the file is missing, truncated, or of another kind; says of which where it can be recognized.
     """
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" or _begins_as_safetensors(path):
             return _read_safetensors(path)
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -122,6 +123,14 @@ def stop_if_not_finite(state: StateDict, *, source: str) -> None:
         )
 
 
+def _begins_as_safetensors(path: Path) -> bool:
+    """Return whether a file begins with the length of a JSON header, and the header."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER_LENGTH_BYTES + 2)
+    length = int.from_bytes(start[:_HEADER_LENGTH_BYTES], "little")
+    return start[_HEADER_LENGTH_BYTES:] == b'{"' and length < path.stat().st_size
+
+
 def _read_safetensors(path: Path) -> StateDict:
     try:
         from safetensors.torch import load_file
@@ -149,4 +158,6 @@ def _describe(path: Path, error: Exception) -> str:
             "holds Python objects besides tensors, such as a whole model, which are not loaded because they can run "
             "code; where you trust the file, save its state dict there: torch.save(model.state_dict(), FILE)"
         )
+    if "weights_only" in text:  # torch's own advice is to let the file run code
+        return "not a file of tensors that torch.save or safetensors has written, or damaged"
     return f"not a file of tensors: {next(iter(text.splitlines()), type(error).__name__)}"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torchvision.models import get_weight
 
 from distune.config.pretrained import is_torchvision_name
 from distune.detectors.checkpoint_forms import StateDict, find_state, read_tensors, stop_if_not_finite
 from distune.detectors.checkpoint_names import with_current_names
+from distune.detectors.norm_epsilon import epsilon_of_file
+from distune.detectors.weight_sources import find_source, torchvision_weights
 from distune.errors import WeightsError
 
-_SHOWN = 8
+_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Weights:
         classes: that it was trained on; None where they are unknown.
         is_own: whether distune has trained it.
         place: of the state dict in the file; empty at its top.
+        norm_eps: epsilon of the backbone's norms; None where the file does not tell it.
     """
 
     state: StateDict
     classes: tuple[str, ...] | None
     is_own: bool = False
     place: str = ""
+    norm_eps: float | None = None
 
 
 def fetch_weights(name: str) -> Weights:
@@ -51,16 +53,13 @@ def fetch_weights(name: str) -> Weights:
     """
     if is_torchvision_name(name):
         return _fetch_by_name(name)
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            f"weights {name}: there is no such file; torchvision's are written <Model>_Weights.<VERSION>"
-        )
+    path = find_source(name).path
     content = read_tensors(path)
     found = find_state(content, source=name)
     stop_if_not_finite(found.state, source=name)
     classes = _classes(content)
-    return Weights(found.state, classes, is_own=classes is not None, place=found.place)
+    epsilon = epsilon_of_file(content, path)
+    return Weights(found.state, classes, is_own=classes is not None, place=found.place, norm_eps=epsilon)
 
 
 def named_classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -80,7 +79,7 @@ def named_classes(names: Sequence[str]) -> tuple[str, ...]:
         if not is_torchvision_name(name):
             classes.append(name)
             continue
-        known = _classes_of(_torchvision_weights(name))
+        known = _classes_of(torchvision_weights(name))
         if known is None:
             raise WeightsError(f"weights {name}: are not of a detector, so they have no classes to detect")
         classes += known
@@ -117,20 +116,17 @@ def load_state(
         if replaceable
         else set()
     )
-    lines = [f"missing: {name} {tuple(expected[name].shape)}" for name in sorted(missing - kept)]
-    lines += [f"unknown: {name} {tuple(state[name].shape)}" for name in sorted(surplus - kept)]
-    lines += [
-        f"shape: {name} is {tuple(state[name].shape)}, the detector needs {tuple(expected[name].shape)}"
-        for name in sorted(misshapen - kept)
+    kinds = [
+        [f"missing: {name} {tuple(expected[name].shape)}" for name in sorted(missing - kept)],
+        [f"unknown: {name} {tuple(state[name].shape)}" for name in sorted(surplus - kept)],
+        [
+            f"shape: {name} is {tuple(state[name].shape)}, the detector needs {tuple(expected[name].shape)}"
+            for name in sorted(misshapen - kept)
+        ],
     ]
-    if lines:
-        more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        more += [] if remedy is None else [remedy]
-        raise WeightsError(
-            "\n  ".join(
-                [f"weights {source}: do not fit this detector, {len(lines)} differences", *lines[:_SHOWN], *more]
-            )
-        )
+    if any(kinds):
+        lines = [f"weights {source}: do not fit this detector, {_differences(kinds)}"]
+        raise WeightsError("\n  ".join(lines if remedy is None else [*lines, remedy]))
     fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in kept}
     model.load_state_dict(fitting, strict=False)
     return sorted(kept & expected.keys())
@@ -149,22 +145,26 @@ def check_classes(weights: Weights, classes: Sequence[str], *, source: str) -> N
     )
 
 
+def _differences(kinds: Sequence[Sequence[str]]) -> str:
+    """Return the number of differences and examples: the first of each kind, then more of the same."""
+    number = sum(map(len, kinds))
+    examples = [*(kind[0] for kind in kinds if kind), *(line for kind in kinds for line in kind[1:])]
+    more = [f"and {number - _SHOWN} more"] if number > _SHOWN else []
+    return "\n  ".join([f"{number} differences", "; ".join([*examples[:_SHOWN], *more])])
+
+
 def _fetch_by_name(name: str) -> Weights:
-    weights = _torchvision_weights(name)
+    weights, source = torchvision_weights(name), find_source(name)
     try:
-        state = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"weights {name}: could not be downloaded ({error}); download them elsewhere and name the file"
-        ) from None
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        remedy = (
+            f"{source.path} is damaged ({error}); delete it, and it is downloaded again"
+            if source.is_here
+            else f"could not be downloaded ({error}); download them elsewhere from {source.url} and name the file"
+        )
+        raise WeightsError(f"weights {name}: {remedy}") from None
     return Weights(dict(state), _classes_of(weights))
-
-
-def _torchvision_weights(name: str) -> Any:
-    try:
-        return get_weight(name)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise WeightsError(f"weights {name}: torchvision has no such weights: {error}") from None
 
 
 def _classes_of(weights: Any) -> tuple[str, ...] | None:

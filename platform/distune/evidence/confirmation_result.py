@@ -92,7 +92,7 @@ class ConfirmationResult:
         weights: file of that student, relative to the study's folder.
         selection_seeds: seeds that chose the winner; empty where there was one trial.
         num_analyses: intervals of this trial and metric so far, with this one.
-        max_seeds: seeds were added until the question was decided, at most to this number; None where none were.
+        max_seeds: seeds were added until the question is decided, at most to this number; None where none were.
         margin: gains below it, in points, do not matter; None where no seeds were added.
     """
 

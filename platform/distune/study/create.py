@@ -9,6 +9,7 @@ import time
 import uuid
 from pathlib import Path
 
+from distune.config.experiment import MAX_NAME_LENGTH
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
@@ -19,6 +20,8 @@ from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.version import VERSION
+
+_SIMULATED = "-simulated"
 
 
 def create_study(
@@ -38,13 +41,14 @@ def create_study(
         The folder of the study.
 
     Raises:
-        StudyError: the name is in use, the study to replace is running, or the folder cannot be written.
+        StudyError: the name is in use, the study to replace is running or was trained while this one is simulated, or
+            the folder cannot be written.
         UsageError: the name is no valid file name, or the storage is not supported.
         ResourceError: this machine lacks resources for one trial, or the package of the sampler.
     """
     target = StudyFolder(home.study(name))
     check_before_start(loaded.experiment, simulate=simulate)
-    check_name_and_runner(home, name, runner, replace=replace)
+    check_name_and_runner(home, name, runner, replace=replace, simulate=simulate)
     identity = StudyIdentity(
         name=name,
         key=uuid.uuid4().hex,
@@ -72,12 +76,38 @@ def create_study(
     return target
 
 
-def check_name_and_runner(home: Home, name: str, runner: Runner, *, replace: bool) -> None:
-    """Raise ``StudyError`` when a study of that name exists and is kept, and ``UsageError`` for an unknown runner."""
+def default_name(experiment: str, *, simulate: bool) -> str:
+    """Return the name of a study that was given none: the experiment's, with a suffix for a simulated study."""
+    return f"{experiment[: MAX_NAME_LENGTH - len(_SIMULATED)]}{_SIMULATED}" if simulate else experiment
+
+
+def check_name_and_runner(home: Home, name: str, runner: Runner, *, replace: bool, simulate: bool) -> None:
+    """Check the name of a new study and its runner.
+
+    Args:
+        home: folder of all studies.
+        name: of the study.
+        runner: of its trials.
+        replace: whether an existing study of that name is removed.
+        simulate: whether the new study is simulated.
+
+    Raises:
+        StudyError: a study of that name exists and is kept; a simulated study does not replace one that was trained.
+        UsageError: the runner is unknown, or the name is not valid.
+    """
     if runner not in RUNNERS:
         raise UsageError(f"runner {runner}: must be one of {', '.join(RUNNERS)}")
-    if home.study(name).exists() and not replace:
-        raise _name_in_use(name)
+    existing = StudyFolder(home.study(name))
+    if not existing.path.exists():
+        return
+    is_simulated = existing.study_file.is_file() and existing.identity().simulate
+    if simulate and not is_simulated and existing.study_file.is_file():
+        raise StudyError(
+            f"study {name} exists already and is not simulated, so a simulated study does not take its name; choose "
+            f"another one (--name {default_name(name, simulate=True)})"
+        )
+    if not replace:
+        raise _name_in_use(name, is_simulated=is_simulated and not simulate)
 
 
 def _remove(study: StudyFolder) -> None:
@@ -96,7 +126,12 @@ def _rename(source: Path, target: StudyFolder) -> None:
         raise _name_in_use(target.name) from None
 
 
-def _name_in_use(name: str) -> StudyError:
+def _name_in_use(name: str, *, is_simulated: bool = False) -> StudyError:
+    if is_simulated:
+        return StudyError(
+            f"study {name} exists already and is simulated: replace it (--replace), or choose another name "
+            f"(--name OTHER)"
+        )
     return StudyError(
         f"study {name} exists already: resume it (distune resume {name}), choose another name (--name OTHER, in "
         f"Python name=OTHER), or replace it (--replace, in Python replace=True)"

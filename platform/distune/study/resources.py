@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from distune.config.search import ResourceSettings
+from distune.config.search import ResourceSettings, gpus_of_trial
 from distune.errors import ResourceError
+from distune.records import TrialSpec
 
 _TOLERANCE = 1e-6
 """Fractions of a CPU or GPU that rounding may lose."""
@@ -52,13 +53,13 @@ def check_resources(settings: ResourceSettings, *, simulate: bool) -> None:
             f"resources.cpus_per_trial = {settings.cpus_per_trial:g}: this machine has {cpus}; lower it, or name a "
             f"cluster with resources.address"
         )
-    if settings.gpus_per_trial > 0:
+    if settings.gpus_per_trial not in ("auto", 0):
         gpus = available_gpus()
-        if settings.gpus_per_trial > gpus:
+        if gpus_of_trial(settings.gpus_per_trial, found=gpus) > gpus:
             raise ResourceError(
-                f"resources.gpus_per_trial = {settings.gpus_per_trial:g}: torch finds {gpus or 'no'} GPU"
-                f"{'s' if gpus > 1 else ''} here; lower it (0 trains on the CPU), or name a cluster with "
-                f"resources.address"
+                f"resources.gpus_per_trial = {settings.gpus_per_trial:g}: torch finds {gpus} "
+                f"{'GPU' if gpus == 1 else 'GPUs'} here; lower it (auto takes what there is, 0 trains on the CPU), or "
+                f"name a cluster with resources.address"
             )
 
 
@@ -72,16 +73,37 @@ def available_cpus() -> int:
 
 def available_gpus() -> int:
     """Return the number of GPUs that torch can use."""
-    import torch  # here: it loads slowly, and only studies with GPUs need it
+    from distune.training.precision import visible_gpus  # here: torch loads slowly
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return visible_gpus()
 
 
-def trial_resources(settings: ResourceSettings, *, simulate: bool) -> Resources:
-    """Return what one trial reserves. A simulated trial on this machine takes no more than there is."""
+def this_machine(settings: ResourceSettings, *, simulate: bool = False) -> Resources:
+    """Return the resources of this machine. GPUs are not counted, which loads torch, when no trial may use one."""
+    return Resources(available_cpus(), 0 if simulate or settings.gpus_per_trial == 0 else available_gpus())
+
+
+def trial_resources(settings: ResourceSettings, machines: Sequence[Resources], *, simulate: bool) -> Resources:
+    """Return what one trial reserves.
+
+    Args:
+        settings: of the experiment.
+        machines: resources of each machine: this one, or those of the cluster.
+        simulate: whether trials are simulated. On this machine they take no more CPUs than there are, and no GPU.
+
+    Returns:
+        CPUs and GPUs.
+    """
     if simulate and settings.address is None:
         return Resources(min(settings.cpus_per_trial, float(available_cpus())))
-    return Resources(settings.cpus_per_trial, settings.gpus_per_trial)
+    found = max((machine.gpus for machine in machines), default=0.0)
+    return Resources(settings.cpus_per_trial, gpus_of_trial(settings.gpus_per_trial, found=found))
+
+
+def with_reserved_gpus(spec: TrialSpec, trial: Resources) -> TrialSpec:
+    """Return a specification that names the GPUs that the trial has reserved, instead of ``auto``."""
+    resources = {**spec.experiment["resources"], "gpus_per_trial": trial.gpus}
+    return dataclasses.replace(spec, experiment={**spec.experiment, "resources": resources})
 
 
 def exclusive_resources(trial: Resources, machines: Sequence[Resources]) -> Resources:

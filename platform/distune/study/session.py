@@ -25,7 +25,7 @@ from distune.study.files.artifacts import log_settings
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIdentity
 from distune.study.preflight import check_before_start
-from distune.study.runners.env_vars import environment
+from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.local import run_locally
 from distune.study.runners.signals import stop_on_signals
 from distune.study.search.stored_trial import StoredTrial
@@ -40,11 +40,6 @@ from distune.tracking.tracker import Tracker
 from distune.version import VERSION
 
 _LOG = logging.getLogger(__name__)
-
-_RAY_IMPORT_ENVIRONMENT = {
-    # Ray would print a paragraph for every worker that dies; the end of the trial gives the reason.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,7 +210,7 @@ def _run(
             if identity.runner == "local":
                 run_locally(engine, simulate=identity.simulate, should_stop=should_stop, callback=callback)
             else:
-                with environment(_RAY_IMPORT_ENVIRONMENT):
+                with environment(RAY_IMPORT_ENVIRONMENT):
                     from distune.study.runners.ray_tune import run_on_ray  # takes a second to load
 
                 run_on_ray(

@@ -16,6 +16,7 @@ from distune.errors import UsageError
 from distune.tracking.artifact_location import update_artifact_locations
 from distune.tracking.mlflow_client import open_client
 from distune.tracking.mlflow_sink import MlflowSink
+from distune.tracking.run_names import experiment_name
 from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.store_version import check_store_version
@@ -45,7 +46,14 @@ def check_tracking(settings: TrackingSettings, home: Home) -> None:
 
 
 def build_tracker(
-    settings: TrackingSettings, *, home: Home, study_folder: Path, study: str, study_key: str, experiment: str
+    settings: TrackingSettings,
+    *,
+    home: Home,
+    study_folder: Path,
+    study: str,
+    study_key: str,
+    experiment: str,
+    simulated: bool = False,
 ) -> Tracker:
     """Build the tracker of a study. A server is not called: it may be unavailable when the study starts.
 
@@ -56,6 +64,7 @@ def build_tracker(
         study: name of the study.
         study_key: identifies this study among all others, also those of the same name.
         experiment: name of the MLflow experiment when the settings name none.
+        simulated: whether learning curves are simulated; see ``experiment_name``.
 
     Returns:
         A tracker that writes to the spool; a ``NullTracker`` when tracking is disabled.
@@ -68,7 +77,7 @@ def build_tracker(
         return NullTracker()
     assert _STUDY_KEY_PATTERN.fullmatch(study_key), f"invalid study key: {study_key}"
     uri = settings.uri or home.tracking_uri
-    name = settings.experiment or experiment
+    name = experiment_name(settings.experiment, experiment, simulated=simulated)
     check_uri(uri)
     if scheme_of(uri) == "databricks" and not name.startswith("/"):
         raise UsageError(f"tracking.experiment = {name}: Databricks requires a path, such as /Users/you/{name}")
@@ -79,7 +88,14 @@ def build_tracker(
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
     def make_sink() -> MlflowSink:
-        return MlflowSink(uri, study=study, study_key=study_key, experiment=name, artifact_location=artifact_location)
+        return MlflowSink(
+            uri,
+            study=study,
+            study_key=study_key,
+            experiment=name,
+            artifact_location=artifact_location,
+            simulated=simulated,
+        )
 
     try:
         return SpoolTracker(study_folder, make_sink=make_sink)

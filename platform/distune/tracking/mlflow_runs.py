@@ -44,14 +44,23 @@ class MlflowRuns:
         study_key: identifies this study among all others, also those of the same name.
         experiment: name of the MLflow experiment; created when it is missing.
         artifact_location: where a new experiment keeps its artifacts; None leaves it to the server.
+        simulated: whether learning curves are simulated; every run has a tag that says so.
     """
 
     def __init__(
-        self, client: MlflowClient, *, study: str, study_key: str, experiment: str, artifact_location: str | None
+        self,
+        client: MlflowClient,
+        *,
+        study: str,
+        study_key: str,
+        experiment: str,
+        artifact_location: str | None,
+        simulated: bool = False,
     ) -> None:
         self._client = client
         self._study = study
         self._study_key = study_key
+        self._simulated = simulated
         self._experiment = experiment
         self._artifact_location = artifact_location
         self._experiment_id: str | None = None
@@ -82,6 +91,7 @@ class MlflowRuns:
         runs = self._known_runs()
         if key not in runs:
             identity = {"study": self._study, "study_key": self._study_key, "mlflow.source.name": "distune"}
+            identity |= {"simulated": "true"} if self._simulated else {}
             if key:
                 parent = self.get("", at_ms)
                 identity |= {"trial": key, "trial_key": self._trial_key(key), "mlflow.parentRunId": parent.id}

@@ -34,12 +34,22 @@ class MlflowSink:
         study_key: identifies this study among all others, also those of the same name.
         experiment: name of the MLflow experiment; created when it is missing.
         artifact_location: where a new experiment keeps its artifacts; None leaves it to the server.
+        simulated: whether learning curves are simulated; every run has a tag that says so.
 
     Raises:
         SinkUnavailableError: the database cannot be opened.
     """
 
-    def __init__(self, uri: str, *, study: str, study_key: str, experiment: str, artifact_location: str | None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        study: str,
+        study_key: str,
+        experiment: str,
+        artifact_location: str | None,
+        simulated: bool = False,
+    ) -> None:
         self._client = open_client(uri)
         self._runs = MlflowRuns(
             self._client,
@@ -47,6 +57,7 @@ class MlflowSink:
             study_key=study_key,
             experiment=experiment,
             artifact_location=artifact_location,
+            simulated=simulated,
         )
 
     def apply(self, events: Sequence[Event]) -> None:

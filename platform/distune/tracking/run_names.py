@@ -11,7 +11,23 @@ from distune.records import ParameterValue
 MAX_RUN_NAME_LENGTH = 60
 """About as many characters as the list of runs in the MLflow UI shows."""
 
+_SIMULATED = "-simulated"
 _CONTROL, _CONFIRMATION = "control-", "confirm-"
+
+
+def experiment_name(setting: str | None, experiment: str, *, simulated: bool) -> str:
+    """Return the name of the MLflow experiment of a study. Simulated studies have one of their own.
+
+    Args:
+        setting: ``tracking.experiment``.
+        experiment: name of the distune experiment.
+        simulated: whether learning curves are simulated.
+
+    Returns:
+        The setting, or else the name of the distune experiment; with ``-simulated`` for simulated studies.
+    """
+    name = setting or experiment
+    return f"{name}{_SIMULATED}" if simulated else name
 
 
 def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:

@@ -11,6 +11,7 @@ from distune.config.detector import DetectorSettings
 from distune.config.search import Cost, cost_metric
 from distune.config.training import TrainingSettings
 from distune.detectors.taps import Detector
+from distune.detectors.zoo import with_known_epsilon
 from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint
@@ -67,7 +68,7 @@ class CheckpointedStudent:
         costs: Sequence[Cost] = (),
     ) -> None:
         self._builder = builder
-        self._settings = detector
+        self._settings = with_known_epsilon(detector)
         self._folder = folder
         self._metric = metric
         self._num_pictures = num_pictures

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from distune.config.search import GpusPerTrial, gpus_of_trial
 from distune.errors import ResourceError
 
 
-def pick_device(gpus_per_trial: float) -> torch.device:
+def visible_gpus() -> int:
+    """Return the number of GPUs that torch can use in this process."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def pick_device(gpus_per_trial: GpusPerTrial) -> torch.device:
     """Return the device of a trial.
 
     Args:
-        gpus_per_trial: fraction or number of GPUs.
+        gpus_per_trial: fraction or number of GPUs, or ``auto``.
 
     Returns:
         The GPU if the trial gets any part of one, else the CPU.
@@ -19,11 +25,13 @@ def pick_device(gpus_per_trial: float) -> torch.device:
     Raises:
         ResourceError: the trial needs a GPU and this process sees none.
     """
-    if gpus_per_trial <= 0:
+    found = visible_gpus()
+    gpus = gpus_of_trial(gpus_per_trial, found=found)
+    if gpus <= 0:
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    if not found:
         raise ResourceError(
-            f"resources.gpus_per_trial = {gpus_per_trial:g}: torch sees no GPU here; set it to 0 to train on the CPU, "
+            f"resources.gpus_per_trial = {gpus:g}: torch sees no GPU here; set it to auto or 0 to train on the CPU, "
             "and run `distune doctor` to see what torch sees"
         )
     return torch.device("cuda")

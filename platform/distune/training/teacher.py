@@ -18,6 +18,7 @@ from distune.config.home import Home
 from distune.config.metric_names import metric_name
 from distune.data.splits import Splits
 from distune.detectors.classes import class_table
+from distune.detectors.zoo import with_known_epsilon
 from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint
@@ -195,4 +196,4 @@ def _evaluate_given(builder: TrialBuilder, folder: TrialFolder) -> dict[str, Any
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    return experiment.teacher.model_dump(mode="json")
+    return with_known_epsilon(experiment.teacher).model_dump(mode="json")

@@ -12,8 +12,9 @@ from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
+from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
-from distune.study.resources import Resources, available_cpus, available_gpus, num_concurrent, trial_resources
+from distune.study.resources import num_concurrent, this_machine, trial_resources
 from distune.study.status import StudyStatus
 
 if TYPE_CHECKING:
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def describe_plan(loaded: LoadedExperiment) -> list[str]:
-    """Return the plan of a study, as far as it follows from the experiment and its space, a line each."""
+def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[str]:
+    """Return the plan of a study, as far as it follows from the experiment, its space and the machine, a line each."""
     experiment = loaded.experiment
     plan = plan_study(experiment, loaded.searched)
     resources, search = experiment.resources, experiment.search
-    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial > 0 else "no GPU"
     lines = [
         f"plan: {plan.num_trials} trials and {_controls(plan.num_controls)} of {plan.num_epochs} epochs, "
         f"{_early_stopping(experiment, plan)}; {_epochs(plan)}",
-        f"plan: each trial gets {resources.cpus_per_trial:g} CPU and {device}; "
+        f"plan: each trial gets {resources.cpus_per_trial:g} CPU; "
         f"sampler {search.sampler.kind} over the space {search.space}",
+        plan_gpus(resources, simulate=simulate),
     ]
     if plan.num_controls == 0:
         lines.append(
@@ -48,7 +49,7 @@ def describe_plan(loaded: LoadedExperiment) -> list[str]:
             f"last {num_initial - search.num_trials} wait for distune resume NAME --trials N"
         )
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
-    if "latency_ms" in search.costs and 0 < resources.gpus_per_trial < 1:
+    if "latency_ms" in search.costs and resources.gpus_per_trial != "auto" and 0 < resources.gpus_per_trial < 1:
         lines.append(
             "plan: trials share a GPU, so their latencies include each other's work: use whole GPUs to measure latency"
         )
@@ -108,10 +109,9 @@ def trials_at_a_time(experiment: Experiment) -> int:
     resources = experiment.resources
     if resources.address is not None:
         return resources.max_concurrent or 1
-    gpus = available_gpus() if resources.gpus_per_trial > 0 else 0
+    machines = [this_machine(resources)]
     try:
-        trial = trial_resources(resources, simulate=False)
-        return num_concurrent(resources, trial, [Resources(available_cpus(), gpus)])
+        return num_concurrent(resources, trial_resources(resources, machines, simulate=False), machines)
     except ResourceError:
         return 1
 

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
-from distune.study.resources import Resources
+from distune.study.resources import Resources, with_reserved_gpus
 from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_failures import error_bytes, failure_of
 from distune.study.runners.ray_trainable import RESULT, SIMULATE, SPEC
@@ -51,6 +51,7 @@ class EngineBridge:
     ) -> None:
         self.error: Exception | None = None
         self._engine, self._should_stop, self._callback = engine, should_stop, callback
+        self._trial = trial
         self.devices = ExclusiveDevices(trial, machines)
         self._watchdog = Watchdog()
 
@@ -73,6 +74,7 @@ class EngineBridge:
     def config_of(self, spec: TrialSpec) -> dict[str, Any]:
         """Return Tune's configuration of a trial."""
         reservation = self.devices.reservation(is_exclusive=self._engine.needs_exclusive_device(spec.key))
+        spec = with_reserved_gpus(spec, self._trial)
         return {SPEC: SpecRef(spec, error_bytes=error_bytes(spec)), **reservation}
 
     def requeue(self, key: str) -> None:

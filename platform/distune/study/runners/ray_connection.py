@@ -16,8 +16,9 @@ import ray
 
 from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
-from distune.study.resources import Resources, available_cpus, available_gpus
+from distune.study.resources import Resources, this_machine
 from distune.study.runners.env_vars import environment
+from distune.study.runners.ray_folder import ray_temp_folder
 from distune.study.runners.signals import SIGNALS
 from distune.tracking.uris import redact_uri
 
@@ -100,15 +101,20 @@ def _connect(settings: ResourceSettings, *, simulate: bool) -> None:
                 )
             else:
                 os.environ.setdefault("RAY_AUTH_TOKEN", _token())
+                here = this_machine(settings, simulate=simulate)
+                temp_folder = ray_temp_folder(os.environ, can_write_short=os.access("/tmp", os.W_OK))  # noqa: S108
                 ray.init(
                     address="local",
-                    num_cpus=available_cpus(),
-                    num_gpus=available_gpus() if settings.gpus_per_trial > 0 and not simulate else 0,
+                    num_cpus=int(here.cpus),
+                    num_gpus=int(here.gpus),
+                    _temp_dir=temp_folder,
                     object_store_memory=_OBJECT_STORE_BYTES,
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
+        except ResourceError:
+            raise
         except Exception as error:  # Ray raises plain exceptions here
             ray.shutdown()
             if is_last:

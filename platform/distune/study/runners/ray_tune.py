@@ -15,6 +15,7 @@ from ray import tune
 from distune.config.search import ResourceSettings
 from distune.study.callback import StudyCallback
 from distune.study.engine import StudyEngine
+from distune.study.planning.gpu_text import describe_gpus
 from distune.study.resources import Resources, num_concurrent, trial_resources
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
 from distune.study.runners.ray_connection import machines, ray_session
@@ -45,8 +46,13 @@ def run_on_ray(
         ResourceError: Ray cannot be used, or no machine has the resources of a trial.
     """
     with ray_session(settings, simulate=simulate):
-        trial = trial_resources(settings, simulate=simulate)
-        bound = num_concurrent(settings, trial, machines())
+        found = machines()
+        trial = trial_resources(settings, found, simulate=simulate)
+        bound = num_concurrent(settings, trial, found)
+        if settings.address is not None:
+            callback.on_message(
+                describe_gpus(settings, found=sum(machine.gpus for machine in found), per_trial=trial.gpus)
+            )
         bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, callback=callback)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
