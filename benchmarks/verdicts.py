@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distune.evidence.gain import Gain, gain_from_scores
-from distune.evidence.repeated_analyses import Analysis, planned_error, unplanned_error
 from distune.evidence.power import seeds_needed
+from distune.evidence.repeated_analyses import Analysis, planned_error, unplanned_error
 from distune.evidence.resampling import draw_counts
 
 Floats = NDArray[np.float64]

@@ -93,7 +93,7 @@ def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatc
 
 
 def test_a_confirmation_continues_until_it_is_decided(distune: Distune, tmp_path: Path) -> None:
-    path = write(tmp_path, {"search": {"num_trials": 4}})
+    path = write(tmp_path, {"search": {"num_trials": 4, "scheduler": {"kind": "none"}}})
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "one").status == 0
     answer = distune("confirm", "one", "--until-decided", "--seeds", "3", "--max-seeds", "9", "--margin", "0.5")
     assert answer.status == 0, answer.err

@@ -58,7 +58,17 @@ def test_unclear_arguments_are_refused(second: str | None, is_study: bool, is_ex
 
 
 def test_a_simulated_study_has_no_student(distune: Distune) -> None:
-    launch = ("launch", "quickstart", "--simulate", "--runner", "local", "--set", "search.num_trials=1")
+    launch = (
+        "launch",
+        "quickstart",
+        "--name",
+        "quickstart",
+        "--simulate",
+        "--runner",
+        "local",
+        "--set",
+        "search.num_trials=1",
+    )
     assert distune(*launch, "--set", "tracking.enabled=false").status == 0
     answer = distune("evaluate", "quickstart")
     assert (answer.status, answer.out) == (2, "")
@@ -78,7 +88,17 @@ def test_the_scores_are_printed_with_the_count(distune: Distune, monkeypatch: py
         )
 
     monkeypatch.setattr("distune.api.study.Study.evaluation", evaluation)
-    launch = ("launch", "quickstart", "--simulate", "--runner", "local", "--set", "search.num_trials=1")
+    launch = (
+        "launch",
+        "quickstart",
+        "--name",
+        "quickstart",
+        "--simulate",
+        "--runner",
+        "local",
+        "--set",
+        "search.num_trials=1",
+    )
     assert distune(*launch, "--set", "tracking.enabled=false").status == 0
     lines = distune("evaluate", "quickstart").out.splitlines()
     assert [line.split() for line in lines] == [

@@ -42,7 +42,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_reading_a_study_loads_nothing_heavy(distune: Distune, tmp_path: Path, home: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({**small_values(), "tracking": {"enabled": False}}))
-    assert distune("launch", str(path), "--simulate", "--runner", "local").status == 0
+    assert distune("launch", str(path), "--name", "small", "--simulate", "--runner", "local").status == 0
     for arguments in (["status"], ["status", "small"], ["status", "small", "--json"], ["best", "small"]):
         assert not loaded_modules(home, *arguments) & HEAVY, arguments
 

@@ -22,7 +22,9 @@ from support.zygote import is_running
 def study(distune: Distune, tmp_path: Path) -> str:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(small_values({"search": {"num_trials": 1, "controls": 0}})))
-    answer = distune("launch", str(path), "--simulate", "--runner", "local", "--set", "tracking.enabled=true")
+    answer = distune(
+        "launch", str(path), "--name", "small", "--simulate", "--runner", "local", "--set", "tracking.enabled=true"
+    )
     assert answer.status == 0, answer.err
     return "small"
 

@@ -133,7 +133,7 @@ def test_the_command_line_shows_no_secrets(
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(small_values({"tracking": {"uri": URI}, "search": {"num_trials": 1}})))
     answers = [
-        run(capsys, monkeypatch, "launch", str(path), "--simulate", "--runner", "local"),
+        run(capsys, monkeypatch, "launch", str(path), "--name", "small", "--simulate", "--runner", "local"),
         run(capsys, monkeypatch, "status", "small", "--json"),
         run(capsys, monkeypatch, "ui", "small"),
         run(capsys, monkeypatch, "resume", "small", "--trials", "2"),

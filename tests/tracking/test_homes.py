@@ -20,6 +20,7 @@ from distune.errors import StudyError
 from distune.tracking.artifact_location import update_artifact_locations
 from distune.tracking.events import FileLogged
 from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.run_names import experiment_name
 from distune.tracking.spool import Spool
 from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.store_version import StoreVersionError, check_store_version, known_versions
@@ -57,7 +58,9 @@ def artifacts_of(home: Path) -> dict[str, set[str]]:
     """Key of a trial, empty for the study, to the names of its artifacts as MLflow finds them."""
     uri, study = Home(home).tracking_uri, distune.load_study("one", home=home)
     key = json.loads((study.path / "study.json").read_text())["key"]
-    runs = find_study_runs(uri, experiment="quickstart", study_key=f"one-{key[:8]}")
+    runs = find_study_runs(
+        uri, experiment=experiment_name(None, "quickstart", simulated=True), study_key=f"one-{key[:8]}"
+    )
     assert runs is not None
     assert runs.study_run_id is not None
     client = open_client(uri)

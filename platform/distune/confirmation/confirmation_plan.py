@@ -17,7 +17,7 @@ from distune.confirmation.defaults import DEFAULT_SELECTION_SEEDS
 from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
-from distune.study.status import StudyStatus
+from distune.study.status import StudyStatus, best_trial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,12 @@ class ConfirmationPlan:
 
     @property
     def num_runs(self) -> int:
-        """Number of runs."""
-        return len(self.arms.trials) * len(self.selection_seeds) + 2 * len(self.seeds)
+        """Number of runs, at most."""
+        return len(self.arms.trials) * len(self.selection_seeds) + 2 * (self.max_seeds or len(self.seeds))
 
     @property
     def num_epochs(self) -> int:
-        """Number of epochs left in all runs, at most."""
+        """Number of epochs left in all runs of the first analysis, at most."""
         of_selection = sum(_epochs_left(spec) for runs in self.selection_runs.values() for spec in runs)
         return of_selection + max(
             sum(_epochs_left(spec) for runs in self.result_runs(arm.number) for spec in runs)
@@ -88,7 +88,9 @@ class ConfirmationPlan:
             )
         else:
             compared = f"trial {self.arms.trials[0].name} and its control on {seeds}"
-        return f"confirmation: {compared}: {self.num_runs} runs, {self.num_epochs} epochs to train"
+        runs = f"{self.num_runs} runs" if self.max_seeds is None else f"at most {self.num_runs} runs"
+        first = "" if self.max_seeds is None else " for the first interval"
+        return f"confirmation: {compared}: {runs}, {self.num_epochs} epochs to train{first}"
 
 
 def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:
@@ -145,6 +147,7 @@ def plan_confirmation(
     Raises:
         StudyError: no trial of the search has finished.
     """
+    best_trial(status)  # or the reason that there is none
     arms = make_arms(candidates(status.trials, status.metric, top=top))
     weights = None if teacher_weights is None else str(teacher_weights)
 
