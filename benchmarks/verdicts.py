@@ -7,8 +7,8 @@ and must do no harm. The statistics are those of the product (``distune.evidence
     python benchmarks/verdicts.py                 # all tables, about 8 minutes of one core
     python benchmarks/verdicts.py --repetitions 200 --only selection
 
-Tables (``--only``): ``selection``, the choice among candidates; ``analyses``, repeated analyses; ``power``, the number of
-seeds that is advised; ``families``, boundaries of sequences.
+Tables (``--only``): ``selection``, the choice among candidates; ``analyses``, repeated analyses; ``power``, the number
+of seeds that is advised; ``families``, boundaries of sequences.
 """
 
 from __future__ import annotations
