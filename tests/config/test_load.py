@@ -343,3 +343,10 @@ def test_a_setting_of_several_kinds_of_values_has_one_message(tmp_path: Path, va
     assert "must be one of 'auto'" in text
     assert "constrained" not in text
     assert text.count("gradient_clip_norm") == 1
+
+
+def test_fewer_epochs_than_the_grace_period_are_refused_only_where_there_is_a_search() -> None:
+    few = {"training.epochs": 1}
+    with pytest.raises(ConfigError, match=r"grace_epochs = 2 .* must not be more than training.epochs = 1"):
+        load_experiment("quickstart", overrides=few)
+    assert load_experiment("quickstart", overrides=few, check_space=False).experiment.training.epochs == 1

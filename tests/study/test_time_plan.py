@@ -55,7 +55,7 @@ def test_the_estimate_in_a_line(make_loaded: MakeLoaded) -> None:
         "estimated time: trials that run at a time slow each other, which is not measured here",
     ]
     (line,) = describe_time_plan(None)
-    assert line.startswith("estimated time: not measured yet; distune validate EXPERIMENT --time")
+    assert line.startswith("estimated time: not measured yet; distune validate --time")
 
 
 def loaded(changes: dict[str, Any] | None = None) -> LoadedExperiment:

@@ -28,6 +28,7 @@ from distune.records import ParameterValue
 
 _REPAIRS = 3
 """Number of times that mistakes are taken out of an experiment to check the rest: others may show up behind them."""
+_GRACE_EPOCHS = "search.scheduler.grace_epochs"
 _NO_SPACE = SearchSpace.model_construct(name="none", parameters={})
 
 
@@ -116,6 +117,8 @@ def load_experiment(
     if fixed:
         values = merge(values, {"search": {"fixed": dict(fixed)}})  # not by `with_path`: the key is a path itself
         lines |= {f"{FIXED_PREFIX}{path}": FixedOption(options[1]) for path in fixed}
+    if not check_space:
+        values = _without_early_stopping(values)
     changes = [option for option, given in zip(options, (overrides, fixed), strict=True) if given]
     name += f" with {' and '.join(changes)}" if changes else ""
     space = _saved_space(space, name) if saved and isinstance(space, Mapping) else space
@@ -128,6 +131,16 @@ def load_experiment(
         other = _space_error(values, space=space, source=name, folder=folder, lines=lines)
         raise ConfigError(name, error.problems, other=other) from None
     return prepare_experiment(parsed, space=space, source=name, folder=folder, check_space=check_space, lines=lines)
+
+
+def _without_early_stopping(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment without a search, whose epochs may be fewer than the grace period of the scheduler."""
+    try:
+        grace, epochs = get_path(values, _GRACE_EPOCHS), get_path(values, "training.epochs")
+    except KeyError:
+        return dict(values)
+    is_longer = isinstance(grace, int) and isinstance(epochs, int) and grace > epochs >= 1
+    return with_path(values, _GRACE_EPOCHS, epochs) if is_longer else dict(values)
 
 
 def _with_line(lines: dict[str, Line], path: str, option: str, values: Mapping[str, Any]) -> dict[str, Line]:

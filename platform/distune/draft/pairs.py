@@ -36,7 +36,7 @@ def choose_pair(*, has_gpu: bool, from_scratch: bool) -> tuple[Model, Model, str
         return (
             Model(backbone="resnet18", fpn_channels=128, norm="frozen", weights="ResNet18_Weights.IMAGENET1K_V1"),
             Model(backbone="resnet50", fpn_channels=256, norm="frozen", weights="ResNet50_Weights.IMAGENET1K_V2"),
-            "ImageNet weights, which torchvision downloads once",
+            "ImageNet weights, which torchvision downloads once; distune init --from-scratch does without",
         )
     return (
         Model(
@@ -46,5 +46,6 @@ def choose_pair(*, has_gpu: bool, from_scratch: bool) -> tuple[Model, Model, str
             weights="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
         ),
         Model(backbone="resnet18", fpn_channels=64, norm="frozen", weights="ResNet18_Weights.IMAGENET1K_V1"),
-        "ImageNet weights, which torchvision downloads once; small enough for a CPU",
+        "small enough for a CPU; ImageNet weights, which torchvision downloads once; distune init --from-scratch does "
+        "without",
     )

@@ -98,7 +98,7 @@ def describe_time_plan(plan: TimePlan | None) -> list[str]:
         The lines.
     """
     if plan is None:
-        return ["estimated time: not measured yet; distune validate EXPERIMENT --time measures it on a few batches"]
+        return ["estimated time: not measured yet; distune validate --time measures it on a few batches"]
     seconds = plan.epoch_s
     amount = f"{'at most' if plan.is_maximum else 'about'} {show_duration(plan.total_s)}"
     if plan.teacher_s:
