@@ -97,10 +97,10 @@ def test_a_confirmation_continues_until_it_is_decided(distune: Distune, tmp_path
     assert distune("launch", path, "--simulate", "--runner", "local", "--name", "one").status == 0
     answer = distune("confirm", "one", "--until-decided", "--seeds", "3", "--max-seeds", "9", "--margin", "0.5")
     assert answer.status == 0, answer.err
-    assert "choose one of the trials" in answer.err
+    assert "a race of the trials" in answer.err
     assert "and more until it is decided, at most 9 seeds" in answer.err
-    assert answer.out.count("3 seeds that choose: AP ") >= 2
-    assert answer.out.count(", chosen") == 1
+    assert answer.out.count(": chosen after 3 seeds, AP ") == 1
+    assert answer.out.count(": dropped after ") == 3
     result = json.loads(distune("best", "one", "--json").out)["confirmation"]
     assert (result["max_seeds"], result["margin"], len(result["selection_seeds"])) == (9, 0.5, 3)
     assert result["test"]["nominal_error"] < 0.02

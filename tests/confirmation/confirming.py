@@ -21,8 +21,11 @@ METRIC = "search/AP"
 EPOCHS = 3
 
 
-def searched_study(home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, **sections: Any) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": num_trials}, training={"epochs": EPOCHS}, **sections)
+def searched_study(
+    home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, scheduler_kind: str | None = None, **sections: Any
+) -> StudyFolder:
+    scheduler = {} if scheduler_kind is None else {"scheduler": {"kind": scheduler_kind}}
+    loaded = make_loaded(search={"num_trials": num_trials, **scheduler}, training={"epochs": EPOCHS}, **sections)
     folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
     run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
     return folder

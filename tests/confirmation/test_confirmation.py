@@ -110,7 +110,7 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 2
     assert [each.search is None for each in result.candidates] == [False, True]
-    assert (result.seeds, result.selection_seeds) == ((1005, 1006, 1007), (2005, 2006, 2007))
+    assert (result.seeds, result.selection_seeds) == ((1005, 1006, 1007), (2005,))
     assert result.test is not None
     assert list(result.test.by_seed) == [1005, 1006, 1007]
     assert (result.test.verdict, result.split, result.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
@@ -119,14 +119,14 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert folder.confirmation.picture_file.stat().st_size > 1000
 
     runs = {spec.key for spec in witness.specs}
-    assert len(runs) == 2 * 3 + 2 * 3
+    assert len(runs) == 2 + 2 * 3
     assert {spec.key for spec in witness.specs if spec.seed > 2000} == {
-        f"confirm-{each.number}-seed-{seed}" for each in leaders for seed in (2005, 2006, 2007)
+        f"confirm-{each.number}-seed-2005" for each in leaders
     }
     assert {spec.key for spec in witness.specs if spec.seed < 2000} == {
         f"confirm-{arm}-seed-{seed}" for arm in ("control", result.winner) for seed in (1005, 1006, 1007)
     }
-    assert len(witness.points) == len(set(witness.points)) == 12 * EPOCHS
+    assert len(witness.points) == len(set(witness.points)) == 8 * EPOCHS
     assert set(witness.outcomes().values()) == {Outcome.FINISHED}
     assert {each.key for each in witness.records} == runs
     assert witness.study_ends == ["finished"]
@@ -155,12 +155,12 @@ def test_a_second_confirmation_computes_nothing_and_evaluates_nothing(
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_log": str(tmp_path / "epoch_log")}))
     result = confirm(home, folder)
     files = {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")}
-    assert len(files) == 12 + 6  # all runs on the search split; the winner and the control on the test split
+    assert len(files) == 8 + 6  # all runs on the search split; the winner and the control on the test split
     lines = computed_epochs(tmp_path / "epoch_log")
     again = Witness()
     assert confirm(home, folder, again) == result
     assert computed_epochs(tmp_path / "epoch_log") == lines
-    assert len(lines) == len(set(lines)) == 12 * EPOCHS
+    assert len(lines) == len(set(lines)) == 8 * EPOCHS
     assert {path: path.stat().st_mtime_ns for path in folder.confirmation.path.rglob("matches-*.npz")} == files
     assert not again.specs
     assert not again.records
@@ -184,7 +184,7 @@ def test_more_seeds_and_more_trials_reuse_the_recorded_runs(
     assert second is not None
     lines = computed_epochs(tmp_path / "epoch_log")
     results = 4 if second.winner == first.winner else 2 + 4  # students; the controls are shared
-    assert len(lines) == len(set(lines)) == (6 + 4 + results) * EPOCHS
+    assert len(lines) == len(set(lines)) == (2 + 4 + results) * EPOCHS
     assert first.previous_test_evaluations == 0
     assert second.previous_test_evaluations == (second.winner != first.winner)
 
@@ -234,13 +234,11 @@ def test_without_a_test_split_half_of_the_images_choose_and_the_others_measure(
     assert result.gain.num_images == 75
     choosing_I = half_of_images(150)
     for candidate in result.candidates:
-        scores = []
-        for seed in result.selection_seeds:
-            arm = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(candidate.number))
-            table = arm.matches("search")
-            assert table is not None
-            scores.append(score_of(table.of_images(choosing_I), "AP"))
-        assert candidate.score == pytest.approx(sum(scores) / 3)
+        (seed,) = result.selection_seeds
+        arm = ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(candidate.number))
+        table = arm.matches("search")
+        assert table is not None
+        assert candidate.score == score_of(table.of_images(choosing_I), "AP"), "the search has seen all images"
     seed = result.seeds[0]
     pair = [
         ArmFolder(folder.confirmation.path / f"seed-{seed}" / arm).matches("search")
@@ -248,6 +246,28 @@ def test_without_a_test_split_half_of_the_images_choose_and_the_others_measure(
     ]
     student, control = (score_of(table.of_images(~choosing_I), "AP") for table in pair if table is not None)
     assert result.gain.by_seed[seed] == pytest.approx(student - control)
+
+
+def test_after_each_seed_the_worst_trial_is_dropped(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded, num_trials=5, scheduler_kind="none")
+    witness = Witness()
+    result = confirm(home, folder, witness, top=4)
+    assert result is not None
+    assert result.selection_seeds == (2005, 2006, 2007)
+    chosen = [spec for spec in witness.specs if spec.seed >= 2000]
+    assert [sum(spec.seed == seed for spec in chosen) for seed in result.selection_seeds] == [4, 3, 2]
+    assert [each.num_selection_seeds for each in result.candidates] == [3, 3, 2, 1]
+    assert len(witness.specs) == 9 + 6
+    searched = {trial.number: trial.metrics[METRIC] for trial in read_study(home, "one").trials}
+    for each in result.candidates:
+        tables = [
+            ArmFolder(folder.confirmation.path / f"seed-{seed}" / str(each.number)).matches("search")
+            for seed in result.selection_seeds[: each.num_selection_seeds]
+        ]
+        scores = [score_of(table, "AP") for table in tables if table is not None]
+        assert each.score == pytest.approx((searched[each.number] + sum(scores)) / (1 + len(scores)))
+    first, second, *_ = result.candidates
+    assert (first.score or 0) >= (second.score or 0)
 
 
 def test_a_second_analysis_has_a_wider_interval_and_is_counted(home: Home, make_loaded: MakeLoaded) -> None:

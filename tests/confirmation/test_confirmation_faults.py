@@ -46,8 +46,8 @@ def test_a_signal_interrupts_and_the_same_command_resumes(
     second = Witness()
     result = confirm(home, folder, second)
     lines = computed_epochs(tmp_path / "epoch_log")
-    assert len(lines) == len(set(lines)) == 12 * EPOCHS
-    assert len(set(first.points + second.points)) == 12 * EPOCHS
+    assert len(lines) == len(set(lines)) == 8 * EPOCHS
+    assert len(set(first.points + second.points)) == 8 * EPOCHS
     outcomes = {**first.outcomes(), **second.outcomes()}
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert result is not None
@@ -60,7 +60,7 @@ def test_a_trial_that_diverges_under_a_selection_seed_is_not_chosen(
     chosen = confirm(home, folder)
     assert chosen is not None
     shutil.rmtree(folder.confirmation.path)
-    faults = {f"confirm-{chosen.winner}-seed-2006": {"epoch": 2, "kind": "nan"}}
+    faults = {f"confirm-{chosen.winner}-seed-2005": {"epoch": 2, "kind": "nan"}}
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
     witness = Witness()
     result = confirm(home, folder, witness)

@@ -376,6 +376,7 @@ class Study:
                 check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
                 teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
+            self._confirm_after_search(loaded, callback)
             return self
 
     def confirm(
@@ -532,6 +533,27 @@ class Study:
                 tracker.log_file(None, self._folder.sizes_file, "report")
         except (DistuneError, OSError, RuntimeError) as error:
             callback.on_message(f"report: the sizes of the models cannot be measured: {error}")
+
+    def _confirm_after_search(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+        """Confirm a study that has finished, if ``search.confirm`` asks for it."""
+        status = self.status
+        if loaded.experiment.search.confirm == "none" or status.state != "finished":
+            return
+        from distune.api.confirm_study import confirm_study
+
+        confirm_study(
+            self._folder,
+            loaded,
+            status,
+            self._home,
+            top=DEFAULT_TOP,
+            seeds=None,
+            metric=None,
+            until_decided=True,
+            max_seeds=None,
+            margin=None,
+            callback=callback,
+        )
 
     def _existing(self, file: Path) -> Path:
         if file.is_file():

@@ -45,9 +45,9 @@ def confirm(
 ) -> None:
     """Train the best trial again on fresh seeds beside its control, and measure the gain with an interval.
 
-    With --top above 1, three other seeds choose among the trials first. The chosen trial and its control train together
-    under each seed, for the whole budget, and are compared on the test split. Ctrl-C ends the session; the same command
-    continues it and computes nothing twice.
+    With --top above 1, the trials race first: after each of some other seeds the worst is dropped. The chosen trial and
+    its control train together under each seed, for the whole budget, and are compared on the test split. Ctrl-C ends
+    the session; the same command continues it and computes nothing twice.
 
     With --until-decided, seeds are added one at a time until there is a gain, a loss, or no gain of more than --margin.
     Intervals that are computed again are wider, so that all of them together miss the true gain in at most 5% of cases.
@@ -80,9 +80,10 @@ def _print_result(study: Study, result: ConfirmationResult) -> None:
     from distune.confirmation.confirmation_text import explain, headline
 
     for candidate in result.candidates if result.selection_seeds else ():
-        score = "not trained" if candidate.score is None else f"{result.metric} {candidate.score:.1f}"
-        chosen = ", chosen" if candidate.number == result.winner else ""
-        out.print(f"trial {candidate.number}, {len(result.selection_seeds)} seeds that choose: {score}{chosen}")
+        score = "" if candidate.score is None else f", {result.metric} {candidate.score:.1f}"
+        state = "chosen" if candidate.number == result.winner else "dropped"
+        seeds = f"{candidate.num_selection_seeds} seed{'s' * (candidate.num_selection_seeds != 1)}"
+        out.print(f"trial {candidate.number}: {state} after {seeds}{score}")
         for line in candidate.failures if candidate.number != result.winner else ():  # the winner's follow below
             out.print(f"  {line}")
     for line in (headline(result), *explain(result, study.path)):

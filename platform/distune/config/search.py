@@ -131,6 +131,11 @@ class SearchSettings(Settings):
     scheduler: SchedulerSettings = AshaSettings()
     """Early stopping of trials."""
 
+    confirm: Literal["none", "race"] = "none"
+    """The end of a session that has finished the search. ``none``: the gain is confirmed by ``distune confirm``.
+    ``race``: the four best trials race under other seeds, and the last one and its control get further seeds until the
+    question is decided, as by ``distune confirm --until-decided``, so that one command gives search and verdict."""
+
     @field_validator("fixed", "initial_configurations", mode="before")
     @classmethod
     def _values_are_single(cls, given: Any, info: ValidationInfo) -> Any:

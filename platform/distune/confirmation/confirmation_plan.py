@@ -1,19 +1,18 @@
 """The plan of a confirmation: its arms, seeds and runs.
 
-Several trials are first trained on selection seeds, which choose one of them. The result compares that one with its
-control on other seeds, so that the luck of the choice is not part of the result.
+Several trials first train under selection seeds, one seed a round, and the worst one is dropped after each round. The
+result compares the last one with its control under other seeds, so that the luck of the choice is not part of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from distune.config.experiment import Experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import Arm, Arms, candidates, fresh_seeds, make_arms, make_spec, selection_seeds
-from distune.confirmation.defaults import DEFAULT_SELECTION_SEEDS
 from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
@@ -26,7 +25,8 @@ class ConfirmationPlan:
 
     Attributes:
         arms: the trials and their controls.
-        selection_seeds: choose one of several trials; empty with one trial.
+        searched: number of each trial to its score in the search.
+        selection_seeds: choose one of several trials, one seed for each that is dropped; empty with one trial.
         seeds: of the result.
         max_seeds: seeds are added until the question is decided, at most to this number; None adds none.
         margin: gains below it, in points, do not matter; only with ``max_seeds``.
@@ -34,16 +34,16 @@ class ConfirmationPlan:
     """
 
     arms: Arms
+    searched: Mapping[int, float]
     selection_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
     max_seeds: int | None = None
     margin: float | None = None
     make: Callable[[Arm, int], TrialSpec] = dataclasses.field(compare=False, repr=False)
 
-    @property
-    def selection_runs(self) -> dict[str, list[TrialSpec]]:
-        """Name of each trial to its runs that choose."""
-        return {arm.name: [self.make(arm, seed) for seed in self.selection_seeds] for arm in self.arms.trials}
+    def selection_runs(self, trials: Collection[int], seed: int) -> dict[int, TrialSpec]:
+        """Return number to run of trials under a selection seed."""
+        return {arm.number: self.make(arm, seed) for arm in self.arms.trials if arm.number in trials}
 
     def result_runs(self, trial: int, seeds: Sequence[int] | None = None) -> tuple[list[TrialSpec], list[TrialSpec]]:
         """Return the runs of a trial and of its control that the result compares.
@@ -65,13 +65,18 @@ class ConfirmationPlan:
     @property
     def num_runs(self) -> int:
         """Number of runs, at most."""
-        return len(self.arms.trials) * len(self.selection_seeds) + 2 * (self.max_seeds or len(self.seeds))
+        num_trials = len(self.arms.trials)
+        of_selection = sum(range(2, num_trials + 1))  # all in the first round, and one fewer in each further one
+        return of_selection + 2 * (self.max_seeds or len(self.seeds))
 
     @property
     def num_epochs(self) -> int:
-        """Number of epochs left in all runs of the first analysis, at most."""
-        of_selection = sum(_epochs_left(spec) for runs in self.selection_runs.values() for spec in runs)
-        return of_selection + max(
+        """Number of epochs left in all runs of the choice and of the first interval, at most."""
+        left: list[int] = []
+        for round_index, seed in enumerate(self.selection_seeds):
+            runs = self.selection_runs([arm.number for arm in self.arms.trials], seed).values()
+            left += sorted(map(_epochs_left, runs), reverse=True)[: len(self.arms.trials) - round_index]
+        return sum(left) + max(
             sum(_epochs_left(spec) for runs in self.result_runs(arm.number) for spec in runs)
             for arm in self.arms.trials
         )
@@ -83,9 +88,7 @@ class ConfirmationPlan:
             seeds += f", and more until it is decided, at most {self.max_seeds} seeds"
         if self.selection_seeds:
             trials = ", ".join(arm.name for arm in self.arms.trials)
-            compared = (
-                f"seeds {_range(self.selection_seeds)} choose one of the trials {trials}; it and its control on {seeds}"
-            )
+            compared = f"a race of the trials {trials} chooses one; it and its control on {seeds}"
         else:
             compared = f"trial {self.arms.trials[0].name} and its control on {seeds}"
         runs = f"{self.num_runs} runs" if self.max_seeds is None else f"at most {self.num_runs} runs"
@@ -148,7 +151,8 @@ def plan_confirmation(
         StudyError: no trial of the search has finished.
     """
     best_trial(status)  # or the reason that there is none
-    arms = make_arms(candidates(status.trials, status.metric, top=top))
+    chosen = candidates(status.trials, status.metric, top=top)
+    arms = make_arms(chosen)
     weights = None if teacher_weights is None else str(teacher_weights)
 
     def make(arm: Arm, seed: int) -> TrialSpec:
@@ -164,7 +168,8 @@ def plan_confirmation(
 
     return ConfirmationPlan(
         arms=arms,
-        selection_seeds=tuple(selection_seeds(experiment, DEFAULT_SELECTION_SEEDS if len(arms.trials) > 1 else 0)),
+        searched={trial.number: trial.metrics[status.metric] for trial in chosen},
+        selection_seeds=tuple(selection_seeds(experiment, len(arms.trials) - 1)),
         seeds=tuple(fresh_seeds(experiment, num_seeds)),
         max_seeds=max_seeds,
         margin=margin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distune.config.load import LoadedExperiment
@@ -11,10 +11,11 @@ from distune.confirmation.analysis import nominal_error
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.confirmation_plan import ConfirmationPlan
 from distune.confirmation.joint_training import JobContext
-from distune.confirmation.ranking import best_run, failures_of, rank_candidates, stop_without_runs, tables_of
+from distune.confirmation.ranking import best_run, failures_of, stop_without_runs, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
 from distune.confirmation.seed_job import SeedJob, Split
 from distune.confirmation.seed_runners import run_jobs_locally, run_jobs_on_ray
+from distune.confirmation.selection import describe_candidates, without_worst
 from distune.evidence.confirmation_result import AnalysisRecord, Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, measure_gain
 from distune.evidence.matches import ImageMask, MatchTable, half_of_images
@@ -104,10 +105,9 @@ class _Session:
 
     def _confirm(self, context: JobContext, reporter: ConfirmationReporter) -> ConfirmationResult | None:
         """Choose a trial, compare it, and add seeds as long as they are needed; None when a signal asked to stop."""
-        selection = self.plan.selection_runs
-        if not self._train([spec for runs in selection.values() for spec in runs], context, reporter):
+        ranking = self._choose(context, reporter)
+        if ranking is None:
             return None
-        ranking = rank_candidates(self.plan.arms, selection, self.metric, chosen_by=self._images(is_chosen_by=True))
         seeds = self.plan.seeds
         while True:
             students, controls = self.plan.result_runs(ranking[0].number, seeds)
@@ -120,6 +120,27 @@ class _Session:
                 return result
             reporter.callback.on_message(f"after {len(seeds)} seeds: {result.summary}")
             seeds = (*seeds, seeds[-1] + 1)
+
+    def _choose(self, context: JobContext, reporter: ConfirmationReporter) -> list[Candidate] | None:
+        """Return the trials, the chosen one first; None when a signal asked to stop."""
+        racing = [arm.number for arm in self.plan.arms.trials]
+        runs: dict[int, list[TrialSpec]] = {}
+        # The study's score is of all images, and of its own metric.
+        is_comparable = self.has_test and self.identity.metric == f"search/{self.metric}"
+        searched = self.plan.searched if is_comparable else {}
+        candidates = describe_candidates(self.plan.arms, runs, self.metric, searched=searched)
+        for seed in self.plan.selection_seeds:
+            if len(racing) == 1:
+                break
+            specs = self.plan.selection_runs(racing, seed)
+            if not self._train(list(specs.values()), context, reporter):
+                return None
+            for number, spec in specs.items():
+                runs.setdefault(number, []).append(spec)
+            images = self._images(specs.values(), is_chosen_by=True)
+            candidates = describe_candidates(self.plan.arms, runs, self.metric, searched=searched, images=images)
+            racing = without_worst(candidates, racing)
+        return sorted(candidates, key=lambda each: each.number != racing[0])
 
     def _train(self, specs: Sequence[TrialSpec], context: JobContext, reporter: ConfirmationReporter) -> bool:
         """Train and score runs that are not on record. Return False when a signal asked to stop."""
@@ -144,7 +165,7 @@ class _Session:
     ) -> ConfirmationResult | None:
         """Measure the gain of the chosen trial; None when a signal asked to stop."""
         winner, seeds = ranking[0], tuple(spec.seed for spec in students)
-        images = self._images(is_chosen_by=False)
+        images = self._images([*students, *controls], is_chosen_by=False)
         tables = [tables_of(runs, "search", images=images) for runs in (students, controls)]
         failures = (*winner.failures, *failures_of(students), *failures_of(controls))
         pairs = tables[0].keys() & tables[1].keys()
@@ -194,18 +215,16 @@ class _Session:
         )
         return error, len({each.num_seeds for each in own.analyses(trial, self.metric, split)})
 
-    def _images(self, *, is_chosen_by: bool) -> ImageMask | None:
+    def _images(self, specs: Iterable[TrialSpec], *, is_chosen_by: bool) -> ImageMask | None:
         """Return the images of the search split that choose, or that measure; None where all do both.
 
         With a test split all choose. Without one, half of them choose among several trials, and the others measure.
         """
         if self.has_test or not self.plan.selection_seeds:
             return None
-        for runs in self.plan.selection_runs.values():
-            for table in tables_of(runs, "search").values():
-                is_choosing_I = half_of_images(table.num_images)
-                return is_choosing_I if is_chosen_by else ~is_choosing_I
-        return None
+        tables = tables_of(list(specs), "search").values()
+        is_choosing_I = next((half_of_images(table.num_images) for table in tables), None)
+        return is_choosing_I if is_chosen_by or is_choosing_I is None else ~is_choosing_I
 
     def _open_jobs(self, specs: Sequence[TrialSpec], split: Split) -> list[SeedJob]:
         """Return the jobs that are not done, one per seed."""

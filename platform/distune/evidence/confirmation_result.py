@@ -18,8 +18,9 @@ class Candidate:
     Attributes:
         number: of the trial.
         control: name of its control.
-        score: mean over the selection seeds on the search split, by which one of several trials was chosen; None where
-            there was one, or no run has finished.
+        score: mean over its selection seeds and the search, on the search split, by which one of several trials was
+            chosen; None where there was one, or no run has finished.
+        num_selection_seeds: seeds in the score, without that of the search.
         search: gain of the chosen trial on the search split; None for the others.
         failures: runs of the trial, and of the control of the chosen one, that did not finish, a line each: ``KEY:
             OUTCOME (REASON)``.
@@ -28,6 +29,7 @@ class Candidate:
     number: int
     control: str
     score: float | None = None
+    num_selection_seeds: int = 0
     search: Gain | None = None
     failures: tuple[str, ...] = ()
 
@@ -84,7 +86,7 @@ class ConfirmationResult:
     Attributes:
         metric: of the gains.
         seeds: all seeds that were asked for.
-        candidates: the trials, that with the best score on the selection seeds first.
+        candidates: the trials, the chosen one first.
         winner: number of the first one.
         test: gain of the winner on the test split, None where the experiment has none.
         previous_test_evaluations: number of other evaluations on the test split, for another trial or metric.
@@ -171,6 +173,7 @@ class ConfirmationResult:
                 number=int(each["number"]),
                 control=each["control"],
                 score=each.get("score"),
+                num_selection_seeds=int(each.get("num_selection_seeds", 0)),
                 search=None if each["search"] is None else Gain.from_dict(each["search"]),
                 failures=tuple(each["failures"]),
             )

@@ -14,7 +14,10 @@ from distune.config.space import Choice, Parameter
 from distune.records import ParameterValue
 
 _FREE = ("description", "expects", "resources")
-_FREE_SEARCH = ("space", "num_trials", "controls", "defaults_first", "initial_configurations", "scheduler", "sampler")
+_FREE_SEARCH = (
+    *("space", "num_trials", "controls", "defaults_first", "initial_configurations", "scheduler", "sampler"),
+    "confirm",
+)
 _TAKES_OTHER_RANGES = ("tpe", "random")
 _SAMPLER = "search.sampler"
 _MISSING = "-"

@@ -35,6 +35,11 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[s
         f"sampler {search.sampler.kind} over the space {search.space}",
         plan_gpus(resources, simulate=simulate),
     ]
+    if search.confirm == "race":
+        lines.append(
+            "plan: then the best trials race under other seeds, and the last one is compared with its control under "
+            "further seeds until the question is decided (search.confirm); its epochs are not part of this plan"
+        )
     if plan.num_controls == 0:
         lines.append(
             "warning: search.controls = 0: without a control the gain is unknown until distune confirm, which trains "

@@ -1,0 +1,59 @@
+"""``search.confirm: race``: one command gives search and verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distune
+from distune.errors import DistuneError
+from distune.study.callback import Callback
+from support.experiments import small_values
+
+CHANGES: dict[str, Any] = {
+    "search": {"num_trials": 5, "scheduler": {"kind": "none"}, "confirm": "race"},
+    "tracking": {"enabled": False},
+}
+
+
+class Messages(Callback):
+    """Keeps all messages."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_message(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_launch_ends_with_a_verdict(tmp_path: Path) -> None:
+    said = Messages()
+    values = small_values(CHANGES)
+    study = distune.launch(values, name="one", simulate=True, runner="local", home=tmp_path, callbacks=[said])
+    assert any("then the best trials race under other seeds" in line for line in said.lines)
+    result = study.confirmation
+    assert result is not None
+    assert (len(result.candidates), len(result.selection_seeds), result.max_seeds) == (4, 3, 20)
+    assert result.is_decided or len(result.seeds) == 20
+    assert study.gain == result.gain.mean
+
+
+def test_a_resumed_search_is_confirmed_again(tmp_path: Path) -> None:
+    study = distune.launch(
+        small_values(CHANGES), name="one", simulate=True, runner="local", home=tmp_path, callbacks=[]
+    )
+    before = study.confirmation
+    study.resume(num_trials=12, callbacks=[])
+    after = study.confirmation
+    assert before is not None
+    assert after is not None
+    assert {each.number for each in after.candidates} != {each.number for each in before.candidates}
+
+
+def test_a_study_without_a_finished_trial_is_not_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTUNE_SIMULATION", '{"faults": {"*": {"epoch": 1, "kind": "nan"}}}')
+    with pytest.raises(DistuneError, match="no trial has finished"):
+        distune.launch(small_values(CHANGES), name="one", simulate=True, runner="local", home=tmp_path, callbacks=[])
+    assert distune.load_study("one", home=tmp_path).confirmation is None
