@@ -190,7 +190,7 @@ METRICS = (
         "study.session",
         Logged.STUDY,
     ),
-    MetricEntry("gain/low", "points", "lower end of the confirmed gain's 95% interval", _CONFIRMATION, Logged.STUDY),
+    MetricEntry("gain/low", "points", "lower end of the confirmed gain's interval", _CONFIRMATION, Logged.STUDY),
     MetricEntry("gain/high", "points", "upper end of the interval", _CONFIRMATION, Logged.STUDY),
     MetricEntry(
         "confirm/<metric>",

@@ -122,6 +122,8 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     assert (bad.status, "metric mAP: must be one of AP, AP50" in bad.err) == (2, True)
     assert distune("confirm", "one", "--seeds", "0").status == 2
     assert distune("confirm", "one", "--margin", "1").status == 2
+    few = distune("confirm", "one", "--teachers", "4", "--seeds", "3").err
+    assert "teachers = 4: each teacher needs a seed; ask for at least 4 seeds" in few
     assert "needs 2 <= seeds <= most seeds" in distune("confirm", "one", "--until-decided", "--max-seeds", "3").err
     help_text = distune("confirm", "--help").out
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text

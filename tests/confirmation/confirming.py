@@ -42,6 +42,7 @@ def confirm(
     has_test: bool = True,
     max_seeds: int | None = None,
     margin: float | None = None,
+    teachers: int = 1,
 ) -> ConfirmationResult | None:
     experiment = folder.load().experiment
     status = read_study(home, folder.name)
@@ -52,6 +53,7 @@ def confirm(
         top=top,
         num_seeds=seeds,
         teacher_weights=None,
+        further_teachers=[None] * (teachers - 1),
         max_seeds=max_seeds,
         margin=margin,
     )

@@ -452,3 +452,23 @@ def test_seeds_that_are_missing_are_counted(failures: tuple[str, ...], verdict: 
     candidate = Candidate(number=4, control="control", search=gain, failures=failures)
     assert candidate.verdict(gain) is verdict
     assert candidate.describe(gain, num_seeds=3 + len(failures)) == words
+
+
+def test_with_several_teachers_the_interval_covers_teachers(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    plain = confirm(home, folder, top=1, seeds=6)
+    witness = Witness()
+    result = confirm(home, folder, witness, top=1, seeds=6, teachers=3)
+    assert plain is not None
+    assert result is not None
+    number = result.winner
+    assert {spec.key for spec in witness.specs} == {
+        f"confirm-{number}-teacher-{teacher}-seed-{seed}"
+        for seed, teacher in ((1006, 2), (1007, 3), (1009, 2), (1010, 3))
+    }, "the runs with the study's own teacher and the controls are on record"
+    gain = result.gain
+    assert (gain.num_teachers, gain.num_units, gain.num_seeds) == (3, 3, 6)
+    means = [(gain.by_seed[1005 + first] + gain.by_seed[1008 + first]) / 2 for first in range(3)]
+    assert gain.mean == pytest.approx(sum(means) / 3)
+    assert ", 6 seeds, 3 teachers" in result.summary
+    assert gain.nominal_error == plain.gain.nominal_error, "a claim of its own"

@@ -204,3 +204,20 @@ def test_images_that_hide_a_gain_are_suggested_instead_of_seeds() -> None:
 def test_a_gain_survives_json() -> None:
     gain = make_gain([1.0, 2.0, 0.5])
     assert Gain.from_dict(json.loads(json.dumps(gain.to_dict()))) == gain
+
+
+def test_seeds_of_a_teacher_count_together() -> None:
+    gains = np.array([1.0, 3.0, 2.0, 4.0, 9.0, 11.0])
+    students_SR = np.repeat(gains[:, None], 5, axis=1)
+    found = gain_from_scores(
+        list(range(6)), students_SR, np.zeros_like(students_SR), metric="AP", num_images=50, teachers=[0, 0, 1, 1, 2, 2]
+    )
+    means = np.array([2.0, 3.0, 10.0])
+    half = 4.302653 * means.std(ddof=1) / 3**0.5  # t table, 2 degrees of freedom
+    assert (found.mean, found.num_units) == (5.0, 3)
+    assert (found.low, found.high) == pytest.approx((5.0 - half, 5.0 + half), rel=1e-6)
+    assert list(found.by_seed.values()) == gains.tolist()
+    same = gain_from_scores(
+        list(range(6)), students_SR, np.zeros_like(students_SR), metric="AP", num_images=50, teachers=[0] * 6
+    )
+    assert same.num_units == 6

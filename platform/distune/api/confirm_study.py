@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.confirmation.confirmation_plan import ConfirmationPlan, check_num_seeds, plan_confirmation
@@ -20,6 +22,9 @@ from distune.study.runners.ray_address import check_address
 from distune.study.status import StudyStatus
 from distune.tracking.build import check_tracking
 
+_TEACHER_SEED_STEP = 1000
+"""Between the seeds of teachers, from that of the study."""
+
 
 def confirm_study(
     folder: StudyFolder,
@@ -29,6 +34,7 @@ def confirm_study(
     *,
     top: int,
     seeds: int | None,
+    teachers: int,
     metric: str | None,
     until_decided: bool,
     max_seeds: int | None,
@@ -44,6 +50,7 @@ def confirm_study(
         home: keeps teachers and the MLflow store.
         top: number of trials of which one is chosen.
         seeds: fresh seeds; those on record, or 5, when None.
+        teachers: number of teachers, each trained under a seed of its own, that the seeds share in turn.
         metric: of the gains; the study's metric when None.
         until_decided: add seeds until the question is decided.
         max_seeds: most seeds then; 20 when None.
@@ -63,11 +70,15 @@ def confirm_study(
     if metric not in METRICS:
         raise UsageError(f"metric {metric}: must be one of {', '.join(METRICS)}")
     first, last = _num_seeds(folder, seeds, until_decided=until_decided, max_seeds=max_seeds, margin=margin)
+    if teachers > 1:
+        _check_teachers(experiment, teachers, first, until_decided=until_decided)
     check_address(experiment.resources.address, runner=folder.identity().runner)
     check_tracking(experiment.tracking, home)
     simulated = folder.identity().simulate
 
-    def plan(teacher_weights: Path | None, data_fingerprint: str | None) -> ConfirmationPlan:
+    def plan(
+        teacher_weights: Path | None, data_fingerprint: str | None, further: Sequence[Path | None] = ()
+    ) -> ConfirmationPlan:
         return plan_confirmation(
             folder,
             status,
@@ -75,18 +86,23 @@ def confirm_study(
             top=top,
             num_seeds=first,
             teacher_weights=teacher_weights,
+            further_teachers=further,
             data_fingerprint=data_fingerprint,
             max_seeds=last,
             margin=None if last is None else DEFAULT_MARGIN if margin is None else margin,
         )
 
     has_test = True
-    planned = plan(None, None)  # errors first: the data and the teacher may take long
+    planned = plan(None, None, [None] * (teachers - 1))  # errors first: the data and the teachers may take long
     if not simulated:
         splits = open_data(experiment, on_message=callback.on_message)
         teacher = ready_teacher(experiment, splits, home, on_message=callback.on_message)
         has_test = splits.test is not None
-        planned = plan(teacher.weights, splits.fingerprint)
+        further = [
+            ready_teacher(_with_teacher_seed(experiment, number), splits, home, on_message=callback.on_message).weights
+            for number in range(1, teachers)
+        ]
+        planned = plan(teacher.weights, splits.fingerprint, further)
     if status.state != "finished":
         callback.on_message(f"study {folder.name} is {status.state}: its best trials so far are confirmed")
     callback.on_message(planned.describe())
@@ -96,6 +112,23 @@ def confirm_study(
         )
         callback.on_message("uploading remaining records to MLflow")
     return result
+
+
+def _check_teachers(experiment: Experiment, teachers: int, seeds: int, *, until_decided: bool) -> None:
+    if experiment.teacher_training is None:
+        raise UsageError(f"teachers = {teachers}: the teacher is not trained here, so there is only one")
+    if until_decided:
+        raise UsageError(f"teachers = {teachers}: several teachers need a fixed number of seeds")
+    if seeds < teachers:
+        raise UsageError(f"teachers = {teachers}: each teacher needs a seed; ask for at least {teachers} seeds")
+
+
+def _with_teacher_seed(experiment: Experiment, number: int) -> Experiment:
+    """Return an experiment whose teacher is trained under another seed."""
+    training = experiment.teacher_training
+    assert training is not None
+    other = training.model_copy(update={"seed": training.seed + _TEACHER_SEED_STEP * number})
+    return experiment.model_copy(update={"teacher_training": other})
 
 
 def _num_seeds(

@@ -384,6 +384,7 @@ class Study:
         *,
         top: int = DEFAULT_TOP,
         seeds: int | None = None,
+        teachers: int = 1,
         metric: str | None = None,
         until_decided: bool = False,
         max_seeds: int | None = None,
@@ -399,6 +400,8 @@ class Study:
         Args:
             top: number of trials of which one is chosen, the best of the search.
             seeds: fresh seeds for it and its control; those on record, or 5, when None.
+            teachers: train the teacher again under other seeds, up to this number; the seeds share them in turn, and
+                the interval covers teachers.
             metric: of the gains; the study's metric when None.
             until_decided: add seeds until there is a gain, a loss, or no gain of more than ``margin``.
             max_seeds: most seeds then; 20 when None.
@@ -425,6 +428,7 @@ class Study:
                 self._home,
                 top=top,
                 seeds=seeds,
+                teachers=teachers,
                 metric=metric,
                 until_decided=until_decided,
                 max_seeds=max_seeds,
@@ -548,6 +552,7 @@ class Study:
             self._home,
             top=DEFAULT_TOP,
             seeds=None,
+            teachers=1,
             metric=None,
             until_decided=True,
             max_seeds=None,

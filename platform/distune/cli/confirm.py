@@ -26,6 +26,9 @@ def confirm(
         int | None,
         typer.Option(min=1, help=f"Fresh seeds for it and its control. Default: {DEFAULT_SEEDS}, or those on record."),
     ] = None,
+    teachers: Annotated[
+        int, typer.Option(min=1, help="Teachers that the seeds share; all but the first are trained under other seeds.")
+    ] = 1,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Add seeds until the question is decided.")
     ] = False,
@@ -52,6 +55,8 @@ def confirm(
     With --until-decided, seeds are added one at a time until there is a gain, a loss, or no gain of more than --margin.
     Intervals that are computed again are wider, so that all of them together miss the true gain in at most 5% of cases.
 
+    With --teachers, the teacher is trained again under other seeds, and the interval holds for other teachers as well.
+
     Examples:
 
         distune confirm quickstart
@@ -64,7 +69,13 @@ def confirm(
 
     handle = distune.load_study(study)
     result = handle.confirm(
-        top=top, seeds=seeds, metric=metric, until_decided=until_decided, max_seeds=max_seeds, margin=margin
+        top=top,
+        seeds=seeds,
+        teachers=teachers,
+        metric=metric,
+        until_decided=until_decided,
+        max_seeds=max_seeds,
+        margin=margin,
     )
     if result is None:
         raise InterruptedSessionError(f"the confirmation was interrupted; continue with: distune confirm {study}")

@@ -96,7 +96,12 @@ def fresh_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
 
 def selection_seeds(experiment: Experiment, num_seeds: int) -> list[int]:
     """Return seeds that choose the winner: neither the search nor the result uses them."""
-    return [fresh_seeds(experiment, 1)[0] + _SELECTION_OFFSET + index for index in range(num_seeds)]
+    return [first_selection_seed(experiment) + index for index in range(num_seeds)]
+
+
+def first_selection_seed(experiment: Experiment) -> int:
+    """Return the first seed that is not one of a result."""
+    return fresh_seeds(experiment, 1)[0] + _SELECTION_OFFSET
 
 
 def make_spec(
@@ -107,6 +112,7 @@ def make_spec(
     experiment: Experiment,
     folder: Path,
     teacher_weights: str | None,
+    teacher: int = 0,
     data_fingerprint: str | None = None,
 ) -> TrialSpec:
     """Make the specification of an arm under a seed.
@@ -118,12 +124,14 @@ def make_spec(
         experiment: of the study.
         folder: of the confirmation.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
+        teacher: its number; that of the study is 0. Runs with another one have names of their own.
         data_fingerprint: of the splits; None when the study is simulated.
 
     Returns:
         The specification.
     """
     values = trial_experiment(experiment, arm.params, is_control=arm.is_control)
+    name = arm.name if teacher == 0 or arm.is_control else f"{arm.name}-teacher-{teacher + 1}"
     return TrialSpec(
         study=study,
         number=arm.number,
@@ -132,9 +140,9 @@ def make_spec(
         num_epochs=experiment.training.epochs,
         params=dict(arm.params),
         experiment=without_addresses(values),
-        folder=str(folder / f"seed-{seed}" / arm.name),
+        folder=str(folder / f"seed-{seed}" / name),
         teacher_weights=None if arm.is_control else teacher_weights,
-        label=f"confirm-{arm.name}-seed-{seed}",
+        label=f"confirm-{name}-seed-{seed}",
         tags={"kind": "confirmation", "confirms": arm.name},
         data_fingerprint=data_fingerprint,
     )

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from distune.config.experiment import Experiment
 from distune.confirmation.arm_folder import ArmFolder
-from distune.confirmation.arms import Arm, Arms, candidates, fresh_seeds, make_arms, make_spec, selection_seeds
+from distune.confirmation.arms import (
+    Arm,
+    Arms,
+    candidates,
+    first_selection_seed,
+    fresh_seeds,
+    make_arms,
+    make_spec,
+    selection_seeds,
+)
 from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
@@ -28,6 +37,7 @@ class ConfirmationPlan:
         searched: number of each trial to its score in the search.
         selection_seeds: choose one of several trials, one seed for each that is dropped; empty with one trial.
         seeds: of the result.
+        num_teachers: teachers that the seeds of the result share, in turn.
         max_seeds: seeds are added until the question is decided, at most to this number; None adds none.
         margin: gains below it, in points, do not matter; only with ``max_seeds``.
         make: makes the specification of an arm under a seed.
@@ -37,9 +47,14 @@ class ConfirmationPlan:
     searched: Mapping[int, float]
     selection_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
+    num_teachers: int = 1
     max_seeds: int | None = None
     margin: float | None = None
     make: Callable[[Arm, int], TrialSpec] = dataclasses.field(compare=False, repr=False)
+
+    def teacher_of(self, seed: int) -> int:
+        """Return the number of the teacher of a seed of the result, from 0 for that of the study."""
+        return (seed - self.seeds[0]) % self.num_teachers
 
     def selection_runs(self, trials: Collection[int], seed: int) -> dict[int, TrialSpec]:
         """Return number to run of trials under a selection seed."""
@@ -93,6 +108,8 @@ class ConfirmationPlan:
             compared = f"trial {self.arms.trials[0].name} and its control on {seeds}"
         runs = f"{self.num_runs} runs" if self.max_seeds is None else f"at most {self.num_runs} runs"
         first = "" if self.max_seeds is None else " for the first interval"
+        if self.num_teachers > 1:
+            compared += f", with {self.num_teachers} teachers in turn"
         return f"confirmation: {compared}: {runs}, {self.num_epochs} epochs to train{first}"
 
 
@@ -127,6 +144,7 @@ def plan_confirmation(
     top: int,
     num_seeds: int,
     teacher_weights: Path | None,
+    further_teachers: Sequence[Path | None] = (),
     data_fingerprint: str | None = None,
     max_seeds: int | None = None,
     margin: float | None = None,
@@ -140,6 +158,7 @@ def plan_confirmation(
         top: number of trials of which one is chosen, the best of the search.
         num_seeds: number of fresh seeds for it and its control.
         teacher_weights: file of the teacher's weights; None when the study is simulated.
+        further_teachers: weights of teachers that were trained under other seeds.
         data_fingerprint: of the splits; None when the study is simulated.
         max_seeds: add seeds until the question is decided, at most to this number; None adds none.
         margin: gains below it, in points, do not matter; only with ``max_seeds``.
@@ -153,16 +172,19 @@ def plan_confirmation(
     best_trial(status)  # or the reason that there is none
     chosen = candidates(status.trials, status.metric, top=top)
     arms = make_arms(chosen)
-    weights = None if teacher_weights is None else str(teacher_weights)
+    weights = [teacher_weights, *further_teachers]
+    seeds = tuple(fresh_seeds(experiment, num_seeds))
 
     def make(arm: Arm, seed: int) -> TrialSpec:
+        number = (seed - seeds[0]) % len(weights) if seed < first_selection_seed(experiment) else 0
         return make_spec(
             arm,
             seed=seed,
             study=folder.name,
             experiment=experiment,
             folder=folder.confirmation.path,
-            teacher_weights=weights,
+            teacher_weights=None if weights[number] is None else str(weights[number]),
+            teacher=number,
             data_fingerprint=data_fingerprint,
         )
 
@@ -170,7 +192,8 @@ def plan_confirmation(
         arms=arms,
         searched={trial.number: trial.metrics[status.metric] for trial in chosen},
         selection_seeds=tuple(selection_seeds(experiment, len(arms.trials) - 1)),
-        seeds=tuple(fresh_seeds(experiment, num_seeds)),
+        seeds=seeds,
+        num_teachers=len(weights),
         max_seeds=max_seeds,
         margin=margin,
         make=make,

@@ -202,11 +202,14 @@ class _Session:
 
     def _measure(self, tables: Sequence[dict[int, MatchTable]], error: float) -> Gain:
         students, controls = (resample_runs(each, self.metric) for each in tables)
-        return measure_gain(students, controls, error=error)
+        teacher_of = None if self.plan.num_teachers == 1 else self.plan.teacher_of
+        return measure_gain(students, controls, error=error, teacher_of=teacher_of)
 
     def _analyze(self, trial: int, num_seeds: int) -> tuple[float, int]:
         """Record an interval, and return its nominal error and the number of intervals so far."""
         own, split = self.folder.confirmation, "test" if self.has_test else "search"
+        if self.plan.num_teachers > 1:  # a claim of its own, on other teachers
+            split += f", {self.plan.num_teachers} teachers"
         previous = own.analyses(trial, self.metric, split)
         plan = None if self.plan.max_seeds is None else (len(self.plan.seeds), self.plan.max_seeds)
         error = nominal_error(previous, num_seeds, plan)

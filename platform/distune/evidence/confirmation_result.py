@@ -36,7 +36,11 @@ class Candidate:
     @property
     def own_failures(self) -> tuple[str, ...]:
         """Failures of the trial itself, without those of its control."""
-        return tuple(line for line in self.failures if line.startswith(f"confirm-{self.number}-seed-"))
+        return tuple(
+            line
+            for line in self.failures
+            if line.startswith((f"confirm-{self.number}-seed-", f"confirm-{self.number}-teacher-"))
+        )
 
     @property
     def num_diverged(self) -> int:
@@ -191,7 +195,7 @@ class AnalysisRecord:
     Attributes:
         trial: number of the trial.
         metric: of the gain.
-        split: ``test``, or ``search`` where there is no test split.
+        split: ``test``, or ``search`` where there is no test split; with several teachers, their number as well.
         num_seeds: seeds in the interval.
         error: nominal error of the interval.
         plan: the first and the last number of seeds of a plan that it belongs to; None for a single one.

@@ -2,7 +2,7 @@
 
 Does not load numpy or scipy before a gain is measured: ``distune status`` only reads recorded gains.
 
-Shape legend: ``S`` seeds, ``R`` resamples of the images, ``I`` images.
+Shape legend: ``S`` seeds, ``U`` teachers or seeds, ``R`` resamples of the images, ``I`` images.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from distune.errors import StudyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -55,6 +57,8 @@ class Gain:
         error_images: standard error of ``mean`` due to the choice of images, common to all seeds.
         nominal_error: 1 minus the level of the t quantile: 5% for an interval that is computed once, less for one of
             several that together miss the true gain in at most 5% of cases (``distune.evidence.repeated_analyses``).
+        num_teachers: teachers that the students learned from. With more than one, the interval covers teachers, and the
+            seeds of a teacher count together.
     """
 
     metric: str
@@ -68,6 +72,7 @@ class Gain:
     error_seeds: float
     error_images: float
     nominal_error: float = ERROR
+    num_teachers: int = 1
 
     @property
     def num_seeds(self) -> int:
@@ -75,9 +80,14 @@ class Gain:
         return len(self.by_seed)
 
     @property
+    def num_units(self) -> int:
+        """Number of independent gains in the interval: seeds, or teachers where there are several."""
+        return self.num_seeds if self.num_teachers == 1 else self.num_teachers
+
+    @property
     def verdict(self) -> Verdict:
         """The conclusion from the interval."""
-        if self.num_seeds < 2 or self.num_images < MIN_IMAGES:
+        if self.num_units < 2 or self.num_images < MIN_IMAGES:
             return Verdict.UNDECIDED
         if self.low > 0:
             return Verdict.GAIN
@@ -93,13 +103,20 @@ class Gain:
         return cls(**{**values, "by_seed": {int(seed): float(value) for seed, value in values["by_seed"].items()}})
 
 
-def measure_gain(students: ResampledRuns, controls: ResampledRuns, *, error: float = ERROR) -> Gain:
+def measure_gain(
+    students: ResampledRuns,
+    controls: ResampledRuns,
+    *,
+    error: float = ERROR,
+    teacher_of: Callable[[int], int] | None = None,
+) -> Gain:
     """Measure the gain of a student over its control, paired by seed, image and resample, with its interval.
 
     Args:
         students: scored with the same metric and on the same resamples as ``controls``.
         controls: seeds that only one of the two has are left out.
         error: nominal error of the interval.
+        teacher_of: seed to the number of its teacher; None where all have the same.
 
     Returns:
         The gain.
@@ -123,6 +140,7 @@ def measure_gain(students: ResampledRuns, controls: ResampledRuns, *, error: flo
         metric=students.metric,
         num_images=students.num_images,
         error=error,
+        teachers=None if teacher_of is None else [teacher_of(seed) for seed in seeds],
     )
 
 
@@ -134,6 +152,7 @@ def gain_from_scores(
     metric: str,
     num_images: int,
     error: float = ERROR,
+    teachers: Sequence[int] | None = None,
 ) -> Gain:
     """Compute the gain and its interval from scores.
 
@@ -154,6 +173,9 @@ def gain_from_scores(
         metric: one of ``METRICS``.
         num_images: images of the split with a ground-truth box that counts for the metric.
         error: nominal error of the interval.
+        teachers: number of the teacher of each row; None where all have the same. Seeds are nested in teachers: the
+            mean gain of a teacher's seeds takes the place of the gain under a seed, so that the interval covers
+            teachers.
 
     Returns:
         The gain.
@@ -163,28 +185,41 @@ def gain_from_scores(
     """
     import numpy as np
 
-    gains_SR = students_SR - controls_SR
-    gains_S, resampled_SR = gains_SR[:, 0], gains_SR[:, 1:]
-    if np.isnan(gains_S).any():
+    by_seed_S = students_SR[:, 0] - controls_SR[:, 0]
+    if np.isnan(by_seed_S).any():
         raise StudyError(f"{metric}: no box of the split counts for this metric; choose another metric")
-    num_seeds = len(seeds)
-    variance_seeds = float(gains_S.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
-    variance_images = _image_variance(resampled_SR[:, ~np.isnan(resampled_SR).any(axis=0)])
-    half = _half_width(variance_seeds, variance_images, num_seeds=num_seeds, num_images=num_images, error=error)
-    mean = float(gains_S.mean())
+    students_UR, controls_UR = (_mean_of_teachers(each_SR, teachers) for each_SR in (students_SR, controls_SR))
+    gains_UR = students_UR - controls_UR
+    gains_U, resampled_UR = gains_UR[:, 0], gains_UR[:, 1:]
+    num_units = len(gains_U)
+    variance_seeds = float(gains_U.var(ddof=1)) / num_units if num_units > 1 else 0.0
+    variance_images = _image_variance(resampled_UR[:, ~np.isnan(resampled_UR).any(axis=0)])
+    half = _half_width(variance_seeds, variance_images, num_seeds=num_units, num_images=num_images, error=error)
+    mean = float(gains_U.mean())
     return Gain(
         metric=metric,
         mean=mean,
         low=mean - half,
         high=mean + half,
-        student=float(students_SR[:, 0].mean()),
-        control=float(controls_SR[:, 0].mean()),
-        by_seed=dict(zip(seeds, gains_S.tolist(), strict=True)),
+        student=float(students_UR[:, 0].mean()),
+        control=float(controls_UR[:, 0].mean()),
+        by_seed=dict(zip(seeds, by_seed_S.tolist(), strict=True)),
         num_images=num_images,
         error_seeds=math.sqrt(variance_seeds),
         error_images=math.sqrt(variance_images),
         nominal_error=error,
+        num_teachers=1 if teachers is None else len(set(teachers)),
     )
+
+
+def _mean_of_teachers(scores_SR: Floats, teachers: Sequence[int] | None) -> Floats:
+    """Return the mean scores of each teacher's seeds, one row per teacher; the rows themselves with one teacher."""
+    import numpy as np
+
+    if teachers is None or len(set(teachers)) == 1:
+        return scores_SR
+    numbers = np.array(teachers)
+    return np.stack([scores_SR[numbers == number].mean(axis=0) for number in sorted(set(teachers))])
 
 
 def _image_variance(resampled_SR: NDArray[np.float64]) -> float:

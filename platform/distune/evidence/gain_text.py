@@ -21,7 +21,8 @@ def describe_gain(
         Such as ``gain +1.8 AP [+1.5, +2.1], 5 seeds``.
     """
     seeds = seeds or f"{gain.num_seeds} seed{'s' if gain.num_seeds > 1 else ''}"
-    figures = f"{_points(gain)}, {seeds}"
+    teachers = f", {gain.num_teachers} teachers" if gain.num_teachers > 1 else ""
+    figures = f"{_points(gain)}, {seeds}{teachers}"
     match verdict or gain.verdict:
         case Verdict.GAIN:
             return f"gain {figures}"
@@ -47,6 +48,8 @@ def suggest_next_step(gain: Gain) -> str | None:
         return f"the interval means little below {MIN_SEEDS} seeds: confirm with --seeds 5 or more"
     if gain.verdict is not Verdict.NOT_SHOWN:
         return None
+    if gain.num_teachers > 1:
+        return f"the interval covers {gain.num_teachers} teachers; more teachers would narrow it: --teachers 4 or more"
     if gain.mean <= 0:
         return "there is probably no gain: search again, or change the distillation"
     return _describe_needed(seeds_needed(gain, error=gain.nominal_error), gain)
