@@ -113,3 +113,17 @@ def test_a_restored_scheduler_makes_the_decisions_of_the_lost_one(seed: int) -> 
         if not should_continue or epoch == 12:
             alive.remove(key)
     assert all(online.scores(rung) == restored.scores(rung) for rung in rung_epochs)
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(0, 60), min_size=12, max_size=12))
+def test_subtracting_the_score_of_one_control_changes_no_decision(seed: int, control: list[int]) -> None:
+    """All trials at a rung have the same number of epochs, so that the control's score is one constant there."""
+    random = np.random.default_rng(seed)
+    plain, paired = (Asha(rungs(2, 12, 2.0), reduction_factor=2.0) for _ in range(2))
+    for trial in range(16):
+        for epoch in range(1, 12):
+            score = float(random.integers(0, 200)) / 4  # ties occur, and differences are exact
+            should_continue = plain.should_continue(str(trial), epoch, score)
+            assert paired.should_continue(str(trial), epoch, score - control[epoch - 1]) == should_continue
+            if not should_continue:
+                break
