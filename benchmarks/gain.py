@@ -2,19 +2,24 @@
 
 All arms of a seed that share the training settings are one cohort: they start from the same weights, see the same
 batches in the same order, have the same budget, and share one teacher. Two arms differ only in their distillation, so
-their difference in AP is paired by seed. AP is that of the last epoch. Settings are chosen with ``--split search``;
-results are on the test split, with seeds by which nothing was chosen::
+their difference in AP is paired by seed. AP is that of the last epoch.
 
-    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/parts.yaml --seeds 0 1 \\
+Settings are chosen on the search split with seeds 0 and 1, and results are on the test split with seeds from 10 on, by
+which nothing was chosen. Seeds below 10 on the test split, and seeds from 10 on on the search split, are refused, and
+stored lines of them are left out of summaries (``benchmarks/choice_and_results.py``)::
+
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/choice.yaml --split search \\
         --set data.root=PATH/OF/BCCD --set teacher.backbone_weights=FILE --set student.backbone_weights=FILE
-    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --split search --summary
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --arms benchmarks/arms/parts.yaml --seeds 10 11 12 --set ...
+    python benchmarks/gain.py benchmarks/pairs/bccd.yaml --summary
 
 Each arm of each seed is one line of the results file, by default ``benchmarks/results/<experiment>.jsonl``. Lines that
 are there already are not computed again, so that a run can be cut off, continued, or split over processes that share
 the file. A condition, such as another budget (``--set training.epochs=16``), wrong labels (``--label-noise``) or few
 images (``--train-fraction``), applies to all arms; its lines are kept apart from those of other conditions.
 
-The summary is a Markdown table. Intervals cover training seeds and test images (``distune.evidence.gain``).
+The summary is a Markdown table. Intervals cover training seeds and test images (``distune.evidence.gain``). It says how
+many arms were compared, and p values are corrected for their number (``benchmarks/gain_summary.py``).
 ``--instruments ARM`` adds what one arm's trainings reported: shares, clipping, and how features tell classes apart.
 """
 
@@ -28,11 +33,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from choice_and_results import TEACHER, default_seeds, left_out_note, refusal, separate
 from distune.cli.options import assignments
 from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment
@@ -44,7 +49,6 @@ from distune.config.yaml import read_yaml
 from distune.data.build import build_splits
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import Splits
-from distune.evidence.gain import Gain, gain_from_scores
 from distune.evidence.resampling import resample_runs
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
@@ -52,10 +56,9 @@ from distune.training.evaluation.matching import match_predictions
 from distune.training.evaluation.predict_and_score import predict, score
 from distune.training.student import Student
 from distune.training.teacher import prepare_teacher
+from gain_summary import Values, read_instruments, summarize
 from label_noise import NoisyLabels
 from placebos import PLACEBOS
-
-Values = dict[str, Any]
 
 OFF: Values = {
     "standardize": "none",
@@ -63,8 +66,6 @@ OFF: Values = {
     **{name: {"weight": 0.0} for name in DistillationSettings().terms},
 }
 """No distillation: the settings that an arm without a preset changes."""
-CONTROL = "control"
-TEACHER = "teacher"
 RESAMPLES = 200
 _INSTRUMENTS = ("loss/", "weight/", "share", "gradient", "filter/", "prototypes/", "features/")
 _PLACES = ("root", "weights", "backbone_weights")
@@ -229,85 +230,6 @@ def _rounded(values: Mapping[str, float]) -> Values:
     return {name: float(f"{value:.4g}") for name, value in values.items()}
 
 
-def compare(first: Mapping[int, Values], second: Mapping[int, Values], metric: str) -> Gain | None:
-    """Return the gain of the second arm over the first on common seeds; None without one.
-
-    The interval covers seeds and images for AP, and seeds alone for other metrics.
-    """
-    seeds = sorted(first.keys() & second.keys())
-    if not seeds:
-        return None
-
-    def scores(lines: Mapping[int, Values]) -> Any:
-        more = "resampled_AP" if metric == "AP" else None
-        return np.array([[lines[seed]["figures"][metric], *(lines[seed][more] if more else [])] for seed in seeds])
-
-    images = next(iter(first.values()))["images"]
-    return gain_from_scores(seeds, scores(second), scores(first), metric=metric, num_images=images)
-
-
-def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: Sequence[str] = ()) -> str:
-    """Return a Markdown table: each arm's mean, and its difference from the control and from ``base``."""
-    by_arm: dict[str, dict[int, Values]] = {}
-    for line in lines:
-        if line["arm"] == TEACHER or not arms or line["arm"] in arms:
-            by_arm.setdefault(line["arm"], {})[line["seed"]] = line
-    others = [other for other in (CONTROL, base) if other is not None and other in by_arm]
-    rows = [["arm", metric, "seeds", *(f"over {other}" for other in others)]]
-    for arm, found in by_arm.items():
-        mean = np.mean([line["figures"].get(metric, np.nan) for line in found.values()])
-        gains = [compare(by_arm[other], found, metric) if arm not in (other, TEACHER) else None for other in others]
-        rows.append([arm, f"{mean:.1f}", str(len(found)), *("" if gain is None else _interval(gain) for gain in gains)])
-    return _table(rows)
-
-
-def _interval(gain: Gain) -> str:
-    better = sum(value > 0 for value in gain.by_seed.values())
-    if gain.num_seeds < 2:
-        return f"{gain.mean:+.1f}, one seed"
-    return f"{gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}], {better} of {gain.num_seeds}"
-
-
-def read_instruments(lines: Sequence[Values]) -> str:
-    """Return Markdown tables of what the trainings of one arm reported, over its seeds and stored epochs.
-
-    The first has for each term the delivered share over the asked one, lowest and highest from the second epoch on, and
-    the mean cosine of its gradient with the task's; then the mean fraction of steps clipped in the first and in the
-    last epoch. The second has for each level the features' figures of both models in the last epoch.
-    """
-    last = [line["instruments"][max(line["instruments"], key=int)] for line in lines]
-    first = [line["instruments"][min(line["instruments"], key=int)] for line in lines]
-    later = [values for line in lines for epoch, values in line["instruments"].items() if int(epoch) > 1]
-    rows = [["reading", "lowest", "mean", "highest"]]
-
-    def add(name: str, values: Sequence[float]) -> None:
-        if values:
-            rows.append([name, *(f"{value:.3g}" for value in (min(values), float(np.mean(values)), max(values)))])
-
-    for term in sorted({name.removeprefix("share/") for values in later for name in values if "share/" in name}):
-        asked, share = f"share_asked/{term}", f"share/{term}"
-        add(f"{term}: delivered/asked", [v[share] / v[asked] for v in later if v.get(asked) and share in v])
-        add(f"{term}: cosine with the task", [v[c] for v in later if (c := f"gradient_cosine/{term}") in v])
-    for name in ("gradient/clipped", "gradient/distillation_clipped", "filter/kept_local"):
-        add(f"{name}, first epoch", [values[name] for values in first if name in values])
-        add(f"{name}, last epoch", [values[name] for values in last if name in values])
-    strides = sorted(
-        {int(name.rpartition("/")[2]) for values in last for name in values if name.startswith("features/")}
-    )
-    levels = [["last epoch, by stride", *map(str, strides)]]
-    for figure in ("class_gap", "mean_cosine", "effective_rank"):
-        for model in ("teacher", "student"):
-            names = [f"features/{figure}_{model}/{stride}" for stride in strides]
-            means = [float(np.mean([values[name] for values in last if name in values])) for name in names]
-            levels.append([f"{figure}, {model}", *(f"{mean:.2f}" for mean in means)])
-    return f"{_table(rows)}\n\n{_table(levels)}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
-
-
 def _name_of(source: str) -> str:
     """The name of an experiment, without a check of the rest: a summary needs neither data nor weights."""
     path = Path(source)
@@ -321,7 +243,9 @@ def main() -> None:
     parser.add_argument("experiment", help="an experiment file, or the name of a shipped experiment")
     parser.add_argument("--arms", type=Path, nargs="*", default=[], help="YAML files of arms: name to settings")
     parser.add_argument("--only", nargs="*", default=[], help="run, or show, only these arms")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", help="0 and 1 on the search split, 10 to 17 on the test split if not given"
+    )
     parser.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], dest="overrides")
     parser.add_argument(
         "--teacher-set",
@@ -333,9 +257,14 @@ def main() -> None:
     parser.add_argument("--label-noise", type=float, default=0.0, help="fraction of the students' boxes that are wrong")
     parser.add_argument("--train-fraction", type=float, default=1.0, help="fraction of the images that students see")
     parser.add_argument(
-        "--split", choices=("search", "test"), default="test", help="the images that arms are scored on"
+        "--split",
+        choices=("search", "test"),
+        default="test",
+        help="the images that arms are scored on: search chooses settings, test gives results",
     )
-    parser.add_argument("--curves", action="store_true", help="also score the search split after every epoch")
+    parser.add_argument(
+        "--curves", action="store_true", help="also score the search split after every epoch: no results"
+    )
     parser.add_argument("--results", type=Path)
     parser.add_argument("--base", help="the arm that additions are compared with, beside the control")
     parser.add_argument("--metric", default="AP", help="of the summary: AP50, AP_small, or AP/CLASS of one class")
@@ -343,6 +272,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="run nothing")
     options = parser.parse_args()
+    seeds = default_seeds(options.split) if options.seeds is None else options.seeds
+    if (refused := refusal(options.split, seeds)) is not None:
+        sys.exit(refused)
     torch.set_num_threads(options.threads)
     condition = Condition(assignments("--set", options.overrides), options.label_noise, options.train_fraction)
     name = _name_of(options.experiment)
@@ -358,14 +290,17 @@ def main() -> None:
             of_teacher,
             arms,
             condition,
-            options.seeds,
+            seeds,
             results=results,
             split=options.split,
             curves=options.curves,
         )
-    lines = _read(results, condition, options.split)
-    print(f"{name}, {options.split} split {json.dumps(condition.describe())}\n")
+    lines, left_out = separate(_read(results, condition, options.split))
+    use = "these figures choose settings and are no results" if options.split == "search" else "results"
+    print(f"{name}, {options.split} split {json.dumps(condition.describe())}: {use}\n")
     print(summarize(lines, base=options.base, metric=options.metric, arms=options.only))
+    if left_out:
+        print(f"\n{left_out_note(left_out, options.split)}")
     if options.instruments:
         print(f"\n{read_instruments([line for line in lines if line['arm'] == options.instruments])}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import yaml
 
 from distune.config.data import ShapesData
 from distune.data.shapes.shapes_dataset import make_shapes
+from distune.evidence.gain import Gain, half_width
 from support.experiments import small_values
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -85,3 +87,137 @@ def test_a_swap_of_classes_costs_only_a_detector_that_knows_them(
     assert set(found["AP_swapped"]) == {"circle/square", "circle/triangle", "square/triangle"}
     assert found["lost"] == pytest.approx(lost, abs=0.06)
     assert found["lost_of_the_two"] == pytest.approx(lost_of_the_two, abs=0.06)
+
+
+def stored_line(arm: str, seed: int, ap: float, *, split: str = "test") -> dict[str, Any]:
+    return {
+        "arm": arm,
+        "seed": seed,
+        "split": split,
+        "figures": {"AP": ap},
+        "resampled_AP": [ap - 1.0, ap + 1.0, ap],
+        "images": 50,
+        "condition": {},
+    }
+
+
+def stored_arm(arm: str, gains: Sequence[float]) -> list[dict[str, Any]]:
+    """Lines of seeds 10 and up whose control has 30 AP and the same error of images, which cancels."""
+    return [stored_line(arm, 10 + index, 30.0 + gain) for index, gain in enumerate(gains)]
+
+
+def cell(summary: str, arm: str, column: int) -> str:
+    (row,) = [line for line in summary.splitlines() if line.startswith(f"| {arm} |")]
+    return row.split("|")[column].strip()
+
+
+@pytest.fixture
+def three_arms() -> list[dict[str, Any]]:
+    gains = {"control": [0.0] * 4, "a": [1.0, 2.0, 3.0, 4.0], "b": [1.0, -1.0, 2.0, -1.0], "c": [5.0]}
+    teacher = stored_line("teacher", 0, 60.0)
+    return [teacher, *(line for arm, values in gains.items() for line in stored_arm(arm, values))]
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+def test_a_summary_counts_the_arms_that_were_compared_and_corrects_for_them(
+    three_arms: list[dict[str, Any]],
+) -> None:
+    summarize = importlib.import_module("gain_summary").summarize
+    summary = summarize(three_arms, base="a", metric="AP")
+    # Student's t test of 1, 2, 3, 4: t = 3.873 with 3 degrees of freedom, p = 0.0305; three arms over the control.
+    assert cell(summary, "a", 4) == "+2.5 [+0.4, +4.6], 4 of 4, p = 0.091"
+    assert cell(summary, "c", 4) == "+5.0, one seed"
+    assert cell(summary, "b", 5).startswith("-2.2 [")
+    assert cell(summary, "control", 5) == cell(summary, "a", 5) == cell(summary, "teacher", 4) == ""
+    assert "Compared on these images with seeds 10 to 13: 3 arms with control, 2 arms with a. p is" in summary
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+def test_arms_that_a_summary_does_not_show_are_corrected_for(three_arms: list[dict[str, Any]]) -> None:
+    summarize = importlib.import_module("gain_summary").summarize
+    summary = summarize(three_arms, base=None, metric="AP", arms=["a"])
+    assert "| b |" not in summary
+    assert cell(summary, "a", 4).endswith("p = 0.091")
+    assert "3 arms with control" in summary
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+def test_without_several_seeds_there_is_no_p_value() -> None:
+    summarize = importlib.import_module("gain_summary").summarize
+    summary = summarize([stored_line("control", 0, 30.0), stored_line("a", 0, 31.0)], base=None, metric="AP")
+    assert summary.endswith("Compared on these images with seed 0: 1 arm with control.")
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+@pytest.mark.parametrize(
+    ("split", "seeds", "refused"),
+    [
+        ("search", [0, 1, 9], None),
+        ("test", [10, 11], None),
+        ("test", [0, 9, 10], "--split test --seeds 0 9: results on the test split need seeds from 10 on"),
+        ("search", [1, 10], "--split search --seeds 10: the search split chooses settings, with seeds below 10"),
+    ],
+)
+def test_seeds_that_choose_are_not_reported_and_the_other_way_round(
+    split: str, seeds: list[int], refused: str | None
+) -> None:
+    rule = importlib.import_module("choice_and_results")
+    found = rule.refusal(split, seeds)
+    assert found is None if refused is None else found.startswith(refused)
+    assert rule.refusal(split, rule.default_seeds(split)) is None
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported", "_same_number_of_threads")
+def test_the_gain_benchmark_refuses_and_leaves_out_what_breaks_the_rule(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gain = importlib.import_module("gain")
+    monkeypatch.setattr(sys, "argv", ["gain.py", "quickstart", "--seeds", "0", "10"])
+    with pytest.raises(SystemExit, match="--split test --seeds 0: results on the test split need"):
+        gain.main()
+    chosen = [stored_line(arm, seed, 90.0) for arm in ("control", "a") for seed in (0, 1)]
+    lines = [stored_line("teacher", 0, 60.0), *chosen, *stored_arm("control", [0.0, 0.0]), *stored_arm("a", [1.0, 2.0])]
+    results = tmp_path / "results.jsonl"
+    results.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    monkeypatch.setattr(sys, "argv", ["gain.py", "quickstart", "--summary", "--results", str(results)])
+    gain.main()
+    printed = capsys.readouterr().out
+    assert "test split {}: results" in printed
+    assert (cell(printed, "teacher", 2), cell(printed, "control", 2)) == ("60.0", "30.0")
+    assert "with seeds 10, 11: 1 arm with control." in printed
+    assert "Left out: 4 stored lines with seeds below 10, which may not be scored on the test split." in printed
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "results").rglob("*.jsonl")), ids=lambda path: path.stem)
+def test_all_results_of_this_repository_keep_the_rule(path: Path) -> None:
+    kept, broken = importlib.import_module("choice_and_results").separate(
+        map(json.loads, path.read_text().splitlines())
+    )
+    assert kept
+    assert not broken
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+def test_the_interval_of_satterthwaite_is_narrower_where_seeds_and_images_contribute_alike() -> None:
+    interval = importlib.import_module("interval")
+    alike, seeds_alone = (
+        Gain(
+            metric="AP",
+            mean=0.0,
+            low=0.0,
+            high=0.0,
+            student=0.0,
+            control=0.0,
+            by_seed=dict.fromkeys(range(3), 0.0),
+            num_images=100,
+            error_seeds=1.0,
+            error_images=of_images,
+        )
+        for of_images in (1.0, 0.0)
+    )
+    # 1 + 1 with 2 and 99 degrees of freedom: (1 + 1)^2 / (1/2 + 1/99) = 7.84; t table between 2.365 and 2.306.
+    assert interval.satterthwaite(alike)[1] == pytest.approx(2.31 * 2**0.5, abs=0.01)
+    assert interval.satterthwaite(seeds_alone)[1] == pytest.approx(4.303, abs=0.001)
+    howe = half_width(1.0, 1.0, num_seeds=3, num_images=100, error=0.05)
+    assert howe == pytest.approx((4.303**2 + 1.984**2) ** 0.5, abs=0.001)

@@ -194,7 +194,7 @@ def gain_from_scores(
     num_units = len(gains_U)
     variance_seeds = float(gains_U.var(ddof=1)) / num_units if num_units > 1 else 0.0
     variance_images = _image_variance(resampled_UR[:, ~np.isnan(resampled_UR).any(axis=0)])
-    half = _half_width(variance_seeds, variance_images, num_seeds=num_units, num_images=num_images, error=error)
+    half = half_width(variance_seeds, variance_images, num_seeds=num_units, num_images=num_images, error=error)
     mean = float(gains_U.mean())
     return Gain(
         metric=metric,
@@ -236,12 +236,24 @@ def _image_variance(resampled_SR: NDArray[np.float64]) -> float:
     return max(0.0, variance_of_mean - in_seed_variance)
 
 
-def _half_width(
+def half_width(
     variance_seeds: float, variance_images: float, *, num_seeds: int, num_images: int, error: float
 ) -> float:
+    """Return half the width of an interval, in points (Howe; see ``gain_from_scores``).
+
+    Args:
+        variance_seeds: variance of the mean gain due to the training seeds.
+        variance_images: variance of the mean gain due to the images, common to all seeds.
+        num_seeds: at least 1.
+        num_images: images of the split with a ground-truth box that counts for the metric.
+        error: nominal error of the interval.
+
+    Returns:
+        The distance from the mean to either end.
+    """
     from scipy import special  # slow to load, and only needed here
 
     def part(variance: float, degrees: int) -> float:
-        return float(special.stdtrit(degrees, 1 - error / 2)) ** 2 * variance if variance > 0 else 0.0
+        return float(special.stdtrit(degrees, error / 2)) ** 2 * variance if variance > 0 else 0.0
 
     return math.sqrt(part(variance_seeds, max(1, num_seeds - 1)) + part(variance_images, max(1, num_images - 1)))
