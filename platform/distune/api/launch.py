@@ -115,7 +115,6 @@ def launch(
         create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
         handle = Study(root, study)
         handle._run_session(loaded, teacher, callback, num_trials=None)
-        handle._confirm_after_search(loaded, callback)
         return handle
 
 

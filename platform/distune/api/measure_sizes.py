@@ -6,7 +6,47 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distune.config.experiment import Experiment
+from distune.records import Outcome
 from distune.reports.model_sizes import ModelSize, ModelSizes
+from distune.study.files.sizes_file import architecture_hash, read_sizes, write_sizes
+from distune.study.files.study_folder import StudyFolder
+from distune.study.status import StudyStatus, confirmed_trial
+
+
+def study_sizes(folder: StudyFolder, experiment: Experiment, status: StudyStatus) -> ModelSizes | None:
+    """Return the sizes of teacher, control and best student of a study, measured once for their architectures.
+
+    Args:
+        folder: of the study, which stores them.
+        experiment: of the study.
+        status: of the study.
+
+    Returns:
+        The sizes. None for a simulated study, and while they are not measured because a session runs.
+
+    Raises:
+        StudyError: no trial has finished.
+        WeightsError: a file of weights is damaged.
+    """
+    winner = confirmed_trial(status)
+    if status.simulated:
+        return None
+    architecture = architecture_hash(experiment, winner.params)
+    sizes = read_sizes(folder.sizes_file, architecture)
+    if sizes is not None or status.state == "running" or architecture is None:
+        return sizes
+    confirmed, teacher = status.confirmation, folder.teacher()
+    control = next((trial for trial in status.trials if trial.control and trial.outcome is Outcome.FINISHED), None)
+    files = {
+        "teacher": None if teacher is None else teacher.weights,
+        "control": None if control is None else folder.trial(control.number).best_checkpoint,
+        "student": folder.trial(winner.number).best_checkpoint
+        if confirmed is None
+        else folder.path / confirmed.weights,
+    }
+    sizes = measure_sizes(experiment, {name: file for name, file in files.items() if file is not None})
+    write_sizes(folder.sizes_file, architecture, sizes)
+    return sizes
 
 
 def measure_sizes(experiment: Experiment, files: Mapping[str, Path]) -> ModelSizes:

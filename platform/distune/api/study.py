@@ -6,34 +6,28 @@ Whatever loads Optuna, MLflow, matplotlib or torch is imported where it is used:
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from distune.api.progress import LiveTable, PlainProgress, open_callbacks
+from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, LoadedExperiment, load_experiment
 from distune.config.space import SearchSpace
 from distune.confirmation.defaults import DEFAULT_TOP
-from distune.errors import DistuneError, StudyError, UsageError
+from distune.errors import StudyError, UsageError
 from distune.evidence.confirmation_result import ConfirmationResult
-from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord
+from distune.records import EpochReport, ParameterValue, TrialRecord
 from distune.reports.model_sizes import ModelSizes
 from distune.study.callback import StudyCallback
-from distune.study.failures.failed_study import advise_after_failure
-from distune.study.failures.reasons import StudyFailedError
-from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyState
 from distune.study.status import (
     StudyStatus,
     best_trial,
     confirmed_trial,
     find_study,
-    measured_epochs,
     read_study,
-    started_trials,
 )
 from distune.tracking.uris import is_server
 
@@ -46,7 +40,6 @@ if TYPE_CHECKING:
     from distune.api.evaluation import Evaluation, SplitChoice
     from distune.tracking.links import StudyLinks
     from distune.tracking.server import UiServer
-    from distune.tracking.tracker import Tracker
     from distune.training.teacher import Teacher
 
 
@@ -184,30 +177,9 @@ class Study:
             StudyError: no trial has finished.
             WeightsError: a file of weights is damaged.
         """
-        from distune.study.files.sizes_file import architecture_hash, read_sizes, write_sizes
+        from distune.api.measure_sizes import study_sizes
 
-        status = self.status if status is None else status
-        winner, experiment = confirmed_trial(status), self.experiment
-        if status.simulated:
-            return None
-        architecture = architecture_hash(experiment, winner.params)
-        sizes = read_sizes(self._folder.sizes_file, architecture)
-        if sizes is not None or status.state == "running" or architecture is None:
-            return sizes
-        from distune.api.measure_sizes import measure_sizes  # loads torch
-
-        confirmed, teacher = status.confirmation, self._folder.teacher()
-        control = next((trial for trial in status.trials if trial.control and trial.outcome is Outcome.FINISHED), None)
-        files = {
-            "teacher": None if teacher is None else teacher.weights,
-            "control": None if control is None else self._folder.trial(control.number).best_checkpoint,
-            "student": self._folder.trial(winner.number).best_checkpoint
-            if confirmed is None
-            else self.path / confirmed.weights,
-        }
-        sizes = measure_sizes(experiment, {name: file for name, file in files.items() if file is not None})
-        write_sizes(self._folder.sizes_file, architecture, sizes)
-        return sizes
+        return study_sizes(self._folder, self.experiment, self.status if status is None else status)
 
     def weights(self, trial: int) -> Path:
         """Return the file of a trial's student at its best epoch.
@@ -342,41 +314,12 @@ class Study:
                 reason; also when such a study has nothing left to run.
             ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
         """
-        from distune.api.preparation import check_all_weights, open_data, ready_teacher
-        from distune.study.planning.plan_text import describe_rest, has_rest
-        from distune.study.preflight import check_before_start
-        from distune.study.runners.ray_address import check_address
-        from distune.tracking.build import check_tracking
+        from distune.api.study_session import prepare_to_resume
 
-        folder = self._folder
         with open_callbacks(callbacks) as callback:
             loaded = self.load_settings(experiment, overrides=overrides)
-            check_before_start(loaded.experiment, simulate=self.is_simulated)
-            check_address(loaded.experiment.resources.address, runner=folder.identity().runner)
-            check_tracking(loaded.experiment.tracking, self._home)
-            status = self.status
-            num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
-            if num_trials is not None and num_trials < num_started:
-                raise StudyError(
-                    f"study {self.name}: {num_trials} trials were asked for in total, and {num_started} have been "
-                    f"started already; to run 10 more, ask for {num_started + 10}"
-                )
-            total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-            controls = loaded.experiment.search.controls
-            if status.state == "failed" and not has_rest(status, total=total, controls=controls):
-                raise StudyFailedError(
-                    f"study {self.name} has failed, and nothing is left to run: {status.reason}; "
-                    f"{advise_after_failure(self.name, num_started)}"
-                )
-            self._update_settings(loaded, callback)
-            callback.on_message(describe_rest(status, total=total, controls=controls))
-            teacher = None
-            if not self.is_simulated:
-                splits = open_data(loaded.experiment, on_message=callback.on_message)
-                check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
-                teacher = ready_teacher(loaded.experiment, splits, self._home, on_message=callback.on_message)
+            teacher = prepare_to_resume(self._folder, self._home, loaded, num_trials=num_trials, callback=callback)
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
-            self._confirm_after_search(loaded, callback)
             return self
 
     def confirm(
@@ -417,10 +360,11 @@ class Study:
             ResourceError: no Ray answers at ``resources.address``.
         """
         from distune.api.confirm_study import confirm_study
+        from distune.api.study_session import update_study_settings
 
         with open_callbacks(callbacks) as callback:
             loaded = self._folder.load()
-            self._update_settings(loaded, callback)
+            update_study_settings(self._folder, loaded, callback)
             return confirm_study(
                 self._folder,
                 loaded,
@@ -530,36 +474,6 @@ class Study:
             links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
             yield links, server
 
-    def _record_sizes(self, status: StudyStatus, callback: StudyCallback, tracker: Tracker) -> None:
-        """Measure the sizes of the models at the end of a session, unless they are known. No error ends the study."""
-        try:
-            if self.model_sizes(status) is not None:
-                tracker.log_file(None, self._folder.sizes_file, "report")
-        except (DistuneError, OSError, RuntimeError) as error:
-            callback.on_message(f"report: the sizes of the models cannot be measured: {error}")
-
-    def _confirm_after_search(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
-        """Confirm a study that has finished, if ``search.confirm`` asks for it."""
-        status = self.status
-        if loaded.experiment.search.confirm == "none" or status.state != "finished":
-            return
-        from distune.api.confirm_study import confirm_study
-
-        confirm_study(
-            self._folder,
-            loaded,
-            status,
-            self._home,
-            top=DEFAULT_TOP,
-            seeds=None,
-            teachers=1,
-            metric=None,
-            until_decided=True,
-            max_seeds=None,
-            margin=None,
-            callback=callback,
-        )
-
     def _existing(self, file: Path) -> Path:
         if file.is_file():
             return file
@@ -574,69 +488,11 @@ class Study:
         detector = load_student(file, self.experiment, tuple(content.get("classes", ())))
         return detector.model.to(device).eval()
 
-    def _update_settings(self, loaded: LoadedExperiment, callback: StudyCallback) -> None:
-        from distune.study.settings_update import update_settings
-
-        with self._folder.lock():  # nothing starts while another session works on the study
-            changes = update_settings(self._folder, loaded)
-        for line in describe_changes(changes):
-            callback.on_message(line)
-
-    def _show_progress(self, loaded: LoadedExperiment, callback: StudyCallback, *, num_trials: int | None) -> None:
-        """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
-        from distune.api.study_progress import StudyProgress
-        from distune.study.planning.study_clock import StudyClock
-        from distune.study.planning.study_plan import plan_study
-        from distune.study.planning.time_text import show_left
-
-        status, folder = self.status, self._folder
-        total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
-        clock = StudyClock(
-            plan_study(loaded.experiment, loaded.searched, num_trials=total),
-            started_trials(status.trials),
-            measured_epochs({trial.number: folder.trial(trial.number).reports() for trial in status.trials}),
-            started_at=folder.identity().created_at,
-            session_at=time.time(),
-        )
-        left = show_left(clock.read(time.time()))
-        if left is not None:
-            callback.on_message(f"time: {left}")
-        if isinstance(callback, PlainProgress | LiveTable):
-            ended = {
-                trial.key: trial for trial in status.trials if trial.outcome not in (Outcome.WAITING, Outcome.RUNNING)
-            }
-            callback.follow(StudyProgress(clock, self.metric, self.teacher_value, ended))
-
     def _run_session(
         self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None
     ) -> None:
-        from distune.api.preparation import open_tracker
-        from distune.study.session import run_session
-        from distune.study.study_figures import draw_figures
+        from distune.api.study_session import run_study_session
 
-        folder, experiment = self._folder, loaded.experiment
-        score = self.teacher_value = None if teacher is None else teacher.metrics.get(self.metric)
-        if teacher is not None:
-            folder.write_teacher(teacher.weights, teacher.metrics)
-            self._show_progress(loaded, callback, num_trials=num_trials)
-        with contextlib.closing(open_tracker(folder, experiment, self._home)) as tracker:
-            run_session(
-                folder,
-                tracker=tracker,
-                callback=callback,
-                teacher_weights=None if teacher is None else teacher.weights,
-                num_trials=num_trials,
-            )
-            status = self.status
-            try:
-                figures = draw_figures(folder, status, teacher=score)
-            except OSError as error:
-                callback.on_message(f"report: the figures of the study cannot be saved: {error}")
-                figures = []
-            for figure in figures:
-                tracker.log_file(None, figure, "report")
-            if status.state == "finished":
-                self._record_sizes(status, callback, tracker)
-            if score is not None:
-                tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
-            callback.on_message("uploading remaining records to MLflow")
+        if teacher is not None:  # known also when the session is interrupted
+            self.teacher_value = teacher.metrics.get(self.metric)
+        run_study_session(self._folder, self._home, loaded, teacher, num_trials=num_trials, callback=callback)

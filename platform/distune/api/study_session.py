@@ -1,0 +1,208 @@
+"""Runs a session of a study: preparation before it is resumed, progress, figures and sizes, and its confirmation."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distune.api.measure_sizes import study_sizes
+from distune.api.preparation import check_all_weights, open_data, open_tracker, ready_teacher
+from distune.api.progress import LiveTable, PlainProgress
+from distune.api.study_progress import StudyProgress
+from distune.config.home import Home
+from distune.config.load import LoadedExperiment
+from distune.confirmation.defaults import DEFAULT_TOP
+from distune.errors import DistuneError, StudyError
+from distune.records import Outcome
+from distune.study.callback import StudyCallback
+from distune.study.failures.failed_study import advise_after_failure
+from distune.study.failures.reasons import StudyFailedError
+from distune.study.files.settings_diff import describe_changes
+from distune.study.files.study_folder import StudyFolder
+from distune.study.planning.plan_text import describe_rest, has_rest
+from distune.study.planning.study_clock import StudyClock
+from distune.study.planning.study_plan import plan_study
+from distune.study.planning.time_text import show_left
+from distune.study.preflight import check_before_start
+from distune.study.runners.ray_address import check_address
+from distune.study.session import run_session
+from distune.study.settings_update import update_settings
+from distune.study.status import StudyStatus, measured_epochs, read_study, started_trials
+from distune.study.study_figures import draw_figures
+from distune.tracking.build import check_tracking
+from distune.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from distune.training.teacher import Teacher
+
+
+def prepare_to_resume(
+    folder: StudyFolder, home: Home, loaded: LoadedExperiment, *, num_trials: int | None, callback: StudyCallback
+) -> Teacher | None:
+    """Check that a study can continue, update its settings, and make its teacher ready.
+
+    Args:
+        folder: of the study.
+        home: keeps teachers and the MLflow store.
+        loaded: the settings to continue with.
+        num_trials: searched trials in total, over all sessions; as before when None.
+        callback: receives messages.
+
+    Returns:
+        The teacher; None for a simulated study.
+
+    Raises:
+        StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is less
+            than the trials that were started already.
+        StudyFailedError: no trial has finished, and nothing is left to run.
+        ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
+    """
+    identity, experiment = folder.identity(), loaded.experiment
+    check_before_start(experiment, simulate=identity.simulate)
+    check_address(experiment.resources.address, runner=identity.runner)
+    check_tracking(experiment.tracking, home)
+    status = read_study(home, folder.name)
+    num_started = sum(trial.outcome is not Outcome.WAITING for trial in status.trials if not trial.control)
+    if num_trials is not None and num_trials < num_started:
+        raise StudyError(
+            f"study {folder.name}: {num_trials} trials were asked for in total, and {num_started} have been "
+            f"started already; to run 10 more, ask for {num_started + 10}"
+        )
+    total = folder.num_trials(experiment) if num_trials is None else num_trials
+    controls = experiment.search.controls
+    if status.state == "failed" and not has_rest(status, total=total, controls=controls):
+        raise StudyFailedError(
+            f"study {folder.name} has failed, and nothing is left to run: {status.reason}; "
+            f"{advise_after_failure(folder.name, num_started)}"
+        )
+    update_study_settings(folder, loaded, callback)
+    callback.on_message(describe_rest(status, total=total, controls=controls))
+    if identity.simulate:
+        return None
+    splits = open_data(experiment, on_message=callback.on_message)
+    check_all_weights(experiment, splits, download=True, on_message=callback.on_message)
+    return ready_teacher(experiment, splits, home, on_message=callback.on_message)
+
+
+def update_study_settings(folder: StudyFolder, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+    """Store the settings of the next session, and report the changes. Raises ``StudyError`` for refused ones."""
+    with folder.lock():  # nothing starts while another session works on the study
+        changes = update_settings(folder, loaded)
+    for line in describe_changes(changes):
+        callback.on_message(line)
+
+
+def run_study_session(
+    folder: StudyFolder,
+    home: Home,
+    loaded: LoadedExperiment,
+    teacher: Teacher | None,
+    *,
+    num_trials: int | None,
+    callback: StudyCallback,
+) -> None:
+    """Run a session, save its figures and sizes, and confirm the study if ``search.confirm`` asks for it.
+
+    Args:
+        folder: of the study.
+        home: keeps the MLflow store.
+        loaded: settings of the study.
+        teacher: None for a simulated study.
+        num_trials: searched trials in total, over all sessions; as before when None.
+        callback: receives the events.
+
+    Raises:
+        StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
+    """
+    experiment, metric = loaded.experiment, folder.identity().metric
+    score = None if teacher is None else teacher.metrics.get(metric)
+    if teacher is not None:
+        folder.write_teacher(teacher.weights, teacher.metrics)
+        _show_progress(folder, home, loaded, score, num_trials=num_trials, callback=callback)
+    with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+        run_session(
+            folder,
+            tracker=tracker,
+            callback=callback,
+            teacher_weights=None if teacher is None else teacher.weights,
+            num_trials=num_trials,
+        )
+        status = read_study(home, folder.name)
+        for figure in _draw(folder, status, score, callback):
+            tracker.log_file(None, figure, "report")
+        if status.state == "finished":
+            _record_sizes(folder, loaded, status, tracker, callback)
+        if score is not None:
+            tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
+        callback.on_message("uploading remaining records to MLflow")
+    if experiment.search.confirm == "race" and status.state == "finished":
+        _confirm(folder, home, loaded, status, callback)
+
+
+def _draw(folder: StudyFolder, status: StudyStatus, score: float | None, callback: StudyCallback) -> list[Path]:
+    try:
+        return draw_figures(folder, status, teacher=score)
+    except OSError as error:
+        callback.on_message(f"report: the figures of the study cannot be saved: {error}")
+        return []
+
+
+def _record_sizes(
+    folder: StudyFolder, loaded: LoadedExperiment, status: StudyStatus, tracker: Tracker, callback: StudyCallback
+) -> None:
+    """Measure the sizes of the models, unless they are known. No error ends the study."""
+    try:
+        if study_sizes(folder, loaded.experiment, status) is not None:
+            tracker.log_file(None, folder.sizes_file, "report")
+    except (DistuneError, OSError, RuntimeError) as error:
+        callback.on_message(f"report: the sizes of the models cannot be measured: {error}")
+
+
+def _confirm(
+    folder: StudyFolder, home: Home, loaded: LoadedExperiment, status: StudyStatus, callback: StudyCallback
+) -> None:
+    from distune.api.confirm_study import confirm_study
+
+    confirm_study(
+        folder,
+        loaded,
+        status,
+        home,
+        top=DEFAULT_TOP,
+        seeds=None,
+        teachers=1,
+        metric=None,
+        until_decided=True,
+        max_seeds=None,
+        margin=None,
+        callback=callback,
+    )
+
+
+def _show_progress(
+    folder: StudyFolder,
+    home: Home,
+    loaded: LoadedExperiment,
+    score: float | None,
+    *,
+    num_trials: int | None,
+    callback: StudyCallback,
+) -> None:
+    """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
+    status = read_study(home, folder.name)
+    total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
+    clock = StudyClock(
+        plan_study(loaded.experiment, loaded.searched, num_trials=total),
+        started_trials(status.trials),
+        measured_epochs({trial.number: folder.trial(trial.number).reports() for trial in status.trials}),
+        started_at=folder.identity().created_at,
+        session_at=time.time(),
+    )
+    left = show_left(clock.read(time.time()))
+    if left is not None:
+        callback.on_message(f"time: {left}")
+    if isinstance(callback, PlainProgress | LiveTable):
+        ended = {trial.key: trial for trial in status.trials if trial.outcome not in (Outcome.WAITING, Outcome.RUNNING)}
+        callback.follow(StudyProgress(clock, status.metric, score, ended))
