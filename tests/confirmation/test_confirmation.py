@@ -395,7 +395,8 @@ def test_evaluations_that_an_earlier_version_recorded_count(tmp_path: Path) -> N
     (tmp_path / "test-looks.json").write_text('[{"trial": 4, "seeds": [1005, 1006]}]')
     assert own.test_evaluations() == [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
     evaluation = EvaluationRecord(trial=4, seeds=(1005, 1006), metric="AP")
-    assert [own.record_test_evaluation(evaluation), own.record_test_evaluation(evaluation)] == [1, 1]
+    others = [EvaluationRecord(trial=4, seeds=(1005, 1006), metric=None)]
+    assert [own.record_test_evaluation(evaluation), own.record_test_evaluation(evaluation)] == [others, others]
     assert own.test_evaluations()[1] == evaluation
     assert len(json.loads((tmp_path / "test-evaluations.json").read_text())) == 2
 

@@ -11,6 +11,7 @@ from distune.records import Outcome, TrialState
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus, read_study
 from distune.tracking.mlflow_client import find_study_runs, open_client
+from distune.tracking.run_names import experiment_name
 
 PRELOADED = [
     "distune.cli.main",
@@ -62,7 +63,7 @@ def assert_on_record_once(home: Home, status: StudyStatus) -> set[tuple[str, int
 def assert_in_mlflow_once(home: Home, status: StudyStatus) -> None:
     """A run per trial and one for the study, none RUNNING, and each point once."""
     folder = StudyFolder(home.study(status.study))
-    experiment = folder.load().experiment.name
+    experiment = experiment_name(None, folder.load().experiment.name, simulated=folder.identity().simulate)
     runs = find_study_runs(home.tracking_uri, experiment=experiment, study_key=folder.identity().tracking_key)
     assert runs is not None
     client = open_client(home.tracking_uri)

@@ -88,7 +88,7 @@ def evaluate_student(
         seeds = () if record is None else (_seed_of(status, record, is_default=trial is None),)
         number = None if record is None else record.number
         evaluation = EvaluationRecord(trial=number, seeds=seeds, metric=None)
-        num_previous = folder.confirmation.record_test_evaluation(evaluation)
+        num_previous = len(folder.confirmation.record_test_evaluation(evaluation))
     return Evaluation(
         name=TEACHER if record is None else record.key,
         weights=weights,

@@ -175,7 +175,10 @@ class _Session:
         num_previous = 0
         if self.has_test:
             evaluation = EvaluationRecord(trial=winner.number, seeds=tuple(sorted(pairs)), metric=self.metric)
-            num_previous = self.folder.confirmation.record_test_evaluation(evaluation)
+            others = self.folder.confirmation.record_test_evaluation(evaluation)
+            # Those of the same trial with fewer or more seeds do not count: the interval is wider for them.
+            own = (winner.number, self.metric)
+            num_previous = sum((each.trial, each.metric) != own for each in others)
             if not self._run_jobs([*students, *controls], "test", context):
                 return None
         error, num_analyses = self._analyze(winner.number, len(pairs))

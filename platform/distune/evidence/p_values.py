@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from distune.evidence.gain import Gain, half_width
 
 SMALLEST = 1e-12
-"""Smallest p value that is stated apart from zero."""
+"""Smallest p value that is computed: smaller ones are returned as this."""
 _STEPS = 60
 
 

@@ -77,15 +77,14 @@ class ConfirmationFolder:
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(file, error) from None
 
-    def record_test_evaluation(self, evaluation: EvaluationRecord) -> int:
+    def record_test_evaluation(self, evaluation: EvaluationRecord) -> list[EvaluationRecord]:
         """Record an evaluation on the test split before it is done. The same evaluation counts once.
 
         Args:
             evaluation: trial, seeds and metric.
 
         Returns:
-            Number of other evaluations on record. Those of the same trial with fewer or more seeds are not counted: the
-            interval is wider for them.
+            The other evaluations on record.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / ".test-evaluations.lock"):
@@ -94,8 +93,7 @@ class ConfirmationFolder:
                 evaluations.append(evaluation)
                 content = json.dumps([dataclasses.asdict(each) for each in evaluations])
                 write_atomically(self.test_evaluations_file, content.encode())
-        own = (evaluation.trial, evaluation.metric)
-        return sum((each.trial, each.metric) != own for each in evaluations)
+        return [each for each in evaluations if each != evaluation]
 
     def analyses(self, trial: int, metric: str, split: str) -> list[AnalysisRecord]:
         """Read the intervals of a trial, by number of seeds. Raises ``StudyError`` when the file is damaged."""
