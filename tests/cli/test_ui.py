@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,12 +66,29 @@ def test_a_signal_while_serving_ends_the_command(distune: Distune, study: str, m
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+_WITH_INTERRUPTS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+from distune.cli.main import main
+main()
+"""
+
+
+@contextlib.contextmanager
+def _killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a process at the end, in case it does not end itself: leaving ``Popen`` waits for it."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "distune", "ui", study, "--port", "0"]
+    command = [sys.executable, "-c", _WITH_INTERRUPTS, "ui", study, "--port", "0"]
     environment = {**os.environ, "DISTUNE_HOME": str(home)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process, _killed(process):
         assert process.stderr is not None
         assert process.stderr.readline().startswith("waiting for the MLflow server to start on http://127.0.0.1:")
         children: list[int] = []
