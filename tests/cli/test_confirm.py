@@ -44,7 +44,7 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
 
     answer = distune("confirm", "one", "--top", "1", "--seeds", "4")
     assert answer.status == 0, answer.err
-    assert "on seeds 1000 to 1003: 8 runs, 24 epochs to train" in answer.err
+    assert "on seeds 1000 to 1003: 8 runs, at most 24 epochs to train" in answer.err
     headline = next(line for line in answer.out.splitlines() if line.startswith("confirmation: trial"))
     simulated = "simulated study: nothing was trained"
     assert simulated in answer.out
@@ -106,6 +106,19 @@ def test_a_confirmation_continues_until_it_is_decided(distune: Distune, tmp_path
     assert result["test"]["nominal_error"] < 0.02
 
 
+def test_a_plan_starts_at_the_seeds_on_record(distune: Distune, tmp_path: Path) -> None:
+    path = write(tmp_path, {"search": {"num_trials": 2}})
+    assert distune("launch", path, "--simulate", "--runner", "local", "--name", "one").status == 0
+    first = distune("confirm", "one", "--top", "1", "--seeds", "6").out
+    answer = distune("confirm", "one", "--top", "1", "--until-decided")
+    assert answer.status == 0, answer.err
+    assert "on seeds 1000 to 1005, and more until it is decided" in answer.err
+    again = distune("confirm", "one", "--top", "1").out
+    assert "6 seeds" in first
+    assert "interval 2" not in again or "7 seeds" in again
+    assert distune("confirm", "one", "--top", "1", "--metric", "AP50").status == 0
+
+
 def test_one_seed_is_reported_as_undecided(distune: Distune, tmp_path: Path) -> None:
     path = write(tmp_path)
     distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
@@ -124,7 +137,7 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
     assert distune("confirm", "one", "--margin", "1").status == 2
     few = distune("confirm", "one", "--teachers", "4", "--seeds", "3").err
     assert "teachers = 4: each teacher needs a seed; ask for at least 4 seeds" in few
-    assert "needs 2 <= seeds <= most seeds" in distune("confirm", "one", "--until-decided", "--max-seeds", "3").err
+    assert "needs 2 <= seeds <= max_seeds" in distune("confirm", "one", "--until-decided", "--max-seeds", "3").err
     help_text = distune("confirm", "--help").out
     assert "distune confirm quickstart --top 1 --seeds 8" in help_text
 

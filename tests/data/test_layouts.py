@@ -14,6 +14,7 @@ from distune.data.formats.readers import READERS
 from distune.data.recognition.recognize import RECOGNIZERS, recognize
 from distune.data.splits import Splits
 from distune.errors import DataError
+from support.datasets import write_image
 from support.layouts import CLASSES, LAYOUTS, WITHOUT_SPLITS, Scene, make_scenes
 
 SCENES = make_scenes({"train": 12, "val": 5, "test": 4})
@@ -102,6 +103,8 @@ def test_the_format_with_the_most_images_counts_unless_one_is_asked_for(tmp_path
 def test_folders_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such folder"):
         recognize(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="is a file; give the folder"):
+        recognize(Path(__file__))
     with pytest.raises(DataError, match="has no images"):
         recognize(tmp_path)
     LAYOUTS["yolo_flat"](tmp_path, SCENES[:3])
@@ -122,3 +125,13 @@ def test_annotations_whose_images_are_elsewhere_say_so(tmp_path: Path) -> None:
             image.unlink()
         with pytest.raises(DataError, match=message):
             recognize(folder)
+
+
+def test_two_images_with_one_file_of_labels_are_refused(tmp_path: Path) -> None:
+    LAYOUTS["yolo"](tmp_path, SCENES)
+    image = next((tmp_path / "images" / "train").glob("*.png"))
+    write_image(image.with_suffix(".jpg"), SCENES[0].pixels)
+    with pytest.raises(
+        DataError, match=r"1 files of labels could be for several images\n  images/train/train_\d+\.jpg, "
+    ):
+        read(tmp_path)

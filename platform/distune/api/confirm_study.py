@@ -92,7 +92,7 @@ def confirm_study(
             margin=None if last is None else DEFAULT_MARGIN if margin is None else margin,
         )
 
-    has_test = True
+    has_test = experiment.data.has_test
     planned = plan(None, None, [None] * (teachers - 1))  # errors first: the data and the teachers may take long
     if not simulated:
         splits = open_data(experiment, on_message=callback.on_message)
@@ -135,15 +135,23 @@ def _num_seeds(
     folder: StudyFolder, seeds: int | None, *, until_decided: bool, max_seeds: int | None, margin: float | None
 ) -> tuple[int, int | None]:
     """Return the number of seeds of the first analysis, and of the last one, None for a single analysis."""
+    recorded = folder.confirmation.read()
+    on_record = len(recorded.seeds) if recorded is not None else 0
     if not until_decided:
         if max_seeds is not None or margin is not None:
-            raise UsageError("the largest number of seeds and the margin belong to a confirmation until it is decided")
-        recorded = folder.confirmation.read()
-        number = max(DEFAULT_SEEDS, len(recorded.seeds) if recorded is not None else 0) if seeds is None else seeds
+            raise UsageError("max_seeds and margin have no effect without until_decided (--until-decided)")
+        number = max(DEFAULT_SEEDS, on_record) if seeds is None else seeds
         check_num_seeds(folder, number)
         return number, None
-    first, last = seeds or DEFAULT_SEEDS, DEFAULT_MAX_SEEDS if max_seeds is None else max_seeds
+    # A plan starts at the seeds on record, unless these are of the plan itself.
+    is_continued = recorded is not None and recorded.max_seeds is not None
+    first = DEFAULT_SEEDS if seeds is None else seeds
+    first = first if is_continued else max(first, on_record)
+    last = DEFAULT_MAX_SEEDS if max_seeds is None else max_seeds
     if not 2 <= first <= last:
-        raise UsageError(f"a confirmation until it is decided needs 2 <= seeds <= most seeds, not {first} and {last}")
+        raise UsageError(
+            f"seeds = {first}, max_seeds = {last}: a confirmation until it is decided needs 2 <= seeds <= max_seeds "
+            "(--seeds, --max-seeds)"
+        )
     check_num_seeds(folder, last)
     return first, last

@@ -65,6 +65,11 @@ class ShapesData(ImageSettings):
     seed: int = Field(0, ge=0)
     """Seed of the images."""
 
+    @property
+    def has_test(self) -> bool:
+        """True when there is a test split."""
+        return self.num_test > 0
+
 
 class DigitsData(ImageSettings):
     """Handwritten digits on photographs, without download. ``augmentation.horizontal_flip`` defaults to 0."""
@@ -95,6 +100,11 @@ class DigitsData(ImageSettings):
     seed: int = Field(0, ge=0)
     """Seed of the images."""
 
+    @property
+    def has_test(self) -> bool:
+        """True when there is a test split."""
+        return self.num_test > 0
+
     @model_validator(mode="before")
     @classmethod
     def _mirror_nothing(cls, values: Any) -> Any:
@@ -115,6 +125,11 @@ class FileData(ImageSettings):
     """Fraction of the training images that are held out for the final test when there is no test split; 0 is none."""
     split_seed: int = Field(0, ge=0)
     """Seed of the choice of held-out images. Copies of an image are never divided."""
+
+    @property
+    def has_test(self) -> bool:
+        """True when there is a test split."""
+        return self.test_share > 0 or any(getattr(self, name, None) is not None for name in ("test", "test_set"))
 
     @model_validator(mode="after")
     def _leave_training_images(self) -> Self:

@@ -24,9 +24,11 @@ def nominal_error(previous: Sequence[AnalysisRecord], num_seeds: int, plan: tupl
     Returns:
         The nominal error: that on record for a number of seeds that was analyzed before.
     """
-    known = next((each for each in previous if each.num_seeds >= num_seeds), None)
+    known = next((each for each in previous if each.num_seeds == num_seeds), None)
     if known is not None:
         return known.error
+    if any(each.num_seeds > num_seeds for each in previous):  # such as when a run has to be trained again
+        return min(each.error for each in previous) / 2
     if plan is None:
         return unplanned_error(_analyses(previous), max(_FEWEST_SEEDS, num_seeds))
     of_plan = next((each for each in previous if each.plan == plan), None)

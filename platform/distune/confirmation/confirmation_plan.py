@@ -98,7 +98,7 @@ class ConfirmationPlan:
 
     def describe(self) -> str:
         """Return the plan in one line."""
-        seeds = f"seeds {_range(self.seeds)}"
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {_range(self.seeds)}"
         if self.max_seeds is not None:
             seeds += f", and more until it is decided, at most {self.max_seeds} seeds"
         if self.selection_seeds:
@@ -110,7 +110,7 @@ class ConfirmationPlan:
         first = "" if self.max_seeds is None else " for the first interval"
         if self.num_teachers > 1:
             compared += f", with {self.num_teachers} teachers in turn"
-        return f"confirmation: {compared}: {runs}, {self.num_epochs} epochs to train{first}"
+        return f"confirmation: {compared}: {runs}, at most {self.num_epochs} epochs to train{first}"
 
 
 def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:
@@ -201,7 +201,7 @@ def plan_confirmation(
 
 
 def _range(seeds: Sequence[int]) -> str:
-    return f"{seeds[0]} to {seeds[-1]}"
+    return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
 def _epochs_left(spec: TrialSpec) -> int:

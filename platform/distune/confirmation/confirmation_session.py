@@ -209,7 +209,7 @@ class _Session:
         return measure_gain(students, controls, error=error, teacher_of=teacher_of)
 
     def _analyze(self, trial: int, num_seeds: int) -> tuple[float, int]:
-        """Record an interval, and return its nominal error and the number of intervals so far."""
+        """Record an interval, and return its nominal error and its number among those of the trial."""
         own, split = self.folder.confirmation, "test" if self.has_test else "search"
         if self.plan.num_teachers > 1:  # a claim of its own, on other teachers
             split += f", {self.plan.num_teachers} teachers"
@@ -219,7 +219,8 @@ class _Session:
         own.record_analysis(
             AnalysisRecord(trial=trial, metric=self.metric, split=split, num_seeds=num_seeds, error=error, plan=plan)
         )
-        return error, len({each.num_seeds for each in own.analyses(trial, self.metric, split)})
+        known = {each.num_seeds for each in own.analyses(trial, self.metric, split)}
+        return error, sum(number <= num_seeds for number in known)
 
     def _images(self, specs: Iterable[TrialSpec], *, is_chosen_by: bool) -> ImageMask | None:
         """Return the images of the search split that choose, or that measure; None where all do both.

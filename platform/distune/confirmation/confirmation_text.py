@@ -47,13 +47,14 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
         )
     if result.num_analyses > 1 and result.gain.num_seeds > 1:
         lines.append(
-            f"interval {result.num_analyses} of this trial: it is so wide that all of them together miss the true gain "
-            "in at most 5% of cases"
+            f"interval {result.num_analyses} of this trial, wider than one of 95%, so that the chance that any of them "
+            "misses the true gain is at most 5%"
         )
     advice = None if result.verdict is Verdict.NO_RELEVANT_GAIN else suggest_next_step(result.gain)
     if advice is not None:
         lines.append(advice)
-        if result.max_seeds is None and result.verdict is Verdict.NOT_SHOWN and result.gain.mean > 0:
+        is_single = result.max_seeds is None and result.gain.num_teachers == 1
+        if is_single and result.verdict is Verdict.NOT_SHOWN and result.gain.mean > 0:
             lines.append(f"to add seeds until it is decided: distune confirm {study_folder.name} --until-decided")
     weights = study_folder / result.weights
     if weights.is_file():

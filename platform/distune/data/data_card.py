@@ -50,6 +50,7 @@ class SplitCard:
         widths, heights: of the images, in pixels, at ``QUANTILES``.
         box_sides: square root of the area of the boxes, in pixels, at ``QUANTILES``.
         resized_box_sides: the same after the images are resized.
+        resized_class_sides: median of that of each class with boxes.
         brightness: mean of the pixels of an image, 0 to 255, at ``QUANTILES``, over at most 100 images; empty where no
             image could be decoded.
         dark_or_flat: names of those images that are nearly black or have nearly one value.
@@ -68,6 +69,7 @@ class SplitCard:
     heights: Sequence[float]
     box_sides: Sequence[float]
     resized_box_sides: Sequence[float]
+    resized_class_sides: Mapping[str, float]
     brightness: Sequence[float]
     dark_or_flat: Sequence[str]
 
@@ -129,6 +131,7 @@ def _split_card(dataset: DetectionDataset, classes: Sequence[str], min_size_px: 
     sizes: list[tuple[int, int]] = []
     sides, resized_sides = [np.empty(0)], [np.empty(0)]
     num_empty = num_ignored = num_repeated = 0
+    of_class: dict[str, list[float]] = {name: [] for name in classes}
     for image in map(dataset.annotations, range(len(dataset))):
         counted_N = ~image.ignored_N
         labels_N = image.labels_N[counted_N]
@@ -144,6 +147,8 @@ def _split_card(dataset: DetectionDataset, classes: Sequence[str], min_size_px: 
         sides.append(np.sqrt((boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(axis=1)))
         height, _ = resized_size(image.height, image.width, min_size_px=min_size_px, max_size_px=max_size_px)
         resized_sides.append(sides[-1] * height / image.height)
+        for name, side in zip(names, resized_sides[-1].tolist(), strict=True):
+            of_class[name].append(side)
     sizes_N2 = np.array(sizes, dtype=np.float64).reshape(-1, 2)
     brightness, dark_or_flat = _brightness(dataset)
     return SplitCard(
@@ -160,6 +165,7 @@ def _split_card(dataset: DetectionDataset, classes: Sequence[str], min_size_px: 
         heights=_quantiles(sizes_N2[:, 1]),
         box_sides=_quantiles(np.concatenate(sides)),
         resized_box_sides=_quantiles(np.concatenate(resized_sides)),
+        resized_class_sides={name: round(float(np.median(each)), 1) for name, each in of_class.items() if each},
         brightness=_quantiles(np.array(brightness)),
         dark_or_flat=dark_or_flat,
     )
@@ -223,10 +229,11 @@ def _split_warnings(card: SplitCard) -> list[str]:
         more = ", ..." if len(card.dark_or_flat) > _SHOWN else ""
         named = ", ".join(card.dark_or_flat[:_SHOWN])
         lines.append(f"split {card.name}: images that are black or have one color: {named}{more}")
-    if card.resized_box_sides and card.resized_box_sides[1] < _SMALL_BOX_PX:
+    small = [f"{name} ({side:g} px)" for name, side in card.resized_class_sides.items() if side < _SMALL_BOX_PX]
+    if small:
         lines.append(
-            f"split {card.name}: half of the boxes are smaller than {card.resized_box_sides[1]:g} px after resizing; "
-            "raise data.min_size_px"
+            f"split {card.name}: half of the boxes of {', '.join(small)} or smaller after resizing, less than a cell "
+            "of the finest feature map; raise data.min_size_px"
         )
     return lines
 

@@ -44,12 +44,17 @@ def suggest_next_step(gain: Gain) -> str | None:
     """Return the next step that would make the result clearer; None when it is clear."""
     if gain.num_images < MIN_IMAGES:
         return f"an interval needs at least {MIN_IMAGES} such images: use a larger split or another metric"
+    if gain.num_teachers > 1:
+        is_open = gain.verdict in (Verdict.NOT_SHOWN, Verdict.UNDECIDED)
+        return (
+            "the interval covers teachers; more of them would make it narrower: --teachers 4 or more"
+            if is_open
+            else None
+        )
     if gain.num_seeds < MIN_SEEDS:
         return f"the interval means little below {MIN_SEEDS} seeds: confirm with --seeds 5 or more"
     if gain.verdict is not Verdict.NOT_SHOWN:
         return None
-    if gain.num_teachers > 1:
-        return f"the interval covers {gain.num_teachers} teachers; more teachers would narrow it: --teachers 4 or more"
     if gain.mean <= 0:
         return "there is probably no gain: search again, or change the distillation"
     return _describe_needed(seeds_needed(gain, error=gain.nominal_error), gain)

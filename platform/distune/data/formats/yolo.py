@@ -40,7 +40,8 @@ def read(settings: YoloData, root: Path, with_masks: bool) -> RawData:
         The splits, and the classes in the order of their ids.
 
     Raises:
-        DataError: the file of names is missing or has none, or no image of a split has labels.
+        DataError: the file of names is missing or has none, no image of a split has labels, or two images have one file
+            of labels.
     """
     names = read_names(root / settings.names, given=settings.names)
     sets = {"train": settings.train, "search": settings.search, "test": settings.test}
@@ -106,6 +107,7 @@ def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, spli
     files = list(dict.fromkeys(file for place in places.split("+") for file in _files(root, place.strip(), split)))
     if split.missing:
         return split
+    _stop_if_ambiguous(root, files)
     num_labeled = 0
     for file in files:
         row = len(split.images)
@@ -124,6 +126,19 @@ def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, spli
     if without:
         split.notes.append(f"split {split_name}: {without} images have no file of labels, so they have no objects")
     return split
+
+
+def _stop_if_ambiguous(root: Path, files: list[str]) -> None:
+    """Stop when two images have one file of labels, since it may be of either."""
+    images: dict[str, list[str]] = {}
+    for file in files:
+        images.setdefault(posixpath.splitext(file)[0], []).append(file)
+    ambiguous = [", ".join(names) for names in images.values() if len(names) > 1]
+    if ambiguous:
+        raise DataError(
+            f"{root}: {len(ambiguous)} files of labels could be for several images\n{listing(ambiguous)}\n"
+            "Remove or rename the other images."
+        )
 
 
 def _label_files(image: str) -> list[str]:

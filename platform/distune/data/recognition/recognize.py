@@ -33,6 +33,8 @@ def recognize(root: Path, *, kind: str | None = None) -> tuple[Recognized, list[
     Raises:
         DataError: there is no such folder, no known format, or what is there cannot be used.
     """
+    if root.is_file():
+        raise DataError(f"{root}: is a file; give the folder with the images and annotations, such as {root.parent}")
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")
     tree = FolderTree(root)

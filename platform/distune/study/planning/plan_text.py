@@ -40,6 +40,11 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[s
             "plan: then the best trials race under other seeds, and the last one is compared with its control under "
             "further seeds until the question is decided (search.confirm); its epochs are not part of this plan"
         )
+    if not experiment.data.has_test:
+        lines.append(
+            "warning: there is no test split, so a confirmation measures the gain on the search split, which is "
+            "optimistic; name one, or hold one out of the training images with data.test_share"
+        )
     if plan.num_controls == 0:
         lines.append(
             "warning: search.controls = 0: without a control the gain is unknown until distune confirm, which trains "
