@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import distune
 from distune.errors import DataError, UsageError
+from support.experiments import small_values
 from support.layouts import LAYOUTS, make_scenes
 
 SCENES = make_scenes({"train": 40, "val": 30, "test": 30})
@@ -64,3 +66,19 @@ def test_a_study_of_a_draft_runs_simulated(tmp_path: Path) -> None:
     draft = distune.init("photos", from_scratch=True, callbacks=[])
     study = distune.launch(draft.file, simulate=True, runner="local", home=tmp_path / "home", callbacks=[])
     assert study.status.state == "finished"
+
+
+@pytest.mark.slow
+def test_a_study_keeps_the_data_card_and_repeats_its_warnings(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Messages(distune.Callback):
+        def on_message(self, text: str) -> None:
+            said.append(text)
+
+    values = small_values({"search": {"num_trials": 1}, "training": {"epochs": 1}, "tracking": {"enabled": False}})
+    study = distune.launch(values, name="one", runner="local", home=tmp_path / "home", callbacks=[Messages()])
+    card = json.loads((study.path / "report" / "data_card.json").read_text())
+    assert [split["name"] for split in card["splits"]][:2] == ["train", "search"]
+    assert card["warnings"]
+    assert all(f"data: warning: {warning}" in said for warning in card["warnings"])

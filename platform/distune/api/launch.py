@@ -66,7 +66,7 @@ def launch(
         >>> study = distune.launch("quickstart", name="first", simulate=True, runner="local")
         >>> study.best_params
     """
-    from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
+    from distune.api.preparation import check_all_weights, data_card, describe_data, open_data, ready_teacher
     from distune.api.time_estimate import estimate_time
     from distune.study.create import check_name_and_runner, create_study, default_name
     from distune.study.planning.plan_text import describe_plan, describe_sizes
@@ -98,9 +98,13 @@ def launch(
             loaded = with_initial_configurations(loaded, found.configurations)
         if simulate:
             callback.on_message(f"study {study} is simulated: nothing is trained, and its scores mean nothing")
+        card = None
         splits = None if simulate else open_data(loaded.experiment, on_message=callback.on_message)
         if splits is not None:
             callback.on_message(f"data: {describe_data(splits)}")
+            card = data_card(loaded.experiment, splits)
+            for warning in card.warnings:
+                callback.on_message(f"data: warning: {warning}")
             check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
         for line in (*describe_plan(loaded, simulate=simulate), *describe_sizes(loaded, splits, root)):
             callback.on_message(line)
@@ -114,6 +118,8 @@ def launch(
             teacher = ready_teacher(loaded.experiment, splits, root, on_message=callback.on_message)
         create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
         handle = Study(root, study)
+        if card is not None:
+            handle._folder.write_data_card(card.to_dict())
         handle._run_session(loaded, teacher, callback, num_trials=None)
         return handle
 

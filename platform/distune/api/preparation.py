@@ -19,6 +19,7 @@ from distune.tracking.build import build_tracker
 from distune.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
+    from distune.data.data_card import DataCard
     from distune.data.splits import Splits
     from distune.training.teacher import Teacher
 
@@ -81,6 +82,14 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
     if len(faults) > _NUM_SHOWN:
         on_message(f"data: ... and {len(faults) - _NUM_SHOWN} more skipped")
     return dataclasses.replace(splits, faults=tuple(faults))
+
+
+def data_card(experiment: Experiment, splits: Splits) -> DataCard:
+    """Return what the data of an experiment contain, and what seems wrong."""
+    from distune.data.data_card import make_data_card
+
+    size = {"min_size_px": experiment.data.min_size_px, "max_size_px": experiment.data.max_size_px}
+    return make_data_card(splits, **size)
 
 
 def describe_data(splits: Splits) -> str:

@@ -130,8 +130,9 @@ def run_study_session(
             num_trials=num_trials,
         )
         status = read_study(home, folder.name)
-        for figure in _draw(folder, status, score, callback):
-            tracker.log_file(None, figure, "report")
+        for file in (*_draw(folder, status, score, callback), folder.data_card_file):
+            if file.is_file():
+                tracker.log_file(None, file, "report")
         if status.state == "finished":
             _record_sizes(folder, loaded, status, tracker, callback)
         if score is not None:

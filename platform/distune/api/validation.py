@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distune.api.preparation import check_all_weights, describe_data, open_data
+from distune.api.preparation import check_all_weights, data_card, describe_data, open_data
 from distune.api.progress import open_callbacks
 from distune.api.time_estimate import estimate_time
 from distune.config.data import GeneratedData
@@ -25,7 +25,6 @@ from distune.study.planning.time_plan import TimePlan, describe_time_plan
 from distune.study.search.samplers import check_sampler
 
 if TYPE_CHECKING:
-    from distune.config.experiment import Experiment
     from distune.data.data_card import DataCard
     from distune.data.splits import Splits
     from distune.training.probe.findings import Finding
@@ -124,7 +123,7 @@ def validate(
         return Validation(
             loaded=loaded,
             data=None if splits is None else describe_data(splits),
-            card=None if splits is None else _card(settings, splits),
+            card=None if splits is None else data_card(settings, splits),
             plan=plan_study(settings, loaded.searched),
             plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root), *time_lines),
             time_plan=time_plan,
@@ -134,12 +133,6 @@ def validate(
 
 def _ignore(message: str) -> None:
     """Receive a message that is shown elsewhere."""
-
-
-def _card(settings: Experiment, splits: Splits) -> DataCard:
-    from distune.data.data_card import make_data_card
-
-    return make_data_card(splits, min_size_px=settings.data.min_size_px, max_size_px=settings.data.max_size_px)
 
 
 def _draw(splits: Splits, folder: Path) -> Iterator[Path]:

@@ -131,6 +131,11 @@ class StudyFolder:
         return self.path / "teacher.json"
 
     @property
+    def data_card_file(self) -> Path:
+        """The content of the data when the study was launched; absent in a simulated study."""
+        return self.path / "report" / "data_card.json"
+
+    @property
     def sizes_file(self) -> Path:
         """Measured sizes of teacher, control and best student."""
         return self.path / "sizes.json"
@@ -191,6 +196,11 @@ class StudyFolder:
     def write_session(self, note: SessionNote) -> None:
         """Replace the note of the session."""
         write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
+
+    def write_data_card(self, values: Mapping[str, Any]) -> None:
+        """Record the content of the data."""
+        self.data_card_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.data_card_file, json.dumps(values, indent=1).encode())
 
     def write_teacher(self, weights: Path, metrics: Mapping[str, float]) -> None:
         """Record the teacher: the file of its weights, and its metrics on the search split."""
