@@ -26,7 +26,10 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
     Returns:
         The lines below the headline.
     """
-    lines = [f"  {line}" for line in result.best.failures]
+    gain = result.gain
+    scores = f"student {gain.student:.1f} {result.metric}, control {gain.control:.1f}"
+    lines = [f"{result.split} split, mean over the seeds: {scores}"]
+    lines += [f"  {line}" for line in result.best.failures]
     if result.best.num_diverged:
         lines.append(
             f"the student diverged under {result.best.num_diverged} of {len(result.seeds)} seeds, which are excluded: "
