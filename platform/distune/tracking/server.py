@@ -93,11 +93,11 @@ def start_ui(
     check_uri(uri)
     if not is_database(uri):
         raise UsageError(f"{redact_uri(uri)}: this server has its own UI; open it there")
+    port = _free_port(host, port)
     import sqlalchemy.exc
 
     with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):  # the server says why
         check_store_version(uri)
-    port = _free_port(host, port)
     if on_message is not None:
         on_message(f"waiting for the MLflow server to start on {_url(host, port)}; this takes some seconds")
     environment = dict(os.environ)
