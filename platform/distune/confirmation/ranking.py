@@ -17,11 +17,6 @@ def stop_without_runs(failures: Sequence[str]) -> None:
     raise StudyError("\n".join(["nothing can be confirmed, since no run has finished beside its control:", *lines]))
 
 
-def score_table(table: MatchTable, metric: str) -> float:
-    """Return the score of a run, in points."""
-    return score_of(table, metric)
-
-
 def best_run(runs: Sequence[TrialSpec], metric: str) -> TrialSpec:
     """Return the run whose student scores best on the search split."""
     tables = tables_of(runs, "search")

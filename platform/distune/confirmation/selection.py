@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from distune.confirmation.arms import Arms
-from distune.confirmation.ranking import failures_of, score_table, tables_of
+from distune.confirmation.ranking import failures_of, tables_of
 from distune.errors import StudyError
+from distune.evidence.average_precision import score_of
 from distune.evidence.confirmation_result import Candidate
 from distune.evidence.matches import ImageMask
 from distune.records import TrialSpec
@@ -46,7 +47,7 @@ def describe_candidates(
     found = []
     for arm in arms.trials:
         own = runs.get(arm.number, ())
-        scores = [score_table(table, metric) for table in tables_of(own, "search", images=images).values()]
+        scores = [score_of(table, metric) for table in tables_of(own, "search", images=images).values()]
         known = [searched[arm.number]] if scores and arm.number in searched else []
         found.append(
             Candidate(

@@ -24,7 +24,7 @@ def bounding_box(points: Sequence[Point]) -> Coordinates:
 
 def polygon(points: Sequence[Point]) -> Segmentation | None:
     """Return the segmentation of one polygon; None with fewer than three points, or where one is not finite."""
-    if len(points) < 3 or bounding_box(points) == NO_BOX or any(map(math.isnan, bounding_box(points))):
+    if len(points) < 3 or any(map(math.isnan, bounding_box(points))):
         return None
     return np.array(points, dtype=np.float32)
 
