@@ -18,8 +18,23 @@ from distune.errors import WeightsError
 from distune.training import checkpoint
 
 
-def load_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -> Detector:
-    """Build the detector of a distune checkpoint, on the CPU. Raises ``WeightsError``, which says what the file is."""
+def load_student(
+    path: Path, experiment: Experiment, classes: tuple[str, ...], *, may_lack_classes: bool = False
+) -> Detector:
+    """Build the detector of a distune checkpoint, on the CPU.
+
+    Args:
+        path: of the checkpoint.
+        experiment: gives the size of the images.
+        classes: of the data; the outputs of the detector are in these.
+        may_lack_classes: accept a detector that does not know all of them, such as a teacher of other data.
+
+    Returns:
+        The detector.
+
+    Raises:
+        WeightsError: the file is no such checkpoint, says what it is; or the detector lacks classes.
+    """
     content = checkpoint.load(path)
     if content is None or "detector" not in content:
         raise WeightsError(f"checkpoint {path}: {_why_not(path, content)}")
@@ -32,7 +47,7 @@ def load_student(path: Path, experiment: Experiment, classes: tuple[str, ...]) -
         classes=classes,
         min_size_px=experiment.data.min_size_px,
         max_size_px=experiment.data.max_size_px,
-        needed_by=("the evaluation",),
+        needed_by=() if may_lack_classes else ("the evaluation",),
     )
 
 

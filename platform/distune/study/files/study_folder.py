@@ -136,6 +136,11 @@ class StudyFolder:
         return self.path / "report" / "data_card.json"
 
     @property
+    def detections(self) -> Path:
+        """Detections of the study's detectors, a file for each detector and split."""
+        return self.path / "report" / "detections"
+
+    @property
     def sizes_file(self) -> Path:
         """Measured sizes of teacher, control and best student."""
         return self.path / "sizes.json"

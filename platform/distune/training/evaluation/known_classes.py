@@ -14,7 +14,7 @@ from torch import Tensor
 from distune.data.dataset import Annotations, DetectionDataset
 from distune.detectors.classes import class_table
 from distune.detectors.taps import Detector
-from distune.training.evaluation.predict_and_score import evaluate
+from distune.training.evaluation.predict_and_score import Prediction, predict, score
 
 
 class KnownClasses:
@@ -75,7 +75,21 @@ def evaluate_known(
         return {}
     if table is not None and table.unknown:
         dataset = KnownClasses(dataset, table.known)
-    return evaluate(
+    predictions = predict_known(detector, dataset, device=device, batch_size=batch_size, autocast_dtype=autocast_dtype)
+    return score(predictions, dataset)
+
+
+def predict_known(
+    detector: Detector,
+    dataset: DetectionDataset,
+    *,
+    device: torch.device,
+    batch_size: int,
+    autocast_dtype: torch.dtype | None = None,
+) -> list[Prediction]:
+    """Run a detector on a dataset; see ``predict``. Detections of classes that the dataset lacks are dropped."""
+    table = class_table(detector)
+    return predict(
         detector.model,
         dataset,
         device=device,
