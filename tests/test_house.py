@@ -22,7 +22,8 @@ LAYERS = (
     {"data", "detectors"},
     {"distillation"},
     {"training"},
-    {"reports", "draft"},
+    {"explanation"},
+    {"reports", "draft", "export"},
     {"study"},
     {"confirmation"},
     {"api"},
@@ -40,6 +41,7 @@ TORCH_FREE = {
     "tracking",
     "reports",
     "evidence",
+    "explanation",
 }
 SHARED_NAMES = {
     "__init__": "every folder has one",

@@ -72,7 +72,7 @@ def test_a_simulated_study_has_no_student(distune: Distune) -> None:
     assert distune(*launch, "--set", "tracking.enabled=false").status == 0
     answer = distune("evaluate", "quickstart")
     assert (answer.status, answer.out) == (2, "")
-    assert "it is simulated, nothing was trained" in answer.err
+    assert "it is simulated, so nothing was trained" in answer.err
     refused = distune("evaluate", "quickstart", "0", "--set", "training.epochs=1")
     assert "--set has no effect here" in refused.err
 
