@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import optuna_migrations
+from support import optuna_migrations, trained_study
 
 os.environ.update(
     {
@@ -44,3 +44,14 @@ def _optuna_migrations_are_read_once() -> Iterator[None]:
         if "optuna" in sys.modules:
             optuna_migrations.read_once(patch)
         yield
+
+
+@pytest.fixture
+def trained_home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with the study ``support.trained_study.NAME``, of this test alone; the working folder is beside it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home = trained_study.copy_trained_home(shared, tmp_path / "home")
+    monkeypatch.setenv("DISTUNE_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    return home

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from distune.api.evaluation import Evaluation, SplitChoice
+    from distune.api.prediction import Predictions
     from distune.tracking.links import StudyLinks
     from distune.tracking.server import UiServer
     from distune.training.teacher import Teacher
@@ -243,7 +245,7 @@ class Study:
             StudyError: no trial has finished, or the study is simulated.
             WeightsError: the file is damaged.
         """
-        return self._open_model(self.best_weights, device)
+        return self._open_model(None, device)
 
     def load_model(self, trial: int, *, device: str | torch.device = "cpu") -> nn.Module:
         """Load the student of a trial at its best epoch; see ``best_model``.
@@ -258,7 +260,7 @@ class Study:
         Raises:
             StudyError: the trial has no student: it was stopped early, has not finished, or does not exist.
         """
-        return self._open_model(self.weights(trial), device)
+        return self._open_model(trial, device)
 
     def load_settings(
         self,
@@ -436,6 +438,55 @@ class Study:
         with open_callbacks(callbacks) as callback:
             return evaluate_student(self._folder, self._home, self.status, trial, split=split, callback=callback)
 
+    def predict(
+        self,
+        images: Sequence[str | PathLike[str]],
+        trial: int | str | None = None,
+        *,
+        output: str | PathLike[str] | None = None,
+        min_score: float = 0.3,
+        beside: Sequence[str] = (),
+        pictures: bool = True,
+        callbacks: Sequence[StudyCallback] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Predictions:
+        """Run a student on images, and write its boxes as COCO JSON and pictures.
+
+        Args:
+            images: files and folders; subfolders are included.
+            trial: see ``evaluate``.
+            output: folder of the results, ``predictions/STUDY-TRIAL`` when None; files of before are replaced.
+            min_score: boxes with a lower score are left out.
+            beside: ``teacher``, ``control``, or both: drawn beside the student.
+            pictures: write a picture for each image.
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+            on_progress: receives the numbers of images done and in total.
+
+        Returns:
+            The files, and the images that could not be read.
+
+        Raises:
+            StudyError: there is no such trial, or it has no student.
+            UsageError: an image does not exist.
+            DataError: none of the images can be read.
+        """
+        from distune.api.prediction import predict_images
+
+        with open_callbacks(callbacks) as callback:
+            return predict_images(
+                self._folder,
+                self._home,
+                self.status,
+                trial,
+                images,
+                output=None if output is None else Path(output),
+                min_score=min_score,
+                beside=beside,
+                with_pictures=pictures,
+                callback=callback,
+                on_progress=on_progress or (lambda _done, _total: None),
+            )
+
     @contextlib.contextmanager
     def mlflow_ui(
         self, *, host: str = "127.0.0.1", port: int = 5000, on_message: Callable[[str], None] | None = None
@@ -480,13 +531,11 @@ class Study:
         why = "the study is simulated, so nothing was trained" if self.is_simulated else f"{file} does not exist"
         raise StudyError(f"study {self.name}: there is no student to load: {why}")
 
-    def _open_model(self, file: Path, device: str | torch.device) -> nn.Module:
-        from distune.training.checkpoint import load
-        from distune.training.load_student import load_student
+    def _open_model(self, trial: int | None, device: str | torch.device) -> nn.Module:
+        from distune.api.study_models import find_model
 
-        content = load(file) or {}
-        detector = load_student(file, self.experiment, tuple(content.get("classes", ())))
-        return detector.model.to(device).eval()
+        model = find_model(self._folder, self._home, self.status, trial)
+        return model.load().model.to(device).eval()
 
     def _run_session(
         self, loaded: LoadedExperiment, teacher: Teacher | None, callback: StudyCallback, *, num_trials: int | None

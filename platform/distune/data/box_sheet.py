@@ -7,24 +7,12 @@ import math
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
-from torchvision.utils import draw_bounding_boxes, make_grid
+from torchvision.utils import make_grid
 
 from distune.data.dataset import DetectionDataset, ImageError
+from distune.data.draw_boxes import draw_boxes
 
 _COLUMNS = 4
-_PALETTE = (
-    "#ff6b6b",
-    "#5fd068",
-    "#ffe119",
-    "#6fa8ff",
-    "#ffa94d",
-    "#d58cff",
-    "#46f0f0",
-    "#ff7bd5",
-    "#bcf60c",
-    "#d9d9d9",
-)
-"""Light colors, on which black text can be read."""
 
 
 def draw_sheet(dataset: DetectionDataset, *, num_images: int = 24, tile_px: int = 400) -> Tensor:
@@ -70,16 +58,5 @@ def _draw(dataset: DetectionDataset, index: int, tile_px: int) -> Tensor:
     labels = [
         f"({name})" if is_ignored else name for name, is_ignored in zip(names, image.ignored_N.tolist(), strict=True)
     ]
-    colors = [_PALETTE[(label - 1) % len(_PALETTE)] for label in image.labels_N.tolist()]
     boxes_N4 = torch.from_numpy(image.boxes_N4) * torch.tensor([width / image.width, height / image.height] * 2)
-    drawn: Tensor = draw_bounding_boxes(
-        pixels,
-        boxes_N4,
-        labels=labels,
-        colors=colors,
-        width=2,
-        label_colors=["black"] * len(labels),
-        label_background_colors=colors,
-        fill_labels=True,
-    )
-    return drawn
+    return draw_boxes(pixels, boxes_N4, image.labels_N.tolist(), labels)

@@ -18,8 +18,9 @@ from distune.data.digits import digits_dataset
 from distune.data.file_dataset import FileDataset
 from distune.data.formats.readers import READERS
 from distune.data.generated.generated_dataset import SplitName
-from distune.data.image_scan import Scan, scan_images
-from distune.data.images import ImageFile, ValueRange
+from distune.data.image_scan import scan_images
+from distune.data.images import ImageFile
+from distune.data.input_images import common_value_range
 from distune.data.raw_split import RawSplit
 from distune.data.relative_boxes import to_pixels
 from distune.data.resolve_images import resolve_images
@@ -137,7 +138,7 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
     left_out = ""
     if settings.classes is not None:
         raw, left_out = leave_out_other_classes(raw, classes)
-    value_range = _value_range(scan)
+    value_range = common_value_range(found for found in scan.values() if isinstance(found, ImageFile))
     splits: dict[str, DetectionDataset] = {}
     for name, split in raw.items():
         dataset = FileDataset(name, split, classes, value_range=value_range, with_masks=with_masks and name == "train")
@@ -162,15 +163,8 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
         fingerprint=fingerprint(splits, classes),
         faults=tuple(faults),
         notes=tuple(notes),
+        value_range=value_range,
     )
-
-
-def _value_range(scan: Scan) -> ValueRange | None:
-    """Return the range of all images of more than 8 bits; None without any."""
-    ranges = [found.value_range for found in scan.values() if isinstance(found, ImageFile) and found.value_range]
-    if not ranges:
-        return None
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _root(given: str | None) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from distune.config.hashing import content_hash
 from distune.data.dataset import DetectionDataset, Subset
+from distune.data.images import ValueRange
 from distune.errors import DataError
 
 
@@ -23,6 +24,7 @@ class Splits:
         fingerprint: 16 hexadecimal digits, equal for equal data in whatever folder.
         faults: a line for each image or box that was skipped.
         notes: lines about what was read otherwise than it is written, such as turned images.
+        value_range: what becomes 0 and 255 in gray images of more than 8 bits; None where there are none.
     """
 
     train: DetectionDataset
@@ -32,6 +34,7 @@ class Splits:
     fingerprint: str
     faults: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    value_range: ValueRange | None = None
 
 
 def hold_out(dataset: DetectionDataset, fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, Subset]:

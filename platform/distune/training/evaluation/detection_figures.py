@@ -15,6 +15,7 @@ from torchvision.utils import draw_bounding_boxes, make_grid
 
 from distune.atomic_write import write_atomically
 from distune.data.dataset import DetectionDataset
+from distune.data.draw_boxes import draw_boxes, scored_names
 from distune.distillation.prototypes.prototypes import Prototypes
 from distune.training.evaluation.predict_and_score import Prediction
 
@@ -23,7 +24,6 @@ DETECTIONS = "detections.png"
 PROTOTYPES = "prototypes.png"
 MIN_SHOWN_SCORE = 0.3
 
-_COLOURS = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
 _PICTURE_PX = 320
 _CROP_PX = 64
 _MAX_PER_CLASS = 10
@@ -94,11 +94,9 @@ def _with_boxes(dataset: DetectionDataset, prediction: Prediction) -> Tensor:
     boxes, labels, scores = (prediction[name][shown] for name in ("boxes", "labels", "scores"))
     if not len(boxes):
         return image
-    indices = [int(label) - 1 for label in labels]
-    names = [f"{dataset.classes[index]} {float(score):.2f}" for index, score in zip(indices, scores, strict=True)]
-    colors = [_COLOURS[index % len(_COLOURS)] for index in indices]
-    drawn: Tensor = draw_bounding_boxes(image, boxes * scale, labels=names, colors=colors, width=2)
-    return drawn
+    order = scores.argsort()  # the surest lie over the others
+    names = scored_names(dataset.classes, labels[order].tolist(), scores[order].tolist())
+    return draw_boxes(image, boxes[order] * scale, labels[order].tolist(), names)
 
 
 def _crop(dataset: DetectionDataset, image_index: int, box_index: int) -> Tensor:

@@ -100,13 +100,41 @@ def predict(
             pairs = [item for item in loaded if not isinstance(item, ImageError)]
             if not pairs:
                 continue
-            with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-                outputs = model([to_unit_range(image.to(device, non_blocking=True)) for _, image in pairs])
-            predictions += [_finite(output, index) for (index, _), output in zip(pairs, outputs, strict=True)]
-    if labels_K is not None:
-        predictions = [_relabel(prediction, labels_K.cpu()) for prediction in predictions]
+            outputs = run_detector(
+                model, [image for _, image in pairs], device=device, autocast_dtype=autocast_dtype, labels_K=labels_K
+            )
+            predictions += [
+                {**output, "image_index": torch.tensor(index)}
+                for (index, _), output in zip(pairs, outputs, strict=True)
+            ]
     stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
     return predictions
+
+
+def run_detector(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    *,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None = None,
+    labels_K: Tensor | None = None,
+) -> list[dict[str, Tensor]]:
+    """Run a torchvision detector, which is in evaluation mode, on a batch of images.
+
+    Args:
+        model: on ``device``.
+        images: each uint8 (3, H, W) RGB.
+        device: of the model.
+        autocast_dtype: of mixed precision, None for float32.
+        labels_K: see ``predict``.
+
+    Returns:
+        ``boxes``, ``scores`` and ``labels`` of each image, on the CPU. Detections that are not finite are dropped.
+    """
+    with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
+        outputs = model([to_unit_range(image.to(device, non_blocking=True)) for image in images])
+    found = [_finite(output) for output in outputs]
+    return found if labels_K is None else [_relabel(output, labels_K.cpu()) for output in found]
 
 
 def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[str, float]:
@@ -228,7 +256,7 @@ def _xywh(boxes_N4: NDArray[np.float32] | NDArray[np.float64]) -> list[list[floa
     return rows
 
 
-def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:
+def _finite(output: Mapping[str, Tensor]) -> dict[str, Tensor]:
     boxes = output["boxes"].float().cpu().reshape(-1, 4)
     scores = output["scores"].float().cpu()
     kept = boxes.isfinite().all(dim=1) & scores.isfinite()
@@ -236,18 +264,16 @@ def _finite(output: Mapping[str, Tensor], index: int) -> Prediction:
         "boxes": boxes[kept],
         "scores": scores[kept],
         "labels": output["labels"].cpu()[kept],
-        "image_index": torch.tensor(index),
     }
 
 
-def _relabel(prediction: Prediction, labels_K: Tensor) -> Prediction:
-    labels_n = labels_K[prediction["labels"]]
+def _relabel(output: Mapping[str, Tensor], labels_K: Tensor) -> dict[str, Tensor]:
+    labels_n = labels_K[output["labels"]]
     kept_n = labels_n > 0
     return {
-        "boxes": prediction["boxes"][kept_n],
-        "scores": prediction["scores"][kept_n],
+        "boxes": output["boxes"][kept_n],
+        "scores": output["scores"][kept_n],
         "labels": labels_n[kept_n],
-        "image_index": prediction["image_index"],
     }
 
 
