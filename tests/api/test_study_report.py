@@ -10,6 +10,7 @@ import pytest
 
 import distune
 from api.test_study import UNTRACKED, Recorder
+from distune.api.report_study import write_report
 from distune.errors import UsageError
 from distune.study.failures.reasons import StudyFailedError
 from support.experiments import small_values
@@ -41,7 +42,8 @@ def test_launch_and_confirm_write_it() -> None:
     assert result is not None
     confirmed = report_of(study)
     assert "not confirmed" not in confirmed
-    assert f"{result.summary[1:]}, test split." in confirmed.replace("&#39;", "'")
+    assert f"{result.summary[1:]}." in confirmed
+    assert "measured on the test split" in confirmed
     assert "distune confirm one --top 1 --seeds 3" in confirmed
     assert "1000, 1001, 1002" in confirmed
 
@@ -147,3 +149,5 @@ class TestTrained:
         html = report_of(study)
         assert "<p>control</p>" not in html
         assert "Pictures of control are missing: " in html
+        file = write_report(study._folder, study._home, with_pictures=False, on_message=pytest.fail)
+        assert "Pictures are left out, since the session has not finished." in file.read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,8 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("gain", "tone", "text", "explanation"),
         [
-            (make_gain(2.0, 1.0), "good", "Gain +2.0 AP [+1.0, +3.0], 3 seeds, test split.", "above zero"),
-            (make_gain(0.5, 1.0), "open", "No gain shown: +0.5 AP [-0.5, +1.5], 3 seeds, test split.", "contains zero"),
+            (make_gain(2.0, 1.0), "good", "Gain +2.0 AP [+1.0, +3.0], 3 seeds.", "above zero"),
+            (make_gain(0.5, 1.0), "open", "No gain shown: +0.5 AP [-0.5, +1.5], 3 seeds.", "contains zero"),
             (make_gain(-2.0, 1.0), "bad", "Worse than no distillation: -2.0 AP", "below zero"),
             (make_gain(2.0, 1.0, num_images=4), "open", "+2.0 AP [+1.0, +3.0], 3 seeds: undecided", "too few"),
         ],
@@ -52,7 +53,15 @@ class TestVerdict:
 
     def test_without_a_test_split_names_the_search_split(self) -> None:
         found = headline(make_facts(confirmation=make_confirmation(test=None)))
-        assert found.text.endswith("search split.")
+        assert "measured on the search split; the interval covers training seeds and images" in found.explanation
+
+    @pytest.mark.parametrize(
+        ("changes", "covered"),
+        [({"by_seed": {1000: 2.0}}, "images alone"), ({"num_teachers": 2}, "teachers, training")],
+    )
+    def test_the_interval_says_what_it_covers(self, changes: dict[str, Any], covered: str) -> None:
+        found = headline(make_facts(confirmation=make_confirmation(make_gain(**changes))))
+        assert f"the interval covers {covered}" in found.explanation
 
     def test_without_a_finished_trial_or_control(self) -> None:
         assert headline(make_facts(winner=None)).text == "No trial has finished."

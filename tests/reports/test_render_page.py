@@ -185,6 +185,11 @@ def test_few_finished_trials_are_a_caveat_with_their_number(number: int, words: 
     assert caveat.is_caveat is is_caveat
 
 
+def test_a_line_may_break_in_a_path() -> None:
+    html = render_page(make_page(), written_at=0.0)
+    assert '<th scope="row">distillation.<wbr>soft_<wbr>labels.<wbr>weight</th>' in html
+
+
 def test_names_in_importances_cannot_be_markup() -> None:
     plots = ParameterPlots(importances={"fANOVA": {"<b>weight</b>": 1.0}})
     figure = draw_importances(plots.importances)

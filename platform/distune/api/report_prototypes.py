@@ -68,6 +68,8 @@ def prototype_pictures(
     filtered: list[CropRow] = []
     try:
         prototypes = _prototypes(files[-1], splits.train)
+        if len(splits.classes) > _MAX_CLASSES:
+            problems.append(f"Shown are prototypes of the first {_MAX_CLASSES} of {len(splits.classes)} classes.")
     except DistuneError as error:
         problems.append(f"Prototypes cannot be shown: {error}.")
     if best.experiment.distillation.filter.weight != "uniform":
@@ -85,13 +87,14 @@ def _prototypes(file: Path, dataset: DetectionDataset) -> list[CropRow]:
     origins_CM2 = stored.prototypes.origin[0].cpu().numpy()
     valid_CM = stored.prototypes.valid[0].cpu().numpy() & (origins_CM2[..., 0] >= 0)
     rows = []
-    for name, origins_M2, valid_M in zip(stored.classes, origins_CM2, valid_CM, strict=True):
+    for name, origins_M2, valid_M in zip(
+        stored.classes[:_MAX_CLASSES], origins_CM2[:_MAX_CLASSES], valid_CM[:_MAX_CLASSES], strict=True
+    ):
         chosen = origins_M2[valid_M][:_MAX_PER_CLASS].tolist()
         crops = _crops(dataset, [(image, box, "") for image, box in chosen], f"prototype of class {name}")
         if crops:
             rows.append(CropRow(title=f"{name}: {int(valid_M.sum())} prototypes", crops=crops))
-    more = len(rows) - _MAX_CLASSES
-    return rows if more <= 0 else rows[:_MAX_CLASSES]
+    return rows
 
 
 def _filtered(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from distune.reports.page.page_blocks import Figure, Section
@@ -30,6 +31,7 @@ CLASS_COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#b04ae0", "#42d4f4", "#f032e6", "#bfef45",
 )  # fmt: skip
 """Colors of boxes, by the index of the class; those of a trial's pictures."""
+_JOINT = re.compile(r"([._])(?=[a-z])")
 _CONFIG = {"displayModeBar": False, "responsive": True, "displaylogo": False}
 
 
@@ -69,6 +71,7 @@ def render_page(page: PageInput, *, written_at: float) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     environment.globals["plot_html"] = _PlotWriter()
     return environment.get_template("page.html").render(
         title=page.facts.title,
@@ -79,6 +82,12 @@ def render_page(page: PageInput, *, written_at: float) -> str:
         class_colors=CLASS_COLORS,
         plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself)
     )
+
+
+def _breakable(text: str) -> Markup:
+    """Escape a name, and let a line break after its dots and underscores, so that a path fits a phone."""
+    escaped = str(escape(text))
+    return Markup(escaped if " " in text else _JOINT.sub(r"\1<wbr>", escaped))  # noqa: S704
 
 
 class _PlotWriter:

@@ -94,13 +94,12 @@ def cost_section(facts: StudyFacts) -> Section | None:
         return None
     shown = "; ".join(f"{point.name}: {point.score:.1f} at {point.cost:.3g} ms" for point in models)
     plot = draw_costs(models, metric=facts.metric_title, cost=f"latency, ms ({facts.sizes.device})")
+    is_same = facts.winner is None or not any(path.startswith("student.") for path in facts.winner.params)
+    same = "Control and student are the same network, so only their heights differ. " if is_same else ""
     return Section(
         name="cost",
         title=title,
-        guide=(
-            "Distillation changes the height of the student, not its place: control and student are the same network. "
-            "The scores are those of the search split."
-        ),
+        guide=f"{same}The scores are those of the search split; up and to the left is better.",
         blocks=[Figure(title="The three models", description=f"{shown}.", plot=plot)],
     )
 
@@ -130,7 +129,7 @@ def _confirmation_blocks(result: ConfirmationResult, facts: StudyFacts) -> Itera
         f"{split} split: {gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]" for split, gain in gains.items()
     )
     yield Figure(title="Gain by seed", description=f"{words}.", plot=draw_seeds(gains))
-    yield from (Text(text=line) for line in facts.confirmation_lines)
+    yield from (Text(text=line[:1].upper() + line[1:]) for line in facts.confirmation_lines)
     rows = [
         [
             f"trial {each.number}{' (chosen)' if each.number == result.winner else ''}",
@@ -141,11 +140,12 @@ def _confirmation_blocks(result: ConfirmationResult, facts: StudyFacts) -> Itera
         ]
         for each in result.candidates
     ]
-    yield Table(
-        title="Trials that were compared",
-        columns=["trial", "control", f"{result.metric} over selection seeds", "selection seeds", "failed runs"],
-        rows=rows,
-    )
+    if len(rows) > 1 or result.best.failures:
+        yield Table(
+            title="Trials that were compared",
+            columns=["trial", "control", f"{result.metric} over selection seeds", "selection seeds", "failed runs"],
+            rows=rows,
+        )
     margin = [] if result.margin is None else [["smallest gain that matters", f"{result.margin:g} {result.metric}"]]
     yield Table(
         title="Seeds and evaluations",

@@ -47,11 +47,15 @@ def headline(facts: StudyFacts) -> Headline:
 
 
 def _confirmed(result: ConfirmationResult) -> Headline:
-    text = result.summary[0].upper() + result.summary[1:]
-    split = "" if text.endswith(")") else f", {result.split} split"
+    gain = result.gain
+    covered = "training seeds and images" if gain.num_seeds > 1 else "images alone"
+    covered = "teachers, training seeds and images" if gain.num_teachers > 1 else covered
     return Headline(
-        text=f"{text}{split}.",
-        explanation=f"{_EXPLANATIONS[result.verdict]} The interval covers training seeds and images.",
+        text=f"{result.summary[0].upper()}{result.summary[1:]}.",
+        explanation=(
+            f"{_EXPLANATIONS[result.verdict]} It was measured on the {result.split} split; the "
+            f"interval covers {covered}."
+        ),
         tone=_TONES.get(result.verdict, "open"),
     )
 

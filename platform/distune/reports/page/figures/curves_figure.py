@@ -45,7 +45,9 @@ def draw_curves(
         figure.add_scatter(x=[1, num_epochs], y=[teacher] * 2, mode="lines", name="teacher", line=line)
     for rung in rungs:
         line = {"color": "rgba(128,128,128,0.7)", "dash": "dot", "width": 1}
-        figure.add_vline(rung, line=line, annotation={"text": f"rung {rung}", "font": {"size": 10}, "yanchor": "top"})
+        figure.add_vline(
+            rung, line=line, annotation={"text": f"rung {rung}", "font": {"size": 10}, "y": 0, "yanchor": "bottom"}
+        )
     figure.update_xaxes(range=[0.8, num_epochs + 0.2], dtick=max(1, round(num_epochs / _NUM_TICKS)), tick0=0)
     return figure
 
