@@ -1,49 +1,27 @@
-"""Writes the report page of a study: gathers its values from the study's folder, and renders them."""
+"""Writes the report page of a study: gathers its values, and renders them."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import platform
 import time
 from collections.abc import Callable
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distune.api.report_facts import repeat_settings, study_facts
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.home import Home
-from distune.config.load import LoadedExperiment
-from distune.confirmation.confirmation_text import explain
-from distune.errors import DistuneError, StudyError, UsageError
-from distune.evidence.confirmation_result import ConfirmationResult
-from distune.records import EpochReport, TrialRecord
-from distune.reports.model_sizes import ModelSizes
-from distune.reports.page.page_input import (
-    Explanation,
-    PageInput,
-    ParameterPlots,
-    Pictures,
-    Settings,
-    StudyFacts,
-)
-from distune.reports.warnings_text import warning_lines
-from distune.study.failures.failed_study import describe_failed_controls
-from distune.study.files.artifacts import shown_settings
-from distune.study.files.sizes_file import architecture_hash, read_sizes
+from distune.errors import DistuneError, UsageError
+from distune.reports.page.page_input import Explanation, PageInput, ParameterPlots, Pictures, StudyFacts
 from distune.study.files.study_folder import StudyFolder
-from distune.study.schedulers.asha import rungs
-from distune.study.status import StudyStatus, confirmed_trial, read_study
+from distune.study.status import StudyStatus, read_study
 from distune.tracking.uris import redact_uri
-from distune.version import VERSION
 
 if TYPE_CHECKING:
     from distune.tracking.tracker import Tracker
 
 REPORT_FILE = "report.html"
-_LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
 
 OnMessage = Callable[[str], None]
 
@@ -64,7 +42,7 @@ def write_report(
         home: holds the teacher.
         output: the file; ``report/report.html`` in the study's folder when None.
         explanation: findings, tables and figures about the gain; None leaves the section out.
-        with_pictures: run the models on images where their detections are not kept.
+        with_pictures: False leaves pictures out: they may need minutes.
         on_message: receives a line for each step that takes long.
 
     Returns:
@@ -83,7 +61,7 @@ def write_report(
     facts = study_facts(folder, home, status, loaded)
     page = PageInput(
         facts=facts,
-        settings=_settings(folder, loaded),
+        settings=repeat_settings(folder, loaded),
         explanation=explanation or Explanation(),
         parameters=_parameters(folder, loaded.experiment, facts),
         pictures=_pictures(folder, home, status, on_message) if with_pictures else _without_pictures(status),
@@ -118,87 +96,6 @@ def write_session_report(
         on_message(f"report: the page cannot be written: {redact_uri(line)}; try again: distune report {folder.name}")
 
 
-def study_facts(folder: StudyFolder, home: Home, status: StudyStatus, loaded: LoadedExperiment) -> StudyFacts:
-    """Gather the trials of a study, their epochs, and its result.
-
-    Args:
-        folder: of the study.
-        home: holds the teacher.
-        status: of the study.
-        loaded: settings of the study.
-
-    Returns:
-        The facts.
-    """
-    experiment = loaded.experiment
-    winner = _winner(status)
-    scheduler = experiment.search.scheduler.model_dump()
-    confirmation = status.confirmation
-    failed_controls = None if status.state == "running" else describe_failed_controls(status.trials)
-    return StudyFacts(
-        study=status.study,
-        title=status.title,
-        simulated=status.simulated,
-        state=status.state,
-        reason=None if status.reason is None else redact_uri(status.reason),
-        metric=status.metric,
-        trials=[_redacted(trial) for trial in status.trials],
-        reports={trial.number: folder.trial(trial.number).reports() for trial in status.trials},
-        num_trials=folder.num_trials(experiment),
-        num_epochs=experiment.training.epochs,
-        scheduler=scheduler["kind"],
-        rungs=_rungs(scheduler, experiment.training.epochs),
-        winner=winner,
-        teacher_score=status.teacher_value,
-        teacher_reports=_teacher_reports(folder, home),
-        costs=status.costs,
-        pareto_front=frozenset(trial.number for trial in status.pareto_front),
-        sizes=_sizes(folder, experiment, winner),
-        confirmation=confirmation,
-        confirmation_lines=[] if confirmation is None else _confirmation_lines(confirmation, folder),
-        warnings=[
-            *([f"the gain is unknown: {failed_controls}"] if failed_controls is not None else []),
-            *(str(group) for group in status.identical_trials),
-            *warning_lines(status.trials),
-        ],
-        description=experiment.description,
-    )
-
-
-def _winner(status: StudyStatus) -> TrialRecord | None:
-    with contextlib.suppress(StudyError):
-        return confirmed_trial(status)
-    return None
-
-
-def _rungs(scheduler: dict[str, Any], num_epochs: int) -> tuple[int, ...]:
-    if scheduler["kind"] != "asha":
-        return ()
-    return rungs(scheduler["grace_epochs"], num_epochs, scheduler["reduction_factor"])
-
-
-def _redacted(trial: TrialRecord) -> TrialRecord:
-    import dataclasses
-
-    return trial if trial.reason is None else dataclasses.replace(trial, reason=redact_uri(trial.reason))
-
-
-def _teacher_reports(folder: StudyFolder, home: Home) -> list[EpochReport]:
-    from distune.training.trial_folder import TrialFolder
-
-    teacher = folder.teacher()
-    return [] if teacher is None else TrialFolder(home.teachers / teacher.weights.parent.name).reports()
-
-
-def _sizes(folder: StudyFolder, experiment: Experiment, winner: TrialRecord | None) -> ModelSizes | None:
-    return None if winner is None else read_sizes(folder.sizes_file, architecture_hash(experiment, winner.params))
-
-
-def _confirmation_lines(result: ConfirmationResult, folder: StudyFolder) -> list[str]:
-    """Return the explanation of a result, without paths of this machine."""
-    return [line.strip().replace(f"{folder.path}/", "") for line in explain(result, folder.path)]
-
-
 def _parameters(folder: StudyFolder, experiment: Experiment, facts: StudyFacts) -> ParameterPlots:
     if not facts.searched:
         return ParameterPlots(problems=["No trial has started yet."])
@@ -226,40 +123,3 @@ def _without_pictures(status: StudyStatus) -> Pictures:
     return Pictures(
         problems=[f"Pictures are left out, since the session has not finished. distune report {status.study}"]
     )
-
-
-def _settings(folder: StudyFolder, loaded: LoadedExperiment) -> Settings:
-    name, identity = folder.name, folder.identity()
-    simulate = " --simulate" if identity.simulate else ""
-    confirmation = folder.confirmation.read()
-    launch = f"distune launch {name}.yaml --name {name} --set search.space={name}-space.yaml"
-    commands = [f"{launch} --runner {identity.runner}{simulate}"]
-    if confirmation is not None:
-        commands.append(
-            f"distune confirm {name} --top {len(confirmation.candidates)} --seeds {len(confirmation.seeds)}"
-        )
-    commands.append(f"distune report {name}")
-    return Settings(
-        experiment=shown_settings(loaded.experiment),
-        space=folder.space_file.read_text(encoding="utf-8"),
-        commands=commands,
-        versions=_versions(identity.version),
-        data_card=_data_card(folder.data_card_file),
-    )
-
-
-def _versions(created_by: str) -> dict[str, str]:
-    found = {"distune": VERSION if created_by == VERSION else f"{VERSION} (study created by {created_by})"}
-    found["python"] = platform.python_version()
-    for library in _LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[library] = metadata.version(library)
-    return found
-
-
-def _data_card(file: Path) -> dict[str, Any] | None:
-    try:
-        card = dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return card if {"splits", "classes", "quantiles"} <= card.keys() else None

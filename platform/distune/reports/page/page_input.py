@@ -8,7 +8,7 @@ from typing import Any
 
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.explanation.finding import Finding
-from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, control_score
+from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.reports.model_sizes import ModelSizes
 from distune.reports.page.page_blocks import CropRow, Figure, PictureGrid, Table
 
@@ -154,7 +154,6 @@ class Settings:
         commands: command lines.
         versions: library to version.
         data_card: as ``report/data_card.json`` holds it; None without one.
-        searched: paths of the searched parameters, with the values of the experiment.
     """
 
     experiment: str
@@ -162,7 +161,6 @@ class Settings:
     commands: Sequence[str]
     versions: Mapping[str, str]
     data_card: Mapping[str, Any] | None = None
-    searched: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
