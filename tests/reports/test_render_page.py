@@ -142,6 +142,11 @@ def test_boxes_below_the_threshold_are_hidden_before_any_script_runs(page: Page)
     assert [(box["data-score"], box.get("visibility")) for box in boxes] == [("0.20", "hidden"), ("0.80", None)]
 
 
+def test_labels_of_two_classes_on_one_object_stand_apart(page: Page) -> None:
+    heights = [attributes["y"] for tag, attributes in page.tags if tag == "text"]
+    assert heights == ["24", "66", "66"]  # above the box, within the picture; below it
+
+
 def test_the_sections_come_in_order_and_those_without_content_are_left_out() -> None:
     names = [section.name for section in page_sections(make_page(explanation=EXPLANATION, pictures=PICTURES))]
     assert names == [

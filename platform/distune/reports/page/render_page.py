@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from distune.reports.page.page_blocks import Figure, Section
+from distune.reports.page.page_blocks import Box, Figure, Section
 from distune.reports.page.page_input import PageInput
 from distune.reports.page.result_sections import (
     confirmation_section,
@@ -31,6 +31,7 @@ CLASS_COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#b04ae0", "#42d4f4", "#f032e6", "#bfef45",
 )  # fmt: skip
 """Colors of boxes, by the index of the class; those of a trial's pictures."""
+_LABEL_PX, _LIGHT = 24, 150
 _JOINT = re.compile(r"([._])(?=[a-z])")
 _CONFIG = {"displayModeBar": False, "responsive": True, "displaylogo": False}
 
@@ -72,6 +73,7 @@ def render_page(page: PageInput, *, written_at: float) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["label_y"] = _label_y
     environment.globals["plot_html"] = _PlotWriter()
     return environment.get_template("page.html").render(
         title=page.facts.title,
@@ -79,7 +81,7 @@ def render_page(page: PageInput, *, written_at: float) -> str:
         sections=page_sections(page),
         written=time.strftime("%Y-%m-%d %H:%M", time.localtime(written_at)),
         version=page.settings.versions.get("distune", ""),
-        class_colors=CLASS_COLORS,
+        class_colors=[(color, _ink(color)) for color in CLASS_COLORS],
         plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself)
     )
 
@@ -88,6 +90,17 @@ def _breakable(text: str) -> Markup:
     """Escape a name, and let a line break after its dots and underscores, so that a path fits a phone."""
     escaped = str(escape(text))
     return Markup(escaped if " " in text else _JOINT.sub(r"\1<wbr>", escaped))  # noqa: S704
+
+
+def _label_y(box: Box, height: int) -> int:
+    """Return where the label of a box stands: above it, or below for every second class, so that both can be read."""
+    return max(_LABEL_PX, box.top - 5) if box.color % 2 == 0 else min(height - 5, box.top + box.height + _LABEL_PX)
+
+
+def _ink(color: str) -> str:
+    """Return black for text on a light color, else white."""
+    red, green, blue = (int(color[index : index + 2], 16) for index in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > _LIGHT else "#ffffff"
 
 
 class _PlotWriter:

@@ -154,8 +154,7 @@ def image_section(pictures: Pictures) -> Section | None:
         title="Images",
         guide=(
             "Images of the search split, some evenly spaced and those on which student and control differ most. A box "
-            "has its class and its score; dashed boxes are crowd or difficult and do not count. Swipe sideways to see "
-            "all models."
+            "has its class and its score; dashed boxes are crowd or difficult and do not count."
         ),
         blocks=blocks,
     )
