@@ -21,10 +21,10 @@ from selenium.webdriver.chrome.service import Service
 
 FOLDER = Path(__file__).parent
 DESKTOP, PHONE = (1280, 1240), (390, 900)
-DESKTOP_WIDTH, PHONE_WIDTH = 900, 960
+DESKTOP_WIDTH, PHONE_WIDTH = 860, 1200
 GAP, BACKGROUND = 24, "#d5d9e0"
 PHONE_SECTIONS = ("", "curves", "images", "stopping")
-COLORS = 128
+COLORS, ROUNDS = 256, 4
 MAX_BYTES = 300_000
 DRAWING_S = 2.0
 
@@ -73,7 +73,7 @@ def save(image: Image.Image, file: Path, width: int) -> None:
     """Save a picture of the given width with few colors."""
     height = round(image.height * width / image.width)
     small = image.resize((width, height), Image.Resampling.LANCZOS)
-    small.quantize(COLORS, dither=Image.Dither.NONE).save(file, optimize=True)
+    small.quantize(COLORS, kmeans=ROUNDS, dither=Image.Dither.NONE).save(file, optimize=True)
     num_bytes = file.stat().st_size
     assert num_bytes < MAX_BYTES, f"{file}: {num_bytes} bytes"
     print(f"{file}: {small.width} x {small.height}, {num_bytes} bytes")

@@ -102,7 +102,7 @@ def stopping_section(facts: StudyFacts) -> Section:
 def _rung_table(rungs: list[Rung]) -> Table:
     rows = [
         [
-            f"epoch {rung.epoch}",
+            f"epoch\u00a0{rung.epoch}",
             f"{rung.reached}",
             f"{rung.stopped}",
             "unknown" if rung.kendall is None else f"{rung.kendall:+.2f}",
