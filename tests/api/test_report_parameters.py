@@ -36,7 +36,7 @@ def rows(number: int) -> list[tuple[dict[str, Any], float]]:
     return [
         (
             {
-                WEIGHT: 0.1 + index,
+                WEIGHT: 0.1 + index % 97 / 10,
                 TEMPERATURE: 1.0 + (index * 7 % 5) / 2,
                 DECAY: "linear" if index % 2 else "constant",
             },
@@ -89,6 +89,15 @@ def test_conditional_parameters_are_named() -> None:
     del found[2][0][TEMPERATURE]
     problems = parameter_plots(make_study(found), metric="AP").problems
     assert any(each.startswith(f"{TEMPERATURE}: not in every finished trial") for each in problems), problems
+
+
+def test_of_many_trials_the_best_are_shown() -> None:
+    plots = parameter_plots(make_study(rows(230)), metric="AP")
+    assert plots.problems == ["Figures show the best 200 of 230 finished trials; importances rest on all."]
+    points = next(figure.plot.data[0] for figure in plots.figures if figure.title.startswith("Slice"))
+    assert len(points.y) == 200
+    assert min(points.y) == 40.0
+    assert sum(len(figure.plot.to_json()) for figure in plots.figures) < 1_500_000
 
 
 def test_equal_scores_end_no_report() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 _SEED = 0
-_MAX_SLICES = 8
+_MAX_SLICES, _MAX_SHOWN = 8, 200
 _MIN_TRIALS, _MIN_FOR_SHAPES = 2, 4
 _AXIS_PX = 64
 
@@ -54,9 +54,25 @@ def parameter_plots(study: optuna.Study, *, metric: str) -> ParameterPlots:
             f"{'it' if len(conditional) == 1 else 'them'} out."
         )
     ranked = sorted(changing, key=lambda path: -max((each.get(path, 0.0) for each in importances.values()), default=0))
-    return ParameterPlots(
-        importances=importances, figures=list(_figures(study, ranked, metric, len(trials), problems)), problems=problems
-    )
+    if len(trials) > _MAX_SHOWN:
+        problems.append(
+            f"Figures show the best {_MAX_SHOWN} of {len(trials)} finished trials; importances rest on all."
+        )
+        study = _best_trials(study, trials)
+    figures = list(_figures(study, ranked, metric, len(trials), problems))
+    return ParameterPlots(importances=importances, figures=figures, problems=problems)
+
+
+def _best_trials(study: optuna.Study, trials: list[optuna.trial.FrozenTrial]) -> optuna.Study:
+    """Return a study of the best trials: the size of a contour grows with the square of their number."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    best = optuna.create_study(directions=study.directions)
+    optuna.logging.set_verbosity(verbosity)
+    best.add_trials(sorted(trials, key=lambda trial: -trial.values[0])[:_MAX_SHOWN])
+    return best
 
 
 def _importances(study: optuna.Study, problems: list[str]) -> dict[str, dict[str, float]]:
