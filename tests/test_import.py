@@ -10,7 +10,7 @@ import pytest
 
 import distune
 
-HEAVY = ("torch", "ray", "optuna", "mlflow", "scipy", "matplotlib", "pandas")
+HEAVY = ("torch", "ray", "optuna", "mlflow", "scipy", "matplotlib", "pandas", "plotly")
 
 
 def loaded_modules(code: str) -> set[str]:
@@ -31,6 +31,12 @@ def loaded_modules(code: str) -> set[str]:
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not loaded_modules(code) & set(HEAVY)
+
+
+def test_the_report_page_loads_neither_torch_nor_optuna() -> None:
+    loaded = loaded_modules("import distune.reports.page.render_page")
+    assert "plotly" in loaded
+    assert not loaded & (set(HEAVY) - {"plotly"})
 
 
 def test_every_public_name_is_there() -> None:

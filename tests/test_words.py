@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(
     [
         *(ROOT / "platform" / "distune").rglob("*.py"),
+        *(ROOT / "platform" / "distune").rglob("templates/*"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "experiments").glob("*.yaml"),
         *(ROOT / "search_spaces").glob("*.yaml"),

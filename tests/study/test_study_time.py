@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from distune.config.format_value import show_duration
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
 from distune.study.planning.study_clock import StudyClock
 from distune.study.planning.study_plan import StudyPlan, expected_rest, expected_search_epochs, plan_study
@@ -21,7 +22,7 @@ from distune.study.planning.study_time import (
     peak_overlap,
     study_time,
 )
-from distune.study.planning.time_text import describe_study_time, show_date, show_duration, show_left
+from distune.study.planning.time_text import describe_study_time, show_date, show_left
 from distune.study.schedulers.asha import Asha
 from study.harness import MakeLoaded
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.api.report_study import write_session_report
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
@@ -110,6 +111,8 @@ def confirm_study(
         result = run_confirmation(
             folder, planned, metric=metric, has_test=has_test, state=status.state, tracker=tracker, callback=callback
         )
+        if result is not None:
+            write_session_report(folder, home, tracker, callback.on_message)
         callback.on_message("uploading remaining records to MLflow")
     return result
 

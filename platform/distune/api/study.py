@@ -382,6 +382,27 @@ class Study:
                 callback=callback,
             )
 
+    def report(
+        self, output: str | PathLike[str] | None = None, *, callbacks: Sequence[StudyCallback] | None = None
+    ) -> Path:
+        """Write the report of the study: one HTML page that loads nothing from the network.
+
+        Args:
+            output: the file; ``report/report.html`` in the study's folder when None.
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+
+        Returns:
+            The file.
+
+        Raises:
+            StudyError: the study cannot be read.
+            UsageError: the file cannot be written.
+        """
+        from distune.api.report_study import write_report
+
+        with open_callbacks(callbacks) as callback:
+            return write_report(self._folder, self._home, output=output, on_message=callback.on_message)
+
     def evaluate(
         self,
         trial: int | str | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distune.api.measure_sizes import study_sizes
 from distune.api.preparation import check_all_weights, open_data, open_tracker, ready_teacher
 from distune.api.progress import LiveTable, PlainProgress
+from distune.api.report_study import write_session_report
 from distune.api.study_progress import StudyProgress
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
@@ -122,13 +123,17 @@ def run_study_session(
         folder.write_teacher(teacher.weights, teacher.metrics)
         _show_progress(folder, home, loaded, score, num_trials=num_trials, callback=callback)
     with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
-        run_session(
-            folder,
-            tracker=tracker,
-            callback=callback,
-            teacher_weights=None if teacher is None else teacher.weights,
-            num_trials=num_trials,
-        )
+        try:
+            run_session(
+                folder,
+                tracker=tracker,
+                callback=callback,
+                teacher_weights=None if teacher is None else teacher.weights,
+                num_trials=num_trials,
+            )
+        except StudyFailedError:
+            write_session_report(folder, home, tracker, callback.on_message, with_pictures=False)
+            raise
         status = read_study(home, folder.name)
         for file in (*_draw(folder, status, score, callback), folder.data_card_file):
             if file.is_file():
@@ -137,6 +142,8 @@ def run_study_session(
             _record_sizes(folder, loaded, status, tracker, callback)
         if score is not None:
             tracker.log_study({f"teacher/{experiment.search.metric}": score}, {})
+        is_finished = status.state == "finished"
+        write_session_report(folder, home, tracker, callback.on_message, with_pictures=is_finished)
         callback.on_message("uploading remaining records to MLflow")
     if experiment.search.confirm == "race" and status.state == "finished":
         _confirm(folder, home, loaded, status, callback)

@@ -46,16 +46,21 @@ def trial_artifacts(folder: TrialFolder, outcome: Outcome) -> list[tuple[Path, s
     return [(path, target) for path, target in found if path.is_file()]
 
 
+def shown_settings(experiment: Experiment) -> str:
+    """Return an experiment as YAML, without the secrets of its addresses."""
+    values = experiment.to_dict()
+    for section, name in ADDRESSES:
+        address = values[section][name]
+        values[section] = {**values[section], name: None if address is None else shown_address(address)}
+    return redact_uri(write_yaml(values))
+
+
 def log_settings(folder: StudyFolder, experiment: Experiment, tracker: Tracker) -> None:
     """Log the experiment and the space of a study, without the secrets of its addresses.
 
     The experiment in the study's folder keeps them, because resuming needs them.
     """
-    values = experiment.to_dict()
-    for section, name in ADDRESSES:
-        address = values[section][name]
-        values[section] = {**values[section], name: None if address is None else shown_address(address)}
-    shown = redact_uri(write_yaml(values))
+    shown = shown_settings(experiment)
     path = folder.experiment_file
     if shown != path.read_text(encoding="utf-8"):
         path = folder.path / "report" / path.name

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from distune.config.format_value import show_duration
 from distune.study.planning.study_plan import StudyPlan
-from distune.study.planning.time_text import show_duration, show_seconds
+from distune.study.planning.time_text import show_seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

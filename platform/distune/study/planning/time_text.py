@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import time
 
+from distune.config.format_value import show_duration
 from distune.study.files.study_folder import StudyState
 from distune.study.planning.study_time import StudyTime
-
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
-
-
-def show_duration(seconds: float) -> str:
-    """Return a rounded duration, such as ``40 s``, ``12 min``, ``3.5 h`` or ``4.2 days``."""
-    if seconds < 1.5 * _MINUTE:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 1.5 * _HOUR:
-        return f"{round(seconds / _MINUTE)} min"
-    if seconds < 2 * _DAY:
-        return f"{seconds / _HOUR:.1f} h"
-    return f"{seconds / _DAY:.1f} days"
 
 
 def show_date(at: float) -> str:
