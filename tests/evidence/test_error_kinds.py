@@ -182,7 +182,10 @@ def random_case(seed: int) -> tuple[Detections, GroundTruth]:
 
     def boxes(number: int) -> list[list[float]]:
         corners = random.uniform(0, 30, (number, 2))
-        return np.concatenate([corners, corners + random.uniform(5, 20, (number, 2))], axis=1).tolist()
+        made: list[list[float]] = np.concatenate(
+            [corners, corners + random.uniform(5, 20, (number, 2))], axis=1
+        ).tolist()
+        return made
 
     num_truths, num_detections = int(random.integers(1, 9)), int(random.integers(0, 25))
     images = np.sort(random.integers(0, 3, num_truths)).tolist()

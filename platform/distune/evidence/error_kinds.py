@@ -80,16 +80,13 @@ class DetectorErrors:
         return {**found, ErrorKind.MISSED: int(self.missed(min_score=min_score).sum())}
 
     def working_score(self) -> float:
-        """Return the score from which on detections have the best F1, over all classes; 0.5 if there is no hit."""
-        scored_D = self.kinds_D != IGNORED
-        scores_D, hits_D = self.detections.scores_D[scored_D], self.kinds_D[scored_D] == HIT
-        if not hits_D.any():
-            return 0.5
-        order_D = np.argsort(-scores_D, kind="stable")
-        num_found_D = hits_D[order_D].cumsum()
+        """Return the score at which the detector makes as many detections as there are objects; 0 if it makes fewer.
+
+        The numbers of errors of two detectors can be compared there, whatever the scales of their scores.
+        """
+        scores_D = np.sort(self.detections.scores_D[self.kinds_D != IGNORED])[::-1]
         num_objects = int((~self.truth.ignored_N).sum())
-        f1_D = 2 * num_found_D / (np.arange(1, len(order_D) + 1) + num_objects)
-        return float(scores_D[order_D][int(f1_D.argmax())])
+        return float(scores_D[num_objects - 1]) if 0 < num_objects <= len(scores_D) else 0.0
 
     def _targets_of(self, chosen_D: Flags, min_score: float) -> Flags:
         is_target_N = np.zeros(len(self.truth.labels_N), np.bool_)
