@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from distune.api.explained_runs import ExplainedRuns, find_runs
@@ -48,10 +49,10 @@ def explain_study(folder: StudyFolder, home: Home, status: StudyStatus, *, on_me
     evidence = _evidence(folder, status, experiment, runs, measured)
     tables: list[ExplanationTable] = []
     if measured is not None:
-        tables = [score_table(measured.student_lead, measured.teacher_lead), *measured.tables]
+        tables = [score_table(measured.student_lead, measured.teacher_lead, runs=runs.describe()), *measured.tables]
     elif evidence.student is not None and evidence.control is not None and not status.simulated:
         lead = recorded_differences(evidence.student.best, evidence.control.best)
-        tables = [score_table(lead, evidence.teacher_lead)]
+        tables = [score_table(lead, evidence.teacher_lead, runs=runs.describe())]
     ablation = folder.ablation.read()
     if ablation is not None:
         tables.append(ablation_table(ablation))
@@ -131,8 +132,14 @@ def _run(folder: TrialFolder, name: str, metric: str) -> RunEvidence:
     reports = folder.reports()
     best = best_epoch(reports, metric)
     return RunEvidence(
-        name=name, epochs=tuple(each.metrics for each in reports), best={} if best is None else best.metrics
+        name=name,
+        epochs=tuple(_finite(each.metrics) for each in reports),
+        best={} if best is None else _finite(best.metrics),
     )
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _control_scores(folder: StudyFolder, status: StudyStatus) -> tuple[float, ...]:

@@ -36,6 +36,13 @@ class ExplainedRuns:
     models: dict[str, StudyModel]
     notes: tuple[str, ...]
 
+    def describe(self) -> str:
+        """Return the names of student and control."""
+        student = self.models.get("student")
+        seed = "" if student is None or not student.is_confirmed else f" (seed {student.seed} of the confirmation)"
+        key = "none" if self.record is None else self.record.key
+        return f"student: trial {key}{seed}, control: {self.control_name or 'none'}"
+
 
 def find_runs(folder: StudyFolder, home: Home, status: StudyStatus, experiment: Experiment) -> ExplainedRuns:
     """Find the student, its control and its teacher.

@@ -103,7 +103,7 @@ def _print_table(table: ExplanationTable) -> None:
         title=table.title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False
     )
     for index, name in enumerate(table.columns):
-        shown.add_column(name, justify="left" if index == 0 else "right")
+        shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in table.rows:
         shown.add_row(*map(_cell, row))
     out.print(shown)

@@ -23,13 +23,14 @@ _MEANINGS = {
 
 
 def score_table(
-    student_lead: Mapping[str, ScoreDifference], teacher_lead: Mapping[str, ScoreDifference]
+    student_lead: Mapping[str, ScoreDifference], teacher_lead: Mapping[str, ScoreDifference], *, runs: str
 ) -> ExplanationTable:
     """Return the average precision of teacher, control and student: overall, by size and by class.
 
     Args:
         student_lead: the student minus the control, by metric.
         teacher_lead: the teacher minus the control; metrics may be missing.
+        runs: names of student and control.
 
     Returns:
         A row for each metric, with the gain and twice its standard error due to the images.
@@ -44,7 +45,7 @@ def score_table(
         title="Average precision on the search split",
         columns=("metric", "teacher", "control", "student", "gain", "images ±"),
         rows=tuple(rows),
-        note="points; images ± is twice the standard error of the gain due to the choice of images, for one seed",
+        note=f"{runs}; points; images ±: twice the standard error of the gain due to the choice of images; one seed",
     )
 
 

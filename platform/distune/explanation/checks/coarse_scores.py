@@ -32,7 +32,11 @@ def check_coarse_scores(evidence: StudyEvidence) -> Finding:
     details = {"images": split.num_images, "boxes": dict(split.boxes)}
     if not counted:
         return Finding(
-            check=_NAME, state=FindingState.PROBLEM, text="the search split has no box that counts", details=details
+            check=_NAME,
+            state=FindingState.PROBLEM,
+            text="the search split has no box that counts",
+            advice="give data.search_set annotated images; distune validate shows the boxes of each split",
+            details=details,
         )
     steps = {name: 100 / number / len(counted) for name, number in counted.items()}
     coarse = [name for name, number in counted.items() if number < MIN_BOXES and steps[name] >= LARGE_STEP]

@@ -38,7 +38,7 @@ def check_filter_use(evidence: StudyEvidence) -> Finding:
     }
     if not kept:
         text = "there were no prototypes in any epoch, so the filter had no effect"
-        advice = "see prototypes: what prevents them is there"
+        advice = "see the finding about prototypes"
         return Finding(check=_NAME, state=FindingState.PROBLEM, text=text, advice=advice)
     aucs = {
         name.removeprefix("filter/auc_"): value

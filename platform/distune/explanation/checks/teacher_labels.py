@@ -52,7 +52,8 @@ def check_teacher_labels(evidence: StudyEvidence) -> Finding:
         pairs = "; ".join(
             f"the teacher calls {each.true} {each.label} in {each.fraction:.0%} of cases" for each in wrong
         )
-        is_single = len({each.label for each in wrong}) == 1 and len(wrong) == len(labels) - 1
+        names = {each.label for each in wrong}
+        is_single = len(names) == 1 and len(wrong) == len(labels) - 1 and all(_is_right(labels, each) for each in names)
         advice = (
             "the teacher calls nearly everything by one name, so it has hardly learned the classes: train it longer"
             if is_single
@@ -87,3 +88,9 @@ def find_wrong_labels(labels: Mapping[str, Mapping[str, int]]) -> list[WrongLabe
         if label != true and number / total >= WRONG_FRACTION:
             wrong.append(WrongLabel(true, label, number / total))
     return wrong
+
+
+def _is_right(labels: Mapping[str, Mapping[str, int]], name: str) -> bool:
+    """Return whether most objects of a class that are found have their own label."""
+    found = sum(number for label, number in labels[name].items() if label)
+    return labels[name].get(name, 0) >= WRONG_FRACTION * max(1, found)

@@ -54,7 +54,7 @@ def check_term_shares(evidence: StudyEvidence) -> Finding:
     if inactive:
         names = ", ".join(inactive)
         advice = (
-            "see prototypes: without them the global loss is 0"
+            "see the finding about prototypes: without them the global loss is 0"
             if inactive == ["global_knowledge"]
             else "let distillation start earlier (distillation.start_epoch), or train for more epochs"
         )
