@@ -33,7 +33,7 @@ MAX_TRAIN_IMAGES = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitMeasurement:
-    """What the detectors of a study detect on the search split.
+    """Measurements of the detectors of a study on the search split.
 
     Attributes:
         student_lead: the student minus the control, by metric.

@@ -1,4 +1,4 @@
-"""What the checks of a study are made from, as plain values."""
+"""The records and measurements that the checks of a study are made from, as plain values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunEvidence:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvidence:
-    """What the detectors of a study detect on the search split.
+    """Measurements of the detectors of a study, most of them on the search split.
 
     Attributes:
         num_images: of the split.
