@@ -75,10 +75,10 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("teacher", "not clearly better"): {"teacher_lead": lead(AP=(35.0, 34.0))},
     ("teacher", "worse on class dog (-8.0)"): {"teacher_lead": lead(AP=(40.0, 34.0), AP_of_dog=(24.0, 32.0))},
     ("teacher", "worse on small objects (-8.0)"): {"teacher_lead": lead(AP=(40.0, 34.0), AP_small=(24.0, 32.0))},
-    ("labels", "the teacher calls cat dog in 92% of cases; the teacher calls dog cat in 83%"): with_split(
+    ("labels", 'the teacher calls cat "dog" in 92% of cases; the teacher calls dog "cat" in 83%'): with_split(
         teacher_labels=SWAPPED
     ),
-    ("labels", "the teacher calls cat dog in 92%"): with_split(teacher_labels=ONE_NAME),
+    ("labels", 'the teacher calls cat "dog" in 92%'): with_split(teacher_labels=ONE_NAME),
     ("shares", "local_knowledge had 100 times the gradient of the task"): {
         "student": student(**{"share/local_knowledge": 100.0, "share_asked/local_knowledge": 100.0})
     },

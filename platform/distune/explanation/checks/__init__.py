@@ -22,8 +22,8 @@ from distune.explanation.study_evidence import StudyEvidence
 Check = Callable[[StudyEvidence], Finding]
 
 CHECKS: dict[str, Check] = {
-    "teacher": check_teacher_lead,
     "labels": check_teacher_labels,
+    "teacher": check_teacher_lead,
     "shares": check_term_shares,
     "agreement": check_agreement,
     "clipping": check_clipping,
@@ -35,7 +35,7 @@ CHECKS: dict[str, Check] = {
     "data": check_coarse_scores,
     "trials": check_failed_trials,
 }
-"""Name to check, in the order in which findings of one state are shown."""
+"""Name to check, in the order in which findings of one state are shown: causes before what follows from them."""
 WITHOUT_TRAINING = ("spread", "trials")
 """Checks that a simulated study, or one without a finished trial, has the records for."""
 

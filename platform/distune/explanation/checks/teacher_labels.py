@@ -50,7 +50,7 @@ def check_teacher_labels(evidence: StudyEvidence) -> Finding:
     right = sum(counts.get(true, 0) for true, counts in labels.items())
     if wrong:
         pairs = "; ".join(
-            f"the teacher calls {each.true} {each.label} in {each.fraction:.0%} of cases" for each in wrong
+            f'the teacher calls {each.true} "{each.label}" in {each.fraction:.0%} of cases' for each in wrong
         )
         names = {each.label for each in wrong}
         is_single = len(names) == 1 and len(wrong) == len(labels) - 1 and all(_is_right(labels, each) for each in names)
