@@ -34,7 +34,7 @@ def check_agreement(evidence: StudyEvidence) -> Finding:
             texts.append(f"{name} works against the task: the mean cosine of their gradients is {fmean(found):+.2f}")
             advice.append(
                 f"lower distillation.{name}.weight, or leave {name} out: the teacher may contradict the data, which "
-                "distune explain STUDY --ablate would show"
+                f"distune explain {evidence.study} --ablate would show"
             )
         elif fmean(late) <= CONFLICT:
             texts.append(

@@ -49,7 +49,9 @@ def check_term_shares(evidence: StudyEvidence) -> Finding:
         return Finding(check=_NAME, state=FindingState.UNKNOWN, text=text)
     details = {each.name: {"delivered": each.delivered, "asked": each.asked} for each in measured}
     limit = HIGH_SHARE if not is_apart and not evidence.has_gain else SWAMPING_SHARE
-    found = [problem for each in measured if (problem := _problem(each, limit, is_apart=is_apart)) is not None]
+    command = f"distune status {evidence.study} --trial {evidence.student.name}"
+    problems = (_problem(each, limit, is_apart=is_apart, command=command) for each in measured)
+    found = [problem for problem in problems if problem is not None]
     inactive = [name for name, each in terms.items() if each.num_epochs == 0]
     if inactive:
         names = ", ".join(inactive)
@@ -91,7 +93,7 @@ class _Share:
         return f"{self.name} {_shown(self.delivered or 0.0)}{asked}"
 
 
-def _problem(share: _Share, limit: float, *, is_apart: bool) -> tuple[str, str] | None:
+def _problem(share: _Share, limit: float, *, is_apart: bool, command: str) -> tuple[str, str] | None:
     """Return text and advice if a share is a problem."""
     weight, delivered = f"distillation.{share.name}.weight", share.delivered or 0.0
     if delivered > limit:
@@ -112,8 +114,8 @@ def _problem(share: _Share, limit: float, *, is_apart: bool) -> tuple[str, str] 
     if not share.is_as_asked:
         return (
             f"{share.name} had {_shown(delivered)} of the task's gradient where {_shown(share.asked or 0.0)} was asked",
-            f"distune status STUDY --trial N shows {share.name} for each epoch: start it later "
-            "(distillation.start_epoch), or train with larger batches, which make its gradient vary less",
+            f"{command} shows the share of {share.name} in each epoch: start it later (distillation.start_epoch), or "
+            "train with larger batches, which make its gradient vary less",
         )
     return None
 
