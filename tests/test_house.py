@@ -46,6 +46,7 @@ TORCH_FREE = {
 SHARED_NAMES = {
     "__init__": "every folder has one",
     "launch": "cli/launch.py prints what api/launch.py does",
+    "explain": "cli/explain.py prints what api/explain.py does",
     "build": "builds the folder's objects from settings",
     "status": "cli/status.py prints what study/status.py reads",
     **dict.fromkeys(

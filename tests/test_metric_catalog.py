@@ -75,7 +75,7 @@ def test_every_metric_of_an_epoch_is_in_the_catalog(trained: set[str]) -> None:
 def test_every_metric_of_a_study_is_in_the_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A real study with a teacher, costs and a confirmation: all that its tracker is given."""
+    """A real study with a teacher, costs, a confirmation and an ablation: all that its tracker is given."""
     monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     space = {
@@ -91,6 +91,7 @@ def test_every_metric_of_a_study_is_in_the_catalog(
     for arguments in (
         ["launch", "mine.yaml", "--runner", "local", "--name", "one"],
         ["confirm", "one", "--seeds", "2"],
+        ["explain", "one", "--ablate", "--seeds", "2"],
     ):
         answer = run(capsys, monkeypatch, *arguments)
         assert answer.status == 0, answer.err

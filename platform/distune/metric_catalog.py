@@ -60,6 +60,7 @@ _PROTOTYPES = "distillation.prototypes.prototype_report"
 _GEOMETRY = "distillation.feature_geometry"
 _COSTS = "training.evaluation.model_costs"
 _CONFIRMATION = "confirmation.confirmation_session"
+_ABLATION = "confirmation.ablation_session"
 
 METRICS = (
     MetricEntry("search/AP", "points", "COCO AP on the search split, mean over IoU 0.50 to 0.95", _SCORE),
@@ -201,6 +202,13 @@ METRICS = (
     ),
     MetricEntry(
         "test/<metric>", "points", "confirmed trial on the test split, mean over seeds", _CONFIRMATION, Logged.STUDY
+    ),
+    MetricEntry(
+        "ablation/<term>",
+        "points",
+        "effect of a term: best trial minus itself without the term, mean over seeds, search split",
+        _ABLATION,
+        Logged.STUDY,
     ),
     MetricEntry("test/control_<metric>", "points", "its control on the test split", _CONFIRMATION, Logged.STUDY),
 )

@@ -431,7 +431,8 @@ def test_the_runs_of_a_study_are_found(store: Store, monkeypatch: pytest.MonkeyP
     apply_each(store.sink("key-0"), A_STUDY)
     apply_each(store.sink("key-1"), A_STUDY)
     confirmed = dataclasses.replace(start("7"), key="confirm-7-seed-1000", tags={"kind": "confirmation"})
-    store.sink("key-1").apply([confirmed])
+    ablated = dataclasses.replace(start("7"), key="ablate-7-without-pkd-seed-1000", tags={"kind": "ablation"})
+    store.sink("key-1").apply([confirmed, ablated])
     found = find_study_runs(store.uri, experiment="blood", study_key="key-1")
     assert found is not None
     assert set(found.trial_run_ids) == {"control-1", "7"}

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from distune.api.evaluation import Evaluation, SplitChoice
     from distune.api.prediction import Predictions
+    from distune.evidence.ablation_result import AblationResult
+    from distune.explanation.explanation import Explanation
     from distune.tracking.links import StudyLinks
     from distune.tracking.server import UiServer
     from distune.training.teacher import Teacher
@@ -402,6 +404,49 @@ class Study:
 
         with open_callbacks(callbacks) as callback:
             return write_report(self._folder, self._home, output=output, on_message=callback.on_message)
+
+    def explain(self, *, callbacks: Sequence[StudyCallback] | None = None) -> Explanation:
+        """Explain why distillation helped or did not: checks of the records, and tables that show where the gain is.
+
+        Teacher, control and student run on the search split, and the student on some training images. Their detections
+        are kept in the study's folder. The test split is never used.
+
+        Args:
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+
+        Returns:
+            A finding for each check, problems first, and the tables. Whatever the study does not hold is unknown.
+        """
+        from distune.api.explain import explain_study
+
+        with open_callbacks(callbacks) as callback:
+            return explain_study(self._folder, self._home, self.status, on_message=callback.on_message)
+
+    def ablate(
+        self, *, seeds: int | None = None, callbacks: Sequence[StudyCallback] | None = None
+    ) -> AblationResult | None:
+        """Train the best trial again without each of its terms, and measure the effect of each on the search split.
+
+        The seeds are those of ``confirm``, which shares its runs of the trial and its control.
+
+        Args:
+            seeds: number of seeds; those on record, or 3, when None.
+            callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
+
+        Returns:
+            The result; None when a signal stopped the session. The same call continues it then.
+
+        Raises:
+            StudyError: another session runs the study, no trial has finished, or more seeds are on record.
+            ResourceError: no Ray answers at ``resources.address``.
+        """
+        from distune.api.ablate_study import ablate_study
+        from distune.api.study_session import update_study_settings
+
+        with open_callbacks(callbacks) as callback:
+            loaded = self._folder.load()
+            update_study_settings(self._folder, loaded, callback)
+            return ablate_study(self._folder, loaded, self.status, self._home, seeds=seeds, callback=callback)
 
     def evaluate(
         self,

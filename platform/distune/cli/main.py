@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from distune.cli import confirm, doctor, evaluate, init, launch, predict, report, status, teacher, train, ui, validate
+from distune.cli import (
+    confirm,
+    doctor,
+    evaluate,
+    explain,
+    init,
+    launch,
+    predict,
+    report,
+    status,
+    teacher,
+    train,
+    ui,
+    validate,
+)
 from distune.cli.command_class import Command, Group
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
@@ -41,6 +55,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(launch.launch)
     app.command(cls=Command)(launch.resume)
     app.command(cls=Command)(confirm.confirm)
+    app.command(cls=Command)(explain.explain)
     app.command(cls=Command)(status.status)
     app.command(cls=Command)(status.best)
     app.command(cls=Command)(report.report)

@@ -9,12 +9,11 @@ from pathlib import Path
 from distune.config.load import LoadedExperiment
 from distune.confirmation.analysis import nominal_error
 from distune.confirmation.arm_folder import ArmFolder
+from distune.confirmation.arms_training import ArmsTraining
 from distune.confirmation.confirmation_plan import ConfirmationPlan
 from distune.confirmation.joint_training import JobContext
 from distune.confirmation.ranking import best_run, failures_of, stop_without_runs, tables_of
 from distune.confirmation.reporter import ConfirmationReporter
-from distune.confirmation.seed_job import SeedJob, Split
-from distune.confirmation.seed_runners import run_jobs_locally, run_jobs_on_ray
 from distune.confirmation.selection import describe_candidates, without_worst
 from distune.evidence.confirmation_result import AnalysisRecord, Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import Gain, measure_gain
@@ -79,6 +78,10 @@ class _Session:
     identity: StudyIdentity
     loaded: LoadedExperiment
 
+    @property
+    def _training(self) -> ArmsTraining:
+        return ArmsTraining(self.identity, self.loaded.experiment.resources)
+
     def run(self, state: str, tracker: Tracker, callback: StudyCallback) -> ConfirmationResult | None:
         """Run the session under the study's lock."""
         experiment = self.loaded.experiment
@@ -111,7 +114,7 @@ class _Session:
         seeds = self.plan.seeds
         while True:
             students, controls = self.plan.result_runs(ranking[0].number, seeds)
-            if not self._train([*controls, *students], context, reporter):
+            if not self._training.train([*controls, *students], context, reporter):
                 return None
             result = self._compare(ranking, students, controls, context)
             if result is None or self.plan.max_seeds is None:
@@ -133,7 +136,7 @@ class _Session:
             if len(racing) == 1:
                 break
             specs = self.plan.selection_runs(racing, seed)
-            if not self._train(list(specs.values()), context, reporter):
+            if not self._training.train(list(specs.values()), context, reporter):
                 return None
             for number, spec in specs.items():
                 runs.setdefault(number, []).append(spec)
@@ -141,20 +144,6 @@ class _Session:
             candidates = describe_candidates(self.plan.arms, runs, self.metric, searched=searched, images=images)
             racing = without_worst(candidates, racing)
         return sorted(candidates, key=lambda each: each.number != racing[0])
-
-    def _train(self, specs: Sequence[TrialSpec], context: JobContext, reporter: ConfirmationReporter) -> bool:
-        """Train and score runs that are not on record. Return False when a signal asked to stop."""
-        for spec in specs:
-            mismatch = ArmFolder.of(spec).prepare(spec)
-            if mismatch is not None:
-                reporter.callback.on_message(f"{spec.key}: was trained {mismatch} and is trained again")
-        reporter.add(specs)
-        if not self._run_jobs(specs, "search", context):
-            return False
-        for job in self._open_jobs(specs, "search"):
-            job.fail("has no student")
-        context.on_progress()
-        return True
 
     def _compare(
         self,
@@ -179,7 +168,7 @@ class _Session:
             # Those of the same trial with fewer or more seeds do not count: the interval is wider for them.
             own = (winner.number, self.metric)
             num_previous = sum((each.trial, each.metric) != own for each in others)
-            if not self._run_jobs([*students, *controls], "test", context):
+            if not self._training.run_jobs([*students, *controls], "test", context):
                 return None
         error, num_analyses = self._analyze(winner.number, len(pairs))
         search = self._measure(tables, error)
@@ -232,22 +221,6 @@ class _Session:
         tables = tables_of(list(specs), "search").values()
         is_choosing_I = next((half_of_images(table.num_images) for table in tables), None)
         return is_choosing_I if is_chosen_by or is_choosing_I is None else ~is_choosing_I
-
-    def _open_jobs(self, specs: Sequence[TrialSpec], split: Split) -> list[SeedJob]:
-        """Return the jobs that are not done, one per seed."""
-        seeds = dict.fromkeys(spec.seed for spec in specs)
-        by_seed = [tuple(spec for spec in specs if spec.seed == seed) for seed in seeds]
-        jobs = [SeedJob(specs=each, simulate=self.identity.simulate, split=split) for each in by_seed]
-        return [job for job in jobs if not job.is_done]
-
-    def _run_jobs(self, specs: Sequence[TrialSpec], split: Split, context: JobContext) -> bool:
-        """Run the jobs that are not done. Return False when a signal asked to stop."""
-        jobs = self._open_jobs(specs, split)
-        if self.identity.runner == "local" or not jobs:
-            run_jobs_locally(jobs, context)
-        else:
-            run_jobs_on_ray(jobs, self.loaded.experiment.resources, context, simulate=self.identity.simulate)
-        return not context.should_stop()
 
     def _publish(self, result: ConfirmationResult, tracker: Tracker) -> None:
         """Log the result to the run of the study, then write it into the study's folder."""

@@ -59,6 +59,8 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
         is_single = result.max_seeds is None and result.gain.num_teachers == 1
         if is_single and result.verdict is Verdict.NOT_SHOWN and result.gain.mean > 0:
             lines.append(f"to add seeds until it is decided: distune confirm {study_folder.name} --until-decided")
+    if result.verdict in (Verdict.NOT_SHOWN, Verdict.LOSS, Verdict.NO_RELEVANT_GAIN):
+        lines.append(f"for likely reasons: distune explain {study_folder.name}")
     weights = study_folder / result.weights
     if weights.is_file():
         lines.append(f"student: {weights} (seed {result.best_seed}, the best of {result.search.num_seeds})")

@@ -99,7 +99,7 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
         raise
     except Exception as error:
         raise UsageError(f"the tracking server {redact_uri(uri)} does not answer: {redact_uri(str(error))}") from None
-    searched = [run for run in runs if run.data.tags.get("distune.kind") != "confirmation"]
+    searched = [run for run in runs if run.data.tags.get("distune.kind") not in ("confirmation", "ablation")]
     trials = {run.data.tags["distune.trial"]: run.info.run_id for run in searched if "distune.trial" in run.data.tags}
     parents = [run.info.run_id for run in runs if "distune.trial" not in run.data.tags]
     return StudyRuns(experiment_id=found.experiment_id, study_run_id=next(iter(parents), None), trial_run_ids=trials)

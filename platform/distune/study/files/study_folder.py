@@ -18,6 +18,7 @@ from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
+from distune.study.files.ablation_folder import AblationFolder
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.training.trial_folder import TrialFolder
 
@@ -169,6 +170,11 @@ class StudyFolder:
     def confirmation(self) -> ConfirmationFolder:
         """Trials trained again with new seeds, and the result."""
         return ConfirmationFolder(self.path / "confirmation")
+
+    @property
+    def ablation(self) -> AblationFolder:
+        """A trial trained again without one of its terms, and the result."""
+        return AblationFolder(self.path / "ablation")
 
     def trial(self, number: int) -> TrialFolder:
         """Return the folder of a trial."""
