@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from distune.explanation.explanation import Explanation, ExplanationTable
 from distune.explanation.finding import Finding, FindingState
-from distune.reports.page.figures.figure_style import new_figure
 from distune.reports.page.figures.importance_figure import draw_importances
-from distune.reports.page.page_blocks import Box, Crop, CropRow, Figure, Panel, Picture, PictureGrid, Table
-from distune.reports.page.page_input import Explanation, ParameterPlots, Pictures
+from distune.reports.page.page_blocks import Box, Crop, CropRow, Panel, Picture, PictureGrid
+from distune.reports.page.page_input import ParameterPlots, Pictures
 from distune.reports.page.picture_values import NUM_COLORS
 from distune.reports.page.render_page import CLASS_COLORS, page_sections, render_page
 from distune.reports.page.search_sections import trials_caveat
@@ -48,9 +48,12 @@ PICTURES = Pictures(
     prototype_problems=[EVIL],
 )
 EXPLANATION = Explanation(
-    findings=[Finding(check="teacher", state=FindingState.PROBLEM, text=EVIL, advice=EVIL)],
-    tables=[Table(title=EVIL, columns=[EVIL, EVIL], rows=[[EVIL, EVIL]], note=EVIL)],
-    figures=[Figure(title=EVIL, description=EVIL, plot=new_figure(x_title=EVIL))],
+    study=EVIL,
+    simulated=False,
+    summary=EVIL,
+    findings=(Finding(check=EVIL, state=FindingState.PROBLEM, text=EVIL, advice=EVIL),),
+    tables=(ExplanationTable(title=EVIL, columns=(EVIL, EVIL), rows=((EVIL, EVIL),), note=EVIL),),
+    notes=(EVIL,),
 )
 
 

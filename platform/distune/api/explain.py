@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from distune.api.split_measurement import SplitMeasurement
 
 
-def explain_study(folder: StudyFolder, home: Home, status: StudyStatus, *, on_message: OnMessage) -> Explanation:
+def explain_study(
+    folder: StudyFolder, home: Home, status: StudyStatus, *, on_message: OnMessage, max_images: int | None = None
+) -> Explanation:
     """Explain why distillation helped or did not; see ``Study.explain``.
 
     The test split is never used.
@@ -39,13 +41,14 @@ def explain_study(folder: StudyFolder, home: Home, status: StudyStatus, *, on_me
         home: holds the teachers.
         status: of the study.
         on_message: receives messages about the data and the detections that are computed.
+        max_images: run no detector if the search split has more images; None always runs them.
 
     Returns:
         The explanation. Whatever the study does not hold is unknown in it.
     """
     experiment = folder.load().experiment
     runs = find_runs(folder, home, status, experiment)
-    measured, notes = _measure(folder, runs, experiment, on_message)
+    measured, notes = _measure(folder, runs, experiment, on_message, max_images)
     evidence = _evidence(folder, status, experiment, runs, measured)
     tables: list[ExplanationTable] = []
     if measured is not None:
@@ -67,7 +70,7 @@ def explain_study(folder: StudyFolder, home: Home, status: StudyStatus, *, on_me
 
 
 def _measure(
-    folder: StudyFolder, runs: ExplainedRuns, experiment: Experiment, on_message: OnMessage
+    folder: StudyFolder, runs: ExplainedRuns, experiment: Experiment, on_message: OnMessage, max_images: int | None
 ) -> tuple[SplitMeasurement | None, list[str]]:
     """Run the detectors on the search split; None with the reason if that is not possible."""
     if not {"student", "control"} <= runs.models.keys():
@@ -76,6 +79,11 @@ def _measure(
 
     try:
         splits = open_data(experiment, on_message=on_message)
+        if max_images is not None and len(splits.search) > max_images:
+            return None, [
+                f"nothing was detected: the search split has more than {max_images} images; distune explain and "
+                "distune report take the time that it needs"
+            ]
         return measure_split(folder, runs.models, splits, on_message=on_message), []
     except (DataError, WeightsError, StudyError) as error:
         return None, [f"nothing was detected: {error}"]

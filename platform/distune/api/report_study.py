@@ -8,12 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distune.api.explain import explain_study
 from distune.api.report_facts import repeat_settings, study_facts
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import DistuneError, UsageError
-from distune.reports.page.page_input import Explanation, PageInput, ParameterPlots, Pictures, StudyFacts
+from distune.reports.page.page_input import PageInput, ParameterPlots, Pictures, StudyFacts
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus, read_study
 from distune.tracking.uris import redact_uri
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from distune.tracking.tracker import Tracker
 
 REPORT_FILE = "report.html"
+_MAX_IMAGES_AT_END = 500
+"""Search images on which the end of a session runs detectors for the explanation."""
 
 OnMessage = Callable[[str], None]
 
@@ -31,8 +34,8 @@ def write_report(
     home: Home,
     *,
     output: str | PathLike[str] | None = None,
-    explanation: Explanation | None = None,
     with_pictures: bool = True,
+    max_images: int | None = None,
     on_message: OnMessage,
 ) -> Path:
     """Write the report page of a study.
@@ -41,8 +44,8 @@ def write_report(
         folder: of the study.
         home: holds the teacher.
         output: the file; ``report/report.html`` in the study's folder when None.
-        explanation: findings, tables and figures about the gain; None leaves the section out.
-        with_pictures: False leaves pictures out: they may need minutes.
+        with_pictures: False runs no detector, and leaves pictures out: they may need minutes.
+        max_images: see ``explain_study``.
         on_message: receives a line for each step that takes long.
 
     Returns:
@@ -62,7 +65,9 @@ def write_report(
     page = PageInput(
         facts=facts,
         settings=repeat_settings(folder, loaded),
-        explanation=explanation or Explanation(),
+        explanation=explain_study(
+            folder, home, status, on_message=on_message, max_images=max_images if with_pictures else 0
+        ),
         parameters=_parameters(folder, loaded.experiment, facts),
         pictures=_pictures(folder, home, status, on_message) if with_pictures else _without_pictures(status),
     )
@@ -88,7 +93,9 @@ def write_session_report(
         with_pictures: as for ``write_report``; a session that was interrupted should end soon.
     """
     try:
-        file = write_report(folder, home, with_pictures=with_pictures, on_message=on_message)
+        file = write_report(
+            folder, home, with_pictures=with_pictures, max_images=_MAX_IMAGES_AT_END, on_message=on_message
+        )
         tracker.log_file(None, file, "report")
         on_message(f"report: {file}")
     except Exception as error:  # the study has ended, and its results are on disk

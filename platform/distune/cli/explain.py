@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +13,8 @@ from distune.cli.output import out, print_if_simulated, print_json
 from distune.errors import UsageError
 
 if TYPE_CHECKING:
-    from distune.explanation.explanation import Cell, Explanation, ExplanationTable
-    from distune.explanation.finding import Finding, FindingState
+    from distune.explanation.explanation import Explanation, ExplanationTable, cell_text, grouped
+from distune.explanation.finding import Finding
 
 _LABELS = {"ok": "OK", "problem": "PROBLEM", "unknown": "unknown"}
 _STYLES = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
@@ -71,7 +70,7 @@ def explain(
 
 def _print(result: Explanation) -> None:
     out.print(f"study {result.study}: {result.summary}")
-    for names, finding in _grouped(result.findings):
+    for names, finding in grouped(result.findings):
         _print_finding(names, finding)
     counts = f"{len(result.problems)} problem{'s' * (len(result.problems) != 1)} in {len(result.findings)} checks"
     out.print(counts)
@@ -80,15 +79,6 @@ def _print(result: Explanation) -> None:
     for table in result.tables:
         out.print()
         _print_table(table)
-
-
-def _grouped(findings: Sequence[Finding]) -> list[tuple[str, Finding]]:
-    """Return the findings, those of one text once, each with the names of its checks."""
-    names: dict[tuple[FindingState, str, str], list[str]] = {}
-    for each in findings:
-        names.setdefault((each.state, each.text, each.advice), []).append(each.check)
-    first = {(each.state, each.text, each.advice): each for each in reversed(findings)}
-    return [(", ".join(checks), first[key]) for key, checks in names.items()]
 
 
 def _print_finding(names: str, finding: Finding) -> None:
@@ -105,13 +95,7 @@ def _print_table(table: ExplanationTable) -> None:
     for index, name in enumerate(table.columns):
         shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in table.rows:
-        shown.add_row(*map(_cell, row))
+        shown.add_row(*map(cell_text, row))
     out.print(shown)
     if table.note:
         out.print(table.note, style="dim")
-
-
-def _cell(value: Cell) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 0.1 and value else str(value)

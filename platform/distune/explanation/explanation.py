@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from distune.explanation.finding import Finding, FindingState
@@ -69,6 +70,22 @@ class Explanation:
             "tables": [each.to_dict() for each in self.tables],
             "notes": list(self.notes),
         }
+
+
+def cell_text(value: Cell) -> str:
+    """Return a cell as text."""
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 0.1 and value else str(value)
+
+
+def grouped(findings: Sequence[Finding]) -> list[tuple[str, Finding]]:
+    """Return the findings, those of one text once, each with the names of its checks."""
+    names: dict[tuple[FindingState, str, str], list[str]] = {}
+    for each in findings:
+        names.setdefault((each.state, each.text, each.advice), []).append(each.check)
+    first = {(each.state, each.text, each.advice): each for each in reversed(findings)}
+    return [(", ".join(checks), first[key]) for key, checks in names.items()]
 
 
 def problems_first(findings: list[Finding]) -> tuple[Finding, ...]:

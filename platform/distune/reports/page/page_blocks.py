@@ -68,10 +68,10 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FindingList:
-    """The results of checks."""
+    """The results of checks, each with the names of the checks that give it."""
 
     kind: ClassVar[str] = "findings"
-    findings: Sequence[Finding]
+    findings: Sequence[tuple[str, Finding]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distune.evidence.confirmation_result import ConfirmationResult
-from distune.explanation.finding import Finding
+from distune.explanation.explanation import Explanation
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.reports.model_sizes import ModelSizes
-from distune.reports.page.page_blocks import CropRow, Figure, PictureGrid, Table
+from distune.reports.page.page_blocks import CropRow, Figure, PictureGrid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,21 +96,6 @@ class StudyFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """The reasons why distillation helped or did not; all parts may be empty.
-
-    Attributes:
-        findings: results of checks.
-        tables: such as the gain by class and by size of the boxes.
-        figures: such as the gain by kind of error.
-    """
-
-    findings: Sequence[Finding] = ()
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ParameterPlots:
     """Importances and figures of the searched parameters.
 
@@ -169,6 +154,6 @@ class PageInput:
 
     facts: StudyFacts
     settings: Settings
-    explanation: Explanation = Explanation()
+    explanation: Explanation | None = None
     parameters: ParameterPlots = ParameterPlots()
     pictures: Pictures = Pictures()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distune.evidence.confirmation_result import ConfirmationResult
+from distune.explanation.explanation import Explanation, cell_text, grouped
 from distune.reports.page.cost_values import model_points, pareto_points, pareto_table
 from distune.reports.page.curve_values import describe_curves, trial_curves
 from distune.reports.page.figures.cost_figure import draw_costs
 from distune.reports.page.figures.curves_figure import draw_curves
 from distune.reports.page.figures.seeds_figure import draw_seeds
 from distune.reports.page.page_blocks import Block, Figure, FindingList, Section, Table, Text
-from distune.reports.page.page_input import Explanation, StudyFacts
+from distune.reports.page.page_input import StudyFacts
 from distune.reports.page.verdict_values import chosen_table, headline, model_table, state_lines
 
 
@@ -61,12 +62,21 @@ def curves_section(facts: StudyFacts) -> Section:
     )
 
 
-def explanation_section(explanation: Explanation) -> Section | None:
+def explanation_section(explanation: Explanation | None) -> Section | None:
     """Return the findings and where the gain is; None without any."""
-    blocks: list[Block] = [FindingList(findings=explanation.findings)] if explanation.findings else []
-    blocks += [*explanation.figures, *explanation.tables]
-    if not blocks:
+    if explanation is None or not explanation.findings:
         return None
+    blocks: list[Block] = [FindingList(findings=grouped(explanation.findings))]
+    blocks += [Text(text=f"{note[:1].upper()}{note[1:]}.") for note in explanation.notes]
+    blocks += [
+        Table(
+            title=table.title,
+            columns=table.columns,
+            rows=[[cell_text(cell) for cell in row] for row in table.rows],
+            note=table.note,
+        )
+        for table in explanation.tables
+    ]
     return Section(
         name="explanation",
         title="Explanation",
