@@ -137,7 +137,7 @@ class TrialBuilder:
             search=self.splits.search,
             device=self.device,
             dtype=dtype,
-            feature_passes=None if teacher is None else self._feature_passes(teacher, stream, dtype),
+            feature_passes=None if teacher is None else self.feature_passes(teacher, stream, training),
             epochs_done=epochs_done,
         )
 
@@ -162,13 +162,14 @@ class TrialBuilder:
             tags_of=_tags(self.splits.train),
         )
 
-    def _feature_passes(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> FeaturePasses:
+    def feature_passes(self, teacher: Detector, stream: TrainingStream, training: TrainingSettings) -> FeaturePasses:
+        """Build the feature passes of a cohort with this teacher and stream."""
         data = self.experiment.data
         return FeaturePasses(
             teacher,
             stream,
             device=self.device,
-            dtype=dtype,
+            dtype=autocast_dtype(training.precision, self.device),
             cache=FeatureCache(self.feature_folder),
             identity={
                 "data": self.splits.fingerprint,

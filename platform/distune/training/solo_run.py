@@ -67,7 +67,7 @@ class SoloRun:
             costs=costs,
         )
         self.notes = self._member.notes
-        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.epochs_done)
+        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.next_stream_epoch)
         self._cohort.join(self._member.student)
 
     @property
