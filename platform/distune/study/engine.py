@@ -110,6 +110,11 @@ class StudyEngine:
             return False
         return self.failure is not None or (self._controls_to_start <= 0 and self._trials_to_start <= 0)
 
+    @property
+    def has_failed(self) -> bool:
+        """True when the session ends early: the study was aborted, or the session cannot continue."""
+        return self.failure is not None or self.blocking_error is not None
+
     def needs_exclusive_device(self, key: str) -> bool:
         """Return whether a trial must not share its device, because it ran out of memory when it did."""
         return key in self._in_flight and needs_exclusive_device(self._in_flight[key].retries)

@@ -104,8 +104,7 @@ class EngineBridge:
         warning = self._watchdog.check(self._engine.in_flight)
         if warning is not None:
             self._callback.on_message(warning)
-        has_ended = self._engine.failure is not None or self._engine.blocking_error is not None
-        is_stopping = self._should_stop() or self.error is not None or has_ended
+        is_stopping = self._should_stop() or self.error is not None or self._engine.has_failed
         if is_stopping and self.error is None:
             self._call(self._engine.interrupt)
         return is_stopping

@@ -85,7 +85,7 @@ class TrialAttempt:
         # Outside of the handler: the frames of the error would keep the trial's memory alive.
         self.close()
         if is_of_kind(failure, OUT_OF_MEMORY):
-            _free_memory()
+            free_memory()
         return StepResult(failure=failure, is_process_corrupted=is_process_corrupted)
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCa
     return Decision.STOP
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Free unused memory, also on the device if torch was loaded."""
     gc.collect()
     torch = sys.modules.get("torch")
