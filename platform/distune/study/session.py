@@ -18,7 +18,7 @@ from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
 from distune.study.callback import StudyCallback
-from distune.study.cohort_size import cohort_size
+from distune.study.cohort_plan import plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.failures.failed_study import advise_after_failure, describe_failed_search
 from distune.study.failures.reasons import StudyFailedError
@@ -211,9 +211,9 @@ def _run(
             if identity.runner == "local":
                 run_locally(
                     engine,
-                    cohort_size=cohort_size(
+                    cohort_size=plan_cohorts(
                         experiment.resources, num_trials=note.num_trials, num_workers=1, simulate=identity.simulate
-                    ),
+                    ).num_trials,
                     simulate=identity.simulate,
                     should_stop=should_stop,
                     callback=callback,
@@ -223,7 +223,12 @@ def _run(
                     from distune.study.runners.ray_tune import run_on_ray  # takes a second to load
 
                 run_on_ray(
-                    engine, experiment.resources, simulate=identity.simulate, should_stop=should_stop, callback=callback
+                    engine,
+                    experiment.resources,
+                    num_trials=note.num_trials,
+                    simulate=identity.simulate,
+                    should_stop=should_stop,
+                    callback=callback,
                 )
         is_finished = engine.is_done
     finally:

@@ -19,6 +19,7 @@ from distune.study.failures.reasons import (
     describe_failure,
     is_of_kind,
 )
+from distune.study.failures.retries import Company
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import (
     EpochTimeoutError,
@@ -40,14 +41,14 @@ class _Member:
     Attributes:
         spec: of the trial.
         lock: of its folder, held while it is a member.
-        is_alone: it must not share its device.
+        company: whether others may share its device.
         is_open: it is in the host.
         is_known: its recorded epochs were returned.
     """
 
     spec: TrialSpec
     lock: FileLock
-    is_alone: bool
+    company: Company
     is_open: bool = False
     is_known: bool = False
 
@@ -77,15 +78,21 @@ class CohortAttempt:
         """Keys of the trials that the worker trains."""
         return tuple(self._members)
 
-    def add(self, spec: TrialSpec, *, is_alone: bool = False) -> None:
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Keys of the trials that the next step works on: all, or the one that must be alone."""
+        alone = next((each for each in self._members.values() if each.company is not Company.SHARED), None)
+        return self.keys if alone is None else (alone.spec.key,)
+
+    def add(self, spec: TrialSpec, company: Company = Company.SHARED) -> None:
         """Add a trial. The next step opens it.
 
         Args:
             spec: of the trial.
-            is_alone: it must not share its device, because it ran out of memory when it did.
+            company: whether others may share its device.
         """
         lock = FileLock(Path(spec.folder) / "work.lock", timeout=TAKEOVER_TIMEOUT_S)
-        self._members[spec.key] = _Member(spec, lock, is_alone)
+        self._members[spec.key] = _Member(spec, lock, company)
 
     def remove(self, key: str) -> None:
         """Stop working on a trial, and release its memory and the lock of its folder. Ignore an unknown key."""
@@ -129,13 +136,11 @@ class CohortAttempt:
 
     def _active(self) -> list[_Member]:
         """Return the trials of the next epoch. One that must be alone is the only one, and the others are closed."""
-        alone = next((member for member in self._members.values() if member.is_alone), None)
-        if alone is None:
-            return list(self._members.values())
-        for member in self._members.values():
-            if member is not alone:
+        active = self.active
+        for key, member in self._members.items():
+            if key not in active:
                 self._close(member)
-        return [alone]
+        return [self._members[key] for key in active]
 
     def _open(self, member: _Member) -> dict[str, StepResult]:
         if member.is_open:
@@ -158,6 +163,8 @@ class CohortAttempt:
             member = self._members[key]
             if isinstance(outcome, EpochReport):
                 results[key] = StepResult(reports=(outcome,))
+                if member.company is Company.ALONE_FOR_AN_EPOCH:
+                    member.company = Company.SHARED
             else:
                 member.is_open = False
                 results[key] = self._fail(member, outcome)

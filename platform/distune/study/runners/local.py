@@ -65,7 +65,7 @@ def _run_side_by_side(
     with contextlib.closing(CohortAttempt(simulate=simulate)) as attempt:
         while not should_stop() and not engine.has_failed:
             while len(attempt.keys) < cohort_size and (spec := engine.next_trial()) is not None:
-                attempt.add(spec, is_alone=engine.needs_exclusive_device(spec.key))
+                attempt.add(spec, engine.company_of(spec.key))
             if not attempt.keys:
                 return
             watchdog.reset()
