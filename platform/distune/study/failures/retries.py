@@ -68,12 +68,12 @@ def company_of(retries: Sequence[Retry], *, epochs: int) -> Company:
         epochs: number of epochs that it has done.
 
     Returns:
-        ALONE after it ran out of memory; ALONE_FOR_AN_EPOCH while it has not got further since it lost a worker in
-        company; else SHARED.
+        ALONE after it ran out of memory; ALONE_FOR_AN_EPOCH while it has not got further since it lost a worker; else
+        SHARED.
     """
     if needs_exclusive_device(retries):
         return Company.ALONE
-    is_suspect = bool(retries) and retries[-1].in_company and epochs <= retries[-1].epochs
+    is_suspect = bool(retries) and is_of_kind(retries[-1].reason, WORKER_DIED) and epochs <= retries[-1].epochs
     return Company.ALONE_FOR_AN_EPOCH if is_suspect else Company.SHARED
 
 
