@@ -77,7 +77,7 @@ def test_an_epoch_waits_for_all_trials(specs: list[TrialSpec], step: Step) -> No
     assert epochs_of(one.result(5)) == epochs_of(two.result(5)) == [1]
     one = step(specs[0])
     time.sleep(0.2)
-    assert not one.done(), "the other trial may still want to go on"
+    assert not one.done(), "the other trial may still ask for an epoch"
     two = step(specs[1])
     assert epochs_of(one.result(5)) == epochs_of(two.result(5)) == [2]
 

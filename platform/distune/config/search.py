@@ -183,7 +183,7 @@ class ResourceSettings(Settings):
     cohort: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Trials that one worker trains side by side: they share its CPUs and GPU, each batch of images, and the teacher's
     forward pass. ``auto`` is at most 8 and so few that at most half of the trials run at a time; 1 trains each trial
-    by itself. The weights of a student do not depend on the others."""
+    alone. The weights of a student do not depend on the others."""
     loader_workers: int = Field(0, ge=0)
     """Processes that load images for one worker; 0 loads them in the worker's own process."""
     epoch_timeout_s: float | None = Field(None, gt=0)

@@ -49,7 +49,7 @@ class StepTimer:
         self._seconds[name] += time.perf_counter() - started
 
     def waiting(self, items: Iterable[_Item], name: str) -> Iterator[_Item]:
-        """Yield items, and add the time until each one comes to a part."""
+        """Yield items, and add the time of waiting for each to a part."""
         started = time.perf_counter()
         for item in items:
             self._seconds[name] += time.perf_counter() - started

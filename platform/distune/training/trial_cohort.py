@@ -1,6 +1,6 @@
 """The trials of one worker: students that share a teacher and a stream of batches, and join and leave between epochs.
 
-A trial that starts while others train goes on where the stream is: its first epoch is the stream's n-th. Each epoch
+A trial that starts while others train joins the stream where it is: its first epoch is the stream's n-th. Each epoch
 records which one it was (``stream/epoch``), so that the trial can be repeated alone, bit for bit on the CPU.
 """
 

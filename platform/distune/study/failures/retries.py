@@ -18,7 +18,7 @@ from distune.study.failures.reasons import OUT_OF_MEMORY, WORKER_DIED, is_of_kin
 
 
 class Company(enum.StrEnum):
-    """Whether other trials may share the device of a trial."""
+    """Permission of other trials to share the device of a trial."""
 
     SHARED = "shared"
     ALONE_FOR_AN_EPOCH = "alone for an epoch"  # to find out which of several trials has ended their worker

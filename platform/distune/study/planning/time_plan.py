@@ -140,10 +140,10 @@ def describe_time_plan(plan: TimePlan | None) -> list[str]:
         parts.append(f"{show_seconds(seconds.control)} without distillation")
     if plan.teacher_s and seconds.teacher is not None:
         parts.append(f"{show_seconds(seconds.teacher)} per teacher epoch")
-    trials = "1 trial" if plan.num_concurrent == 1 else f"{plan.num_concurrent} trials"
+    at_a_time = "1 trial at a time" if plan.num_concurrent == 1 else f"{plan.num_concurrent} trials at a time"
     if plan.cohort_saving is not None:
-        trials += f", {plan.cohort} side by side, which saves {plan.cohort_saving:.0%} of the time"
-    lines = [f"estimated time: {amount}; {trials} at a time (measured {seconds.source}: {', '.join(parts)})"]
+        at_a_time += f", {plan.cohort} side by side, which saves {plan.cohort_saving:.0%} of the time"
+    lines = [f"estimated time: {amount}; {at_a_time} (measured {seconds.source}: {', '.join(parts)})"]
     if seconds.is_alone and plan.num_concurrent > plan.cohort:
         lines.append("estimated time: trials that run at a time slow each other, which is not measured here")
     return lines

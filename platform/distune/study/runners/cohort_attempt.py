@@ -60,8 +60,8 @@ class _Member:
 class CohortAttempt:
     """One worker's attempts at several trials, an epoch at a time.
 
-    A trial that must not share its device is trained alone: the others are closed and go on from their checkpoints
-    when it has ended. The folder of each trial is locked, which keeps out the worker of a killed session.
+    A trial that must not share its device is trained alone: the others are closed, and resume from their
+    checkpoints when it has ended. The folder of each trial is locked, which keeps out the worker of a killed session.
 
     Args:
         simulate: simulate learning curves instead of training.

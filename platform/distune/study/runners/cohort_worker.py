@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -29,8 +30,8 @@ _EXIT_DELAY_S = 1.0
 """Time for the results of a worker that ends itself to reach the driver."""
 
 
-def _exit() -> None:
-    os._exit(1)
+def _end_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class CohortWorker:
@@ -45,7 +46,9 @@ class CohortWorker:
         end_process: ends this process.
     """
 
-    def __init__(self, *, size: int, num_first: int, simulate: bool, end_process: Callable[[], None] = _exit) -> None:
+    def __init__(
+        self, *, size: int, num_first: int, simulate: bool, end_process: Callable[[], None] = _end_process
+    ) -> None:
         self._size, self._num_first, self._end_process = size, num_first, end_process
         self._attempt = CohortAttempt(simulate=simulate, time_limit=no_limit)
         self._changed = threading.Condition()

@@ -33,7 +33,7 @@ from distune.study.runners.ray_connection import machines, ray_session
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
 
 _NEARLY_NOTHING = {"memory": 1.0}
-"""What a trial of Tune reserves when the worker of a cohort trains it: one byte, since Tune does not take nothing."""
+"""Resources of a trial of Tune that the worker of a cohort trains: one byte, since Tune requires some."""
 
 
 def run_on_ray(
