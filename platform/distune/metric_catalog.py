@@ -58,6 +58,7 @@ _OBJECTIVE = "distillation.objective"
 _CLIPPING = "training.clipped_backward"
 _PROTOTYPES = "distillation.prototypes.prototype_report"
 _GEOMETRY = "distillation.feature_geometry"
+_TIMING = "training.step_timing"
 _COSTS = "training.evaluation.model_costs"
 _CONFIRMATION = "confirmation.confirmation_session"
 _ABLATION = "confirmation.ablation_session"
@@ -174,8 +175,26 @@ METRICS = (
         "prototypes/density_error", "fraction", "standard error of those densities, largest over classes", _PROTOTYPES
     ),
     MetricEntry("optimizer/learning_rate", "number", "learning rate after the last step", "training.student"),
-    MetricEntry("time/epoch_s", "s", "training and evaluation of one epoch", "training.cohort"),
-    MetricEntry("time/evaluate_s", "s", "evaluation alone", "training.cohort"),
+    MetricEntry(
+        "stream/epoch",
+        "count",
+        "epoch of the stream of batches that was trained on; not the trial's own where it joined other trials later",
+        "training.cohort",
+    ),
+    MetricEntry(
+        "time/epoch_s",
+        "s",
+        "training and evaluation of one epoch; with those of the trials that were trained side by side",
+        "training.cohort",
+    ),
+    MetricEntry("time/load_s", "s", "waiting for batches, shared by the trials of a cohort", _TIMING),
+    MetricEntry("time/teacher_s", "s", "forward passes of the teacher, shared by the trials of a cohort", _TIMING),
+    MetricEntry("time/student_s", "s", "training steps of this student alone", _TIMING),
+    MetricEntry("time/evaluate_s", "s", "evaluation of this student alone", _TIMING),
+    MetricEntry("speed/images_per_s", "1/s", "training images per second of the cohort, without evaluation", _TIMING),
+    MetricEntry(
+        "memory/peak_mb", "MB", "peak of the epoch on a GPU; on the CPU the peak of the process so far", _TIMING
+    ),
     MetricEntry("student/parameters", "count", "parameters of the student (`search.costs`)", _COSTS),
     MetricEntry("student/flops", "count", "floating-point operations of a forward pass of one image", _COSTS),
     MetricEntry("student/latency_ms", "ms", "median time of a forward pass of one image", _COSTS),

@@ -12,7 +12,7 @@ GRAY = torch.full((3, 60, 100), 128, dtype=torch.uint8)
 
 def colors_in(picture: torch.Tensor) -> set[str]:
     """The colors of a picture, as ``#rrggbb``."""
-    return {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in picture.flatten(1).T.unique(dim=0).tolist()}
+    return {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in set(map(tuple, picture.flatten(1).T.tolist()))}
 
 
 def test_each_class_has_its_color() -> None:

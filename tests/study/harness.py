@@ -120,6 +120,7 @@ class EngineHarness:
     trials: Path
     storage: optuna.storages.InMemoryStorage = dataclasses.field(default_factory=optuna.storages.InMemoryStorage)
     witness: Witness = dataclasses.field(default_factory=Witness)
+    cohort_size: int = 1
 
     def studies(self) -> tuple[optuna.Study, optuna.Study]:
         """The searched study and the controls."""
@@ -150,7 +151,7 @@ class EngineHarness:
         def should_stop() -> bool:
             return stop_after_epochs is not None and len(self.witness.decisions) - before >= stop_after_epochs
 
-        run_locally(engine, simulate=True, should_stop=should_stop, callback=self.witness)
+        run_locally(engine, cohort_size=self.cohort_size, simulate=True, should_stop=should_stop, callback=self.witness)
         return engine
 
     def known(self) -> dict[int, StoredTrial]:

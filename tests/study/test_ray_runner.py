@@ -87,12 +87,17 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
     )
     epoch_log.unlink(missing_ok=True)
     engine = harness.engine()
-    environment = dict(os.environ)
+    environment = variables()
     run_on_ray(
-        engine, harness.loaded.experiment.resources, simulate=True, should_stop=lambda: False, callback=harness.witness
+        engine,
+        harness.loaded.experiment.resources,
+        num_trials=14,
+        simulate=True,
+        should_stop=lambda: False,
+        callback=harness.witness,
     )
     assert ray.is_initialized(), "a connection that was there before is not closed"
-    assert dict(os.environ) == environment
+    assert variables() == environment
     assert engine.is_done
 
     states = harness.states()
@@ -130,6 +135,45 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
 
 
+def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: MakeHarness) -> None:
+    """Two workers train four trials each. The same faults: each ends the trial that causes it, and no other one."""
+    harness = make_harness(
+        search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}},
+        resources={"epoch_timeout_s": 3.0, "cohort": 4, "cpus_per_trial": 1.0},
+    )
+    epoch_log.unlink(missing_ok=True)
+    engine = harness.engine()
+    run_on_ray(
+        engine,
+        harness.loaded.experiment.resources,
+        num_trials=14,
+        simulate=True,
+        should_stop=lambda: False,
+        callback=harness.witness,
+    )
+    assert engine.is_done
+    outcomes = harness.witness.outcomes()
+    assert outcomes.pop("control-1") is Outcome.FINISHED
+    assert {key for key, outcome in outcomes.items() if outcome is Outcome.FAILED} == {"3", "5", "7", "10", "11"}
+    assert {key for key, outcome in outcomes.items() if outcome is Outcome.DIVERGED} == {"6"}
+    known = harness.known()
+    assert re.match("worker died: ", known[3].reason or "")
+    assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
+    assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
+    assert known[10].reason == "out of memory: simulated in epoch 1"
+    assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 3"
+    assert "simulation.py" in (harness.folder("11").path / "error.txt").read_text(), "where it hung"
+    assert max(Counter(harness.witness.points).values()) == 1
+    for key in harness.witness.outcomes():
+        reports = harness.folder(key).reports()
+        assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+
+
+def variables() -> dict[str, str]:
+    """The environment without what scikit-learn sets when it is imported."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}
+
+
 def assert_alone(key: str, computed: list[Computed]) -> None:
     """Assert that no other trial computed an epoch while this one did, after it ran out of memory."""
     mine = [each for each in computed if each.key == key]
@@ -154,6 +198,7 @@ def test_exceptions_of_the_engine_are_raised_unchanged(
         run_on_ray(
             engine,
             harness.loaded.experiment.resources,
+            num_trials=2,
             simulate=True,
             should_stop=lambda: False,
             callback=harness.witness,

@@ -13,6 +13,7 @@ from distune.records import TrialSpec
 from distune.study.engine import StudyEngine
 from distune.study.resources import Resources
 from distune.study.runners.epoch_timeout import describe_timeout
+from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES, SPEC
@@ -29,7 +30,7 @@ class Tune:
         self.bridge = EngineBridge(
             engine,
             trial=Resources(1.0),
-            machines=lambda: self.machines,
+            placement=ExclusiveDevices(Resources(1.0), lambda: self.machines),
             should_stop=lambda: False,
             callback=harness.witness,
         )

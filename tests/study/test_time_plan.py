@@ -99,3 +99,15 @@ def test_what_determines_the_time_of_an_epoch_must_be_equal(changes: dict[str, A
     assert epoch_hash(loaded().experiment) == epoch_hash(
         loaded({"name": "other", "search": {"num_trials": 9}}).experiment
     )
+
+
+def test_a_cohort_pays_once_for_batches_and_the_teacher(make_loaded: MakeLoaded) -> None:
+    plan = plan_study(make_loaded(search={"scheduler": {"kind": "none"}}).experiment)
+    alone = EpochSeconds(student=4.0, shared=1.0, source="on 4 batches", is_alone=True)
+    found = plan_time(plan, alone, num_concurrent=4, teacher_epochs=0, cohort=4)
+    assert found.search_s == 13 * 9 * (1.0 + 4 * 3.0) / 4
+    assert found.cohort_saving == 1 - 13 / 16
+    assert "4 trials at a time, 4 side by side, which saves 19% of the time (measured" in describe_time_plan(found)[0]
+    assert len(describe_time_plan(found)) == 1
+    assert plan_time(plan, alone, num_concurrent=1, teacher_epochs=0).cohort_saving is None
+    assert plan_time(plan, MEASURED, num_concurrent=4, teacher_epochs=0, cohort=4).cohort_saving is None

@@ -44,7 +44,7 @@ def solo(each: TrialBuilder, folder: Path) -> SoloRun:
 
 def timeless(metrics: dict[str, float]) -> dict[str, float]:
     """Metrics without times."""
-    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "speed/", "memory/"))}
 
 
 def assert_equal(first: State, second: State) -> None:

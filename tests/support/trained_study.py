@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import distune
-from distune.training import checkpoint
-from support.experiments import small_values
-
 NAME = "small"
 """Name of the study: 2 trials, a control and a teacher, all with students, not confirmed, without MLflow."""
 _BIAS = "head.classification_head.cls_logits.bias"
@@ -37,6 +33,10 @@ def copy_trained_home(shared: Path, target: Path) -> Path:
 
 
 def _make(home: Path) -> None:
+    import distune
+    from distune.training import checkpoint  # loads torch, which most tests do not need
+    from support.experiments import small_values
+
     values = small_values({"tracking": {"enabled": False}, "search": {"scheduler": {"kind": "none"}}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTUNE_HOME", str(home))

@@ -12,7 +12,7 @@ from distune.data.build import build_splits
 from distune.data.splits import Splits
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
-from distune.training.epoch_timing import cpu_threads, time_student_epoch, time_teacher_epoch
+from distune.training.epoch_timing import EpochLength, cpu_threads, time_student_epoch, time_teacher_epoch
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -33,12 +33,13 @@ def test_a_few_batches_are_extrapolated_to_all_images(splits: Splits, monkeypatc
         sizes.append((len(self._stream.dataset), len(self._search)))
         (result,) = train(self, **options).values()
         losses.append(result.metrics)
-        times = {"time/epoch_s": 3.0, "time/evaluate_s": 1.0}
+        times = {"time/epoch_s": 3.0, "time/evaluate_s": 1.0, "time/load_s": 0.2, "time/teacher_s": 0.3}
         return {"timing": dataclasses.replace(result, metrics={**result.metrics, **times})}
 
     monkeypatch.setattr(Cohort, "run_epoch", run_epoch)
     experiment = small_experiment(MANY)
-    assert time_student_epoch(experiment, splits, device=CPU, teacher_weights=None) == 2.0 * 40 / 16 + 1.0 * 16 / 8
+    length = time_student_epoch(experiment, splits, device=CPU, teacher_weights=None)
+    assert length == EpochLength(total=2.0 * 40 / 16 + 1.0 * 16 / 8, shared=0.5 * 40 / 16)
     assert sizes == [(16, 8), (16, 8)]
     assert losses[0]["loss/total"] != losses[0]["loss/task"], "distillation is timed although it would start later"
     assert "loss/global_knowledge" in losses[1], "the timed epoch has prototypes"

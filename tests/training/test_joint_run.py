@@ -86,7 +86,7 @@ def finish(run: JointRun) -> dict[str, list[EpochReport]]:
 def curve(folder: str) -> list[dict[str, float]]:
     """Return the reports without times."""
     return [
-        {name: value for name, value in report.metrics.items() if not name.startswith("time/")}
+        {name: value for name, value in report.metrics.items() if not name.startswith(("time/", "speed/", "memory/"))}
         for report in TrialFolder(Path(folder)).reports()
     ]
 

@@ -89,7 +89,9 @@ def run(folder: TrialFolder, costs: tuple[Cost, ...]) -> SoloRun:
 
 def without_times(report: EpochReport) -> dict[str, float]:
     return {
-        name: value for name, value in report.metrics.items() if not name.startswith(("time/", "student/", "memory/"))
+        name: value
+        for name, value in report.metrics.items()
+        if not name.startswith(("time/", "speed/", "student/", "memory/"))
     }
 
 

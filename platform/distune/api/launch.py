@@ -106,11 +106,12 @@ def launch(
             for warning in card.warnings:
                 callback.on_message(f"data: warning: {warning}")
             check_all_weights(loaded.experiment, splits, download=True, on_message=callback.on_message)
-        for line in (*describe_plan(loaded, simulate=simulate), *describe_sizes(loaded, splits, root)):
+        is_local = runner == "local"
+        plan = describe_plan(loaded, simulate=simulate, is_local=is_local)
+        for line in (*plan, *describe_sizes(loaded, splits, root, is_local=is_local)):
             callback.on_message(line)
         if splits is not None:
-            at_a_time = 1 if runner == "local" else None
-            for line in describe_time_plan(estimate_time(loaded, splits, root, num_concurrent=at_a_time)):
+            for line in describe_time_plan(estimate_time(loaded, splits, root, is_local=is_local)):
                 callback.on_message(line)
         # The teacher comes before the study: when it fails, no half-made study is left behind.
         teacher = None

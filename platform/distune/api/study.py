@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from distune.api.evaluation import Evaluation, SplitChoice
     from distune.api.prediction import Predictions
+    from distune.api.repeat_trial import RepeatedTrial
     from distune.evidence.ablation_result import AblationResult
     from distune.explanation.explanation import Explanation
     from distune.tracking.links import StudyLinks
@@ -552,6 +553,35 @@ class Study:
                 callback=callback,
                 on_progress=on_progress or (lambda _done, _total: None),
             )
+
+    def repeat_trial(
+        self,
+        trial: int | str | None = None,
+        *,
+        folder: str | PathLike[str] | None = None,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> RepeatedTrial:
+        """Train a trial again, alone and on the same batches, for the epochs that it has on record.
+
+        On the CPU the result is the same to the last bit. The study does not change.
+
+        Args:
+            trial: number or key; the best one when None.
+            folder: new folder; ``HOME/trained/STUDY-TRIAL`` when None.
+            callbacks: receive the events; None shows progress on standard error, an empty list shows nothing.
+
+        Returns:
+            The new training, and how far it is from the recorded one.
+
+        Raises:
+            StudyError: the study is simulated, there is no such trial, or it has no epoch on record.
+            UsageError: the folder is not empty.
+        """
+        from distune.api.repeat_trial import repeat_trial
+
+        output = None if folder is None else Path(folder)
+        with open_callbacks(callbacks) as callback:
+            return repeat_trial(self._folder, self._home, self.status, trial, output=output, callback=callback)
 
     @contextlib.contextmanager
     def mlflow_ui(

@@ -10,7 +10,7 @@ from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.errors import WeightsError
 from distune.study.planning.earlier_epochs import earlier_epoch_seconds
-from distune.study.planning.plan_text import trials_at_a_time
+from distune.study.planning.plan_text import cohorts_here
 from distune.study.planning.study_plan import plan_study
 from distune.study.planning.study_time import epoch_times, mean_seconds
 from distune.study.planning.time_plan import EpochSeconds, TimePlan, plan_time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def estimate_time(
-    loaded: LoadedExperiment, splits: Splits, home: Home, *, measure: bool = False, num_concurrent: int | None = None
+    loaded: LoadedExperiment, splits: Splits, home: Home, *, measure: bool = False, is_local: bool = False
 ) -> TimePlan | None:
     """Estimate the time of a study. Writes nothing.
 
@@ -29,7 +29,7 @@ def estimate_time(
         splits: its data.
         home: holds teachers and earlier studies.
         measure: train a few batches of student and teacher; else only what is on record counts.
-        num_concurrent: number of trials at a time; what the resources of this machine allow when None.
+        is_local: whether the local runner runs it.
 
     Returns:
         The estimate; None when nothing is measured.
@@ -47,9 +47,14 @@ def estimate_time(
             seconds = dataclasses.replace(seconds, teacher=teacher_s)
     if seconds is None:
         return None
-    at_a_time = trials_at_a_time(experiment) if num_concurrent is None else num_concurrent
-    plan = plan_study(experiment, loaded.searched)
-    return plan_time(plan, seconds, num_concurrent=at_a_time, teacher_epochs=teacher_epochs)
+    cohorts = cohorts_here(experiment, is_local=is_local)
+    return plan_time(
+        plan_study(experiment, loaded.searched),
+        seconds,
+        num_concurrent=cohorts.num_trials,
+        teacher_epochs=teacher_epochs,
+        cohort=cohorts.size,
+    )
 
 
 def _teacher(experiment: Experiment, splits: Splits, home: Home) -> tuple[int, float | None, str | None]:
@@ -83,4 +88,4 @@ def _measure(experiment: Experiment, splits: Splits, weights: str | None, *, wit
         teacher = time_teacher_epoch(experiment, splits, device=device) if with_teacher else None
     where = "the GPU" if wants_gpu else "the CPU"
     source = f"on {NUM_BATCHES} batches on {where}"
-    return EpochSeconds(student=student, teacher=teacher, source=source, is_alone=True)
+    return EpochSeconds(student=student.total, shared=student.shared, teacher=teacher, source=source, is_alone=True)

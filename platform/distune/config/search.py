@@ -180,8 +180,12 @@ class ResourceSettings(Settings):
     on the CPU. With a fraction several trials share a GPU; its memory is not divided between them."""
     max_concurrent: int | None = Field(None, ge=1)
     """Largest number of trials at a time; null is as many as the resources allow."""
+    cohort: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Trials that one worker trains side by side: they share its CPUs and GPU, each batch of images, and the teacher's
+    forward pass. ``auto`` is at most 8 and so few that at most half of the trials run at a time; 1 trains each trial
+    alone. The weights of a student do not depend on the others."""
     loader_workers: int = Field(0, ge=0)
-    """Processes that load images for one trial; 0 loads them in the trial's own process."""
+    """Processes that load images for one worker; 0 loads them in the worker's own process."""
     epoch_timeout_s: float | None = Field(None, gt=0)
     """A trial fails when its start or an epoch takes more seconds than this; null is no limit. Choose it generously:
     the first epoch may compute what later ones reuse."""

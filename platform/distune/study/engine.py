@@ -17,7 +17,14 @@ from distune.config.metric_names import cost_names, metric_name
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.failures.reasons import BLOCKING_KINDS, MAX_SAME_FAILURES, is_of_kind
-from distune.study.failures.retries import Retry, describe_retry, may_retry, needs_exclusive_device
+from distune.study.failures.retries import (
+    Company,
+    Retry,
+    company_of,
+    describe_retry,
+    may_retry,
+    needs_exclusive_device,
+)
 from distune.study.files.artifacts import write_trial_file
 from distune.study.recovery import read_earlier_sessions, read_unfinished, recorded_epochs, restore_scheduler
 from distune.study.schedulers.build import build_scheduler
@@ -110,9 +117,19 @@ class StudyEngine:
             return False
         return self.failure is not None or (self._controls_to_start <= 0 and self._trials_to_start <= 0)
 
+    @property
+    def has_failed(self) -> bool:
+        """True when the session ends early: the study was aborted, or the session cannot continue."""
+        return self.failure is not None or self.blocking_error is not None
+
     def needs_exclusive_device(self, key: str) -> bool:
         """Return whether a trial must not share its device, because it ran out of memory when it did."""
         return key in self._in_flight and needs_exclusive_device(self._in_flight[key].retries)
+
+    def company_of(self, key: str) -> Company:
+        """Return whether other trials may share the device of a trial that was given out."""
+        progress = self._in_flight.get(key)
+        return Company.SHARED if progress is None else company_of(progress.retries, epochs=progress.epochs)
 
     def next_trial(self) -> TrialSpec | None:
         """Return the next trial to work on, None when there is none now or the session ends.
@@ -164,7 +181,7 @@ class StudyEngine:
         self._end(progress, *ending)
         return Decision.STOP
 
-    def fail(self, key: str, reason: str) -> None:
+    def fail(self, key: str, reason: str, *, in_company: bool = False) -> None:
         """Record that an attempt at a trial failed. Retry the trial if that can help, else end it as failed.
 
         Epochs that the worker wrote into the folder without reporting them count, and may end the trial. After an error
@@ -174,6 +191,7 @@ class StudyEngine:
         Args:
             key: of a trial that was given out and that no worker runs any more.
             reason: as returned by ``describe_failure``.
+            in_company: whether the worker trained other trials as well, one of which may be the cause.
         """
         progress = self._in_flight.get(key)
         if progress is None:
@@ -184,7 +202,8 @@ class StudyEngine:
         for report in TrialFolder.of(progress.spec).reports():
             if self.report(key, report) is Decision.STOP:
                 return
-        retry = Retry(reason=reason, epochs=progress.epochs)
+        is_shared = company_of(progress.retries, epochs=progress.epochs) is Company.SHARED
+        retry = Retry(reason=reason, epochs=progress.epochs, in_company=in_company and is_shared)
         if may_retry(retry, progress.retries):
             progress.retries.append(retry)
             self._trial_store.record_retries(progress.spec.number, progress.retries)

@@ -18,6 +18,7 @@ from distune.config.load import LoadedExperiment
 from distune.errors import StudyError
 from distune.records import Outcome, ParameterValue
 from distune.study.callback import StudyCallback
+from distune.study.cohort_plan import plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.failures.failed_study import advise_after_failure, describe_failed_search
 from distune.study.failures.reasons import StudyFailedError
@@ -208,13 +209,26 @@ def _run(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if identity.runner == "local":
-                run_locally(engine, simulate=identity.simulate, should_stop=should_stop, callback=callback)
+                run_locally(
+                    engine,
+                    cohort_size=plan_cohorts(
+                        experiment.resources, num_trials=note.num_trials, num_workers=1, simulate=identity.simulate
+                    ).num_trials,
+                    simulate=identity.simulate,
+                    should_stop=should_stop,
+                    callback=callback,
+                )
             else:
                 with environment(RAY_IMPORT_ENVIRONMENT):
                     from distune.study.runners.ray_tune import run_on_ray  # takes a second to load
 
                 run_on_ray(
-                    engine, experiment.resources, simulate=identity.simulate, should_stop=should_stop, callback=callback
+                    engine,
+                    experiment.resources,
+                    num_trials=note.num_trials,
+                    simulate=identity.simulate,
+                    should_stop=should_stop,
+                    callback=callback,
                 )
         is_finished = engine.is_done
     finally:

@@ -15,6 +15,7 @@ from distune.data.build import build_stream
 from distune.data.dataset import DetectionDataset
 from distune.data.splits import Splits
 from distune.data.stream import TrainingStream
+from distune.detectors.classes import class_table, refuse_unknown
 from distune.detectors.levels import common_strides, probe_levels
 from distune.detectors.taps import Detector
 from distune.detectors.zoo import build_detector, build_trained_detector
@@ -62,14 +63,19 @@ class TrialBuilder:
         """Build the teacher with the weights of a file; None takes those of its settings. Raises ``WeightsError``."""
         settings = self.experiment.teacher
         data = self.experiment.data
-        terms = self.experiment.distillation.terms
         return build_trained_detector(
             settings if weights in (None, settings.weights) else settings.with_weights(weights),
             classes=self.splits.classes,
             min_size_px=data.min_size_px,
             max_size_px=data.max_size_px,
-            needed_by=[name for name, term in terms.items() if term.weight > 0 and term.compares_heads],
+            needed_by=self._terms_that_compare_heads(),
         )
+
+    def check_teacher(self, teacher: Detector) -> None:
+        """Check a teacher that was built for another trial. Raises ``WeightsError`` if it lacks needed classes."""
+        table = class_table(teacher)
+        if table is not None:
+            refuse_unknown(table, needed_by=self._terms_that_compare_heads(), source="of the teacher")
 
     def teacher_or_random(self, weights: str | None) -> Detector:
         """Build the teacher of a trial that only has to run: nothing is downloaded.
@@ -137,7 +143,7 @@ class TrialBuilder:
             search=self.splits.search,
             device=self.device,
             dtype=dtype,
-            feature_passes=None if teacher is None else self._feature_passes(teacher, stream, dtype),
+            feature_passes=None if teacher is None else self.feature_passes(teacher, stream, training),
             epochs_done=epochs_done,
         )
 
@@ -162,13 +168,18 @@ class TrialBuilder:
             tags_of=_tags(self.splits.train),
         )
 
-    def _feature_passes(self, teacher: Detector, stream: TrainingStream, dtype: torch.dtype | None) -> FeaturePasses:
+    def _terms_that_compare_heads(self) -> list[str]:
+        terms = self.experiment.distillation.terms
+        return [name for name, term in terms.items() if term.weight > 0 and term.compares_heads]
+
+    def feature_passes(self, teacher: Detector, stream: TrainingStream, training: TrainingSettings) -> FeaturePasses:
+        """Build the feature passes of a cohort with this teacher and stream."""
         data = self.experiment.data
         return FeaturePasses(
             teacher,
             stream,
             device=self.device,
-            dtype=dtype,
+            dtype=autocast_dtype(training.precision, self.device),
             cache=FeatureCache(self.feature_folder),
             identity={
                 "data": self.splits.fingerprint,

@@ -16,7 +16,7 @@ from distune.errors import TrialError
 from distune.records import EpochReport
 from distune.training import checkpoint
 from distune.training.builder import TrialBuilder
-from distune.training.cohort import EpochResult
+from distune.training.cohort import STREAM_EPOCH, EpochResult
 from distune.training.evaluation import detection_figures as figures
 from distune.training.evaluation.model_costs import measure_costs
 from distune.training.prototype_file import Origin, save_prototypes
@@ -50,6 +50,7 @@ class CheckpointedStudent:
 
     Attributes:
         notes: messages for the user about the state of the checkpoints.
+        next_stream_epoch: number of the stream's epoch after the last one that the student was trained on, from 0.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class CheckpointedStudent:
             key, detector, training, seed=seed, steps_per_epoch=steps_per_epoch, teacher=teacher
         )
         self._best: dict[str, float] = {}
+        self.next_stream_epoch = 0
         self.notes = self._resume()
         self._costs = self._known_or_measured(costs)
 
@@ -106,6 +108,7 @@ class CheckpointedStudent:
         if result.error is not None:
             raise result.error
         metrics = {**result.metrics, **self._costs}
+        self.next_stream_epoch = int(metrics[STREAM_EPOCH])
         report = EpochReport(epoch=self._student.epochs_done, metrics=metrics, finished_at=time.time())
         if report.is_finite(self._metric):
             if report.metrics[self._metric] > self._best.get(self._metric, float("-inf")):
@@ -187,6 +190,8 @@ class CheckpointedStudent:
             except (KeyError, RuntimeError, ValueError) as error:
                 raise TrialError(f"{last}: does not fit this trial: {error}") from error
             self._best = dict(state["best"])
+            metrics = state["report"]["metrics"]
+            self.next_stream_epoch = int(metrics.get(STREAM_EPOCH, self._student.epochs_done))
             # The checkpoint is written before the line in the metrics. A crash between the two is repaired here.
             self._folder.append(EpochReport.from_dict(state["report"]))
         # An epoch that was not finite left no checkpoint, and is trained again.

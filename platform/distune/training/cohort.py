@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterator
 
 import torch
@@ -16,7 +15,11 @@ from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast
+from distune.training.step_timing import StepTimer
 from distune.training.student import Student, is_finite
+
+STREAM_EPOCH = "stream/epoch"
+"""Number of the epoch of the stream that a student was trained on, from 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Cohort:
         dtype: precision of the teacher's forward pass and of the evaluation under autocast; None is float32.
         feature_passes: with the same teacher over the same stream; None if no student is distilled.
         epochs_done: number of epochs of the stream that are done, more than 0 in a resumed cohort.
+
+    Attributes:
+        epochs_done: number of the stream's epoch that comes next, from 0. May be set between epochs.
     """
 
     def __init__(
@@ -66,11 +72,16 @@ class Cohort:
         self._device = device
         self._dtype = dtype
         self._feature_passes = feature_passes
-        self._epochs_done = epochs_done
+        self.epochs_done = epochs_done
         self._students: dict[str, Student] = {}
         if teacher is not None:
-            teacher.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            teacher.model.eval().requires_grad_(requires_grad=False)
+            self.set_teacher(teacher, feature_passes)
+
+    def set_teacher(self, teacher: Detector, feature_passes: FeaturePasses | None) -> None:
+        """Give a cohort its teacher, before the first student that is distilled joins."""
+        teacher.model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher.model.eval().requires_grad_(requires_grad=False)
+        self._teacher, self._feature_passes = teacher, feature_passes
 
     def join(self, student: Student) -> None:
         """Add a student. Its key must be new."""
@@ -90,27 +101,36 @@ class Cohort:
         Returns:
             Key to result. Students with an error have been removed.
         """
-        started = time.monotonic()
+        timer = StepTimer(self._device)
         students = list(self._students.values())
         results: dict[str, EpochResult] = {}
+        num_images = 0
         for student in students:
             with _catch_error(student, results):
                 student.begin_epoch(self._feature_pass(student))
-        for batch in self._stream.epoch(self._epochs_done):
-            self._step(batch.to(self._device), [each for each in students if each.key not in results], results)
-        self._epochs_done += 1
+        for batch in timer.waiting(self._stream.epoch(self.epochs_done), "load"):
+            num_images += len(batch)
+            active = [each for each in students if each.key not in results]
+            self._step(batch.to(self._device), active, results, timer)
+        trained_s = timer.elapsed()
+        self.epochs_done += 1
         for student in [each for each in students if each.key not in results]:
             with _catch_error(student, results):
-                results[student.key] = self._end_epoch(student, started, evaluate=evaluate)
+                result = self._end_epoch(student, timer, evaluate=evaluate)
+                result.metrics["speed/images_per_s"] = num_images / trained_s
+                results[student.key] = result
         for key, result in results.items():
             if result.error is not None:
                 self.leave(key)
         return results
 
-    def _step(self, batch: Batch, students: list[Student], results: dict[str, EpochResult]) -> None:
-        taps = self._forward_teacher(batch) if any(student.needs_teacher for student in students) else None
+    def _step(self, batch: Batch, students: list[Student], results: dict[str, EpochResult], timer: StepTimer) -> None:
+        taps: TeacherTaps | None = None
+        if any(student.needs_teacher for student in students):
+            with timer.part("teacher"):
+                taps = self._forward_teacher(batch)
         for student in students:
-            with _catch_error(student, results):
+            with _catch_error(student, results), timer.part(student.key):
                 student.step(batch, taps if student.needs_teacher else None)
 
     def _forward_teacher(self, batch: Batch) -> TeacherTaps:
@@ -118,10 +138,10 @@ class Cohort:
         with autocast(self._device, self._dtype):
             return self._teacher.forward_teacher(batch.images)
 
-    def _end_epoch(self, student: Student, started: float, *, evaluate: bool) -> EpochResult:
+    def _end_epoch(self, student: Student, timer: StepTimer, *, evaluate: bool) -> EpochResult:
         metrics = student.end_epoch()
         predictions: list[Prediction] = []
-        trained = time.monotonic()
+        trained_s = timer.elapsed()
         if evaluate and is_finite(metrics):
             predictions = predict(
                 student.detector.model,
@@ -131,8 +151,13 @@ class Cohort:
                 autocast_dtype=self._dtype,
             )
             metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
-        metrics["time/evaluate_s"] = time.monotonic() - trained
-        metrics["time/epoch_s"] = time.monotonic() - started
+        metrics[STREAM_EPOCH] = float(self.epochs_done)
+        metrics["time/load_s"] = timer.seconds("load")
+        metrics["time/teacher_s"] = timer.seconds("teacher")
+        metrics["time/student_s"] = timer.seconds(student.key)
+        metrics["time/evaluate_s"] = timer.elapsed() - trained_s
+        metrics["time/epoch_s"] = timer.elapsed()
+        metrics["memory/peak_mb"] = timer.peak_memory_mb()
         return EpochResult(metrics, predictions)
 
     def _feature_pass(self, student: Student) -> FeaturePass:

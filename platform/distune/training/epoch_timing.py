@@ -24,10 +24,18 @@ _NUM_EPOCHS = 2
 _MIN_SEARCH_IMAGES = 8
 
 
+@dataclasses.dataclass(frozen=True)
+class EpochLength:
+    """Seconds of an epoch, evaluation included, and the part for batches and the teacher, which a cohort shares."""
+
+    total: float
+    shared: float
+
+
 def time_student_epoch(
     experiment: Experiment, splits: Splits, *, device: torch.device, teacher_weights: str | None
-) -> float:
-    """Return the seconds of an epoch of a student with distillation, evaluation included.
+) -> EpochLength:
+    """Return the length of an epoch of a student with distillation.
 
     The weights of the models do not matter: random ones replace those that would be downloaded, and a teacher that is
     not trained yet. Distillation is active from the first epoch. Writes nothing.
@@ -39,7 +47,7 @@ def time_student_epoch(
         teacher_weights: file of the teacher's weights; None for those of the settings if they name a file, else random.
 
     Returns:
-        Seconds.
+        Its seconds.
 
     Raises:
         UsageError: student and teacher do not fit each other.
@@ -56,7 +64,7 @@ def time_teacher_epoch(experiment: Experiment, splits: Splits, *, device: torch.
     training = experiment.teacher_training
     assert training is not None, "a teacher with given weights is not trained"
     builder = TrialBuilder(experiment, splits, device)
-    return _time_epoch(builder, experiment.teacher, training, None)
+    return _time_epoch(builder, experiment.teacher, training, None).total
 
 
 @contextlib.contextmanager
@@ -75,7 +83,7 @@ def _time_epoch(
     settings: DetectorSettings,
     training: TrainingSettings,
     teacher: Detector | None,
-) -> float:
+) -> EpochLength:
     training = training.model_copy(update={"epochs": max(_NUM_EPOCHS, training.epochs)})
     splits, seed = builder.splits, training.seed
     train = _some(splits.train, NUM_BATCHES * training.batch_size, seed=seed)
@@ -96,7 +104,11 @@ def _time_epoch(
         stream.close()
     evaluate_s = result.metrics["time/evaluate_s"]
     train_s = result.metrics["time/epoch_s"] - evaluate_s
-    return train_s * len(splits.train) / len(train) + evaluate_s * len(splits.search) / len(search)
+    shared_s = result.metrics["time/load_s"] + result.metrics["time/teacher_s"]
+    scale = len(splits.train) / len(train)
+    return EpochLength(
+        total=train_s * scale + evaluate_s * len(splits.search) / len(search), shared=min(shared_s, train_s) * scale
+    )
 
 
 def _some(dataset: DetectionDataset, number: int, *, seed: int) -> Subset:

@@ -34,6 +34,8 @@ class SoloRun:
         metric: such as ``search/AP``; the best epoch has its highest value.
         num_pictures: number of images whose detections are drawn after each new best epoch.
         costs: measured once on the student, and reported with every epoch.
+        stream_epochs: number of the stream's epoch for each epoch of the student, from 0; consecutive ones where the
+            list ends.
 
     Attributes:
         notes: messages for the user about the state of the checkpoints.
@@ -51,6 +53,7 @@ class SoloRun:
         metric: str,
         num_pictures: int,
         costs: Sequence[Cost] = (),
+        stream_epochs: Sequence[int] = (),
     ) -> None:
         self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
         self._member = CheckpointedStudent(
@@ -67,7 +70,8 @@ class SoloRun:
             costs=costs,
         )
         self.notes = self._member.notes
-        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.epochs_done)
+        self._stream_epochs = stream_epochs
+        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.next_stream_epoch)
         self._cohort.join(self._member.student)
 
     @property
@@ -82,6 +86,8 @@ class SoloRun:
 
     def run_epoch(self) -> EpochReport:
         """Train and evaluate one epoch; see ``CheckpointedStudent.record``."""
+        if self.epochs_done < len(self._stream_epochs):
+            self._cohort.epochs_done = self._stream_epochs[self.epochs_done]
         return self._member.record(self._cohort.run_epoch()[_KEY])
 
     def close(self) -> None:
@@ -89,11 +95,12 @@ class SoloRun:
         self._stream.close()
 
 
-def open_trial(spec: TrialSpec) -> SoloRun:
+def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun:
     """Open a trial for training, from its specification alone, so that any machine can do it.
 
     Args:
         spec: of the trial. If its folder holds a checkpoint, training resumes after that epoch.
+        stream_epochs: see ``SoloRun``; to repeat a trial that joined others later.
 
     Returns:
         The trial in progress.
@@ -118,6 +125,7 @@ def open_trial(spec: TrialSpec) -> SoloRun:
         metric=spec.metric,
         num_pictures=experiment.tracking.pictures,
         costs=experiment.search.costs,
+        stream_epochs=stream_epochs,
     )
 
 

@@ -12,6 +12,7 @@ from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
+from distune.study.cohort_plan import CohortPlan, plan_cohorts
 from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.resources import num_concurrent, this_machine, trial_resources
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[str]:
-    """Return the plan of a study, as far as it follows from the experiment, its space and the machine, a line each."""
+def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local: bool = False) -> list[str]:
+    """Return the plan of a study, as far as it follows from the experiment, its space and the machine.
+
+    Args:
+        loaded: the experiment and its space.
+        simulate: whether trials are simulated.
+        is_local: whether the local runner runs it.
+
+    Returns:
+        The lines.
+    """
     experiment = loaded.experiment
     plan = plan_study(experiment, loaded.searched)
     resources, search = experiment.resources, experiment.search
@@ -35,6 +45,10 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[s
         f"sampler {search.sampler.kind} over the space {search.space}",
         plan_gpus(resources, simulate=simulate),
     ]
+    cohorts = cohorts_here(experiment, simulate=simulate, is_local=is_local)
+    if cohorts.size > 1:
+        lines.append(_describe_cohorts(cohorts))
+        lines[1] = lines[1].replace("each trial gets", "each worker gets")
     if search.confirm == "race":
         lines.append(
             "plan: then the best trials race under other seeds, and the last one is compared with its control under "
@@ -66,14 +80,24 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False) -> list[s
     return lines
 
 
-def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home) -> list[str]:
-    """Return the disk and memory that a study needs; empty without data, which gives the classes."""
+def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, *, is_local: bool = False) -> list[str]:
+    """Return the disk and memory that a study needs.
+
+    Args:
+        loaded: the experiment and its space.
+        splits: its data, which gives the classes.
+        home: holds the study.
+        is_local: whether the local runner runs it.
+
+    Returns:
+        The lines; none without data.
+    """
     if splits is None:
         return []
     from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
 
     experiment = loaded.experiment
-    sizes, at_a_time = trial_sizes(experiment, splits), trials_at_a_time(experiment)
+    sizes, at_a_time = trial_sizes(experiment, splits), cohorts_here(experiment, is_local=is_local).num_trials
     has_copies = experiment.tracking.enabled and experiment.tracking.uri is None
     plan = plan_study(experiment, loaded.searched)
     disk = disk_plan(plan, sizes, num_concurrent=at_a_time, has_copies=has_copies)
@@ -114,16 +138,38 @@ def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
     )
 
 
-def trials_at_a_time(experiment: Experiment) -> int:
-    """Return the trials that run at a time: on this machine; on a cluster, the bound in the settings, else one."""
+def cohorts_here(experiment: Experiment, *, simulate: bool = False, is_local: bool = False) -> CohortPlan:
+    """Return the workers and their trials.
+
+    Args:
+        experiment: of the study.
+        simulate: whether trials are simulated.
+        is_local: the local runner has one worker, this process.
+
+    Returns:
+        Those of this machine. On a cluster, which is not asked, the bound in the settings, else one.
+    """
     resources = experiment.resources
-    if resources.address is not None:
-        return resources.max_concurrent or 1
-    machines = [this_machine(resources)]
-    try:
-        return num_concurrent(resources, trial_resources(resources, machines, simulate=False), machines)
-    except ResourceError:
-        return 1
+    if is_local:
+        num_workers = 1
+    elif resources.address is not None:
+        num_workers = resources.max_concurrent or 1
+    else:
+        machines = [this_machine(resources)]
+        try:
+            num_workers = num_concurrent(resources, trial_resources(resources, machines, simulate=simulate), machines)
+        except ResourceError:
+            num_workers = 1
+    return plan_cohorts(resources, num_trials=experiment.search.num_trials, num_workers=num_workers, simulate=simulate)
+
+
+def _describe_cohorts(plan: CohortPlan) -> str:
+    workers = "1 worker trains" if plan.num_workers == 1 else f"{plan.num_workers} workers train"
+    each = "" if plan.num_workers == 1 else " each"
+    return (
+        f"plan: {workers} {plan.size} trials{each} side by side, which share batches and the teacher's forward pass "
+        "(resources.cohort)"
+    )
 
 
 def has_rest(status: StudyStatus, *, total: int, controls: int) -> bool:

@@ -20,6 +20,8 @@ class EpochSeconds:
         control: of a control; None counts it like a searched trial.
         teacher: of the teacher; None when it is not measured.
         is_alone: measured while no other trial ran.
+        shared: the part of ``student`` for batches and the teacher, which trials of a cohort share; None when it is not
+            measured.
     """
 
     student: float
@@ -27,6 +29,24 @@ class EpochSeconds:
     control: float | None = None
     teacher: float | None = None
     is_alone: bool = False
+    shared: float | None = None
+
+    def in_cohort(self, size: int) -> EpochSeconds:
+        """Return the seconds of an epoch of a cohort of ``size`` trials, if they are known for one trial."""
+        if size == 1 or self.shared is None:
+            return self
+        return dataclasses.replace(
+            self,
+            student=self.shared + size * (self.student - self.shared),
+            control=None if self.control is None else size * self.control,
+            shared=None,
+        )
+
+    def cohort_saving(self, size: int) -> float | None:
+        """Return the fraction of the time that trials save as a cohort; None when it is not known."""
+        if size == 1 or self.shared is None:
+            return None
+        return 1.0 - self.in_cohort(size).student / (size * self.student)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,8 @@ class TimePlan:
         teacher_s: seconds of these epochs; None when they are not measured.
         epoch_s: the measured seconds per epoch.
         num_concurrent: number of trials at a time.
+        cohort: trials that a worker trains side by side.
+        cohort_saving: fraction of the time that this saves; None when it is not known.
     """
 
     search_s: float
@@ -48,6 +70,8 @@ class TimePlan:
     teacher_s: float | None
     epoch_s: EpochSeconds
     num_concurrent: int
+    cohort: int = 1
+    cohort_saving: float | None = None
 
     @property
     def total_s(self) -> float:
@@ -59,18 +83,22 @@ class TimePlan:
         return {**dataclasses.asdict(self), "total_s": self.total_s}
 
 
-def plan_time(plan: StudyPlan, epoch_s: EpochSeconds, *, num_concurrent: int, teacher_epochs: int) -> TimePlan:
+def plan_time(
+    plan: StudyPlan, alone_s: EpochSeconds, *, num_concurrent: int, teacher_epochs: int, cohort: int = 1
+) -> TimePlan:
     """Estimate the time of a study.
 
     Args:
         plan: of the study.
-        epoch_s: measured seconds per epoch.
+        alone_s: measured seconds per epoch.
         num_concurrent: number of trials at a time.
         teacher_epochs: epochs that the teacher has yet to train.
+        cohort: trials that a worker trains side by side.
 
     Returns:
-        The estimate. Trials that run at a time are assumed not to slow each other.
+        The estimate. Workers are assumed not to slow each other.
     """
+    epoch_s = alone_s.in_cohort(cohort)
     control_s = epoch_s.student if epoch_s.control is None else epoch_s.control
     control_epochs = plan.num_controls * plan.num_epochs
     epochs = plan.max_epochs if plan.expected_epochs is None else plan.expected_epochs
@@ -84,8 +112,10 @@ def plan_time(plan: StudyPlan, epoch_s: EpochSeconds, *, num_concurrent: int, te
         is_maximum=plan.expected_epochs is None,
         teacher_epochs=teacher_epochs,
         teacher_s=teacher_s,
-        epoch_s=epoch_s,
+        epoch_s=alone_s,
         num_concurrent=num_concurrent,
+        cohort=cohort,
+        cohort_saving=alone_s.cohort_saving(cohort),
     )
 
 
@@ -111,8 +141,10 @@ def describe_time_plan(plan: TimePlan | None) -> list[str]:
         parts.append(f"{show_seconds(seconds.control)} without distillation")
     if plan.teacher_s and seconds.teacher is not None:
         parts.append(f"{show_seconds(seconds.teacher)} per teacher epoch")
-    trials = "1 trial" if plan.num_concurrent == 1 else f"{plan.num_concurrent} trials"
-    lines = [f"estimated time: {amount}; {trials} at a time (measured {seconds.source}: {', '.join(parts)})"]
-    if seconds.is_alone and plan.num_concurrent > 1:
+    at_a_time = "1 trial at a time" if plan.num_concurrent == 1 else f"{plan.num_concurrent} trials at a time"
+    if plan.cohort_saving is not None:
+        at_a_time += f", {plan.cohort} side by side, which saves {plan.cohort_saving:.0%} of the time"
+    lines = [f"estimated time: {amount}; {at_a_time} (measured {seconds.source}: {', '.join(parts)})"]
+    if seconds.is_alone and plan.num_concurrent > plan.cohort:
         lines.append("estimated time: trials that run at a time slow each other, which is not measured here")
     return lines

@@ -79,6 +79,12 @@ def raise_after(limit_s: float | None, report: Path) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, rest_s, interval_s)
 
 
+@contextlib.contextmanager
+def no_limit(limit_s: float | None, report: Path) -> Iterator[None]:
+    """Limit nothing: the caller does."""
+    yield
+
+
 def describe_timeout(limit_s: float) -> str:
     """Return the reason of a trial whose epoch took too long."""
     return f"timeout: an epoch took more than resources.epoch_timeout_s = {limit_s:g}"

@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
+from distune.records import TrialSpec
+from distune.study.failures.retries import Company
 from distune.study.resources import Resources, exclusive_resources
 from distune.study.runners.ray_trainable import EXCLUSIVE, RESOURCES
 
@@ -23,8 +25,16 @@ class ExclusiveDevices:
         self._trial, self._machines = trial, machines
         self._trials: list[Trial] = []
 
-    def reservation(self, *, is_exclusive: bool) -> dict[str, Any]:
+    def may_start(self) -> bool:
+        """Return whether a trial may start now: not while one waits whose resources it would take."""
+        return not self.is_one_awaited()
+
+    def release(self, key: str) -> None:
+        """Do nothing: Tune frees the resources of a trial."""
+
+    def config_of(self, spec: TrialSpec, company: Company) -> dict[str, Any]:
         """Return the part of Tune's configuration that says what a trial reserves."""
+        is_exclusive = company is Company.ALONE
         resources = exclusive_resources(self._trial, self._machines()) if is_exclusive else self._trial
         return {EXCLUSIVE: is_exclusive, RESOURCES: resources}
 

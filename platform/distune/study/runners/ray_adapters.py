@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
@@ -13,13 +13,37 @@ from ray.tune.search import Searcher
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
+from distune.study.failures.retries import Company
 from distune.study.resources import Resources, with_reserved_gpus
-from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_failures import error_bytes, failure_of
 from distune.study.runners.ray_trainable import RESULT, SIMULATE, SPEC
 from distune.study.runners.spec_ref import SpecRef
 from distune.study.runners.trial_attempt import StepResult, deliver
 from distune.study.runners.watchdog import Watchdog
+
+
+class Placement(Protocol):
+    """Decides where trials run: on devices of their own, or with the workers of cohorts."""
+
+    def may_start(self) -> bool:
+        """Return whether another trial may start now."""
+        ...
+
+    def config_of(self, spec: TrialSpec, company: Company) -> dict[str, Any]:
+        """Return the part of Tune's configuration that says where a trial runs."""
+        ...
+
+    def release(self, key: str) -> None:
+        """Note that a trial has ended, or has lost its worker."""
+        ...
+
+    def add_queued(self, trial: Trial) -> None:
+        """Note a trial that waits for its resources."""
+        ...
+
+    def outdated(self) -> list[Trial]:
+        """Return queued trials whose reservation is outdated."""
+        ...
 
 
 class EngineBridge:
@@ -31,13 +55,13 @@ class EngineBridge:
     Args:
         engine: gives out the trials.
         trial: resources of one trial.
-        machines: returns the resources of each machine of the cluster, which may change.
+        placement: decides where trials run.
         should_stop: called several times a second.
         callback: receives the messages of workers and of the watchdog.
 
     Attributes:
         error: first exception of the engine, None without one.
-        devices: reserved for trials that must not share one.
+        placement: decides where trials run.
     """
 
     def __init__(
@@ -45,21 +69,21 @@ class EngineBridge:
         engine: StudyEngine,
         *,
         trial: Resources,
-        machines: Callable[[], Sequence[Resources]],
+        placement: Placement,
         should_stop: Callable[[], bool],
         callback: StudyCallback,
     ) -> None:
         self.error: Exception | None = None
         self._engine, self._should_stop, self._callback = engine, should_stop, callback
         self._trial = trial
-        self.devices = ExclusiveDevices(trial, machines)
+        self.placement = placement
         self._watchdog = Watchdog()
 
     def next_trial(self) -> TrialSpec | None:
         """Return the next trial, None when there is none to start now."""
         spec: TrialSpec | None = None
         try:
-            if not self.devices.is_one_awaited() and not self.is_stopping():
+            if self.placement.may_start() and not self.is_stopping():
                 spec = self._engine.next_trial()
         except Exception as error:
             self.error = self.error or error
@@ -73,26 +97,31 @@ class EngineBridge:
 
     def config_of(self, spec: TrialSpec) -> dict[str, Any]:
         """Return Tune's configuration of a trial."""
-        reservation = self.devices.reservation(is_exclusive=self._engine.needs_exclusive_device(spec.key))
+        place = self.placement.config_of(spec, self._engine.company_of(spec.key))
         spec = with_reserved_gpus(spec, self._trial)
-        return {SPEC: SpecRef(spec, error_bytes=error_bytes(spec)), **reservation}
+        return {SPEC: SpecRef(spec, error_bytes=error_bytes(spec)), **place}
 
     def requeue(self, key: str) -> None:
         """Give a trial out again, because no worker could start it."""
+        self.placement.release(key)
         self._call(lambda: self._engine.requeue(key))
 
     def report(self, key: str, result: StepResult) -> Decision:
         """Pass the result of a step to the engine. Return whether the worker continues with the trial."""
         self._watchdog.reset()
+        decision = Decision.STOP
         try:
-            return deliver(result, key, self._engine, self._callback)
+            decision = deliver(result, key, self._engine, self._callback)
         except Exception as error:
             self.error = self.error or error
-            return Decision.STOP
+        if decision is Decision.STOP:
+            self.placement.release(key)
+        return decision
 
     def fail(self, key: str, reason: str) -> None:
         """Tell the engine that a trial has lost its worker."""
         self._watchdog.reset()
+        self.placement.release(key)
         self._call(lambda: self._engine.fail(key, reason))
 
     def is_stopping(self) -> bool:
@@ -104,8 +133,7 @@ class EngineBridge:
         warning = self._watchdog.check(self._engine.in_flight)
         if warning is not None:
             self._callback.on_message(warning)
-        has_ended = self._engine.failure is not None or self._engine.blocking_error is not None
-        is_stopping = self._should_stop() or self.error is not None or has_ended
+        is_stopping = self._should_stop() or self.error is not None or self._engine.has_failed
         if is_stopping and self.error is None:
             self._call(self._engine.interrupt)
         return is_stopping
@@ -147,14 +175,14 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Note a trial that waits for its resources."""
-        self._bridge.devices.add_queued(trial)
+        self._bridge.placement.add_queued(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return None: Tune itself starts pending trials in order, and a choice here would search all trials.
 
         Tune calls this before it starts trials, so outdated reservations are withdrawn here.
         """
-        for trial in self._bridge.devices.outdated():
+        for trial in self._bridge.placement.outdated():
             tune_controller.stop_trial(trial)
         return None
 

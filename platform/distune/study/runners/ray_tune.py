@@ -6,6 +6,8 @@ folder is temporary, and neither its checkpoints nor its restore are used.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -14,18 +16,31 @@ from ray import tune
 
 from distune.config.search import ResourceSettings
 from distune.study.callback import StudyCallback
+from distune.study.cohort_plan import plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.planning.gpu_text import describe_gpus
 from distune.study.resources import Resources, num_concurrent, trial_resources
-from distune.study.runners.ray_adapters import EngineBridge, EngineScheduler, EngineSearcher, EngineStopper
+from distune.study.runners.exclusive_devices import ExclusiveDevices
+from distune.study.runners.ray_adapters import (
+    EngineBridge,
+    EngineScheduler,
+    EngineSearcher,
+    EngineStopper,
+    Placement,
+)
+from distune.study.runners.ray_cohorts import CohortTrialTrainable, CohortWorkers
 from distune.study.runners.ray_connection import machines, ray_session
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
+
+_NEARLY_NOTHING = {"memory": 1.0}
+"""Resources of a trial of Tune that the worker of a cohort trains: one byte, since Tune requires some."""
 
 
 def run_on_ray(
     engine: StudyEngine,
     settings: ResourceSettings,
     *,
+    num_trials: int,
     simulate: bool,
     should_stop: Callable[[], bool],
     callback: StudyCallback,
@@ -38,6 +53,7 @@ def run_on_ray(
     Args:
         engine: gives out the trials.
         settings: resources of a trial, and the address of the cluster.
+        num_trials: searched trials over all sessions.
         simulate: simulate learning curves instead of training.
         should_stop: called several times a second. Trials in flight stay so; their current epoch has seconds to end.
         callback: receives the messages of workers and of the watchdog.
@@ -45,7 +61,7 @@ def run_on_ray(
     Raises:
         ResourceError: Ray cannot be used, or no machine has the resources of a trial.
     """
-    with ray_session(settings, simulate=simulate):
+    with ray_session(settings, simulate=simulate), contextlib.ExitStack() as stack:
         found = machines()
         trial = trial_resources(settings, found, simulate=simulate)
         bound = num_concurrent(settings, trial, found)
@@ -53,22 +69,35 @@ def run_on_ray(
             callback.on_message(
                 describe_gpus(settings, found=sum(machine.gpus for machine in found), per_trial=trial.gpus)
             )
-        bridge = EngineBridge(engine, trial=trial, machines=machines, should_stop=should_stop, callback=callback)
+        cohort = plan_cohorts(settings, num_trials=num_trials, num_workers=bound, simulate=simulate)
+        placement: Placement = ExclusiveDevices(trial, machines)
+        trainable: type[tune.Trainable] = TrialTrainable
+        if cohort.size > 1:
+            num_first = min(cohort.size, math.ceil(engine.num_remaining / cohort.num_workers))
+            placement = stack.enter_context(
+                CohortWorkers(
+                    number=cohort.num_workers, size=cohort.size, num_first=num_first, reserved=trial, simulate=simulate
+                )
+            )
+            trainable = CohortTrialTrainable
+        bridge = EngineBridge(engine, trial=trial, placement=placement, should_stop=should_stop, callback=callback)
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            if cohort.size > 1:
+                return tune.PlacementGroupFactory([_NEARLY_NOTHING])  # the worker of the cohort holds them
             reserved: Resources = config.get(RESOURCES, trial)
             return tune.PlacementGroupFactory([{"CPU": reserved.cpus, "GPU": reserved.gpus}])
 
         with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
             tune.run(
-                tune.with_resources(TrialTrainable, resources),
+                tune.with_resources(trainable, resources),
                 name="study",
                 storage_path=folder,
                 search_alg=EngineSearcher(bridge, simulate=simulate),
                 scheduler=EngineScheduler(bridge),
                 stop=EngineStopper(bridge),
                 num_samples=-1,
-                max_concurrent_trials=bound,
+                max_concurrent_trials=cohort.num_trials,
                 reuse_actors=True,
                 max_failures=0,
                 raise_on_failed_trial=False,

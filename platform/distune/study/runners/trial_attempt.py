@@ -42,12 +42,14 @@ class StepResult:
         notes: messages for the user about how the trial was resumed.
         failure: why the trial cannot continue, None when it can.
         is_process_corrupted: whether the process must not run another trial.
+        in_company: whether another trial of the same worker may be the cause of the failure.
     """
 
     reports: tuple[EpochReport, ...] = ()
     notes: tuple[str, ...] = ()
     failure: str | None = None
     is_process_corrupted: bool = False
+    in_company: bool = False
 
 
 class TrialAttempt:
@@ -85,7 +87,7 @@ class TrialAttempt:
         # Outside of the handler: the frames of the error would keep the trial's memory alive.
         self.close()
         if is_of_kind(failure, OUT_OF_MEMORY):
-            _free_memory()
+            free_memory()
         return StepResult(failure=failure, is_process_corrupted=is_process_corrupted)
 
     def close(self) -> None:
@@ -138,11 +140,11 @@ def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCa
             return Decision.STOP
     if result.failure is None:
         return Decision.CONTINUE
-    engine.fail(key, result.failure)
+    engine.fail(key, result.failure, in_company=result.in_company)
     return Decision.STOP
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Free unused memory, also on the device if torch was loaded."""
     gc.collect()
     torch = sys.modules.get("torch")

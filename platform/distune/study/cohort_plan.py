@@ -1,0 +1,53 @@
+"""Cohorts of a study: how many workers train, and how many trials each of them trains side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from distune.config.search import ResourceSettings
+
+MAX_COHORT = 8
+"""Largest cohort that ``auto`` takes: the saving grows little beyond it."""
+_MIN_GENERATIONS = 2
+"""``auto`` lets at most one half of the trials run at a time, so that the sampler learns from the others."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CohortPlan:
+    """Workers and their trials.
+
+    Attributes:
+        num_workers: workers that train at the same time, each with the resources of a trial.
+        size: trials that each one trains side by side.
+        num_trials: most trials at a time.
+    """
+
+    num_workers: int
+    size: int
+    num_trials: int
+
+
+def plan_cohorts(settings: ResourceSettings, *, num_trials: int, num_workers: int, simulate: bool) -> CohortPlan:
+    """Return the cohorts of a study.
+
+    Args:
+        settings: of the experiment. ``max_concurrent`` bounds the trials of all workers together.
+        num_trials: searched trials over all sessions.
+        num_workers: trials whose resources fit at a time.
+        simulate: whether trials are simulated. They have nothing to share: ``auto`` is 1.
+
+    Returns:
+        At least one worker with one trial.
+    """
+    if settings.cohort != "auto":
+        size = settings.cohort
+    elif simulate:
+        size = 1
+    else:
+        size = max(1, min(MAX_COHORT, num_trials // (_MIN_GENERATIONS * num_workers)))
+    most = num_workers * size
+    if settings.max_concurrent is not None:
+        most = min(most, settings.max_concurrent)
+        num_workers = min(num_workers, most)
+        size = -(-most // num_workers)
+    return CohortPlan(num_workers=num_workers, size=size, num_trials=most)

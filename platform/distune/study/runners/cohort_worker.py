@@ -1,0 +1,194 @@
+"""A worker that trains several trials side by side, while each of them is asked for by a caller of its own.
+
+Ray Tune sees one trial at a time: the caller of each trial waits in ``step`` for the end of its epoch. An epoch starts
+when all trials of the worker are waiting. Independent of Ray.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from distune.records import TrialSpec
+from distune.study.failures.reasons import WORKER_DIED
+from distune.study.failures.retries import Company
+from distune.study.files.artifacts import ERROR_FILE
+from distune.study.runners.cohort_attempt import CohortAttempt
+from distune.study.runners.epoch_timeout import describe_joint_timeout, describe_timeout, no_limit
+from distune.study.runners.trial_attempt import StepResult
+
+_FIRST_WAIT_S = 20.0
+"""Longest time that the first epoch waits for the trials that are to start together."""
+_WAIT_SHARE = 0.1
+"""Later epochs wait for another trial at most this share of the length of an epoch."""
+_EXIT_DELAY_S = 1.0
+"""Time for the results of a worker that ends itself to reach the driver."""
+
+
+def _end_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CohortWorker:
+    """Trains trials side by side, an epoch at a time. Its methods are called from many threads.
+
+    When an epoch takes too long, or an error corrupts the process, the callers get their results and the process ends.
+
+    Args:
+        size: number of trials that are trained side by side.
+        num_first: number of trials that the first epoch waits for, up to 20 seconds; 0 in a worker that was restarted.
+        simulate: simulate learning curves instead of training.
+        end_process: ends this process.
+    """
+
+    def __init__(
+        self, *, size: int, num_first: int, simulate: bool, end_process: Callable[[], None] = _end_process
+    ) -> None:
+        self._size, self._num_first, self._end_process = size, num_first, end_process
+        self._attempt = CohortAttempt(simulate=simulate, time_limit=no_limit)
+        self._changed = threading.Condition()
+        self._entering: dict[str, tuple[TrialSpec, Company]] = {}
+        self._leaving: set[str] = set()
+        self._specs: dict[str, TrialSpec] = {}
+        self._waiting: set[str] = set()
+        self._results: dict[str, StepResult] = {}
+        self._is_training = False
+        self._active: tuple[str, ...] = ()
+        self._deadline = float("inf")
+        self._epoch_s: float | None = None
+        threading.Thread(target=self._train, name="distune-cohort", daemon=True).start()
+
+    def step(self, spec: TrialSpec, company: Company) -> StepResult:
+        """Train an epoch of a trial, together with the other trials. Return when it has ended.
+
+        Args:
+            spec: of the trial. It joins with its first step.
+            company: whether other trials may share the device, at its first step.
+
+        Returns:
+            See ``CohortAttempt.step``. After a failure the trial has left.
+        """
+        key = spec.key
+        with self._changed:
+            self._leaving.discard(key)
+            if key not in self._specs:
+                self._specs[key] = spec
+                self._entering[key] = (spec, company)
+            self._waiting.add(key)
+            self._changed.notify_all()
+            while key not in self._results:
+                self._changed.wait(1.0)
+                if time.monotonic() > self._deadline:
+                    self._time_out()
+            result = self._results.pop(key)
+            if result.failure is not None:
+                self._specs.pop(key, None)
+            return result
+
+    def leave(self, key: str) -> None:
+        """Stop working on a trial. Ignore one that has left."""
+        with self._changed:
+            self._specs.pop(key, None)
+            self._waiting.discard(key)
+            if self._entering.pop(key, None) is None:
+                if self._is_training:
+                    self._leaving.add(key)
+                else:
+                    self._attempt.remove(key)
+            self._changed.notify_all()
+
+    def _train(self) -> None:
+        while True:
+            with self._changed:
+                self._wait_until_due()
+                for spec, company in self._entering.values():
+                    self._attempt.add(spec, company)
+                self._entering.clear()
+                self._is_training, self._active = True, self._attempt.active
+                self._deadline = self._find_deadline()
+            started = time.monotonic()
+            results = self._attempt.step()
+            with self._changed:
+                self._is_training, self._deadline = False, float("inf")
+                self._epoch_s = time.monotonic() - started
+                for key in self._leaving:
+                    self._attempt.remove(key)
+                self._leaving.clear()
+                self._publish(results)
+
+    def _wait_until_due(self) -> None:
+        """Wait until all trials wait for an epoch, and a moment longer for others that may join."""
+        is_first = self._epoch_s is None
+        longest_s = _FIRST_WAIT_S if is_first else _WAIT_SHARE * (self._epoch_s or 0.0)
+        wanted = self._num_first if is_first else self._size
+        due_at: float | None = None
+        while True:
+            if not self._waiting or not set(self._specs) <= self._waiting:
+                due_at = None
+                self._changed.wait()
+                continue
+            due_at = time.monotonic() + longest_s if due_at is None else due_at
+            left_s = due_at - time.monotonic()
+            if len(self._waiting) >= wanted or left_s <= 0:
+                return
+            self._changed.wait(left_s)
+
+    def _find_deadline(self) -> float:
+        limit_s = self._limit_s()
+        return float("inf") if limit_s is None else time.monotonic() + limit_s * len(self._active)
+
+    def _limit_s(self) -> float | None:
+        limit_s: float | None = self._specs[self._active[0]].experiment["resources"]["epoch_timeout_s"]
+        return limit_s
+
+    def _publish(self, results: dict[str, StepResult]) -> None:
+        corrupted = next((each.failure for each in results.values() if each.is_process_corrupted), None)
+        if corrupted is not None and len(self._active) > 1:
+            lost = StepResult(failure=f"{WORKER_DIED}: {corrupted}", in_company=True)
+            results = {key: self._lost_with(results.get(key), lost) for key in self._waiting}
+        for key, result in results.items():
+            if key in self._waiting:
+                self._waiting.discard(key)
+                self._results[key] = result
+        self._changed.notify_all()
+        if corrupted is not None:
+            self._end_soon()
+
+    def _lost_with(self, result: StepResult | None, lost: StepResult) -> StepResult:
+        """Return a lost worker as the result of a trial, with the epoch that it has done."""
+        if result is None:
+            return lost
+        return StepResult(reports=result.reports, notes=result.notes, failure=lost.failure, in_company=True)
+
+    def _time_out(self) -> None:
+        """Give up an epoch that takes too long: nothing can interrupt it, so the process ends."""
+        self._deadline = float("inf")
+        limit_s = self._limit_s()
+        assert limit_s is not None
+        is_alone = len(self._active) == 1
+        lost = StepResult(failure=f"{WORKER_DIED}: {describe_joint_timeout(limit_s)}", in_company=True)
+        for key in self._waiting:
+            is_cause = is_alone and key in self._active
+            self._results[key] = StepResult(failure=describe_timeout(limit_s)) if is_cause else lost
+            if key in self._active:
+                _write_stacks(self._specs[key])
+        self._waiting.clear()
+        self._changed.notify_all()
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        threading.Timer(_EXIT_DELAY_S, self._end_process).start()
+
+
+def _write_stacks(spec: TrialSpec) -> None:
+    """Append the stacks of all threads to the error file of a trial: they show where the epoch hung."""
+    try:
+        with (Path(spec.folder) / ERROR_FILE).open("a", encoding="utf-8") as file:
+            faulthandler.dump_traceback(file=file)
+    except OSError:
+        return

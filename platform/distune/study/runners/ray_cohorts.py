@@ -1,0 +1,145 @@
+"""Cohorts on Ray: workers that hold the CPUs and GPUs, and trials of Tune that wait for their epochs there."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Self
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+
+from distune.records import TrialSpec
+from distune.study.failures.retries import Company
+from distune.study.resources import Resources
+from distune.study.runners.cohort_worker import CohortWorker
+from distune.study.runners.ray_failures import describe_worker_failure
+from distune.study.runners.ray_trainable import RESULT, SPEC, limit_threads
+from distune.study.runners.trial_attempt import StepResult
+
+WORKER, COMPANY = "worker", "company"
+_NAME = "distune-cohort-{index}"
+_START_TIMEOUT_S = 60.0
+_EXTRA_CALLS = 4
+"""Calls beyond those that wait for epochs: trials that leave, and those that take their place."""
+
+
+class _RayCohortWorker(CohortWorker):
+    """A ``CohortWorker`` in a process of its own."""
+
+    def __init__(self, *, size: int, num_first: int, simulate: bool, cpus: float) -> None:
+        if not simulate:
+            limit_threads(cpus)
+        was_restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        super().__init__(size=size, num_first=0 if was_restarted else num_first, simulate=simulate)
+
+    def is_ready(self) -> bool:
+        """Return True once the process has started."""
+        return True
+
+
+class CohortWorkers:
+    """The workers of a session. Each holds the resources of a trial, and trains a number of trials side by side.
+
+    Ray restarts a worker that has died. A context manager: the workers end with the block.
+
+    Args:
+        number: of workers.
+        size: trials of each one.
+        num_first: trials that the first epoch of each worker waits for.
+        reserved: CPUs and GPUs of each worker.
+        simulate: simulate learning curves instead of training.
+    """
+
+    def __init__(self, *, number: int, size: int, num_first: int, reserved: Resources, simulate: bool) -> None:
+        self._size = size
+        self._loads: dict[str, set[str]] = {}
+        remote = ray.remote(_RayCohortWorker)
+        self._handles: dict[str, Any] = {}
+        for index in range(number):
+            name = _NAME.format(index=index)
+            options = remote.options(
+                name=name,
+                num_cpus=reserved.cpus,
+                num_gpus=reserved.gpus,
+                max_concurrency=size + _EXTRA_CALLS,
+                max_restarts=-1,
+                max_task_retries=0,
+            )
+            self._handles[name] = options.remote(size=size, num_first=num_first, simulate=simulate, cpus=reserved.cpus)
+            self._loads[name] = set()
+        self._starting = {name: handle.is_ready.remote() for name, handle in self._handles.items()}
+        ray.wait(list(self._starting.values()), num_returns=number, timeout=_START_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles.values():
+            with contextlib.suppress(RayError):
+                ray.kill(handle)
+
+    def may_start(self) -> bool:
+        """Return whether a worker has room for another trial now."""
+        return self._best() is not None
+
+    def config_of(self, spec: TrialSpec, company: Company) -> dict[str, Any]:
+        """Return the part of Tune's configuration that says which worker trains a trial."""
+        name = self._best()
+        assert name is not None, "may_start was True"
+        self._loads[name].add(spec.key)
+        return {WORKER: name, COMPANY: company}
+
+    def release(self, key: str) -> None:
+        """Note that a trial has left its worker."""
+        for load in self._loads.values():
+            load.discard(key)
+
+    def add_queued(self, trial: Any) -> None:
+        """Do nothing: a trial waits for no resources of Tune."""
+
+    def outdated(self) -> list[Any]:
+        """Return no trial: none waits for resources of Tune."""
+        return []
+
+    def _best(self) -> str | None:
+        """Return the worker with the fewest trials among those that have started and have room."""
+        waiting = {reference: name for name, reference in self._starting.items()}
+        if waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+            for reference in ready:
+                del self._starting[waiting[reference]]
+        names = [name for name in self._loads if name not in self._starting and len(self._loads[name]) < self._size]
+        return min(names, key=lambda name: len(self._loads[name]), default=None)
+
+
+class CohortTrialTrainable(tune.Trainable):
+    """A trial of Tune whose epochs a ``CohortWorker`` trains. It holds no resources, and can be reused."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Prepare the first trial. Called once per process."""
+        self._spec: TrialSpec = config[SPEC].spec
+        self._company: Company = config[COMPANY]
+        self._worker: Any = ray.get_actor(config[WORKER])
+        # Ray would send the configuration back with every result.
+        self.config = {}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepare the next trial."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for an epoch of the trial. Return the ``StepResult`` as one value."""
+        try:
+            answer: Any = ray.get(self._worker.step.remote(self._spec, self._company))
+            result: StepResult = answer
+        except RayError as error:
+            result = StepResult(failure=describe_worker_failure(str(error)), in_company=True)
+        return {RESULT: result}
+
+    def cleanup(self) -> None:
+        """Let the worker stop working on the trial."""
+        with contextlib.suppress(RayError):
+            ray.get(self._worker.leave.remote(self._spec.key))

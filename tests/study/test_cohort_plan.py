@@ -1,0 +1,38 @@
+"""The number of workers and the size of their cohorts."""
+
+from __future__ import annotations
+
+import pytest
+
+from distune.config.search import ResourceSettings
+from distune.study.cohort_plan import CohortPlan, plan_cohorts
+
+
+@pytest.mark.parametrize(
+    ("cohort", "max_concurrent", "num_trials", "num_workers", "expected"),
+    [
+        ("auto", None, 8, 2, (2, 2, 4)),
+        ("auto", None, 24, 1, (1, 8, 8)),
+        ("auto", None, 24, 2, (2, 6, 12)),
+        ("auto", None, 3, 2, (2, 1, 2)),
+        ("auto", None, 1000, 4, (4, 8, 32)),
+        (1, None, 1000, 4, (4, 1, 4)),
+        (12, None, 4, 1, (1, 12, 12)),
+        (4, 6, 100, 2, (2, 3, 6)),
+        (4, 5, 100, 2, (2, 3, 5)),
+        (4, 1, 100, 1, (1, 1, 1)),
+        (4, 2, 100, 2, (2, 1, 2)),
+    ],
+)
+def test_plan(
+    cohort: int, max_concurrent: int | None, num_trials: int, num_workers: int, expected: tuple[int, int, int]
+) -> None:
+    settings = ResourceSettings(cohort=cohort, max_concurrent=max_concurrent)
+    plan = plan_cohorts(settings, num_trials=num_trials, num_workers=num_workers, simulate=False)
+    assert plan == CohortPlan(num_workers=expected[0], size=expected[1], num_trials=expected[2])
+
+
+def test_simulated_trials_share_nothing_unless_it_is_asked_for() -> None:
+    automatic = plan_cohorts(ResourceSettings(), num_trials=100, num_workers=2, simulate=True)
+    assert (automatic.size, automatic.num_trials) == (1, 2)
+    assert plan_cohorts(ResourceSettings(cohort=3), num_trials=100, num_workers=2, simulate=True).size == 3

@@ -1,0 +1,191 @@
+"""A worker that trains several trials: who waits for whom, joining, leaving, time limits and corrupted processes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from distune.records import TrialSpec
+from distune.study.failures.retries import Company
+from distune.study.runners.cohort_worker import CohortWorker
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.runners.trial_attempt import StepResult
+from study.harness import MakeHarness, take
+
+Step = Callable[..., "Future[StepResult]"]
+
+
+@pytest.fixture
+def callers() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(8)
+    yield pool
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+@pytest.fixture
+def specs(make_harness: MakeHarness) -> list[TrialSpec]:
+    """A control and three trials."""
+    engine = make_harness(resources={"epoch_timeout_s": 0.5}).engine()
+    return [take(engine) for _ in range(4)]
+
+
+@pytest.fixture
+def ended() -> threading.Event:
+    """Is set when a worker ends its process."""
+    return threading.Event()
+
+
+@pytest.fixture
+def worker(ended: threading.Event) -> CohortWorker:
+    """Its first epoch waits for two trials."""
+    return CohortWorker(size=4, num_first=2, simulate=True, end_process=ended.set)
+
+
+@pytest.fixture
+def step_of_one(callers: ThreadPoolExecutor, ended: threading.Event) -> Step:
+    """A worker whose first epoch waits for no other trial."""
+    worker = CohortWorker(size=4, num_first=0, simulate=True, end_process=ended.set)
+    return lambda spec: callers.submit(worker.step, spec, Company.SHARED)
+
+
+@pytest.fixture
+def step(worker: CohortWorker, callers: ThreadPoolExecutor) -> Step:
+    def start(spec: TrialSpec, company: Company = Company.SHARED) -> Future[StepResult]:
+        return callers.submit(worker.step, spec, company)
+
+    return start
+
+
+def inject(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
+    faults = {key.lstrip("_"): {"epoch": 2, "kind": kind} for key, kind in kinds.items()}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
+
+
+def epochs_of(result: StepResult) -> list[int]:
+    assert result.failure is None, result.failure
+    return [report.epoch for report in result.reports]
+
+
+def test_an_epoch_waits_for_all_trials(specs: list[TrialSpec], step: Step) -> None:
+    one, two = step(specs[0]), step(specs[1])
+    assert epochs_of(one.result(5)) == epochs_of(two.result(5)) == [1]
+    one = step(specs[0])
+    time.sleep(0.2)
+    assert not one.done(), "the other trial may still ask for an epoch"
+    two = step(specs[1])
+    assert epochs_of(one.result(5)) == epochs_of(two.result(5)) == [2]
+
+
+def test_the_others_go_on_when_a_trial_leaves(worker: CohortWorker, specs: list[TrialSpec], step: Step) -> None:
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    one = step(specs[0])
+    time.sleep(0.1)
+    worker.leave(specs[1].key)
+    assert epochs_of(one.result(5)) == [2]
+    worker.leave("unknown")
+
+
+def test_a_trial_joins_the_others(specs: list[TrialSpec], step_of_one: Step) -> None:
+    step_of_one(specs[0]).result(5)
+    futures = [step_of_one(specs[1]), step_of_one(specs[0])]
+    assert [epochs_of(future.result(5)) for future in futures] == [[1], [2]]
+
+
+def test_the_first_epoch_waits_for_the_trials_that_start_together(specs: list[TrialSpec], step: Step) -> None:
+    one = step(specs[0])
+    time.sleep(0.3)
+    assert not one.done()
+    two = step(specs[1])
+    assert epochs_of(one.result(5)) == epochs_of(two.result(5)) == [1]
+
+
+def test_an_error_ends_one_trial(monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step) -> None:
+    inject(monkeypatch, _0="error")
+    for _ in range(2):
+        control, trial = [future.result(5) for future in [step(specs[0]), step(specs[1])]]
+    assert epochs_of(control) == [2]
+    assert trial == StepResult(failure="bug: RuntimeError: simulated error in epoch 2")
+    assert "simulated error" in (Path(specs[1].folder) / "error.txt").read_text()
+    assert epochs_of(step(specs[0]).result(5)) == [3]
+
+
+def test_a_trial_that_must_be_alone_pauses_the_others(worker: CohortWorker, specs: list[TrialSpec], step: Step) -> None:
+    control, trial = step(specs[0]), step(specs[1], Company.ALONE)
+    assert epochs_of(trial.result(5)) == [1]
+    assert not control.done()
+    assert epochs_of(step(specs[1]).result(5)) == [2]
+    worker.leave(specs[1].key)
+    assert epochs_of(control.result(5)) == [1]
+
+
+def test_a_suspect_is_alone_for_an_epoch(specs: list[TrialSpec], step: Step) -> None:
+    control, trial = step(specs[0]), step(specs[1], Company.ALONE_FOR_AN_EPOCH)
+    assert epochs_of(trial.result(5)) == [1]
+    trial = step(specs[1])
+    assert [epochs_of(each.result(5)) for each in (control, trial)] == [[1], [2]]
+
+
+def test_a_paused_trial_continues_where_it_was(worker: CohortWorker, specs: list[TrialSpec], step: Step) -> None:
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    worker.leave(specs[1].key)
+    control, trial = step(specs[0]), step(specs[2], Company.ALONE)
+    trial.result(5)
+    worker.leave(specs[2].key)
+    assert epochs_of(control.result(5)) == [2]
+
+
+def test_a_hanging_epoch_ends_the_process_and_makes_all_suspects(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step, ended: threading.Event
+) -> None:
+    inject(monkeypatch, _0="hang")
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    results = [future.result(10) for future in [step(specs[0]), step(specs[1])]]
+    reason = "worker died: timeout: an epoch took more than resources.epoch_timeout_s = 0.5 for each trial"
+    assert all(result.in_company and (result.failure or "").startswith(reason) for result in results)
+    assert ended.wait(5)
+    assert "simulation.py" in (Path(specs[1].folder) / "error.txt").read_text()
+
+
+def test_a_trial_that_hangs_alone_is_the_cause(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step_of_one: Step, ended: threading.Event
+) -> None:
+    inject(monkeypatch, _0="hang")
+    step_of_one(specs[1]).result(5)
+    result = step_of_one(specs[1]).result(10)
+    assert result == StepResult(failure="timeout: an epoch took more than resources.epoch_timeout_s = 0.5")
+    assert ended.wait(5)
+
+
+def test_a_corrupted_process_ends_and_keeps_the_epochs_that_are_done(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step, ended: threading.Event
+) -> None:
+    inject(monkeypatch, _0="device_error")
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    control, trial = [future.result(5) for future in [step(specs[0]), step(specs[1])]]
+    reason = "worker died: bug: RuntimeError: CUDA error: simulated in epoch 2"
+    assert (trial.failure, trial.in_company) == (reason, True)
+    assert (control.failure, control.in_company) == (reason, True)
+    assert [report.epoch for report in control.reports] == [2]
+    assert ended.wait(5)
+
+
+def test_recorded_epochs_are_returned_before_any_is_trained(
+    specs: list[TrialSpec], callers: ThreadPoolExecutor
+) -> None:
+    first = CohortWorker(size=4, num_first=0, simulate=True, end_process=lambda: None)
+    for _ in range(2):
+        callers.submit(first.step, specs[0], Company.SHARED).result(5)
+    first.leave(specs[0].key)
+    other = CohortWorker(size=4, num_first=0, simulate=True, end_process=lambda: None)
+    assert epochs_of(callers.submit(other.step, specs[0], Company.SHARED).result(5)) == [1, 2]
+    assert epochs_of(callers.submit(other.step, specs[0], Company.SHARED).result(5)) == [3]

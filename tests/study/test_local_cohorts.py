@@ -1,0 +1,88 @@
+"""Whole simulated studies in this process whose trials are trained side by side."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from distune.records import Outcome, TrialState
+from distune.study.failures.retries import Company, Retry
+from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from study.harness import EngineHarness, MakeHarness, take, tell
+
+
+def results(harness: EngineHarness) -> dict[int, tuple[TrialState, dict[int, float]]]:
+    return {number: (trial.state, trial.scores) for number, trial in harness.known().items()}
+
+
+def test_a_whole_study(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    harness.cohort_size = 4
+    engine = harness.run()
+    assert engine.is_done
+    assert len(harness.states()) == 12
+    assert harness.witness.outcomes()["control-1"] is Outcome.FINISHED
+    assert [spec.key for spec in harness.witness.specs[:4]] == ["control-1", "0", "1", "2"]
+    first_epochs = [key for key, epoch in harness.witness.points[:4] if epoch == 1]
+    assert first_epochs == ["control-1", "0", "1", "2"], "they start together"
+    assert max(Counter(harness.witness.points).values()) == 1
+    for number, trial in harness.known().items():
+        reports = harness.folder("control-1" if number < 0 else str(number)).reports()
+        assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+        assert len(reports) == 9 if trial.state is TrialState.COMPLETE else len(reports) in (1, 3)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 7])
+def test_many_short_sessions_equal_one_long_one(make_harness: MakeHarness, epochs: int) -> None:
+    calm = make_harness(search={"sampler": {"kind": "random", "seed": 1}})
+    calm.cohort_size = 3
+    calm.run()
+    harness = make_harness(search={"sampler": {"kind": "random", "seed": 1}})
+    harness.cohort_size, harness.trials = 3, harness.trials.with_name("interrupted")
+    while not harness.run(stop_after_epochs=epochs).is_done:
+        pass
+    assert results(harness) == results(calm)
+    assert set(harness.witness.points) == set(calm.witness.points)
+
+
+def test_faults_end_their_own_trial(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {
+        "1": {"epoch": 1, "kind": "error"},
+        "2": {"epoch": 1, "kind": "nan"},
+        "3": {"epoch": 1, "kind": "out_of_memory", "once": True},
+        "4": {"epoch": 1, "kind": "out_of_memory"},
+    }
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
+    harness = make_harness()
+    harness.cohort_size = 4
+    harness.run()
+    outcomes = harness.witness.outcomes()
+    assert {key for key, outcome in outcomes.items() if outcome is Outcome.FAILED} == {"1", "4"}
+    assert outcomes["2"] is Outcome.DIVERGED
+    assert len(harness.known()[3].retries) == 1
+    assert any("trial 3: out of memory" in text and "alone on its device" in text for text in harness.witness.messages)
+
+
+def test_a_worker_lost_in_company_makes_suspects_not_culprits(make_harness: MakeHarness) -> None:
+    lost = "worker died: its node has gone away"
+    harness = make_harness()
+    engine = harness.engine()
+    specs = [take(engine) for _ in range(3)]
+    for spec in specs[1:]:
+        tell(harness, engine, spec, 1, 20.0)
+        engine.fail(spec.key, lost, in_company=True)
+    for spec in specs[1:]:
+        assert take(engine) == spec
+        assert engine.company_of(spec.key) is Company.ALONE_FOR_AN_EPOCH
+    tell(harness, engine, specs[1], 2, 21.0)
+    assert engine.company_of(specs[1].key) is Company.SHARED
+    engine.fail(specs[1].key, lost, in_company=True)
+    assert take(engine) == specs[1], "another worker lost in company does not count either"
+    engine.fail(specs[2].key, lost, in_company=True)
+    assert take(engine) == specs[2]
+    assert harness.known()[1].retries[-1] == Retry(reason=lost, epochs=1), "it was alone"
+    engine.fail(specs[2].key, lost, in_company=True)
+    assert harness.known()[1].state is TrialState.FAIL
+    assert any("an epoch alone, since one of the trials of its worker" in text for text in harness.witness.messages)
