@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from distune.cli import confirm, doctor, evaluate, init, launch, status, teacher, train, ui, validate
+from distune.cli import compare, confirm, doctor, evaluate, init, launch, status, teacher, train, ui, validate
 from distune.cli.command_class import Command, Group
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
@@ -43,6 +43,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(confirm.confirm)
     app.command(cls=Command)(status.status)
     app.command(cls=Command)(status.best)
+    app.command(cls=Command)(compare.compare)
     app.command(cls=Command)(train.train)
     app.command(cls=Command)(teacher.teacher)
     app.command(cls=Command)(evaluate.evaluate)

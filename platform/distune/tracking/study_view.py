@@ -67,7 +67,7 @@ def view_tag(view: StudyView, *, study: str, study_key: str, at_ms: int) -> tupl
 
 
 def may_replace(present: str | None, value: str) -> bool:
-    """Return whether a view may be replaced: it differs, and nobody has saved it again in the UI.
+    """Return whether a view may be replaced: it differs, and it was not saved again in the UI.
 
     Args:
         present: value of the tag, None without one.
