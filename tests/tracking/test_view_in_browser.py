@@ -27,6 +27,7 @@ from support.browser import open_browser
 
 PATH = "distillation.local_knowledge.weight"
 NAMES = {PATH: "local"}
+COST = "student/flops"
 BEST = {"0": 30.0, "1": 32.0, "2": 31.0, "control-1": 29.0, **{str(number): 20.0 - number for number in range(3, 14)}}
 
 
@@ -43,7 +44,10 @@ def trial(key: str, best: float) -> list[Event]:
         seed=0,
     )
     params: dict[str, ParameterValue] = {} if control else {PATH: best / 10}
-    reports = [EpochReport(epoch=epoch, metrics={"search/AP": best - 2 + epoch}, finished_at=epoch) for epoch in (1, 2)]
+    reports = [
+        EpochReport(epoch=epoch, metrics={"search/AP": best - 2 + epoch, COST: best * 1000}, finished_at=epoch)
+        for epoch in (1, 2)
+    ]
     return [
         TrialStarted(at_ms=1, key=key, control=control, seed=0, num_epochs=2, params=params, names=NAMES),
         *(EpochLogged(key=key, report=report) for report in reports),
@@ -68,7 +72,7 @@ return columns;
 def read_table(browser: webdriver.Chrome) -> dict[str, list[float]] | None:
     """The columns of numbers by their titles, once all runs are shown."""
     columns: dict[str, list[str]] = browser.execute_script(READ_TABLE)
-    wanted = {title: columns.get(title, []) for title in ("best/AP", "gain/AP", "local")}
+    wanted = {title: columns.get(title, []) for title in ("best/AP", "gain/AP", COST, "local")}
     if any(len(cells) != len(BEST) for cells in wanted.values()):
         return None
     return {title: [float(cell) for cell in cells if cell != "-"] for title, cells in wanted.items()}
@@ -81,7 +85,7 @@ def page_text(browser: webdriver.Chrome) -> str:
 @pytest.mark.server
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 def test_the_page_opens_with_the_columns_the_order_and_the_charts_of_the_study(mlflow_uri: str, tmp_path: Path) -> None:
-    view = StudyView(metric="AP", params=(PATH,), names=NAMES)
+    view = StudyView(metric="AP", params=(PATH,), names=NAMES, costs=(COST,))
     sink = MlflowSink(mlflow_uri, study="cells", study_key="k-1", experiment="blood", artifact_location=None)
     events: list[Event] = [StudyStarted(at_ms=1, params={}, tags={}), ViewLogged(at_ms=1, view=view)]
     for event in [*events, *(each for key, best in BEST.items() for each in trial(key, best))]:
@@ -94,10 +98,11 @@ def test_the_page_opens_with_the_columns_the_order_and_the_charts_of_the_study(m
         shown = read_table(browser) or {}
         assert shown["best/AP"] == sorted(BEST.values(), reverse=True)
         assert shown["gain/AP"][:3] == [3.0, 2.0, 1.0]
+        assert shown[COST][:3] == [32000.0, 31000.0, 30000.0]
         assert shown["local"][:3] == [3.2, 3.1, 3.0]
 
         browser.get("about:blank")
         browser.get(links.charts)
-        wait.until(lambda _: re.search(r"Study\s*\(4\)", page_text(browser)))
+        wait.until(lambda _: re.search(r"Study\s*\(5\)", page_text(browser)))
         text = page_text(browser).partition("Study")[2]
-        assert text.index("search/AP") < text.index("best/AP")
+        assert text.index("search/AP") < text.index("best/AP") < text.index(f"best/AP against {COST}")

@@ -14,6 +14,7 @@ from distune.study.search.stored_trial import StoredTrial
 from distune.study.status import StudyStatus, best_trial
 from distune.tracking.run_names import short_names
 from distune.tracking.study_view import StudyView
+from distune.tracking.uris import redact_uri
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def describe_results(status: StudyStatus, loaded: LoadedExperiment) -> StudyDesc
         loaded: the experiment and its space.
 
     Returns:
-        The result in a sentence, and the description.
+        The result in a sentence, and the description; without secrets of addresses.
     """
     headline, view = _headline(status), study_view(loaded, status.trials)
     content = NoteContent(
@@ -69,7 +70,7 @@ def describe_results(status: StudyStatus, loaded: LoadedExperiment) -> StudyDesc
         teacher=status.teacher_value,
         commands=_commands(status),
     )
-    return StudyDescription(headline, study_note(content))
+    return StudyDescription(redact_uri(headline), redact_uri(study_note(content)))
 
 
 def _headline(status: StudyStatus) -> str:
