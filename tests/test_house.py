@@ -45,6 +45,7 @@ TORCH_FREE = {
 }
 SHARED_NAMES = {
     "__init__": "every folder has one",
+    "compare": "cli/compare.py prints what api/compare.py gathers",
     "launch": "cli/launch.py prints what api/launch.py does",
     "explain": "cli/explain.py prints what api/explain.py does",
     "build": "builds the folder's objects from settings",

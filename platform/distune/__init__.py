@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from distune.version import VERSION
 
 if TYPE_CHECKING:
+    from distune.api.compare import compare as compare
     from distune.api.draft_experiment import Draft as Draft
     from distune.api.draft_experiment import init as init
     from distune.api.launch import launch as launch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from distune.config.load import load_experiment as load_experiment
     from distune.config.space import SearchSpace as SearchSpace
     from distune.errors import DistuneError as DistuneError
+    from distune.reports.student_comparison import Comparison as Comparison
     from distune.study.callback import Callback as Callback
     from distune.study.callback import StudyCallback as StudyCallback
     from distune.training.prototype_file import StoredPrototypes as StoredPrototypes
@@ -45,6 +47,7 @@ __version__ = VERSION
 
 _MODULES = {
     "Callback": "distune.study.callback",
+    "Comparison": "distune.reports.student_comparison",
     "Draft": "distune.api.draft_experiment",
     "DistuneError": "distune.errors",
     "Experiment": "distune.config.experiment",
@@ -54,6 +57,7 @@ _MODULES = {
     "StudyCallback": "distune.study.callback",
     "TrainedStudent": "distune.api.single_run",
     "Validation": "distune.api.validation",
+    "compare": "distune.api.compare",
     "evaluate": "distune.api.single_run",
     "init": "distune.api.draft_experiment",
     "launch": "distune.api.launch",

@@ -201,6 +201,13 @@ METRICS = (
     MetricEntry(
         "best/<metric>", "points", "score of the best epoch, to sort trials by", "tracking.values", Logged.TRIAL_END
     ),
+    MetricEntry(
+        "gain/<metric>",
+        "points",
+        "the same minus the mean of the finished controls; only for trials that had the whole budget",
+        "study.trial_gains",
+        Logged.TRIAL_END,
+    ),
     MetricEntry("search/<metric>", "points", "score of the best trial", "study.session", Logged.STUDY),
     MetricEntry("teacher/<metric>", "points", "score of the teacher on the search split", "api.study", Logged.STUDY),
     MetricEntry(

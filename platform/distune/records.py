@@ -193,6 +193,24 @@ def control_score(trials: Iterable[TrialRecord], metric: str) -> float | None:
     return fmean(trial.metrics[metric] for trial in finished) if finished else None
 
 
+def gain_over(control: float | None, trial: TrialRecord, metric: str) -> float | None:
+    """Return the gain of a trial: its best epoch minus the controls' mean.
+
+    Args:
+        control: as returned by ``control_score``.
+        trial: any trial.
+        metric: name of the metric.
+
+    Returns:
+        The difference. None without a control, for controls, and for trials that did not train for the whole budget: a
+        trial that was stopped early cannot be compared with the control.
+    """
+    value = trial.metrics.get(metric, math.nan)
+    if control is None or trial.control or trial.outcome is not Outcome.FINISHED or not math.isfinite(value):
+        return None
+    return value - control
+
+
 def best_finished(trials: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
     """Return the finished searched trial with the highest metric; None while none has finished."""
     searched = (trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control)

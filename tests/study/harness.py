@@ -19,6 +19,7 @@ from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.trial_spec import SpecMaker
+from distune.tracking.study_view import StudyView
 from distune.training.trial_folder import TrialFolder
 
 STUDY = "small"
@@ -63,6 +64,9 @@ class Witness:
         self.figures: dict[str, float] = {}
         self.study_tags: dict[str, str] = {}
         self.study_ends: list[str] = []
+        self.logged: dict[str, dict[str, float]] = {}
+        self.views: list[StudyView] = []
+        self.descriptions: list[tuple[str, str]] = []
         self.decisions: list[tuple[str, int, Decision]] = []
         self.ended_records: list[TrialRecord] = []
         self.messages: list[str] = []
@@ -83,6 +87,15 @@ class Witness:
 
     def end_trial(self, record: TrialRecord) -> None:
         self.records.append(record)
+
+    def log_trial(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
+        self.logged.setdefault(record.key, {}).update(metrics)
+
+    def log_view(self, view: StudyView) -> None:
+        self.views.append(view)
+
+    def describe(self, headline: str, note: str) -> None:
+        self.descriptions.append((headline, note))
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         self.figures.update(metrics)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from distune.errors import UsageError
 from distune.records import EpochReport, Outcome, ParameterValue, TrialRecord, TrialState
@@ -16,15 +18,20 @@ from distune.tracking.events import (
     EpochLogged,
     Event,
     FileLogged,
+    StudyDescribed,
     StudyEnded,
     StudyLogged,
     StudyStarted,
     TrialEnded,
+    TrialLogged,
     TrialStarted,
+    ViewLogged,
 )
 from distune.tracking.mlflow_client import find_study_runs, open_client
 from distune.tracking.mlflow_sink import MlflowSink
+from distune.tracking.note import NOTE_TAG
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
+from distune.tracking.study_view import VIEW_TAG, StudyView
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -103,6 +110,20 @@ class Store:
         """The run of that name; of a trial, the number is enough, as in ``t007``."""
         (run,) = [run for run in self.runs() if name in (run.info.run_name, run.info.run_name.partition(" ")[0])]
         return run
+
+    def run_of_study(self, study_key: str) -> Any:
+        """The parent run of a study."""
+        return next(
+            run
+            for run in self.runs()
+            if run.data.tags["distune.study_key"] == study_key and "distune.trial" not in run.data.tags
+        )
+
+    def note(self) -> str:
+        """The note of the experiment."""
+        found = self.client.get_experiment_by_name("blood")
+        assert found is not None
+        return str(found.tags[NOTE_TAG])
 
     def points(self, name: str, metric: str) -> list[tuple[int, float, int]]:
         history = self.client.get_metric_history(self.run(name).info.run_id, metric)
@@ -443,3 +464,94 @@ def test_the_runs_of_a_study_are_found(store: Store, monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match="does not answer") as caught:
         find_study_runs("http://ann:secret@127.0.0.1:9", experiment="blood", study_key="key-1")
     assert "secret" not in str(caught.value)
+
+
+VIEW = StudyView(metric="AP", params=tuple(PARAMS), names={"distillation.prototypes.alpha": "alpha"})
+
+
+def described(headline: str, note: str = "a note") -> StudyDescribed:
+    return StudyDescribed(at_ms=BEGIN_MS, headline=headline, note=note)
+
+
+def test_params_have_their_short_names_as_well(store: Store) -> None:
+    named = dataclasses.replace(start("7"), names={"distillation.prototypes.alpha": "a"})
+    store.sink().apply([named])
+    assert store.run("t007").data.params == {
+        "distillation.prototypes.alpha": "10.0",
+        "distillation.prototypes.unique": "true",
+        "a": "10.0",
+    }
+    assert store.run("t007").info.run_name == "t007 a=10 unique=true"
+    store.sink().apply([dataclasses.replace(named, names={"distillation.prototypes.alpha": "b"}, params={"c.d": 1})])
+    assert store.run("t007").data.params["a"] == "10.0"
+
+
+def test_control_and_study_have_colors_of_their_own_and_keep_those_of_the_user(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    color = "mlflow.runColor"
+    colors = {name: store.run(name).data.tags.get(color) for name in ("cells", "control 1", "t007")}
+    assert colors["t007"] is None
+    assert None not in (colors["cells"], colors["control 1"])
+    store.client.set_tag(store.run("control 1").info.run_id, color, "#123456")
+    apply_each(store.sink(), A_STUDY)
+    assert store.run("control 1").data.tags[color] == "#123456"
+
+
+def test_figures_of_a_trial_are_replaced_and_equal_ones_are_not_logged_again(store: Store) -> None:
+    apply_each(store.sink(), A_STUDY)
+    for at_ms, gain in ((1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25)):
+        event = TrialLogged(
+            at_ms=BEGIN_MS + at_ms, key="7", step=3, metrics={"gain/AP50": gain}, params={"alpha": 10.0}
+        )
+        store.sink().apply([event])
+    assert store.run("t007").data.metrics["gain/AP50"] == 0.25
+    assert [point[1] for point in store.points("t007", "gain/AP50")] == [0.5, 0.25]
+    assert store.run("t007").data.params["alpha"] == "10.0"
+
+
+def test_the_experiment_has_a_view_for_each_study(store: Store) -> None:
+    for key in ("key-1", "key-2"):
+        store.sink(key).apply([STUDY_START])
+        store.sink(key).apply([ViewLogged(at_ms=BEGIN_MS, view=VIEW)])
+    found = store.client.get_experiment_by_name("blood")
+    assert found is not None
+    assert {f"{VIEW_TAG}{key}" for key in ("key-1", "key-2")} <= set(found.tags)
+    runs = find_study_runs(store.uri, experiment="blood", study_key="key-1")
+    assert runs is not None
+    assert runs.has_view
+    other = find_study_runs(store.uri, experiment="blood", study_key="key-3")
+    assert other is not None
+    assert not other.has_view
+
+
+def test_an_experiment_lists_its_studies_and_a_note_of_a_user_stays(store: Store) -> None:
+    first, second = store.sink("key-1"), store.sink("key-2")
+    for sink in (first, second):
+        sink.apply([STUDY_START])
+    first.apply([described("gain +1.0 AP [+0.5, +1.5]", "**gain**")])
+    assert store.run_of_study("key-1").data.tags[NOTE_TAG].startswith("**gain**")
+    second.apply([described("no gain")])
+    assert sorted(store.note().splitlines()[:2]) == [
+        r"- **cells**: gain +1.0 AP \[+0.5, +1.5\]",
+        "- **cells**: no gain",
+    ]
+    found = store.client.get_experiment_by_name("blood")
+    assert found is not None
+    store.client.set_experiment_tag(found.experiment_id, NOTE_TAG, "mine")
+    store.client.set_tag(store.run_of_study("key-1").info.run_id, NOTE_TAG, "mine")
+    store.sink("key-1").apply([described("worse")])
+    assert (store.note(), store.run_of_study("key-1").data.tags[NOTE_TAG]) == ("mine", "mine")
+    assert store.run_of_study("key-1").data.tags["distune.headline"] == "worse"
+
+
+@pytest.mark.parametrize("error", [MlflowException("denied", error_code=PERMISSION_DENIED), RuntimeError("unknown")])
+def test_a_server_that_refuses_tags_of_experiments_gets_all_the_rest(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mlflow.MlflowClient.set_experiment_tag", refuse)
+    apply_each(store.sink(), [*A_STUDY, ViewLogged(at_ms=BEGIN_MS, view=VIEW), described("a gain")])
+    assert store.run("cells").data.tags["distune.headline"] == "a gain"
+    assert store.run("cells").data.tags[NOTE_TAG]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import socket
@@ -26,6 +27,7 @@ def test_links_show_one_study() -> None:
     links = links_to("http://localhost:5000/", RUNS, study_key="blood-1", metric="search/AP")
     assert links.compare == (
         "http://localhost:5000/#/compare-runs?runs=%5B%22bb%22%2C%22cc%22%5D&experiments=%5B%223%22%5D"
+        "&workflowType=machine_learning"
     )
     page, _, query = links.runs.partition("?")
     assert page == "http://localhost:5000/#/experiments/3/runs"
@@ -33,10 +35,22 @@ def test_links_show_one_study() -> None:
         "searchFilter": ["tags.`distune.study_key` = 'blood-1' AND tags.`distune.kind` = 'search'"],
         "orderByKey": ["metrics.`search/AP`"],
         "orderByAsc": ["false"],
+        "workflowType": ["machine_learning"],
         "compareRunsMode": ["TABLE"],
     }
     assert links.charts == links.runs.replace("TABLE", "CHART")
-    assert links.study == "http://localhost:5000/#/experiments/3/runs/aa"
+    assert links.study == "http://localhost:5000/#/experiments/3/runs/aa?workflowType=machine_learning"
+
+
+def test_links_open_the_view_of_the_study_where_the_experiment_has_it() -> None:
+    """Beside a search in the address, MLflow ignores the view."""
+    runs = dataclasses.replace(RUNS, has_view=True)
+    links = links_to("http://localhost:5000/", runs, study_key="blood-1", metric="search/AP")
+    assert urllib.parse.parse_qs(links.charts.partition("?")[2]) == {
+        "viewStateShareKey": ["blood-1"],
+        "workflowType": ["machine_learning"],
+        "compareRunsMode": ["CHART"],
+    }
 
 
 def test_the_ui_of_a_server_is_the_server() -> None:

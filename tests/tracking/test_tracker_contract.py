@@ -20,15 +20,24 @@ from distune.tracking.events import (
     StudyEnded,
     StudyStarted,
     TrialEnded,
+    TrialLogged,
     TrialStarted,
+    ViewLogged,
     encode,
 )
 from distune.tracking.sink import EventRefusedError, Sink, SinkUnavailableError
 from distune.tracking.spool import SpoolLine
 from distune.tracking.spool_sender import RetryPolicy, split_into_batches
 from distune.tracking.spool_tracker import SpoolTracker
+from distune.tracking.study_view import StudyView
 from distune.tracking.tracker import NullTracker, Tracker
 
+VIEW = StudyView(
+    metric="AP",
+    params=("distillation.prototypes.alpha",),
+    names={"distillation.prototypes.alpha": "alpha", "distillation.prototypes.unique": "unique"},
+    costs=("student/flops",),
+)
 IMPATIENT = RetryPolicy(linger_s=0.0, first_wait_s=0.005, longest_wait_s=0.02, attempts=3)
 
 
@@ -106,18 +115,21 @@ def wait_until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
 def log_a_study(tracker: Tracker, num_trials: int = 2) -> None:
     """A study of a few trials of three epochs."""
     tracker.start_study({"search.num_trials": num_trials}, {"hash": "abc"})
+    tracker.log_view(VIEW)
     for number in range(num_trials):
         tracker.start_trial(make_spec(number))
         for epoch in (1, 2, 3):
             tracker.log_epoch(str(number), make_report(epoch))
         tracker.end_trial(make_record(number))
+        tracker.log_trial(make_record(number), {"gain/AP": 0.1})
+    tracker.describe("best trial 0", "**best trial 0**")
     tracker.log_study({"best/AP": 0.5}, {})
     tracker.end_study("finished")
 
 
 def expected_kinds(num_trials: int = 2) -> list[str]:
-    trial = ["TrialStarted", "EpochLogged", "EpochLogged", "EpochLogged", "TrialEnded"]
-    return ["StudyStarted", *trial * num_trials, "StudyLogged", "StudyEnded"]
+    trial = ["TrialStarted", "EpochLogged", "EpochLogged", "EpochLogged", "TrialEnded", "TrialLogged"]
+    return ["StudyStarted", "ViewLogged", *trial * num_trials, "StudyDescribed", "StudyLogged", "StudyEnded"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -210,16 +222,18 @@ def test_every_event_arrives_once_and_in_order(tmp_path: Path) -> None:
     log_a_study(tracker)
     tracker.close()
     assert kinds(sink.events) == expected_kinds()
-    first, start, epoch = sink.events[0], sink.events[1], sink.events[2]
+    first, view, start, epoch = sink.events[:4]
     assert isinstance(first, StudyStarted)
     assert first.tags == {"hash": "abc"}
+    assert view == ViewLogged(at_ms=view.at_ms, view=VIEW)
     assert isinstance(start, TrialStarted)
-    assert (start.key, start.seed, start.params) == ("0", 3, make_spec(0).params)
+    assert (start.key, start.seed, start.params, start.names) == ("0", 3, make_spec(0).params, VIEW.names)
     assert epoch == EpochLogged(key="0", report=make_report(1))
     assert epoch.at_ms == 1_700_000_001_250
-    end = sink.events[5]
+    end, figures = sink.events[6:8]
     assert isinstance(end, TrialEnded)
     assert end.record == make_record(0)
+    assert figures == TrialLogged(at_ms=figures.at_ms, key="0", step=5, metrics={"gain/AP": 0.1}, params={})
 
 
 def test_epochs_in_a_row_are_sent_in_one_call(tmp_path: Path) -> None:
@@ -341,8 +355,9 @@ def test_a_refused_event_is_kept_in_a_file_and_the_others_arrive(
     log_a_study(tracker)
     sink.is_unavailable = False
     tracker.close()
-    trial = ["TrialStarted", "EpochLogged", "EpochLogged", "TrialEnded"]
-    assert kinds(sink.events) == ["StudyStarted", *trial * 2, "StudyLogged", "StudyEnded"]
+    trial = ["TrialStarted", "EpochLogged", "EpochLogged", "TrialEnded", "TrialLogged"]
+    expected = ["StudyStarted", "ViewLogged", *trial * 2, "StudyDescribed", "StudyLogged", "StudyEnded"]
+    assert kinds(sink.events) == expected
     refused = [json.loads(line) for line in (tmp_path / "spool.refused.jsonl").read_text().splitlines()]
     assert [json.loads(entry["line"])["report"]["epoch"] for entry in refused] == [2, 2]
     assert {entry["error"] for entry in refused} == {

@@ -20,7 +20,8 @@ from distune.evidence.matches import METRICS
 from distune.study.callback import StudyCallback
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.ray_address import check_address
-from distune.study.status import StudyStatus
+from distune.study.status import StudyStatus, read_study
+from distune.study.study_description import describe_results, study_view
 from distune.tracking.build import check_tracking
 
 _TEACHER_SEED_STEP = 1000
@@ -108,11 +109,14 @@ def confirm_study(
         callback.on_message(f"study {folder.name} is {status.state}: its best trials so far are confirmed")
     callback.on_message(planned.describe())
     with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+        tracker.log_view(study_view(loaded, status.trials))
         result = run_confirmation(
             folder, planned, metric=metric, has_test=has_test, state=status.state, tracker=tracker, callback=callback
         )
         if result is not None:
             write_session_report(folder, home, tracker, callback.on_message)
+        description = describe_results(read_study(home, folder.name), loaded)
+        tracker.describe(description.headline, description.note)
         callback.on_message("uploading remaining records to MLflow")
     return result
 

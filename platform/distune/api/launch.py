@@ -119,8 +119,8 @@ def launch(
             teacher = ready_teacher(loaded.experiment, splits, root, on_message=callback.on_message)
         create_study(loaded, root, name=study, simulate=simulate, runner=runner, replace=replace)
         handle = Study(root, study)
-        if card is not None:
-            handle._folder.write_data_card(card.to_dict())
+        if card is not None and splits is not None:
+            handle._folder.write_data_card(card.to_dict(), fingerprint=splits.fingerprint)
         handle._run_session(loaded, teacher, callback, num_trials=None)
         return handle
 

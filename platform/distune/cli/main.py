@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from distune.cli import (
+    compare,
     confirm,
     doctor,
     evaluate,
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(status.status)
     app.command(cls=Command)(status.best)
     app.command(cls=Command)(report.report)
+    app.command(cls=Command)(compare.compare)
     app.command(cls=Command)(train.train)
     app.command(cls=Command)(teacher.teacher)
     app.command(cls=Command)(evaluate.evaluate)

@@ -33,9 +33,9 @@ def ui(
     handle = distune.load_study(study)
     opened = handle.mlflow_ui(host=host, port=port, on_message=progress.print)
     with _interrupted_by_signals(), opened as (links, server):
-        out.print(f"compare trials:   {links.compare}")
-        out.print(f"learning curves:  {links.charts}")
-        out.print(f"table of runs:    {links.runs}")
+        out.print(f"charts of trials: {links.charts}")
+        out.print(f"table of trials:  {links.runs}")
+        out.print(f"side by side:     {links.compare}")
         if links.study is not None:
             out.print(f"run of the study: {links.study}")
         if server is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from distune.records import EpochReport, Outcome, TrialRecord, control_score
+from distune.records import EpochReport, TrialRecord, control_score, gain_over
 
 
 def trials_dataframe(trials: Sequence[TrialRecord], metric: str) -> pd.DataFrame:
@@ -23,25 +23,22 @@ def trials_dataframe(trials: Sequence[TrialRecord], metric: str) -> pd.DataFrame
     """
     base = control_score(trials, metric)
     paths = dict.fromkeys(path for trial in trials for path in trial.params)
-    rows = []
-    for trial in trials:
-        value = trial.metrics.get(metric)
-        is_comparable = trial.outcome is Outcome.FINISHED and not trial.control
-        rows.append(
-            {
-                "number": trial.number,
-                "key": trial.key,
-                "control": trial.control,
-                "outcome": str(trial.outcome),
-                "state": str(trial.state),
-                "epochs": trial.epochs,
-                "seed": trial.seed,
-                "value": value,
-                "gain": value - base if is_comparable and value is not None and base is not None else None,
-                "reason": trial.reason,
-                **{f"params_{path}": trial.params.get(path) for path in paths},
-            }
-        )
+    rows = [
+        {
+            "number": trial.number,
+            "key": trial.key,
+            "control": trial.control,
+            "outcome": str(trial.outcome),
+            "state": str(trial.state),
+            "epochs": trial.epochs,
+            "seed": trial.seed,
+            "value": trial.metrics.get(metric),
+            "gain": gain_over(base, trial, metric),
+            "reason": trial.reason,
+            **{f"params_{path}": trial.params.get(path) for path in paths},
+        }
+        for trial in trials
+    ]
     return pd.DataFrame(rows)
 
 

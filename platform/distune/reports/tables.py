@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from distune.config.format_value import format_value
-from distune.records import Outcome, ParameterValue, TrialRecord, control_score
+from distune.records import ParameterValue, TrialRecord, control_score, gain_over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,7 @@ def short_name(path: str) -> str:
 def _row(trial: TrialRecord, metric: str, base: float | None) -> TrialRow:
     value = trial.metrics.get(metric)
     score = value if value is not None and math.isfinite(value) else None
-    is_comparable = trial.outcome is Outcome.FINISHED and not trial.control
-    gain = score - base if score is not None and base is not None and is_comparable else None
+    gain = gain_over(base, trial, metric)
     outcome = str(trial.outcome) if trial.reason is None else f"{trial.outcome}: {trial.reason}"
     return TrialRow(
         trial=trial.key,

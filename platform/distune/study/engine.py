@@ -84,7 +84,7 @@ class StudyEngine:
         stored = trial_store.trials()
         scheduler = build_scheduler(experiment.search.scheduler, experiment.training.epochs)
         restore_scheduler(scheduler, stored)
-        self._recorder = TrialRecorder(trial_store, scheduler, tracker, callback, metric=self._metric)
+        self._recorder = TrialRecorder(trial_store, scheduler, tracker, callback, metric=self._metric, earlier=stored)
         earlier = read_earlier_sessions(stored, specs.trials_folder)
         self._unfinished = deque(earlier.unfinished)
         self._failures, self._identical_trials = earlier.failures, earlier.identical_trials

@@ -15,8 +15,9 @@ from typing import Literal
 
 from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
+from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
-from distune.records import Outcome, ParameterValue
+from distune.records import ParameterValue, TrialState, best_finished, control_score, gain_over
 from distune.study.callback import StudyCallback
 from distune.study.cohort_plan import plan_cohorts
 from distune.study.engine import StudyEngine
@@ -32,9 +33,11 @@ from distune.study.runners.signals import stop_on_signals
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
-from distune.study.status import best_trial, status_of
+from distune.study.status import StudyStatus, best_trial, status_of
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
 from distune.study.storage.storage_url import open_storage, optuna_name
+from distune.study.study_description import describe_results, study_view
+from distune.study.trial_gains import gain_metric
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
@@ -130,13 +133,23 @@ def _work(
                 trials_folder=folder.trials,
                 teacher_weights=None if teacher_weights is None else str(teacher_weights),
             )
+            view = study_view(loaded, trial_store.trials())
+            tracker.log_view(view)
+            trial_store.describe_study([metric_name(loaded.experiment), *cost_names(loaded.experiment)], {})
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
             callback.on_session_start(engine.num_remaining)
             ended = _run(engine, loaded.experiment, identity, note, should_stop, callback)
             known = trial_store.trials()
             ended = _as_failed(ended, known)
-            _report_best(folder, loaded, known, tracker)
+            status = status_of(folder, loaded, known, is_running=False)
+            status = dataclasses.replace(status, state=ended.state, reason=ended.reason)
+            if study_view(loaded, known) != view:
+                tracker.log_view(study_view(loaded, known))
+            _report_best(status, tracker, trial_store)
+            _report_gains(status, tracker)
             _report_failure(ended, before, tracker)
+            description = describe_results(status, loaded)
+            tracker.describe(description.headline, description.note)
     finally:
         tracker.end_study(ended.state)
         _write_note(folder, ended)
@@ -247,16 +260,28 @@ def _report_failure(ended: SessionNote, before: SessionNote | None, tracker: Tra
         tracker.log_study({}, {"reason": ""})
 
 
-def _report_best(folder: StudyFolder, loaded: LoadedExperiment, known: list[StoredTrial], tracker: Tracker) -> None:
+def _report_best(status: StudyStatus, tracker: Tracker, trial_store: TrialStore) -> None:
     """Log the best trial so far, and its gain."""
-    status = status_of(folder, loaded, known, is_running=False)
-    if not any(record.outcome is Outcome.FINISHED and not record.control for record in status.trials):
+    if best_finished(status.trials, status.metric) is None:
         return
     winner, gain = best_trial(status)
     metrics = {status.metric: winner.metrics[status.metric]}
     if gain is not None and status.confirmation is None:  # else that one's figures stand
-        metrics[f"gain/{loaded.experiment.search.metric}"] = gain
+        metrics |= gain_metric(status.metric, gain)
     tags = {"best_trial": winner.key}
     if status.pareto_front:
         tags["pareto_front"] = ", ".join(trial.key for trial in status.pareto_front)
     tracker.log_study(metrics, tags)
+    results: dict[str, str | float] = {"best_trial": winner.key, **({} if gain is None else {"best_gain": gain})}
+    trial_store.describe_study([status.metric, *status.costs], results)
+
+
+def _report_gains(status: StudyStatus, tracker: Tracker) -> None:
+    """Log the gains of all trials over all controls; also params that runs of an earlier version lack."""
+    control = control_score(status.trials, status.metric)
+    for record in status.trials:
+        if record.state in (TrialState.WAITING, TrialState.RUNNING):
+            continue
+        gain = gain_over(control, record, status.metric)
+        if gain is not None or record.params:
+            tracker.log_trial(record, {} if gain is None else gain_metric(status.metric, gain))

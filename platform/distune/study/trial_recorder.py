@@ -13,7 +13,9 @@ from distune.records import EpochReport, Outcome
 from distune.study.callback import Decision, StudyCallback
 from distune.study.files.artifacts import clean_up, log_artifacts
 from distune.study.schedulers.build import Scheduler
+from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
+from distune.study.trial_gains import TrialGains, ended_records, gain_metric
 from distune.study.trial_progress import TrialProgress
 from distune.tracking.tracker import Tracker
 from distune.training.trial_folder import TrialFolder
@@ -31,11 +33,20 @@ class TrialRecorder:
         tracker: receives every event.
         callback: receives every event.
         metric: the metric of the study, such as ``search/AP``.
+        earlier: all trials at the start of the session.
     """
 
     def __init__(
-        self, trial_store: TrialStore, scheduler: Scheduler, tracker: Tracker, callback: StudyCallback, *, metric: str
+        self,
+        trial_store: TrialStore,
+        scheduler: Scheduler,
+        tracker: Tracker,
+        callback: StudyCallback,
+        *,
+        metric: str,
+        earlier: Iterable[StoredTrial] = (),
     ) -> None:
+        self._gains = TrialGains(ended_records(earlier, metric), metric)
         self._trial_store, self._scheduler, self._metric = trial_store, scheduler, metric
         self._tracker, self._callback = tracker, callback
         self._shown_warnings: set[str] = set()
@@ -101,6 +112,9 @@ class TrialRecorder:
         blocking_error = self._tracker.blocking_error()
         if blocking_error is None:
             clean_up(folder, outcome)
+            for each, gain in self._gains.add(record):
+                self._tracker.log_trial(each, gain_metric(self._metric, gain))
+            self._trial_store.describe(record, self._gains.of(record))
             is_finished = outcome is Outcome.FINISHED
             self._trial_store.end(spec.number, record.state, progress.objectives if is_finished else None)
         return blocking_error

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from distune.records import EpochReport, ParameterValue, TrialRecord, TrialSpec
 from distune.tracking.old_events import update_old_line
+from distune.tracking.study_view import StudyView
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class StudyStarted:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialStarted:
-    """A trial started or resumed.
+    """A trial started or resumed. ``names`` are the short names of its parameters, by their paths.
 
     It holds the fields of the ``TrialSpec`` that a tracker shows, and not the experiment, which is long and may hold
     passwords.
@@ -35,10 +37,11 @@ class TrialStarted:
     num_epochs: int
     params: dict[str, ParameterValue]
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    names: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def from_spec(cls, spec: TrialSpec, at_ms: int) -> TrialStarted:
-        """Return the event of a trial that starts or resumes."""
+    def from_spec(cls, spec: TrialSpec, at_ms: int, names: Mapping[str, str] | None = None) -> TrialStarted:
+        """Return the event of a trial that starts or resumes; ``names`` are path to short name of its parameters."""
         return cls(
             at_ms=at_ms,
             key=spec.key,
@@ -47,6 +50,7 @@ class TrialStarted:
             num_epochs=spec.num_epochs,
             params=dict(spec.params),
             tags=dict(spec.tags),
+            names={path: name for path, name in (names or {}).items() if path in spec.params},
         )
 
 
@@ -85,6 +89,34 @@ class TrialEnded:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialLogged:
+    """Figures of a trial that has ended, which replace earlier ones. ``params`` are those that its run may lack."""
+
+    at_ms: int
+    key: str
+    step: int
+    metrics: dict[str, float]
+    params: dict[str, ParameterValue]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewLogged:
+    """The view of the study in the UI."""
+
+    at_ms: int
+    view: StudyView
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyDescribed:
+    """The result of the study in a sentence, and its description in Markdown."""
+
+    at_ms: int
+    headline: str
+    note: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyLogged:
     """Metrics and tags of the study as a whole."""
 
@@ -101,7 +133,18 @@ class StudyEnded:
     state: str
 
 
-Event = StudyStarted | TrialStarted | EpochLogged | FileLogged | TrialEnded | StudyLogged | StudyEnded
+Event = (
+    StudyStarted
+    | TrialStarted
+    | EpochLogged
+    | FileLogged
+    | TrialEnded
+    | TrialLogged
+    | ViewLogged
+    | StudyDescribed
+    | StudyLogged
+    | StudyEnded
+)
 
 EVENT_KINDS: dict[str, type[Event]] = {
     "study_started": StudyStarted,
@@ -109,6 +152,9 @@ EVENT_KINDS: dict[str, type[Event]] = {
     "epoch": EpochLogged,
     "file": FileLogged,
     "trial_ended": TrialEnded,
+    "trial": TrialLogged,
+    "view": ViewLogged,
+    "description": StudyDescribed,
     "study": StudyLogged,
     "study_ended": StudyEnded,
 }
@@ -145,6 +191,9 @@ def decode(line: bytes) -> Event:
             values["report"] = EpochReport.from_dict(values["report"])
         if kind is TrialEnded:
             values["record"] = TrialRecord.from_dict(values["record"])
+        if kind is ViewLogged:
+            view = values["view"]
+            values["view"] = StudyView(**{**view, "params": tuple(view["params"]), "costs": tuple(view["costs"])})
         return kind(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no event: {error!r}") from None

@@ -7,6 +7,8 @@ import json
 import urllib.parse
 from collections.abc import Sequence
 
+from distune.tracking.study_view import study_filter
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyRuns:
@@ -16,11 +18,13 @@ class StudyRuns:
         experiment_id: of the MLflow experiment.
         study_run_id: of the parent run; None when there is none.
         trial_run_ids: trial key to the id of its child run, in the order in which they started.
+        has_view: whether the experiment has the view of the study; see ``distune.tracking.study_view``.
     """
 
     experiment_id: str
     study_run_id: str | None
     trial_run_ids: dict[str, str]
+    has_view: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,18 +48,16 @@ def links_to(base_url: str, runs: StudyRuns, *, study_key: str, metric: str) -> 
     """Return the links to a study on the server at ``base_url``, trials sorted by ``metric``, the best first."""
     base = base_url.rstrip("/")
     experiment = f"{base}/#/experiments/{runs.experiment_id}"
-    query = {
-        # The parent run has no kind, and the runs of a confirmation have another.
-        "searchFilter": f"tags.`distune.study_key` = '{study_key}' AND tags.`distune.kind` = 'search'",
-        # Sorted by time, its default, MLflow hides the trials below their parent.
-        "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": "false",
-    }
+    # Sorted by time, its default, MLflow hides the trials below their parent. It ignores a view beside a search.
+    search = {"searchFilter": study_filter(study_key), "orderByKey": f"metrics.`{metric}`", "orderByAsc": "false"}
+    query = {**({"viewStateShareKey": study_key} if runs.has_view else search), "workflowType": "machine_learning"}
     return StudyLinks(
         runs=f"{experiment}/runs?{_query({**query, 'compareRunsMode': 'TABLE'})}",
         charts=f"{experiment}/runs?{_query({**query, 'compareRunsMode': 'CHART'})}",
         compare=compare_link(base, runs.experiment_id, list(runs.trial_run_ids.values())),
-        study=None if runs.study_run_id is None else f"{experiment}/runs/{runs.study_run_id}",
+        study=None
+        if runs.study_run_id is None
+        else f"{experiment}/runs/{runs.study_run_id}?workflowType=machine_learning",
     )
 
 
@@ -63,7 +65,7 @@ def compare_link(base_url: str, experiment_id: str, run_ids: Sequence[str]) -> s
     """Return the link to the comparison of runs."""
     compact = {"runs": list(run_ids), "experiments": [experiment_id]}
     fields = {name: json.dumps(values, separators=(",", ":")) for name, values in compact.items()}
-    return f"{base_url.rstrip('/')}/#/compare-runs?{_query(fields)}"
+    return f"{base_url.rstrip('/')}/#/compare-runs?{_query(fields)}&workflowType=machine_learning"
 
 
 def _query(fields: dict[str, str]) -> str:

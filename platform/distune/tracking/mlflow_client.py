@@ -12,6 +12,7 @@ from distune.tracking.environment import prepare_client
 from distune.tracking.links import StudyRuns
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
 from distune.tracking.store_version import StoreVersionError, check_store_version
+from distune.tracking.study_view import VIEW_TAG
 from distune.tracking.uris import is_database, redact_uri
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _RUNS_PER_PAGE = 1000
+_MAX_HEADLINES = 100
+HEADLINE_TAG = "distune.headline"
+"""Tag of a study's own run: its result in a sentence."""
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _UNAVAILABLE = {
     "TEMPORARILY_UNAVAILABLE",
@@ -75,6 +79,17 @@ def search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> lis
     return runs
 
 
+def search_headlines(client: MlflowClient, experiment_id: str) -> list[tuple[str, str]]:
+    """Return name and result of the studies of an experiment that have one, the latest first."""
+    runs = client.search_runs(
+        [experiment_id],
+        f"tags.`{HEADLINE_TAG}` LIKE '%'",
+        max_results=_MAX_HEADLINES,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [(run.data.tags.get("distune.study", ""), run.data.tags[HEADLINE_TAG]) for run in runs]
+
+
 def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns | None:
     """Find the runs of a study, without those of its confirmation.
 
@@ -102,7 +117,12 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
     searched = [run for run in runs if run.data.tags.get("distune.kind") not in ("confirmation", "ablation")]
     trials = {run.data.tags["distune.trial"]: run.info.run_id for run in searched if "distune.trial" in run.data.tags}
     parents = [run.info.run_id for run in runs if "distune.trial" not in run.data.tags]
-    return StudyRuns(experiment_id=found.experiment_id, study_run_id=next(iter(parents), None), trial_run_ids=trials)
+    return StudyRuns(
+        experiment_id=found.experiment_id,
+        study_run_id=next(iter(parents), None),
+        trial_run_ids=trials,
+        has_view=f"{VIEW_TAG}{study_key}" in found.tags,
+    )
 
 
 def is_refusal(error: Exception) -> bool:
@@ -116,12 +136,13 @@ def to_sink_error(error: Exception, client: MlflowClient) -> Exception:
     if is_refusal(error):
         return EventRefusedError(text)
     is_storage_error = isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
-    if _code(error) in _UNAVAILABLE or is_storage_error or not _is_available(client):
+    if _code(error) in _UNAVAILABLE or is_storage_error or not is_available(client):
         return SinkUnavailableError(text)
     return error
 
 
-def _is_available(client: MlflowClient) -> bool:
+def is_available(client: MlflowClient) -> bool:
+    """Return whether the store answers."""
     try:
         client.search_experiments(max_results=1)
     except Exception:

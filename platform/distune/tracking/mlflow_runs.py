@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.records import ParameterValue
-from distune.tracking.mlflow_client import search_runs
-from distune.tracking.run_names import run_name
+from distune.tracking.mlflow_client import search_headlines, search_runs
+from distune.tracking.note import NOTE_TAG, experiment_note, mark_note, may_replace_note
+from distune.tracking.run_names import is_control, run_name, with_short_names
+from distune.tracking.study_view import StudyView, may_replace, view_tag
 from distune.tracking.values import metric_values, name_text, param_values, tag_values
 
 if TYPE_CHECKING:
@@ -20,17 +22,21 @@ _LOG = logging.getLogger(__name__)
 
 _MAX_VALUES_PER_CALL = 1000
 _MAX_PARAMS_AND_TAGS_PER_CALL = 100
+_COLOR_TAG, _CONTROL_COLOR, _STUDY_COLOR = "mlflow.runColor", "#e6007e", "#7f7f7f"
+"""Colors of charts; those of the UI are others."""
 _IDENTITY_TAGS = {"study", "study_key", "trial", "trial_key"}
 """Runs are found by these tags. They are set when a run is created and never changed."""
 
 
 @dataclasses.dataclass
 class KnownRun:
-    """A run and what was last read from it or written to it."""
+    """A run and what was last read from it or written to it. ``metrics`` are those that were read."""
 
     id: str
     status: str
     param_names: set[str]
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    note: str | None = None
 
 
 class MlflowRuns:
@@ -70,15 +76,54 @@ class MlflowRuns:
         """Read everything from MLflow again at the next call: a run or the experiment may have been deleted."""
         self._experiment_id = self._runs = None
 
-    def start(self, key: str, at_ms: int, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
-        """Start or resume a run, and add the params that it lacks: MLflow refuses to change one."""
+    def start(
+        self,
+        key: str,
+        at_ms: int,
+        params: Mapping[str, ParameterValue],
+        tags: Mapping[str, str],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start or resume a run, and add the params that it lacks, also under their short ``names``."""
         is_new = key not in self._known_runs()
         tags = {name: text for name, text in tags.items() if name not in _IDENTITY_TAGS}
-        run = self.get(key, at_ms, tags, params)
-        missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
-        self.log(run, params=missing, tags={} if is_new else tags)
-        run.param_names.update(missing)
+        run = self.get(key, at_ms, tags, params, names)
+        self.log(run, tags={} if is_new else tags)
+        self.add_params(run, with_short_names(params, names or {}))
         self.set_status(run, "RUNNING", at_ms)
+
+    def add_params(self, run: KnownRun, params: Mapping[str, ParameterValue]) -> None:
+        """Add the params that a run lacks: MLflow refuses to change one."""
+        missing = {name: text for name, text in param_values(params).items() if name not in run.param_names}
+        self.log(run, params=missing)
+        run.param_names.update(missing)
+
+    def update(self, key: str, at_ms: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics of a run that differ from those that it has."""
+        run = self.get(key, at_ms)
+        changed = {name: value for name, value in metric_values(metrics).items() if run.metrics.get(name) != value}
+        self.log(run, [(at_ms, step, changed)])
+        run.metrics.update(changed)
+
+    def set_note(self, run: KnownRun, note: str) -> None:
+        """Replace the note of a run, unless a user has edited it."""
+        if may_replace_note(run.note):
+            run.note = mark_note(note)
+            self._client.set_tag(run.id, NOTE_TAG, run.note)
+
+    def set_view(self, view: StudyView, at_ms: int) -> None:
+        """Give the experiment the view of the study, unless it was changed in the UI."""
+        name, value = view_tag(view, study=self._study, study_key=self._study_key, at_ms=at_ms)
+        experiment = self._find_experiment()
+        if may_replace(self._client.get_experiment(experiment).tags.get(name), value):
+            self._client.set_experiment_tag(experiment, name, value)
+
+    def set_experiment_note(self) -> None:
+        """Replace the note of the experiment by a line per study, from their runs, unless a user has edited it."""
+        experiment = self._find_experiment()
+        if may_replace_note(self._client.get_experiment(experiment).tags.get(NOTE_TAG)):
+            note = mark_note(experiment_note(search_headlines(self._client, experiment)))
+            self._client.set_experiment_tag(experiment, NOTE_TAG, note)
 
     def get(
         self,
@@ -86,12 +131,14 @@ class MlflowRuns:
         at_ms: int,
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, ParameterValue] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> KnownRun:
         """Return the run of a trial or of the study; create it when there is none."""
         runs = self._known_runs()
         if key not in runs:
             identity = {"study": self._study, "study_key": self._study_key, "mlflow.source.name": "distune"}
             identity |= {"simulated": "true"} if self._simulated else {}
+            identity |= {_COLOR_TAG: color} if (color := _color(key)) else {}
             if key:
                 parent = self.get("", at_ms)
                 identity |= {"trial": key, "trial_key": self._trial_key(key), "mlflow.parentRunId": parent.id}
@@ -99,7 +146,7 @@ class MlflowRuns:
                 self._find_experiment(),
                 start_time=at_ms,
                 tags=tag_values({**(tags or {}), **identity}),
-                run_name=run_name(key, params) if key else self._study,
+                run_name=run_name(key, params, names) if key else self._study,
             )
             runs[key] = KnownRun(created.info.run_id, created.info.status, set())
         return runs[key]
@@ -159,7 +206,14 @@ class MlflowRuns:
             self._runs = {}
             for run in search_runs(self._client, self._find_experiment(), self._study_key):
                 key = run.data.tags.get("distune.trial_key", prefix).removeprefix(prefix)
-                self._runs.setdefault(key, KnownRun(run.info.run_id, run.info.status, set(run.data.params)))
+                known = KnownRun(
+                    run.info.run_id,
+                    run.info.status,
+                    set(run.data.params),
+                    dict(run.data.metrics),
+                    run.data.tags.get(NOTE_TAG),
+                )
+                self._runs.setdefault(key, known)
         return self._runs
 
     def _trial_key(self, key: str) -> str:
@@ -178,3 +232,8 @@ class MlflowRuns:
                     self._client.restore_experiment(found.experiment_id)
                 self._experiment_id = found.experiment_id
         return self._experiment_id
+
+
+def _color(key: str) -> str | None:
+    """Return the color of a run that must be recognized; None for any other, which gets one from the UI."""
+    return _CONTROL_COLOR if is_control(key) else None if key else _STUDY_COLOR

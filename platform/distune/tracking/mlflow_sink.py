@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from distune.records import Outcome
@@ -10,15 +11,21 @@ from distune.tracking.events import (
     EpochLogged,
     Event,
     FileLogged,
+    StudyDescribed,
     StudyEnded,
     StudyLogged,
     StudyStarted,
     TrialEnded,
+    TrialLogged,
     TrialStarted,
+    ViewLogged,
 )
-from distune.tracking.mlflow_client import is_refusal, open_client, to_sink_error
+from distune.tracking.mlflow_client import HEADLINE_TAG, is_available, is_refusal, open_client, to_sink_error
 from distune.tracking.mlflow_runs import MlflowRuns
+from distune.tracking.uris import redact_uri
 from distune.tracking.values import end_tags, run_status, start_tags, summary_metrics
+
+_LOG = logging.getLogger(__name__)
 
 _STUDY_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
@@ -86,19 +93,38 @@ class MlflowSink:
             case StudyStarted():
                 runs.start("", event.at_ms, event.params, {**event.tags, "state": "running"})
             case TrialStarted():
-                runs.start(event.key, event.at_ms, event.params, start_tags(event))
+                runs.start(event.key, event.at_ms, event.params, start_tags(event), event.names)
             case EpochLogged():
                 self._log_epochs([event])
             case FileLogged():
                 runs.log_file(event.key or "", event.at_ms, Path(event.path), event.folder)
             case TrialEnded():
                 self._end_trial(event)
+            case TrialLogged():
+                runs.update(event.key, event.at_ms, event.step, event.metrics)
+                runs.add_params(runs.get(event.key, event.at_ms), event.params)
+            case ViewLogged():
+                self._try(lambda: runs.set_view(event.view, event.at_ms))
+            case StudyDescribed():
+                run = runs.get("", event.at_ms)
+                runs.log(run, tags={HEADLINE_TAG: event.headline})
+                runs.set_note(run, event.note)
+                self._try(runs.set_experiment_note)
             case StudyLogged():
                 runs.log(runs.get("", event.at_ms), [(event.at_ms, 0, event.metrics)], tags=event.tags)
             case StudyEnded():
                 run = runs.get("", event.at_ms)
                 runs.log(run, tags={"state": event.state})
                 runs.set_status(run, _STUDY_STATUS.get(event.state, "FAILED"), event.at_ms)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write what the study can do without; only an unavailable store is an error."""
+        try:
+            write()
+        except Exception as error:
+            if not is_available(self._client):
+                raise
+            _LOG.info("the tracking server refuses a tag of the experiment: %s", redact_uri(str(error)))
 
     def _log_epochs(self, events: Sequence[EpochLogged]) -> None:
         for key in dict.fromkeys(event.key for event in events):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from distune.config.format_value import format_value
 from distune.records import ParameterValue
@@ -30,7 +30,9 @@ def experiment_name(setting: str | None, experiment: str, *, simulated: bool) ->
     return f"{name}{_SIMULATED}" if simulated else name
 
 
-def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> str:
+def run_name(
+    key: str, params: Mapping[str, ParameterValue] | None = None, names: Mapping[str, str] | None = None
+) -> str:
     """Return the name of a trial's run: ``t007 global=5 soft=0.4``, ``control 1``, or ``confirm 7 seed 1000``.
 
     The weights of terms come first, then the other params in the order of the space. Trial numbers have leading zeros,
@@ -40,20 +42,19 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
     Args:
         key: of the trial.
         params: searched path to value, in the order of the space.
+        names: path to short name; those that are missing follow from ``params``.
 
     Returns:
         A name of at most ``MAX_RUN_NAME_LENGTH`` characters for a numbered trial.
     """
-    if key.startswith(_CONTROL):
+    if is_control(key):
         return f"control {key.removeprefix(_CONTROL)}"
     if key.startswith(_CONFIRMATION):
         return key.replace("-", " ")
     given = dict(sorted((params or {}).items(), key=lambda item: not _is_weight_of_term(item[0])))
     name = f"t{key:0>3}" if key.isdigit() else key
-    shown = [
-        f"{short}={format_value(value, digits=3)}"
-        for short, value in zip(short_names(given), given.values(), strict=True)
-    ]
+    chosen = dict(zip(given, short_names(given), strict=True)) | {**(names or {})}
+    shown = [f"{chosen[path]}={format_value(value, digits=3)}" for path, value in given.items()]
     for index, text in enumerate(shown):
         left = len(shown) - index
         room = MAX_RUN_NAME_LENGTH - (0 if left == 1 else len(f" +{left - 1}"))
@@ -63,7 +64,18 @@ def run_name(key: str, params: Mapping[str, ParameterValue] | None = None) -> st
     return name
 
 
-def short_names(paths: Mapping[str, ParameterValue]) -> list[str]:
+def is_control(key: str) -> bool:
+    """Return whether a key is that of a control of the search."""
+    return key.startswith(_CONTROL)
+
+
+def with_short_names(params: Mapping[str, ParameterValue], names: Mapping[str, str]) -> dict[str, ParameterValue]:
+    """Return params under their paths, and under their short names as well where they have one of their own."""
+    given = dict(params)
+    return {**{names[path]: value for path, value in given.items() if path in names}, **given}
+
+
+def short_names(paths: Iterable[str]) -> list[str]:
     """Return a short, unique name for each path.
 
     The weight of a term is named by the first word of the term (``global`` for

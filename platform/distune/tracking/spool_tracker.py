@@ -11,16 +11,21 @@ from distune.tracking.events import (
     EpochLogged,
     Event,
     FileLogged,
+    StudyDescribed,
     StudyEnded,
     StudyLogged,
     StudyStarted,
     TrialEnded,
+    TrialLogged,
     TrialStarted,
+    ViewLogged,
     now_ms,
 )
+from distune.tracking.run_names import with_short_names
 from distune.tracking.sink import Sink
 from distune.tracking.spool import Spool
 from distune.tracking.spool_sender import RetryPolicy, SpoolSender
+from distune.tracking.study_view import StudyView
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ class SpoolTracker:
         self._spool = Spool(study_folder)
         self._sender = SpoolSender(self._spool, make_sink, policy or RetryPolicy())
         self._is_closed = False
+        self._names: dict[str, str] = {}
 
     def start_study(self, params: Mapping[str, ParameterValue], tags: Mapping[str, str]) -> None:
         """See ``Tracker.start_study``."""
@@ -49,7 +55,7 @@ class SpoolTracker:
 
     def start_trial(self, spec: TrialSpec) -> None:
         """See ``Tracker.start_trial``."""
-        self._record(lambda: TrialStarted.from_spec(spec, now_ms()))
+        self._record(lambda: TrialStarted.from_spec(spec, now_ms(), self._names))
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
         """See ``Tracker.log_epoch``."""
@@ -65,6 +71,27 @@ class SpoolTracker:
     def end_trial(self, record: TrialRecord) -> None:
         """See ``Tracker.end_trial``."""
         self._record(lambda: TrialEnded(at_ms=now_ms(), record=record))
+
+    def log_trial(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
+        """See ``Tracker.log_trial``."""
+        self._record(
+            lambda: TrialLogged(
+                at_ms=now_ms(),
+                key=record.key,
+                step=record.epochs,
+                metrics=dict(metrics),
+                params=with_short_names(record.params, self._names),
+            )
+        )
+
+    def log_view(self, view: StudyView) -> None:
+        """See ``Tracker.log_view``."""
+        self._names = dict(view.names)
+        self._record(lambda: ViewLogged(at_ms=now_ms(), view=view))
+
+    def describe(self, headline: str, note: str) -> None:
+        """See ``Tracker.describe``."""
+        self._record(lambda: StudyDescribed(at_ms=now_ms(), headline=headline, note=note))
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """See ``Tracker.log_study``."""

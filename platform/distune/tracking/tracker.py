@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distune.records import EpochReport, ParameterValue, TrialRecord, TrialSpec
+from distune.tracking.study_view import StudyView
 
 
 class Tracker(Protocol):
@@ -37,6 +38,18 @@ class Tracker(Protocol):
 
     def end_trial(self, record: TrialRecord) -> None:
         """End a trial that finished, was stopped, failed or was interrupted."""
+        ...
+
+    def log_trial(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
+        """Log figures of a trial that has ended, such as its gain. They replace those that were logged before."""
+        ...
+
+    def log_view(self, view: StudyView) -> None:
+        """Log how the UI shows the study: columns, order and charts. Trials that start later get its short names."""
+        ...
+
+    def describe(self, headline: str, note: str) -> None:
+        """Log the result of the study in a sentence, and its description in Markdown. A note edited by users stays."""
         ...
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -72,6 +85,15 @@ class NullTracker:
         """Do nothing."""
 
     def end_trial(self, record: TrialRecord) -> None:
+        """Do nothing."""
+
+    def log_trial(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def log_view(self, view: StudyView) -> None:
+        """Do nothing."""
+
+    def describe(self, headline: str, note: str) -> None:
         """Do nothing."""
 
     def log_study(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ Runner = Literal["ray", "local"]
 RUNNERS: tuple[Runner, ...] = ("ray", "local")
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 
+_FINGERPRINT = "fingerprint"
 _LOCK_TIMEOUT_S = 2.0
 """Time that a session waits for its lock, because `distune status` holds it for a moment."""
 
@@ -208,10 +209,19 @@ class StudyFolder:
         """Replace the note of the session."""
         write_atomically(self.session_file, json.dumps(dataclasses.asdict(note)).encode())
 
-    def write_data_card(self, values: Mapping[str, Any]) -> None:
-        """Record the content of the data."""
+    def write_data_card(self, values: Mapping[str, Any], *, fingerprint: str) -> None:
+        """Record the content of the data, and its fingerprint."""
         self.data_card_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.data_card_file, json.dumps(values, indent=1).encode())
+        card = {**values, _FINGERPRINT: fingerprint}
+        write_atomically(self.data_card_file, json.dumps(card, indent=1).encode())
+
+    def data_fingerprint(self) -> str | None:
+        """Read the fingerprint of the data; None in simulated studies, those of earlier versions, and if damaged."""
+        try:
+            found = _read_json(self.data_card_file).get(_FINGERPRINT)
+        except StudyError:
+            return None
+        return found if isinstance(found, str) else None
 
     def write_teacher(self, weights: Path, metrics: Mapping[str, float]) -> None:
         """Record the teacher: the file of its weights, and its metrics on the search split."""

@@ -8,6 +8,8 @@ from typing import Any
 OUTCOME, REASON, RETRIES = "outcome", "reason", "retries"
 ORIGIN, REQUESTED, PROPOSED = "origin", "requested_params", "proposed_params"
 REPEATS_AVOIDED = "repeats_avoided"
+GAIN, EPOCHS, SEED = "gain", "epochs", "seed"
+"""Written once, at the end of a trial, for readers such as optuna-dashboard. distune does not read them."""
 
 _LEGACY_NAMES = {RETRIES: "setbacks", REQUESTED: "given", PROPOSED: "proposal"}
 

@@ -6,17 +6,20 @@ is trial ``-1 - n``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import optuna
 
 from distune.config.conditions import Chosen
 from distune.config.space import Parameter
-from distune.records import Outcome, TrialState
+from distune.records import Outcome, TrialRecord, TrialState
 from distune.study.failures.retries import Retry
 from distune.study.search.samplers import distribution_of
 from distune.study.search.stored_trial import StoredTrial, stored_trial
 from distune.study.search.trial_attributes import (
+    EPOCHS,
+    GAIN,
     ORIGIN,
     OUTCOME,
     PROPOSED,
@@ -24,6 +27,7 @@ from distune.study.search.trial_attributes import (
     REPEATS_AVOIDED,
     REQUESTED,
     RETRIES,
+    SEED,
 )
 
 _RELATIVE_PARAMS = ":relative_params:"
@@ -107,6 +111,35 @@ class TrialStore:
         if reason is not None:
             self._storage.set_trial_user_attr(trial_id, REASON, reason)
         self._storage.set_trial_user_attr(trial_id, OUTCOME, ending.value)
+
+    def describe(self, record: TrialRecord, gain: float | None) -> None:
+        """Record outcome, epochs, seed and gain of a trial that is about to end, for optuna-dashboard.
+
+        Optuna does not change trials that have ended: a gain that follows from a later control is not recorded.
+        """
+        trial_id = self._trial_id(record.number)
+        values = {OUTCOME: record.outcome.value, EPOCHS: record.epochs, SEED: record.seed, GAIN: gain}
+        trial = self._storage.get_trial(trial_id)
+        for name, value in values.items():
+            if not trial.state.is_finished() and value is not None and trial.user_attrs.get(name) != value:
+                self._storage.set_trial_user_attr(trial_id, name, value)
+
+    def describe_study(self, metrics: Sequence[str], results: Mapping[str, str | float]) -> None:
+        """Name the objectives of the searched trials, and record results of the study, for optuna-dashboard.
+
+        Args:
+            metrics: the metric, then the costs.
+            results: name to value, such as the best trial.
+        """
+        for study, names in ((self.search_study, list(metrics)), (self._control_study, [metrics[0]])):
+            if len(names) == len(study.directions) and study.metric_names != names:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(names)
+        present = self.search_study.user_attrs
+        for name, value in results.items():
+            if present.get(name) != value:
+                self.search_study.set_user_attr(name, value)
 
     def record_retries(self, number: int, retries: Sequence[Retry]) -> None:
         """Record all failures so far after which a trial is tried again."""

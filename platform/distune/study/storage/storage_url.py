@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import warnings
 from collections.abc import Iterator
 
 import optuna
@@ -118,6 +119,10 @@ def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
         original, _ = open_studies(storage, optuna_name(folder.identity(), setting))
         copy = optuna.create_study(study_name=folder.name, directions=original.directions)
         copy.add_trials(original.get_trials())
+        if original.metric_names is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                copy.set_metric_names(original.metric_names)
     return copy
 
 
