@@ -43,8 +43,8 @@ class StudyModel:
 
     @property
     def title(self) -> str:
-        """Name for messages: ``trial 7`` or ``teacher``."""
-        return self.name if self.record is None else f"trial {self.name}"
+        """Name for messages: ``trial 7``, ``control-1`` or ``teacher``."""
+        return self.name if self.record is None or self.record.control else f"trial {self.name}"
 
     def classes(self) -> tuple[str, ...]:
         """Read the classes of the file."""
