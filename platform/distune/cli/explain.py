@@ -11,10 +11,11 @@ from distune.cli.launch import InterruptedSessionError
 from distune.cli.options import JsonOption, StudyArgument
 from distune.cli.output import out, print_if_simulated, print_json
 from distune.errors import UsageError
+from distune.explanation.explanation import cell_text, grouped
 
 if TYPE_CHECKING:
-    from distune.explanation.explanation import Explanation, ExplanationTable, cell_text, grouped
-from distune.explanation.finding import Finding
+    from distune.explanation.explanation import Explanation, ExplanationTable
+    from distune.explanation.finding import Finding
 
 _LABELS = {"ok": "OK", "problem": "PROBLEM", "unknown": "unknown"}
 _STYLES = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
