@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from distune.cli import confirm, doctor, evaluate, init, launch, status, teacher, train, ui, validate
+from distune.cli import confirm, doctor, evaluate, export, init, launch, status, teacher, train, ui, validate
 from distune.cli.command_class import Command, Group
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
@@ -46,6 +46,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(train.train)
     app.command(cls=Command)(teacher.teacher)
     app.command(cls=Command)(evaluate.evaluate)
+    app.command(cls=Command)(export.export)
     app.command(cls=Command)(ui.ui)
     app.command(cls=Command)(doctor.doctor)
     return app
