@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from distune.api.evaluation import SplitChoice, record_evaluation
+from distune.api.export_card import ExportCard
 from distune.api.preparation import open_data
 from distune.api.study_models import StudyModel, find_model
 from distune.config.home import Home
 from distune.errors import DataError, StudyError, UsageError
-from distune.evidence.confirmation_result import EvaluationRecord
 from distune.study.callback import StudyCallback
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
-from distune.version import VERSION
 
 if TYPE_CHECKING:
     from distune.data.dataset import DetectionDataset
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     from distune.export.parity import Parity
 
 FormatName = Literal["torchvision", "onnx"]
-SplitChoice = Literal["search", "test"]
 DEFAULT_IMAGES = 500
 _MESSAGE_EVERY = 50
 
@@ -138,10 +134,17 @@ def export_student(
     try:
         callback.on_message(f"export: writing format {options.format} of {model.title}")
         notes = chosen.write(student, draft)
-        num_previous = _record_evaluation(folder, model, options.split)
+        num_previous = record_evaluation(folder, model) if options.split == "test" else None
         parity = _prove(student, detector, chosen, draft, dataset, options.max_images, callback)
         sizes = (_weights_bytes(student), (draft / chosen.weights_file).stat().st_size)
-        card = _card(folder, status, model, student, options, chosen, notes, parity, sizes)
+        card = ExportCard(folder, status, model, student).render(
+            options.format,
+            notes,
+            license=options.license,
+            split=options.split,
+            parity=parity,
+            file_bytes=sizes,
+        )
         (draft / "model_card.md").write_text(card, encoding="utf-8")
         _publish(draft, target)
     finally:
@@ -204,17 +207,6 @@ def _exportable(folder: StudyFolder, model: StudyModel, detector: Detector) -> E
     )
 
 
-def _record_evaluation(folder: StudyFolder, model: StudyModel, split: SplitChoice) -> int | None:
-    if split != "test":
-        return None
-    evaluation = EvaluationRecord(
-        trial=None if model.record is None else model.record.number,
-        seeds=() if model.seed is None else (model.seed,),
-        metric=None,
-    )
-    return len(folder.confirmation.record_test_evaluation(evaluation))
-
-
 def _prove(
     student: Exportable,
     detector: Detector,
@@ -249,116 +241,6 @@ def _prove(
 
 def _weights_bytes(student: Exportable) -> int:
     return sum(value.numel() * value.element_size() for value in student.model.state_dict().values())
-
-
-def _card(
-    folder: StudyFolder,
-    status: StudyStatus,
-    model: StudyModel,
-    student: Exportable,
-    options: ExportOptions,
-    chosen: Format,
-    notes: Mapping[str, str],
-    parity: Parity,
-    sizes: tuple[int, int],
-) -> str:
-    from distune.export.model_card import ModelCard, Score
-
-    experiment = model.experiment
-    scores = []
-    if parity.ap is not None:
-        scores.append(
-            Score(split=options.split, ap=parity.ap, source=f"this file, {parity.num_images} images, one at a time")
-        )
-    trained = model.record.metrics if model.record is not None else _teacher_metrics(folder)
-    if "search/AP" in trained and not model.is_confirmed:
-        scores.append(Score(split="search", ap=trained["search/AP"], source="during training, at the best epoch"))
-    sections = {"Detector": student.settings.model_dump(mode="json", exclude={"weights", "backbone_weights"})}
-    sections["Data"] = experiment.data.model_dump(mode="json")
-    if model.record is None:
-        teacher_training = experiment.teacher_training
-        sections["Training"] = {} if teacher_training is None else teacher_training.model_dump(mode="json")
-    else:
-        sections["Initial weights"] = experiment.student.model_dump(
-            mode="json", include={"weights", "backbone_weights"}
-        )
-        sections["Training"] = experiment.training.model_dump(mode="json") | {"seed": model.seed}
-        if not model.record.control:
-            sections["Distillation"] = _active_distillation(experiment.distillation.model_dump(mode="json"))
-            sections["Found by the search"] = dict(model.record.params)
-    return ModelCard(
-        title=student.title,
-        role=_role(model),
-        family=student.settings.family,
-        backbone=student.settings.backbone,
-        classes=student.classes,
-        image_size=student.image_size,
-        num_parameters=sum(each.numel() for each in student.model.parameters()),
-        format=options.format,
-        format_summary=chosen.summary,
-        format_notes=notes,
-        weights_file=chosen.weights_file,
-        program_file=chosen.program_file,
-        license=options.license,
-        data=_data_lines(folder, experiment.data.kind),
-        scores=scores,
-        gain=_gain_line(status, model),
-        num_test_evaluations=len(folder.confirmation.test_evaluations()),
-        parity=parity,
-        parity_split=options.split,
-        file_bytes=sizes,
-        settings={name: values for name, values in sections.items() if values},
-        versions=_versions(options.format),
-    ).to_markdown()
-
-
-def _role(model: StudyModel) -> str:
-    if model.record is None:
-        return "teacher"
-    return "student without distillation (the control)" if model.record.control else "distilled student"
-
-
-def _teacher_metrics(folder: StudyFolder) -> Mapping[str, float]:
-    teacher = folder.teacher()
-    return {} if teacher is None else teacher.metrics
-
-
-def _active_distillation(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the terms without weight."""
-    terms = {name: term for name, term in values.get("terms", {}).items() if term.get("weight")}
-    return {**values, "terms": terms} if "terms" in values else values
-
-
-def _gain_line(status: StudyStatus, model: StudyModel) -> str:
-    """Return the gain with its interval and verdict where this student was confirmed."""
-    confirmed = status.confirmation
-    if model.record is None:
-        return "this is the teacher"
-    if model.record.control:
-        return "this is the control, which is not distilled"
-    if confirmed is None or confirmed.winner != model.record.number:
-        return "not confirmed: one seed; distune confirm measures it"
-    which = "" if model.is_confirmed else "; this file is the student of the search, another run of the same settings"
-    return f"{confirmed.summary}, on the {confirmed.split} split{which}"
-
-
-def _data_lines(folder: StudyFolder, kind: str) -> list[str]:
-    lines = [f"kind: {kind}"]
-    try:
-        card = json.loads(folder.data_card_file.read_bytes())
-        lines += [
-            f"{split['name']} split: {split['num_images']} images, {split['num_boxes']} boxes"
-            for split in card["splits"]
-        ]
-        lines += [f"skipped: {len(card['faults'])} images or boxes"] if card["faults"] else []
-    except (OSError, ValueError, KeyError, TypeError):
-        lines.append("the study's folder has no data card")
-    return lines
-
-
-def _versions(format_name: str) -> dict[str, str]:
-    packages = ["torch", "torchvision", *(["onnx", "onnxruntime"] if format_name == "onnx" else [])]
-    return {"distune": VERSION, "python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _publish(draft: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from torch import nn
 
@@ -31,5 +32,5 @@ class Exportable:
         fixed = getattr(self.settings, "input_size_px", None)
         if fixed is not None:
             return f"{fixed} x {fixed} px"
-        transform = self.model.transform
+        transform: Any = self.model.transform
         return f"shorter side {transform.min_size[-1]} px, longer side at most {transform.max_size} px"

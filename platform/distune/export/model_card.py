@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from distune.export.parity import Parity
@@ -106,11 +107,20 @@ def front_matter(card: ModelCard) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return path and value of all settings below a mapping, without those that are null or empty."""
+    """Return path and value of all settings below a mapping.
+
+    Args:
+        values: the settings.
+        prefix: of their paths.
+
+    Returns:
+        Without those that are null or empty. Of a file or folder of this machine only the name is given.
+    """
     found: list[tuple[str, Any]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
             found += flatten(value, f"{prefix}{name}.")
         elif value not in (None, [], ()):
-            found.append((f"{prefix}{name}", value))
+            is_local = isinstance(value, str) and Path(value).is_absolute()
+            found.append((f"{prefix}{name}", Path(value).name if is_local else value))
     return found

@@ -40,8 +40,9 @@ class Parity:
         exported_ap: of the file.
         num_detections: of the detector with a score of at least ``MIN_SCORE``.
         num_found: those that the file gives as well: of the same class, within half a pixel and 0.005 of the score.
-        max_box_px: largest difference of a coordinate among them, in pixels of the image.
-        max_score: largest difference of a score among them.
+        num_extra: detections of the file, with at least that score, that the detector does not give.
+        max_box_px: largest difference of a coordinate among those found, in pixels of the image.
+        max_score: largest difference of a score among those found.
         latency_ms: median milliseconds of the detector for an image.
         exported_latency_ms: of the file.
         num_threads: of both.
@@ -52,6 +53,7 @@ class Parity:
     exported_ap: float | None
     num_detections: int
     num_found: int
+    num_extra: int
     max_box_px: float
     max_score: float
     latency_ms: float
@@ -74,6 +76,8 @@ class Parity:
             )
         if self.num_found < MIN_SHARE_FOUND * self.num_detections:
             return f"it gives {self.num_found} of {self.num_detections} detections; {MIN_SHARE_FOUND:.0%} are needed"
+        if self.num_extra > (1 - MIN_SHARE_FOUND) * self.num_detections:
+            return f"it gives {self.num_extra} detections more than the detector's {self.num_detections}"
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +144,9 @@ def compare(
         exported_ap=score(theirs, dataset).get("AP") if has_boxes else None,
         num_detections=sum(pair[0] for pair in pairs),
         num_found=sum(pair[1] for pair in pairs),
+        num_extra=sum(
+            found[0] - found[1] for found in (_match(two, one) for one, two in zip(ours, theirs, strict=True))
+        ),
         max_box_px=max(pair[2] for pair in pairs),
         max_score=max(pair[3] for pair in pairs),
         latency_ms=1000 * statistics.median(each[0] for each in times),

@@ -57,8 +57,8 @@ def call(function: str, *arguments: Any, **named: Any) -> str:
 
     Args:
         function: the text before the brackets.
-        arguments: text of each.
-        named: name to text; those that are None are left out.
+        *arguments: text of each.
+        **named: name to text; those that are None are left out.
 
     Returns:
         Source.

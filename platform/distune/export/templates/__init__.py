@@ -12,7 +12,7 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: name of the file.
-        values: of its variables; one that is missing is an error.
+        **values: of its variables; one that is missing is an error.
 
     Returns:
         The text, which ends with a newline.
