@@ -61,7 +61,7 @@ class ExportCard:
             file_bytes: of the detector's weights and of the exported file.
 
         Returns:
-            Markdown with the front matter of Hugging Face.
+            Markdown with the YAML header of Hugging Face.
         """
         from distune.export.formats import FORMATS
         from distune.export.model_card import ModelCard

@@ -13,7 +13,7 @@ from distune.export.templates import render
 
 CARD_FILE = "model_card.md"
 NO_LICENSE = "other"
-"""The license in the front matter while the user has stated none."""
+"""The license in the YAML header while the user has stated none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
