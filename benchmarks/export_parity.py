@@ -93,7 +93,7 @@ def lines_of(family: str, *, num_steps: int, num_images: int) -> list[dict[str, 
     }
     splits = build_splits(ShapesData(kind="shapes", **data))
     settings = STUDENTS[family]
-    size = {"min_size_px": SIDE_PX, "max_size_px": SIDE_PX}
+    size: dict[str, Any] = {"min_size_px": SIDE_PX, "max_size_px": SIDE_PX}
     detector = build_detector(settings, classes=splits.classes, seed=0, **size)
     torch.manual_seed(0)
     train(detector.model, splits.train, num_steps=num_steps)

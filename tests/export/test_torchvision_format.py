@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ RUNNABLE = tuple(case for case in CASES if HAS_TIMM or not str(case[1].get("back
 
 
 @pytest.fixture(scope="module")
-def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, float]]]:
+def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Export all cases, and run all of them in one process that cannot import distune."""
     root = tmp_path_factory.mktemp("exported")
     folders = []
@@ -79,18 +80,18 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    found: dict[str, list[dict[str, float]]] = json.loads(answer.stdout)
+    found: dict[str, list[dict[str, Any]]] = json.loads(answer.stdout)
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RUNNABLE, ids=name_of)
-def test_outputs_are_those_of_the_detector(differences: dict[str, list[dict[str, float]]], case: Case) -> None:
+def test_outputs_are_those_of_the_detector(differences: dict[str, list[dict[str, Any]]], case: Case) -> None:
     of_images = differences[str(RUNNABLE.index(case))]
     assert of_images
     for each in of_images:
         assert {"boxes", "labels", "scores"} <= each.keys()
-        assert all(isinstance(value, float) and value <= 1e-5 for value in each.values()), each
+        assert all(value != "another shape" and value <= 1e-5 for value in each.values()), each
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +136,6 @@ def _export(model: nn.Module, file: Path, names: list[str]) -> None:
         axes["masks"] |= {2: "height", 3: "width"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # this exporter is deprecated, and tracing warns of each constant
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             model,
             (image,),
