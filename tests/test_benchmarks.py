@@ -42,6 +42,22 @@ def test_the_losses_in_loops_over_boxes_equal_those_of_distune(
 
 
 @pytest.mark.slow
+def test_exports_are_compared_in_both_formats(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    options = ["--families", "ssdlite", "--steps", "2", "--images", "4", "--table"]
+    monkeypatch.setattr(sys, "argv", ["export_parity.py", *options])
+    importlib.import_module("export_parity").main()
+    first, second, *table = capsys.readouterr().out.splitlines()
+    lines = [json.loads(line) for line in (first, second)]
+    assert [line["format"] for line in lines] == ["onnx", "torchvision"]
+    assert [line["problem"] for line in lines] == [None, None]
+    assert len(table) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("_same_number_of_threads")
 def test_the_gradients_of_soft_labels_have_the_sums_of_their_equations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

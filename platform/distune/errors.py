@@ -57,3 +57,7 @@ class ResourceError(UsageError):
 
 class TrialError(DistuneError):
     """Trial that could not continue. The study continues without it."""
+
+
+class ExportError(DistuneError):
+    """Detector that cannot be exported in a format, or whose exported file gives other detections."""

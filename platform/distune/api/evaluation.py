@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distune.api.preparation import open_data
-from distune.api.study_models import find_model
+from distune.api.study_models import StudyModel, find_model
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.errors import DataError
@@ -73,18 +73,31 @@ def evaluate_student(
         raise DataError(f"study {status.study}: the experiment names no test split")
     num_previous = None
     if split == "test":
-        evaluation = EvaluationRecord(
-            trial=None if model.record is None else model.record.number,
-            seeds=() if model.seed is None else (model.seed,),
-            metric=None,
-        )
-        num_previous = len(folder.confirmation.record_test_evaluation(evaluation))
+        num_previous = record_evaluation(folder, model)
     return Evaluation(
         name=model.name,
         weights=model.weights,
         metrics=score_file(model.weights, model.experiment, splits, split=split, may_lack_classes=model.record is None),
         previous_test_evaluations=num_previous,
     )
+
+
+def record_evaluation(folder: StudyFolder, model: StudyModel) -> int:
+    """Record an evaluation of a detector on the test split, before it is done.
+
+    Args:
+        folder: of the study.
+        model: that is evaluated.
+
+    Returns:
+        Number of other evaluations on record.
+    """
+    evaluation = EvaluationRecord(
+        trial=None if model.record is None else model.record.number,
+        seeds=() if model.seed is None else (model.seed,),
+        metric=None,
+    )
+    return len(folder.confirmation.record_test_evaluation(evaluation))
 
 
 def score_file(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from distune.api.evaluation import Evaluation, SplitChoice
+    from distune.api.export_student import Export, FormatName
     from distune.api.prediction import Predictions
     from distune.api.repeat_trial import RepeatedTrial
     from distune.evidence.ablation_result import AblationResult
@@ -582,6 +583,54 @@ class Study:
         output = None if folder is None else Path(folder)
         with open_callbacks(callbacks) as callback:
             return repeat_trial(self._folder, self._home, self.status, trial, output=output, callback=callback)
+
+    def export(
+        self,
+        format: FormatName,  # noqa: A002
+        trial: int | str | None = None,
+        folder: str | Path | None = None,
+        *,
+        replace: bool = False,
+        split: SplitChoice = "search",
+        max_images: int = 500,
+        license: str | None = None,  # noqa: A002
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> Export:
+        """Write a detector of the study as files that run without distune, and compare them with it.
+
+        Args:
+            format: ``torchvision`` or ``onnx``.
+            trial: see ``evaluate``.
+            folder: for the files; None is ``exports/<trial>-<format>`` in the study's folder.
+            replace: replace an export in this folder.
+            split: the split on which file and detector are compared; ``test`` is recorded as an evaluation.
+            max_images: images of it, at most.
+            license: for the model card.
+            callbacks: see ``evaluate``.
+
+        Returns:
+            The folder, and the comparison.
+
+        Raises:
+            UsageError: the format is unknown, a package is missing, or the folder exists.
+            StudyError: there is no such trial, or it has no student.
+            DataError: the experiment names no test split, or its data is damaged.
+            ExportError: the detector cannot be exported in this format, or its file gives other detections.
+        """
+        from distune.api.export_student import ExportOptions, export_student
+
+        target = None if folder is None else Path(folder)
+        options = ExportOptions(
+            format=format,
+            trial=trial,
+            folder=target,
+            replace=replace,
+            split=split,
+            max_images=max_images,
+            license=license,
+        )
+        with open_callbacks(callbacks) as callback:
+            return export_student(self._folder, self._home, self.status, options, callback=callback)
 
     @contextlib.contextmanager
     def mlflow_ui(

@@ -15,6 +15,7 @@ from distune.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     init,
     launch,
     predict,
@@ -65,6 +66,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(teacher.teacher)
     app.command(cls=Command)(evaluate.evaluate)
     app.command(cls=Command)(predict.predict)
+    app.command(cls=Command)(export.export)
     app.command(cls=Command)(ui.ui)
     app.command(cls=Command)(doctor.doctor)
     return app

@@ -15,7 +15,7 @@ def resized_size(height: int, width: int, *, min_size_px: int, max_size_px: int)
     Returns:
         Whole numbers; 0 for a side that vanishes.
     """
-    short, long = sorted((height, width))
+    short, long = min(height, width), max(height, width)
     new_short, new_long = min_size_px, int(min_size_px * long / short)
     if new_long > max_size_px or min_size_px == max_size_px:
         new_short, new_long = int(max_size_px * short / long), max_size_px

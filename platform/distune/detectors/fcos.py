@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from distune.config.detector import FcosSettings
 from distune.detectors.backbone import build_pyramid
-from distune.detectors.exact_boxes import Float32AnchorGenerator
 from distune.detectors.onestage import OneStageDetector, Rules
 
 REPLACEABLE = ("head.classification_head.cls_logits.",)
@@ -35,7 +35,7 @@ def build_fcos(settings: FcosSettings, *, num_classes: int, min_size_px: int, ma
         num_classes + 1,
         min_size=min_size_px,
         max_size=max_size_px,
-        anchor_generator=Float32AnchorGenerator(sizes, ((1.0,),) * len(sizes)),
+        anchor_generator=AnchorGenerator(sizes, ((1.0,),) * len(sizes)),
         # In units of an anchor's size: the scale must not change how many cells around a center belong to a box.
         center_sampling_radius=_RADIUS_CELLS / settings.anchor_scale,
     )

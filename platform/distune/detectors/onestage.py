@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from distune.detectors.exact_boxes import cast_outputs_to_float32
+from distune.detectors.exact_boxes import cast_one_stage_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.prediction_sites import matched_sites, sites_in_image
@@ -60,8 +60,7 @@ class OneStageDetector:
         self.base_size_px = base_size_px
         self._parts: Any = model
         self._rules = rules
-        cast_outputs_to_float32(self._parts.head.classification_head)
-        cast_outputs_to_float32(self._parts.head.regression_head)
+        cast_one_stage_to_float32(model)
 
     def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """See ``Detector.forward_train``."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
-from torchvision.transforms.v2 import functional
+from torch.nn.functional import interpolate
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, _resize_image_and_masks, resize_boxes
 
 from distune.config.image_size import resized_size
 
@@ -34,19 +34,20 @@ class SmoothResize(GeneralizedRCNNTransform):  # type: ignore[misc]
             The image and the target in its new size.
         """
         height, width = image.shape[-2:]
-        if self.fixed_size is None:
+        fixed_size = self.fixed_size
+        if fixed_size is None:
             size = resized_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
         else:
-            size = (self.fixed_size[1], self.fixed_size[0])
-        is_shrunk = size[0] * size[1] < height * width
-        if not is_shrunk:
-            resized: tuple[Tensor, dict[str, Tensor] | None] = super().resize(image, target)
-            return resized
-        image = functional.resize_image(image, list(size), antialias=True)
+            size = (fixed_size[1], fixed_size[0])
+        if size[0] * size[1] < height * width:
+            image = interpolate(image[None], size=list(size), mode="bilinear", align_corners=False, antialias=True)[0]
+            if target is not None and "masks" in target:
+                target["masks"] = interpolate(target["masks"][:, None].float(), size=list(size))[:, 0].byte()
+        else:
+            shorter_px = self.torch_choice(self.min_size) if self.training else self.min_size[-1]
+            image, target = _resize_image_and_masks(image, shorter_px, self.max_size, target, fixed_size)
         if target is not None:
-            target["boxes"] = resize_boxes(target["boxes"], [height, width], list(size))
-            if "masks" in target:
-                target["masks"] = functional.resize_mask(target["masks"], list(size))
+            target["boxes"] = resize_boxes(target["boxes"], (height, width), image.shape[-2:])
         return image, target
 
 

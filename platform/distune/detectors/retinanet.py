@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from distune.config.detector import RetinaNetSettings
 from distune.detectors.backbone import build_pyramid
-from distune.detectors.exact_boxes import Float32AnchorGenerator
 from distune.detectors.norms import group_norm
 from distune.detectors.onestage import OneStageDetector, Rules, match_by_overlap
 
@@ -54,10 +54,10 @@ def build_retinanet(
     return OneStageDetector(model, family="retinanet", score_kind="sigmoid", base_size_px=base_size_px, rules=rules)
 
 
-def _anchors(scale: float) -> Float32AnchorGenerator:
+def _anchors(scale: float) -> AnchorGenerator:
     """Return torchvision's anchors of RetinaNet, times ``scale``."""
     sizes = tuple(
         tuple(scale * size for size in (base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))))
         for base in (_FINEST_ANCHOR_PX * 2**level for level in range(_NUM_LEVELS))
     )
-    return Float32AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, SSDFeatureExtractorVGG, SSDHead
 from torchvision.models.vgg import cfgs, make_layers
 
 from distune.config.detector import SsdSettings
-from distune.detectors.exact_boxes import Float32DefaultBoxGenerator
 from distune.detectors.freezing import freeze_before
 from distune.detectors.onestage import OneStageDetector, Rules, match_by_overlap
 from distune.detectors.weights import fetch_weights, load_state
@@ -33,7 +33,7 @@ def build_ssd(settings: SsdSettings, *, num_classes: int, **_: int) -> OneStageD
     size_px = settings.input_size_px
     maps = map_sides(size_px)
     steps = [*_STRIDES_PX, *(size_px / side for side in maps[len(_STRIDES_PX) :])]
-    anchors = Float32DefaultBoxGenerator(list(_ASPECT_RATIOS[: len(maps)]), scales=scales(len(maps)), steps=steps)
+    anchors = DefaultBoxGenerator(list(_ASPECT_RATIOS[: len(maps)]), scales=scales(len(maps)), steps=steps)
     head = SSDHead(list(_CHANNELS[: len(maps)]), anchors.num_anchors_per_location(), num_classes + 1)
     model: Any = SSD(
         _backbone(settings, num_maps=len(maps)),

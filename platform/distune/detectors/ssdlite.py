@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 from torchvision.models import get_model
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 
 from distune.config.detector import SsdliteSettings
-from distune.detectors.exact_boxes import Float32DefaultBoxGenerator
 from distune.detectors.freezing import freeze_before
 from distune.detectors.onestage import OneStageDetector, Rules, match_by_overlap
 from distune.detectors.weights import fetch_weights, load_state
@@ -34,7 +34,7 @@ def build_ssdlite(settings: SsdliteSettings, *, num_classes: int, **_: int) -> O
     """
     norm_layer = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     layers, stage_starts = _mobilenet(settings, norm_layer)
-    anchors = Float32DefaultBoxGenerator([[2, 3] for _ in range(_NUM_MAPS)], min_ratio=0.2, max_ratio=0.95)
+    anchors = DefaultBoxGenerator([[2, 3] for _ in range(_NUM_MAPS)], min_ratio=0.2, max_ratio=0.95)
     parts: Any = layers
     channels = [parts[stage_starts[-2]].block[0].out_channels, parts[-1].out_channels, *_EXTRA_CHANNELS]
     model: Any = SSD(

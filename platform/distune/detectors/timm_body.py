@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import importlib
 import itertools
 from collections.abc import Callable, Sequence
@@ -39,12 +38,15 @@ class TimmPyramid(nn.Module):
         self.body = body
         self.fpn = fpn
         self.out_channels = out_channels
-        self._positions = tuple(positions)
+        self._positions = list(positions)
 
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """Compute the maps of the pyramid, fine to coarse."""
         maps = self.body(images_B3HW)
-        chosen = collections.OrderedDict((str(index), maps[at]) for index, at in enumerate(self._positions))
+        assert isinstance(maps, list)  # torch.jit.script takes timm's type, which is a union
+        chosen: dict[str, Tensor] = {}
+        for index, at in enumerate(self._positions):
+            chosen[str(index)] = maps[at]
         pyramid: dict[str, Tensor] = self.fpn(chosen)
         return pyramid
 

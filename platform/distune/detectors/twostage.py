@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import fastrcnn_loss, maskrcnn_loss
@@ -18,7 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from distune.config.detector import TwoStageSettings
 from distune.detectors.backbone import build_pyramid
-from distune.detectors.exact_boxes import Float32AnchorGenerator, cast_outputs_to_float32
+from distune.detectors.exact_boxes import cast_two_stage_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import head_norm_layer
@@ -79,10 +80,7 @@ class TwoStageDetector:
         self.model: nn.Module = model
         self.family = family
         self._parts: Any = model
-        cast_outputs_to_float32(self._parts.rpn.head)
-        cast_outputs_to_float32(self._parts.roi_heads.box_predictor)
-        if self._parts.roi_heads.has_mask():
-            cast_outputs_to_float32(self._parts.roi_heads.mask_predictor)
+        cast_two_stage_to_float32(model)
 
     def forward_train(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         """See ``Detector.forward_train``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
@@ -126,10 +124,10 @@ class TwoStageDetector:
         return batch, frame_of(batch), self._parts.backbone(batch.tensors)
 
 
-def _anchors(settings: TwoStageSettings) -> Float32AnchorGenerator:
+def _anchors(settings: TwoStageSettings) -> AnchorGenerator:
     sizes = tuple(settings.anchor_scale * size for size in (32, 64, 128, 256, 512))
     by_level = (sizes,) * 3 if settings.levels == "last" else tuple((size,) for size in sizes)
-    return Float32AnchorGenerator(by_level, ((0.5, 1.0, 2.0),) * len(by_level))
+    return AnchorGenerator(by_level, ((0.5, 1.0, 2.0),) * len(by_level))
 
 
 def _box_head(settings: TwoStageSettings) -> nn.Module:

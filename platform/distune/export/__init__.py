@@ -1,1 +1,1 @@
-"""Students as files that other programs load."""
+"""Students as files that run without distune."""

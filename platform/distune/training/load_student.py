@@ -35,13 +35,7 @@ def load_student(
     Raises:
         WeightsError: the file is no such checkpoint, says what it is; or the detector lacks classes.
     """
-    content = checkpoint.load(path)
-    if content is None or "detector" not in content:
-        raise WeightsError(f"checkpoint {path}: {_why_not(path, content)}")
-    try:
-        settings = TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
-    except ValidationError as error:
-        raise WeightsError(f"{path}: made by another version of distune: {error}") from None
+    settings = read_detector_settings(path)
     return build_trained_detector(
         settings.with_weights(str(path)),
         classes=classes,
@@ -49,6 +43,17 @@ def load_student(
         max_size_px=experiment.data.max_size_px,
         needed_by=() if may_lack_classes else ("the evaluation",),
     )
+
+
+def read_detector_settings(path: Path) -> DetectorSettings:
+    """Read the settings of the detector in a distune checkpoint. Raises ``WeightsError`` when it is none."""
+    content = checkpoint.load(path)
+    if content is None or "detector" not in content:
+        raise WeightsError(f"checkpoint {path}: {_why_not(path, content)}")
+    try:
+        return TypeAdapter[DetectorSettings](DetectorSettings).validate_python(content["detector"])
+    except ValidationError as error:
+        raise WeightsError(f"{path}: made by another version of distune: {error}") from None
 
 
 def _why_not(path: Path, content: dict[str, Any] | None) -> str:
