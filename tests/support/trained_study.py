@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 NAME = "small"
-"""Name of the study: 2 trials, a control and a teacher, all with students, not confirmed, without MLflow."""
+"""Name of the study: 2 trials, a control and a teacher, all with students, not confirmed."""
 _BIAS = "head.classification_head.cls_logits.bias"
 
 
@@ -37,7 +37,7 @@ def _make(home: Path) -> None:
     from distune.training import checkpoint  # loads torch, which most tests do not need
     from support.experiments import small_values
 
-    values = small_values({"tracking": {"enabled": False}, "search": {"scheduler": {"kind": "none"}}})
+    values = small_values({"search": {"scheduler": {"kind": "none"}}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTUNE_HOME", str(home))
         distune.launch(values, name=NAME, runner="local", callbacks=[])

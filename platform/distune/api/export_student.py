@@ -37,6 +37,7 @@ class Export:
 
     Attributes:
         name: key of the trial, such as ``7``, or ``teacher``.
+        is_confirmed: it is the student that a confirmation has chosen.
         format: of the files.
         folder: with the files.
         files: names of the files in it.
@@ -48,6 +49,7 @@ class Export:
     """
 
     name: str
+    is_confirmed: bool
     format: FormatName
     folder: Path
     files: tuple[str, ...]
@@ -151,6 +153,7 @@ def export_student(
         shutil.rmtree(draft, ignore_errors=True)
     return Export(
         name=model.name,
+        is_confirmed=model.is_confirmed,
         format=options.format,
         folder=target,
         files=tuple(sorted(each.name for each in target.iterdir())),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from distune.evidence.ablation_result import AblationResult
     from distune.explanation.explanation import Explanation
     from distune.tracking.links import StudyLinks
+    from distune.tracking.logged_student import LoggedStudent
     from distune.tracking.server import UiServer
     from distune.training.teacher import Teacher
 
@@ -631,6 +632,39 @@ class Study:
         )
         with open_callbacks(callbacks) as callback:
             return export_student(self._folder, self._home, self.status, options, callback=callback)
+
+    def log_model(
+        self,
+        export: Export,
+        *,
+        register: str | None = None,
+        alias: str | None = None,
+        callbacks: Sequence[StudyCallback] | None = None,
+    ) -> LoggedStudent:
+        """Log an exported student to MLflow as a model, linked to the run of its trial.
+
+        The model takes RGB images, uint8 (N, H, W, 3), and returns a row for each box. It needs torchvision, and not
+        distune.
+
+        Args:
+            export: of format ``torchvision``.
+            register: name in the model registry, where the version gets the verdict as a tag; None does not register.
+            alias: of the registered version, such as ``champion``.
+            callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
+
+        Returns:
+            The model in MLflow.
+
+        Raises:
+            StudyError: the study is not tracked.
+            UsageError: the export has another format, is of the teacher, or MLflow does not take the model.
+        """
+        from distune.api.log_student import log_student_model
+
+        with open_callbacks(callbacks) as callback:
+            return log_student_model(
+                self._folder, self._home, self.status, export, register=register, alias=alias, callback=callback
+            )
 
     @contextlib.contextmanager
     def mlflow_ui(

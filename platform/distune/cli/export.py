@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from distune.cli.output import out, print_json
 
 if TYPE_CHECKING:
     from distune.api.export_student import Export
+    from distune.tracking.logged_student import LoggedStudent
 
 
 class FormatOption(StrEnum):
@@ -56,6 +58,17 @@ def export(
         str | None,
         typer.Option("--license", help="License for the model card, such as apache-2.0.", show_default=False),
     ] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Also log the student to MLflow as a model, at the run of its trial.")
+    ] = False,
+    register: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Also register this model under a name in MLflow.", show_default=False),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(metavar="ALIAS", help="Alias of the registered version, such as champion.", show_default=False),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Write a detector of a study as files that run without distune, with a model card.
@@ -76,12 +89,15 @@ def export(
         distune export quickstart/7 --format onnx --output chess_detector
 
         distune export quickstart/teacher --format onnx --replace
+
+        distune export quickstart --register digits --alias champion
     """
     import distune
     from distune.api.study_models import split_student_name
 
     study, trial = split_student_name(student)
-    result = distune.load_study(study).export(
+    handle = distune.load_study(study)
+    result = handle.export(
         format.value,
         trial,
         output,
@@ -90,10 +106,16 @@ def export(
         max_images=images,
         license=license,
     )
+    logged = None
+    if mlflow or register is not None or alias is not None:
+        logged = handle.log_model(result, register=register, alias=alias)
     if json:
-        print_json({"study": study, **result.to_dict()})
+        in_mlflow = {} if logged is None else {"mlflow": dataclasses.asdict(logged)}
+        print_json({"study": study, **result.to_dict(), **in_mlflow})
         return
     _print(study, result)
+    if logged is not None:
+        _print_logged(logged)
 
 
 def _print(study: str, result: Export) -> None:
@@ -120,3 +142,10 @@ def _print(study: str, result: Export) -> None:
         out.print(f"test split: {others} on record in this study; this one is recorded")
     out.print(f"exported: {result.folder}")
     out.print(f"  {', '.join(result.files)}")
+
+
+def _print_logged(logged: LoggedStudent) -> None:
+    out.print(f"MLflow: {logged.uri}, at run {logged.run_id}")
+    if logged.registered is not None:
+        alias = "" if logged.alias is None else f", alias {logged.alias}"
+        out.print(f"registered: models:/{logged.registered}{alias}")

@@ -16,6 +16,7 @@ _CLIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     # Without it, ending a run prints the address of the server with its password into the live table of trials.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 _SERVER = {
