@@ -133,6 +133,10 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     elif status.state == "running" and not status.simulated:
         out.print("size: measured when the session has ended")
     print_pareto_front(status)
+    if weights is not None:
+        name = status.study
+        out.print(f"to understand it: distune report {name} --open, distune explain {name}")
+        out.print(f"to use it: distune predict {name} IMAGES, distune export {name}")
     print_if_simulated(simulated=status.simulated)
 
 
