@@ -96,7 +96,7 @@ def log_student_model(
 
 
 def _card(export: Export) -> str:
-    """Return the model card without its front matter."""
+    """Return the model card without its header."""
     return (export.folder / "model_card.md").read_text(encoding="utf-8").split("---", 2)[-1].strip()
 
 
