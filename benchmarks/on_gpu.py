@@ -1,7 +1,7 @@
 """Training on one GPU: where the time goes, memory, cohorts, hidden waits, precision, resuming. Prints one JSON line.
 
-Needs neither Ray nor MLflow, and makes its own images: squares with as many pixels as --size. At most 8 minutes on one GPU; each part stops when its share of
-the time is over, and says what it has measured until then::
+Needs neither Ray nor MLflow, and makes its own images: squares with as many pixels as --size. At most 8 minutes
+on one GPU; each part stops when its share of the time is over, and says what it has measured until then::
 
     python benchmarks/on_gpu.py
     python benchmarks/on_gpu.py --device cpu --precision float32 --size 96 128 --batches 2 --pairs tiny --minutes 2

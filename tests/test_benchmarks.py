@@ -237,3 +237,30 @@ def test_the_interval_of_satterthwaite_is_narrower_where_seeds_and_images_contri
     assert interval.satterthwaite(seeds_alone)[1] == pytest.approx(4.303, abs=0.001)
     howe = half_width(1.0, 1.0, num_seeds=3, num_images=100, error=0.05)
     assert howe == pytest.approx((4.303**2 + 1.984**2) ** 0.5, abs=0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_same_number_of_threads")
+def test_the_script_for_a_gpu_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    small = "--device cpu --precision float32 --size 64 64 --batches 1 --pairs tiny --parts steps resume --minutes 1"
+    monkeypatch.setattr(sys, "argv", ["on_gpu.py", *small.split()])
+    importlib.import_module("on_gpu").main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["resume"] == {"is_equal": True, "largest_difference": 0.0}
+    assert found["steps"][0]["seconds_per_step"]["student"] > 0
+
+
+@pytest.mark.slow
+def test_a_cohort_is_measured_against_separate_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    options = "--pairs quickstart --sizes 1 2 --rounds 1 --batches 1"
+    monkeypatch.setattr(sys, "argv", ["cohort.py", *options.split()])
+    importlib.import_module("cohort").main()
+    sizes = json.loads(capsys.readouterr().out)["sizes"]
+    assert sizes["1"]["over_separate"] == 1.0
+    assert 0.3 < sizes["2"]["over_separate"] < 1.5
