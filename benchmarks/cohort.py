@@ -8,7 +8,7 @@ other work on the machine meets all alike. Prints one JSON line per pair::
     OMP_NUM_THREADS=1 python benchmarks/cohort.py --pairs quickstart cells --cells-root PATH --sizes 1 2 4
 
 Pairs. ``quickstart``: that experiment. ``cells``: its pair on blood cells (BCCD in VOC format). ``lite``:
-EfficientNet-Lite2 to Lite0 with frozen norms, images of 144 px. ``resnet``: RetinaNet R101 to R18, images of 320 px.
+EfficientNet-Lite2 to Lite0, images of 144 px. ``resnet``: RetinaNet R101 to R18, images of 320 px.
 All weights are random; the default preset distils.
 """
 
@@ -37,7 +37,7 @@ from distune.training.step_timing import StepTimer
 Values = dict[str, Any]
 
 SHAPES: Values = {"kind": "shapes", "num_train": 64, "num_search": 2, "num_test": 0, "num_classes": 3}
-LITE: Values = {"family": "retinanet", "fpn_channels": 64, "norm": "frozen", "head": "v2", "anchor_scale": 0.5}
+LITE: Values = {"family": "retinanet", "fpn_channels": 64, "norm": "batch", "head": "v2", "anchor_scale": 0.5}
 PAIRS: dict[str, Values] = {
     "lite": {
         "data": {**SHAPES, "image_size_px": 192, "min_size_px": 144, "max_size_px": 192},

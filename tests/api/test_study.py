@@ -249,7 +249,7 @@ def test_real_training_from_launch_to_model(home: Path) -> None:
     assert {name: value.shape for name, value in control.state_dict().items()} == {
         name: value.shape for name, value in model.state_dict().items()
     }
-    with pytest.raises(StudyError, match="no student to load"):
+    with pytest.raises(StudyError, match="there is no trial 99"):
         study.load_model(99)
 
     status = study.status
