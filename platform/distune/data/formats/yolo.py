@@ -11,9 +11,8 @@ import os
 import posixpath
 from pathlib import Path
 
-import yaml
-
 from distune.config.data import YoloData
+from distune.config.yaml import parse_plain
 from distune.data.check import listing
 from distune.data.formats.image_files import is_image_name, walk_images
 from distune.data.formats.polygons import bounding_box, polygon, read_number
@@ -73,9 +72,9 @@ def read_names(path: Path, *, given: str) -> Names:
         found = {number: line.strip() for number, line in enumerate(text.splitlines()) if line.strip()}
     else:
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+            content = parse_plain(text)
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
         found = _names_of(content.get("names") if isinstance(content, dict) else None)
     if not found:
         raise DataError(f"{path}: has no names of classes; write names: [cat, dog]")
