@@ -147,6 +147,7 @@ def _read(text: str, inspect: Callable[[yaml.Node | None], None] = lambda node: 
     except yaml.YAMLError:
         if len(text) > _MAX_READ_TWICE:
             raise
+        check_limits(text, _Loader)
         return _load(text, _Loader, inspect)  # its messages show the line; libyaml's do not
 
 
