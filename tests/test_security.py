@@ -21,7 +21,7 @@ RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 YAML_LOADS = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
 TORCH_LOADS = {"torch.hub.load", "torch.jit.load", "torch.package.PackageImporter"}
 UNPICKLE_INSIDE = {"read_pickle", "add_safe_globals", "load_model"}
-SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+SAFE_BASES = {"yaml.SafeLoader", "yaml.CSafeLoader", "yaml.MarkedYAMLError"}
 
 
 def findings(source: str) -> list[str]:
@@ -32,7 +32,7 @@ def findings(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             bases = {_full_name(base, names) for base in node.bases}
-            unsafe = {base for base in bases - SAFE_LOADERS if base.startswith("yaml.")}
+            unsafe = {base for base in bases - SAFE_BASES if base.startswith("yaml.")}
             unsafe |= {base for base in bases if base.rpartition(".")[0] in UNPICKLERS}
             found += [f"{node.lineno}: class of {base}" for base in unsafe]
         elif isinstance(node, ast.Call) and _runs_code(node, _full_name(node.func, names)):
