@@ -29,7 +29,7 @@ TEXTS = {
     "flow lists": ("a: " + "[" * 200_000, r"line 1  has more than 40 lists and mappings inside of each other"),
     "flow mappings": ("{a: " * 1000 + "1" + "}" * 1000, "line 1  has more than 40"),
     "blocks": ("\n".join(" " * level + "a:" for level in range(500)) + " 1", "line 4[0-9]  has more than 40"),
-    "deep for one parser alone": ("x: {a: b:" + "{" * 2000, r"line 1  "),
+    "deep for one parser alone": ("x: {a:" + "{" * 2000, "line 1  has more than 40"),
     "deep aliases": (levels("a0: &a0 [1]\n", "NEW: &NEW [*OLD]\n", 60), "line 4[0-9]  has more than 40"),
     "list of itself": ("a: 1\nb: &b [*b]", r"line 2  \*b stands inside of &b itself"),
     "mapping of itself": ("&a\nname: x\ndata: *a", r"line 3  \*a stands inside of &a itself"),
