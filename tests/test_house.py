@@ -82,6 +82,14 @@ def plain_imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+def imported_names(path: Path) -> Iterator[str]:
+    """The modules that a file imports, also inside functions, and also to take something from them."""
+    yield from plain_imports(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
 def all_imports(path: Path) -> Iterator[str]:
     """The top-level packages that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -156,6 +164,18 @@ def test_consoles_are_made_in_one_place() -> None:
     """Elsewhere, text of users could be taken for markup."""
     makers = [path for path in FILES if " Console(" in path.read_text(encoding="utf-8")]
     assert makers == [PACKAGE / "reports" / "console.py"]
+
+
+def test_no_text_is_read_as_markup() -> None:
+    """Rich has other ways to read square brackets in text than a console with markup."""
+    for path in FILES:
+        names = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute)
+        }
+        assert not names & {"from_markup", "render_str", "RichHandler"}, path
+        assert not {"rich.logging", "rich.markup", "rich.prompt"} & set(imported_names(path)), path
 
 
 def test_platform_is_the_module_of_the_standard_library() -> None:

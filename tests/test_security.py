@@ -21,7 +21,7 @@ RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 YAML_LOADS = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
 TORCH_LOADS = {"torch.hub.load", "torch.jit.load", "torch.package.PackageImporter"}
 UNPICKLE_INSIDE = {"read_pickle", "add_safe_globals", "load_model"}
-SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+SAFE_BASES = {"yaml.SafeLoader", "yaml.CSafeLoader", "yaml.MarkedYAMLError"}
 
 
 def findings(source: str) -> list[str]:
@@ -32,7 +32,9 @@ def findings(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             bases = {_full_name(base, names) for base in node.bases}
-            found += [f"{node.lineno}: class of {base}" for base in bases - SAFE_LOADERS if base.startswith("yaml.")]
+            unsafe = {base for base in bases - SAFE_BASES if base.startswith("yaml.")}
+            unsafe |= {base for base in bases if base.rpartition(".")[0] in UNPICKLERS}
+            found += [f"{node.lineno}: class of {base}" for base in unsafe]
         elif isinstance(node, ast.Call) and _runs_code(node, _full_name(node.func, names)):
             found.append(f"{node.lineno}: {ast.unparse(node)}")
     return found
@@ -76,7 +78,8 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_loads_code_from_a_file(path: Path) -> None:
-    assert findings(path.read_text(encoding="utf-8")) == []
+    found = findings(path.read_text(encoding="utf-8"))
+    assert len(found) == (path.name == "sampler_state.py"), "it reads pickles of arrays alone, to refuse all others"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_nothing_loads_code_from_a_file(path: Path) -> None:
         "from pickle import loads as read\nread(text)",
         "from ray import cloudpickle\ncloudpickle.loads(text)",
         "import pickle\nclass Mine:\n    def f(self):\n        return pickle.Unpickler(file).load()",
+        "import pickle\nclass Mine(pickle.Unpickler): ...",
         "import torch\ntorch.load(path)",
         "import torch\ntorch.load(path, weights_only=False)",
         "import torch as t\nt.load(path, weights_only=flag)",

@@ -8,6 +8,10 @@ DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, err
 """``errno`` of a disk that is full, read-only or broken."""
 
 
+MAX_PROBLEMS_SHOWN = 20
+"""Problems of one file that a message shows; the rest is counted."""
+
+
 class DistuneError(Exception):
     """Base class of distune's exceptions. The message is for the user."""
 
@@ -21,7 +25,7 @@ class UsageError(DistuneError):
 
 
 class ConfigError(UsageError):
-    """Invalid experiment or search space. The message lists all problems of the file.
+    """Invalid experiment or search space. The message lists the problems of the file, the first 20 of many.
 
     Args:
         source: the file, or another name for the source of the settings.
@@ -35,7 +39,9 @@ class ConfigError(UsageError):
         self.source: str = source
         self.problems: list[str] = problems if other is None else [*problems, *other.problems]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        blocks = ["\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])]
+        shown = [f"  {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+        shown += [f"  and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+        blocks = ["\n".join([f"{source}: {count}", *shown])]
         super().__init__("\n".join(blocks if other is None else [*blocks, str(other)]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 from distune.api.progress import LiveTable, PlainProgress
 from distune.api.study_progress import StudyProgress
 from distune.records import EpochReport, Outcome, TrialRecord, TrialSpec, TrialState
+from distune.reports.console import make_console
 from distune.study.callback import Decision
 from distune.study.planning.study_clock import StudyClock
 from distune.study.planning.study_plan import StudyPlan
@@ -115,3 +117,19 @@ def test_a_display_without_a_study_shows_no_time() -> None:
     run(view, 1, 11.0)
     assert "left" not in out.getvalue()
     assert "best so far" not in out.getvalue()
+
+
+@pytest.mark.parametrize("reason", ["[gloo] [/x]", "[red]lost", "[link=x", ":car: \\[/]"])
+def test_a_reason_of_another_program_is_printed_as_it_is(reason: str) -> None:
+    ended = dataclasses.replace(record(1, 11.0), outcome=Outcome.FAILED, reason=reason)
+    console = make_console(width=200)
+    table = LiveTable(console)
+    for view in (PlainProgress(console), table):
+        with console.capture() as shown:
+            view.on_trial_start(spec(1))
+            view.on_message(f"a message {reason}")
+            view.on_trial_end(ended)
+            console.print(table.table())
+        table.close()
+        assert f"a message {reason}" in shown.get()
+    assert reason in shown.get().replace(f"a message {reason}", "")

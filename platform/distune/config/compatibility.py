@@ -15,6 +15,7 @@ from distune.config.problems import describe, suggest_setting
 from distune.config.renamed import current_path, current_values
 from distune.config.sampling import sampler_problems
 from distune.config.space import Parameter, SearchSpace
+from distune.errors import MAX_PROBLEMS_SHOWN
 from distune.records import ParameterValue
 
 VARIABLE_SECTIONS = ("student", "distillation", "training")
@@ -36,7 +37,7 @@ def compatibility_problems(
         constants: values that conditions may refer to and that are the same in all trials.
 
     Returns:
-        A line for each problem.
+        A line for each problem. Parameters after the first 20 problems are not checked.
     """
     values = experiment.to_dict()
     problems = [
@@ -49,6 +50,8 @@ def compatibility_problems(
     if not problems:
         searched = resolve(space.parameters, constants)[0]
         for path, parameter in searched.items():
+            if len(problems) > MAX_PROBLEMS_SHOWN:  # each check takes milliseconds, and a large space has thousands
+                break
             for around in examples(searched, path):
                 problems += _parameter_problems(experiment, path, parameter, around)
         problems += [
@@ -89,11 +92,12 @@ def _parameter_problems(
 def _initial_configuration_problems(
     given: Mapping[str, ParameterValue], searched: Mapping[str, Parameter]
 ) -> list[str]:
-    problems = []
+    problems: list[str] = []
     for path, value in given.items():
         parameter = searched.get(path)
         if parameter is None:
-            problems.append(f"{path}  is not searched; {suggest_setting(path, list(searched))}")
+            known = list(searched) if len(problems) < MAX_PROBLEMS_SHOWN else []
+            problems.append(f"{path}  is not searched; {suggest_setting(path, known)}")
         elif not parameter.contains(value):
             problems.append(
                 f"{path} = {format_value(value)}  is not in the space; configurations that have been tried can be "

@@ -7,7 +7,9 @@ that are fixed, or are not in the space, have one value in the whole study: cond
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from distune.config.format_value import format_value
@@ -19,6 +21,7 @@ Chosen = Mapping[str, ParameterValue]
 """Path to the value chosen for it."""
 
 _Parameters = Mapping[str, Parameter]
+_Conditions = Mapping[str, ParameterValue | list[ParameterValue]]
 
 
 def is_active(parameter: Parameter, chosen: Chosen) -> bool:
@@ -64,14 +67,14 @@ def resolve(parameters: _Parameters, constants: Chosen) -> tuple[dict[str, Param
 
 def example(parameters: _Parameters, path: str) -> dict[str, ParameterValue] | None:
     """Return values of other parameters with which a parameter is active; None when there are none."""
-    return _satisfy(parameters, dict(parameters[path].when), {})
+    return _satisfy(parameters, parameters[path].when)
 
 
 def examples(parameters: _Parameters, path: str) -> list[dict[str, ParameterValue]]:
     """Return an ``example`` for each value that a condition names, where there is one."""
     when = parameters[path].when
     each = [{**when, parent: value} for parent, wanted in when.items() for value in _values(wanted)]
-    found = [_satisfy(parameters, conditions, {}) for conditions in each or [{}]]
+    found = [_satisfy(parameters, conditions) for conditions in each or [{}]]
     return [values for values in found if values is not None]
 
 
@@ -151,23 +154,34 @@ def _between_parameters(parameter: Parameter, parameters: _Parameters) -> Parame
 
 
 def _circles(parameters: _Parameters) -> Iterator[tuple[str, list[str]]]:
-    """Yield each circle once, from its first parameter on."""
-    found: set[frozenset[str]] = set()
-    for start in parameters:
-        circle = _circle(parameters, start, [start])
-        if circle is not None and frozenset(circle) not in found:
-            found.add(frozenset(circle))
-            yield start, circle
+    """Yield a shortest circle through each parameter that is in one, each circle once, from its first parameter on."""
+    parents = {path: [each for each in parameter.when if each in parameters] for path, parameter in parameters.items()}
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError:
+        found: set[frozenset[str]] = set()
+        for start in parameters:
+            circle = _circle(parents, start)
+            if circle is not None and frozenset(circle) not in found:
+                found.add(frozenset(circle))
+                yield start, circle
 
 
-def _circle(parameters: _Parameters, start: str, visited: list[str]) -> list[str] | None:
-    for parent in parameters[visited[-1]].when:
-        if parent == start:
-            return [*visited, start]
-        if parent in parameters and parent not in visited:
-            circle = _circle(parameters, start, [*visited, parent])
-            if circle is not None:
-                return circle
+def _circle(parents: Mapping[str, list[str]], start: str) -> list[str] | None:
+    """Return a shortest way from a parameter through its parents back to it, None when there is none."""
+    children: dict[str, str] = {}
+    ahead = deque([start])
+    while ahead:
+        path = ahead.popleft()
+        for parent in parents[path]:
+            if parent not in children:
+                children[parent] = path
+                ahead.append(parent)
+        if start in children:
+            way = [start, children[start]]
+            while way[-1] != start:
+                way.append(children[way[-1]])
+            return way[::-1]
     return None
 
 
@@ -187,22 +201,23 @@ def _parents_first(parameters: _Parameters) -> list[str]:
     return list(order)
 
 
-def _satisfy(
-    parameters: _Parameters, open_conditions: dict[str, ParameterValue | list[ParameterValue]], chosen: Chosen
-) -> dict[str, ParameterValue] | None:
-    if not open_conditions:
-        return dict(chosen)
-    (parent, wanted), *rest = open_conditions.items()
-    for value in _values(wanted):
-        if parent in chosen and not _equal(chosen[parent], value):
-            continue
-        # One at a time: two conditions on one parent, from different children, must agree.
-        of_parent = dict(parameters[parent].when)
-        with_parent = _satisfy(parameters, of_parent, {**chosen, parent: value})
-        found = None if with_parent is None else _satisfy(parameters, dict(rest), with_parent)
-        if found is not None:
-            return found
-    return None
+def _satisfy(parameters: _Parameters, conditions: _Conditions) -> dict[str, ParameterValue] | None:
+    """Return values under which all conditions hold, those of their parents included; None when there are none.
+
+    Every condition must hold, so a parent may have the values that all conditions on it name.
+    """
+    allowed: dict[str, tuple[ParameterValue, ...]] = {}
+
+    def require(conditions: _Conditions) -> None:
+        for parent, wanted in conditions.items():
+            values, is_new = _values(wanted), parent not in allowed
+            before = allowed.get(parent, values)
+            allowed[parent] = tuple(value for value in before if any(_equal(value, each) for each in values))
+            if is_new:
+                require(parameters[parent].when)
+
+    require(conditions)
+    return {parent: values[0] for parent, values in allowed.items()} if all(allowed.values()) else None
 
 
 def _extend(

@@ -20,6 +20,17 @@ class Home:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        """Refuse a folder that databases and MLflow cannot name. Raises ``UsageError``."""
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(self.root).decode(errors="replace")
+            raise UsageError(
+                f"home {shown}: the name of the folder is not UTF-8, which MLflow and databases need; rename the "
+                "folder, or set DISTUNE_HOME to another one"
+            ) from None
+
     @classmethod
     def from_environment(cls) -> Home:
         """Return the home at ``$DISTUNE_HOME``, or at ``runs`` in the working directory."""

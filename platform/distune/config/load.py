@@ -23,7 +23,7 @@ from distune.config.shipped import find_file
 from distune.config.space import Choice, Parameter, SearchSpace
 from distune.config.training import clipping_rows
 from distune.config.yaml import read_yaml
-from distune.errors import ConfigError, UsageError
+from distune.errors import MAX_PROBLEMS_SHOWN, ConfigError, UsageError
 from distune.records import ParameterValue
 
 _REPAIRS = 3
@@ -192,6 +192,8 @@ def _without_mistakes(values: Mapping[str, Any]) -> Experiment | None:
         try:
             return Experiment.model_validate(values)
         except ValidationError as error:
+            if error.error_count() > MAX_PROBLEMS_SHOWN:
+                return None
             for path in wrong_paths(error, Experiment, values):
                 values = without_path(values, path)
     return None

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from distune.config.aliases import setting_for
 from distune.config.format_value import format_value
+from distune.errors import MAX_PROBLEMS_SHOWN
 
 Line = int | str
 """The line of a setting in its file, or the name of the option that gave it, such as ``--set``."""
@@ -24,6 +25,9 @@ class FixedOption(str):
     __slots__ = ()
 
 
+_MAX_EXPLAINED = 5 * MAX_PROBLEMS_SHOWN
+_MAX_NAMES = 40
+"""Known names that a hint lists."""
 _MESSAGES = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -43,6 +47,7 @@ _MESSAGES = {
     "multiple_of": "must be a multiple of {multiple_of}",
     "literal_error": "must be one of {expected}",
     "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
 }
 
 
@@ -67,7 +72,8 @@ def describe(
     """
     rows: list[tuple[str, str]] = []
     of_unions: dict[str, int] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details[:_MAX_EXPLAINED]:
         for left, message in _rows(detail, model, values):
             position = of_unions.get(left)
             if position is not None:  # another kind of value that would be allowed
@@ -76,7 +82,9 @@ def describe(
             if len(_plain_path(detail, values)) < len(detail["loc"]) and not isinstance(detail["input"], Mapping):
                 of_unions[left] = len(rows)
             rows.append((left, message))
-    return describe_rows([*further, *rows], lines)
+    # Places and suggestions of thousands of problems would take minutes; a message shows the first ones.
+    others = [f"{'.'.join(_plain_path(detail, values))}  {detail['msg']}" for detail in details[_MAX_EXPLAINED:]]
+    return describe_rows([*further, *rows], lines) + others
 
 
 def describe_rows(rows: Sequence[tuple[str, str]], lines: Mapping[str, Line]) -> list[str]:
@@ -122,8 +130,8 @@ def place_lines(problems: Sequence[str], lines: Mapping[str, Line]) -> list[str]
 
 
 def wrong_paths(error: ValidationError, model: type[BaseModel], values: Any) -> list[str]:
-    """Return the paths of the settings with a mistake, in the order of the errors."""
-    details = error.errors(include_url=False)
+    """Return the paths of the settings with a mistake, in the order of the errors; the first ones of many."""
+    details = error.errors(include_url=False)[:_MAX_EXPLAINED]
     return [left.partition(" = ")[0] for detail in details for left, _ in _rows(detail, model, values)]
 
 
@@ -132,7 +140,9 @@ def suggest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
-    return f"known are {', '.join(sorted(known))}" if known else ""
+    shown = sorted(known)[:_MAX_NAMES]
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+    return f"known are {', '.join(shown)}{more}" if known else ""
 
 
 def suggest_setting(path: str, known: list[str]) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from distune.config.base import Settings
 from distune.config.single_values import list_problems
+from distune.config.space import MAX_PARAMETERS
 from distune.records import ParameterValue
 
 
@@ -123,7 +124,7 @@ class SearchSettings(Settings):
     """Use the values of the experiment itself for the first trial."""
     initial_configurations: list[dict[str, ParameterValue]] = []
     """Configurations for the next trials, each a mapping of paths to values. The sampler chooses the others."""
-    fixed: dict[str, ParameterValue] = {}
+    fixed: Annotated[dict[str, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
     """Paths of the space that are not searched, with their values. A parameter with a condition has the value where its
     condition holds."""
     sampler: SamplerSettings = TpeSettings()

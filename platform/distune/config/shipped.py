@@ -10,6 +10,8 @@ from distune.config.problems import suggest
 from distune.errors import UsageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_MAX_NAME_BYTES = 250
+"""Less than the 255 of common file systems: an ending is added."""
 _MAIN_FILES = {"experiments": "experiment.yaml", "search_spaces": "space.yaml"}
 """Kind to the name of such a file in the folder of a study."""
 
@@ -40,6 +42,8 @@ def find_file(name: str, kind: str, *, folder: Path | None = None) -> Path:
         UsageError: there is no such file; the message says what has that name instead.
     """
     singular = kind.removesuffix("s").replace("_", " ")
+    if "\0" in name or any(len(part.encode(errors="replace")) > _MAX_NAME_BYTES for part in name.split("/")):
+        raise UsageError(f"{singular} {name[:60]!r}...: no file can have this name")
     if _is_path(name):
         candidates = [Path(name).expanduser()] + ([folder / name] if folder is not None else [])
         found = next((path for path in candidates if path.is_file()), None)

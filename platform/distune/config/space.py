@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,15 @@ from distune.records import ParameterValue
 _GRID_TOLERANCE = 1e-8
 """In steps, as in Optuna."""
 
-Condition = dict[str, ParameterValue | list[ParameterValue]]
+MAX_PARAMETERS = 256
+MAX_CONDITIONS = 8
+MAX_CHOICES = 1000
+MAX_STEPS = 100_000
+"""Values of a range with steps."""
+_MAX_INTEGER = 2**53
+"""Whole numbers up to this are exact in Optuna, which keeps floating-point numbers."""
+
+Condition = Annotated[dict[str, ParameterValue | list[ParameterValue]], Field(max_length=MAX_CONDITIONS)]
 """Path of another setting to the value that it must have, or to a list of such values. All entries must hold."""
 
 
@@ -36,6 +45,12 @@ class FloatRange(Settings):
     @model_validator(mode="after")
     def _check_bounds(self) -> FloatRange:
         _check_range(self.low, self.high, log=self.log, step=self.step)
+        if math.isinf(self.high - self.low):
+            raise ValueError(f"the range from low = {self.low:g} to high = {self.high:g} is too large")
+        if self.step is not None and (self.high - self.low) / self.step > MAX_STEPS:
+            raise ValueError(
+                f"step = {self.step:g} gives more than {MAX_STEPS} values; leave it out to sample any number"
+            )
         return self
 
     @property
@@ -44,7 +59,7 @@ class FloatRange(Settings):
         return (self.low, last_on_grid(self))
 
     @property
-    def grid(self) -> tuple[ParameterValue, ...] | None:
+    def grid(self) -> Sequence[ParameterValue] | None:
         """All values that can be sampled; None for a continuous range."""
         if self.step is None:
             return None
@@ -63,13 +78,13 @@ class IntRange(Settings):
     """A whole number between two bounds, both included."""
 
     kind: Literal["int"] = "int"
-    low: int
+    low: int = Field(ge=-_MAX_INTEGER, le=_MAX_INTEGER)
     """The lower bound, included."""
-    high: int
+    high: int = Field(ge=-_MAX_INTEGER, le=_MAX_INTEGER)
     """The upper bound, included; it must be more than ``low``."""
     log: bool = False
     """Sample uniformly in the logarithm."""
-    step: int = Field(1, ge=1)
+    step: int = Field(1, ge=1, le=_MAX_INTEGER)
     """Sample only ``low + k * step``. Not with ``log``, unless it is 1."""
     when: Condition = {}
     """The parameter is only searched where this holds; elsewhere the experiment's value is used."""
@@ -85,9 +100,9 @@ class IntRange(Settings):
         return (self.low, range(self.low, self.high + 1, self.step)[-1])
 
     @property
-    def grid(self) -> tuple[ParameterValue, ...] | None:
+    def grid(self) -> Sequence[ParameterValue] | None:
         """All values that can be sampled."""
-        return tuple(range(self.low, self.high + 1, self.step))
+        return range(self.low, self.high + 1, self.step)
 
     def contains(self, value: Any) -> bool:
         """Return whether the value can be sampled."""
@@ -103,7 +118,7 @@ class Choice(Settings):
     """One of several values. A single value fixes its path."""
 
     kind: Literal["choice"] = "choice"
-    values: Annotated[list[ParameterValue], Field(min_length=1)]
+    values: Annotated[list[ParameterValue], Field(min_length=1, max_length=MAX_CHOICES)]
     """The values to choose from: text, numbers, ``true``, ``false`` or ``null``."""
     when: Condition = {}
     """The parameter is only searched where this holds; elsewhere the experiment's value is used."""
@@ -120,7 +135,7 @@ class Choice(Settings):
         return tuple(self.values)
 
     @property
-    def grid(self) -> tuple[ParameterValue, ...] | None:
+    def grid(self) -> Sequence[ParameterValue] | None:
         """All values that can be sampled."""
         return tuple(self.values)
 
@@ -139,7 +154,7 @@ class SearchSpace(Settings):
     """The name of the space, for messages."""
     description: str = ""
     """A sentence about the space."""
-    parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
+    parameters: Annotated[dict[str, Parameter], Field(min_length=1, max_length=MAX_PARAMETERS)]
     """Dotted path of a setting, such as ``distillation.decay``, to its range. A plain value fixes the path."""
 
     @model_validator(mode="before")

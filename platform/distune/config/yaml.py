@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,19 +11,48 @@ from typing import Any
 
 import yaml
 
+from distune.config.yaml_limits import LimitError, check_limits
 from distune.errors import ConfigError
 
+_MAX_SHOWN = 40
+"""Characters of a value in a message."""
+_MAX_READ_TWICE = 50_000
+"""Characters of a file that is read again by the slow parser, for a better message."""
+_MAX_DIGITS = 18
+"""Digits of a whole number that fits into 64 bits."""
+_NOT_TEXT = re.compile("[\ud800-\udfff\0]")
 _MERGE = "tag:yaml.org,2002:merge"
 _INTEGER = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
 _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also reads ``1e-3`` as a number, as YAML 1.2 does."""
+    """PyYAML's safe loader, which also reads ``1e-3`` as a number, as YAML 1.2 does.
+
+    A value that it cannot build, such as the date 2001-13-01, is an error with its line.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        return _construct(node, lambda: super(_Loader, self).construct_object(node, deep))
 
 
 class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """The same on libyaml, which is ten times faster, where PyYAML was built with it."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        return _construct(node, lambda: super(_FastLoader, self).construct_object(node, deep))
+
+
+def _construct(node: yaml.Node, construct: Callable[[], Any]) -> Any:
+    try:
+        return construct()
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError, ArithmeticError) as error:
+        kind = node.tag.rpartition(":")[2]
+        shown = f"{node.value[:_MAX_SHOWN]!r} " if isinstance(node, yaml.ScalarNode) else ""
+        why = f" ({error})" if kind == "timestamp" else ""
+        problem = f"{shown}cannot be read as {kind}{why}; if it is text, put it in quotes"
+        raise LimitError(problem=problem, problem_mark=node.start_mark) from None
 
 
 for _each in (_Loader, _FastLoader):
@@ -52,6 +82,24 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
     return parse_yaml(_decode(content, source=str(path)), source=str(path))
+
+
+def parse_plain(text: str) -> Any:
+    """Return the values of YAML text of another program, of any form.
+
+    Args:
+        text: of the file.
+
+    Returns:
+        Plain data.
+
+    Raises:
+        ValueError: it is not YAML, or beyond the limits of ``yaml_limits``; the message says where.
+    """
+    try:
+        return _read(text)
+    except yaml.YAMLError as error:
+        raise ValueError(_describe(error, text)) from None
 
 
 def parse_yaml(text: str, *, source: str) -> tuple[dict[str, Any], dict[str, int]]:
@@ -92,8 +140,14 @@ def write_yaml(values: dict[str, Any]) -> str:
 def _read(text: str, inspect: Callable[[yaml.Node | None], None] = lambda node: None) -> Any:
     """Return the values of YAML text. ``inspect`` sees the tree of nodes, which has the line numbers, before it."""
     try:
+        check_limits(text, _FastLoader)
         return _load(text, _FastLoader, inspect)
+    except LimitError:
+        raise
     except yaml.YAMLError:
+        if len(text) > _MAX_READ_TWICE:
+            raise
+        check_limits(text, _Loader)
         return _load(text, _Loader, inspect)  # its messages show the line; libyaml's do not
 
 
@@ -122,8 +176,11 @@ def _decode(content: bytes, *, source: str) -> str:
 
 def _describe(error: yaml.YAMLError, text: str) -> str:
     """Return what is wrong with the YAML of a text, with its line."""
+    if isinstance(error, LimitError):
+        place = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}  "
+        return f"{place}{error.problem}"
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if not isinstance(mark, yaml.Mark):
+    if mark is None:
         return f"is not YAML: {' '.join(str(error).split())}"
     written = text.splitlines()
     if mark.line < len(written) and "\t" in written[mark.line]:
@@ -138,7 +195,7 @@ def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], p
     Adds a problem for each key that is given twice, and for each number that YAML reads in another base than 10.
     """
     if isinstance(node, yaml.ScalarNode):
-        problems += _base_problems(prefix.removesuffix("."), node)
+        problems += [*_base_problems(prefix.removesuffix("."), node), *_scalar_problems(prefix.removesuffix("."), node)]
     if isinstance(node, yaml.SequenceNode):
         for each in node.value:
             _collect_lines(each, prefix, {}, problems)
@@ -172,3 +229,24 @@ def _base_problems(path: str, node: yaml.ScalarNode) -> list[str]:
     else:
         remedy = f'is it the number {text.replace("_", "").lstrip("+-0") or "0"} or the text "{text}"? Write it so'
     return [f"{path} = {text} (line {node.start_mark.line + 1})  is read in another base by YAML: {remedy}"]
+
+
+def _scalar_problems(path: str, node: yaml.ScalarNode) -> list[str]:
+    """Refuse numbers that do not fit into 64 bits, and characters that cannot be written to a file or a terminal."""
+    text, where = node.value, f"(line {node.start_mark.line + 1})"
+    digits = sum(each.isalnum() for each in text)
+    is_too_large = node.tag == _INTEGER and digits > _MAX_DIGITS
+    if node.tag == _FLOAT and not node.style and any(each.isdigit() for each in text):
+        is_too_large = _is_infinite(text)
+    if is_too_large:
+        return [f"{path} = {text[:_MAX_SHOWN]}{'...' * (len(text) > _MAX_SHOWN)} {where}  is too large a number"]
+    if _NOT_TEXT.search(text) is not None:
+        return [f"{path} {where}  has a character that is not text: {text[:_MAX_SHOWN]!a}"]
+    return []
+
+
+def _is_infinite(text: str) -> bool:
+    try:
+        return math.isinf(float(text.replace("_", "")))
+    except ValueError:  # 1:30.5
+        return False

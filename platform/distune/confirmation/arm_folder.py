@@ -79,7 +79,12 @@ class ArmFolder:
     def outcome(self) -> tuple[Outcome | None, str | None]:
         """Return the outcome of the training and its reason; None for both as long as it has not ended."""
         values = _read(self.outcome_file)
-        return (None, None) if values is None else (Outcome(values["outcome"]), values["reason"])
+        if values is None:
+            return None, None
+        try:
+            return Outcome(values["outcome"]), values["reason"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.outcome_file, error) from None
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
         """Record the outcome. Remove the checkpoints for resuming, except after a failure, which is tried again."""
@@ -124,6 +129,10 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
     try:
         values: dict[str, Any] = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise StudyError(f"{file} cannot be read: {error}; remove its folder and run distune confirm again") from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, error) from None
     return values
+
+
+def _damaged(file: Path, error: Exception) -> StudyError:
+    return StudyError(f"{file} cannot be read: {error}; remove its folder and run distune confirm again")

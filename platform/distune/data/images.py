@@ -17,10 +17,15 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from distune.data.dataset import ImageError
+from distune.data.regular_file import read_regular
 
 ValueRange = tuple[float, float]
 """Lowest and highest pixel value."""
 
+MAX_PIXELS = 80_000_000
+"""Pixels of an image: 240 MB as RGB of 8 bits. Pillow warns a little above."""
+_TOO_LARGE = "more than 80 million are not read; cut it into tiles"
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _DARK_16_BITS = 128
 """Colors of 16 bits whose highest byte never reaches this lose too much when Pillow reduces them to 8 bits."""
 
@@ -68,9 +73,10 @@ def inspect_image(path: Path, *, file: str) -> ImageFile:
         ImageError: the file is missing or not an image, or its values cannot be brought to 8 bits.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
+            _check_size(image, file)
             return ImageFile(
                 width=width,
                 height=height,
@@ -80,6 +86,8 @@ def inspect_image(path: Path, *, file: str) -> ImageFile:
             )
     except (MemoryError, ImageError):
         raise
+    except _BOMBS as error:
+        raise ImageError(file, f"{_TOO_LARGE} ({_reason(error, path)})") from None
     except Exception as error:  # Pillow raises many kinds on damaged files, some undocumented
         raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
 
@@ -97,17 +105,27 @@ def read_image(path: Path, *, file: str, is_turned: bool = False, value_range: V
         uint8 (3, H, W) RGB. Gray images are repeated, transparency is dropped.
 
     Raises:
-        ImageError: the file is missing, truncated, or not an image.
+        ImageError: the file is missing, truncated, not an image, or too large.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_regular(path))) as image:
+            _check_size(image, file)
             shown = ImageOps.exif_transpose(image) if is_turned else image
             pixels: Tensor = functional.pil_to_tensor(_to_rgb(shown, value_range))
-    except MemoryError:
+    except (MemoryError, ImageError):
         raise
+    except _BOMBS as error:
+        raise ImageError(file, f"{_TOO_LARGE} ({_reason(error, path)})") from None
     except Exception as error:  # as above
         raise ImageError(file, f"cannot be decoded ({_reason(error, path)})") from None
     return pixels.contiguous()
+
+
+def _check_size(image: Image.Image, file: str) -> None:
+    """Refuse a file of few bytes that takes gigabytes when it is decoded. Nothing is decoded here."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(file, f"has {width} x {height} pixels, and {_TOO_LARGE}")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from distune.data.dataset import ImageError
 from distune.data.formats.image_files import walk_images
 from distune.data.images import ImageFile, ValueRange, inspect_image
+from distune.data.regular_file import is_file, is_folder
 from distune.errors import UsageError
 
 
@@ -26,12 +27,12 @@ def find_input_images(given: Iterable[Path]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for path in given:
-        if path.is_dir():
+        if is_folder(path):
             found = [path / name for name in walk_images(path)]
             if not found:
                 raise UsageError(f"{path}: there is no image in this folder")
             files |= dict.fromkeys(found)
-        elif path.is_file():
+        elif is_file(path):
             files[path] = None
         else:
             raise UsageError(f"{path}: there is no such file or folder")

@@ -71,7 +71,7 @@ class EpochLogged:
 class FileLogged:
     """A file or a folder belongs to a trial, or to the study when ``key`` is None.
 
-    In the spool, ``path`` is relative to the folder of the study, or absolute for a file elsewhere.
+    In the spool, ``path`` is relative to the folder of the study. A file elsewhere is not sent.
     """
 
     at_ms: int

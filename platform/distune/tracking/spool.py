@@ -14,6 +14,7 @@ from pathlib import Path
 from distune.atomic_write import open_atomically
 from distune.tracking.events import Event, FileLogged, decode, encode
 from distune.tracking.partial_line import truncate_partial_line
+from distune.tracking.sendable import check_sendable
 
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
@@ -190,11 +191,15 @@ class Spool:
 
 
 def _read_line(text: bytes, end: int, folder: Path) -> SpoolLine:
-    """Read a line. A file's path is relative to the folder of the spool; earlier versions wrote absolute ones."""
+    """Read a line. A file's path is relative to the folder of the spool; earlier versions wrote absolute ones.
+
+    The folder may come from somebody else, so only files in it are events.
+    """
     try:
         event = decode(text)
         if isinstance(event, FileLogged):
             event = dataclasses.replace(event, path=str(folder.absolute() / event.path))
+            check_sendable(Path(event.path), folder.absolute())
         return SpoolLine(text, end, event)
     except ValueError as error:
         return SpoolLine(text, end, None, str(error))

@@ -194,9 +194,8 @@ class SpoolSender:
     def _refuse(self, line: SpoolLine, error: str) -> None:
         """Move a line to the file of refused ones and continue with the next."""
         if self._num_refused == 0:
-            _LOG.warning(
-                "the tracking server refused an event, kept in %s: %s", self._spool.refused_path, _first_line(error)
-            )
+            what = "the tracking server refused an event" if line.event is not None else "an event cannot be sent"
+            _LOG.warning("%s, kept in %s: %s", what, self._spool.refused_path, _first_line(error))
         self._num_refused += 1
         text = {"at_ms": now_ms(), "error": error, "line": line.text.decode(errors="replace")}
         self._spool.save_refused(json.dumps(text).encode())

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Callable, Iterator
 
 from distune.errors import UsageError
+from distune.tracking.secret_parts import Span, secret_spans, user_spans
 
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVER_SCHEMES = ("http", "https")
 _KNOWN_SCHEMES = (*DATABASE_SCHEMES, *SERVER_SCHEMES, "databricks")
 _PLUGIN_GROUP = "mlflow.tracking_store"
-
-_NO_SERVER = r"(?<!http://)(?<!https://)"
-_USER_INFO = re.compile(
-    rf"""(?<=://)(?:
-    [^/\s'"@:]*:(?!\d+(?:[/?\#\s]|$))\S*@  # user:password, also with slashes and quotes, but not a port
-    | {_NO_SERVER}[^/\s'"@:]*:\d\S*@  # digits and an @: not a port, since paths of databases have no @
-    | {_NO_SERVER}[^/\s'"@:]*:(?=\S)(?!\d+(?:[/?\#\s,;:)]|$))[^@\n]*@  # passwords with spaces
-    | [^/\s]*@  # any other user, up to the first slash
-    )""",
-    re.VERBOSE,
-)
-_EQUALS = r"(?:=|%3D)"
-_VALUE = r"(?:\{[^}\n]*\}|%7B.*?%7D|(?:(?!%3B|%26)[^&;\s'\"])+)"
-_SECRET_FIELD = re.compile(
-    r"([\w.-]*(?:password|passwd|passphrase|pwd|token|secret|credential|signature|(?:api|access|account)[_-]?key)[\w.-]*"
-    # Ordinary words, which are secrets only as the name of a field.
-    r"|(?:(?<=[?&;])|(?<=%3F)|(?<=%26)|(?<=%3B))(?:sig|sas|key|pass|auth|code))"
-    rf"({_EQUALS}){_VALUE}",
-    re.IGNORECASE,
-)
 
 
 def redact_uri(text: str) -> str:
@@ -39,7 +21,15 @@ def redact_uri(text: str) -> str:
     If in doubt, it removes too much. It cannot be certain where a URI ends in a text: for a single address that is
     published, use ``shown_address``.
     """
-    return _SECRET_FIELD.sub(r"\1\2***", _USER_INFO.sub("***@", text))
+    return _replace(_replace(text, user_spans, "***@"), secret_spans, "***")
+
+
+def _replace(text: str, spans: Callable[[str], Iterator[Span]], replacement: str) -> str:
+    pieces, position = [], 0
+    for start, end in spans(text):
+        pieces += [text[position:start], replacement]
+        position = end
+    return "".join([*pieces, text[position:]])
 
 
 def shown_address(address: str) -> str:

@@ -110,6 +110,14 @@ def load_prototypes(path: Path) -> StoredPrototypes:
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise WeightsError(f"prototypes {path}: not a prototype file of format {_FORMAT}; train the trial again")
+    try:
+        return _stored(path, content)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"prototypes {path}: not a prototype file, or a damaged one ({reason})") from None
+
+
+def _stored(path: Path, content: dict[str, Any]) -> StoredPrototypes:
     origin = Origin(**content["origin"])
     if path.stem != f"prototypes-{origin.hash}":
         raise WeightsError(

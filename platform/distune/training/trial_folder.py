@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from distune.atomic_write import write_atomically
 from distune.records import EpochReport, TrialSpec
 from distune.tracking.partial_line import truncate_partial_line
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +57,15 @@ class TrialFolder:
         return sorted(self.path.glob("prototypes-*.pt"))
 
     def reports(self) -> list[EpochReport]:
-        """Return all recorded epochs in order. Lines that a crash left incomplete or damaged are skipped."""
+        """Return all recorded epochs in order. A damaged line is skipped with a warning, unless it is the last."""
         if not self.metrics_file.is_file():
             return []
         lines = self.metrics_file.read_bytes().split(b"\n")
-        readable = (report for line in lines[:-1] if (report := _read(line)) is not None)
-        return sorted(readable, key=lambda report: report.epoch)
+        reports = [_read(line) for line in lines[:-1]]
+        for number, report in enumerate(reports, start=1):
+            if report is None:
+                _warn_of_damage(self.metrics_file, number)
+        return sorted((each for each in reports if each is not None), key=lambda report: report.epoch)
 
     def append(self, report: EpochReport) -> None:
         """Record an epoch durably. An epoch that is already recorded does not change.
@@ -86,8 +93,14 @@ class TrialFolder:
             write_atomically(self.metrics_file, "".join(json.dumps(each.to_dict()) + "\n" for each in kept).encode())
 
 
+@functools.cache
+def _warn_of_damage(file: Path, line: int) -> None:
+    """Warn once in a process: the best epoch of the trial may be another one without this line."""
+    _LOG.warning("%s, line %d is damaged, so this epoch is missing in all results of the trial", file, line)
+
+
 def _read(line: bytes) -> EpochReport | None:
     try:
         return EpochReport.from_dict(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

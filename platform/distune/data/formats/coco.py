@@ -21,12 +21,14 @@ from distune.data.formats.flags import read_flag
 from distune.data.images import inspect_image
 from distune.data.masks import read_segmentation
 from distune.data.raw_split import Coordinates, RawBox, RawData, RawImage, RawSplit
+from distune.data.regular_file import is_file, is_folder, read_json
 from distune.errors import DataError
 
 Categories = dict[int, str]
 """Category ids, which may have gaps, to names, sorted by id. Label ``i`` is the i-th category."""
 
 _NUMBERS = frozenset({int, float})  # types of numbers from json; bool is not among them
+_LARGEST_ID = 2**63 - 1
 _NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 
 
@@ -47,7 +49,7 @@ def read(settings: CocoData, root: Path, with_masks: bool) -> RawData:
     parts = {"train": settings.train, "search": settings.search, "test": settings.test}
     given = {name: part for name, part in parts.items() if part is not None}
     contents = {
-        name: _load(root / part.annotations) for name, part in given.items() if (root / part.annotations).is_file()
+        name: _load(root / part.annotations) for name, part in given.items() if is_file(root / part.annotations)
     }
     used = {
         record["category_id"]
@@ -73,7 +75,7 @@ def _read_split(
 ) -> RawSplit:
     split = RawSplit()
     folder = root / part.images
-    split.missing += [] if folder.is_dir() else [f"{part.images}/"]
+    split.missing += [] if is_folder(folder) else [f"{part.images}/"]
     split.missing += [part.annotations] if content is None else []
     if content is None or split.missing:
         return split
@@ -107,8 +109,8 @@ def _read_split(
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:  # not JSON, or not UTF-8
+        content = read_json(path)
+    except (ValueError, OSError) as error:  # not JSON, or not UTF-8
         raise DataError(f"{path}: is not JSON ({error})") from None
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict):
@@ -152,6 +154,8 @@ def _image_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
         number = record.get("id")
         if type(number) is not int or not isinstance(record.get("file_name"), str):
             raise DataError(f"{path}: image {_short(record)} must have a whole number as id and a file_name")
+        if not -_LARGEST_ID <= number <= _LARGEST_ID:
+            raise DataError(f"{path}: image {_short(record)} has an id that does not fit into 64 bits")
         if number in seen:
             raise DataError(f"{path}: image {number} ({record['file_name']}) is given twice; ids must be unique")
         seen.add(number)
@@ -163,7 +167,7 @@ def _absent(folder: Path, names: list[str]) -> list[str]:
     """Return the names of missing files. Lists the folder once, and checks only other names singly."""
     with os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
-    return [name for name in names if name not in present and not (folder / name).is_file()]
+    return [name for name in names if name not in present and not is_file(folder / name)]
 
 
 def _image(record: dict[str, Any], folder: Path, images: str, *, is_size_needed: bool) -> RawImage:

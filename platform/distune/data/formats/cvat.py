@@ -16,6 +16,7 @@ from distune.data.formats.polygons import NO_BOX, Point, bounding_box, polygon, 
 from distune.data.formats.xml_files import parse_xml
 from distune.data.masks import Segmentation
 from distune.data.raw_split import Coordinates, RawBox, RawData, RawImage, RawSplit
+from distune.data.regular_file import is_file
 from distune.errors import DataError
 
 _WITHOUT_AREA = ("points", "polyline", "cuboid", "skeleton", "ellipse", "tag")
@@ -39,7 +40,7 @@ def read(settings: CvatData, root: Path, with_masks: bool) -> RawData:
     sets = {"train": settings.train_set, "search": settings.search_set, "test": settings.test_set}
     given = {name: subsets for name, subsets in sets.items() if subsets is not None or name == "train"}
     path, folder = root / settings.annotations, root / settings.images
-    missing = [] if path.is_file() else [settings.annotations]
+    missing = [] if is_file(path) else [settings.annotations]
     missing += [] if folder.is_dir() else [f"{settings.images}/"]
     if missing:
         return RawData(splits={"train": RawSplit(missing=missing)}, classes=None, form="xyxy")

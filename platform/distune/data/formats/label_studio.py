@@ -7,7 +7,6 @@ left out.
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import re
@@ -22,6 +21,7 @@ from distune.data.formats.image_files import is_image_name, walk_images
 from distune.data.formats.polygons import NO_BOX, Point, bounding_box, polygon, read_number, rotated_corners
 from distune.data.masks import Segmentation
 from distune.data.raw_split import Coordinates, RawBox, RawData, RawImage, RawSplit
+from distune.data.regular_file import is_file, read_json
 from distune.errors import DataError
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -45,7 +45,7 @@ def read(settings: LabelStudioData, root: Path, with_masks: bool) -> RawData:
     """
     split = RawSplit()
     path, folder = root / settings.annotations, root / settings.images
-    split.missing += [] if path.is_file() else [settings.annotations]
+    split.missing += [] if is_file(path) else [settings.annotations]
     split.missing += [] if folder.is_dir() else [f"{settings.images}/"]
     if not split.missing:
         _read_tasks(_load(path), root, settings, split, with_masks=with_masks)
@@ -54,7 +54,7 @@ def read(settings: LabelStudioData, root: Path, with_masks: bool) -> RawData:
 
 def _load(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON ({error})") from None
     if not is_export(content):

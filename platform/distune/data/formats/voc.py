@@ -26,6 +26,7 @@ from distune.data.formats.image_files import find_images
 from distune.data.formats.text_files import read_text
 from distune.data.formats.xml_files import parse_xml
 from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
+from distune.data.regular_file import is_file
 from distune.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -142,7 +143,7 @@ def _listed_stems(place: _Place, image_set: str, split: RawSplit) -> list[str]:
     if not place.lists.is_dir():
         split.missing += [] if "ImageSets/Main/" in split.missing else ["ImageSets/Main/"]
         return []
-    if not path.is_file():
+    if not is_file(path):
         known = [file.stem for file in place.lists.glob("*.txt")]
         split.missing.append(f"{name}; {suggest(image_set, known) or 'there are no lists'}")
         return []
@@ -161,7 +162,7 @@ def _stem(line: str, image_files: Mapping[str, list[str]]) -> str:
 def _read_image(root: Path, place: _Place, stem: str, split: RawSplit, ambiguous: list[str]) -> None:
     candidates = place.image_files.get(stem, [])
     source = posixpath.normpath(f"{place.annotations}/{stem}.xml")
-    missing = [] if (root / source).is_file() else [source]
+    missing = [] if is_file(root / source) else [source]
     missing += [] if candidates else [posixpath.normpath(f"{place.images}/{stem}.jpg")]
     split.missing += missing
     if missing:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+from distune.data.regular_file import read_regular
+
 _HEAD_BYTES = 4096
 
 
@@ -29,15 +31,16 @@ def parse_xml(path: Path) -> ElementTree.Element:
         OSError: it cannot be read.
     """
     parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314 - no document types, so no entities
-    return ElementTree.parse(path, parser=parser).getroot()  # noqa: S314 - as above
+    parser.feed(read_regular(path))
+    root: ElementTree.Element = parser.close()
+    return root
 
 
 def root_tag(path: Path) -> str:
     """Return the name of the root element, of which only the start is read; empty where the file is not XML."""
     parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(events=("start",))
     try:
-        with path.open("rb") as file:
-            parser.feed(file.read(_HEAD_BYTES))
+        parser.feed(read_regular(path)[:_HEAD_BYTES])
         elements = (event[-1] for event in parser.read_events())
         return next((element.tag for element in elements if isinstance(element, ElementTree.Element)), "")
     except (ElementTree.ParseError, ValueError, OSError, LookupError):

@@ -11,14 +11,14 @@ import os
 import posixpath
 from pathlib import Path
 
-import yaml
-
 from distune.config.data import YoloData
+from distune.config.yaml import parse_plain
 from distune.data.check import listing
 from distune.data.formats.image_files import is_image_name, walk_images
 from distune.data.formats.polygons import bounding_box, polygon, read_number
 from distune.data.formats.text_files import read_text
 from distune.data.raw_split import RawBox, RawData, RawImage, RawSplit
+from distune.data.regular_file import is_file
 from distune.errors import DataError
 
 Names = dict[int, str]
@@ -66,16 +66,16 @@ def read_names(path: Path, *, given: str) -> Names:
     Raises:
         DataError: the file is missing, or has no names, or the same name twice.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"data.names = {given}: there is no such file; it gives the names of the class ids")
     text = read_text(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         found = {number: line.strip() for number, line in enumerate(text.splitlines()) if line.strip()}
     else:
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+            content = parse_plain(text)
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
         found = _names_of(content.get("names") if isinstance(content, dict) else None)
     if not found:
         raise DataError(f"{path}: has no names of classes; write names: [cat, dog]")
@@ -112,7 +112,7 @@ def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, spli
     for file in files:
         row = len(split.images)
         split.images.append(RawImage(image_id=row, file=file, path=root / file))
-        source = next((each for each in _label_files(file) if (root / each).is_file()), None)
+        source = next((each for each in _label_files(file) if is_file(root / each)), None)
         if source is not None:
             num_labeled += 1
             _read_labels(root / source, source, row, names, split, with_masks=with_masks)
@@ -153,14 +153,14 @@ def _files(root: Path, place: str, split: RawSplit) -> list[str]:
         found = [posixpath.normpath(f"{place}/{name}") for name in walk_images(path)]
         split.missing += [] if found else [f"{place}/*.jpg"]
         return found
-    if not path.is_file() or path.suffix.lower() != ".txt":
+    if not is_file(path) or path.suffix.lower() != ".txt":
         split.missing.append(place)
         return []
     files = []
     for line in filter(None, map(str.strip, read_text(path).splitlines())):
         listed = path.parent / line if line.startswith("./") else root / line  # as in the lists of COCO for YOLO
         file = Path(os.path.relpath(listed, root)).as_posix()
-        if not listed.is_file():
+        if not is_file(listed):
             split.missing.append(f"{line} (in {place})")
         elif is_image_name(line):
             files.append(file)

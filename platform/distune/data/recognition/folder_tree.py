@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 import os
 import posixpath
 import re
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from distune.data.formats.image_files import is_image_name
 from distune.data.formats.label_studio import is_export
+from distune.data.regular_file import read_json
 
 Role = Literal["train", "search", "test"]
 
@@ -140,7 +140,7 @@ def num_common(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _summarize(path: Path) -> JsonSummary:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (ValueError, OSError, RecursionError):
         return JsonSummary()
     if is_export(content):

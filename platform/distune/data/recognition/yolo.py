@@ -7,8 +7,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from distune.config.yaml import parse_plain
 from distune.data.formats.polygons import read_number
 from distune.data.formats.text_files import read_text
 from distune.data.formats.yolo import label_file
@@ -84,7 +83,7 @@ def _num_images(tree: FolderTree, places: str) -> int:
 
 def _described(tree: FolderTree, description: str, doubts: list[str]) -> Recognized | None:
     """Return the splits of a data.yaml; None where it has no training images."""
-    content = yaml.safe_load(read_text(tree.root / description))
+    content = parse_plain(read_text(tree.root / description))
     base = posixpath.dirname(description)
     path = content.get("path")
     sets: dict[str, str] = {}
@@ -119,8 +118,8 @@ def _resolve(tree: FolderTree, base: str, path: str, entry: str) -> str | None:
 
 def _has_names(path: Path) -> bool:
     try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, OSError):
+        content = parse_plain(read_text(path))
+    except (ValueError, OSError):
         return False
     return isinstance(content, dict) and isinstance(content.get("names"), (list, dict))
 

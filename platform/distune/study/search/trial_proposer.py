@@ -13,6 +13,7 @@ from distune.config.search import RandomSettings, SamplerSettings
 from distune.config.space import Parameter
 from distune.records import ParameterValue
 from distune.study.search.initial_configurations import DEFAULTS_ORIGIN, InitialConfiguration
+from distune.study.search.sampler_state import check_sampler_states
 from distune.study.search.samplers import build_sampler, distribution_of, seed_of
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_attributes import ORIGIN, PROPOSED, REQUESTED, read_attribute
@@ -32,6 +33,9 @@ class TrialProposer:
         sampler: settings of the sampler.
         initial: configurations to try first; those that an earlier session has enqueued are skipped.
         on_message: receives messages for the user.
+
+    Raises:
+        StudyError: the sampler has a state in Optuna's records that could run a program.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class TrialProposer:
     ) -> None:
         self._trial_store, self._searched, self._sampler = trial_store, searched, sampler
         self._on_message = on_message
+        if sampler.kind == "cmaes":
+            check_sampler_states(trial_store.search_study.study_name, self._recorded())
         self._has_conditions = any(parameter.when for parameter in searched.values())
         self._tried = TriedConfigurations(searched, (trial.params for trial in self._recorded()))
         self._initial = deque(each for each in initial if not self._is_recorded(each))
