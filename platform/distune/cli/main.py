@@ -18,6 +18,7 @@ from distune.cli import (
     init,
     launch,
     predict,
+    repair,
     report,
     status,
     teacher,
@@ -55,6 +56,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(validate.validate)
     app.command(cls=Command)(launch.launch)
     app.command(cls=Command)(launch.resume)
+    app.command(cls=Command)(repair.repair)
     app.command(cls=Command)(confirm.confirm)
     app.command(cls=Command)(explain.explain)
     app.command(cls=Command)(status.status)

@@ -32,8 +32,8 @@ _REMEDIES = {
     "permission": "make it writable",
     "another process": "stop that process",
     "locked": "stop the process that holds the database",
-    "malformed": "restore optuna.db from a copy: the file is damaged",
-    "not a database": "restore optuna.db from a copy: the file is damaged",
+    "malformed": "the file is damaged: rebuild it by distune repair {study}",
+    "not a database": "the file is damaged: rebuild it by distune repair {study}",
 }
 
 
@@ -54,6 +54,7 @@ def stopped_error(study: str, error: BaseException | str, *, command: str = "res
     """
     reason = redact_uri(error) if isinstance(error, str) else reason_of(error)
     remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in reason.lower()), "fix the cause")
+    remedy = remedy.format(study=study)
     return StudyStoppedError(
         f"study {study} stopped, because its records cannot be written: {reason}; no recorded epoch is lost: {remedy}, "
         f"then run: distune {command} {study}"
