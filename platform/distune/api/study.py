@@ -230,7 +230,7 @@ class Study:
 
         A copy: changes to it have no effect on the study. Controls are not in it.
         """
-        from distune.study.storage.storage_url import copy_search_study
+        from distune.study.storage.copy_study import copy_search_study
 
         copy: optuna.Study = copy_search_study(self._folder, self.experiment.search.storage)
         return copy

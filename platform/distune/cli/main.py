@@ -99,3 +99,8 @@ def main() -> None:
     except DistuneError as error:
         sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)
+    except OSError as error:
+        if not isinstance(error.filename, str | os.PathLike):
+            raise  # no file of the user
+        sys.stderr.write(f"error: {redact_uri(str(error.filename))}: {error.strerror}\n")
+        sys.exit(1)

@@ -27,6 +27,6 @@ def repair(study: StudyArgument, *, json: JsonOption = False) -> None:
         return
     for mark, lines in (("found", result.found), ("repaired", result.done), ("not repaired", result.left)):
         for line in lines:
-            out.print(f"{mark}: {line}", soft_wrap=True)
+            out.print(f"{mark}: {line}")
     if not (result.found or result.done or result.left):
         out.print(f"study {study}: nothing to repair")

@@ -22,11 +22,10 @@ from distune.study.search.samplers import distribution_of
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_attributes import EPOCHS, OUTCOME, PROPOSED, REASON
 from distune.study.search.trial_store import read_trials
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies
-from distune.study.storage.read_trials import SQLITE_SUFFIXES, read_only_copy
+from distune.study.storage.optuna_storage import open_studies
+from distune.study.storage.read_trials import SQLITE_SUFFIXES, open_for_reading
 from distune.study.storage.storage_url import (
     JOURNAL,
-    damage_reported,
     exists,
     open_storage,
     optuna_name,
@@ -80,21 +79,15 @@ def _read(folder: StudyFolder, setting: str | None) -> tuple[dict[int, tuple[Sto
     if not exists(folder, setting):
         return {}, None
     try:
-        with (
-            damage_reported(folder, setting),
-            read_only_copy(folder, setting) as source,
-            open_storage(source, setting) as storage,
-        ):
+        with open_for_reading(folder, setting) as storage:
             search, controls = open_studies(storage, optuna_name(folder.identity(), setting))
             frozen = [*controls.get_trials(), *search.get_trials()]
-            return {
-                each.number: (each, trial) for each, trial in zip(read_trials(search, controls), frozen, strict=True)
-            }, None
-    except (*STORAGE_ERRORS, StudyError) as error:
-        if setting not in (None, JOURNAL):
-            raise
-        cause = error.__cause__ if isinstance(error, StudyError) and error.__cause__ is not None else error
-        if isinstance(cause, PermissionError):
+            stored = read_trials(search, controls)
+            return {each.number: (each, trial) for each, trial in zip(stored, frozen, strict=True)}, None
+    except StudyError as error:
+        cause = error.__cause__
+        is_damaged = cause is not None and not isinstance(cause, StudyError | OSError)
+        if setting not in (None, JOURNAL) or not is_damaged:
             raise
         return {}, " ".join(str(cause).split("\n")[0].split())
 

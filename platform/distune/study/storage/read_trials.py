@@ -7,12 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distune.errors import StudyError
 from distune.study.files.study_folder import StudyFolder
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.storage.sqlite_reader import read_sqlite
 from distune.study.storage.study_names import controls_name
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 _JOURNAL = "journal"
 SQLITE_SUFFIXES = ("", "-wal", "-shm")
@@ -42,24 +46,52 @@ def read_stored_trials(folder: StudyFolder, setting: str | None) -> list[StoredT
         if known is not None:
             return known
     from distune.study.search.trial_store import read_trials
-    from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-    from distune.study.storage.storage_url import damage_reported, exists, open_storage, optuna_name, storage_location
+    from distune.study.storage.optuna_storage import open_studies
+    from distune.study.storage.storage_url import exists, optuna_name
 
     if not exists(folder, setting):
         return []
+    with reading_errors(folder, setting), read_only_copy(folder, setting) as source:
+        if setting is None:
+            known = read_sqlite(source.database, search_study=name, control_study=controls_name(name))
+            if known is not None:
+                return known
+        with open_copy(source, setting) as storage:
+            return read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
+
+
+@contextlib.contextmanager
+def open_for_reading(folder: StudyFolder, setting: str | None) -> Iterator[BaseStorage]:
+    """Open Optuna's storage of a study to read it; see ``read_only_copy``. Raises ``StudyError`` when that fails."""
+    with (
+        reading_errors(folder, setting),
+        read_only_copy(folder, setting) as source,
+        open_copy(source, setting) as storage,
+    ):
+        yield storage
+
+
+def open_copy(source: StudyFolder, setting: str | None) -> contextlib.AbstractContextManager[BaseStorage]:
+    """Open the storage in a folder from ``read_only_copy``."""
+    from distune.study.storage.storage_url import open_storage
+
+    return open_storage(source, setting)
+
+
+@contextlib.contextmanager
+def reading_errors(folder: StudyFolder, setting: str | None) -> Iterator[None]:
+    """Report all errors of reading Optuna's records as a ``StudyError``."""
+    from distune.study.storage.optuna_storage import STORAGE_ERRORS, reason_of
+    from distune.study.storage.storage_url import damage_reported, storage_location
+
     try:
-        with damage_reported(folder, setting), read_only_copy(folder, setting) as source:
-            known = None
-            if setting is None:
-                known = read_sqlite(source.database, search_study=name, control_study=controls_name(name))
-            if known is None:
-                with open_storage(source, setting) as storage:
-                    known = read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
-            return known
+        with damage_reported(folder, setting):
+            yield
     except STORAGE_ERRORS as error:
+        is_denied = isinstance(error, PermissionError)
+        remedy = "make it readable" if is_denied else f"if it is damaged, rebuild it: distune repair {folder.name}"
         raise StudyError(
-            f"study {folder.name}: {storage_location(folder, setting)} cannot be read: {reason_of(error)}; make it "
-            f"readable, or if it is damaged, rebuild it: distune repair {folder.name}"
+            f"study {folder.name}: {storage_location(folder, setting)} cannot be read: {reason_of(error)}; {remedy}"
         ) from error
 
 

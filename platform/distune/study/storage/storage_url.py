@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import warnings
 from collections.abc import Iterator
 
 import optuna
@@ -18,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from distune.config.sqlite_url import sqlite_url
 from distune.errors import DistuneError, StudyError, UsageError
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_database, open_studies, reason_of
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_database, reason_of
 from distune.tracking.uris import redact_uri
 
 JOURNAL = "journal"
@@ -117,27 +116,6 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
                 raise
             raise StudyError(f"study {folder.name}: {storage_location(folder, setting)}: {problem}") from None
         yield storage
-
-
-def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
-    """Return the searched trials of a study as an Optuna study in memory. Changes to it have no effect on the study.
-
-    Args:
-        folder: of the study.
-        setting: ``search.storage``.
-
-    Returns:
-        The copy; controls are not in it.
-    """
-    with damage_reported(folder, setting), open_storage(folder, setting) as storage:
-        original, _ = open_studies(storage, optuna_name(folder.identity(), setting))
-        copy = optuna.create_study(study_name=folder.name, directions=original.directions)
-        copy.add_trials(original.get_trials())
-        if original.metric_names is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                copy.set_metric_names(original.metric_names)
-    return copy
 
 
 @contextlib.contextmanager
