@@ -247,3 +247,62 @@ def test_the_end_of_a_trial_of_an_earlier_version_is_inferred(
     assert record.params == {"a": 1}
     assert (None if record.ended is None else record.ended.outcome) is outcome
     assert record.values == ((3.0,) if outcome is Outcome.FINISHED else ())
+
+
+def copy_study(study: StudyFolder, home: Home, name: str) -> StudyFolder:
+    shutil.copytree(study.path, home.study(name))
+    return StudyFolder(home.study(name))
+
+
+@pytest.mark.parametrize("storage", [None, "journal"])
+def test_a_copied_study_is_refused_until_it_has_a_key_of_its_own(
+    make_study: Callable[..., StudyFolder], home: Home, storage: str | None
+) -> None:
+    study = make_study(search={**SEARCH, "storage": storage})
+    run(study)
+    before = rows(home)
+    copy = copy_study(study, home, "two")
+    (copy.path / "spool.offset").write_text("17")
+    assert (study.copied_from(), copy.copied_from()) == (None, "one")
+    assert read_study(home, "two").copied_from == "one"
+    with pytest.raises(StudyError, match="study two is a copy of study one.*distune repair two"):
+        run(copy, num_trials=8)
+    result = repair_study(copy, home)
+    assert "copy of study one" in result.found[0]
+    assert copy.identity().name == "two"
+    assert copy.identity().tracking_key != study.identity().tracking_key
+    assert not (copy.path / "spool.offset").exists(), "its records are sent under its own key"
+    assert rows(home, "two") == rows(home) == before
+    assert repair_study(copy, home) == Repair(study="two")
+    run(copy, num_trials=8)
+    run(study)
+
+
+def test_a_renamed_study_is_no_copy(make_study: Callable[..., StudyFolder], home: Home) -> None:
+    study = make_study()
+    run(study)
+    study.path.rename(home.study("two"))
+    assert StudyFolder(home.study("two")).copied_from() is None
+    run(StudyFolder(home.study("two")), num_trials=7)
+    first = copy_study(StudyFolder(home.study("two")), home, "three")
+    assert [StudyFolder(home.study(name)).copied_from() for name in ("two", "three")] == ["three", None]
+    assert first.copied_from() is None
+
+
+def test_the_record_of_a_teacher_follows_a_moved_home(home: Home, make_study: Callable[..., StudyFolder]) -> None:
+    study = make_study()
+    weights = home.teachers / "abc" / "best.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    study.write_teacher(weights, {METRIC: 1.0})
+    assert json.loads(study.teacher_file.read_bytes())["weights"] == "teachers/abc/best.pt"
+    former = study.path / "former.json"
+    former.write_text(json.dumps({"weights": str(weights), "metrics": {}}))
+    moved = Home(home.root.with_name("moved"))
+    home.root.rename(moved.root)
+    study = StudyFolder(moved.study("one"))
+    for place in (study.teacher_file, study.path / "former.json"):
+        place.replace(study.teacher_file)
+        teacher = study.teacher()
+        assert teacher is not None
+        assert teacher.weights == moved.teachers / "abc" / "best.pt"

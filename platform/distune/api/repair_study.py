@@ -20,7 +20,7 @@ from distune.study.storage.read_trials import read_stored_trials
 from distune.study.unrecorded import lost_records
 from distune.tracking.build import follow_home, initialize_sqlite
 from distune.tracking.mlflow_client import find_study_runs
-from distune.tracking.resend import num_refused, send_again, sent_bytes, unsent_bytes
+from distune.tracking.resend import has_loss, num_refused, send_again, sent_bytes, unsent_bytes
 from distune.tracking.run_names import experiment_name
 from distune.tracking.uris import redact_uri, scheme_of
 
@@ -119,11 +119,12 @@ def _repair_tracking(
     except UsageError as error:
         notes.left.append(str(error))
         return
-    if missing and sent_bytes(folder.path) > 0:
-        notes.add([f"{redact_uri(uri)} lacks {missing} of the study's runs"], [])
+    is_lost = has_loss(folder.path) or (missing > 0 and sent_bytes(folder.path) > 0)
+    if is_lost:
+        notes.add([f"{redact_uri(uri)} has lost runs of the study"], [])
     elif not refused and not unsent_bytes(folder.path):
         return
-    if missing or refused:
+    if is_lost or refused:
         send_again(folder.path)
     with contextlib.closing(open_tracker(folder, experiment, home)):
         pass  # closing it sends what is in the spool
