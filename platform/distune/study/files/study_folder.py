@@ -228,10 +228,10 @@ class StudyFolder:
         identity = self.identity()
         if identity.name == self.name:
             return None
-        same = sorted(path.name for path in self.path.absolute().parent.iterdir() if _has_key(path, identity.key))
-        if identity.name in same:
-            return identity.name
-        return None if not same or same[0] == self.name else same[0]
+        same = [path for path in self.path.absolute().parent.iterdir() if _has_key(path, identity.key)]
+        names = [path.name for path in sorted(same, key=lambda path: (path / "study.json").stat().st_ctime_ns)]
+        original = identity.name if identity.name in names else names[0]  # a copy is younger
+        return None if original == self.name else original
 
     def load(self) -> LoadedExperiment:
         """Read the experiment and its space. Raises ``ConfigError`` when the files are damaged."""
