@@ -89,6 +89,8 @@ def build_tracker(
         initialize_sqlite(uri)
     if settings.uri is None:
         follow_home(home)
+    elif scheme_of(uri) == "sqlite":
+        follow_home(home, database=_sqlite_path(uri))
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
     was_sent = sent_bytes(study_folder) > 0
@@ -143,21 +145,24 @@ def initialize_sqlite(uri: str) -> None:
         raise UsageError(f"tracking.uri = {redact_uri(uri)}: the database cannot be created: {error}") from None
 
 
-def follow_home(home: Home) -> None:
-    """Let the default store of a home follow it, when the home was moved or copied.
+def follow_home(home: Home, *, database: Path | None = None) -> None:
+    """Let the store of a home follow it, when the home was moved or copied.
 
     Args:
-        home: has the store; nothing happens while there is none.
+        home: has the artifacts; nothing happens while there is no store.
+        database: a store that the user has named, which other homes may use; None is that of the home.
 
     Raises:
         UsageError: the database cannot be read or written.
     """
+    is_shared = database is not None and database != home.database
+    database = database or home.database
     try:
-        if home.database.is_file():
-            with filelock.FileLock(home.database.with_name(f".{home.database.name}.lock")):
-                update_artifact_locations(home.database, home.artifacts)
+        if database.is_file():
+            with filelock.FileLock(database.with_name(f".{database.name}.lock")):
+                update_artifact_locations(database, home.artifacts, is_shared=is_shared)
     except (OSError, sqlite3.Error) as error:
-        raise UsageError(f"{home.database}: the places of its artifacts cannot be updated: {error}") from None
+        raise UsageError(f"{database}: the places of its artifacts cannot be updated: {error}") from None
 
 
 def _check_file(path: Path, uri: str) -> None:

@@ -24,7 +24,7 @@ _MAX_HEADLINES = 100
 HEADLINE_TAG = "distune.headline"
 """Tag of a study's own run: its result in a sentence."""
 NO_MLFLOW = "it answers, but not as an MLflow server does; check tracking.uri"
-"""What is wrong with a server, such as a proxy, that answers every request without a content."""
+"""The fault of a server, such as a proxy, that answers every request without a content."""
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _UNAVAILABLE = {
     "TEMPORARILY_UNAVAILABLE",
