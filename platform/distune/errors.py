@@ -53,6 +53,10 @@ class WeightsError(UsageError):
     """File of weights that does not match its detector."""
 
 
+class TeacherFileError(WeightsError):
+    """Damaged or missing file of a teacher that was prepared before. No trial is the cause."""
+
+
 class StudyError(UsageError):
     """Study that exists already, is missing, or is not in the state that a command needs."""
 

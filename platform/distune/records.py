@@ -190,7 +190,8 @@ def control_score(trials: Iterable[TrialRecord], metric: str) -> float | None:
         The mean; None while no control has finished.
     """
     finished = [trial for trial in trials if trial.control and trial.outcome is Outcome.FINISHED]
-    return fmean(trial.metrics[metric] for trial in finished) if finished else None
+    scores = [trial.metrics[metric] for trial in finished if metric in trial.metrics]
+    return fmean(scores) if scores else None
 
 
 def gain_over(control: float | None, trial: TrialRecord, metric: str) -> float | None:
@@ -213,5 +214,6 @@ def gain_over(control: float | None, trial: TrialRecord, metric: str) -> float |
 
 def best_finished(trials: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
     """Return the finished searched trial with the highest metric; None while none has finished."""
-    searched = (trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control)
+    finished = (trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control)
+    searched = (trial for trial in finished if metric in trial.metrics)
     return max(searched, key=lambda trial: trial.metrics[metric], default=None)

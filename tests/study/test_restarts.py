@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialState
 from distune.study.callback import Decision
 from distune.study.failures.reasons import MAX_SAME_FAILURES
@@ -176,11 +177,22 @@ def test_a_trial_cut_off_before_it_had_all_its_parameters_keeps_those_it_had(mak
 
 def test_files_in_the_folder_of_a_new_trial_are_removed(make_harness: MakeHarness) -> None:
     harness = make_harness()
-    harness.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
+    harness.folder("0").path.mkdir(parents=True)
+    (harness.folder("0").path / "error.txt").touch()
     engine = harness.engine()
     take(engine)
     take(engine)
-    assert harness.folder("0").reports() == []
+    assert [path.name for path in harness.folder("0").path.iterdir()] == ["trial.json"]
+
+
+def test_an_epoch_in_the_folder_of_a_new_trial_is_not_removed(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    harness.folder("0").append(EpochReport(epoch=1, metrics={METRIC: 90.0}, finished_at=1.0))
+    engine = harness.engine()
+    take(engine)
+    with pytest.raises(StudyError, match="lack trial 0, which was trained"):
+        take(engine)
+    assert len(harness.folder("0").reports()) == 1
 
 
 def test_failures_in_a_row_are_counted_over_sessions(make_harness: MakeHarness) -> None:

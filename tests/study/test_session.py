@@ -84,7 +84,8 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
     assert list(values) == [
         *("study", "state", "reason", "simulated"),
-        *("metric", "teacher", "time", "trials", "identical_trials", "confirmation"),
+        *("metric", "teacher", "time", "trials", "unrecorded_trials", "lost_records", "copied_from"),
+        *("identical_trials", "confirmation"),
     ]
     assert {"number", "state", "outcome", "control", "epochs", "params", "metrics", "seed"} <= set(values["trials"][0])
     control, first, diverged, failed = values["trials"]
@@ -148,7 +149,7 @@ def test_a_study_whose_trials_all_fail_has_failed(
 
 
 def test_one_session_at_a_time(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distune.study.files.study_folder._LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("distune.study.files.study_lock._TIMEOUT_S", 0.05)
     folder = create(home, make_loaded)
     with folder.lock():
         assert read_study(home, "one").state == "running"

@@ -168,7 +168,7 @@ def test_a_read_only_database_stops_the_study_with_a_clear_message(
 
 def test_a_file_that_is_no_database_is_reported_as_damaged(study: StudyFolder, home: Home) -> None:
     study.database.write_bytes(b"no database at all" * 100)
-    with pytest.raises(StudyStoppedError, match=r"optuna.db from a copy: the file is damaged"):
+    with pytest.raises(StudyStoppedError, match=r"the file is damaged: rebuild it by distune repair one"):
         run(study)
     with pytest.raises(StudyError, match=r"optuna.db cannot be read: file is not a database"):
         read_study(home, "one")

@@ -13,7 +13,8 @@ from distune.study.create import create_study
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.session import run_session
 from distune.study.status import read_study
-from distune.study.storage.storage_url import copy_search_study, open_storage
+from distune.study.storage.copy_study import copy_search_study
+from distune.study.storage.storage_url import open_storage
 from distune.study.study_description import describe_results, study_view
 from study.harness import METRIC, MakeHarness, MakeLoaded, Witness
 

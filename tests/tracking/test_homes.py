@@ -137,6 +137,7 @@ def test_places_of_another_home_in_the_same_store_stay(make_home: MakeHome) -> N
     shutil.copy(other / "mlflow.db", home / "mlflow.db")  # as if both used one store
     assert update_artifact_locations(home / "mlflow.db", home / "artifacts") == 0
     shutil.rmtree(other)
+    assert update_artifact_locations(home / "mlflow.db", home / "artifacts", is_shared=True) == 0
     assert update_artifact_locations(home / "mlflow.db", home / "artifacts") == 5  # an experiment and four runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from distune.config.home import Home
 from distune.config.paths import merge
 from distune.config.search import GpusPerTrial
 from distune.data.build import build_splits
-from distune.errors import ResourceError, WeightsError
+from distune.errors import ResourceError, TeacherFileError, WeightsError
 from distune.records import EpochReport, TrialSpec
+from distune.study.failures.reasons import BLOCKING_KINDS, describe_failure, is_of_kind
+from distune.study.storage.optuna_storage import stopped_error
+from distune.training.builder import TrialBuilder
 from distune.training.optimization import multi_step_factor
 from distune.training.precision import autocast_dtype, pick_device
 from distune.training.solo_run import open_trial
-from distune.training.teacher import Teacher, prepare_teacher
+from distune.training.teacher import Teacher, load_teacher, prepare_teacher
 from distune.training.teacher_hash import teacher_hash
 from support.experiments import small_experiment
 
@@ -42,6 +46,46 @@ def test_a_teacher_is_trained_once_and_loaded_afterwards(tmp_path: Path) -> None
     assert first.weights == again.weights
     assert first.metrics == again.metrics
     assert "search/AP" in first.metrics
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "no file", "the summary", "a flipped byte of an earlier version"])
+def test_a_damaged_teacher_is_trained_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[int] = []
+    first = prepare(small_experiment(), Home(tmp_path), seen)
+    summary = first.weights.with_name("teacher.json")
+    if damage == "the summary":
+        summary.write_text("{")
+    elif damage == "no file":
+        first.weights.unlink()
+    else:
+        content = bytearray(first.weights.read_bytes())
+        content[len(content) // 2] ^= 1
+        first.weights.write_bytes(content)
+    if "earlier" in damage:
+        values = json.loads(summary.read_bytes())
+        del values["sha256"]
+        summary.write_text(json.dumps(values))
+    assert load_teacher(small_experiment(), build_splits(small_experiment().data), home=Home(tmp_path)) is None
+    again = prepare(small_experiment(), Home(tmp_path), seen)
+    assert seen == [1, 1]
+    assert again.is_new
+    assert again.metrics["search/AP"] == first.metrics["search/AP"]
+    assert "is damaged: it is trained again" in caplog.text
+    assert not prepare(small_experiment(), Home(tmp_path), seen).is_new
+
+
+def test_a_trial_says_that_the_file_of_its_teacher_is_damaged(tmp_path: Path) -> None:
+    """This ends the session and fails no trial: the next one prepares the teacher again."""
+    experiment = small_experiment()
+    builder = TrialBuilder(experiment, build_splits(experiment.data), CPU)
+    (tmp_path / "best.pt").write_bytes(b"damaged")
+    with pytest.raises(TeacherFileError, match=r"best\.pt: the file of the teacher is damaged or missing") as caught:
+        builder.teacher(str(tmp_path / "best.pt"))
+    reason = describe_failure(caught.value)
+    assert any(is_of_kind(reason, kind) for kind in BLOCKING_KINDS)
+    text = str(stopped_error("one", reason))
+    assert "records cannot be written" not in text
+    assert "prepares the teacher again, then run: distune resume one" in text
 
 
 def test_everything_that_determines_a_teacher_changes_its_hash(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _parameters(folder: StudyFolder, experiment: Experiment, facts: StudyFacts) 
     if not facts.searched:
         return ParameterPlots(problems=["No trial has started yet."])
     from distune.api.report_parameters import parameter_plots
-    from distune.study.storage.storage_url import copy_search_study
+    from distune.study.storage.copy_study import copy_search_study
 
     return parameter_plots(copy_search_study(folder, experiment.search.storage), metric=facts.metric_title)
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from distune.api.evaluation import Evaluation, SplitChoice
     from distune.api.export_student import Export, FormatName
     from distune.api.prediction import Predictions
+    from distune.api.repair_study import Repair
     from distune.api.repeat_trial import RepeatedTrial
     from distune.evidence.ablation_result import AblationResult
     from distune.explanation.explanation import Explanation
@@ -231,7 +232,7 @@ class Study:
 
         A copy: changes to it have no effect on the study. Controls are not in it.
         """
-        from distune.study.storage.storage_url import copy_search_study
+        from distune.study.storage.copy_study import copy_search_study
 
         copy: optuna.Study = copy_search_study(self._folder, self.experiment.search.storage)
         return copy
@@ -328,6 +329,19 @@ class Study:
             teacher = prepare_to_resume(self._folder, self._home, loaded, num_trials=num_trials, callback=callback)
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
             return self
+
+    def repair(self) -> Repair:
+        """Find what is damaged or missing in the study's records, and repair it. A healthy study is not changed.
+
+        Returns:
+            The faults, the changes, and the faults that remain.
+
+        Raises:
+            StudyError: a session runs the study, or a file that nothing can restore is damaged.
+        """
+        from distune.api.repair_study import repair_study
+
+        return repair_study(self._folder, self._home)
 
     def confirm(
         self,

@@ -31,7 +31,9 @@ from distune.study.runners.ray_address import check_address
 from distune.study.session import run_session
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, measured_epochs, read_study, started_trials
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped_error
 from distune.study.study_figures import draw_figures
+from distune.study.unrecorded import check_records
 from distune.tracking.build import check_tracking
 from distune.tracking.tracker import Tracker
 
@@ -88,9 +90,23 @@ def prepare_to_resume(
 
 
 def update_study_settings(folder: StudyFolder, loaded: LoadedExperiment, callback: StudyCallback) -> None:
-    """Store the settings of the next session, and report the changes. Raises ``StudyError`` for refused ones."""
-    with folder.lock():  # nothing starts while another session works on the study
-        changes = update_settings(folder, loaded)
+    """Store the settings of the next session, and report the changes.
+
+    Args:
+        folder: of the study.
+        loaded: the settings.
+        callback: receives the changes.
+
+    Raises:
+        StudyError: a change is refused, another session runs the study, or Optuna's records lack trained trials.
+        StudyStoppedError: the records cannot be read or written.
+    """
+    try:
+        with folder.lock():  # nothing starts while another session works on the study
+            check_records(folder, loaded.experiment.search.storage)
+            changes = update_settings(folder, loaded)
+    except STORAGE_ERRORS as error:
+        raise stopped_error(folder.name, error) from error
     for line in describe_changes(changes):
         callback.on_message(line)
 

@@ -19,6 +19,7 @@ from distune.cli import (
     init,
     launch,
     predict,
+    repair,
     report,
     status,
     teacher,
@@ -56,6 +57,7 @@ def build_app() -> typer.Typer:
     app.command(cls=Command)(validate.validate)
     app.command(cls=Command)(launch.launch)
     app.command(cls=Command)(launch.resume)
+    app.command(cls=Command)(repair.repair)
     app.command(cls=Command)(confirm.confirm)
     app.command(cls=Command)(explain.explain)
     app.command(cls=Command)(status.status)
@@ -99,3 +101,8 @@ def main() -> None:
     except DistuneError as error:
         sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)
+    except OSError as error:
+        if not isinstance(error.filename, str | os.PathLike):
+            raise  # no file of the user
+        sys.stderr.write(f"error: {redact_uri(str(error.filename))}: {error.strerror}\n")
+        sys.exit(1)

@@ -36,7 +36,17 @@ def print_data_card(card: DataCard) -> None:
 
 
 def print_warnings(status: StudyStatus) -> None:
-    """Print the warnings about controls, identical numbers of trials, and the distillation of trials."""
+    """Print the warnings about lost records, controls, identical numbers of trials, and the distillation of trials."""
+    if status.unrecorded:
+        from distune.study.unrecorded import describe_unrecorded
+
+        text = describe_unrecorded(status.unrecorded)
+        out.print(f"warning: {text}; rebuild them: distune repair {status.study}", style="bold red")
+    if status.copied_from is not None:
+        text = f"this study is a copy of study {status.copied_from}; give it a key of its own"
+        out.print(f"warning: {text}: distune repair {status.study}", style="bold red")
+    for line in status.lost:
+        out.print(f"warning: {line}", style="yellow")
     controls = None if status.state == "running" else describe_failed_controls(status.trials)
     if controls is not None:
         out.print(f"warning: the gain is unknown: {controls}", style="bold red")

@@ -192,7 +192,12 @@ def _list_studies(*, json: bool) -> None:
     import distune
     from distune.config.home import Home
 
-    studies = [distune.load_study(name).status for name in distune.list_studies()]
+    studies = []
+    for name in distune.list_studies():
+        try:
+            studies.append(distune.load_study(name).status)
+        except DistuneError as error:  # the others are shown
+            progress.print(f"{name}: {error}", style="yellow")
     if json:
         print_json(
             [

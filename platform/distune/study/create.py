@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import time
 import uuid
@@ -61,7 +59,7 @@ def create_study(
     fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
     try:
         fresh.path.mkdir(parents=True)
-        fresh.study_file.write_text(json.dumps(dataclasses.asdict(identity), indent=1), encoding="utf-8")
+        fresh.write_identity(identity)
         update_settings(fresh, loaded)
         search = loaded.experiment.search
         with open_storage(fresh, search.storage) as storage:

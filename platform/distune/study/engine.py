@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Iterable
-from pathlib import Path
 
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import cost_names, metric_name
@@ -35,6 +34,7 @@ from distune.study.search.trial_store import TrialStore
 from distune.study.trial_progress import TrialProgress
 from distune.study.trial_recorder import TrialRecorder, ending_of_complete
 from distune.study.trial_spec import SpecMaker
+from distune.study.unrecorded import check_all_recorded, describe_lost
 from distune.tracking.tracker import Tracker
 from distune.tracking.values import MAX_TAG_LENGTH
 from distune.training.trial_folder import TrialFolder
@@ -236,10 +236,11 @@ class StudyEngine:
 
     def _begin(self, spec: TrialSpec, problem: str | None) -> TrialSpec | None:
         """Start a new trial. Return None when its parameters are incompatible, which fails it at once."""
-        folder = Path(spec.folder)
-        if folder.is_dir():
+        folder = TrialFolder.of(spec)
+        if folder.path.is_dir():
+            check_all_recorded(spec.study, [spec.key] if folder.is_trained else [])
             # Left by a crash before Optuna had recorded the trial; its parameters were others.
-            shutil.rmtree(folder)
+            shutil.rmtree(folder.path)
         write_trial_file(spec)
         progress = self._start(spec)
         if problem is None:
@@ -250,6 +251,9 @@ class StudyEngine:
     def _resume(self, trial: StoredTrial) -> TrialSpec | None:
         """Resume a trial of an earlier session. Return None when that session left nothing but its end to do."""
         unfinished = read_unfinished(trial, self._proposer, self._specs)
+        lost = describe_lost(trial, [*unfinished.recorded, *unfinished.unrecorded])
+        if lost is not None:
+            self._callback.on_message(f"warning: {lost}")
         progress = self._start(unfinished.spec, unfinished.recorded, trial.retries)
         ending = unfinished.announced
         for report in unfinished.unrecorded:

@@ -10,6 +10,7 @@ from distune.records import EpochReport, TrialSpec, TrialState, trial_key
 from distune.study.failures.identical_trials import IdenticalTrialsIndex, index_trials
 from distune.study.failures.reasons import FailureStreak, streak_after
 from distune.study.files.artifacts import TRIAL_FILE, write_trial_file
+from distune.study.files.trial_outcome import read_outcome
 from distune.study.schedulers.build import Scheduler
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_proposer import TrialProposer
@@ -93,8 +94,16 @@ def read_unfinished(trial: StoredTrial, proposer: TrialProposer, specs: SpecMake
         problem=problem,
         recorded=recorded,
         unrecorded=[report for report in folder.reports() if report.epoch > num_recorded],
-        announced=None if trial.ending is None else (trial.ending, trial.reason),
+        announced=_announced(trial, folder),
     )
+
+
+def _announced(trial: StoredTrial, folder: TrialFolder) -> Ending | None:
+    """Return the ending that Optuna or the trial's folder holds: an older copy of Optuna's file lacks it."""
+    if trial.ending is not None:
+        return trial.ending, trial.reason
+    ended = read_outcome(folder.path)
+    return None if ended is None else (ended.outcome, ended.reason)
 
 
 def recorded_epochs(trial: StoredTrial, trials_folder: Path) -> list[EpochReport]:

@@ -12,22 +12,52 @@ import optuna
 from distune.atomic_write import write_atomically
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import write_yaml
-from distune.errors import StudyError
+from distune.errors import ConfigError, StudyError
 from distune.study.files.settings_diff import SettingChange, compare_settings, describe_changes
 from distune.study.files.study_folder import StudyFolder
 from distune.study.search.samplers import distribution_of
 from distune.study.storage.optuna_storage import open_studies
-from distune.study.storage.storage_url import JOURNAL, exists, open_storage, optuna_name, shown_storage
+from distune.study.storage.storage_url import (
+    JOURNAL,
+    damage_reported,
+    exists,
+    open_storage,
+    optuna_name,
+    shown_storage,
+)
 from distune.study.trial_spec import ADDRESSES
 from distune.tracking.uris import redact_uri
 
 
 def recorded_settings(folder: StudyFolder) -> LoadedExperiment | None:
-    """Return the settings of the latest session; None before the first session."""
-    if not folder.record_file.is_file():
+    """Return the settings of the latest session; None before the first session.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The settings.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
+    if not folder.record_file.exists():
         return None
-    values = json.loads(folder.record_file.read_bytes())
-    return experiment_from_dict(values["experiment"], source=str(folder.record_file), space=values["space"], saved=True)
+    try:
+        values = json.loads(folder.record_file.read_bytes())
+        source = str(folder.record_file)
+        return experiment_from_dict(values["experiment"], source=source, space=values["space"], saved=True)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
+        raise StudyError(
+            f"study {folder.name}: {folder.record_file} cannot be read ({_reason(error)}); check experiment.yaml and "
+            f"space.yaml beside it, then record them again: distune repair {folder.name}"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if isinstance(error, KeyError | TypeError) else text
 
 
 def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[SettingChange]:
@@ -61,22 +91,27 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
             f"distune launch EXPERIMENT --name OTHER --warm-start {folder.name}"
         )
     if before is None or changes:
-        experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
-        text = write_yaml(experiment)
-        # An address may hold a secret, in whatever form.
-        is_private = any(experiment[section][name] not in (None, JOURNAL) for section, name in ADDRESSES)
-        write_atomically(folder.experiment_file, text.encode(), is_private=is_private or redact_uri(text) != text)
-        write_atomically(folder.space_file, write_yaml(space).encode())
-        # Without addresses, which may hold secrets. Those of tracking may change at any time.
-        kept = {name: value for name, value in experiment.items() if name != "tracking"}
-        kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
-        record = json.dumps({"experiment": kept, "space": space})
-        write_atomically(folder.record_file, record.encode(), is_private=is_private)
+        write_settings(folder, loaded)
     if changes:
         line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
         with folder.changes_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     return changes
+
+
+def write_settings(folder: StudyFolder, loaded: LoadedExperiment) -> None:
+    """Write the settings of a study: its files for the user, and the record of the latest session."""
+    experiment, space = loaded.experiment.to_dict(), loaded.space.to_dict()
+    text = write_yaml(experiment)
+    # An address may hold a secret, in whatever form.
+    is_private = any(experiment[section][name] not in (None, JOURNAL) for section, name in ADDRESSES)
+    write_atomically(folder.experiment_file, text.encode(), is_private=is_private or redact_uri(text) != text)
+    write_atomically(folder.space_file, write_yaml(space).encode())
+    # Without addresses, which may hold secrets. Those of tracking may change at any time.
+    kept = {name: value for name, value in experiment.items() if name != "tracking"}
+    kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
+    record = json.dumps({"experiment": kept, "space": space})
+    write_atomically(folder.record_file, record.encode(), is_private=is_private)
 
 
 def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> None:
@@ -91,7 +126,7 @@ def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> 
 def _tried(folder: StudyFolder, setting: str | None) -> list[optuna.trial.FrozenTrial]:
     if not exists(folder, setting):
         return []
-    with open_storage(folder, setting) as storage:
+    with damage_reported(folder, setting), open_storage(folder, setting) as storage:
         return open_studies(storage, optuna_name(folder.identity(), setting))[0].get_trials()
 
 

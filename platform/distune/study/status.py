@@ -23,10 +23,10 @@ from distune.study.planning.study_plan import plan_study
 from distune.study.planning.study_time import MeasuredEpochs, StudyTime, TrialTime, epoch_times, study_time
 from distune.study.search.pareto import pareto_front
 from distune.study.search.stored_trial import StoredTrial
-from distune.study.storage.sqlite_reader import read_sqlite
-from distune.study.storage.study_names import controls_name
+from distune.study.storage.read_trials import read_stored_trials
 from distune.study.trial_progress import best_epoch, rung_reached
 from distune.study.trial_spec import trial_seed
+from distune.study.unrecorded import describe_unrecorded, lost_records, unrecorded_trials, with_scores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,9 @@ class StudyStatus:
         simulated: whether its learning curves are simulated.
         time: start, end or time left, and seconds per epoch; None for a simulated study.
         teacher_value: the teacher's metric; None for a simulated study, and before a session has prepared the teacher.
+        unrecorded: keys of trials that were trained and that Optuna's records lack.
+        lost: a line for each trial whose folder lacks epochs that Optuna knows.
+        copied_from: the study that its folder was copied from, while both have the same key; None otherwise.
     """
 
     study: str
@@ -59,6 +62,9 @@ class StudyStatus:
     simulated: bool = False
     time: StudyTime | None = None
     teacher_value: float | None = None
+    unrecorded: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    copied_from: str | None = None
 
     @property
     def title(self) -> str:
@@ -84,6 +90,9 @@ class StudyStatus:
             "teacher": self.teacher_value,
             "time": None if self.time is None else self.time.to_dict(),
             "trials": [record_to_dict(record) for record in self.trials],
+            "unrecorded_trials": list(self.unrecorded),
+            "lost_records": list(self.lost),
+            "copied_from": self.copied_from,
             "identical_trials": [group.to_dict() for group in self.identical_trials],
             **objectives,
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
@@ -134,7 +143,7 @@ def read_study(home: Home, name: str) -> StudyStatus:
     folder = find_study(home, name)
     is_running = folder.is_locked()
     loaded = folder.load()
-    known = _known(folder, loaded.experiment.search.storage)
+    known = read_stored_trials(folder, loaded.experiment.search.storage)
     return status_of(folder, loaded, known, is_running=is_running)
 
 
@@ -152,6 +161,7 @@ def status_of(
     if state == "failed" and reason is None:  # of an earlier version, or the session was killed
         reason = describe_failed_search(known)
     reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
+    unrecorded = [] if is_running else unrecorded_trials(known, folder.trials)
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
     teacher = folder.teacher()
@@ -162,6 +172,9 @@ def status_of(
         trials=trials,
         reason=reason,
         identical_trials=tuple(index.groups),
+        unrecorded=tuple(unrecorded),
+        copied_from=folder.copied_from(),
+        lost=() if is_running else tuple(lost_records(known, reports)),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
         simulated=identity.simulate,
@@ -214,6 +227,8 @@ def best_trial(status: StudyStatus) -> tuple[TrialRecord, float | None]:
 
 def _nothing_finished(status: StudyStatus) -> str:
     """Return why there is no best trial."""
+    if status.unrecorded:
+        return f"{describe_unrecorded(status.unrecorded)}; rebuild them: distune repair {status.study}"
     if status.state != "failed" or status.reason is None:
         return "no trial has finished yet"
     if status.reason.startswith("no trial has finished"):
@@ -252,31 +267,8 @@ def measured_epochs(reports: Mapping[int, Iterable[EpochReport]]) -> MeasuredEpo
     return MeasuredEpochs(searched=searched, controls=controls)
 
 
-def _known(folder: StudyFolder, setting: str | None) -> list[StoredTrial]:
-    """Read the trials, without loading Optuna where that is possible."""
-    if setting is None:
-        if not folder.database.is_file():
-            return []
-        name = folder.identity().name
-        known = read_sqlite(folder.database, search_study=name, control_study=controls_name(name))
-        if known is not None:
-            return known
-    from distune.study.search.trial_store import read_trials
-    from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, reason_of
-    from distune.study.storage.storage_url import exists, open_storage, optuna_name, storage_location
-
-    if not exists(folder, setting):
-        return []
-    try:
-        with open_storage(folder, setting) as storage:
-            return read_trials(*open_studies(storage, optuna_name(folder.identity(), setting)))
-    except STORAGE_ERRORS as error:
-        raise StudyError(
-            f"study {folder.name}: {storage_location(folder, setting)} cannot be read: {reason_of(error)}"
-        ) from error
-
-
 def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochReport], *, is_running: bool) -> TrialRecord:
+    reports = with_scores(trial, reports, metric_name(experiment))
     best_report = best_epoch(reports, metric_name(experiment))
     epochs = reports[-1].epoch if reports else 0
     scheduler = experiment.search.scheduler.model_dump()
@@ -291,7 +283,7 @@ def _record(experiment: Experiment, trial: StoredTrial, reports: list[EpochRepor
         metrics={} if best_report is None else best_report.metrics,
         seed=trial_seed(experiment, trial.number),
         reason=trial.reason,
-        best_at=None if best_report is None else best_report.finished_at,
+        best_at=None if best_report is None else best_report.finished_at or None,
         rung=None
         if trial.number < 0
         else rung_reached(scheduler, max_epochs=experiment.training.epochs, epochs=epochs),

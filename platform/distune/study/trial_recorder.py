@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from distune.records import EpochReport, Outcome
 from distune.study.callback import Decision, StudyCallback
 from distune.study.files.artifacts import clean_up, log_artifacts
+from distune.study.files.trial_outcome import write_outcome
 from distune.study.schedulers.build import Scheduler
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
@@ -111,6 +112,7 @@ class TrialRecorder:
         self._tracker.end_trial(record)
         blocking_error = self._tracker.blocking_error()
         if blocking_error is None:
+            write_outcome(folder.path, outcome, reason)
             clean_up(folder, outcome)
             for each, gain in self._gains.add(record):
                 self._tracker.log_trial(each, gain_metric(self._metric, gain))

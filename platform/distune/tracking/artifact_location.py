@@ -13,14 +13,15 @@ _PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
 """Table and column of the places that MLflow records."""
 
 
-def update_artifact_locations(database: Path, artifacts: Path) -> int:
+def update_artifact_locations(database: Path, artifacts: Path, *, is_shared: bool = False) -> int:
     """Let the experiments and runs of a store follow a home that was moved or copied.
 
     Places of another home that uses the same store stay as they are: they exist, and none of their runs is here.
 
     Args:
-        database: the home's ``mlflow.db``, which exists.
+        database: the file of the store, which exists.
         artifacts: the home's folder of artifacts; every experiment that distune creates in this store has it.
+        is_shared: other homes may use the store as well; a place follows only if the artifacts of its runs are here.
 
     Returns:
         Number of places that were changed.
@@ -33,16 +34,18 @@ def update_artifact_locations(database: Path, artifacts: Path) -> int:
         rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
         places = {str(place) for (place,) in rows if str(place).startswith("file:///")}
         for former in places - {present}:
-            if not former.endswith(f"/{artifacts.name}") or not _is_moved(connection, former, artifacts):
+            if not former.endswith(f"/{artifacts.name}") or not _is_moved(
+                connection, former, artifacts, is_shared=is_shared
+            ):
                 continue
             with connection:
                 changed += sum(_replace(connection, table, column, former, present) for table, column in _PLACES)
     return changed
 
 
-def _is_moved(connection: sqlite3.Connection, former: str, artifacts: Path) -> bool:
+def _is_moved(connection: sqlite3.Connection, former: str, artifacts: Path, *, is_shared: bool) -> bool:
     """Return whether a former place is gone, or the artifacts of its runs are here as well, as in a copied home."""
-    if not Path(urllib.parse.unquote(urllib.parse.urlsplit(former).path)).is_dir():
+    if not is_shared and not Path(urllib.parse.unquote(urllib.parse.urlsplit(former).path)).is_dir():
         return True
     query = "SELECT run_uuid FROM runs WHERE artifact_uri = ? || '/' || run_uuid || '/artifacts'"
     return any((artifacts / run).is_dir() for (run,) in connection.execute(query, (former,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sqlite3
 from pathlib import Path
@@ -16,12 +17,15 @@ from distune.errors import UsageError
 from distune.tracking.artifact_location import update_artifact_locations
 from distune.tracking.mlflow_client import open_client
 from distune.tracking.mlflow_sink import MlflowSink
+from distune.tracking.resend import note_loss, sent_bytes
 from distune.tracking.run_names import experiment_name
 from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.spool_tracker import SpoolTracker
 from distune.tracking.store_version import check_store_version
 from distune.tracking.tracker import NullTracker, Tracker
 from distune.tracking.uris import check_uri, is_database, redact_uri, scheme_of
+
+_LOG = logging.getLogger(__name__)
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _STUDY_KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
@@ -85,10 +89,14 @@ def build_tracker(
         initialize_sqlite(uri)
     if settings.uri is None:
         follow_home(home)
+    elif scheme_of(uri) == "sqlite":
+        follow_home(home, database=_sqlite_path(uri))
     artifact_location = home.artifacts.absolute().as_uri() if is_database(uri) else None
 
+    was_sent = sent_bytes(study_folder) > 0
+
     def make_sink() -> MlflowSink:
-        return MlflowSink(
+        sink = MlflowSink(
             uri,
             study=study,
             study_key=study_key,
@@ -96,6 +104,16 @@ def build_tracker(
             artifact_location=artifact_location,
             simulated=simulated,
         )
+        if was_sent and not sink.has_runs():
+            note_loss(study_folder)
+            _LOG.warning(
+                "%s has no run of study %s, although its records were sent before; to send them again after this "
+                "session: distune repair %s",
+                redact_uri(uri),
+                study,
+                study,
+            )
+        return sink
 
     try:
         return SpoolTracker(study_folder, make_sink=make_sink)
@@ -127,21 +145,24 @@ def initialize_sqlite(uri: str) -> None:
         raise UsageError(f"tracking.uri = {redact_uri(uri)}: the database cannot be created: {error}") from None
 
 
-def follow_home(home: Home) -> None:
-    """Let the default store of a home follow it, when the home was moved or copied.
+def follow_home(home: Home, *, database: Path | None = None) -> None:
+    """Let the store of a home follow it, when the home was moved or copied.
 
     Args:
-        home: has the store; nothing happens while there is none.
+        home: has the artifacts; nothing happens while there is no store.
+        database: a store that the user has named, which other homes may use; None is that of the home.
 
     Raises:
         UsageError: the database cannot be read or written.
     """
+    is_shared = database is not None and database != home.database
+    database = database or home.database
     try:
-        if home.database.is_file():
-            with filelock.FileLock(home.database.with_name(f".{home.database.name}.lock")):
-                update_artifact_locations(home.database, home.artifacts)
+        if database.is_file():
+            with filelock.FileLock(database.with_name(f".{database.name}.lock")):
+                update_artifact_locations(database, home.artifacts, is_shared=is_shared)
     except (OSError, sqlite3.Error) as error:
-        raise UsageError(f"{home.database}: the places of its artifacts cannot be updated: {error}") from None
+        raise UsageError(f"{database}: the places of its artifacts cannot be updated: {error}") from None
 
 
 def _check_file(path: Path, uri: str) -> None:

@@ -23,6 +23,8 @@ _RUNS_PER_PAGE = 1000
 _MAX_HEADLINES = 100
 HEADLINE_TAG = "distune.headline"
 """Tag of a study's own run: its result in a sentence."""
+NO_MLFLOW = "it answers, but not as an MLflow server does; check tracking.uri"
+"""The fault of a server, such as a proxy, that answers every request without a content."""
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _UNAVAILABLE = {
     "TEMPORARILY_UNAVAILABLE",
@@ -109,6 +111,8 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
+        if not found.experiment_id:
+            raise SinkUnavailableError(NO_MLFLOW)
         runs = search_runs(client, found.experiment_id, study_key)
     except StoreVersionError:
         raise
@@ -133,6 +137,10 @@ def is_refusal(error: Exception) -> bool:
 def to_sink_error(error: Exception, client: MlflowClient) -> Exception:
     """Convert an error of MLflow to one of ``Sink.apply``; one of an unknown kind is returned as it is."""
     text = redact_uri(str(error).strip() or repr(error))
+    if isinstance(error, SinkUnavailableError):
+        return error
+    if is_available_only_in_name(client):
+        return SinkUnavailableError(NO_MLFLOW)
     if is_refusal(error):
         return EventRefusedError(text)
     is_storage_error = isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
@@ -148,6 +156,16 @@ def is_available(client: MlflowClient) -> bool:
     except Exception:
         return False
     return True
+
+
+def is_available_only_in_name(client: MlflowClient) -> bool:
+    """Return whether a server answers a search for experiments without any: a study's server has at least one."""
+    from mlflow.entities import ViewType
+
+    try:
+        return not client.search_experiments(view_type=ViewType.ALL, max_results=1)
+    except Exception:
+        return False
 
 
 def _code(error: Exception) -> str:

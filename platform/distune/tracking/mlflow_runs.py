@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.records import ParameterValue
-from distune.tracking.mlflow_client import search_headlines, search_runs
+from distune.tracking.mlflow_client import NO_MLFLOW, search_headlines, search_runs
 from distune.tracking.note import NOTE_TAG, experiment_note, mark_note, may_replace_note
 from distune.tracking.run_names import is_control, run_name, with_short_names
+from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.study_view import StudyView, may_replace, view_tag
 from distune.tracking.values import metric_values, name_text, param_values, tag_values
 
@@ -75,6 +76,11 @@ class MlflowRuns:
     def reset(self) -> None:
         """Read everything from MLflow again at the next call: a run or the experiment may have been deleted."""
         self._experiment_id = self._runs = None
+
+    @property
+    def has_any(self) -> bool:
+        """True when the store has a run of the study. Raises an error of MLflow."""
+        return bool(self._known_runs())
 
     def start(
         self,
@@ -148,6 +154,8 @@ class MlflowRuns:
                 tags=tag_values({**(tags or {}), **identity}),
                 run_name=run_name(key, params, names) if key else self._study,
             )
+            if not created.info.run_id:
+                raise SinkUnavailableError(NO_MLFLOW)
             runs[key] = KnownRun(created.info.run_id, created.info.status, set())
         return runs[key]
 
@@ -231,6 +239,9 @@ class MlflowRuns:
                     _LOG.warning("the MLflow experiment %s was deleted and is restored", self._experiment)
                     self._client.restore_experiment(found.experiment_id)
                 self._experiment_id = found.experiment_id
+            if not self._experiment_id:
+                self._experiment_id = None
+                raise SinkUnavailableError(NO_MLFLOW)
         return self._experiment_id
 
 

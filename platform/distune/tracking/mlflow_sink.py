@@ -67,6 +67,15 @@ class MlflowSink:
             simulated=simulated,
         )
 
+    def has_runs(self) -> bool:
+        """Return whether the store has a run of the study; also when it does not answer now."""
+        try:
+            return self._runs.has_any
+        except Exception as error:
+            _LOG.debug("the runs of the study cannot be read: %s", redact_uri(str(error)))
+            self._runs.reset()
+            return True
+
     def apply(self, events: Sequence[Event]) -> None:
         """See ``Sink.apply``."""
         for is_last_attempt in (False, True):

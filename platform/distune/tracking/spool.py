@@ -16,6 +16,8 @@ from distune.tracking.events import Event, FileLogged, decode, encode
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.sendable import check_sendable
 
+SPOOL_FILE, REFUSED_FILE, OFFSET_FILE = "spool.jsonl", "spool.refused.jsonl", "spool.offset"
+
 _LOG = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
 _FSYNC_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
@@ -54,9 +56,9 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "spool.jsonl"
-        self.refused_path = folder / "spool.refused.jsonl"
-        self._offset_path = folder / "spool.offset"
+        self.path = folder / SPOOL_FILE
+        self.refused_path = folder / REFUSED_FILE
+        self._offset_path = folder / OFFSET_FILE
         self._lock = threading.Lock()
         self._unwritten: collections.deque[bytes] = collections.deque(maxlen=_MAX_UNWRITTEN)
         self._num_lost = 0
@@ -65,7 +67,7 @@ class Spool:
         self._logged: set[str] = set()
         self._size = truncate_partial_line(self.path)
         self._file: io.FileIO | None = io.FileIO(self.path, "ab")
-        self._committed = min(_read_offset(self._offset_path), self._size)
+        self._committed = min(read_offset(self._offset_path), self._size)
 
     @property
     def committed(self) -> int:
@@ -205,7 +207,7 @@ def _read_line(text: bytes, end: int, folder: Path) -> SpoolLine:
         return SpoolLine(text, end, None, str(error))
 
 
-def _read_offset(path: Path) -> int:
+def read_offset(path: Path) -> int:
     """Return the committed offset; 0, which sends everything again, when it is missing or damaged."""
     try:
         return max(0, int(path.read_bytes()))

@@ -22,7 +22,8 @@ from distune.detectors.zoo import build_detector, build_trained_detector
 from distune.distillation.build import build_objective
 from distune.distillation.filter_auc import TagsOf
 from distune.distillation.objective import Objective
-from distune.errors import UsageError
+from distune.errors import TeacherFileError, UsageError
+from distune.training.checkpoint import is_intact
 from distune.training.cohort import Cohort
 from distune.training.feature_pass.feature_cache import FeatureCache
 from distune.training.feature_pass.teacher_features import FeaturePasses
@@ -60,8 +61,21 @@ class TrialBuilder:
         )
 
     def teacher(self, weights: str | None) -> Detector:
-        """Build the teacher with the weights of a file; None takes those of its settings. Raises ``WeightsError``."""
+        """Build the teacher with the weights of a file; None takes those of its settings.
+
+        Args:
+            weights: file of a teacher that was prepared, or None.
+
+        Returns:
+            The teacher.
+
+        Raises:
+            TeacherFileError: the file of a teacher that was prepared is damaged or missing.
+            WeightsError: weights are missing or do not fit.
+        """
         settings = self.experiment.teacher
+        if weights is not None and weights != settings.weights and not is_intact(Path(weights)):
+            raise TeacherFileError(f"{weights}: the file of the teacher is damaged or missing")
         data = self.experiment.data
         return build_trained_detector(
             settings if weights in (None, settings.weights) else settings.with_weights(weights),

@@ -65,7 +65,7 @@ def save_next(state: dict[str, Any], last: Path, previous: Path) -> None:
 
 def load(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint onto the CPU; None if the file is missing or its checksums do not match."""
-    if not path.is_file() or not _is_intact(path):
+    if not path.is_file() or not is_intact(path):
         return None
     try:
         state = read_tensors(path)
@@ -108,8 +108,8 @@ def with_current_names(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "objective": renamed}
 
 
-def _is_intact(path: Path) -> bool:
-    """Return whether all checksums of the file match. torch itself would read flipped bits as weights."""
+def is_intact(path: Path) -> bool:
+    """Return whether a file is there and all its checksums match. torch itself would read flipped bits as weights."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -102,11 +103,13 @@ def prepare_teacher(
     with FileLock(folder.path / "teacher.lock"):
         teacher = _load(name, folder)
         if teacher is None:
+            _set_damaged_aside(folder, is_trained=experiment.teacher_training is not None)
             if experiment.teacher_training is None:
                 summary = _evaluate_given(builder, folder)
             else:
                 summary = {"metrics": _train(builder, folder, on_progress), "classes": list(splits.classes)}
             summary = {"unknown_classes": [], **summary, "detector": _settings(experiment)}
+            summary["sha256"] = _sha256(folder.best_checkpoint)
             write_atomically(_summary_file(folder), json.dumps(summary, indent=2).encode())
             for path in (folder.last_checkpoint, folder.previous_checkpoint):
                 path.unlink(missing_ok=True)
@@ -121,16 +124,40 @@ def prepare_teacher(
 
 
 def _load(name: str, folder: TrialFolder, *, is_new: bool = False) -> Teacher | None:
-    if not _summary_file(folder).is_file():
+    """Load a teacher; None when there is none, or its files are damaged."""
+    try:
+        summary = json.loads(_summary_file(folder).read_bytes())
+        metrics = {str(metric): float(value) for metric, value in summary["metrics"].items()}
+        expected, unknown = summary.get("sha256"), tuple(summary.get("unknown_classes", ()))
+        is_intact = (
+            checkpoint.is_intact(folder.best_checkpoint)  # of an earlier version
+            if expected is None
+            else is_new or _sha256(folder.best_checkpoint) == expected
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    summary = json.loads(_summary_file(folder).read_text())
-    return Teacher(
-        name,
-        folder.best_checkpoint,
-        summary["metrics"],
-        is_new=is_new,
-        unknown_classes=tuple(summary.get("unknown_classes", ())),
+    if not is_intact:
+        return None
+    return Teacher(name, folder.best_checkpoint, metrics, is_new=is_new, unknown_classes=unknown)
+
+
+def _set_damaged_aside(folder: TrialFolder, *, is_trained: bool) -> None:
+    """Keep the files of a teacher that cannot be loaded under another name, so that it is prepared from the start."""
+    if not _summary_file(folder).exists():
+        return  # it has never been prepared as a whole
+    _LOG.warning(
+        "the teacher in %s is damaged: it is %s again; the former files end in .damaged",
+        folder.path,
+        "trained" if is_trained else "evaluated",
     )
+    for path in (folder.best_checkpoint, folder.metrics_file, _summary_file(folder)):
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _summary_file(folder: TrialFolder) -> Path:

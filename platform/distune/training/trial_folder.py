@@ -56,6 +56,12 @@ class TrialFolder:
         """List the prototypes of the best epoch: at most one file, unless a crash left an older one."""
         return sorted(self.path.glob("prototypes-*.pt"))
 
+    @property
+    def is_trained(self) -> bool:
+        """True when the folder holds an epoch or a checkpoint."""
+        checkpoints = (self.last_checkpoint, self.previous_checkpoint, self.best_checkpoint)
+        return any(path.exists() for path in checkpoints) or bool(self.reports())
+
     def reports(self) -> list[EpochReport]:
         """Return all recorded epochs in order. A damaged line is skipped with a warning, unless it is the last."""
         if not self.metrics_file.is_file():

@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from distune.errors import DISK_ERRNOS, DataError, DistuneError, TrialError
+from distune.errors import DISK_ERRNOS, DataError, DistuneError, TeacherFileError, TrialError
 from distune.tracking.uris import redact_uri
 
 MAX_SAME_FAILURES = 10
 """A study is aborted after this many failures in a row for the same reason."""
 
 OUT_OF_MEMORY, DATA, STORAGE, BUSY = "out of memory", "data", "storage", "busy"
+TEACHER = "teacher"
 WORKER_DIED, BUG = "worker died", "bug"
 
-BLOCKING_KINDS = (STORAGE, BUSY)
+BLOCKING_KINDS = (STORAGE, BUSY, TEACHER)
 """Kinds that no trial causes and that would fail every trial: they end the session instead."""
 
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -38,9 +39,9 @@ class StudyFailedError(DistuneError):
 def describe_failure(error: BaseException) -> str:
     """Return the reason of a failure: its kind and the message of the error, on one line and without secrets.
 
-    The kinds are ``out of memory``, ``storage``, ``busy``, ``data``, ``worker died`` and ``bug``. A ``TrialError`` has
-    no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader; the runner reports
-    the loss of the worker of a trial.
+    The kinds are ``out of memory``, ``storage``, ``teacher``, ``busy``, ``data``, ``worker died`` and ``bug``. A
+    ``TrialError`` has no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader;
+    the runner reports the loss of the worker of a trial.
     """
     chain = list(_chain(error))
     message = redact_uri(" ".join(str(error).split())) or "no message"
@@ -48,6 +49,8 @@ def describe_failure(error: BaseException) -> str:
         return f"{OUT_OF_MEMORY}: {message}"
     if any(is_storage_error(link) for link in chain):
         return f"{STORAGE}: {message}"
+    if any(isinstance(link, TeacherFileError) for link in chain):
+        return f"{TEACHER}: {message}"
     if isinstance(error, FolderBusyError):
         return f"{BUSY}: {message}"
     if any(_LOADER_DEATH.search(str(link)) for link in chain):

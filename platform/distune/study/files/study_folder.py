@@ -8,18 +8,18 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from filelock import FileLock, Timeout
+from typing import Any, Literal, get_args
 
 from distune.atomic_write import write_atomically
 from distune.config.experiment import Experiment
+from distune.config.home import Home
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import read_yaml
 from distune.errors import StudyError
 from distune.records import trial_key
 from distune.study.files.ablation_folder import AblationFolder
 from distune.study.files.confirmation_folder import ConfirmationFolder
+from distune.study.files.study_lock import hold_lock, is_lock_held
 from distune.training.trial_folder import TrialFolder
 
 _LOG = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ RUNNERS: tuple[Runner, ...] = ("ray", "local")
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 
 _FINGERPRINT = "fingerprint"
-_LOCK_TIMEOUT_S = 2.0
-"""Time that a session waits for its lock, because `distune status` holds it for a moment."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,19 @@ class StudyIdentity:
     metric: str
     version: str
 
+    @classmethod
+    def checked(cls, **values: Any) -> StudyIdentity:
+        """Return the identity of values from a file. Raises ``TypeError`` and ``ValueError`` for others."""
+        found = cls(**values)
+        texts = {name: values[name] for name in ("name", "key", "runner", "metric", "version")}
+        odd = [f"{name} = {value!r}" for name, value in texts.items() if not isinstance(value, str) or not value]
+        odd += [] if isinstance(values["simulate"], bool) else [f"simulate = {found.simulate!r}"]
+        odd += [] if _is_time(found.created_at) else [f"created_at = {found.created_at!r}"]
+        odd += [] if odd or found.runner in RUNNERS else [f"runner = {found.runner!r}"]
+        if odd:
+            raise ValueError(", ".join(odd))
+        return found
+
     @property
     def tracking_key(self) -> str:
         """Tag of the study's runs: its name, and the start of its key, which distinguishes studies of the same name."""
@@ -76,6 +87,17 @@ class SessionNote:
     num_trials: int
     reason: str | None = None
     started_at: float | None = None
+
+    @classmethod
+    def checked(cls, **values: Any) -> SessionNote:
+        """Return the note of values from a file. Raises ``TypeError`` and ``ValueError`` for others."""
+        note = cls(**values)
+        total, reason, started_at = values["num_trials"], values.get("reason"), values.get("started_at")
+        is_number = isinstance(total, int) and not isinstance(total, bool) and total >= 0
+        is_time = started_at is None or _is_time(started_at)
+        if note.state not in get_args(StudyState) or not (is_number and isinstance(reason, str | None) and is_time):
+            raise ValueError("a value has another type")
+        return note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +143,11 @@ class StudyFolder:
     def session_file(self) -> Path:
         """The note of the latest session."""
         return self.path / "session.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked while a session works on the study."""
+        return self.path / "session.lock"
 
     @property
     def record_file(self) -> Path:
@@ -185,9 +212,26 @@ class StudyFolder:
         """Read the identity of the study. Raises ``StudyError`` when the file is damaged."""
         values = _read_json(self.study_file)
         try:
-            return StudyIdentity(**values)
-        except TypeError as error:
-            raise StudyError(f"{self.study_file} does not describe a study: {error}") from None
+            return StudyIdentity.checked(**values)
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"{self.study_file} does not describe a study: {error}; restore it from a copy") from None
+
+    def write_identity(self, identity: StudyIdentity) -> None:
+        """Replace the identity of the study."""
+        write_atomically(self.study_file, json.dumps(dataclasses.asdict(identity), indent=1).encode())
+
+    def copied_from(self) -> str | None:
+        """Return the study of the same home that this folder was copied from; None for one that has its own key.
+
+        Both would write into the same runs of the tracking server. A folder that was renamed is no copy.
+        """
+        identity = self.identity()
+        if identity.name == self.name:
+            return None
+        same = [path for path in self.path.absolute().parent.iterdir() if _has_key(path, identity.key)]
+        names = [path.name for path in sorted(same, key=lambda path: (path / "study.json").stat().st_ctime_ns)]
+        original = identity.name if identity.name in names else names[0]  # a copy is younger
+        return None if original == self.name else original
 
     def load(self) -> LoadedExperiment:
         """Read the experiment and its space. Raises ``ConfigError`` when the files are damaged."""
@@ -200,8 +244,8 @@ class StudyFolder:
         if not self.session_file.is_file():
             return None
         try:
-            return SessionNote(**_read_json(self.session_file))
-        except (StudyError, TypeError):
+            return SessionNote.checked(**_read_json(self.session_file))
+        except (StudyError, TypeError, ValueError):
             _LOG.warning("%s is damaged and ignored; give the number of trials again with --trials", self.session_file)
             return None
 
@@ -224,8 +268,9 @@ class StudyFolder:
         return found if isinstance(found, str) else None
 
     def write_teacher(self, weights: Path, metrics: Mapping[str, float]) -> None:
-        """Record the teacher: the file of its weights, and its metrics on the search split."""
-        values = {"weights": str(weights), "metrics": dict(metrics)}
+        """Record the teacher: the file of its weights, relative to the home, and its metrics on the search split."""
+        home = Home.around(self.path.absolute())
+        values = {"weights": str(weights) if home is None else home.relative(str(weights)), "metrics": dict(metrics)}
         write_atomically(self.teacher_file, json.dumps(values, indent=1).encode())
 
     def teacher(self) -> StudyTeacher | None:
@@ -234,12 +279,21 @@ class StudyFolder:
             return None
         try:
             values = _read_json(self.teacher_file)
-            return StudyTeacher(
-                Path(values["weights"]), {str(key): float(each) for key, each in values["metrics"].items()}
-            )
+            metrics = {str(key): float(each) for key, each in values["metrics"].items()}
+            return StudyTeacher(self._in_home(Path(values["weights"])), metrics)
         except (StudyError, KeyError, TypeError, ValueError, AttributeError):
             _LOG.warning("%s is damaged and ignored", self.teacher_file)
             return None
+
+    def _in_home(self, weights: Path) -> Path:
+        """Return the place of a teacher's weights. Earlier versions recorded absolute ones; the home may have moved."""
+        home = Home.around(self.path.absolute())
+        if home is None:
+            return weights
+        moved = home.teachers / weights.parent.name / weights.name
+        if weights.is_absolute() and not weights.is_file() and moved.is_file():
+            return moved
+        return home.root / weights
 
     def num_trials(self, experiment: Experiment) -> int:
         """Return the number of searched trials: that of the latest session, or before the first, of the experiment."""
@@ -251,33 +305,32 @@ class StudyFolder:
         """Hold the lock of the study.
 
         Raises:
-            StudyError: another session holds it.
+            StudyError: another session holds it, or the file cannot be locked.
         """
-        lock = FileLock(self.path / "session.lock", timeout=_LOCK_TIMEOUT_S)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StudyError(f"study {self.name} is running in another process; wait for it or stop it") from None
-        try:
+        with hold_lock(self.lock_file, self.name):
             yield
-        finally:
-            lock.release()
 
     def is_locked(self) -> bool:
-        """Return whether a session holds the lock."""
-        try:
-            with FileLock(self.path / "session.lock", timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            # No session can work in a folder that cannot be written to.
-            return False
+        """Return whether a session holds the lock. Writes nothing."""
+        return is_lock_held(self.lock_file)
+
+
+def _has_key(path: Path, key: str) -> bool:
+    if path.name.startswith("."):
+        return False
+    try:
+        return bool(_read_json(path / "study.json").get("key") == key)
+    except StudyError:
+        return False
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     return values

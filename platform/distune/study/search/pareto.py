@@ -22,9 +22,15 @@ def pareto_front(trials: Sequence[TrialRecord], metric: str, costs: Sequence[str
         costs: names of the metrics to minimize.
 
     Returns:
-        The trials of the Pareto front, highest metric first.
+        The trials of the Pareto front, highest metric first. A trial whose costs are unknown is not among them.
     """
-    finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED and not trial.control]
+    finished = [
+        trial
+        for trial in trials
+        if trial.outcome is Outcome.FINISHED
+        and not trial.control
+        and all(name in trial.metrics for name in (metric, *costs))  # a trial's folder may be lost
+    ]
     points = [(-trial.metrics[metric], *(trial.metrics[cost] for cost in costs)) for trial in finished]
     non_dominated = [
         trial

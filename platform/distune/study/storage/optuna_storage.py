@@ -21,6 +21,7 @@ LOCKED_TIMEOUT_S = 60.0
 STORAGE_ERRORS = (OSError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 """Errors of a disk or a database that is full, missing, locked or read-only."""
 
+_TEACHER = "file of the teacher"
 _REMEDIES = {
     "no space left": "free some space",
     "disk is full": "free some space",
@@ -31,9 +32,10 @@ _REMEDIES = {
     "readonly": "make it writable",
     "permission": "make it writable",
     "another process": "stop that process",
+    _TEACHER: "resuming prepares the teacher again",
     "locked": "stop the process that holds the database",
-    "malformed": "restore optuna.db from a copy: the file is damaged",
-    "not a database": "restore optuna.db from a copy: the file is damaged",
+    "malformed": "the file is damaged: rebuild it by distune repair {study}",
+    "not a database": "the file is damaged: rebuild it by distune repair {study}",
 }
 
 
@@ -54,8 +56,10 @@ def stopped_error(study: str, error: BaseException | str, *, command: str = "res
     """
     reason = redact_uri(error) if isinstance(error, str) else reason_of(error)
     remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in reason.lower()), "fix the cause")
+    remedy = remedy.format(study=study)
+    cause = "" if _TEACHER in reason else ", because its records cannot be written"
     return StudyStoppedError(
-        f"study {study} stopped, because its records cannot be written: {reason}; no recorded epoch is lost: {remedy}, "
+        f"study {study} stopped{cause}: {reason}; no recorded epoch is lost: {remedy}, "
         f"then run: distune {command} {study}"
     )
 

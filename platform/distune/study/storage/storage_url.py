@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import warnings
 from collections.abc import Iterator
 
 import optuna
@@ -16,9 +15,9 @@ import sqlalchemy.schema
 from optuna.storages.journal import JournalFileBackend
 
 from distune.config.sqlite_url import sqlite_url
-from distune.errors import StudyError, UsageError
+from distune.errors import DistuneError, StudyError, UsageError
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
-from distune.study.storage.optuna_storage import open_database, open_studies
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_database, reason_of
 from distune.tracking.uris import redact_uri
 
 JOURNAL = "journal"
@@ -75,6 +74,20 @@ def storage_location(folder: StudyFolder, setting: str | None) -> str:
 
 
 @contextlib.contextmanager
+def damage_reported(folder: StudyFolder, setting: str | None) -> Iterator[None]:
+    """Report records that Optuna cannot interpret as a ``StudyError``. Errors of a disk or a database pass."""
+    try:
+        yield
+    except (DistuneError, *STORAGE_ERRORS):
+        raise
+    except Exception as error:
+        raise StudyError(
+            f"study {folder.name}: {storage_location(folder, setting)} is damaged ({reason_of(error)}); rebuild it: "
+            f"distune repair {folder.name}"
+        ) from error
+
+
+@contextlib.contextmanager
 def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.storages.BaseStorage]:
     """Open the storage of a study, created with its tables if missing. Connections are closed on exit.
 
@@ -103,27 +116,6 @@ def open_storage(folder: StudyFolder, setting: str | None) -> Iterator[optuna.st
                 raise
             raise StudyError(f"study {folder.name}: {storage_location(folder, setting)}: {problem}") from None
         yield storage
-
-
-def copy_search_study(folder: StudyFolder, setting: str | None) -> optuna.Study:
-    """Return the searched trials of a study as an Optuna study in memory. Changes to it have no effect on the study.
-
-    Args:
-        folder: of the study.
-        setting: ``search.storage``.
-
-    Returns:
-        The copy; controls are not in it.
-    """
-    with open_storage(folder, setting) as storage:
-        original, _ = open_studies(storage, optuna_name(folder.identity(), setting))
-        copy = optuna.create_study(study_name=folder.name, directions=original.directions)
-        copy.add_trials(original.get_trials())
-        if original.metric_names is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                copy.set_metric_names(original.metric_names)
-    return copy
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Repair: rebuilds the records of a study from what its folder holds."""
