@@ -66,6 +66,7 @@ def run_session(
     callback: StudyCallback,
     teacher_weights: Path | None,
     num_trials: int | None = None,
+    is_locked: bool = False,
 ) -> SessionResult:
     """Run a study until all its trials have ended, or a signal asks to stop.
 
@@ -79,6 +80,7 @@ def run_session(
         teacher_weights: file of the teacher's weights; None when the study is simulated.
         num_trials: number of searched trials over all sessions. Defaults to that of the session before, and in the
             first one to that of the experiment.
+        is_locked: whether the caller holds the lock of the study; otherwise it is held here.
 
     Returns:
         The state of the study.
@@ -91,7 +93,7 @@ def run_session(
         ResourceError: the machine does not have the resources of a trial, or a package of the sampler is missing.
     """
     try:
-        with folder.lock():
+        with contextlib.nullcontext() if is_locked else folder.lock():
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error
