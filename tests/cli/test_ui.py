@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -84,7 +85,7 @@ def _killed(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", _WITH_INTERRUPTS, "ui", study, "--port", "0"]
     environment = {**os.environ, "DISTUNE_HOME": str(home)}
@@ -101,3 +102,18 @@ def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal
         assert process.wait(60) != 0
     assert children
     assert not any(is_running(child) for child in children)
+
+
+@pytest.mark.server
+def test_the_server_ends_with_a_command_that_is_killed(study: str, home: Path) -> None:
+    command = [sys.executable, "-c", _WITH_INTERRUPTS, "ui", study, "--port", "0"]
+    environment = {**os.environ, "DISTUNE_HOME": str(home)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, _killed(process):
+        assert process.stdout is not None
+        assert any("serving until Ctrl-C" in line for line in process.stdout)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert started
+    assert not alive

@@ -26,6 +26,7 @@ from distune.cli import (
     validate,
 )
 from distune.cli.command_class import Command, Group
+from distune.cli.interruption import interrupted_by_signals
 from distune.errors import DistuneError
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
@@ -93,7 +94,8 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
+        with interrupted_by_signals():
+            build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
         sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)

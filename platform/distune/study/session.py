@@ -70,8 +70,8 @@ def run_session(
 ) -> SessionResult:
     """Run a study until all its trials have ended, or a signal asks to stop.
 
-    The first SIGINT or SIGTERM interrupts the session, and running trials stay resumable. The second one ends the
-    process at once; epochs that are not complete are lost.
+    The first SIGINT, SIGTERM or SIGHUP interrupts the session, and running trials stay resumable. The second one ends
+    the process at once; epochs that are not complete are lost.
 
     Args:
         folder: of the study, see ``create_study``.
