@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ from distune.cli import (
 from distune.cli.command_class import Command, Group
 from distune.cli.interruption import interrupted_by_signals
 from distune.errors import DistuneError
+from distune.reports.console import flush_output
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
 
@@ -97,5 +99,8 @@ def main() -> None:
         with interrupted_by_signals():
             build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
-        sys.stderr.write(f"error: {redact_uri(str(error))}\n")
+        with contextlib.suppress(OSError):  # without a reader
+            sys.stderr.write(f"error: {redact_uri(str(error))}\n")
         sys.exit(error.exit_status)
+    finally:
+        flush_output()
