@@ -20,14 +20,14 @@ def run_without_reader(home: Path, *arguments: str, stream: str) -> subprocess.C
     """Run a command whose standard output or error is a pipe that has been closed."""
     reader, writer = os.pipe()
     os.close(reader)
-    other = "stderr" if stream == "stdout" else "stdout"
     try:
         return subprocess.run(
             [*COMMAND, *arguments],
             env={**os.environ, "DISTUNE_HOME": str(home)},
             check=False,
             timeout=120,
-            **{stream: writer, other: subprocess.PIPE},  # type: ignore[call-overload]
+            stdout=writer if stream == "stdout" else subprocess.PIPE,
+            stderr=writer if stream == "stderr" else subprocess.PIPE,
         )
     finally:
         os.close(writer)

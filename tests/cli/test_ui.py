@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
 from support.command_line import Distune
 from support.experiments import small_values
+from support.processes import descendants, still_running
 from support.zygote import is_running
 
 
@@ -59,7 +59,7 @@ def test_a_signal_while_serving_ends_the_command(distune: Distune, study: str, m
         def __exit__(self, *_: object) -> None:
             stopped.append(True)
 
-    monkeypatch.setattr("distune.tracking.server.start_ui", lambda *_, **__: Server())
+    monkeypatch.setattr("distune.api.open_ui.start_ui", lambda *_, **__: Server())
     before = signal.getsignal(signal.SIGTERM)
     answer = distune("ui", study)
     assert (answer.status, stopped) == (0, [True])
@@ -111,9 +111,8 @@ def test_the_server_ends_with_a_command_that_is_killed(study: str, home: Path) -
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, _killed(process):
         assert process.stdout is not None
         assert any("serving until Ctrl-C" in line for line in process.stdout)
-        started = psutil.Process(process.pid).children(recursive=True)
+        started = descendants(process.pid)
         process.kill()
         process.wait()
-    _, alive = psutil.wait_procs(started, timeout=10)
     assert started
-    assert not alive
+    assert not still_running(started, timeout_s=10)

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 
-import psutil
 import pytest
+
+from support.processes import descendants, still_running
 
 LOADING = """
 import sys
@@ -43,11 +44,8 @@ def test_loader_processes_end_with_their_parent(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "loaded\n"
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = descendants(process.pid)
         process.send_signal(number)
         assert process.wait() == -number
-    _, alive = psutil.wait_procs(children, timeout=20)
-    for each in alive:
-        each.kill()
     assert len(children) == 4  # the resource tracker, the forkserver and two workers
-    assert not alive
+    assert not still_running(children, timeout_s=20)

@@ -44,6 +44,10 @@ runpy.run_module("mlflow", run_name="__main__")
 """Runs ``mlflow`` until the process that has started it ends, also by SIGKILL: then its process group ends."""
 
 
+class NoRunsError(UsageError):
+    """The store has no runs of a study."""
+
+
 @dataclasses.dataclass
 class UiServer:
     """A running UI. Use it as a context manager, or call ``stop``.
@@ -160,11 +164,12 @@ def study_links(uri: str, *, base_url: str, experiment: str, study_key: str, met
         The links.
 
     Raises:
-        UsageError: the tracking server does not answer, or has no runs of this study.
+        NoRunsError: the store has no runs of this study.
+        UsageError: the tracking server does not answer.
     """
     runs = find_study_runs(uri, experiment=experiment, study_key=study_key)
-    if runs is None:
-        raise UsageError(f"{redact_uri(uri)}: has no experiment {experiment} with runs of this study yet")
+    if runs is None or (runs.study_run_id is None and not runs.trial_run_ids):
+        raise NoRunsError(f"{redact_uri(uri)}: has no experiment {experiment} with runs of this study yet")
     return links_to(base_url, runs, study_key=study_key, metric=metric)
 
 
