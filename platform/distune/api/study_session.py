@@ -17,6 +17,7 @@ from distune.confirmation.defaults import DEFAULT_TOP
 from distune.errors import DistuneError, StudyError
 from distune.records import Outcome
 from distune.study.callback import StudyCallback
+from distune.study.create import remove_unfinished
 from distune.study.failures.failed_study import advise_after_failure
 from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.settings_diff import describe_changes
@@ -77,6 +78,7 @@ def prepare_to_resume(
             f"study {folder.name} has failed, and nothing is left to run: {status.reason}; "
             f"{advise_after_failure(folder.name, num_started)}"
         )
+    remove_unfinished(home)
     update_study_settings(folder, loaded, callback)
     callback.on_message(describe_rest(status, total=total, controls=controls))
     if identity.simulate:
