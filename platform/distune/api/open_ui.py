@@ -81,7 +81,7 @@ class _Wait:
         self._deadline: float | None = None
 
     def may_continue(self) -> bool:
-        """Wait a moment. Return False, without waiting, when nothing is to be expected any more."""
+        """Wait a moment. Return False, without waiting, when no records are expected any more."""
         if not self._folder.is_locked() or time.monotonic() > (self._deadline or float("inf")):
             return False
         if self._deadline is None:

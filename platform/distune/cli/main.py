@@ -30,6 +30,7 @@ from distune.cli.command_class import Command, Group
 from distune.cli.interruption import interrupted_by_signals
 from distune.errors import DistuneError
 from distune.reports.console import flush_output
+from distune.study.runners.ray_servers import RayLostError, end_ray_processes
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
 
@@ -101,6 +102,10 @@ def main() -> None:
     except DistuneError as error:
         with contextlib.suppress(OSError):  # without a reader
             sys.stderr.write(f"error: {redact_uri(str(error))}\n")
+        if isinstance(error.__cause__, RayLostError):  # Ray would wait for its servers
+            flush_output()
+            end_ray_processes()
+            os._exit(error.exit_status)
         sys.exit(error.exit_status)
     finally:
         flush_output()

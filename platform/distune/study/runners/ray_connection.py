@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -11,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import ray
@@ -22,6 +23,7 @@ from distune.study.files.session_files import session_folder
 from distune.study.resources import Resources, this_machine
 from distune.study.runners.env_vars import environment
 from distune.study.runners.ray_folder import PREFIX, RAY_FOLDER, session_parent
+from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.signals import SIGNALS
 from distune.tracking.uris import redact_uri
 
@@ -116,14 +118,35 @@ def _connected(settings: ResourceSettings, *, simulate: bool, folder: Path) -> I
     if ray.is_initialized():
         yield
         return
-    # The thread lives as long as Ray, whose processes end with the thread that has started them.
-    with ThreadPoolExecutor(1, thread_name_prefix="distune-ray") as executor:
-        with _signals_kept_from_ray():
-            executor.submit(_connect, settings, simulate=simulate, folder=folder).result()
+    connected: Future[None] = Future()
+    is_over = threading.Event()
+
+    def connect() -> None:
         try:
-            yield
-        finally:
-            ray.shutdown()
+            _connect(settings, simulate=simulate, folder=folder)
+            connected.set_result(None)
+        except BaseException as error:
+            connected.set_exception(error)
+        is_over.wait()  # Ray's processes end with the thread that has started them
+
+    with _signals_kept_from_ray():
+        threading.Thread(target=connect, name="distune-ray", daemon=True).start()
+        try:
+            connected.result()
+        except BaseException:
+            is_over.set()
+            raise
+    try:
+        yield
+    except RayLostError:
+        atexit.unregister(ray.shutdown)  # it would wait for the servers
+        raise
+    except BaseException:
+        ray.shutdown()
+        is_over.set()
+        raise
+    ray.shutdown()
+    is_over.set()
 
 
 def _connect(settings: ResourceSettings, *, simulate: bool, folder: Path) -> None:

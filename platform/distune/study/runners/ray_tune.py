@@ -29,6 +29,7 @@ from distune.study.runners.ray_adapters import (
 )
 from distune.study.runners.ray_cohorts import CohortTrialTrainable, CohortWorkers
 from distune.study.runners.ray_connection import machines, ray_session
+from distune.study.runners.ray_servers import RayServers
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
 
 _NEARLY_NOTHING = {"memory": 1.0}
@@ -79,7 +80,14 @@ def run_on_ray(
                 )
             )
             trainable = CohortTrialTrainable
-        bridge = EngineBridge(engine, trial=trial, placement=placement, should_stop=should_stop, callback=callback)
+        bridge = EngineBridge(
+            engine,
+            trial=trial,
+            placement=placement,
+            should_stop=should_stop,
+            check_servers=RayServers().check,
+            callback=callback,
+        )
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             if cohort.size > 1:
