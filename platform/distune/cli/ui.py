@@ -33,7 +33,8 @@ def ui(
     with opened as (links, server):
         out.print(f"charts of trials: {links.charts}")
         out.print(f"table of trials:  {links.runs}")
-        out.print(f"side by side:     {links.compare}")
+        if links.compare is not None:
+            out.print(f"side by side:     {links.compare}")
         if links.study is not None:
             out.print(f"run of the study: {links.study}")
         if server is not None:
