@@ -191,7 +191,7 @@ def test_a_study_that_is_running_is_left_alone(
     def refuse(*arguments: Any) -> None:
         pytest.fail("the tracker was opened")
 
-    monkeypatch.setattr("distune.api.preparation.open_tracker", refuse)
+    monkeypatch.setattr("distune.api.preparation.build_tracker", refuse)
     with StudyFolder(home / "studies" / "one").lock():
         answer = distune("confirm", "one", "--top", "1", "--seeds", "2")
     assert answer.status == 2

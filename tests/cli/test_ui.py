@@ -17,6 +17,7 @@ import yaml
 
 from support.command_line import Distune
 from support.experiments import small_values
+from support.processes import descendants, still_running
 from support.zygote import is_running
 
 
@@ -58,7 +59,7 @@ def test_a_signal_while_serving_ends_the_command(distune: Distune, study: str, m
         def __exit__(self, *_: object) -> None:
             stopped.append(True)
 
-    monkeypatch.setattr("distune.tracking.server.start_ui", lambda *_, **__: Server())
+    monkeypatch.setattr("distune.api.open_ui.start_ui", lambda *_, **__: Server())
     before = signal.getsignal(signal.SIGTERM)
     answer = distune("ui", study)
     assert (answer.status, stopped) == (0, [True])
@@ -84,7 +85,7 @@ def _killed(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", _WITH_INTERRUPTS, "ui", study, "--port", "0"]
     environment = {**os.environ, "DISTUNE_HOME": str(home)}
@@ -101,3 +102,17 @@ def test_a_signal_ends_the_server_as_well(study: str, home: Path, number: signal
         assert process.wait(60) != 0
     assert children
     assert not any(is_running(child) for child in children)
+
+
+@pytest.mark.server
+def test_the_server_ends_with_a_command_that_is_killed(study: str, home: Path) -> None:
+    command = [sys.executable, "-c", _WITH_INTERRUPTS, "ui", study, "--port", "0"]
+    environment = {**os.environ, "DISTUNE_HOME": str(home)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, _killed(process):
+        assert process.stdout is not None
+        assert any("serving until Ctrl-C" in line for line in process.stdout)
+        started = descendants(process.pid)
+        process.kill()
+        process.wait()
+    assert started
+    assert not still_running(started, timeout_s=10)

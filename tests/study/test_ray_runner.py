@@ -237,7 +237,7 @@ def test_nothing_is_unpickled_from_a_file() -> None:
     )
 
 
-def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[dict[str, Any]] = []
 
     def never(**arguments: Any) -> None:
@@ -247,10 +247,10 @@ def test_ray_is_started_twice_before_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ray, "init", never)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(ResourceError, match=r"on this machine: The current node timed out.*--runner local"):
-        ray_connection._connect(ResourceSettings(), simulate=True)
+        ray_connection._connect(ResourceSettings(), simulate=True, folder=tmp_path)
     assert len(calls) == 2
     with pytest.raises(ResourceError, match=r"on ray://\*\*\*@head:10001: "):
-        ray_connection._connect(ResourceSettings(address="ray://ann:secret@head:10001"), simulate=True)
+        ray_connection._connect(ResourceSettings(address="ray://ann:secret@head:10001"), simulate=True, folder=tmp_path)
 
 
 def test_torch_gets_as_many_threads_as_the_trial_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

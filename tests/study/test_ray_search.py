@@ -31,6 +31,7 @@ class Tune:
             engine,
             trial=Resources(1.0),
             placement=ExclusiveDevices(Resources(1.0), lambda: self.machines),
+            check_servers=lambda: None,
             should_stop=lambda: False,
             callback=harness.witness,
         )

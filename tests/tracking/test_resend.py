@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from distune.api.preparation import open_tracker
+from distune.api.preparation import locked_tracker
 from distune.api.repair_study import Repair, repair_study
 from distune.config.home import Home
 from distune.study.create import create_study
@@ -45,8 +45,10 @@ def make_study(home: Home, make_loaded: MakeLoaded) -> Callable[..., StudyFolder
 
 
 def run(study: StudyFolder, home: Home, num_trials: int | None = None) -> None:
-    with contextlib.closing(open_tracker(study, study.load().experiment, home)) as tracker:
-        run_session(study, tracker=tracker, callback=Witness(), teacher_weights=None, num_trials=num_trials)
+    with locked_tracker(study, study.load().experiment, home) as tracker:
+        run_session(
+            study, tracker=tracker, callback=Witness(), teacher_weights=None, num_trials=num_trials, is_locked=True
+        )
 
 
 def points(home: Home) -> dict[str, list[int]]:

@@ -103,6 +103,7 @@ def test_a_study_is_logged_and_shown_through_a_server(
         body = {"experiment_ids": [experiment_id], "filter": query["searchFilter"][0]}
         runs = ask(f"{server.url}/api/2.0/mlflow/runs/search", body)["runs"]
         assert sorted(run["info"]["run_name"] for run in runs) == ["t000 alpha=0.5"]
+        assert links.compare is not None
         (run_id,) = json.loads(urllib.parse.parse_qs(links.compare.partition("?")[2])["runs"][0])
         for metric in ("AP", "nan"):
             address = f"{server.url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key={metric}"
@@ -122,3 +123,15 @@ def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("no database, and long enough to be read")
     with pytest.raises(DistuneError, match=r"(?s)exited with status.*not a database"):
         start_ui(f"sqlite:///{tmp_path / 'a.db'}", artifacts=tmp_path, port=0)
+
+
+def test_no_link_grows_with_the_study() -> None:
+    runs = StudyRuns(
+        experiment_id="7",
+        study_run_id="p",
+        trial_run_ids={str(index): 32 * "a" for index in range(2001)},
+        has_view=True,
+    )
+    links = links_to("http://127.0.0.1:5000", runs, study_key="small-1", metric="search/AP")
+    assert links.compare is None
+    assert max(len(link) for link in (links.runs, links.charts, links.study or "")) < 300

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.api.preparation import locked_tracker, open_data, ready_teacher
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.confirmation.ablation_plan import DEFAULT_ABLATION_SEEDS, plan_ablation
@@ -61,9 +59,15 @@ def ablate_study(
             data_fingerprint=splits.fingerprint,
         )
     callback.on_message(plan.describe())
-    with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+    with locked_tracker(folder, experiment, home) as tracker:
         result = run_ablation(
-            folder, plan, metric=experiment.search.metric, state=status.state, tracker=tracker, callback=callback
+            folder,
+            plan,
+            metric=experiment.search.metric,
+            state=status.state,
+            tracker=tracker,
+            callback=callback,
+            is_locked=True,
         )
         callback.on_message("uploading remaining records to MLflow")
     return result

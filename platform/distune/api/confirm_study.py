@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from distune.api.preparation import open_data, open_tracker, ready_teacher
+from distune.api.preparation import locked_tracker, open_data, ready_teacher
 from distune.api.report_study import write_session_report
 from distune.config.experiment import Experiment
 from distune.config.home import Home
@@ -108,14 +107,21 @@ def confirm_study(
     if status.state != "finished":
         callback.on_message(f"study {folder.name} is {status.state}: its best trials so far are confirmed")
     callback.on_message(planned.describe())
-    with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+    with locked_tracker(folder, experiment, home) as tracker:
         tracker.log_view(study_view(loaded, status.trials))
         result = run_confirmation(
-            folder, planned, metric=metric, has_test=has_test, state=status.state, tracker=tracker, callback=callback
+            folder,
+            planned,
+            metric=metric,
+            has_test=has_test,
+            state=status.state,
+            tracker=tracker,
+            callback=callback,
+            is_locked=True,
         )
         if result is not None:
             write_session_report(folder, home, tracker, callback.on_message)
-        description = describe_results(read_study(home, folder.name), loaded)
+        description = describe_results(read_study(home, folder.name, is_running=False), loaded)
         tracker.describe(description.headline, description.note)
         callback.on_message("uploading remaining records to MLflow")
     return result

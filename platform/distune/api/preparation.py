@@ -5,8 +5,9 @@ Modules that load torch are imported where they are used: ``distune status`` and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from distune.config.data import GeneratedData
@@ -29,20 +30,28 @@ OnMessage = Callable[[str], None]
 """Receives messages for the user, one line each."""
 
 
-def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tracker:
-    """Open the tracker of a study.
+@contextlib.contextmanager
+def locked_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Iterator[Tracker]:
+    """Hold the lock of a study, and open its tracker in it: two trackers at a time would send each event twice.
 
     Args:
         folder: folder of the study.
         experiment: experiment of the study.
         home: gives the default MLflow store.
 
-    Returns:
-        The tracker. The caller closes it.
+    Yields:
+        The tracker.
 
     Raises:
-        UsageError: it cannot work, such as for a bad tracking URI.
+        StudyError: another session runs the study.
+        UsageError: the tracker cannot work, such as for a bad tracking URI.
     """
+    with folder.lock(), contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+        yield tracker
+
+
+def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tracker:
+    """Open the tracker of a study whose lock is held; see ``locked_tracker``."""
     identity = folder.identity()
     return build_tracker(
         experiment.tracking,

@@ -36,6 +36,7 @@ def write_report(
     output: str | PathLike[str] | None = None,
     with_pictures: bool = True,
     max_images: int | None = None,
+    is_running: bool | None = None,
     on_message: OnMessage,
 ) -> Path:
     """Write the report page of a study.
@@ -46,6 +47,7 @@ def write_report(
         output: the file; ``report/report.html`` in the study's folder when None.
         with_pictures: False runs no detector, and leaves pictures out: they may need minutes.
         max_images: see ``explain_study``.
+        is_running: see ``read_study``.
         on_message: receives a line for each step that takes long.
 
     Returns:
@@ -60,7 +62,7 @@ def write_report(
     file = folder.path / "report" / REPORT_FILE if output is None else Path(output)
     if file.is_dir():
         raise UsageError(f"{file} is a folder: name a file for the report, such as {file / REPORT_FILE}")
-    status, loaded = read_study(home, folder.name), folder.load()
+    status, loaded = read_study(home, folder.name, is_running=is_running), folder.load()
     facts = study_facts(folder, home, status, loaded)
     page = PageInput(
         facts=facts,
@@ -94,7 +96,12 @@ def write_session_report(
     """
     try:
         file = write_report(
-            folder, home, with_pictures=with_pictures, max_images=_MAX_IMAGES_AT_END, on_message=on_message
+            folder,
+            home,
+            with_pictures=with_pictures,
+            max_images=_MAX_IMAGES_AT_END,
+            is_running=False,  # this session holds the lock
+            on_message=on_message,
         )
         tracker.log_file(None, file, "report")
         on_message(f"report: {file}")

@@ -30,7 +30,6 @@ from distune.study.status import (
     find_study,
     read_study,
 )
-from distune.tracking.uris import is_server
 
 if TYPE_CHECKING:
     import optuna
@@ -689,7 +688,7 @@ class Study:
         Args:
             host: address to listen on. Anyone who reaches it can change runs.
             port: port to listen on; 0 takes a free one.
-            on_message: receives a line before a server is started, since its start takes seconds.
+            on_message: receives a line before each wait: for the server, and for the first records of a new study.
 
         Yields:
             The pages, and the server; None when the study is tracked on an MLflow server.
@@ -698,25 +697,10 @@ class Study:
             StudyError: the experiment has ``tracking.enabled = false``.
             UsageError: the port is no port, or in use.
         """
-        from distune.tracking.build import follow_home
-        from distune.tracking.run_names import experiment_name
-        from distune.tracking.server import start_ui, study_links, ui_address
+        from distune.api.open_ui import open_ui
 
-        experiment, identity = self.experiment, self._folder.identity()
-        if not experiment.tracking.enabled:
-            raise StudyError(f"study {self.name}: there is nothing to open, since tracking.enabled = false")
-        uri = experiment.tracking.uri or self._home.tracking_uri
-        name = experiment_name(experiment.tracking.experiment, experiment.name, simulated=identity.simulate)
-        key = identity.tracking_key
-        if is_server(uri):
-            address = ui_address(uri)
-            yield study_links(uri, base_url=address, experiment=name, study_key=key, metric=identity.metric), None
-            return
-        if experiment.tracking.uri is None:
-            follow_home(self._home)
-        with start_ui(uri, artifacts=self._home.artifacts, host=host, port=port, on_message=on_message) as server:
-            links = study_links(uri, base_url=server.url, experiment=name, study_key=key, metric=identity.metric)
-            yield links, server
+        with open_ui(self._folder, self._home, host=host, port=port, on_message=on_message) as opened:
+            yield opened
 
     def _existing(self, file: Path) -> Path:
         if file.is_file():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.api.measure_sizes import study_sizes
-from distune.api.preparation import check_all_weights, open_data, open_tracker, ready_teacher
+from distune.api.preparation import check_all_weights, locked_tracker, open_data, ready_teacher
 from distune.api.progress import LiveTable, PlainProgress
 from distune.api.report_study import write_session_report
 from distune.api.study_progress import StudyProgress
@@ -18,6 +17,7 @@ from distune.confirmation.defaults import DEFAULT_TOP
 from distune.errors import DistuneError, StudyError
 from distune.records import Outcome
 from distune.study.callback import StudyCallback
+from distune.study.create import remove_unfinished
 from distune.study.failures.failed_study import advise_after_failure
 from distune.study.failures.reasons import StudyFailedError
 from distune.study.files.settings_diff import describe_changes
@@ -80,6 +80,7 @@ def prepare_to_resume(
             f"study {folder.name} has failed, and nothing is left to run: {status.reason}; "
             f"{advise_after_failure(folder.name, num_started)}"
         )
+    remove_unfinished(home)
     update_study_settings(folder, loaded, callback)
     callback.on_message(describe_rest(status, total=total, controls=controls))
     if identity.simulate:
@@ -131,14 +132,15 @@ def run_study_session(
         callback: receives the events.
 
     Raises:
+        StudyError: another session runs the study.
         StudyFailedError: no trial has finished, because they failed, or too many in a row failed for the same reason.
     """
     experiment, metric = loaded.experiment, folder.identity().metric
     score = None if teacher is None else teacher.metrics.get(metric)
-    if teacher is not None:
-        folder.write_teacher(teacher.weights, teacher.metrics)
-        _show_progress(folder, home, loaded, score, num_trials=num_trials, callback=callback)
-    with contextlib.closing(open_tracker(folder, experiment, home)) as tracker:
+    with locked_tracker(folder, experiment, home) as tracker:
+        if teacher is not None:
+            folder.write_teacher(teacher.weights, teacher.metrics)
+            _show_progress(folder, home, loaded, score, num_trials=num_trials, callback=callback)
         try:
             run_session(
                 folder,
@@ -146,11 +148,12 @@ def run_study_session(
                 callback=callback,
                 teacher_weights=None if teacher is None else teacher.weights,
                 num_trials=num_trials,
+                is_locked=True,
             )
         except StudyFailedError:
             write_session_report(folder, home, tracker, callback.on_message, with_pictures=False)
             raise
-        status = read_study(home, folder.name)
+        status = read_study(home, folder.name, is_running=False)
         for file in (*_draw(folder, status, score, callback), folder.data_card_file):
             if file.is_file():
                 tracker.log_file(None, file, "report")
@@ -215,7 +218,7 @@ def _show_progress(
     callback: StudyCallback,
 ) -> None:
     """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
-    status = read_study(home, folder.name)
+    status = read_study(home, folder.name, is_running=False)
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
     clock = StudyClock(
         plan_study(loaded.experiment, loaded.searched, num_trials=total),

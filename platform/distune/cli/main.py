@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -28,7 +29,10 @@ from distune.cli import (
     validate,
 )
 from distune.cli.command_class import Command, Group
+from distune.cli.interruption import interrupted_by_signals
 from distune.errors import DistuneError
+from distune.reports.console import flush_output
+from distune.study.runners.ray_servers import RayLostError, end_ray_processes
 from distune.tracking.uris import redact_uri
 from distune.version import VERSION
 
@@ -97,12 +101,20 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
+        with interrupted_by_signals():
+            build_app()(prog_name="distune")  # ends by SystemExit; bad usage is said and gives 2
     except DistuneError as error:
-        sys.stderr.write(f"error: {redact_uri(str(error))}\n")
+        with contextlib.suppress(OSError):  # without a reader
+            sys.stderr.write(f"error: {redact_uri(str(error))}\n")
+        if isinstance(error.__cause__, RayLostError):  # Ray would wait for its servers
+            flush_output()
+            end_ray_processes()
+            os._exit(error.exit_status)
         sys.exit(error.exit_status)
     except OSError as error:
         if not isinstance(error.filename, str | os.PathLike):
             raise  # no file of the user
         sys.stderr.write(f"error: {redact_uri(str(error.filename))}: {error.strerror}\n")
         sys.exit(1)
+    finally:
+        flush_output()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from distune.confirmation.ablation_plan import AblationPlan
@@ -32,6 +33,7 @@ def run_ablation(
     state: str,
     tracker: Tracker,
     callback: StudyCallback,
+    is_locked: bool = False,
 ) -> AblationResult | None:
     """Ablate a trial. What an earlier session or a confirmation has trained is not trained again.
 
@@ -42,6 +44,7 @@ def run_ablation(
         state: of the study, for the tracker.
         tracker: receives every event. The caller closes it.
         callback: receives every event.
+        is_locked: whether the caller holds the lock of the study; otherwise it is held here.
 
     Returns:
         The result; None when a signal has stopped the session, which can be resumed then.
@@ -52,7 +55,7 @@ def run_ablation(
         StudyStoppedError: the records cannot be written, such as on a full disk. The session can be resumed.
     """
     try:
-        with folder.lock():
+        with contextlib.nullcontext() if is_locked else folder.lock():
             return _run(folder, plan, metric=metric, state=state, tracker=tracker, callback=callback)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error, command="explain --ablate") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ def run_confirmation(
     state: str,
     tracker: Tracker,
     callback: StudyCallback,
+    is_locked: bool = False,
 ) -> ConfirmationResult | None:
     """Confirm the best trials of a study. What an earlier session has done is not repeated.
 
@@ -51,6 +53,7 @@ def run_confirmation(
         state: of the study, for the tracker.
         tracker: receives every event. The caller closes it.
         callback: receives every event.
+        is_locked: whether the caller holds the lock of the study; otherwise it is held here.
 
     Returns:
         The result; None when a signal has stopped the session, which can be resumed then.
@@ -62,7 +65,7 @@ def run_confirmation(
         StudyStoppedError: the records cannot be written, such as on a full disk. The session can be resumed.
     """
     try:
-        with folder.lock():
+        with contextlib.nullcontext() if is_locked else folder.lock():
             session = _Session(folder, plan, metric, has_test, folder.identity(), folder.load())
             return session.run(state, tracker, callback)
     except STORAGE_ERRORS as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -51,6 +54,7 @@ def make_loader(
         persistent_workers=keep_workers and num_workers > 0,
         pin_memory=pin_memory,
         multiprocessing_context=_context() if num_workers > 0 else None,
+        worker_init_fn=_end_with_parent if num_workers > 0 else None,
         generator=torch.Generator(),  # otherwise the loader uses the global one
     )
 
@@ -62,6 +66,23 @@ def check_temporary_folder(folder: str) -> None:
             f"TMPDIR = {folder}: too long for the sockets of processes that load images; set it to a folder whose path "
             f"has at most {_MAX_FOLDER_BYTES} bytes, such as /tmp, or set resources.loader_workers = 0"
         )
+
+
+def _end_with_parent(_worker: int) -> None:
+    """Let this worker end when the process that uses it has ended, also by SIGKILL.
+
+    torch's own check compares the parent's process id. With a forkserver the parent is that server, which lives as long
+    as its workers.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="distune-parent", daemon=True).start()
 
 
 def _context() -> Any:

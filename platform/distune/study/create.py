@@ -7,11 +7,14 @@ import time
 import uuid
 from pathlib import Path
 
+from filelock import FileLock
+
 from distune.config.experiment import MAX_NAME_LENGTH
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.metric_names import metric_name
 from distune.errors import StudyError, UsageError
+from distune.study.files.session_files import LOCK, remove_abandoned
 from distune.study.files.study_folder import RUNNERS, Runner, StudyFolder, StudyIdentity
 from distune.study.preflight import check_before_start
 from distune.study.settings_update import update_settings
@@ -20,6 +23,8 @@ from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.version import VERSION
 
 _SIMULATED = "-simulated"
+_NEW, _OLD = ".new", ".old"
+_KEY_PATTERN = 32 * "[0-9a-f]"
 
 
 def create_study(
@@ -56,9 +61,12 @@ def create_study(
         metric=metric_name(loaded.experiment),
         version=VERSION,
     )
-    fresh = StudyFolder(home.studies / f".{name}.{identity.key}.new")
+    remove_unfinished(home)
+    fresh = StudyFolder(home.studies / f".{name}.{identity.key}{_NEW}")
+    lock = FileLock(fresh.path / LOCK, timeout=0)  # shows other launches that this one lives
     try:
         fresh.path.mkdir(parents=True)
+        lock.acquire()
         fresh.write_identity(identity)
         update_settings(fresh, loaded)
         search = loaded.experiment.search
@@ -70,8 +78,19 @@ def create_study(
     except STORAGE_ERRORS as error:
         raise StudyError(f"study {name} cannot be created in {home.studies}: {reason_of(error)}") from error
     finally:
+        lock.release()
         shutil.rmtree(fresh.path, ignore_errors=True)
     return target
+
+
+def remove_unfinished(home: Home) -> None:
+    """Remove folders of launches that were killed while they created or replaced a study.
+
+    Args:
+        home: folder of all studies.
+    """
+    if home.studies.is_dir():
+        remove_abandoned(path for end in (_NEW, _OLD) for path in home.studies.glob(f".*.{_KEY_PATTERN}{end}"))
 
 
 def default_name(experiment: str, *, simulate: bool) -> str:
@@ -110,7 +129,7 @@ def check_name_and_runner(home: Home, name: str, runner: Runner, *, replace: boo
 
 def _remove(study: StudyFolder) -> None:
     """Remove a study that is not running. It is renamed first, so that no half of it is ever visible."""
-    trash = study.path.with_name(f".{study.name}.{uuid.uuid4().hex}.old")
+    trash = study.path.with_name(f".{study.name}.{uuid.uuid4().hex}{_OLD}")
     with study.lock():
         study.path.rename(trash)
     shutil.rmtree(trash)

@@ -29,12 +29,13 @@ from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIden
 from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.local import run_locally
+from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.signals import stop_on_signals
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, status_of
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, StudyStoppedError, open_studies, stopped_error
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.study_description import describe_results, study_view
 from distune.study.trial_gains import gain_metric
@@ -67,11 +68,12 @@ def run_session(
     callback: StudyCallback,
     teacher_weights: Path | None,
     num_trials: int | None = None,
+    is_locked: bool = False,
 ) -> SessionResult:
     """Run a study until all its trials have ended, or a signal asks to stop.
 
-    The first SIGINT or SIGTERM interrupts the session, and running trials stay resumable. The second one ends the
-    process at once; epochs that are not complete are lost.
+    The first SIGINT, SIGTERM or SIGHUP interrupts the session, and running trials stay resumable. The second one ends
+    the process at once; epochs that are not complete are lost.
 
     Args:
         folder: of the study, see ``create_study``.
@@ -80,6 +82,7 @@ def run_session(
         teacher_weights: file of the teacher's weights; None when the study is simulated.
         num_trials: number of searched trials over all sessions. Defaults to that of the session before, and in the
             first one to that of the experiment.
+        is_locked: whether the caller holds the lock of the study; otherwise it is held here.
 
     Returns:
         The state of the study.
@@ -92,10 +95,14 @@ def run_session(
         ResourceError: the machine does not have the resources of a trial, or a package of the sampler is missing.
     """
     try:
-        with folder.lock():
+        with contextlib.nullcontext() if is_locked else folder.lock():
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error
+    except RayLostError as error:
+        raise StudyStoppedError(
+            f"study {folder.name} stopped: {error}; no recorded epoch is lost: run: distune resume {folder.name}"
+        ) from error
     if blocking_error is not None:
         raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)

@@ -138,10 +138,23 @@ def study_names(home: Home) -> list[str]:
     return sorted(path.name for path in folders if StudyFolder(path).study_file.is_file())
 
 
-def read_study(home: Home, name: str) -> StudyStatus:
-    """Return the status of a study. Raises ``StudyError`` when it is missing or cannot be read."""
+def read_study(home: Home, name: str, *, is_running: bool | None = None) -> StudyStatus:
+    """Return the status of a study.
+
+    Args:
+        home: folder of all studies.
+        name: of the study.
+        is_running: whether trials are running; None finds it out by the lock of the session. A session that holds the
+            lock itself knows.
+
+    Returns:
+        The status.
+
+    Raises:
+        StudyError: the study is missing or cannot be read.
+    """
     folder = find_study(home, name)
-    is_running = folder.is_locked()
+    is_running = folder.is_locked() if is_running is None else is_running
     loaded = folder.load()
     known = read_stored_trials(folder, loaded.experiment.search.storage)
     return status_of(folder, loaded, known, is_running=is_running)

@@ -165,6 +165,11 @@ def follow_home(home: Home, *, database: Path | None = None) -> None:
         raise UsageError(f"{database}: the places of its artifacts cannot be updated: {error}") from None
 
 
+def store_file(uri: str) -> Path | None:
+    """Return the file of a store; None when it is no SQLite database."""
+    return _sqlite_path(uri) if scheme_of(uri) == "sqlite" else None
+
+
 def _check_file(path: Path, uri: str) -> None:
     """Check that a file, if there is one, is an SQLite database with the tables of the installed MLflow."""
     import sqlalchemy.exc

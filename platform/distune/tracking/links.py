@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from distune.tracking.study_view import study_filter
 
+_MAX_COMPARED = 100
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyRuns:
@@ -34,13 +36,14 @@ class StudyLinks:
     Attributes:
         runs: the table of trials.
         charts: the learning curves of all trials.
-        compare: the trials side by side: parallel coordinates, scatter plots, params and metrics.
+        compare: the trials side by side: parallel coordinates, scatter plots, params and metrics. None for more than
+            100 trials, since the link names each run; the charts show them as well.
         study: the parent run with its artifacts, None when there is none.
     """
 
     runs: str
     charts: str
-    compare: str
+    compare: str | None
     study: str | None
 
 
@@ -54,7 +57,9 @@ def links_to(base_url: str, runs: StudyRuns, *, study_key: str, metric: str) -> 
     return StudyLinks(
         runs=f"{experiment}/runs?{_query({**query, 'compareRunsMode': 'TABLE'})}",
         charts=f"{experiment}/runs?{_query({**query, 'compareRunsMode': 'CHART'})}",
-        compare=compare_link(base, runs.experiment_id, list(runs.trial_run_ids.values())),
+        compare=None
+        if len(runs.trial_run_ids) > _MAX_COMPARED
+        else compare_link(base, runs.experiment_id, list(runs.trial_run_ids.values())),
         study=None
         if runs.study_run_id is None
         else f"{experiment}/runs/{runs.study_run_id}?workflowType=machine_learning",

@@ -30,6 +30,24 @@ _LARGEST_PORT = 65535
 _WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
+_ENDS_WITH_PARENT = """
+import os, runpy, signal, sys, threading
+
+def wait():
+    os.read(0, 1)  # returns when the process that holds the other end has ended
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=wait, daemon=True).start()
+sys.argv[0] = "mlflow"
+runpy.run_module("mlflow", run_name="__main__")
+"""
+"""Runs ``mlflow`` until the process that has started it ends, also by SIGKILL: then its process group ends."""
+
+
+class NoRunsError(UsageError):
+    """The store has no runs of a study."""
+
+
 @dataclasses.dataclass
 class UiServer:
     """A running UI. Use it as a context manager, or call ``stop``.
@@ -55,6 +73,8 @@ class UiServer:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
     def __enter__(self) -> UiServer:
         return self
@@ -104,12 +124,17 @@ def start_ui(
     prepare_server(environment)
     # In the environment, since every user of the machine can read the password in a command line.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-c", _ENDS_WITH_PARENT, "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", artifacts.absolute().as_uri()]
     command += ["--artifacts-destination", artifacts.absolute().as_uri(), "--uvicorn-opts", "--log-level warning"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - this interpreter
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,  # stays open as long as this process lives
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         server = UiServer(url=_url(host, port), process=process)
         try:
@@ -139,11 +164,12 @@ def study_links(uri: str, *, base_url: str, experiment: str, study_key: str, met
         The links.
 
     Raises:
-        UsageError: the tracking server does not answer, or has no runs of this study.
+        NoRunsError: the store has no runs of this study.
+        UsageError: the tracking server does not answer.
     """
     runs = find_study_runs(uri, experiment=experiment, study_key=study_key)
-    if runs is None:
-        raise UsageError(f"{redact_uri(uri)}: has no experiment {experiment} with runs of this study yet")
+    if runs is None or (runs.study_run_id is None and not runs.trial_run_ids):
+        raise NoRunsError(f"{redact_uri(uri)}: has no experiment {experiment} with runs of this study yet")
     return links_to(base_url, runs, study_key=study_key, metric=metric)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import signal
 import threading
 from collections.abc import Callable, Sequence
 
@@ -89,6 +90,8 @@ class SpoolSender:
             _LOG.warning("%d events were refused and are kept in %s", self._num_refused, self._spool.refused_path)
 
     def _run(self) -> None:
+        # The main thread decides when they are handled: not while Ray starts.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         try:
             while not self._gave_up.is_set():
                 is_closing = self._closing.is_set()

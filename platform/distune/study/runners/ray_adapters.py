@@ -57,6 +57,7 @@ class EngineBridge:
         trial: resources of one trial.
         placement: decides where trials run.
         should_stop: called several times a second.
+        check_servers: called as often; raises when Ray has ended.
         callback: receives the messages of workers and of the watchdog.
 
     Attributes:
@@ -71,9 +72,11 @@ class EngineBridge:
         trial: Resources,
         placement: Placement,
         should_stop: Callable[[], bool],
+        check_servers: Callable[[], None],
         callback: StudyCallback,
     ) -> None:
         self.error: Exception | None = None
+        self._check_servers = check_servers
         self._engine, self._should_stop, self._callback = engine, should_stop, callback
         self._trial = trial
         self.placement = placement
@@ -133,6 +136,7 @@ class EngineBridge:
         warning = self._watchdog.check(self._engine.in_flight)
         if warning is not None:
             self._callback.on_message(warning)
+        self._check_servers()
         is_stopping = self._should_stop() or self.error is not None or self._engine.has_failed
         if is_stopping and self.error is None:
             self._call(self._engine.interrupt)

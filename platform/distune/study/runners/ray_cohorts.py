@@ -14,6 +14,7 @@ from distune.study.failures.retries import Company
 from distune.study.resources import Resources
 from distune.study.runners.cohort_worker import CohortWorker
 from distune.study.runners.ray_failures import describe_worker_failure
+from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.ray_trainable import RESULT, SPEC, limit_threads
 from distune.study.runners.trial_attempt import StepResult
 
@@ -74,7 +75,9 @@ class CohortWorkers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is RayLostError:
+            return  # the workers end with Ray
         for handle in self._handles.values():
             with contextlib.suppress(RayError):
                 ray.kill(handle)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from distune.study.runners.ray_adapters import (
 )
 from distune.study.runners.ray_cohorts import CohortTrialTrainable, CohortWorkers
 from distune.study.runners.ray_connection import machines, ray_session
+from distune.study.runners.ray_servers import RayServers
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
 
 _NEARLY_NOTHING = {"memory": 1.0}
@@ -61,7 +61,7 @@ def run_on_ray(
     Raises:
         ResourceError: Ray cannot be used, or no machine has the resources of a trial.
     """
-    with ray_session(settings, simulate=simulate), contextlib.ExitStack() as stack:
+    with ray_session(settings, simulate=simulate) as folder, contextlib.ExitStack() as stack:
         found = machines()
         trial = trial_resources(settings, found, simulate=simulate)
         bound = num_concurrent(settings, trial, found)
@@ -80,7 +80,14 @@ def run_on_ray(
                 )
             )
             trainable = CohortTrialTrainable
-        bridge = EngineBridge(engine, trial=trial, placement=placement, should_stop=should_stop, callback=callback)
+        bridge = EngineBridge(
+            engine,
+            trial=trial,
+            placement=placement,
+            should_stop=should_stop,
+            check_servers=RayServers().check,
+            callback=callback,
+        )
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             if cohort.size > 1:
@@ -88,22 +95,21 @@ def run_on_ray(
             reserved: Resources = config.get(RESOURCES, trial)
             return tune.PlacementGroupFactory([{"CPU": reserved.cpus, "GPU": reserved.gpus}])
 
-        with tempfile.TemporaryDirectory(prefix="distune-tune-", ignore_cleanup_errors=True) as folder:
-            tune.run(
-                tune.with_resources(trainable, resources),
-                name="study",
-                storage_path=folder,
-                search_alg=EngineSearcher(bridge, simulate=simulate),
-                scheduler=EngineScheduler(bridge),
-                stop=EngineStopper(bridge),
-                num_samples=-1,
-                max_concurrent_trials=cohort.num_trials,
-                reuse_actors=True,
-                max_failures=0,
-                raise_on_failed_trial=False,
-                trial_dirname_creator=_trial_folder_name,
-                verbose=0,
-            )
+        tune.run(
+            tune.with_resources(trainable, resources),
+            name="study",
+            storage_path=str(folder),
+            search_alg=EngineSearcher(bridge, simulate=simulate),
+            scheduler=EngineScheduler(bridge),
+            stop=EngineStopper(bridge),
+            num_samples=-1,
+            max_concurrent_trials=cohort.num_trials,
+            reuse_actors=True,
+            max_failures=0,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=_trial_folder_name,
+            verbose=0,
+        )
         if bridge.error is not None:
             raise bridge.error
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that runners poll, so that a session can close what it has open."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request that runners poll, so that a session closes what is open."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C, and the signal that Slurm, Kubernetes and ``kill`` send."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, the signal that Slurm, Kubernetes and ``kill`` send, and that of a terminal that is closed."""
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether a signal has asked to stop. A second signal raises ``KeyboardInterrupt``.
 
-    Outside of the main thread no signals are handled.
+    Outside of the main thread no signals are handled. SIGHUP stays ignored where it is, such as under ``nohup``.
     """
     is_requested = False
 
@@ -27,7 +27,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         is_requested = True
 
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handle) for number in SIGNALS} if is_main else {}
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    handled = [number for number in SIGNALS if number != signal.SIGHUP or not is_ignored] if is_main else []
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield lambda: is_requested
     finally:
