@@ -127,7 +127,9 @@ def test_two_sessions_of_a_study_write_to_the_same_runs(
     build: Build, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    (home.root / "report.html").write_text("report")
+    report = home.study("blood") / "report.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("report")
     first = build(TrackingSettings(experiment="cells"))
     first.start_study({"search.num_trials": 2}, {})
     play_trial(first, 0, epochs=range(1, 4), outcome=Outcome.FINISHED)
@@ -138,7 +140,7 @@ def test_two_sessions_of_a_study_write_to_the_same_runs(
     second = build(TrackingSettings(experiment="cells"))
     second.start_study({"search.num_trials": 2}, {})
     play_trial(second, 1, epochs=range(2, 4), outcome=Outcome.FINISHED)
-    second.log_file(None, home.root / "report.html", "")
+    second.log_file(None, report, "")
     second.end_study("finished")
     second.close()
 

@@ -33,7 +33,6 @@ from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, measured_epochs, read_study, started_trials
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped_error
 from distune.study.study_figures import draw_figures
-from distune.study.unrecorded import check_records
 from distune.tracking.build import check_tracking
 from distune.tracking.tracker import Tracker
 
@@ -104,7 +103,6 @@ def update_study_settings(folder: StudyFolder, loaded: LoadedExperiment, callbac
     """
     try:
         with folder.lock():  # nothing starts while another session works on the study
-            check_records(folder, loaded.experiment.search.storage)
             changes = update_settings(folder, loaded)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error

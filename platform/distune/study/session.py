@@ -40,7 +40,6 @@ from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.study_description import describe_results, study_view
 from distune.study.trial_gains import gain_metric
 from distune.study.trial_spec import SpecMaker
-from distune.study.unrecorded import check_records
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
 from distune.version import VERSION
@@ -118,7 +117,6 @@ def _work(
     """Run a session under the study's lock. Return its note and the blocking error that ended it."""
     identity, loaded = folder.identity(), folder.load()
     check_before_start(loaded.experiment, simulate=identity.simulate)
-    check_records(folder, loaded.experiment.search.storage)
     for line in describe_changes(update_settings(folder, loaded)):
         callback.on_message(line)
     if teacher_weights is None and not identity.simulate:

@@ -26,6 +26,7 @@ from distune.study.storage.storage_url import (
     shown_storage,
 )
 from distune.study.trial_spec import ADDRESSES
+from distune.study.unrecorded import check_records
 from distune.tracking.uris import redact_uri
 
 
@@ -73,11 +74,13 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
         The changes since the latest session.
 
     Raises:
-        StudyError: the study cannot continue with these settings; the message is a table of the changes.
+        StudyError: the study cannot continue with these settings, the message is a table of the changes; or Optuna
+            lacks trials that were trained.
     """
     before = recorded_settings(folder)
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
+    check_records(folder, loaded.experiment.search.storage)
     changes = []
     if before is not None:
         tried = _tried(folder, loaded.experiment.search.storage)
