@@ -80,7 +80,8 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
     before = recorded_settings(folder)
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
-    check_records(folder, loaded.experiment.search.storage)
+    if before is not None or folder.trials.is_dir():
+        check_records(folder, loaded.experiment.search.storage)
     changes = []
     if before is not None:
         tried = _tried(folder, loaded.experiment.search.storage)
