@@ -70,6 +70,7 @@ def test_a_signal_while_serving_ends_the_command(distune: Distune, study: str, m
 _WITH_INTERRUPTS = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and one under nohup this
 from distune.cli.main import main
 main()
 """

@@ -11,6 +11,7 @@ import pytest
 from support.processes import descendants, still_running
 
 LOADING = """
+import signal
 import sys
 from pathlib import Path
 from distune.data.loading import make_loader
@@ -25,6 +26,7 @@ class Images:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     loader = make_loader(Images(), [[index] for index in range(1000)], collate=len_of, num_workers=2)
     for _ in loader:
         print("loaded", flush=True)
