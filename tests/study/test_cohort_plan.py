@@ -11,9 +11,10 @@ from distune.study.cohort_plan import CohortPlan, plan_cohorts
 @pytest.mark.parametrize(
     ("cohort", "max_concurrent", "num_trials", "num_workers", "expected"),
     [
-        ("auto", None, 8, 2, (2, 2, 4)),
-        ("auto", None, 24, 1, (1, 8, 8)),
-        ("auto", None, 24, 2, (2, 6, 12)),
+        ("auto", None, 8, 2, (2, 1, 2)),
+        ("auto", None, 24, 1, (1, 6, 6)),
+        ("auto", None, 24, 2, (2, 3, 6)),
+        ("auto", None, 40, 1, (1, 8, 8)),
         ("auto", None, 3, 2, (2, 1, 2)),
         ("auto", None, 1000, 4, (4, 8, 32)),
         (1, None, 1000, 4, (4, 1, 4)),

@@ -8,8 +8,8 @@ from distune.config.search import ResourceSettings
 
 MAX_COHORT = 8
 """Largest cohort that ``auto`` takes: the saving grows little beyond it."""
-_MIN_GENERATIONS = 2
-"""``auto`` lets at most one half of the trials run at a time, so that the sampler learns from the others."""
+_MIN_GENERATIONS = 4
+"""``auto`` lets at most a quarter of the trials run at a time, so that the sampler learns from the others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
