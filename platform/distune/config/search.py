@@ -183,8 +183,8 @@ class ResourceSettings(Settings):
     """Largest number of trials at a time; null is as many as the resources allow."""
     cohort: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Trials that one worker trains side by side: they share its CPUs and GPU, each batch of images, and the teacher's
-    forward pass. ``auto`` is at most 8 and so few that at most a quarter of the trials run at a time; 1 trains each trial
-    alone. The weights of a student do not depend on the others."""
+    forward pass. ``auto`` is at most 8 and so few that at most a quarter of the trials run at a time; 1 trains each
+    trial alone. The weights of a student do not depend on the others."""
     loader_workers: int = Field(0, ge=0)
     """Processes that load images for one worker; 0 loads them in the worker's own process."""
     epoch_timeout_s: float | None = Field(None, gt=0)
