@@ -13,7 +13,7 @@ import pytest
 
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
-from distune.study.runners.cohort_worker import CohortWorker
+from distune.study.runners.cohort_worker import CohortWorker, active_file, was_alone
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.runners.trial_attempt import StepResult
 from study.harness import MakeHarness, take
@@ -189,3 +189,21 @@ def test_recorded_epochs_are_returned_before_any_is_trained(
     other = CohortWorker(size=4, num_first=0, simulate=True, end_process=lambda: None)
     assert epochs_of(callers.submit(other.step, specs[0], Company.SHARED).result(5)) == [1, 2]
     assert epochs_of(callers.submit(other.step, specs[0], Company.SHARED).result(5)) == [3]
+
+
+def test_a_file_says_which_trials_a_worker_was_training_when_it_died(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_s": 0.2}))
+    futures = [step(specs[0]), step(specs[1], Company.ALONE_FOR_AN_EPOCH)]
+    time.sleep(0.1)
+    assert was_alone(specs[1])
+    assert not was_alone(specs[0]), "it waits"
+    futures[1].result(5)
+    futures[1] = step(specs[1])
+    time.sleep(0.1)
+    assert active_file(specs[0]).read_text() == active_file(specs[1]).read_text() == "2"
+    assert not was_alone(specs[1])
+    for future in futures:
+        future.result(5)
+    assert not active_file(specs[0]).exists()

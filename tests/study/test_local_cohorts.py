@@ -81,8 +81,11 @@ def test_a_worker_lost_in_company_makes_suspects_not_culprits(make_harness: Make
     engine.fail(specs[1].key, lost, in_company=True)
     assert take(engine) == specs[1], "another worker lost in company does not count either"
     engine.fail(specs[2].key, lost, in_company=True)
+    assert take(engine) == specs[2], "it waited while another one ended their worker"
+    engine.fail(specs[2].key, lost)
     assert take(engine) == specs[2]
     assert harness.known()[1].retries[-1] == Retry(reason=lost, epochs=1), "it was alone"
-    engine.fail(specs[2].key, lost, in_company=True)
+    assert engine.company_of(specs[2].key) is Company.ALONE_FOR_AN_EPOCH
+    engine.fail(specs[2].key, lost)
     assert harness.known()[1].state is TrialState.FAIL
     assert any("an epoch alone, since one of the trials of its worker" in text for text in harness.witness.messages)

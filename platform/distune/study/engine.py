@@ -202,8 +202,7 @@ class StudyEngine:
         for report in TrialFolder.of(progress.spec).reports():
             if self.report(key, report) is Decision.STOP:
                 return
-        is_shared = company_of(progress.retries, epochs=progress.epochs) is Company.SHARED
-        retry = Retry(reason=reason, epochs=progress.epochs, in_company=in_company and is_shared)
+        retry = Retry(reason=reason, epochs=progress.epochs, in_company=in_company)
         if may_retry(retry, progress.retries):
             progress.retries.append(retry)
             self._trial_store.record_retries(progress.spec.number, progress.retries)

@@ -6,6 +6,7 @@ when all trials of the worker are waiting. Independent of Ray.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -107,12 +108,18 @@ class CohortWorker:
             with self._changed:
                 self._wait_until_due()
                 for spec, company in self._entering.values():
+                    active_file(spec).unlink(missing_ok=True)  # of a worker that has died
                     self._attempt.add(spec, company)
                 self._entering.clear()
                 self._is_training, self._active = True, self._attempt.active
+                active = [self._specs[key] for key in self._active]
+                for spec in active:
+                    _mark_active(spec, len(active))
                 self._deadline = self._find_deadline()
             started = time.monotonic()
             results = self._attempt.step()
+            for spec in active:
+                active_file(spec).unlink(missing_ok=True)
             with self._changed:
                 self._is_training, self._deadline = False, float("inf")
                 self._epoch_s = time.monotonic() - started
@@ -183,6 +190,25 @@ class CohortWorker:
 
     def _end_soon(self) -> None:
         threading.Timer(_EXIT_DELAY_S, self._end_process).start()
+
+
+def active_file(spec: TrialSpec) -> Path:
+    """Return the file that exists while a worker trains a trial; it holds the number of trials trained together."""
+    return Path(spec.folder) / "active"
+
+
+def was_alone(spec: TrialSpec) -> bool:
+    """Return whether the worker of a trial, which has died, was training this trial alone."""
+    try:
+        return active_file(spec).read_text() == "1"
+    except OSError:
+        return False  # it was waiting
+
+
+def _mark_active(spec: TrialSpec, number: int) -> None:
+    with contextlib.suppress(OSError):  # a disk that cannot be written to is found by the trial itself
+        active_file(spec).parent.mkdir(parents=True, exist_ok=True)
+        active_file(spec).write_text(str(number))
 
 
 def _write_stacks(spec: TrialSpec) -> None:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
 from distune.study.resources import Resources
-from distune.study.runners.cohort_worker import CohortWorker
+from distune.study.runners.cohort_worker import CohortWorker, was_alone
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.ray_trainable import RESULT, SPEC, limit_threads
@@ -139,7 +139,7 @@ class CohortTrialTrainable(tune.Trainable):
             answer: Any = ray.get(self._worker.step.remote(self._spec, self._company))
             result: StepResult = answer
         except RayError as error:
-            result = StepResult(failure=describe_worker_failure(str(error)), in_company=True)
+            result = StepResult(failure=describe_worker_failure(str(error)), in_company=not was_alone(self._spec))
         return {RESULT: result}
 
     def cleanup(self) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray import tune
 
 from distune.config.search import ResourceSettings
@@ -61,6 +62,7 @@ def run_on_ray(
     Raises:
         ResourceError: Ray cannot be used, or no machine has the resources of a trial.
     """
+    starts_ray = not ray.is_initialized() and settings.address is None
     with ray_session(settings, simulate=simulate) as folder, contextlib.ExitStack() as stack:
         found = machines()
         trial = trial_resources(settings, found, simulate=simulate)
@@ -85,7 +87,7 @@ def run_on_ray(
             trial=trial,
             placement=placement,
             should_stop=should_stop,
-            check_servers=RayServers().check,
+            check_servers=RayServers().check if starts_ray else _check_nothing,
             callback=callback,
         )
 
@@ -112,6 +114,10 @@ def run_on_ray(
         )
         if bridge.error is not None:
             raise bridge.error
+
+
+def _check_nothing() -> None:
+    """Do nothing: the servers of another Ray are not ours to watch, and its machines may come and go."""
 
 
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:
