@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 from distune.api.report_parameters import parameter_plots
 from distune.reports.page.page_input import PageInput
@@ -73,6 +74,7 @@ def open_page(browser: Any, file: Path, size: tuple[int, int]) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get_log("performance")
     browser.get(file.as_uri())
+    WebDriverWait(browser, 30).until(lambda _: browser.execute_script("return document.readyState") == "complete")
 
 
 def requests_of(browser: Any) -> list[str]:
@@ -117,7 +119,7 @@ def test_the_slider_hides_boxes_below_its_threshold(browser: Any, file: Path) ->
         )
         return text
 
-    assert shown() == ["0.80"]
+    WebDriverWait(browser, 10).until(lambda _: shown() == ["0.80"])
     assert move(0.05) == "0.05"
     assert shown() == ["0.20", "0.80"]
     assert move(0.9) == "0.90"
