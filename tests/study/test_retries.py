@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from distune.records import EpochReport, Outcome, TrialSpec, TrialState
-from distune.study.failures.retries import Retry, describe_retry, may_retry, needs_exclusive_device
+from distune.study.failures.retries import Company, Retry, describe_retry, may_retry, needs_exclusive_device
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.storage.optuna_storage import stopped_error
 from study.harness import METRIC, EngineHarness, MakeHarness, take, tell
@@ -71,11 +71,11 @@ def test_out_of_memory_alone_fails_the_trial(make_harness: MakeHarness) -> None:
     engine = harness.engine()
     control, spec = take(engine), take(engine)
     tell(harness, engine, spec, 1, 20.0)
-    assert not engine.needs_exclusive_device(spec.key)
+    assert engine.company_of(spec.key) is not Company.ALONE
     engine.fail(spec.key, MEMORY)
     assert spec.key in engine.in_flight
-    assert engine.needs_exclusive_device(spec.key)
-    assert not engine.needs_exclusive_device(control.key)
+    assert engine.company_of(spec.key) is Company.ALONE
+    assert engine.company_of(control.key) is not Company.ALONE
     assert take(engine) == spec, "it is the next to be worked on"
     engine.fail(spec.key, MEMORY)
     assert harness.known()[0].state is TrialState.FAIL
@@ -100,7 +100,7 @@ def test_a_later_session_knows_that_a_trial_needs_an_exclusive_device(
     again = harness.engine()
     take(again)
     assert take(again).key == spec.key
-    assert again.needs_exclusive_device(spec.key)
+    assert again.company_of(spec.key) is Company.ALONE
     again.fail(spec.key, MEMORY)
     assert harness.known()[0].state is TrialState.FAIL
 
@@ -117,7 +117,7 @@ def test_retries_that_an_earlier_version_recorded_are_read(make_harness: MakeHar
     again = harness.engine()
     take(again)
     spec = take(again)
-    assert again.needs_exclusive_device(spec.key)
+    assert again.company_of(spec.key) is Company.ALONE
     again.fail(spec.key, LOST)
     assert harness.known()[0].retries == tuple(retries((MEMORY, 1), (LOST, 0)))
 
@@ -131,7 +131,7 @@ def test_a_trial_continues_as_long_as_each_worker_gets_further(make_harness: Mak
         tell(harness, engine, spec, epoch, 20.0)
         engine.fail(spec.key, LOST)
         assert take(engine) == spec
-        assert not engine.needs_exclusive_device(spec.key)
+        assert engine.company_of(spec.key) is not Company.ALONE
     engine.fail(spec.key, LOST)
     assert harness.known()[0].state is TrialState.FAIL
     assert harness.known()[0].scores == {1: 20.0, 2: 20.0}

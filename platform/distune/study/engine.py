@@ -22,7 +22,6 @@ from distune.study.failures.retries import (
     company_of,
     describe_retry,
     may_retry,
-    needs_exclusive_device,
 )
 from distune.study.files.artifacts import write_trial_file
 from distune.study.recovery import read_earlier_sessions, read_unfinished, recorded_epochs, restore_scheduler
@@ -121,10 +120,6 @@ class StudyEngine:
     def has_failed(self) -> bool:
         """True when the session ends early: the study was aborted, or the session cannot continue."""
         return self.failure is not None or self.blocking_error is not None
-
-    def needs_exclusive_device(self, key: str) -> bool:
-        """Return whether a trial must not share its device, because it ran out of memory when it did."""
-        return key in self._in_flight and needs_exclusive_device(self._in_flight[key].retries)
 
     def company_of(self, key: str) -> Company:
         """Return whether other trials may share the device of a trial that was given out."""

@@ -95,7 +95,7 @@ def group_identity(experiment: Experiment, *, seed: int) -> str:
         "batch_size": experiment.training.batch_size,
         "precision": experiment.training.precision,
         "loader_workers": experiment.resources.loader_workers,
-        "masks": experiment.learns_masks,
+        "masks": experiment.student.learns_masks,
         "seed": seed,
     }
     return content_hash(shared)
@@ -109,7 +109,7 @@ class _Group:
         self._splits = build_splits(experiment.data, with_masks=experiment.learns_masks)
         self._device = pick_device(experiment.resources.gpus_per_trial)
         host = TrialBuilder(experiment, self._splits, self._device)
-        self._stream = host.stream(experiment.training, seed=seed, with_masks=experiment.learns_masks)
+        self._stream = host.stream(experiment.training, seed=seed, with_masks=experiment.student.learns_masks)
         self._cohort: Cohort = host.cohort(experiment.training, self._stream, None, epochs_done=0)
         self._teacher: Detector | None = None
         self._teacher_weights: str | None = None
