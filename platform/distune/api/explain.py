@@ -78,7 +78,7 @@ def _measure(
     from distune.api.split_measurement import measure_split
 
     try:
-        splits = open_data(experiment, on_message=on_message)
+        splits = open_data(experiment, on_message=on_message, decode=False)
         if max_images is not None and len(splits.search) > max_images:
             return None, [
                 f"nothing was detected: the search split has more than {max_images} images; distune explain and "

@@ -125,7 +125,7 @@ def export_student(
     model = find_model(folder, home, status, options.trial)
     target = options.folder or _default_folder(folder, model, options.format)
     _check_target(target, options)
-    splits = open_data(model.experiment, on_message=callback.on_message)
+    splits = open_data(model.experiment, on_message=callback.on_message, decode=False)
     dataset = splits.search if options.split == "search" else splits.test
     if dataset is None:
         raise DataError(f"study {status.study}: the experiment names no test split")

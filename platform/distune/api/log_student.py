@@ -126,7 +126,7 @@ def _verdict(status: StudyStatus, model: StudyModel) -> str:
 
 def _example(model: StudyModel, callback: StudyCallback) -> NDArray[np.uint8]:
     """Return the first search image, uint8 (1, H, W, 3)."""
-    splits = open_data(model.experiment, on_message=callback.on_message)
+    splits = open_data(model.experiment, on_message=callback.on_message, decode=False)
     pixels: Any = splits.search.image(0).permute(1, 2, 0).contiguous().numpy()
     image: NDArray[np.uint8] = pixels[None]
     return image

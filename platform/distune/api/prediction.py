@@ -202,7 +202,7 @@ def _value_range(student: StudyModel, headers: Mapping[Path, ImageFile], callbac
     if given is None:
         return None
     try:
-        known = open_data(student.experiment, on_message=lambda _: None).value_range
+        known = open_data(student.experiment, on_message=lambda _: None, decode=False).value_range
     except DistuneError as error:
         callback.on_message(f"the data of the study cannot be opened: {error}")
         known = None

@@ -64,12 +64,14 @@ def open_tracker(folder: StudyFolder, experiment: Experiment, home: Home) -> Tra
     )
 
 
-def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
+def open_data(experiment: Experiment, *, on_message: OnMessage, decode: bool = True) -> Splits:
     """Open the splits of an experiment and check them. Skipped faults are reported as messages.
 
     Args:
         experiment: says where the data is.
         on_message: receives a line for each note, and one for each skipped fault, five at most.
+        decode: decode images to find damaged ones before they are trained on. Where few images are read afterwards,
+            this would be most of the work.
 
     Returns:
         The training, search and test splits.
@@ -82,7 +84,7 @@ def open_data(experiment: Experiment, *, on_message: OnMessage) -> Splits:
 
     splits = build_splits(experiment.data, with_masks=experiment.learns_masks)
     faults = list(splits.faults)
-    if not isinstance(experiment.data, GeneratedData):
+    if decode and not isinstance(experiment.data, GeneratedData):
         faults += check_splits(splits)
     for note in splits.notes:
         on_message(f"data: {note}")

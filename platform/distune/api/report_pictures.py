@@ -60,7 +60,7 @@ def study_pictures(
     """
     problems: list[str] = []
     models = _models(folder, home, status, problems)
-    splits = open_data(folder.load().experiment, on_message=lambda _: None)
+    splits = open_data(folder.load().experiment, on_message=lambda _: None, decode=False)
     images = None
     if models:
         dataset = _images_to_detect(splits.search)
