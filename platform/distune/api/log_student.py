@@ -62,10 +62,7 @@ def log_student_model(
     experiment, identity = folder.load().experiment, folder.identity()
     if not experiment.tracking.enabled:
         raise StudyError(f"study {status.study}: it is not tracked, since tracking.enabled = false")
-    if export.format != "torchvision":
-        raise UsageError(f"format {export.format}: MLflow gets the format torchvision (--format torchvision)")
-    if alias is not None and register is None:
-        raise UsageError("an alias needs a registered model (--register NAME)")
+    check_model_options(export.format, register=register, alias=alias)
     model = _model_of(folder, home, status, export)
     if experiment.tracking.uri is None:
         follow_home(home)
@@ -93,6 +90,14 @@ def log_student_model(
         register=register,
         alias=alias,
     )
+
+
+def check_model_options(format_name: str, *, register: str | None, alias: str | None) -> None:
+    """Raise ``UsageError`` for options that do not fit, before anything is exported."""
+    if format_name != "torchvision":
+        raise UsageError(f"format {format_name}: MLflow gets the format torchvision (--format torchvision)")
+    if alias is not None and register is None:
+        raise UsageError("an alias needs a registered model (--register NAME)")
 
 
 def _card(export: Export) -> str:

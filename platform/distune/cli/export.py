@@ -93,10 +93,14 @@ def export(
         distune export quickstart --register digits --alias champion
     """
     import distune
+    from distune.api.log_student import check_model_options
     from distune.api.study_models import split_student_name
 
     study, trial = split_student_name(student)
     handle = distune.load_study(study)
+    to_mlflow = mlflow or register is not None or alias is not None
+    if to_mlflow:
+        check_model_options(format.value, register=register, alias=alias)
     result = handle.export(
         format.value,
         trial,
@@ -107,7 +111,7 @@ def export(
         license=license,
     )
     logged = None
-    if mlflow or register is not None or alias is not None:
+    if to_mlflow:
         logged = handle.log_model(result, register=register, alias=alias)
     if json:
         in_mlflow = {} if logged is None else {"mlflow": dataclasses.asdict(logged)}
