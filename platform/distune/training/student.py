@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
@@ -149,7 +149,9 @@ class Student:
         if self.objective is not None:
             self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        functions = {"lr_lambdas": [None] * len(self._optimizer.param_groups)}  # which torch does not save
+        is_function = isinstance(self._schedule, LambdaLR)
+        self._schedule.load_state_dict({**state["schedule"], **(functions if is_function else {})})
         self._scaler.load_state_dict(state["scaler"])
         self._rng.load_state_dict(state["randomness"])
         self.epochs_done = int(state["epochs_done"])
