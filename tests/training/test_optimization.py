@@ -114,7 +114,7 @@ def test_the_backbone_has_a_fraction_of_the_learning_rate_under_every_schedule(s
             "optimizer": {"kind": "sgd", "learning_rate": 0.1, "backbone_learning_rate_factor": 0.25},
         }
     )
-    model = build("fasterrcnn").model
+    model: Any = build("fasterrcnn").model
     optimizer = build_optimizer(settings.optimizer, [model])
     rates = build_schedule(settings, optimizer, num_steps=num_optimizer_steps(settings, batches_per_epoch=5))
     head, backbone = optimizer.param_groups

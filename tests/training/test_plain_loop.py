@@ -81,7 +81,8 @@ def plain_loop(model: Any, batches: list[Batch]) -> Iterator[tuple[float, dict[s
     schedule = ChainedScheduler(
         [LinearLR(optimizer, start_factor=1 / 2, total_iters=1), MultiStepLR(optimizer, milestones=[3], gamma=0.1)]
     )
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
+    ema = get_ema_multi_avg_fn(DECAY)  # type: ignore[no-untyped-call]
+    average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
     torch.manual_seed(SEED)  # of the samplers in torchvision's losses
     for batch in batches:
         loss: Any = sum(model(list(batch.images), [dict(target) for target in batch.targets]).values())

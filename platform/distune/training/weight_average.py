@@ -24,7 +24,8 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, *, decay: float, every_steps: int, warmup_steps: int) -> None:
-        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        ema = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
         self._average.requires_grad_(requires_grad=False)
         self._every_steps, self._warmup_steps = every_steps, warmup_steps
         self._num_steps = 0
