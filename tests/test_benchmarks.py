@@ -257,6 +257,7 @@ def test_recipes_are_compared_with_their_control_and_not_trained_twice(
     options += ["--set", "data.root=.", "--set", "student.backbone_weights=file.pth"]
     monkeypatch.setattr(sys, "argv", ["recipe.py", *options])
     recipe.main()
+    capsys.readouterr()
     recipe.main()
     printed = capsys.readouterr().out
     arms = list(yaml.safe_load((BENCHMARKS / "arms" / "training_recipes.yaml").read_text()))
