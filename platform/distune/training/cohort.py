@@ -144,7 +144,7 @@ class Cohort:
         trained_s = timer.elapsed()
         if evaluate and is_finite(metrics):
             predictions = predict(
-                student.detector.model,
+                student.evaluated_model,
                 self._search,
                 device=self._device,
                 batch_size=self._stream.batch_size,

@@ -11,6 +11,7 @@ from pathlib import Path
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.pretrained import is_torchvision_name
+from distune.config.training_identity import training_identity
 from distune.errors import WeightsError
 
 _WITHOUT_EFFECT = {"gradient_clip_of"}
@@ -29,7 +30,10 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
             },
             "training": None
             if training is None
-            else {**training.model_dump(exclude=_WITHOUT_EFFECT), "gradient_clip_norm": training.clip_norm},
+            else {
+                **training_identity(training.model_dump(exclude=_WITHOUT_EFFECT)),
+                "gradient_clip_norm": training.clip_norm,
+            },
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,
