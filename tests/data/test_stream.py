@@ -14,8 +14,9 @@ import torch
 from distune.config.data import ShapesData
 from distune.data.build import build_splits, build_stream
 from distune.data.dataset import DetectionDataset, Subset
+from distune.data.epoch_batches import epoch_order
 from distune.data.shapes.shapes_dataset import make_shapes
-from distune.data.stream import Batch, TrainingStream, epoch_order
+from distune.data.stream import Batch, TrainingStream
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, corrupt, make_coco
 
