@@ -63,14 +63,14 @@ def test_no_image_is_preferred_over_many_epochs() -> None:
 
 @pytest.mark.parametrize("kind", ["groups_N", "repeats_N"])
 def test_batches_are_a_function_of_seed_and_epoch(kind: str) -> None:
-    values = groups(100, [0.5, 0.5]) if kind == "groups_N" else np.linspace(1.0, 2.5, 100)
-    one, other = batches(**{kind: values}), batches(**{kind: values})
+    given: dict[str, Any] = {kind: groups(100, [0.5, 0.5]) if kind == "groups_N" else np.linspace(1.0, 2.5, 100)}
+    one, other = batches(**given), batches(**given)
     later = one.of_epoch(4)
     for epoch in range(4):
         other.of_epoch(epoch)
     assert other.of_epoch(4) == later
     assert one.of_epoch(3) != later
-    assert batches(seed=1, **{kind: values}).of_epoch(4) != later
+    assert batches(seed=1, **given).of_epoch(4) != later
 
 
 def test_repeats_are_the_factor_on_average_and_an_epoch_has_a_constant_length() -> None:

@@ -261,6 +261,21 @@ class TestWorkers:
         parts.close()
 
 
+EVERYTHING = {
+    "augmentation": {"photometric_distortion": 0.5, "zoom_out": 0.5, "iou_crop": True, "min_sizes_px": [32, 48]},
+    "aspect_ratio_group_factor": 3,
+    "repeat_threshold": 0.9,
+}
+
+
+def test_a_worker_makes_the_same_drawn_sizes_crops_groups_and_repeats(dataset: DetectionDataset) -> None:
+    given = {"settings": ShapesData.model_validate({**SHAPES.model_dump(), **EVERYTHING}), "batch_size": 2}
+    parts = stream(dataset, num_workers=1, **given)
+    for epoch in (1, 0):
+        assert_same(list(parts.epoch(epoch)), list(stream(dataset, **given).epoch(epoch)))
+    parts.close()
+
+
 def test_shapes_do_not_take_their_cache_to_other_processes(tmp_path: Path) -> None:
     dataset = make_shapes(SHAPES, "train")
     dataset.image(0)

@@ -11,6 +11,7 @@ import pytest
 from distune.config.data import VocData
 from distune.data.build import build_splits
 from distune.data.check import check_splits
+from distune.data.dataset import DetectionDataset
 from distune.data.splits import Splits
 from distune.errors import DataError
 from support.datasets import VocObject, corrupt, make_voc, write_voc_image, write_voc_list

@@ -36,7 +36,7 @@ class AugmentationSettings(Settings):
     min_sizes_px: Annotated[list[Pixels], Field(min_length=1)] | None = None
     """Multi-scale training: the shorter side of each image is drawn from this list, with the limit ``max_size_px``;
     evaluation keeps ``min_size_px``. null always takes ``min_size_px``, as torchvision's preset ``hflip`` does. Its
-    preset ``multiscale`` has 480, 512, ..., 800, and detectron2's default is 640, 672, ..., 800."""
+    preset ``multiscale`` has 480, 512, ..., 800, and detectron2's recipes for COCO have 640, 672, ..., 800."""
     scale_jitter: Annotated[list[Scale], Field(min_length=2, max_length=2)] | None = None
     """Large-scale jitter: the lowest and the highest factor. The image is resized to a random factor of the largest
     size that fits into a square of ``crop_size_px``, then cropped or padded to that square at a random place;
@@ -54,11 +54,15 @@ class AugmentationSettings(Settings):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.min_sizes_px is not None and self.scale_jitter is not None:
-            raise ValueError("min_sizes_px and scale_jitter both draw the size of an image; set one of them to null")
+            raise ValueError(
+                f"min_sizes_px = {self.min_sizes_px}\tand scale_jitter both draw the size of an image; set one to null"
+            )
         if self.scale_jitter is not None and self.scale_jitter[0] > self.scale_jitter[1]:
-            raise ValueError(f"scale_jitter = {self.scale_jitter}: the first factor must not be above the second")
+            raise ValueError(f"scale_jitter = {self.scale_jitter}\tmust have the lower factor first")
         if self.crop_size_px is not None and self.scale_jitter is None:
-            raise ValueError("crop_size_px has no effect without scale_jitter; remove it, or set scale_jitter")
+            raise ValueError(
+                f"crop_size_px = {self.crop_size_px}\thas no effect without scale_jitter; remove it, or set scale_jitter"
+            )
         return self
 
 

@@ -14,10 +14,16 @@ from distune.data.dataset import DetectionDataset
 
 
 def aspect_ratio_groups(dataset: DetectionDataset, *, factor: int) -> NDArray[np.int64]:
-    """Return the group of each image by its ratio of width to height, with torchvision's bounds.
+    """Return the group of each image, int64 (N,). See ``groups_of_ratios``."""
+    sizes = [(image.width, image.height) for image in map(dataset.annotations, range(len(dataset)))]
+    return groups_of_ratios(np.array([width / height for width, height in sizes]), factor=factor)
+
+
+def groups_of_ratios(ratios_N: NDArray[np.float64], *, factor: int) -> NDArray[np.int64]:
+    """Return the group of each image by its aspect ratio, with torchvision's bounds.
 
     Args:
-        dataset: with the images.
+        ratios_N: width over height, above 0.
         factor: 0 divides at the ratio 1; k divides at the 2 k + 1 powers of 2 with equally spaced exponents from -1
             to 1.
 
@@ -25,8 +31,6 @@ def aspect_ratio_groups(dataset: DetectionDataset, *, factor: int) -> NDArray[np
         Numbers from 0 for upright images to 2 k + 1, int64 (N,).
     """
     bounds = 2.0 ** np.linspace(-1, 1, 2 * factor + 1) if factor > 0 else np.ones(1)
-    sizes = [(image.width, image.height) for image in map(dataset.annotations, range(len(dataset)))]
-    ratios_N = np.array([width / height for width, height in sizes])
     return np.searchsorted(bounds, ratios_N, side="right").astype(np.int64)
 
 

@@ -19,7 +19,7 @@ Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
 
 _FILL: dict[type | str, Any] = {tv_tensors.Image: (123.0, 117.0, 104.0), "others": 0}
-"""What surrounds an image on a larger canvas: the mean color of ImageNet, as in torchvision's references."""
+"""Values around an image on a larger canvas: the mean color of ImageNet, as in torchvision's references."""
 
 
 def training_transform(
