@@ -141,7 +141,7 @@ def test_an_image_without_boxes_passes_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"min_sizes_px": [64], "scale_jitter": [0.5, 2.0]}, "both draw the size"),
+        ({"min_sizes_px": [64], "scale_jitter": [0.5, 2.0]}, "both draw the size of an image"),
         ({"scale_jitter": [2.0, 0.5]}, "must have the lower factor first"),
         ({"crop_size_px": 64}, "no effect without scale_jitter"),
         ({"min_sizes_px": []}, "at least 1 item"),

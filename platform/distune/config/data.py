@@ -14,6 +14,9 @@ Pixels = Annotated[int, Field(ge=32)]
 Scale = Annotated[float, Field(ge=0.05, le=4.0)]
 
 
+_AUGMENTATION = "data.augmentation."
+
+
 class AugmentationSettings(Settings):
     """Random changes of training images. Evaluation never augments."""
 
@@ -53,16 +56,15 @@ class AugmentationSettings(Settings):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.min_sizes_px is not None and self.scale_jitter is not None:
+        sizes, jitter, crop = self.min_sizes_px, self.scale_jitter, self.crop_size_px
+        if sizes is not None and jitter is not None:
             raise ValueError(
-                f"min_sizes_px = {self.min_sizes_px}\tand scale_jitter both draw the size of an image; set one to null"
+                f"{_AUGMENTATION}min_sizes_px = {sizes}\tmust be null with scale_jitter: both draw the size of an image"
             )
-        if self.scale_jitter is not None and self.scale_jitter[0] > self.scale_jitter[1]:
-            raise ValueError(f"scale_jitter = {self.scale_jitter}\tmust have the lower factor first")
-        if self.crop_size_px is not None and self.scale_jitter is None:
-            raise ValueError(
-                f"crop_size_px = {self.crop_size_px}\thas no effect without scale_jitter; remove it, or set scale_jitter"
-            )
+        if jitter is not None and jitter[0] > jitter[1]:
+            raise ValueError(f"{_AUGMENTATION}scale_jitter = {jitter}\tmust have the lower factor first")
+        if crop is not None and jitter is None:
+            raise ValueError(f"{_AUGMENTATION}crop_size_px = {crop}\thas no effect without scale_jitter; remove it")
         return self
 
 
