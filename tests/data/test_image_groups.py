@@ -68,6 +68,7 @@ def test_repeat_factors_by_hand() -> None:
 def test_a_rare_class_is_shown_more_often_each_time_augmented_otherwise() -> None:
     flips = {"augmentation": {"horizontal_flip": 0.0, "color_jitter": 0.5}}
     parts = stream(rare(), repeat_threshold=0.9, **flips)
+    assert parts.num_presentations == 12
     assert len(parts) == 3  # 9 + 3 presentations instead of 10 images
     counts: Counter[int] = Counter()
     values: set[float] = set()

@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-_ORDER, _REPEATS, _GROUPS = 1, 3, 4  # independent kinds of random numbers; the stream has another
+_ORDER, _REPEATS, _GROUPS = 1, 4, 5  # independent kinds of random numbers; the stream has others
 
 _ROUNDING = 1e-6  # a sum that is whole up to rounding is whole
 

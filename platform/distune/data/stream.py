@@ -132,6 +132,11 @@ class TrainingStream:
         """Return the number of batches per epoch. An incomplete last batch is dropped, unless it is the only one."""
         return len(self._batches)
 
+    @property
+    def num_presentations(self) -> int:
+        """Number of images of an epoch, repeats and those of a dropped last batch included."""
+        return self._batches.num_presentations
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. With workers, only one epoch can be iterated at a time.
 
