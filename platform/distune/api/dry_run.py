@@ -80,7 +80,7 @@ def dry_run(loaded: LoadedExperiment, *, on_message: OnMessage) -> DryRun:
         )
         on_message(f"dry run: {NUM_STEPS} steps of each model on {data} on {where}; this takes minutes on a CPU")
         steps = run_steps(ready, splits, device)
-        counts = _expected_counts(experiment) if is_synthetic else _counts(splits)
+        counts = _expected_counts(experiment) if is_synthetic else _counts(experiment, splits)
     seconds = ImageSeconds(
         where=f"this {'GPU' if wants_gpu else 'CPU'}",
         control=steps.control_s,
@@ -110,8 +110,12 @@ def _with_data(experiment: Experiment) -> Iterator[tuple[Experiment, bool]]:
         yield experiment.model_copy(update={"data": data.model_copy(update={"root": folder})}), True
 
 
-def _counts(splits: Splits) -> tuple[int, int]:
-    return len(splits.train), len(splits.search)
+def _counts(experiment: Experiment, splits: Splits) -> tuple[int, int]:
+    """Return the numbers of training images in an epoch, repeated ones included, and of search images."""
+    from distune.data.build import build_stream
+
+    stream = build_stream(splits.train, experiment.data, batch_size=1, seed=0)
+    return stream.num_presentations, len(splits.search)
 
 
 def _expected_counts(experiment: Experiment) -> tuple[int, int] | None:

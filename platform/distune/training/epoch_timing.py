@@ -86,7 +86,7 @@ def _time_epoch(
         builder, settings, training, teacher, num_batches=NUM_BATCHES, num_search_images=num_search
     )
     splits = builder.splits
-    scale = len(splits.train) / measured.num_train_images
+    scale = builder.stream(training, seed=training.seed).num_presentations / measured.num_train_images
     return EpochLength(
         total=measured.train_s * scale + measured.evaluate_s * len(splits.search) / measured.num_search_images,
         shared=min(measured.shared_s, measured.train_s) * scale,
@@ -160,7 +160,7 @@ def measure_epoch(
         train_s=result.metrics["time/epoch_s"] - evaluate_s,
         shared_s=result.metrics["time/load_s"] + result.metrics["time/teacher_s"],
         evaluate_s=evaluate_s,
-        num_train_images=len(train),
+        num_train_images=stream.num_presentations,
         num_search_images=len(search),
         num_steps=len(stream),
         peak_mb=result.metrics["memory/peak_mb"],

@@ -16,6 +16,10 @@ from distune.errors import WeightsError
 
 _WITHOUT_EFFECT = {"gradient_clip_of"}
 """Settings of training that only concern distillation."""
+_FIRST_AUGMENTATION = {"horizontal_flip", "vertical_flip", "color_jitter"}
+"""Augmentation that every hash covers; settings that were added later count where they are not the default."""
+_BATCHES = {"aspect_ratio_group_factor", "repeat_threshold"}
+"""Settings of the batches, likewise."""
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
@@ -37,7 +41,11 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,
-                "augmentation": data.augmentation.model_dump(),
+                "augmentation": {
+                    **data.augmentation.model_dump(include=_FIRST_AUGMENTATION),
+                    **data.augmentation.model_dump(exclude_defaults=True),
+                },
+                **data.model_dump(include=_BATCHES, exclude_defaults=True),
             },
             "data": fingerprint,
             "metric": experiment.search.metric,
