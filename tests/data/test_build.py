@@ -51,6 +51,17 @@ def test_holding_out_divides_the_images_whatever_their_order(
     }
 
 
+def test_a_share_of_the_training_images_is_part_of_a_larger_one(tmp_path: Path) -> None:
+    make_coco(tmp_path)
+    whole, half, few = (build_splits(coco_settings(tmp_path, train_share=share)) for share in (1.0, 0.5, 0.2))
+    num_images = len(whole.train)
+    assert (len(half.train), len(few.train)) == (round(0.5 * num_images), round(0.2 * num_images))
+    assert set(files(few.train)) < set(files(half.train)) < set(files(whole.train))
+    assert files(half.search) == files(whole.search)
+    assert f"split train: {len(half.train)} of {num_images} images are used (data.train_share)" in half.notes
+    assert len({each.fingerprint for each in (whole, half, few)}) == 3
+
+
 def test_holding_out_keeps_the_order_of_the_images_and_depends_on_the_seed() -> None:
     images = [annotate([(0, 0, 9, 9)], [1], index=index) for index in range(30)]
     parts = hold_out(MemoryDataset(images), {"search": 0.4})

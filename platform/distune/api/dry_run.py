@@ -127,7 +127,7 @@ def _expected_counts(experiment: Experiment) -> tuple[int, int] | None:
     has_search = any(getattr(data, name, None) is not None for name in ("search", "search_set"))
     num_search = experiment.expects.get("search_images", 0) if has_search else round(data.search_share * num_train)
     num_held_out = (0 if has_search else data.search_share) + data.test_share
-    return round(num_train * (1 - num_held_out)), int(num_search)
+    return round(num_train * (1 - num_held_out) * data.train_share), int(num_search)
 
 
 def _plans(loaded: LoadedExperiment, seconds: ImageSeconds, counts: tuple[int, int] | None) -> tuple[DryRunPlan, ...]:

@@ -189,6 +189,10 @@ class FileData(ImageSettings):
     """Fraction of the training images that are held out for the final test when there is no test split; 0 is none."""
     split_seed: int = Field(0, ge=0)
     """Seed of the choice of held-out images. Copies of an image are never divided."""
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the training images that are used, for studies of few labels; the others are left out. They are
+    chosen by a hash of their names, so that a smaller fraction is part of a larger one. The held-out splits and a
+    teacher with given weights do not depend on it; a teacher that is trained sees as few images as its students."""
     keep_empty_images: bool = True
     """Train on images without boxes, too; crowd and difficult boxes do not count. torchvision's references and
     detectron2 leave such images out of COCO. The search and the test split keep them."""

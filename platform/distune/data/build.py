@@ -169,6 +169,12 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
     if not settings.keep_empty_images:
         splits["train"], without = leave_out_empty(splits["train"])
         notes += without
+    if settings.train_share < 1:
+        num_images = len(splits["train"])
+        kept = hold_out(splits["train"], {"unused": 1 - settings.train_share}, seed=settings.split_seed)
+        splits["train"] = kept["train"]
+        _stop_if_empty(root, {"train": kept["train"]})
+        notes.append(f"split train: {len(splits['train'])} of {num_images} images are used (data.train_share)")
     return Splits(
         train=splits["train"],
         search=splits["search"],
