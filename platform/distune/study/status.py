@@ -16,6 +16,7 @@ from distune.distillation.epoch_warnings import warnings_of
 from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, best_finished, control_score
+from distune.study.damaged_epochs import DamagedEpochs, find_damaged_epochs
 from distune.study.failures.failed_study import describe_failed_search
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
@@ -47,6 +48,7 @@ class StudyStatus:
         time: start, end or time left, and seconds per epoch; None for a simulated study.
         teacher_value: the teacher's metric; None for a simulated study, and before a session has prepared the teacher.
         unrecorded: keys of trials that were trained and that Optuna's records lack.
+        damaged: the trials with damaged lines in their ``metrics.jsonl``.
         lost: a line for each trial whose folder lacks epochs that Optuna knows.
         copied_from: the study that its folder was copied from, while both have the same key; None otherwise.
     """
@@ -63,6 +65,7 @@ class StudyStatus:
     time: StudyTime | None = None
     teacher_value: float | None = None
     unrecorded: tuple[str, ...] = ()
+    damaged: tuple[DamagedEpochs, ...] = ()
     lost: tuple[str, ...] = ()
     copied_from: str | None = None
 
@@ -91,6 +94,7 @@ class StudyStatus:
             "time": None if self.time is None else self.time.to_dict(),
             "trials": [record_to_dict(record) for record in self.trials],
             "unrecorded_trials": list(self.unrecorded),
+            "damaged_records": [str(each) for each in self.damaged],
             "lost_records": list(self.lost),
             "copied_from": self.copied_from,
             "identical_trials": [group.to_dict() for group in self.identical_trials],
@@ -173,7 +177,8 @@ def status_of(
     reason = note.reason if note is not None and state == note.state else None
     if state == "failed" and reason is None:  # of an earlier version, or the session was killed
         reason = describe_failed_search(known)
-    reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
+    records = {trial.number: folder.trial(trial.number).records() for trial in known}
+    reports = {number: each.reports for number, each in records.items()}
     unrecorded = [] if is_running else unrecorded_trials(known, folder.trials)
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
@@ -187,6 +192,7 @@ def status_of(
         identical_trials=tuple(index.groups),
         unrecorded=tuple(unrecorded),
         copied_from=folder.copied_from(),
+        damaged=tuple(find_damaged_epochs(folder, known, records)),
         lost=() if is_running else tuple(lost_records(known, reports)),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
