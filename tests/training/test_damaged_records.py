@@ -49,8 +49,8 @@ def test_many_damaged_lines_are_one_warning(tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         assert [report.epoch for report in folder.reports()] == [21]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{folder.metrics_file}: 20 lines are damaged (1, 2, 3, 4, 5, 6, 7, 8, ...), so these epochs are missing in all "
-        "results of the trial"
+        f"{folder.metrics_file}: 20 lines are damaged (1, 2, 3, 4, 5, 6, 7, 8, ...), "
+        "so these epochs are missing in all results of the trial"
     ]
 
 

@@ -15,6 +15,7 @@ from distune.config.yaml import write_yaml
 from distune.errors import ConfigError, StudyError
 from distune.study.files.settings_diff import SettingChange, compare_settings, describe_changes
 from distune.study.files.study_folder import StudyFolder
+from distune.study.files.study_place import record_place
 from distune.study.search.samplers import distribution_of
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.storage.storage_url import (
@@ -81,7 +82,8 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
     if before is not None or folder.trials.is_dir():
-        check_records(folder, loaded.experiment.search.storage)
+        check_records(folder, loaded.experiment)
+        record_place(folder)
     changes = []
     if before is not None:
         tried = _tried(folder, loaded.experiment.search.storage)

@@ -20,6 +20,7 @@ from distune.study.damaged_epochs import DamagedEpochs, find_damaged_epochs
 from distune.study.failures.failed_study import describe_failed_search
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
+from distune.study.files.study_place import original_of
 from distune.study.planning.study_plan import plan_study
 from distune.study.planning.study_time import MeasuredEpochs, StudyTime, TrialTime, epoch_times, study_time
 from distune.study.search.pareto import pareto_front
@@ -50,7 +51,8 @@ class StudyStatus:
         unrecorded: keys of trials that were trained and that Optuna's records lack.
         damaged: the trials with damaged lines in their ``metrics.jsonl``.
         lost: a line for each trial whose folder lacks epochs that Optuna knows.
-        copied_from: the study that its folder was copied from, while both have the same key; None otherwise.
+        copied_from: the study that its folder was copied from, while both have the same key; None otherwise. The
+            folder of the study when it is in another home.
     """
 
     study: str
@@ -191,7 +193,7 @@ def status_of(
         reason=reason,
         identical_trials=tuple(index.groups),
         unrecorded=tuple(unrecorded),
-        copied_from=folder.copied_from(),
+        copied_from=original_of(folder, experiment),
         damaged=tuple(find_damaged_epochs(folder, known, records)),
         lost=() if is_running else tuple(lost_records(known, reports)),
         costs=cost_names(experiment),
