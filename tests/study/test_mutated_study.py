@@ -5,7 +5,11 @@ Seeded: each seed damages a file in the same way each time.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,7 +27,7 @@ from support.command_line import run as command
 from support.mutations import damaged
 
 NUM_MUTATIONS, NUM_TORTURES = 96, 4000
-LIMIT_S = 5.0
+LIMIT_S, MEMORY_BYTES = 5.0, 4 * 2**30
 PATTERNS = (
     *("settings.json", "session.json", "study.json", "changes.jsonl", "experiment.yaml", "space.yaml"),
     *("spool.jsonl", "spool.offset", "spool.refused.jsonl", "teacher.json", "optuna.db", "optuna.db", "optuna.db"),
@@ -133,3 +137,86 @@ def test_a_damaged_file_of_a_study(originals: list[Path], home: Home, ask: Calla
 @pytest.mark.timeout(7200)
 def test_many_damaged_files_of_a_study(originals: list[Path], home: Home, ask: Callable[..., Answer]) -> None:
     run_mutations(originals, home, ask, range(1000, 1000 + NUM_TORTURES))
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def make_endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def make_sparse(path: Path) -> None:
+    """A file of a terabyte that takes no space, as a damaged file system shows."""
+    os.truncate(path, 2**40)
+
+
+KINDS_OF_FILES = (Path.unlink, make_pipe, make_folder, make_loop, make_endless, make_sparse)
+
+
+def run_kinds_of_files(originals: list[Path], home: Home, ask: Callable[..., Answer], step: int) -> None:
+    """Replace a file by a thing of another kind: it is never waited for, and never read without an end."""
+    folder = StudyFolder(home.study("one"))
+    original = originals[0]
+    patterns = dict.fromkeys(PATTERNS)
+    files = [found[0].relative_to(original) for each in patterns if (found := sorted(original.glob(each)))]
+    cases = [(file, kind) for file in files for kind in KINDS_OF_FILES]
+    failures = []
+    for number, (file, kind) in enumerate(cases):
+        if number % step:
+            continue
+        shutil.rmtree(folder.path, ignore_errors=True)
+        shutil.copytree(original, folder.path)
+        kind(folder.path / file)
+        for name, *options in (("status",), ("best",), ("repair",), ("resume", "--trials", "4"), COMMANDS[3]):
+            try:
+                with limits(60.0):
+                    problem = problem_of(ask(name, *options))
+            except BaseException:
+                problem = traceback.format_exc()
+            if problem:
+                failures.append(f"{file}, {kind.__name__}, distune {name}: {problem}")
+                break
+    assert not failures, f"{len(failures)} failures, the first:\n" + "\n".join(failures[:30])
+
+
+@contextlib.contextmanager
+def limits(seconds: float) -> Iterator[None]:
+    """Raise ``TimeoutError`` or ``MemoryError`` in the block when it takes too much."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    usual = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, usual[1]))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, usual)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_other_kinds_of_files(originals: list[Path], home: Home, ask: Callable[..., Answer]) -> None:
+    run_kinds_of_files(originals, home, ask, 5)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_all_other_kinds_of_files(originals: list[Path], home: Home, ask: Callable[..., Answer]) -> None:
+    run_kinds_of_files(originals, home, ask, 1)

@@ -119,10 +119,10 @@ class _Disk:
         def connect(path: Path) -> sqlite3.Connection:
             return sqlite3.connect(path, check_same_thread=False, factory=Connection)
 
-        os.fsync = fsync
+        os.fsync = fsync  # type: ignore[assignment]
         optuna_storage._connect = connect
-        spool.io = SimpleNamespace(FileIO=File)  # type: ignore[assignment]
-        rdb.time = SimpleNamespace(sleep=lambda _: None)  # type: ignore[attr-defined]  # it tries again after seconds
+        setattr(spool, "io", SimpleNamespace(FileIO=File))  # noqa: B010
+        setattr(rdb, "time", SimpleNamespace(sleep=lambda _: None))  # noqa: B010 - it tries again after seconds
         sys.addaudithook(self.audit)
 
 

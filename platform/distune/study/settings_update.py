@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import optuna
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import ConfigError, StudyError
@@ -46,7 +47,7 @@ def recorded_settings(folder: StudyFolder) -> LoadedExperiment | None:
     if not folder.record_file.exists():
         return None
     try:
-        values = json.loads(folder.record_file.read_bytes())
+        values = json.loads(read_bounded(folder.record_file))
         source = str(folder.record_file)
         return experiment_from_dict(values["experiment"], source=source, space=values["space"], saved=True)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:

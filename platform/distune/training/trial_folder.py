@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.records import EpochReport, TrialSpec
 from distune.tracking.partial_line import truncate_partial_line
 
@@ -82,7 +83,7 @@ class TrialFolder:
         """Return all recorded epochs, and the damaged lines. A last line without its end is neither."""
         if not self.metrics_file.is_file():
             return EpochRecords([])
-        lines = self.metrics_file.read_bytes().split(b"\n")
+        lines = read_bounded(self.metrics_file).split(b"\n")
         reports = [_read(line) for line in lines[:-1]]
         return EpochRecords(
             reports=sorted((each for each in reports if each is not None), key=lambda report: report.epoch),

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.config.experiment import Experiment
 from distune.errors import StudyError
 from distune.study.files.study_folder import StudyFolder
@@ -59,7 +60,7 @@ def _is_shared(experiment: Experiment) -> bool:
 def _recorded_place(folder: StudyFolder) -> Path | None:
     """Return the recorded place; None for a study of an earlier version, and when the file is damaged."""
     try:
-        place = json.loads((folder.path / PLACE_FILE).read_bytes())["folder"]
+        place = json.loads(read_bounded(folder.path / PLACE_FILE))["folder"]
         return Path(place) if isinstance(place, str) and "\0" not in place else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
