@@ -213,7 +213,7 @@ def limits(seconds: float) -> Iterator[None]:
 
 
 def test_other_kinds_of_files(originals: list[Path], home: Home, ask: Callable[..., Answer]) -> None:
-    run_kinds_of_files(originals, home, ask, 5)
+    run_kinds_of_files(originals, home, ask, 12)
 
 
 @pytest.mark.torture
