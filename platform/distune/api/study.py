@@ -115,8 +115,12 @@ class Study(StudyResults):
             self._run_session(loaded, teacher, callback, num_trials=num_trials)
             return self
 
-    def repair(self) -> Repair:
+    def repair(self, *, new_key: bool = False) -> Repair:
         """Find what is damaged or missing in the study's records, and repair it. A healthy study is not changed.
+
+        Args:
+            new_key: give the study a key of its own although it is not known to be a copy, such as in a home that was
+                copied to another machine and shares a tracking server with the first one.
 
         Returns:
             The faults, the changes, and the faults that remain.
@@ -126,7 +130,7 @@ class Study(StudyResults):
         """
         from distune.api.repair_study import repair_study
 
-        return repair_study(self._folder, self._home)
+        return repair_study(self._folder, self._home, new_key=new_key)
 
     def confirm(
         self,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distune.bounded_read import read_bounded
 from distune.errors import StudyError
 
 VOC_PART = "VOC"
@@ -141,7 +142,7 @@ def read_matches(path: Path) -> MatchTable:
         StudyError: the file is missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_bounded(path)), allow_pickle=False) as arrays:
             sizes: dict[str, int] = json.loads(str(arrays["parts"]))
             parts = {
                 name: tuple(
