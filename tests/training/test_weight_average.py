@@ -13,6 +13,7 @@ from torch import nn
 from distune.config.training import EmaSettings
 from distune.training.weight_average import WeightAverage, build_weight_average
 from support.experiments import small_experiment
+from support.families import SETTINGS, batch, build
 from support.solo_runs import assert_equal, builder, solo, timeless
 
 EMA = {"training": {"ema": {"decay": 0.5}}}
@@ -78,6 +79,23 @@ def test_settings_of_the_average() -> None:
     assert average is not None
     assert average.model is not model
     assert not any(each.requires_grad for each in average.model.parameters())
+
+
+@pytest.mark.parametrize("family", sorted(SETTINGS))
+def test_the_average_of_a_detector_does_not_use_the_weights_in_training(family: str) -> None:
+    model: Any = build(family).model.eval()
+    if hasattr(model, "score_thresh"):
+        model.score_thresh = 0.0  # one-stage detectors start with low scores
+    average = WeightAverage(model, decay=0.9, every_steps=1, warmup_steps=0)
+    images, _ = batch()
+    with torch.no_grad():
+        before = model(images)
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(0)
+        after = average.model.eval()(images)
+    for first, second in zip(before, after, strict=True):
+        assert_equal(first, second)
+    assert any(len(each["scores"]) for each in before)
 
 
 def test_averaged_weights_are_evaluated_saved_and_resumed_bit_for_bit(tmp_path: Path) -> None:
