@@ -21,6 +21,12 @@ class AugmentationSettings(Settings):
     """Probability that an image is flipped upside down."""
     color_jitter: Fraction = 0.0
     """Strength of random changes of brightness, contrast and saturation, between 0 and 1; 0 is none."""
+    copies: int | None = Field(None, ge=1)
+    """Number of augmented copies of each image in the training of students: epoch ``copies + 1`` shows the batches of
+    the first epoch again, in another order, and so on. The teacher's maps of repeated batches are kept
+    (``resources.teacher_cache``), which saves its forward passes. This changes training: images are augmented in fewer
+    ways and stand in the same batches, and an incomplete last batch of these epochs is never seen. null always draws
+    anew."""
 
 
 class ImageSettings(Settings):

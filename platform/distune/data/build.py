@@ -103,6 +103,7 @@ def build_stream(
         num_workers=num_workers,
         pin_memory=pin_memory,
         with_masks=with_masks,
+        copies=augmentation.copies,
     )
 
 

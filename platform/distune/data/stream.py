@@ -23,7 +23,7 @@ from distune.data.loading import make_loader
 from distune.data.transforms import Sample, Transform
 from distune.errors import DataError
 
-_ORDER, _AUGMENTATION = 1, 2  # two independent kinds of random numbers
+_ORDER, _AUGMENTATION, _BATCH_ORDER = 1, 2, 3  # independent kinds of random numbers
 
 _Key = tuple[int | None, int]
 """The epoch, or None for no augmentation, and the index of an image."""
@@ -38,10 +38,12 @@ class Batch:
         targets: of each image ``boxes`` (n, 4) xyxy pixels float32, ``labels`` (n,) int64 from 1 to C, ``image_index``
             () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``; and
             ``masks`` (n, h, w) uint8 where the stream has masks.
+        key: equal for batches of one stream that hold the same; None where none are repeated.
     """
 
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
+    key: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,6 +55,7 @@ class Batch:
             targets=[
                 {name: value.to(device, non_blocking=True) for name, value in target.items()} for target in self.targets
             ],
+            key=self.key,
         )
 
     def pin_memory(self) -> Batch:
@@ -78,6 +81,8 @@ class TrainingStream:
         num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
         pin_memory: put batches into page-locked memory, for asynchronous copies to a GPU.
         with_masks: draw the masks of the objects, which takes time and memory. The data set must have them.
+        copies: number of epochs that differ, at least 1: later ones show the batches of these again, in another order.
+            None never repeats any.
 
     Attributes:
         dataset: the training split.
@@ -99,6 +104,7 @@ class TrainingStream:
         num_workers: int = 0,
         pin_memory: bool = False,
         with_masks: bool = False,
+        copies: int | None = None,
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{dataset.name}: has no images, so it cannot be used for training")
@@ -106,6 +112,7 @@ class TrainingStream:
         self.dataset = dataset
         self.batch_size = batch_size
         self._seed = seed
+        self._copies = copies
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._samples = _Samples(
@@ -130,14 +137,21 @@ class TrainingStream:
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
         """
-        order = epoch_order(len(self.dataset), seed=self._seed, epoch=number)
+        shown = number if self._copies is None else number % self._copies
+        order = epoch_order(len(self.dataset), seed=self._seed, epoch=shown)
         if self._loader is None:
             self._loader = self._make_loader(self._plan, keep_workers=True)
-        self._plan.batches = [
-            [(number, index) for index in order[start : start + self.batch_size]]
+        batches: list[list[_Key]] = [
+            [(shown, index) for index in order[start : start + self.batch_size]]
             for start in range(0, len(self) * self.batch_size, self.batch_size)
         ]
-        yield from self._decoded_batches(self._loader)
+        positions = list(range(len(batches)))
+        if shown != number:
+            positions = np.random.default_rng([_BATCH_ORDER, self._seed, number]).permutation(positions).tolist()
+        self._plan.batches = [batches[position] for position in positions]
+        for position, batch in zip(positions, self._decoded_batches(self._loader), strict=True):
+            if batch.images:
+                yield batch if self._copies is None else dataclasses.replace(batch, key=_key(shown, position, batch))
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
         """Return batches of resized images without augmentation.
@@ -156,7 +170,7 @@ class TrainingStream:
             [(None, int(index)) for index in indices[start : start + self.batch_size]]
             for start in range(0, len(indices), self.batch_size)
         ]
-        return self._decoded_batches(self._make_loader(plan, keep_workers=False))
+        return (batch for batch in self._decoded_batches(self._make_loader(plan, keep_workers=False)) if batch.images)
 
     def close(self) -> None:
         """Stop the worker processes. The next epoch starts new ones."""
@@ -177,8 +191,7 @@ class TrainingStream:
             if loaded.corrupt:
                 self.corrupt.update(loaded.corrupt)
                 stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
-            if loaded.batch.images:
-                yield loaded.batch
+            yield loaded.batch
 
 
 def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
@@ -190,6 +203,11 @@ def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
 def sample_seed(*, seed: int, epoch: int, index: int) -> int:
     """Return the seed of the augmentation of an image in an epoch."""
     return int(np.random.SeedSequence([_AUGMENTATION, seed, epoch, index]).generate_state(1, np.uint64)[0])
+
+
+def _key(shown: int, position: int, batch: Batch) -> str:
+    """Return the key of a batch: its place, and its images, which are fewer if one could not be decoded this time."""
+    return f"{shown}/{position}/{'-'.join(str(int(target['image_index'])) for target in batch.targets)}"
 
 
 class _Plan:

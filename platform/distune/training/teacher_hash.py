@@ -13,8 +13,10 @@ from distune.config.hashing import content_hash
 from distune.config.pretrained import is_torchvision_name
 from distune.errors import WeightsError
 
-_WITHOUT_EFFECT = {"gradient_clip_of"}
+_WITHOUT_EFFECT = {"gradient_clip_of", "half_teacher_maps"}
 """Settings of training that only concern distillation."""
+_OF_STUDENTS = {"copies"}
+"""Settings of augmentation that only concern the training of students."""
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
@@ -33,7 +35,7 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,
-                "augmentation": data.augmentation.model_dump(),
+                "augmentation": data.augmentation.model_dump(exclude=_OF_STUDENTS),
             },
             "data": fingerprint,
             "metric": experiment.search.metric,
