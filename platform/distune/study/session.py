@@ -19,7 +19,7 @@ from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.records import ParameterValue, TrialState, best_finished, control_score, gain_over
 from distune.study.callback import StudyCallback
-from distune.study.cohort_plan import plan_cohorts
+from distune.study.cohort_plan import most_by_memory, plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.failures.failed_study import advise_after_failure, describe_failed_search
 from distune.study.failures.reasons import StudyFailedError
@@ -232,7 +232,11 @@ def _run(
                 run_locally(
                     engine,
                     cohort_size=plan_cohorts(
-                        experiment.resources, num_trials=note.num_trials, num_workers=1, simulate=identity.simulate
+                        experiment.resources,
+                        num_trials=note.num_trials,
+                        num_workers=1,
+                        simulate=identity.simulate,
+                        most_by_memory=most_by_memory(experiment),
                     ).num_trials,
                     simulate=identity.simulate,
                     should_stop=should_stop,
@@ -246,6 +250,7 @@ def _run(
                     engine,
                     experiment.resources,
                     num_trials=note.num_trials,
+                    most_by_memory=most_by_memory(experiment),
                     simulate=identity.simulate,
                     should_stop=should_stop,
                     callback=callback,

@@ -24,11 +24,13 @@ class TrialSizes:
         last: checkpoint of the last epoch, at most: student, adapters, optimizer, features for prototypes.
         memory: weights, gradients and optimizer state of all trained modules, the teacher's weights, features for
             prototypes. Activations and memory of the libraries come on top.
+        teacher: the part of ``memory`` that is the teacher's.
     """
 
     best: int
     last: int
     memory: int
+    teacher: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
         best=best,
         last=best + kept + optimizer,
         memory=best + kept + optimizer + gradients + teacher_bytes,
+        teacher=teacher_bytes,
     )
 
 
