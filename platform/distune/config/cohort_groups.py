@@ -41,7 +41,7 @@ def splitting_parameters(
         searched: path to parameter.
 
     Returns:
-        Path to the values of each group, the bounds of a range. Each parameter is varied alone.
+        Path to the values of each group, the bounds of a range. Each parameter is changed alone.
     """
     found: dict[str, list[tuple[ParameterValue, ...]]] = {}
     for path, parameter in searched.items():

@@ -114,7 +114,22 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     ]
     if disk.max_bytes > free:
         lines.append("warning: the study may need more disk than is free")
+    if sizes.maps_per_image > 0:
+        lines.append(_describe_cache(experiment, sizes.maps_per_image * len(splits.train)))
     return lines
+
+
+def _describe_cache(experiment: Experiment, bytes_per_copy: int) -> str:
+    copies, cache = experiment.data.augmentation.copies or 0, experiment.resources.teacher_cache
+    needed, kept = copies * bytes_per_copy, (cache.memory_gb + cache.disk_gb) * 1e9
+    number = "1 copy" if copies == 1 else f"{copies} copies"
+    text = f"teacher's maps: about {show_bytes(needed)} for {number} of the training images"
+    if needed <= kept:
+        return f"{text}, which each worker keeps (resources.teacher_cache)"
+    return (
+        f"warning: {text}; a worker keeps {show_bytes(kept)} of them and computes the others in each epoch: raise "
+        "resources.teacher_cache.memory_gb or disk_gb, or lower data.augmentation.copies"
+    )
 
 
 def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
