@@ -17,7 +17,7 @@ from distune.metric_catalog import METRICS, Logged, MetricEntry
 from distune.tracking.events import EpochLogged, StudyLogged, TrialEnded, decode
 from distune.tracking.values import summary_metrics
 from distune.training.builder import TrialBuilder
-from distune.training.solo_run import teacher_cache
+from distune.training.solo_run import open_teacher_cache
 from support.command_line import run
 from support.experiments import small_experiment, small_values
 
@@ -42,7 +42,7 @@ def epoch_metrics(changes: dict[str, Any]) -> set[str]:
     experiment = small_experiment(changes)
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     teacher = builder.detector(experiment.teacher, seed=1)
-    stream, cache = builder.stream(experiment.training, seed=0), teacher_cache(experiment, None)
+    stream, cache = builder.stream(experiment.training, seed=0), open_teacher_cache(experiment, None)
     cohort = builder.cohort(experiment.training, stream, teacher, epochs_done=0, cache=cache)
     cohort.join(
         builder.student("only", experiment.student, experiment.training, seed=0, steps_per_epoch=2, teacher=teacher)

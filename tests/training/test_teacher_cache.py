@@ -13,7 +13,7 @@ from distune.config.paths import merge
 from distune.config.search import TeacherCacheSettings
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector, Frame, TeacherMaps
-from distune.training.solo_run import teacher_cache
+from distune.training.solo_run import open_teacher_cache
 from distune.training.student import Student
 from distune.training.teacher import without_copies
 from distune.training.teacher_cache import TeacherCache
@@ -100,8 +100,10 @@ def calls(teacher: Detector) -> dict[str, int]:
 
 def test_files_equal_memory_and_are_removed(tmp_path: Path) -> None:
     plain, _, _ = train({}, None)
-    stale = tmp_path / "maps-of-a-killed-process"
+    stale, foreign = tmp_path / ".distune-maps-of-a-killed-process", tmp_path / ".distune-maps-of-mine"
     stale.mkdir()
+    foreign.mkdir()
+    (stale / "in-use.lock").touch()
     cache = TeacherCache(TeacherCacheSettings(memory_gb=0.0, disk_gb=1.0), tmp_path)
     kept, shares, _ = train({}, cache)
     assert shares == [0.0, 1.0]
@@ -109,7 +111,7 @@ def test_files_equal_memory_and_are_removed(tmp_path: Path) -> None:
     assert not stale.exists()
     assert len(list(tmp_path.rglob("*.pt"))) == 2
     cache.close()
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [foreign]
 
 
 def test_a_cache_of_another_process_is_left_alone(tmp_path: Path) -> None:
@@ -186,8 +188,8 @@ def test_a_head_runs_once_for_all_students_and_only_if_a_term_compares_heads(fam
 
 
 def test_there_is_a_cache_where_batches_repeat() -> None:
-    assert teacher_cache(small_experiment(), None) is None
-    assert teacher_cache(small_experiment(COPIES), None) is not None
+    assert open_teacher_cache(small_experiment(), None) is None
+    assert open_teacher_cache(small_experiment(COPIES), None) is not None
 
 
 def test_a_teacher_does_not_depend_on_settings_of_students() -> None:

@@ -42,6 +42,7 @@ from distune.study.trial_gains import gain_metric
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
+from distune.training.cache_folder import remove_abandoned
 from distune.version import VERSION
 
 _LOG = logging.getLogger(__name__)
@@ -158,6 +159,8 @@ def _work(
             description = describe_results(status, loaded)
             tracker.describe(description.headline, description.note)
     finally:
+        if teacher_weights is not None:
+            remove_abandoned(teacher_weights.parent)  # files of workers that were ended
         tracker.end_study(ended.state)
         _write_note(folder, ended)
     if engine.failure is not None:

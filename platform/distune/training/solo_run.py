@@ -133,12 +133,12 @@ def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun
         metric=spec.metric,
         num_pictures=experiment.tracking.pictures,
         costs=experiment.search.costs,
-        cache=teacher_cache(experiment, spec.teacher_weights),
+        cache=open_teacher_cache(experiment, spec.teacher_weights),
         stream_epochs=stream_epochs,
     )
 
 
-def teacher_cache(experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
+def open_teacher_cache(experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
     """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher."""
     if experiment.data.augmentation.copies is None or not experiment.distillation.is_active:
         return None

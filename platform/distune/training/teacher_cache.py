@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from distune.config.search import TeacherCacheSettings
 from distune.detectors.taps import Frame, TeacherMaps
 from distune.errors import TrialError
 from distune.training import checkpoint
+from distune.training.cache_folder import CacheFolder
 
 _BYTES_PER_GB = 1e9
-_PREFIX = "maps-"
-_LOCK_FILE = "in-use.lock"
 _CPU = torch.device("cpu")
 
 
@@ -41,7 +37,7 @@ class TeacherCache:
         self._memory: dict[str, TeacherMaps] = {}
         self._files: dict[str, tuple[Path, frozenset[str]]] = {}
         self._num_written = 0
-        self._lock: FileLock | None = None
+        self._folder: CacheFolder | None = None
 
     def get(self, key: str, device: torch.device) -> TeacherMaps | None:
         """Return the maps of a batch on a device; None if they are not kept."""
@@ -72,11 +68,9 @@ class TeacherCache:
         """Forget all maps, and remove the files."""
         self._memory.clear()
         self._files.clear()
-        if self._lock is not None:
-            folder = Path(self._lock.lock_file).parent
-            self._lock.release()
-            self._lock = None
-            shutil.rmtree(folder, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
 
     def _add_outputs(self, key: str, maps: TeacherMaps) -> None:
         kept = self._memory[key]
@@ -89,26 +83,15 @@ class TeacherCache:
         if maps.num_bytes > self._disk_left:
             return
         with contextlib.suppress(OSError, TrialError):
-            path = self._folder() / f"{self._num_written}.pt"
+            assert self._parent is not None
+            self._folder = self._folder or CacheFolder(self._parent)
+            path = self._folder.path / f"{self._num_written}.pt"
             self._num_written += 1
             checkpoint.save(_to_dict(maps.to(_CPU)), path)
             if key in self._files:
                 self._files[key][0].unlink(missing_ok=True)
             self._files[key] = (path, frozenset(maps.outputs))
             self._disk_left -= maps.num_bytes
-
-    def _folder(self) -> Path:
-        """Return the folder of the files. The first call makes it, and removes those of processes that have ended."""
-        if self._lock is None:
-            assert self._parent is not None
-            self._parent.mkdir(parents=True, exist_ok=True)
-            for folder in self._parent.glob(f"{_PREFIX}*"):
-                with contextlib.suppress(OSError, Timeout), FileLock(folder / _LOCK_FILE, timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
-            lock = FileLock(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent)) / _LOCK_FILE)
-            lock.acquire()
-            self._lock = lock
-        return Path(self._lock.lock_file).parent
 
 
 def _to_dict(maps: TeacherMaps) -> dict[str, Any]:

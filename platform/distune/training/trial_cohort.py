@@ -11,7 +11,7 @@ from distune.config.experiment import Experiment
 from distune.config.load import parse_experiment
 from distune.records import EpochReport, TrialSpec
 from distune.training.cohort_group import CohortGroup
-from distune.training.solo_run import teacher_cache
+from distune.training.solo_run import open_teacher_cache
 from distune.training.teacher_cache import TeacherCache
 from distune.training.trial_protocol import OpenedTrial
 
@@ -92,7 +92,7 @@ class TrialCohort:
     def _open_cache(self, experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
         """Return the cache of the worker. It stays when all trials have left: the next may see the same."""
         if self._cache is None:
-            self._cache = teacher_cache(experiment, teacher_weights)
+            self._cache = open_teacher_cache(experiment, teacher_weights)
         return self._cache
 
     def _close_empty(self) -> None:
