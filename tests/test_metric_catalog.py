@@ -17,6 +17,7 @@ from distune.metric_catalog import METRICS, Logged, MetricEntry
 from distune.tracking.events import EpochLogged, StudyLogged, TrialEnded, decode
 from distune.tracking.values import summary_metrics
 from distune.training.builder import TrialBuilder
+from distune.training.solo_run import open_teacher_cache
 from support.command_line import run
 from support.experiments import small_experiment, small_values
 
@@ -41,7 +42,8 @@ def epoch_metrics(changes: dict[str, Any]) -> set[str]:
     experiment = small_experiment(changes)
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     teacher = builder.detector(experiment.teacher, seed=1)
-    cohort = builder.cohort(experiment.training, builder.stream(experiment.training, seed=0), teacher, epochs_done=0)
+    stream, cache = builder.stream(experiment.training, seed=0), open_teacher_cache(experiment, None)
+    cohort = builder.cohort(experiment.training, stream, teacher, epochs_done=0, cache=cache)
     cohort.join(
         builder.student("only", experiment.student, experiment.training, seed=0, steps_per_epoch=2, teacher=teacher)
     )
@@ -61,7 +63,7 @@ def trained() -> set[str]:
     for preset in PRESETS:
         names |= epoch_metrics({"distillation": {"preset": preset}, "training": {"gradient_clip_norm": 5.0}})
     names |= epoch_metrics({"distillation": TERMS, **LARGE_IMAGES})
-    return names | epoch_metrics({"student": FASTER, "teacher": FASTER})
+    return names | epoch_metrics({"student": FASTER, "teacher": FASTER, "data": {"augmentation": {"copies": 1}}})
 
 
 def test_every_metric_of_an_epoch_is_in_the_catalog(trained: set[str]) -> None:

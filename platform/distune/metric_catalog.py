@@ -194,6 +194,12 @@ METRICS = (
     MetricEntry("time/evaluate_s", "s", "evaluation of this student alone", _TIMING),
     MetricEntry("speed/images_per_s", "1/s", "training images per second of the cohort, without evaluation", _TIMING),
     MetricEntry(
+        "speed/cached_batches",
+        "0 to 1",
+        "fraction of the batches whose teacher's maps were kept, with data.augmentation.copies",
+        _TIMING,
+    ),
+    MetricEntry(
         "memory/peak_mb", "MB", "peak of the epoch on a GPU; on the CPU the peak of the process so far", _TIMING
     ),
     MetricEntry("student/parameters", "count", "parameters of the student (`search.costs`)", _COSTS),

@@ -288,3 +288,23 @@ def test_epochs_requested_early_have_the_right_batches() -> None:
     first, second = parts.epoch(0), parts.epoch(1)
     assert_same(list(first), list(stream().epoch(0)))
     assert_same(list(second), list(stream().epoch(1)))
+
+
+def test_copies_show_the_batches_of_the_first_epochs_again_in_another_order() -> None:
+    plain = stream(batch_size=1)
+    settings = SHAPES.model_copy(update={"augmentation": SHAPES.augmentation.model_copy(update={"copies": 2})})
+    repeated = stream(settings=settings, batch_size=1)
+    first = [list(repeated.epoch(number)) for number in range(4)]
+    for number in (0, 1):
+        assert_same(first[number], list(plain.epoch(number)))
+        later, earlier = first[number + 2], {batch.key: batch for batch in first[number]}
+        assert_same(later, [earlier[batch.key] for batch in later])
+        assert indices(later) != indices(first[number])
+    assert len({batch.key for batches in first for batch in batches}) == 2 * len(repeated)
+    assert next(iter(plain.epoch(0))).key is None
+
+
+def test_a_batch_that_lacks_an_image_has_another_key() -> None:
+    settings = SMALL.model_copy(update={"augmentation": SMALL.augmentation.model_copy(update={"copies": 1})})
+    keys = [next(iter(stream(gray(4, bad=bad), settings=settings, batch_size=4).epoch(0))).key for bad in ((), (2,))]
+    assert keys[0] != keys[1]

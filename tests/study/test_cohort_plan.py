@@ -37,3 +37,21 @@ def test_simulated_trials_share_nothing_unless_it_is_asked_for() -> None:
     automatic = plan_cohorts(ResourceSettings(), num_trials=100, num_workers=2, simulate=True)
     assert (automatic.size, automatic.num_trials) == (1, 2)
     assert plan_cohorts(ResourceSettings(cohort=3), num_trials=100, num_workers=2, simulate=True).size == 3
+
+
+def test_auto_takes_as_many_as_the_memory_holds() -> None:
+    asked: list[int] = []
+
+    def most(num_workers: int) -> int:
+        asked.append(num_workers)
+        return 3
+
+    def plan(cohort: str | int, num_trials: int) -> CohortPlan:
+        settings = ResourceSettings.model_validate({"cohort": cohort})
+        return plan_cohorts(settings, num_trials=num_trials, num_workers=2, simulate=False, most_by_memory=most)
+
+    assert plan("auto", 100) == CohortPlan(num_workers=2, size=3, num_trials=6, is_bounded_by_memory=True)
+    assert not plan("auto", 24).is_bounded_by_memory
+    assert asked == [2, 2]
+    assert (plan("auto", 4).size, plan(12, 100).size) == (1, 12)
+    assert asked == [2, 2], "the memory does not matter"

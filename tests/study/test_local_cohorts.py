@@ -9,7 +9,9 @@ import pytest
 
 from distune.records import Outcome, TrialState
 from distune.study.failures.retries import Company, Retry
+from distune.study.runners.cohort_attempt import CohortAttempt
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.runners.trial_attempt import StepResult
 from study.harness import EngineHarness, MakeHarness, take, tell
 
 
@@ -89,3 +91,26 @@ def test_a_worker_lost_in_company_makes_suspects_not_culprits(make_harness: Make
     engine.fail(specs[2].key, lost)
     assert harness.known()[1].state is TrialState.FAIL
     assert any("an epoch alone, since one of the trials of its worker" in text for text in harness.witness.messages)
+
+
+def test_a_worker_that_ran_out_of_memory_trains_fewer_trials(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = {"2": {"epoch": 2, "kind": "out_of_memory", "once": True}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": faults}))
+    harness = make_harness()
+    harness.cohort_size = 4
+    sizes = []
+    step = CohortAttempt.step
+
+    def count(attempt: CohortAttempt) -> dict[str, StepResult]:
+        sizes.append(len(attempt.keys))
+        return step(attempt)
+
+    monkeypatch.setattr(CohortAttempt, "step", count)
+    assert harness.run().is_done
+    first = sizes.index(3)
+    assert set(sizes[:first]) == {4}
+    assert max(sizes[first:]) == 3
+    notes = [text for text in harness.witness.messages if "at a time" in text]
+    assert notes == ["trial 2: ran out of memory beside 3 others: its worker trains at most 3 at a time from now on"]

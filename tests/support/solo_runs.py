@@ -10,9 +10,12 @@ from torch import Tensor
 from distune.config.experiment import Experiment
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector
+from distune.detectors.zoo import build_detector
+from distune.training import checkpoint
 from distune.training.builder import TrialBuilder
 from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
+from support.experiments import small_experiment
 
 State = dict[str, Tensor]
 
@@ -25,6 +28,19 @@ def builder(experiment: Experiment) -> TrialBuilder:
 def teacher_of(each: TrialBuilder) -> Detector:
     """A teacher with random weights."""
     return each.detector(each.experiment.teacher, seed=77)
+
+
+def save_random_teacher(folder: Path) -> str:
+    """Save a teacher of the small experiment with random weights, and return its file."""
+    settings = small_experiment().teacher
+    detector = build_detector(settings, classes=("circle", "square"), min_size_px=64, max_size_px=64, seed=3)
+    state = {
+        "model": detector.model.state_dict(),
+        "classes": ["circle", "square"],
+        "detector": settings.model_dump(mode="json"),
+    }
+    checkpoint.save(state, folder / "teacher.pt")
+    return str(folder / "teacher.pt")
 
 
 def solo(each: TrialBuilder, folder: Path) -> SoloRun:

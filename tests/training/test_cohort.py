@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.data.stream import Batch
-from distune.detectors.taps import StudentTaps, TeacherTaps
+from distune.detectors.taps import StudentTaps, TeacherMaps, TeacherTaps
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
@@ -279,10 +279,10 @@ def test_drawn_sizes_reach_student_and_teacher_and_company_changes_nothing(monke
     alone = student_of(each, "one")
     train(cohort_of(each, distils=True), [alone], epochs=1)
     cohort, together = cohort_of(each, distils=True), student_of(each, "one")
-    teacher = cohort._teacher
-    assert teacher is not None
+    assert cohort._teacher is not None
+    teacher = cohort._teacher.detector
     seen: dict[str, set[tuple[int, int]]] = {"student": set(), "teacher": set(), "batch": set()}
-    forward_train, forward_teacher = together.detector.forward_train, teacher.forward_teacher
+    forward_train, teacher_maps = together.detector.forward_train, teacher.teacher_maps
 
     def train_and_note(images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
         taps = forward_train(images, targets)
@@ -290,13 +290,13 @@ def test_drawn_sizes_reach_student_and_teacher_and_company_changes_nothing(monke
         seen["batch"] |= {(image.shape[1], image.shape[2]) for image in images}
         return taps
 
-    def teach_and_note(images: list[Tensor]) -> TeacherTaps:
-        taps = forward_teacher(images)
-        seen["teacher"] |= set(taps.view.frame.image_sizes)
-        return taps
+    def teach_and_note(images: list[Tensor]) -> TeacherMaps:
+        maps = teacher_maps(images)
+        seen["teacher"] |= set(maps.frame.image_sizes)
+        return maps
 
     monkeypatch.setattr(together.detector, "forward_train", train_and_note)
-    monkeypatch.setattr(teacher, "forward_teacher", teach_and_note)
+    monkeypatch.setattr(teacher, "teacher_maps", teach_and_note)
     train(cohort, [together, student_of(each, "other", seed=1)], epochs=1)
     assert seen["batch"] == seen["student"] == seen["teacher"] == {(32, 32), (48, 48)}
     assert_equal(weights(alone), weights(together))

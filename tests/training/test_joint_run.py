@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from distune.config.experiment import without_distillation
-from distune.detectors.zoo import build_detector
 from distune.evidence.average_precision import score_of
 from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
@@ -21,6 +20,7 @@ from distune.training.joint_run import JointRun
 from distune.training.solo_run import open_trial
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
+from support.solo_runs import save_random_teacher
 
 EPOCHS = 2
 
@@ -36,16 +36,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A teacher with random weights."""
-    experiment = small_experiment()
-    detector = build_detector(experiment.teacher, classes=("circle", "square"), min_size_px=64, max_size_px=64, seed=3)
-    path = tmp_path_factory.mktemp("teacher") / "teacher.pt"
-    state = {
-        "model": detector.model.state_dict(),
-        "classes": ["circle", "square"],
-        "detector": experiment.teacher.model_dump(mode="json"),
-    }
-    checkpoint.save(state, path)
-    return str(path)
+    return save_random_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 def specs(folder: Path, teacher: str) -> list[TrialSpec]:

@@ -12,7 +12,6 @@ import torch
 
 from distune.config.experiment import without_distillation
 from distune.config.paths import merge
-from distune.detectors.zoo import build_detector
 from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
 from distune.training.cohort import STREAM_EPOCH
@@ -21,7 +20,7 @@ from distune.training.student import Student
 from distune.training.trial_cohort import TrialCohort
 from distune.training.trial_folder import TrialFolder
 from support.experiments import small_experiment
-from support.solo_runs import State, assert_equal, timeless
+from support.solo_runs import State, assert_equal, save_random_teacher, timeless
 
 EPOCHS = 3
 PARAMS: tuple[dict[str, Any], ...] = (
@@ -41,16 +40,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
-    experiment = small_experiment()
-    detector = build_detector(experiment.teacher, classes=("circle", "square"), min_size_px=64, max_size_px=64, seed=3)
-    path = tmp_path_factory.mktemp("teacher") / "teacher.pt"
-    state = {
-        "model": detector.model.state_dict(),
-        "classes": ["circle", "square"],
-        "detector": experiment.teacher.model_dump(mode="json"),
-    }
-    checkpoint.save(state, path)
-    return str(path)
+    return save_random_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 @pytest.fixture
@@ -188,3 +178,25 @@ def test_controls_of_other_seeds_train_beside_in_their_own_cohort(specs: dict[st
         assert sorted(cohort.run_epoch()) == ["control-1", "control-2"]
     state, _ = alone(second, tmp_path)
     assert_equal(weights(second), state)
+
+
+def test_a_trial_that_joins_late_finds_the_maps_of_earlier_epochs(specs: dict[str, TrialSpec], tmp_path: Path) -> None:
+    for key in ("0", "1"):
+        repeated = merge(specs[key].experiment, {"data": {"augmentation": {"copies": 2}}})
+        specs[key] = dataclasses.replace(specs[key], experiment=repeated)
+    cohort = TrialCohort()
+    cohort.open(specs["0"])
+    shares = [metrics_of(cohort, "0")["speed/cached_batches"] for _ in range(2)]
+    cohort.leave("0")  # nothing is left, and the next trial starts with the first epoch
+    cohort.open(specs["1"])
+    shares += [metrics_of(cohort, "1")["speed/cached_batches"] for _ in range(EPOCHS)]
+    cohort.close()
+    assert shares == [0.0, 0.0, 1.0, 1.0, 1.0]
+    state, _ = alone(specs["1"], tmp_path)
+    assert_equal(weights(specs["1"]), state)
+
+
+def metrics_of(cohort: TrialCohort, key: str) -> dict[str, float]:
+    report = cohort.run_epoch()[key]
+    assert isinstance(report, EpochReport)
+    return report.metrics

@@ -20,9 +20,15 @@ from distune.records import ParameterValue
 
 VARIABLE_SECTIONS = ("student", "distillation", "training")
 """Sections of an experiment that a space may search: those that do not change the data."""
-NOT_VARIABLE = ("training.epochs", "training.batch_size", "training.seed", "training.precision")
+NOT_VARIABLE = (
+    "training.epochs",
+    "training.batch_size",
+    "training.seed",
+    "training.precision",
+    "training.half_teacher_maps",
+)
 """Settings of these sections that all trials share, since students are trained side by side on the same batches: the
-budget, the batches, and the precision of the teacher and of the evaluation."""
+budget, the batches, and the precision of the teacher, of its maps and of the evaluation."""
 _PRESET = "distillation.preset"
 
 

@@ -48,6 +48,12 @@ class AugmentationSettings(Settings):
     crop_size_px: Pixels | None = None
     """Side of the square of ``scale_jitter`` in pixels; null is ``max_size_px``. torchvision and detectron2 have
     1024."""
+    copies: int | None = Field(None, ge=1)
+    """Number of augmented copies of each image in the training of students: epoch ``copies + 1`` shows the batches of
+    the first epoch again, in another order, and so on. The teacher's maps of repeated batches are kept
+    (``resources.teacher_cache``), which saves its forward passes. This changes training: images are augmented in fewer
+    ways and stand in the same batches, and an incomplete last batch of these epochs is never seen. null always draws
+    anew."""
 
     @property
     def draws_sizes(self) -> bool:

@@ -172,6 +172,17 @@ def gpus_of_trial(setting: GpusPerTrial, *, found: float) -> float:
     return setting
 
 
+class TeacherCacheSettings(Settings):
+    """The cache of the teacher's maps, which is used where batches repeat: with ``data.augmentation.copies``."""
+
+    memory_gb: float = Field(1.0, ge=0)
+    """Gigabytes of main memory for each worker; 0 keeps nothing there. What does not fit is kept on disk, or computed
+    again."""
+    disk_gb: float = Field(0.0, ge=0)
+    """Gigabytes on disk for each worker, in the folder of the teacher; 0 keeps nothing there. The files are removed
+    when the worker ends."""
+
+
 class ResourceSettings(Settings):
     """The resources of trials."""
 
@@ -186,6 +197,8 @@ class ResourceSettings(Settings):
     """Trials that one worker trains side by side: they share its CPUs and GPU, each batch of images, and the teacher's
     forward pass. ``auto`` is at most 8 and so few that at most a quarter of the trials run at a time; 1 trains each
     trial alone. The weights of a student do not depend on the others."""
+    teacher_cache: TeacherCacheSettings = TeacherCacheSettings()
+    """The cache of the teacher's maps."""
     loader_workers: int = Field(0, ge=0)
     """Processes that load images for one worker; 0 loads them in the worker's own process."""
     epoch_timeout_s: float | None = Field(None, gt=0)

@@ -128,6 +128,10 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Floating-point type of the forward passes (autocast). ``auto`` is bfloat16 on GPUs that support it, else float32.
     """
+    half_teacher_maps: bool = False
+    """Round the teacher's float32 maps to half precision (float16), which halves what ``resources.teacher_cache``
+    needs. Rounded maps are used whether they are kept or not, so the result does not depend on the cache, but it is not
+    the same as without rounding. It has no effect in ``teacher_training``."""
     seed: int = Field(0, ge=0)
     """Seed of the initial weights, the order of the images and the augmentation."""
 

@@ -114,6 +114,7 @@ def build_stream(
         repeats_N=None if threshold is None else image_repeats(dataset, threshold=threshold),
         groups_N=None if factor is None else aspect_ratio_groups(dataset, factor=factor),
         draws_sizes=augmentation.draws_sizes,
+        copies=augmentation.copies,
     )
 
 

@@ -25,7 +25,7 @@ from distune.data.loading import make_loader
 from distune.data.transforms import Sample, Transform
 from distune.errors import DataError
 
-_AUGMENTATION = 2  # independent of the random numbers of ``epoch_batches``
+_AUGMENTATION, _BATCH_ORDER = 2, 3  # independent of the random numbers of ``epoch_batches``
 
 _Key = tuple[int | None, int, int]
 """The epoch, or None for no augmentation, the index of an image, and the number of its earlier presentations in the
@@ -41,10 +41,12 @@ class Batch:
         targets: of each image ``boxes`` (n, 4) xyxy pixels float32, ``labels`` (n,) int64 from 1 to C, ``image_index``
             () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``; and
             ``masks`` (n, h, w) uint8 where the stream has masks.
+        key: equal for batches of one stream that hold the same; None where none are repeated.
     """
 
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
+    key: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,6 +58,7 @@ class Batch:
             targets=[
                 {name: value.to(device, non_blocking=True) for name, value in target.items()} for target in self.targets
             ],
+            key=self.key,
         )
 
     def pin_memory(self) -> Batch:
@@ -84,6 +87,8 @@ class TrainingStream:
         repeats_N: mean number of presentations of each image in an epoch; None is 1.
         groups_N: group of each image, for batches of similar aspect ratios; None mixes all images.
         draws_sizes: whether ``training_transform`` draws the sizes of images.
+        copies: number of epochs that differ, at least 1: later ones show the batches of these again, in another order.
+            None never repeats any.
 
     Attributes:
         dataset: the training split.
@@ -110,6 +115,7 @@ class TrainingStream:
         repeats_N: NDArray[np.float64] | None = None,
         groups_N: NDArray[np.int64] | None = None,
         draws_sizes: bool = False,
+        copies: int | None = None,
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{dataset.name}: has no images, so it cannot be used for training")
@@ -120,6 +126,8 @@ class TrainingStream:
         self._batches = EpochBatches(
             num_images=len(dataset), batch_size=batch_size, seed=seed, repeats_N=repeats_N, groups_N=groups_N
         )
+        self._seed = seed
+        self._copies = copies
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._samples = _Samples(
@@ -149,12 +157,19 @@ class TrainingStream:
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
         """
+        shown = number if self._copies is None else number % self._copies
         if self._loader is None:
             self._loader = self._make_loader(self._plan, keep_workers=True)
-        self._plan.batches = [
-            [(number, index, earlier) for index, earlier in batch] for batch in self._batches.of_epoch(number)
+        batches: list[list[_Key]] = [
+            [(shown, index, earlier) for index, earlier in batch] for batch in self._batches.of_epoch(shown)
         ]
-        yield from self._decoded_batches(self._loader)
+        positions = list(range(len(batches)))
+        if shown != number:
+            positions = np.random.default_rng([_BATCH_ORDER, self._seed, number]).permutation(positions).tolist()
+        self._plan.batches = [batches[position] for position in positions]
+        for position, batch in zip(positions, self._decoded_batches(self._loader), strict=True):
+            if batch.images:
+                yield batch if self._copies is None else dataclasses.replace(batch, key=_key(shown, position, batch))
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
         """Return batches of resized images without augmentation.
@@ -173,7 +188,7 @@ class TrainingStream:
             [(None, int(index), 0) for index in indices[start : start + self.batch_size]]
             for start in range(0, len(indices), self.batch_size)
         ]
-        return self._decoded_batches(self._make_loader(plan, keep_workers=False))
+        return (batch for batch in self._decoded_batches(self._make_loader(plan, keep_workers=False)) if batch.images)
 
     def close(self) -> None:
         """Stop the worker processes. The next epoch starts new ones."""
@@ -194,14 +209,18 @@ class TrainingStream:
             if loaded.corrupt:
                 self.corrupt.update(loaded.corrupt)
                 stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
-            if loaded.batch.images:
-                yield loaded.batch
+            yield loaded.batch
 
 
 def sample_seed(*, seed: int, epoch: int, index: int, earlier: int = 0) -> int:
     """Return the seed of the augmentation of an image in an epoch that has shown it ``earlier`` times."""
     parts = [_AUGMENTATION, seed, epoch, index, *([earlier] if earlier > 0 else [])]
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def _key(shown: int, position: int, batch: Batch) -> str:
+    """Return the key of a batch: its place, and its images, which are fewer if one could not be decoded this time."""
+    return f"{shown}/{position}/{'-'.join(str(int(target['image_index'])) for target in batch.targets)}"
 
 
 class _Plan:

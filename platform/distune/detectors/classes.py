@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Detector, PredictionSites, StudentTaps, TeacherMaps, TeacherTaps, View
 from distune.errors import WeightsError
 
 
@@ -128,7 +128,15 @@ class RelabelledTeacher:
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """See ``Detector.forward_teacher``."""
-        taps = self._detector.forward_teacher(images)
+        return self.taps_of(self.teacher_maps(images))
+
+    def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
+        """See ``Detector.teacher_maps``."""
+        return self._detector.teacher_maps(images)
+
+    def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
+        """See ``Detector.taps_of``."""
+        taps = self._detector.taps_of(maps)
 
         def logits_at(sites: PredictionSites) -> Tensor:
             logits_RK = taps.logits_at(self._relabel(sites))

@@ -18,7 +18,16 @@ from distune.detectors.exact_boxes import cast_one_stage_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.prediction_sites import matched_sites, sites_in_image
-from distune.detectors.taps import Frame, Instances, PredictionSites, StudentTaps, TeacherTaps, View, frame_of
+from distune.detectors.taps import (
+    Frame,
+    Instances,
+    PredictionSites,
+    StudentTaps,
+    TeacherMaps,
+    TeacherTaps,
+    View,
+    frame_of,
+)
 
 Match = Callable[[Tensor, Tensor, list[Tensor]], Tensor]
 """Maps the boxes of an image (n, 4), n at least 1, its anchors (A, 4) and the head's input maps to the index of each
@@ -86,24 +95,38 @@ class OneStageDetector:
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """See ``Detector.forward_teacher``."""
-        head = self._parts.head
+        return self.taps_of(self.teacher_maps(images))
+
+    def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
+        """See ``Detector.teacher_maps``."""
         with eval_without_grad(self.model):
-            batch, frame, features = self._features(images)
+            _, frame, features = self._features(images)
+        return TeacherMaps({str(index): each for index, each in enumerate(features)}, frame)
+
+    def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
+        """See ``Detector.taps_of``."""
+        head, features = self._parts.head, list(maps.features.values())
+
+        def compute_logits() -> Tensor:
+            logits_BAC: Tensor = head.classification_head(features)
+            return logits_BAC.flatten(0, 1)
+
+        def compute_boxes() -> Tensor:
+            output = head.regression_head(features)
+            deltas_BA4 = output[0] if isinstance(output, tuple) else output  # FCOS adds centerness
+            return self._decode(deltas_BA4, self._parts.anchor_generator(maps.images, features))
 
         def logits_at(sites: PredictionSites) -> Tensor:
             with eval_without_grad(self.model):
-                logits_BAC: Tensor = head.classification_head(features)
-            logits_RC = logits_BAC.flatten(0, 1)
+                logits_RC = maps.output("logits", compute_logits)
             assert logits_RC.shape[0] == sites.logits_RC.shape[0], "student and teacher have different anchors"
             return logits_RC
 
         def boxes_at(_: PredictionSites) -> Tensor:
             with eval_without_grad(self.model):
-                output = head.regression_head(features)
-                deltas_BA4 = output[0] if isinstance(output, tuple) else output  # FCOS adds centerness
-                return self._decode(deltas_BA4, self._parts.anchor_generator(batch, features))
+                return maps.output("boxes", compute_boxes)
 
-        return TeacherTaps(View(self._neck(features, frame), frame), logits_at, boxes_at)
+        return TeacherTaps(View(self._neck(features, maps.frame), maps.frame), logits_at, boxes_at)
 
     def neck_only(self, images: list[Tensor]) -> View:
         """See ``Detector.neck_only``."""

@@ -16,6 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 
 NeckMaps = dict[int, Tensor]
 """Stride in pixels of the padded batch to the map of that level, (B, D, H, W), fine to coarse."""
+_MOST_FLOAT16 = torch.finfo(torch.float16).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +176,64 @@ class TeacherTaps:
         return self.view.neck
 
 
+@dataclasses.dataclass(frozen=True)
+class TeacherMaps:
+    """The maps of a batch, without gradient, and the outputs of the heads that have run on them.
+
+    Attributes:
+        features: of the backbone by torchvision's names, fine to coarse, (B, D, H, W).
+        frame: the layout of the images in them.
+        outputs: of heads, by name. A head runs once for all students, and only if one needs it.
+    """
+
+    features: dict[str, Tensor]
+    frame: Frame
+    outputs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def output(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return an output, computed when it is first asked for."""
+        if name not in self.outputs:
+            self.outputs[name] = compute()
+        return self.outputs[name]
+
+    @property
+    def images(self) -> ImageList:
+        """The batch as anchor generators see it: they use its size, and no pixels."""
+        any_map = next(iter(self.features.values()))
+        pixels = any_map.new_empty(1).expand(len(any_map), 3, *self.frame.padded_size)
+        return ImageList(pixels, list(self.frame.image_sizes))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(each.numel() * each.element_size() for each in (*self.features.values(), *self.outputs.values()))
+
+    def to(self, device: torch.device) -> TeacherMaps:
+        """Return a copy on a device; tensors that are there already are shared."""
+        is_upload = device.type != "cpu"  # a copy from a device must have arrived before it is read
+        return TeacherMaps(
+            {name: each.to(device, non_blocking=is_upload) for name, each in self.features.items()},
+            self.frame,
+            {name: each.to(device, non_blocking=is_upload) for name, each in self.outputs.items()},
+        )
+
+    def to_float16(self) -> TeacherMaps:
+        """Return a copy with float32 maps in half precision, the largest values limited to its range."""
+        return self._map_features(
+            lambda each: (
+                each.clamp(-_MOST_FLOAT16, _MOST_FLOAT16).to(torch.float16) if each.dtype == torch.float32 else each
+            )
+        )
+
+    def to_float32(self) -> TeacherMaps:
+        """Return a copy with maps of half precision in float32."""
+        return self._map_features(lambda each: each.float() if each.dtype == torch.float16 else each)
+
+    def _map_features(self, change: Callable[[Tensor], Tensor]) -> TeacherMaps:
+        changed = {name: change(each) for name, each in self.features.items()}
+        return TeacherMaps(changed, self.frame, dict(self.outputs))
+
+
 class Detector(Protocol):
     """A torchvision detector with taps. Each family implements it in one file.
 
@@ -197,6 +256,14 @@ class Detector(Protocol):
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """Run a teacher's forward pass: evaluation mode, no gradient."""
+        ...
+
+    def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
+        """Run the part of a teacher's forward pass that does not depend on the student: no head runs."""
+        ...
+
+    def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
+        """Return the taps of a teacher's forward pass. A head runs when its output is first asked for."""
         ...
 
     def neck_only(self, images: list[Tensor]) -> View:

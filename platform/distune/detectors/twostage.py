@@ -24,7 +24,7 @@ from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import head_norm_layer
 from distune.detectors.proposals import outputs_at_proposals, positive_proposals
-from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, View, frame_of
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherMaps, TeacherTaps, View, frame_of
 
 CLASS_PARAMETERS = ("roi_heads.box_predictor.",)
 """The parameters of the common part that depend on the classes."""
@@ -106,11 +106,20 @@ class TwoStageDetector:
 
     def forward_teacher(self, images: list[Tensor]) -> TeacherTaps:
         """See ``Detector.forward_teacher``."""
+        return self.taps_of(self.teacher_maps(images))
+
+    def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
+        """See ``Detector.teacher_maps``."""
         with eval_without_grad(self.model):
-            batch, frame, features = self._features(images)
+            _, frame, features = self._features(images)
+        return TeacherMaps(features, frame)
+
+    def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
+        """See ``Detector.taps_of``."""
+        features, frame = maps.features, maps.frame
         return TeacherTaps(
             View(by_stride(neck_maps(features), frame), frame),
-            *outputs_at_proposals(self.model, features, batch.image_sizes),
+            *outputs_at_proposals(self.model, features, list(frame.image_sizes)),
         )
 
     def neck_only(self, images: list[Tensor]) -> View:

@@ -19,7 +19,7 @@ from distune.config.metric_names import cost_names, metric_name
 from distune.errors import StudyError
 from distune.records import ParameterValue, TrialState, best_finished, control_score, gain_over
 from distune.study.callback import StudyCallback
-from distune.study.cohort_plan import plan_cohorts
+from distune.study.cohort_plan import most_by_memory, plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.failures.failed_study import advise_after_failure, describe_failed_search
 from distune.study.failures.reasons import StudyFailedError
@@ -42,6 +42,7 @@ from distune.study.trial_gains import gain_metric
 from distune.study.trial_spec import SpecMaker
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.tracker import Tracker
+from distune.training.cache_folder import remove_abandoned
 from distune.version import VERSION
 
 _LOG = logging.getLogger(__name__)
@@ -154,6 +155,8 @@ def _work(
             description = describe_results(status, loaded)
             tracker.describe(description.headline, description.note)
     finally:
+        if teacher_weights is not None:
+            remove_abandoned(teacher_weights.parent)  # files of workers that were ended
         tracker.end_study(ended.state)
         _write_note(folder, ended)
     if engine.failure is not None:
@@ -228,7 +231,11 @@ def _run(
                 run_locally(
                     engine,
                     cohort_size=plan_cohorts(
-                        experiment.resources, num_trials=note.num_trials, num_workers=1, simulate=identity.simulate
+                        experiment.resources,
+                        num_trials=note.num_trials,
+                        num_workers=1,
+                        simulate=identity.simulate,
+                        most_by_memory=most_by_memory(experiment),
                     ).num_trials,
                     simulate=identity.simulate,
                     should_stop=should_stop,
@@ -242,6 +249,7 @@ def _run(
                     engine,
                     experiment.resources,
                     num_trials=note.num_trials,
+                    most_by_memory=most_by_memory(experiment),
                     simulate=identity.simulate,
                     should_stop=should_stop,
                     callback=callback,

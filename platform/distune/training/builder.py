@@ -29,6 +29,7 @@ from distune.training.feature_pass.feature_cache import FeatureCache
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast_dtype
 from distune.training.student import Student, build_student
+from distune.training.teacher_cache import TeacherCache
 
 _MAX_IMAGES_FOR_TAGS = 100
 
@@ -147,19 +148,27 @@ class TrialBuilder:
         )
 
     def cohort(
-        self, training: TrainingSettings, stream: TrainingStream, teacher: Detector | None, *, epochs_done: int
+        self,
+        training: TrainingSettings,
+        stream: TrainingStream,
+        teacher: Detector | None,
+        *,
+        epochs_done: int,
+        cache: TeacherCache | None = None,
     ) -> Cohort:
-        """Build a cohort without students whose stream continues after ``epochs_done`` epochs."""
+        """Build a cohort without students whose stream continues after ``epochs_done`` epochs; see ``Cohort``."""
         dtype = autocast_dtype(training.precision, self.device)
-        return Cohort(
-            teacher=teacher,
+        cohort = Cohort(
             stream=stream,
             search=self.splits.search,
             device=self.device,
             dtype=dtype,
-            feature_passes=None if teacher is None else self.feature_passes(teacher, stream, training),
+            half_maps=training.half_teacher_maps,
             epochs_done=epochs_done,
         )
+        if teacher is not None:
+            cohort.set_teacher(teacher, self.feature_passes(teacher, stream, training), cache=cache)
+        return cohort
 
     def objective(self, student: Detector, teacher: Detector, training: TrainingSettings, *, seed: int) -> Objective:
         """Build the distillation objective between a student and a teacher. Raises ``UsageError``."""

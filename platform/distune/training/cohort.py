@@ -15,9 +15,10 @@ from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
-from distune.training.precision import autocast
 from distune.training.step_timing import StepTimer
 from distune.training.student import Student, is_finite
+from distune.training.teacher_cache import TeacherCache
+from distune.training.teacher_pass import TeacherPass
 
 STREAM_EPOCH = "stream/epoch"
 """Number of the epoch of the stream that a student was trained on, from 1."""
@@ -44,12 +45,11 @@ class Cohort:
     Students join and leave between epochs. An error in one student does not affect the others.
 
     Args:
-        teacher: set to evaluation mode, never trained; None if no student is distilled.
         stream: of training batches.
         search: the split on which students are evaluated after each epoch.
         device: of all models.
         dtype: precision of the teacher's forward pass and of the evaluation under autocast; None is float32.
-        feature_passes: with the same teacher over the same stream; None if no student is distilled.
+        half_maps: round the teacher's float32 maps to half precision.
         epochs_done: number of epochs of the stream that are done, more than 0 in a resumed cohort.
 
     Attributes:
@@ -59,30 +59,50 @@ class Cohort:
     def __init__(
         self,
         *,
-        teacher: Detector | None,
         stream: TrainingStream,
         search: DetectionDataset,
         device: torch.device,
         dtype: torch.dtype | None,
-        feature_passes: FeaturePasses | None = None,
+        half_maps: bool = False,
         epochs_done: int = 0,
     ) -> None:
-        self._teacher = teacher
+        self._teacher: TeacherPass | None = None
+        self._feature_passes: FeaturePasses | None = None
+        self._half_maps = half_maps
         self._stream = stream
         self._search = search
         self._device = device
         self._dtype = dtype
-        self._feature_passes = feature_passes
         self.epochs_done = epochs_done
         self._students: dict[str, Student] = {}
-        if teacher is not None:
-            self.set_teacher(teacher, feature_passes)
 
-    def set_teacher(self, teacher: Detector, feature_passes: FeaturePasses | None) -> None:
-        """Give a cohort its teacher, before the first student that is distilled joins."""
+    def set_teacher(
+        self,
+        teacher: Detector,
+        feature_passes: FeaturePasses,
+        *,
+        cache: TeacherCache | None = None,
+        cache_identity: str = "",
+    ) -> None:
+        """Give a cohort its teacher, before the first student that is distilled joins.
+
+        Args:
+            teacher: set to evaluation mode, never trained.
+            feature_passes: with the same teacher over the same stream.
+            cache: of the teacher's maps of batches that repeat; None keeps none.
+            cache_identity: of everything that these maps depend on besides the key of a batch.
+        """
         teacher.model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher.model.eval().requires_grad_(requires_grad=False)
-        self._teacher, self._feature_passes = teacher, feature_passes
+        self._feature_passes = feature_passes
+        self._teacher = TeacherPass(
+            teacher,
+            device=self._device,
+            dtype=self._dtype,
+            half_maps=self._half_maps,
+            cache=cache,
+            identity=cache_identity,
+        )
 
     def join(self, student: Student) -> None:
         """Add a student. Its key must be new."""
@@ -116,10 +136,13 @@ class Cohort:
                 self._step(batch.to(self._device), active, results, timer)
         trained_s = timer.elapsed()
         self.epochs_done += 1
+        speed = {"speed/images_per_s": num_images / trained_s}
+        if self._teacher is not None and self._teacher.has_cache:
+            speed["speed/cached_batches"] = self._teacher.read_cached_share()
         for student in [each for each in students if each.key not in results]:
             with _catch_error(student, results):
                 result = self._end_epoch(student, timer, evaluate=evaluate)
-                result.metrics["speed/images_per_s"] = num_images / trained_s
+                result.metrics.update(speed)
                 results[student.key] = result
         for key, result in results.items():
             if result.error is not None:
@@ -129,23 +152,22 @@ class Cohort:
     def _step(self, batch: Batch, students: list[Student], results: dict[str, EpochResult], timer: StepTimer) -> None:
         taps: TeacherTaps | None = None
         if any(student.needs_teacher for student in students):
+            assert self._teacher is not None, "a student is distilled, but the cohort has no teacher"
             with timer.part("teacher"):
-                taps = self._forward_teacher(batch)
+                taps = self._teacher.forward(batch)
         for student in students:
             with _catch_error(student, results), timer.part(student.key):
                 student.step(batch, taps if student.needs_teacher else None)
+        if taps is not None and self._teacher is not None:
+            with timer.part("teacher"):
+                self._teacher.end_step()
 
     def _sizes_kept(self, students: list[Student]) -> contextlib.AbstractContextManager[None]:
         """Let all models take images in the sizes that the stream has drawn."""
         if not self._stream.draws_sizes:
             return contextlib.nullcontext()
-        detectors = [each.detector for each in students] + ([] if self._teacher is None else [self._teacher])
+        detectors = [each.detector for each in students] + ([] if self._teacher is None else [self._teacher.detector])
         return sizes_kept(detector.model for detector in detectors)
-
-    def _forward_teacher(self, batch: Batch) -> TeacherTaps:
-        assert self._teacher is not None, "a student is distilled, but the cohort has no teacher"
-        with autocast(self._device, self._dtype):
-            return self._teacher.forward_teacher(batch.images)
 
     def _end_epoch(self, student: Student, timer: StepTimer, *, evaluate: bool) -> EpochResult:
         metrics = student.end_epoch()

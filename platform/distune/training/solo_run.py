@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distune.config.detector import DetectorSettings
+from distune.config.experiment import Experiment
 from distune.config.load import parse_experiment
 from distune.config.search import Cost
 from distune.config.training import TrainingSettings
@@ -16,6 +17,7 @@ from distune.training.builder import TrialBuilder
 from distune.training.checkpointed_student import CheckpointedStudent
 from distune.training.precision import pick_device
 from distune.training.student import Student
+from distune.training.teacher_cache import TeacherCache
 from distune.training.trial_folder import TrialFolder
 
 _KEY = "solo"
@@ -34,6 +36,7 @@ class SoloRun:
         metric: such as ``search/AP``; the best epoch has its highest value.
         num_pictures: number of images whose detections are drawn after each new best epoch.
         costs: measured once on the student, and reported with every epoch.
+        cache: of the teacher's maps; None keeps none. ``close`` closes it.
         stream_epochs: number of the stream's epoch for each epoch of the student, from 0; consecutive ones where the
             list ends.
 
@@ -53,6 +56,7 @@ class SoloRun:
         metric: str,
         num_pictures: int,
         costs: Sequence[Cost] = (),
+        cache: TeacherCache | None = None,
         stream_epochs: Sequence[int] = (),
     ) -> None:
         self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
@@ -70,8 +74,10 @@ class SoloRun:
             costs=costs,
         )
         self.notes = self._member.notes
-        self._stream_epochs = stream_epochs
-        self._cohort = builder.cohort(training, self._stream, teacher, epochs_done=self._member.next_stream_epoch)
+        self._stream_epochs, self._cache = stream_epochs, cache
+        self._cohort = builder.cohort(
+            training, self._stream, teacher, epochs_done=self._member.next_stream_epoch, cache=cache
+        )
         self._cohort.join(self._member.student)
 
     @property
@@ -91,8 +97,10 @@ class SoloRun:
         return self._member.record(self._cohort.run_epoch()[_KEY])
 
     def close(self) -> None:
-        """Stop the processes that load images."""
+        """Stop the processes that load images, and remove files that are no longer needed."""
         self._stream.close()
+        if self._cache is not None:
+            self._cache.close()
 
 
 def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun:
@@ -125,8 +133,17 @@ def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun
         metric=spec.metric,
         num_pictures=experiment.tracking.pictures,
         costs=experiment.search.costs,
+        cache=open_teacher_cache(experiment, spec.teacher_weights),
         stream_epochs=stream_epochs,
     )
+
+
+def open_teacher_cache(experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
+    """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher."""
+    if experiment.data.augmentation.copies is None or not experiment.distillation.is_active:
+        return None
+    folder = None if teacher_weights is None else Path(teacher_weights).parent
+    return TeacherCache(experiment.resources.teacher_cache, folder)
 
 
 def feature_folder(teacher_weights: str | None) -> Path | None:

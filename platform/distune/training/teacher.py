@@ -97,7 +97,7 @@ def prepare_teacher(
     """
     name = teacher_hash(experiment, splits.fingerprint)
     folder = TrialFolder(home.teachers / name)
-    builder = TrialBuilder(experiment, splits, device)
+    builder = TrialBuilder(without_copies(experiment), splits, device)
     if experiment.teacher_training is None:
         builder.teacher(None)  # raises if the weights do not fit, before anything is written
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -122,6 +122,12 @@ def prepare_teacher(
             ", ".join(teacher.unknown_classes),
         )
     return teacher
+
+
+def without_copies(experiment: Experiment) -> Experiment:
+    """Return the experiment of a teacher's training, whose images are always augmented anew."""
+    augmentation = experiment.data.augmentation.model_copy(update={"copies": None})
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augmentation": augmentation})})
 
 
 def _load(name: str, folder: TrialFolder, *, is_new: bool = False) -> Teacher | None:

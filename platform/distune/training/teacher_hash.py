@@ -14,12 +14,14 @@ from distune.config.pretrained import is_torchvision_name
 from distune.config.training_identity import training_identity
 from distune.errors import WeightsError
 
-_WITHOUT_EFFECT = {"gradient_clip_of"}
+_WITHOUT_EFFECT = {"gradient_clip_of", "half_teacher_maps"}
 """Settings of training that only concern distillation."""
 _FIRST_AUGMENTATION = {"horizontal_flip", "vertical_flip", "color_jitter"}
 """Augmentation that every hash covers; settings that were added later count where they are not the default."""
 _BATCHES = {"aspect_ratio_group_factor", "repeat_threshold"}
 """Settings of the batches, likewise."""
+_OF_STUDENTS = {"copies"}
+"""Settings of augmentation that only concern the training of students."""
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
@@ -43,7 +45,7 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
                 "max_size_px": data.max_size_px,
                 "augmentation": {
                     **data.augmentation.model_dump(include=_FIRST_AUGMENTATION),
-                    **data.augmentation.model_dump(exclude_defaults=True),
+                    **data.augmentation.model_dump(exclude=_OF_STUDENTS, exclude_defaults=True),
                 },
                 **data.model_dump(include=_BATCHES, exclude_defaults=True),
             },

@@ -25,11 +25,15 @@ class TrialSizes:
             prototypes.
         memory: weights, averaged weights, gradients and optimizer state of all trained modules, the teacher's weights,
             features for prototypes. Activations and memory of the libraries come on top.
+        teacher: the part of ``memory`` that is the teacher's.
+        maps_per_image: the teacher's maps of a square image, which its cache keeps.
     """
 
     best: int
     last: int
     memory: int
+    teacher: int = 0
+    maps_per_image: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,12 +66,16 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
     training = experiment.training
     student = builder.detector(experiment.student.from_scratch(), seed=0)
     best = _bytes(student.model)
-    trained, kept, teacher_bytes = [student.model], 0, 0
+    trained, kept, teacher_bytes, maps_bytes = [student.model], 0, 0, 0
     if experiment.distillation.is_active:
         teacher = builder.detector(experiment.teacher.from_scratch(), seed=0)
         objective = builder.objective(student, teacher, training, seed=0)
         trained.append(objective)
         kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
+        if experiment.data.augmentation.copies is not None:
+            side_px = experiment.data.min_size_px
+            maps_bytes = teacher.teacher_maps([torch.zeros(3, side_px, side_px)]).num_bytes
+            maps_bytes //= 2 if training.half_teacher_maps else 1
     gradients = sum(_num_bytes(each for each in module.parameters() if each.requires_grad) for module in trained)
     optimizer = _moments(training.optimizer) * gradients
     average = best if training.ema.decay > 0 else 0
@@ -78,6 +86,8 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
         best=best,
         last=best + average + kept + optimizer,
         memory=best + average + kept + optimizer + (2 if is_held_apart else 1) * gradients + teacher_bytes,
+        teacher=teacher_bytes,
+        maps_per_image=maps_bytes,
     )
 
 

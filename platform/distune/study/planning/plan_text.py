@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distune.config.cohort_groups import splitting_parameters
 from distune.config.experiment import Experiment
+from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
-from distune.study.cohort_plan import CohortPlan, plan_cohorts
+from distune.study.cohort_plan import CohortPlan, most_by_memory, plan_cohorts
 from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.resources import num_concurrent, this_machine, trial_resources
@@ -47,7 +49,7 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
     ]
     cohorts = cohorts_here(experiment, simulate=simulate, is_local=is_local)
     if cohorts.size > 1:
-        lines.append(_describe_cohorts(cohorts))
+        lines += [_describe_cohorts(cohorts), _describe_groups(loaded)]
         lines[1] = lines[1].replace("each trial gets", "each worker gets")
     if search.confirm == "race":
         lines.append(
@@ -112,7 +114,22 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     ]
     if disk.max_bytes > free:
         lines.append("warning: the study may need more disk than is free")
+    if sizes.maps_per_image > 0:
+        lines.append(_describe_cache(experiment, sizes.maps_per_image * len(splits.train)))
     return lines
+
+
+def _describe_cache(experiment: Experiment, bytes_per_copy: int) -> str:
+    copies, cache = experiment.data.augmentation.copies or 0, experiment.resources.teacher_cache
+    needed, kept = copies * bytes_per_copy, (cache.memory_gb + cache.disk_gb) * 1e9
+    number = "1 copy" if copies == 1 else f"{copies} copies"
+    text = f"teacher's maps: about {show_bytes(needed)} for {number} of the training images"
+    if needed <= kept:
+        return f"{text}, which each worker keeps (resources.teacher_cache)"
+    return (
+        f"warning: {text}; a worker keeps {show_bytes(kept)} of them and computes the others in each epoch: raise "
+        "resources.teacher_cache.memory_gb or disk_gb, or lower data.augmentation.copies"
+    )
 
 
 def describe_rest(status: StudyStatus, *, total: int, controls: int) -> str:
@@ -160,16 +177,37 @@ def cohorts_here(experiment: Experiment, *, simulate: bool = False, is_local: bo
             num_workers = num_concurrent(resources, trial_resources(resources, machines, simulate=simulate), machines)
         except ResourceError:
             num_workers = 1
-    return plan_cohorts(resources, num_trials=experiment.search.num_trials, num_workers=num_workers, simulate=simulate)
+    return plan_cohorts(
+        resources,
+        num_trials=experiment.search.num_trials,
+        num_workers=num_workers,
+        simulate=simulate,
+        most_by_memory=most_by_memory(experiment),
+    )
 
 
 def _describe_cohorts(plan: CohortPlan) -> str:
     workers = "1 worker trains" if plan.num_workers == 1 else f"{plan.num_workers} workers train"
     each = "" if plan.num_workers == 1 else " each"
+    bound = "; more would not fit into the memory, by an estimate" if plan.is_bounded_by_memory else ""
     return (
         f"plan: {workers} {plan.size} trials{each} side by side, which share batches and the teacher's forward pass "
-        "(resources.cohort)"
+        f"(resources.cohort){bound}"
     )
+
+
+def _describe_groups(loaded: LoadedExperiment) -> str:
+    """Describe the groups of trials that share batches: those that the space splits, and further controls."""
+    splits = splitting_parameters(loaded.experiment, loaded.searched)
+    controls = loaded.experiment.search.controls - 1
+    own = f"; {_controls(controls)} with other seeds have their own batches" if controls > 0 else ""
+    if not splits:
+        return f"plan: all trials are of one group: no parameter of the space changes what they share{own}"
+    groups = ", ".join(
+        f"{path} = {' | '.join(', '.join(map(format_value, values)) for values in groups)}"
+        for path, groups in splits.items()
+    )
+    return f"plan: trials of other groups do not share: {groups}{own}"
 
 
 def has_rest(status: StudyStatus, *, total: int, controls: int) -> bool:

@@ -66,12 +66,16 @@ class CohortAttempt:
     Args:
         simulate: simulate learning curves instead of training.
         time_limit: limits each step to ``resources.epoch_timeout_s`` for each trial.
+
+    Attributes:
+        most: number of trials that fit into the memory, known once one has run out of it; None before.
     """
 
     def __init__(self, *, simulate: bool, time_limit: TimeLimit = raise_after) -> None:
         self._simulate, self._time_limit = simulate, time_limit
         self._members: dict[str, _Member] = {}
         self._host: TrialHost | None = None
+        self.most: int | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -159,7 +163,8 @@ class CohortAttempt:
 
     def _train(self) -> dict[str, StepResult]:
         results: dict[str, StepResult] = {}
-        for key, outcome in self._get_host().run_epoch().items():
+        outcomes = self._get_host().run_epoch()
+        for key, outcome in outcomes.items():
             member = self._members[key]
             if isinstance(outcome, EpochReport):
                 results[key] = StepResult(reports=(outcome,))
@@ -167,7 +172,7 @@ class CohortAttempt:
                     member.company = Company.SHARED
             else:
                 member.is_open = False
-                results[key] = self._fail(member, outcome)
+                results[key] = self._fail(member, outcome, num_others=len(outcomes) - 1)
         return results
 
     def _guarded(self, members: list[_Member], function: Callable[[], dict[str, StepResult]]) -> dict[str, StepResult]:
@@ -184,9 +189,10 @@ class CohortAttempt:
             error: Exception = timeout if len(members) == 1 else EpochTimeoutError(describe_joint_timeout(limit_s))
         except Exception as raised:
             error = raised
-        return {member.spec.key: self._fail(member, error) for member in members}
+        others = [each for each in self._members.values() if each.is_open and each is not members[0]]
+        return {member.spec.key: self._fail(member, error, num_others=len(others)) for member in members}
 
-    def _fail(self, member: _Member, error: Exception) -> StepResult:
+    def _fail(self, member: _Member, error: Exception, *, num_others: int) -> StepResult:
         text = "".join(traceback.format_exception(error))
         failure, is_process_corrupted = describe_failure(error), corrupts_process(error)
         # A disk that cannot be written to is probably the reason of the failure itself.
@@ -194,9 +200,21 @@ class CohortAttempt:
             file.write(redact_uri(text))
         _forget_frames(error)
         self.remove(member.spec.key)
+        notes: tuple[str, ...] = ()
         if is_of_kind(failure, OUT_OF_MEMORY):
             free_memory()
-        return StepResult(failure=failure, is_process_corrupted=is_process_corrupted)
+            notes = self._limit_to(num_others)
+        return StepResult(
+            failure=failure, is_process_corrupted=is_process_corrupted, notes=notes, most_in_company=self.most
+        )
+
+    def _limit_to(self, number: int) -> tuple[str, ...]:
+        """Note that only so few trials fit. Return the message for the user, empty if it is known."""
+        if number < 1 or (self.most is not None and self.most <= number):
+            return ()
+        self.most = number
+        beside = "another trial" if number == 1 else f"{number} others"
+        return (f"ran out of memory beside {beside}: its worker trains at most {number} at a time from now on",)
 
     def _close(self, member: _Member) -> None:
         if member.is_open and self._host is not None:

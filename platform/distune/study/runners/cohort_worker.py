@@ -123,6 +123,8 @@ class CohortWorker:
             with self._changed:
                 self._is_training, self._deadline = False, float("inf")
                 self._epoch_s = time.monotonic() - started
+                if self._attempt.most is not None:
+                    self._size = min(self._size, self._attempt.most)
                 for key in self._leaving:
                     self._attempt.remove(key)
                 self._leaving.clear()

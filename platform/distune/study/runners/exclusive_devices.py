@@ -32,6 +32,9 @@ class ExclusiveDevices:
     def release(self, key: str) -> None:
         """Do nothing: Tune frees the resources of a trial."""
 
+    def limit(self, key: str, number: int) -> None:
+        """Do nothing: a worker has one trial."""
+
     def config_of(self, spec: TrialSpec, company: Company) -> dict[str, Any]:
         """Return the part of Tune's configuration that says what a trial reserves."""
         is_exclusive = company is Company.ALONE

@@ -64,7 +64,8 @@ def _run_side_by_side(
 ) -> None:
     with contextlib.closing(CohortAttempt(simulate=simulate)) as attempt:
         while not should_stop() and not engine.has_failed:
-            while len(attempt.keys) < cohort_size and (spec := engine.next_trial()) is not None:
+            most = cohort_size if attempt.most is None else min(cohort_size, attempt.most)
+            while len(attempt.keys) < most and (spec := engine.next_trial()) is not None:
                 attempt.add(spec, engine.company_of(spec.key))
             if not attempt.keys:
                 return

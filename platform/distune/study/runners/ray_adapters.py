@@ -37,6 +37,10 @@ class Placement(Protocol):
         """Note that a trial has ended, or has lost its worker."""
         ...
 
+    def limit(self, key: str, number: int) -> None:
+        """Note how many trials the worker of a trial has memory for."""
+        ...
+
     def add_queued(self, trial: Trial) -> None:
         """Note a trial that waits for its resources."""
         ...
@@ -112,6 +116,8 @@ class EngineBridge:
     def report(self, key: str, result: StepResult) -> Decision:
         """Pass the result of a step to the engine. Return whether the worker continues with the trial."""
         self._watchdog.reset()
+        if result.most_in_company is not None:
+            self.placement.limit(key, result.most_in_company)
         decision = Decision.STOP
         try:
             decision = deliver(result, key, self._engine, self._callback)

@@ -53,7 +53,7 @@ class CohortWorkers:
     """
 
     def __init__(self, *, number: int, size: int, num_first: int, reserved: Resources, simulate: bool) -> None:
-        self._size = size
+        self._sizes: dict[str, int] = {}
         self._loads: dict[str, set[str]] = {}
         remote = ray.remote(_RayCohortWorker)
         self._handles: dict[str, Any] = {}
@@ -68,7 +68,7 @@ class CohortWorkers:
                 max_task_retries=0,
             )
             self._handles[name] = options.remote(size=size, num_first=num_first, simulate=simulate, cpus=reserved.cpus)
-            self._loads[name] = set()
+            self._loads[name], self._sizes[name] = set(), size
         self._starting = {name: handle.is_ready.remote() for name, handle in self._handles.items()}
         ray.wait(list(self._starting.values()), num_returns=number, timeout=_START_TIMEOUT_S)
 
@@ -98,6 +98,12 @@ class CohortWorkers:
         for load in self._loads.values():
             load.discard(key)
 
+    def limit(self, key: str, number: int) -> None:
+        """Note how many trials the worker of a trial has memory for."""
+        for name, load in self._loads.items():
+            if key in load:
+                self._sizes[name] = min(self._sizes[name], number)
+
     def add_queued(self, trial: Any) -> None:
         """Do nothing: a trial waits for no resources of Tune."""
 
@@ -112,7 +118,9 @@ class CohortWorkers:
             ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
             for reference in ready:
                 del self._starting[waiting[reference]]
-        names = [name for name in self._loads if name not in self._starting and len(self._loads[name]) < self._size]
+        names = [
+            name for name, load in self._loads.items() if name not in self._starting and len(load) < self._sizes[name]
+        ]
         return min(names, key=lambda name: len(self._loads[name]), default=None)
 
 

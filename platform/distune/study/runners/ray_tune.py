@@ -16,7 +16,7 @@ from ray import tune
 
 from distune.config.search import ResourceSettings
 from distune.study.callback import StudyCallback
-from distune.study.cohort_plan import plan_cohorts
+from distune.study.cohort_plan import MostByMemory, plan_cohorts
 from distune.study.engine import StudyEngine
 from distune.study.planning.gpu_text import describe_gpus
 from distune.study.resources import Resources, num_concurrent, trial_resources
@@ -42,6 +42,7 @@ def run_on_ray(
     settings: ResourceSettings,
     *,
     num_trials: int,
+    most_by_memory: MostByMemory | None = None,
     simulate: bool,
     should_stop: Callable[[], bool],
     callback: StudyCallback,
@@ -55,6 +56,7 @@ def run_on_ray(
         engine: gives out the trials.
         settings: resources of a trial, and the address of the cluster.
         num_trials: searched trials over all sessions.
+        most_by_memory: bound of the size of cohorts; None knows none.
         simulate: simulate learning curves instead of training.
         should_stop: called several times a second. Trials in flight stay so; their current epoch has seconds to end.
         callback: receives the messages of workers and of the watchdog.
@@ -71,7 +73,9 @@ def run_on_ray(
             callback.on_message(
                 describe_gpus(settings, found=sum(machine.gpus for machine in found), per_trial=trial.gpus)
             )
-        cohort = plan_cohorts(settings, num_trials=num_trials, num_workers=bound, simulate=simulate)
+        cohort = plan_cohorts(
+            settings, num_trials=num_trials, num_workers=bound, simulate=simulate, most_by_memory=most_by_memory
+        )
         placement: Placement = ExclusiveDevices(trial, machines)
         trainable: type[tune.Trainable] = TrialTrainable
         if cohort.size > 1:

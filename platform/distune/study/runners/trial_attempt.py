@@ -43,6 +43,7 @@ class StepResult:
         failure: why the trial cannot continue, None when it can.
         is_process_corrupted: whether the process must not run another trial.
         in_company: whether another trial of the same worker may be the cause of the failure.
+        most_in_company: number of trials that the worker has memory for, once one has run out of it; None before.
     """
 
     reports: tuple[EpochReport, ...] = ()
@@ -50,6 +51,7 @@ class StepResult:
     failure: str | None = None
     is_process_corrupted: bool = False
     in_company: bool = False
+    most_in_company: int | None = None
 
 
 class TrialAttempt:

@@ -1,0 +1,49 @@
+"""The plan as text: groups of trials that share batches, and the space of the teacher's maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distune.config.home import Home
+from distune.config.load import load_experiment
+from distune.data.build import build_splits
+from distune.study.planning import plan_text
+from distune.study.planning.plan_text import describe_plan, describe_sizes
+from support.experiments import small_values
+
+
+def described(**values: Any) -> str:
+    loaded = load_experiment(small_values({"resources": {"cohort": 3, "gpus_per_trial": 0}, **values}))
+    return "\n".join(describe_plan(loaded, is_local=True))
+
+
+def test_the_plan_names_the_groups_that_share() -> None:
+    text = described()
+    assert "1 worker trains 3 trials side by side" in text
+    assert "all trials are of one group: no parameter of the space changes what they share" in text
+    assert "2 controls with other seeds have their own batches" in described(search={"controls": 3})
+
+
+def test_the_plan_names_the_parameters_that_split_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"training.batch_size": [(4,), (8,)], "student.family": [("fasterrcnn", "retinanet"), ("maskrcnn",)]}
+    monkeypatch.setattr(plan_text, "splitting_parameters", lambda *_: found)
+    assert (
+        "plan: trials of other groups do not share: training.batch_size = 4 | 8, "
+        "student.family = fasterrcnn, retinanet | maskrcnn"
+    ) in described()
+
+
+@pytest.mark.parametrize(("memory_gb", "is_enough"), [(1.0, True), (0.0001, False)])
+def test_the_plan_says_how_much_a_cache_needs(tmp_path: Path, memory_gb: float, is_enough: bool) -> None:
+    changes = {
+        "data": {"augmentation": {"copies": 2}},
+        "resources": {"gpus_per_trial": 0, "teacher_cache": {"memory_gb": memory_gb}},
+    }
+    loaded = load_experiment(small_values(changes))
+    lines = describe_sizes(loaded, build_splits(loaded.experiment.data), Home(tmp_path), is_local=True)
+    (line,) = [each for each in lines if "teacher's maps: about" in each]
+    assert "for 2 copies of the training images" in line
+    assert line.startswith("warning") is not is_enough
