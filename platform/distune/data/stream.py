@@ -82,6 +82,8 @@ class TrainingStream:
     Attributes:
         dataset: the training split.
         batch_size: images per batch.
+        part: number of this process, from 0, and number of processes that share each batch of an epoch. Each has a
+            part of its images, which may be empty. May be set between epochs.
         corrupt: name of each image that could not be decoded so far, with the reason.
 
     Raises:
@@ -105,6 +107,7 @@ class TrainingStream:
         self.corrupt: dict[str, str] = {}
         self.dataset = dataset
         self.batch_size = batch_size
+        self.part = (0, 1)
         self._seed = seed
         self._num_workers = num_workers
         self._pin_memory = pin_memory
@@ -125,7 +128,7 @@ class TrainingStream:
             number: of the epoch.
 
         Yields:
-            Batch: of ``batch_size`` images, fewer where images cannot be decoded.
+            Batch: of ``batch_size`` images, or this process's part of them; fewer where images cannot be decoded.
 
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
@@ -134,10 +137,10 @@ class TrainingStream:
         if self._loader is None:
             self._loader = self._make_loader(self._plan, keep_workers=True)
         self._plan.batches = [
-            [(number, index) for index in order[start : start + self.batch_size]]
+            [(number, index) for index in part_of(order[start : start + self.batch_size], *self.part)]
             for start in range(0, len(self) * self.batch_size, self.batch_size)
         ]
-        yield from self._decoded_batches(self._loader)
+        yield from self._decoded_batches(self._loader, keep_empty=self.part[1] > 1)
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
         """Return batches of resized images without augmentation.
@@ -172,13 +175,18 @@ class TrainingStream:
             pin_memory=self._pin_memory,
         )
 
-    def _decoded_batches(self, loader: DataLoader[_Loaded]) -> Iterator[Batch]:
+    def _decoded_batches(self, loader: DataLoader[_Loaded], *, keep_empty: bool = False) -> Iterator[Batch]:
         for loaded in loader:
             if loaded.corrupt:
                 self.corrupt.update(loaded.corrupt)
                 stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
-            if loaded.batch.images:
+            if loaded.batch.images or keep_empty:
                 yield loaded.batch
+
+
+def part_of(batch: list[int], number: int, of: int) -> list[int]:
+    """Return the part of a batch that a process has: neighbors, and as many as the others, but for one."""
+    return batch[len(batch) * number // of : len(batch) * (number + 1) // of]
 
 
 def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
