@@ -17,6 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from distune.config.training import ClippedGradient
+from distune.training.processes.average_gradients import average_gradients
 
 
 class ClippedBackward:
@@ -58,11 +59,11 @@ class ClippedBackward:
         """
         terms = list(terms)
         if self._max_norm is None:
-            self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
+            self._run(sum_of(task, terms))
             return {"norm": _norm(self._parameters) / self._scale(task)}
         if terms and self._of != "total":
             return self._apart(task, terms, self._max_norm)
-        self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
+        self._run(sum_of(task, terms))
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         return {"norm": norm, "clipped": (norm > self._max_norm).float()}
@@ -70,13 +71,13 @@ class ClippedBackward:
     def _apart(self, task: Tensor, terms: list[Tensor], max_norm: float) -> dict[str, Tensor]:
         """Clip the gradient of the task loss, and add that of the terms, clipped or not."""
         scale = self._scale(task)
-        self._scaler.scale(task).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        self._run(task, retain_graph=True)
         norm = _norm(self._parameters) / scale
         nn.utils.clip_grads_with_norm_(self._parameters, max_norm, norm)
         of_task = [each.grad for each in self._parameters]
         for each in self._parameters:
             each.grad = None
-        self._scaler.scale(sum_of(terms[0], terms[1:])).backward()  # type: ignore[no-untyped-call]
+        self._run(sum_of(terms[0], terms[1:]))
         distillation_norm = _norm(self._parameters) / scale
         measured = {"norm": norm, "clipped": (norm > max_norm).float(), "distillation_norm": distillation_norm}
         if self._of == "each":
@@ -86,6 +87,11 @@ class ClippedBackward:
             if gradient is not None:
                 each.grad = gradient if each.grad is None else each.grad.add_(gradient)
         return measured
+
+    def _run(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+        """Compute the gradients of a loss; in several processes, of its mean over them."""
+        self._scaler.scale(loss).backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        average_gradients(self._parameters)
 
     def _scale(self, like: Tensor) -> Tensor:
         """Return the factor on the loss as a tensor; the scaler's own number would wait for the device."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from distune.collectives import rank, row_counts
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.taps import Detector, TeacherTaps
@@ -15,6 +16,7 @@ from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast
+from distune.training.processes.parts import batches_of_all, gather_predictions
 from distune.training.step_timing import StepTimer
 from distune.training.student import Student, is_finite
 
@@ -108,16 +110,18 @@ class Cohort:
         for student in students:
             with _catch_error(student, results):
                 student.begin_epoch(self._feature_pass(student))
-        for batch in timer.waiting(self._stream.epoch(self.epochs_done), "load"):
+        for batch in timer.waiting(batches_of_all(self._stream.epoch(self.epochs_done)), "load"):
             num_images += len(batch)
             active = [each for each in students if each.key not in results]
+            if not active:
+                break
             self._step(batch.to(self._device), active, results, timer)
         trained_s = timer.elapsed()
         self.epochs_done += 1
         for student in [each for each in students if each.key not in results]:
             with _catch_error(student, results):
                 result = self._end_epoch(student, timer, evaluate=evaluate)
-                result.metrics["speed/images_per_s"] = num_images / trained_s
+                result.metrics["speed/images_per_s"] = sum(row_counts(num_images)) / trained_s
                 results[student.key] = result
         for key, result in results.items():
             if result.error is not None:
@@ -143,14 +147,18 @@ class Cohort:
         predictions: list[Prediction] = []
         trained_s = timer.elapsed()
         if evaluate and is_finite(metrics):
-            predictions = predict(
-                student.detector.model,
-                self._search,
-                device=self._device,
-                batch_size=self._stream.batch_size,
-                autocast_dtype=self._dtype,
+            predictions = gather_predictions(
+                predict(
+                    student.detector.model,
+                    self._search,
+                    device=self._device,
+                    batch_size=self._stream.batch_size,
+                    autocast_dtype=self._dtype,
+                    part=self._stream.part,
+                )
             )
-            metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
+            if rank() == 0:
+                metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
         metrics[STREAM_EPOCH] = float(self.epochs_done)
         metrics["time/load_s"] = timer.seconds("load")
         metrics["time/teacher_s"] = timer.seconds("teacher")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distune.collectives import num_processes, rank
 from distune.config.detector import DetectorSettings
 from distune.config.load import parse_experiment
 from distune.config.search import Cost
@@ -56,6 +57,7 @@ class SoloRun:
         stream_epochs: Sequence[int] = (),
     ) -> None:
         self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._stream.part = (rank(), num_processes())
         self._member = CheckpointedStudent(
             _KEY,
             builder,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from distune.collectives import mean_over_processes
 from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
@@ -21,6 +22,7 @@ from distune.errors import TrialError
 from distune.training.clipped_backward import ClippedBackward, sum_of
 from distune.training.optimization import build_optimizer, build_schedule
 from distune.training.precision import autocast, autocast_dtype
+from distune.training.processes.seeds import seed_processes
 from distune.training.rng_state import RngState
 
 
@@ -72,7 +74,7 @@ class Student:
             max_norm=gradient_clip_norm,
             of=gradient_clip_of,
         )
-        self._rng = RngState(seed, device)
+        self._rng, self._seed = RngState(seed, device), seed
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
         self._gradient_means = EpochMeans()
@@ -86,6 +88,7 @@ class Student:
         """Prepare for an epoch: training mode, and new prototypes if a feature pass makes them."""
         self._sums, self._num_steps = {}, 0
         self._gradient_means.reset()
+        seed_processes(self._rng, self._seed, epoch=self.epochs_done + 1)
         if self.objective is not None and self.needs_teacher:
             with self._rng.active():
                 self.objective.begin_epoch(self.epochs_done + 1, feature_pass)
@@ -123,7 +126,7 @@ class Student:
         """
         if self._num_steps == 0:
             raise TrialError("an epoch had no batch: none of its images could be read")
-        values = (torch.stack(list(self._sums.values())) / self._num_steps).tolist()
+        values = mean_over_processes(torch.stack(list(self._sums.values())) / self._num_steps).tolist()
         metrics = dict(zip(self._sums, values, strict=True)) | self._gradient_means.compute()
         if self.objective is not None and self.needs_teacher:
             metrics.update(self.objective.end_epoch())
