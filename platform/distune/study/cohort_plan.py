@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from distune.config.search import ResourceSettings
+from distune.config.several_gpus import processes_of_trial
 
 MAX_COHORT = 8
 """Largest cohort that ``auto`` takes: the saving grows little beyond it."""
@@ -37,9 +38,11 @@ def plan_cohorts(settings: ResourceSettings, *, num_trials: int, num_workers: in
         simulate: whether trials are simulated. They have nothing to share: ``auto`` is 1.
 
     Returns:
-        At least one worker with one trial.
+        At least one worker with one trial. A trial on several GPUs has a worker for itself.
     """
-    if settings.cohort != "auto":
+    if processes_of_trial(settings.gpus_per_trial) > 1:
+        size = 1
+    elif settings.cohort != "auto":
         size = settings.cohort
     elif simulate:
         size = 1
