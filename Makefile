@@ -8,7 +8,7 @@ JOBS ?= 2
 ALONE := ray or server
 SLOW := slow and not ($(ALONE))
 
-.PHONY: help setup quickstart check test lint docs lock clean
+.PHONY: help setup quickstart check test torture lint docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,12 +20,15 @@ quickstart: setup ## Run a whole small study on generated data, then say where t
 	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
 check: lint ## Check format, lint and types, and run the fast tests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE) or slow)"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE) or slow or torture)"
 
 # Tests that start Ray or a server get the machine for themselves.
 test: check ## Everything that CI runs
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(SLOW)"
 	$(BIN)/python -m pytest -q -m "$(ALONE)"
+
+torture: setup ## Faults at every operation, and thousands of damaged files: hours
+	$(BIN)/python -m pytest -q -n $(JOBS) -m torture
 
 lint: setup
 	$(BIN)/ruff format --check .

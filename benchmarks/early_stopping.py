@@ -328,8 +328,11 @@ def _rules(model: Model) -> list[SchedulerSettings]:
 SHIPPED: dict[str, tuple[int, int, AshaSettings]] = {
     "`quickstart`": (6, 8, asha(2, 2)),
     "`bccd`": (16, 8, asha(4, 2)),
-    "`voc_fasterrcnn_r101_r50`": (12, 24, asha(3, 3)),
-    "`coco_fasterrcnn_r101_r50`": (24, 32, asha(3, 3)),
+    "`voc0712_fasterrcnn_r101_r50`": (18, 8, asha(13, 2)),
+    "`coco_fasterrcnn_r101_r50`": (12, 8, asha(9, 2)),
+    "`coco_retinanet_r101_r50`": (12, 8, asha(9, 2)),
+    "`coco_retinanet_r18_from_fasterrcnn_v2`": (12, 6, asha(9, 2)),
+    "`coco_ten_percent`": (40, 8, asha(28, 2)),
     "`distune init`, CPU": (24, 8, asha(6, 2)),
     "`distune init`, GPU": (24, 24, asha(6, 3)),
     "defaults of the settings, 12 epochs": (12, 20, asha(1, 3)),

@@ -196,7 +196,7 @@ def _run_cohort(
     cpu_s = time.process_time() - cpu_started
     scored = _scored(splits, split)
     for key, student in students.items():
-        predictions = predict(student.detector.model, scored, device=device, batch_size=16)
+        predictions = predict(student.evaluated_model, scored, device=device, batch_size=16)
         figures = score(predictions, scored)
         table = match_predictions(predictions, scored)
         resampled = resample_runs({seed: table}, "AP", num_resamples=RESAMPLES)

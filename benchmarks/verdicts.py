@@ -7,8 +7,9 @@ and must do no harm. The statistics are those of the product (``distune.evidence
     python benchmarks/verdicts.py                 # all tables, about 8 minutes of one core
     python benchmarks/verdicts.py --repetitions 200 --only selection
 
-Tables (``--only``): ``selection``, luck in the choice; ``race``, how well it chooses; ``analyses``, repeated analyses;
-``power``, the number of seeds that is advised; ``families``, boundaries of sequences.
+Tables (``--only``): ``selection``, luck in the choice; ``race``, how well it chooses; ``costs``, runs until
+it is decided; ``analyses``, repeated analyses; ``power``, the number of seeds that is advised; ``families``, boundaries
+of sequences.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distune.confirmation.defaults import DEFAULT_MARGIN
 from distune.evidence.gain import Gain, gain_from_scores
 from distune.evidence.power import seeds_needed
 from distune.evidence.repeated_analyses import Analysis, planned_error, unplanned_error
@@ -286,6 +288,51 @@ def _race(searched_ST: Floats, seeds_NST: Floats, top: int) -> NDArray[np.int64]
     return np.asarray(is_racing_ST.argmax(axis=1), dtype=np.int64)
 
 
+def costs(repetitions: int) -> Iterator[str]:
+    """Yield what each choice costs until the question is decided, after the same search of eight trials."""
+    choices: dict[str, tuple[int, int, bool]] = {
+        "search, then `--top 1`": (1, 0, False),
+        "search, then 3 seeds for each of 3": (3, 3, False),
+        "race of 3": (3, 0, True),
+        "race of 4: the default": (4, 0, True),
+    }
+    yield "| true gain of trials | choice | best found | true gain of the choice | decided | gain shown | runs |"
+    yield "|---|---|---|---|---|---|---|"
+    for mean, spread in ((0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (2.0, 2.0)):
+        for name, (top, num_seeds, is_race) in choices.items():
+            random = np.random.default_rng(7)
+            found = [_cost(random, mean, spread, top, num_seeds, is_race=is_race) for _ in range(repetitions)]
+            is_best, gains, is_decided, is_shown, num_runs = (np.array(each) for each in zip(*found, strict=True))
+            best = "" if spread == 0 else f"{is_best.mean():.0%}"
+            yield (
+                f"| {mean:g} +- {spread:g} | {name} | {best} | {gains.mean():+.2f} | {is_decided.mean():.0%} | "
+                f"{is_shown.mean():.1%} | {num_runs.mean():.1f} |"
+            )
+
+
+def _cost(
+    random: np.random.Generator, mean: float, spread: float, top: int, num_seeds: int, *, is_race: bool
+) -> tuple[bool, float, bool, bool, int]:
+    """Choose, and add seeds until it is decided: whether the best was chosen, its gain, the outcome, and the runs."""
+    num_trials = 8
+    true_1T = mean + spread * random.standard_normal((1, num_trials))
+    searched_1T = true_1T + SEED_SPREAD * random.standard_normal((1, num_trials))
+    seeds_N1T = true_1T + SEED_SPREAD * random.standard_normal((num_trials, 1, num_trials))
+    choose = _race if is_race else _pick
+    picked = int(choose(searched_1T, seeds_N1T if is_race else seeds_N1T[:num_seeds], top)[0])
+    gain = float(true_1T[0, picked])
+    num_runs = sum(range(2, top + 1)) if is_race else top * num_seeds
+    scores = Study(1, gain, normal, random).scores(LAST)
+    error = planned_error([], range(FIRST, LAST + 1))
+    for number in range(FIRST, LAST + 1):
+        found = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
+        is_shown = found.low > 0
+        if is_shown or found.high < DEFAULT_MARGIN:
+            break
+    is_decided = is_shown or found.high < DEFAULT_MARGIN
+    return gain == true_1T.max(), gain, is_decided, is_shown, num_runs + 2 * number
+
+
 def families(repetitions: int) -> Iterator[str]:
     """Yield half-widths of sequences in standard deviations: planned analyses, and Lai's anytime-valid t interval."""
     from scipy import special
@@ -322,7 +369,14 @@ def _anytime_half_width(num_seeds: int, prior: float, *, error: float = 0.05) ->
     return float(np.sqrt((num_seeds - 1) * (limit - 1) / (1 - limit * ratio)) / np.sqrt(num_seeds))
 
 
-TABLES = {"selection": selection, "race": race, "analyses": analyses, "power": power, "families": families}
+TABLES = {
+    "selection": selection,
+    "race": race,
+    "costs": costs,
+    "analyses": analyses,
+    "power": power,
+    "families": families,
+}
 
 
 def main() -> None:

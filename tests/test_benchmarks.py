@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from distune.config.data import ShapesData
+from distune.config.experiment import Experiment
 from distune.data.shapes.shapes_dataset import make_shapes
 from distune.evidence.gain import Gain, half_width
 from support.experiments import small_values
@@ -237,6 +238,48 @@ def test_the_interval_of_satterthwaite_is_narrower_where_seeds_and_images_contri
     assert interval.satterthwaite(seeds_alone)[1] == pytest.approx(4.303, abs=0.001)
     howe = half_width(1.0, 1.0, num_seeds=3, num_images=100, error=0.05)
     assert howe == pytest.approx((4.303**2 + 1.984**2) ** 0.5, abs=0.001)
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported", "_same_number_of_threads")
+def test_recipes_are_compared_with_their_control_and_not_trained_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    recipe = importlib.import_module("recipe")
+    trained = []
+
+    def train(experiment: Experiment, seed: int, *, split: str, name: str) -> dict[str, Any]:
+        trained.append((name, seed, experiment.training.ema.decay, experiment.training.epochs))
+        return stored_line(name, seed, 30.0 + (seed - 8) * experiment.training.ema.decay)
+
+    monkeypatch.setattr(recipe, "train", train)
+    results = tmp_path / "recipe.jsonl"
+    options = [str(BENCHMARKS / "pairs" / "chess.yaml"), "--results", str(results), "--set", "training.epochs=2"]
+    options += ["--set", "data.root=.", "--set", "student.backbone_weights=file.pth"]
+    monkeypatch.setattr(sys, "argv", ["recipe.py", *options])
+    recipe.main()
+    capsys.readouterr()
+    recipe.main()
+    printed = capsys.readouterr().out
+    arms = list(yaml.safe_load((BENCHMARKS / "arms" / "training_recipes.yaml").read_text()))
+    assert [each[:2] for each in trained] == [(arm, seed) for seed in (10, 11, 12) for arm in arms]
+    assert {each[2:] for each in trained} == {(0.0, 2), (0.99, 2)}
+    assert cell(printed, "ema", 4).startswith("+3.0 [")
+    assert len(results.read_text().splitlines()) == 3 * len(arms)
+    monkeypatch.setattr(sys, "argv", ["recipe.py", *options, "--summary", "--set", "training.epochs=3"])
+    recipe.main()
+    assert "| ema |" not in capsys.readouterr().out, "lines of another condition"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_benchmarks_can_be_imported", "_same_number_of_threads")
+def test_a_recipe_is_trained_without_a_teacher(tmp_path: Path) -> None:
+    recipe = importlib.import_module("recipe")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small_values({"training": {"epochs": 1}})))
+    experiment = recipe.experiment_of(tmp_path / "small.yaml", {"training.ema.decay": 0.5})
+    assert experiment.teacher == experiment.student
+    found = recipe.train(experiment, 10, split="test", name="ema")
+    assert len(found["resampled_AP"]) == recipe.RESAMPLES
+    assert 0 <= found["figures"]["AP"] <= 100
 
 
 @pytest.mark.slow

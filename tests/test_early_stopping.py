@@ -11,6 +11,7 @@ import pytest
 
 from distune.config.load import load_experiment
 from distune.config.search import AshaSettings, SearchSettings
+from distune.config.shipped import shipped_names
 from distune.draft.measurements import Measurements
 from distune.draft.recommend import recommend
 
@@ -65,7 +66,7 @@ def test_the_noise_of_simulated_curves_is_that_of_the_constants(benchmark: Any) 
 
 def test_the_settings_in_the_table_are_those_that_are_shipped(benchmark: Any) -> None:
     table = dict(benchmark.SHIPPED)
-    for name in ("quickstart", "bccd", "voc_fasterrcnn_r101_r50", "coco_fasterrcnn_r101_r50"):
+    for name in shipped_names("experiments"):
         experiment = load_experiment(name).experiment
         search = experiment.search
         assert table[f"`{name}`"] == (experiment.training.epochs, search.num_trials, search.scheduler)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "platform"
 PACKAGE = SOURCE / "distune"
 LAYERS = (
-    {"errors", "records", "version", "metric_catalog", "atomic_write"},
+    {"errors", "records", "version", "metric_catalog", "atomic_write", "bounded_read"},
     {"config"},
     {"tracking", "evidence"},
     {"collectives"},
@@ -38,6 +38,7 @@ TORCH_FREE = {
     "version",
     "metric_catalog",
     "atomic_write",
+    "bounded_read",
     "config",
     "tracking",
     "reports",

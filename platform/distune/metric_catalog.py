@@ -10,7 +10,7 @@ import enum
 import re
 
 _PLACEHOLDERS = {
-    "metric": r"(?:VOC_)?AP.*",
+    "metric": r"(?:VOC(?:07)?_)?AP.*",
     "class": r".+",
     "loss": r"\w+",
     "term": r"(?!task$|total$)[a-z]\w*",
@@ -72,6 +72,7 @@ METRICS = (
     MetricEntry("search/AP_large", "points", "COCO AP of boxes above 96 x 96 pixels", _SCORE),
     MetricEntry("search/AP/<class>", "points", "COCO AP of one class", _SCORE),
     MetricEntry("search/VOC_AP50", "points", "Pascal VOC AP at IoU 0.50, difficult boxes ignored", _SCORE),
+    MetricEntry("search/VOC07_AP50", "points", "the same as defined for VOC2007: mean precision at 11 recalls", _SCORE),
     MetricEntry("loss/task", "loss", "the detector's own loss, mean over the epoch's steps", "training.student"),
     MetricEntry("loss/total", "loss", "task loss plus all terms as weighted", "training.student"),
     MetricEntry("loss/<term>", "loss", "a distillation term times its weight", _OBJECTIVE),

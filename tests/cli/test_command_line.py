@@ -56,6 +56,7 @@ def test_a_whole_study_with_real_training(distune: Distune, tmp_path: Path, home
         "metric",
         "trials",
         "unrecorded_trials",
+        "damaged_records",
         "lost_records",
         "copied_from",
         "identical_trials",

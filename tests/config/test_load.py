@@ -162,6 +162,14 @@ search:
     [
         ({"teacher_training": None}, "is missing: the teacher has no weights"),
         ({"data": {"kind": "shapes", "min_size_px": 128, "max_size_px": 96}}, "must not be more than data.max_size_px"),
+        (
+            {"data": {"kind": "shapes", "augmentation": {"min_sizes_px": [64, 128]}}},
+            "must not have more than data.max_size_px = 96",
+        ),
+        (
+            {"data": {"kind": "shapes", "augmentation": {"min_sizes_px": [48]}}, "student": {"family": "ssdlite"}},
+            "has no effect on student.family = ssdlite",
+        ),
         ({"student": {"family": "fasterrcnn", "backbone": "resnet10"}}, "soft_labels.weight = 1  must be 0: "),
         (
             {"student": {"family": "retinanet", "backbone": "resnet10", "norm": "frozen"}},

@@ -20,8 +20,8 @@ from distune.errors import DistuneError
 from distune.study.files.study_folder import StudyFolder
 
 NUM_MUTATIONS = {"experiments": 130, "search_spaces": 110, "study": 60}
-NUM_SLOW = 40
-"""Times as many mutations in the slow run."""
+NUM_TORTURES = 40
+"""Times as many mutations in the tests marked torture."""
 LIMIT_S = 5.0
 WORDS = (
     *("-1", "1e400", ".nan", "0", "9" * 20, "null", "[]", "{}", '""', "true", "../..", "~", "!!int x", "2001-13-01"),
@@ -178,12 +178,12 @@ def test_a_damaged_file_of_a_study_gives_a_message(tmp_path: Path) -> None:
     run_study(range(NUM_MUTATIONS["study"]), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("kind", ["experiments", "search_spaces"])
 def test_many_damaged_settings_files_give_a_message(kind: str, tmp_path: Path) -> None:
-    run_experiments(kind, range(1000, 1000 + NUM_SLOW * NUM_MUTATIONS[kind]), tmp_path)
+    run_experiments(kind, range(1000, 1000 + NUM_TORTURES * NUM_MUTATIONS[kind]), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_many_damaged_files_of_a_study_give_a_message(tmp_path: Path) -> None:
-    run_study(range(1000, 1000 + NUM_SLOW * NUM_MUTATIONS["study"]), tmp_path)
+    run_study(range(1000, 1000 + NUM_TORTURES * NUM_MUTATIONS["study"]), tmp_path)

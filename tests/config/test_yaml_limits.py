@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from distune.config.load import load_experiment
-from distune.config.yaml import parse_plain, parse_yaml
+from distune.config.yaml import parse_plain, parse_yaml, read_yaml
 from distune.config.yaml_limits import MAX_DEPTH, MAX_VALUES
 from distune.errors import MAX_PROBLEMS_SHOWN, ConfigError
 
@@ -124,3 +125,16 @@ def test_problems_beyond_the_first_twenty_are_counted() -> None:
     assert lines[0].endswith("9003 problems")
     assert lines[-1] == "  and 8983 more"
     assert len(lines) == 1 + MAX_PROBLEMS_SHOWN + 1
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has more than 1000000 characters"):
+        read_yaml(Path("/dev/zero"))
+
+
+def test_a_pipe_of_the_shell_is_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a: 1\n")
+    os.close(writing)
+    assert read_yaml(Path(f"/dev/fd/{reading}"))[0] == {"a": 1}
+    os.close(reading)

@@ -14,6 +14,7 @@ from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
+from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
@@ -328,6 +329,47 @@ def test_one_seed_is_undecided(home: Home, make_loaded: MakeLoaded) -> None:
     result = confirm(home, searched_study(home, make_loaded), top=1, seeds=1)
     assert result is not None
     assert result.gain.verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("epoch_s", "max_seeds", "expected"),
+    [
+        (None, None, None),
+        # two trials under one seed of the race, then two arms under two seeds: 6 runs of 3 epochs
+        (20.0, None, "at most 6 min, if runs train one after the other (20 s per epoch in the search)"),
+        (20.0, 5, "at most 6 min for the first interval, and 2 min for each further seed, if runs"),
+    ],
+)
+def test_a_plan_estimates_its_time(
+    home: Home, make_loaded: MakeLoaded, epoch_s: float | None, max_seeds: int | None, expected: str | None
+) -> None:
+    folder = searched_study(home, make_loaded)
+    plan = plan_confirmation(
+        folder,
+        read_study(home, folder.name),
+        folder.load().experiment,
+        top=2,
+        num_seeds=2,
+        teacher_weights=None,
+        max_seeds=max_seeds,
+    )
+    described = plan.describe_time(epoch_s)
+    assert (described is None) is (expected is None)
+    assert expected is None or expected in (described or "")
+
+
+def test_no_time_is_estimated_when_all_runs_are_on_record(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    confirm(home, folder, top=1, seeds=2)
+    plan = plan_confirmation(
+        folder,
+        read_study(home, folder.name),
+        folder.load().experiment,
+        top=1,
+        num_seeds=2,
+        teacher_weights=None,
+    )
+    assert plan.describe_time(20.0) is None
 
 
 def test_another_metric_needs_no_training(

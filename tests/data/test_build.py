@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from random import Random
@@ -48,6 +49,17 @@ def test_holding_out_divides_the_images_whatever_their_order(
     assert {name: set(files(part)) for name, part in parts.items()} == {
         name: set(files(part)) for name, part in again.items()
     }
+
+
+def test_a_share_of_the_training_images_is_part_of_a_larger_one(tmp_path: Path) -> None:
+    make_coco(tmp_path)
+    whole, half, few = (build_splits(coco_settings(tmp_path, train_share=share)) for share in (1.0, 0.5, 0.2))
+    num_images = len(whole.train)
+    assert (len(half.train), len(few.train)) == (round(0.5 * num_images), round(0.2 * num_images))
+    assert set(files(few.train)) < set(files(half.train)) < set(files(whole.train))
+    assert files(half.search) == files(whole.search)
+    assert f"split train: {len(half.train)} of {num_images} images are used (data.train_share)" in half.notes
+    assert len({each.fingerprint for each in (whole, half, few)}) == 3
 
 
 def test_holding_out_keeps_the_order_of_the_images_and_depends_on_the_seed() -> None:
@@ -140,6 +152,43 @@ def test_the_fingerprint_depends_on_how_the_data_is_split_and_named(tmp_path: Pa
     assert len({build_splits(voc(tmp_path, **kind)).fingerprint for kind in kinds}) == len(kinds)
 
 
+def test_images_without_boxes_are_left_out_of_the_training_split_alone(tmp_path: Path) -> None:
+    make_coco(tmp_path, {"train": 6, "val": 3})  # the last image of each split has no box
+    kept = build_splits(coco_settings(tmp_path))
+    dropped = build_splits(coco_settings(tmp_path, keep_empty_images=False))
+    assert [len(kept.train), len(dropped.train)] == [6, 5]
+    assert [len(kept.search), len(dropped.search)] == [3, 3]
+    assert dropped.train.name == "train"
+    note = "split train: 1 of 6 images without boxes are left out (data.keep_empty_images)"
+    assert [line for line in dropped.notes if line not in kept.notes] == [note]
+    assert dropped.fingerprint != kept.fingerprint
+    none_empty = make_voc(tmp_path / "voc", {"train": 5, "val": 3})
+    both = [build_splits(voc(none_empty, search_set="val", keep_empty_images=keep)) for keep in (True, False)]
+    assert both[0].fingerprint == both[1].fingerprint
+    assert both[0].notes == both[1].notes
+
+
+def test_held_out_images_do_not_depend_on_whether_empty_ones_are_trained_on(tmp_path: Path) -> None:
+    make_coco(tmp_path, {"train": 12})
+    held = [build_splits(coco_settings(tmp_path, search=None, keep_empty_images=keep)).search for keep in (True, False)]
+    names = [[split.annotations(index).file for index in range(len(split))] for split in held]
+    assert names[0] == names[1]
+
+
+def test_an_image_that_scale_jitter_would_shrink_to_nothing_is_skipped(tmp_path: Path) -> None:
+    make_voc(tmp_path, {"train": 5, "val": 3})
+    write_image(tmp_path / "JPEGImages" / "train_001.jpg", np.zeros((4, 400, 3), dtype=np.uint8))
+    text = (tmp_path / "Annotations" / "train_001.xml").read_text()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>30</xmax><ymax>4</ymax></bndbox>"
+    text = re.sub("<bndbox>.*?</bndbox>", box, re.sub("<size>.*</size>", "", text))
+    (tmp_path / "Annotations" / "train_001.xml").write_text(text)
+    sizes = {"min_size_px": 320, "max_size_px": 320, "search_set": "val"}
+    assert build_splits(voc(tmp_path, **sizes)).faults == ()
+    jitter = {"augmentation": {"scale_jitter": [0.1, 2.0]}}
+    faults = build_splits(voc(tmp_path, **sizes, **jitter)).faults
+    assert faults == ("JPEGImages/train_001.jpg: is too thin: 400 x 4 pixels become 32 x 0",)
+
+
 @pytest.mark.parametrize("kind", [ShapesData, DigitsData])
 def test_the_fingerprint_of_generated_data_depends_only_on_settings_that_change_an_image(
     kind: type[ShapesData | DigitsData],
@@ -149,6 +198,7 @@ def test_the_fingerprint_of_generated_data_depends_only_on_settings_that_change_
 
     base = of()
     assert of(max_size_px=200, augmentation={"vertical_flip": 0.5}) == base
+    assert of(aspect_ratio_group_factor=0, repeat_threshold=0.5) == base
     changes: list[dict[str, object]] = [
         {"seed": 1},
         {"num_train": 399},

@@ -14,8 +14,9 @@ import torch
 from distune.config.data import ShapesData
 from distune.data.build import build_splits, build_stream
 from distune.data.dataset import DetectionDataset, Subset
+from distune.data.epoch_batches import epoch_order
 from distune.data.shapes.shapes_dataset import make_shapes
-from distune.data.stream import Batch, TrainingStream, epoch_order
+from distune.data.stream import Batch, TrainingStream
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, corrupt, make_coco
 
@@ -258,6 +259,21 @@ class TestWorkers:
         assert len(multiprocessing.active_children()) == before
         assert_same(list(parts.epoch(0)), first)
         parts.close()
+
+
+EVERYTHING = {
+    "augmentation": {"photometric_distortion": 0.5, "zoom_out": 0.5, "iou_crop": True, "min_sizes_px": [32, 48]},
+    "aspect_ratio_group_factor": 3,
+    "repeat_threshold": 0.9,
+}
+
+
+def test_a_worker_makes_the_same_drawn_sizes_crops_groups_and_repeats(dataset: DetectionDataset) -> None:
+    given = {"settings": ShapesData.model_validate({**SHAPES.model_dump(), **EVERYTHING}), "batch_size": 2}
+    parts = stream(dataset, num_workers=1, **given)
+    for epoch in (1, 0):
+        assert_same(list(parts.epoch(epoch)), list(stream(dataset, **given).epoch(epoch)))
+    parts.close()
 
 
 def test_shapes_do_not_take_their_cache_to_other_processes(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def sample(boxes: list[list[float]], *, height: int = 40, width: int = 80) -> Sa
     }
 
 
-SIZES = {"min_size_px": 40, "max_size_px": 80}
+SIZES: dict[str, Any] = {"min_size_px": 40, "max_size_px": 80}
 BOXES = [[10.0, 5.0, 30.0, 20.0], [60.0, 30.0, 80.0, 40.0]]
 
 

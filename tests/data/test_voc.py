@@ -11,6 +11,7 @@ import pytest
 from distune.config.data import VocData
 from distune.data.build import build_splits
 from distune.data.check import check_splits
+from distune.data.dataset import DetectionDataset
 from distune.data.splits import Splits
 from distune.errors import DataError
 from support.datasets import VocObject, corrupt, make_voc, write_voc_image, write_voc_list
@@ -91,6 +92,22 @@ def test_lists_are_joined_by_plus_and_hold_an_image_once(tmp_path: Path) -> None
     splits = build(tmp_path, train_set="train + more+again")
     names = [Path(splits.train.annotations(index).file).stem for index in range(len(splits.train))]
     assert names == ["train_000", "train_001", "train_002", "more_000", "more_001"]
+
+
+def test_both_years_train_and_one_tests(tmp_path: Path) -> None:
+    make_voc(tmp_path / "VOC2007", {"trainval": 3, "test": 2})
+    make_voc(tmp_path / "VOC2012", {"trainval": 4}, seed=1)
+    years = {"train_set": "VOC2007/trainval+VOC2012/trainval", "test_set": "VOC2007/test"}
+    splits = build(tmp_path, **years, search_set=None)
+    assert splits.test is not None
+
+    def folders(dataset: DetectionDataset) -> set[str]:
+        return {dataset.annotations(index).file.split("/")[0] for index in range(len(dataset))}
+
+    assert len(splits.train) + len(splits.search) == 7
+    assert folders(splits.train) == {"VOC2007", "VOC2012"}
+    assert len(splits.test) == 2
+    assert folders(splits.test) == {"VOC2007"}
 
 
 def test_classes_are_collected_sorted_from_all_splits(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from distune.config.detector import RetinaNetSettings
 from distune.config.image_size import resized_size
 from distune.data.transforms import plain_transform, to_unit_range
-from distune.detectors.resizing import SmoothResize
+from distune.detectors.resizing import SmoothResize, sizes_kept
 from distune.detectors.zoo import build_trained_detector
 from support.families import CLASSES, SETTINGS, build
 
@@ -101,3 +101,26 @@ def test_sizes(height: int, width: int, limits: tuple[int, int], expected: tuple
         least, most = limits
         resize = v2.Resize(None, max_size=most) if least == most else v2.Resize([least], max_size=most)
         assert tuple(resize(torch.zeros(3, height, width)).shape[-2:]) == expected
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fasterrcnn", "ssd"])
+def test_drawn_sizes_reach_a_detector_inside_the_block_only(family: str) -> None:
+    detector = build(family)
+    transform: Any = detector.model.transform
+    images = [to_unit_range(noise(40, 50)), to_unit_range(noise(80, 70))]
+    expected = ((64, 64), (64, 64)) if family == "ssd" else ((40, 50), (80, 70))
+    with sizes_kept([detector.model]):
+        for training in (True, False):
+            detector.model.train(training)
+            assert detector.forward_teacher(images).view.frame.image_sizes == expected
+    assert detector.model.transform is transform
+    assert detector.forward_teacher(images).view.frame.image_sizes != ((40, 50), (80, 70))
+
+
+def test_the_resizing_is_restored_after_an_error() -> None:
+    model = build("retinanet").model.eval()
+    before = model.transform
+    images = [torch.zeros(4, 40, 50)]  # four channels
+    with pytest.raises(RuntimeError), sizes_kept([model]):
+        model(images)
+    assert model.transform is before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,6 +211,48 @@ def test_an_epoch_that_is_lost_does_not_change_the_best_trial(study: StudyFolder
     assert best_trial(status)[0].key == leader.key
     assert best_trial(status)[1] == pytest.approx(gain)
     assert f"epoch {best.epoch};" in status.lost[0]
+
+
+def damage_line(study: StudyFolder, number: int, epoch: int, content: bytes = b"{damaged") -> None:
+    file = study.trial(number).metrics_file
+    lines = file.read_bytes().split(b"\n")
+    lines[epoch - 1] = content
+    file.write_bytes(b"\n".join(lines))
+
+
+@pytest.mark.parametrize("command_name", ["status", "best"])
+def test_damaged_lines_of_a_trial_are_told(study: StudyFolder, home: Home, answers: Any, command_name: str) -> None:
+    """The scores of the same epochs in Optuna show the best epoch; without them it may be another one."""
+    leader, gain = best_trial(read_study(home, "one"))
+    best = max(study.trial(leader.number).reports(), key=lambda each: each.metrics[METRIC])
+    damage_line(study, leader.number, best.epoch)
+    (damaged,) = read_study(home, "one").damaged
+    assert (damaged.trial, damaged.lines, damaged.may_change_best) == (leader.key, (best.epoch,), False)
+    assert best_trial(read_study(home, "one"))[1] == pytest.approx(gain)
+    told = f"{study.trial(leader.number).metrics_file} has 1 damaged line ({best.epoch})"
+    answer = answers((command_name,))[command_name]
+    assert told.replace(" ", "") in "".join(answer.out.split())
+    assert "the best epoch stays the same" in " ".join(answer.out.split())
+
+    with contextlib.closing(sqlite3.connect(study.database)) as file, file:
+        file.execute("DELETE FROM trial_intermediate_values WHERE step = ?", (best.epoch,))
+    (damaged,) = read_study(home, "one").damaged
+    assert damaged.unknown == (best.epoch,)
+    answer = answers((command_name,))[command_name]
+    text = " ".join(answer.out.split())
+    assert f"the score of epoch {best.epoch} is lost, so the best epoch may be another one" in text
+    shown = json.loads(answers((command_name, "--json"))[command_name].out)
+    assert shown["damaged_records"] == [str(damaged)]
+
+
+def test_damaged_lines_after_the_last_epoch_are_counted(study: StudyFolder, home: Home) -> None:
+    for epoch in (7, 8, 9):
+        damage_line(study, 2, epoch)
+    with contextlib.closing(sqlite3.connect(study.database)) as file, file:
+        file.execute("DELETE FROM trial_intermediate_values WHERE step > 7")
+    (damaged,) = read_study(home, "one").damaged
+    assert (damaged.lines, damaged.unknown) == ((7, 8, 9), (8, 9))
+    assert "the scores of epochs 8, 9 are lost" in str(damaged)
 
 
 def test_an_interrupted_trial_without_epochs_is_not_trained_again_in_silence(

@@ -21,15 +21,16 @@ _OVERHEAD = 200_000
 """Names, shapes, random-number states and the like."""
 
 
-def loaded(optimizer: str) -> LoadedExperiment:
-    values = small_values({"training": {"optimizer": {"kind": optimizer}}, "data": {"num_train": 4, "num_search": 2}})
+def loaded(optimizer: str, decay: float = 0.0) -> LoadedExperiment:
+    training = {"optimizer": {"kind": optimizer}, "ema": {"decay": decay}}
+    values = small_values({"training": training, "data": {"num_train": 4, "num_search": 2}})
     return experiment_from_dict(values, source="test")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_files_of_a_trial_have_the_planned_sizes(tmp_path: Path, optimizer: str) -> None:
-    experiment = loaded(optimizer).experiment
+@pytest.mark.parametrize(("optimizer", "decay"), [("adamw", 0.0), ("sgd", 0.0), ("sgd", 0.9)])
+def test_files_of_a_trial_have_the_planned_sizes(tmp_path: Path, optimizer: str, decay: float) -> None:
+    experiment = loaded(optimizer, decay).experiment
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     sizes = trial_sizes(experiment, builder.splits)
     folder = TrialFolder(tmp_path)
@@ -47,7 +48,7 @@ def test_files_of_a_trial_have_the_planned_sizes(tmp_path: Path, optimizer: str)
     best, last = (path.stat().st_size for path in (folder.best_checkpoint, folder.last_checkpoint))
     assert sizes.best <= best <= sizes.best + _OVERHEAD
     assert last <= sizes.last + _OVERHEAD
-    weights = sizes.best + (2 if optimizer == "adamw" else 1) * sizes.best
+    weights = sizes.best * (1 + (2 if optimizer == "adamw" else 1) + (decay > 0))
     assert last > 0.9 * weights, "the bound is no wild guess: what it adds is the room kept for features"
     assert sizes.memory > sizes.last
 

@@ -288,6 +288,80 @@ def test_a_renamed_study_is_no_copy(make_study: Callable[..., StudyFolder], home
     assert [StudyFolder(home.study(name)).copied_from() for name in ("two", "three")] == [None, "two"]
 
 
+def copy_home(home: Home, name: str) -> Home:
+    copy = Home(home.root.with_name(name))
+    shutil.copytree(home.root, copy.root)
+    return copy
+
+
+SERVER = {"tracking": {"enabled": True, "uri": "http://127.0.0.1:9"}}
+
+
+def test_a_study_in_a_copied_home_that_shares_a_tracking_server_gets_a_key_of_its_own(
+    make_study: Callable[..., StudyFolder], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distune.api.repair_study._repair_tracking", lambda *_: None)  # no server is there
+    study = make_study(**SERVER)
+    run(study)
+    other = copy_home(home, "copy")
+    copy = StudyFolder(other.study("one"))
+    assert read_study(other, "one").copied_from == str(study.path)
+    with pytest.raises(StudyError, match=r"study one is a copy of study .*/home/studies/one.*distune repair one"):
+        run(copy, num_trials=8)
+    assert rows(other) == rows(home)
+    assert "is a copy" in repair_study(copy, other).found[0]
+    assert copy.identity().tracking_key != study.identity().tracking_key
+    assert rows(other) == rows(home)
+    run(copy, num_trials=8)
+    assert repair_study(copy, other) == Repair(study="one")
+    run(study, num_trials=7)
+    third = copy_home(other, "third")
+    shutil.rmtree(other.root)
+    run(StudyFolder(third.study("one")), num_trials=9)
+
+
+def test_a_home_that_is_moved_linked_or_has_a_store_of_its_own_is_no_copy(
+    make_study: Callable[..., StudyFolder], home: Home
+) -> None:
+    study, local = make_study(**SERVER), make_study("local", tracking={"enabled": True})
+    run(study)
+    run(local)
+    link = Home(home.root.with_name("link"))
+    link.root.symlink_to(home.root)
+    run(StudyFolder(link.study("one")), num_trials=7)
+    run(study, num_trials=8)
+    other = copy_home(home, "copy")
+    assert read_study(other, "local").copied_from is None, "both write into their own homes"
+    shutil.rmtree(other.root)
+    moved = Home(home.root.with_name("moved"))
+    link.root.unlink()
+    home.root.rename(moved.root)
+    run(StudyFolder(moved.study("one")), num_trials=9)
+    assert read_study(copy_home(moved, "home"), "one").copied_from == str(moved.study("one"))
+    assert read_study(moved, "one").copied_from is None
+
+
+def test_a_key_of_its_own_on_request(make_study: Callable[..., StudyFolder], home: Home) -> None:
+    study = make_study()
+    run(study)
+    before, expected = study.identity(), rows(home)
+    assert "a key of its own" in repair_study(study, home, new_key=True).done[-1]
+    assert study.identity().tracking_key != before.tracking_key
+    assert rows(home) == expected
+    run(study, num_trials=7)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"folder": 3}', b'{"folder": "a\\u0000b"}', b"[" * 99_999])
+def test_a_damaged_record_of_the_place_is_written_again(
+    make_study: Callable[..., StudyFolder], home: Home, content: bytes
+) -> None:
+    study = make_study(search={"num_trials": 1}, **SERVER)
+    (study.path / "place.json").write_bytes(content)
+    assert read_study(home, "one").copied_from is None
+    run(study)
+    assert json.loads((study.path / "place.json").read_bytes()) == {"folder": str(study.path)}
+
+
 def test_the_record_of_a_teacher_follows_a_moved_home(home: Home, make_study: Callable[..., StudyFolder]) -> None:
     study = make_study()
     weights = home.teachers / "abc" / "best.pt"

@@ -35,7 +35,8 @@ def backward(max_norm: float | None, terms: list[Tensor], *, of: ClippedGradient
     scaler = Scaler(scale)
     run = ClippedBackward([weight, adapter], optimizer=optimizer, scaler=scaler, max_norm=max_norm, of=of)
     losses = [(weight * term).sum() + 7 * adapter.sum() for term in terms]
-    measured = run((weight * TASK).sum(), losses)
+    run.add((weight * TASK).sum(), losses)
+    measured = run.finish()
     scaler.step(optimizer)
     scaler.update()
     return -weight.detach(), -float(adapter.detach()), {name: float(value) for name, value in measured.items()}

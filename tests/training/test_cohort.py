@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from distune.config.experiment import Experiment, without_distillation
 from distune.data.stream import Batch
-from distune.detectors.taps import TeacherTaps
+from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
@@ -268,3 +269,34 @@ def test_the_best_checkpoint_is_the_student_alone(tmp_path: Path) -> None:
     fresh = each.detector(each.experiment.student, seed=9)
     fresh.model.load_state_dict(content["model"])
     assert content["epoch"] == 1
+
+
+DRAWN = {"augmentation": {"min_sizes_px": [32, 48]}, "aspect_ratio_group_factor": 0, "repeat_threshold": 0.9}
+
+
+def test_drawn_sizes_reach_student_and_teacher_and_company_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment({"data": DRAWN}))
+    alone = student_of(each, "one")
+    train(cohort_of(each, distils=True), [alone], epochs=1)
+    cohort, together = cohort_of(each, distils=True), student_of(each, "one")
+    teacher = cohort._teacher
+    assert teacher is not None
+    seen: dict[str, set[tuple[int, int]]] = {"student": set(), "teacher": set(), "batch": set()}
+    forward_train, forward_teacher = together.detector.forward_train, teacher.forward_teacher
+
+    def train_and_note(images: list[Tensor], targets: list[dict[str, Tensor]]) -> StudentTaps:
+        taps = forward_train(images, targets)
+        seen["student"] |= set(taps.view.frame.image_sizes)
+        seen["batch"] |= {(image.shape[1], image.shape[2]) for image in images}
+        return taps
+
+    def teach_and_note(images: list[Tensor]) -> TeacherTaps:
+        taps = forward_teacher(images)
+        seen["teacher"] |= set(taps.view.frame.image_sizes)
+        return taps
+
+    monkeypatch.setattr(together.detector, "forward_train", train_and_note)
+    monkeypatch.setattr(teacher, "forward_teacher", teach_and_note)
+    train(cohort, [together, student_of(each, "other", seed=1)], epochs=1)
+    assert seen["batch"] == seen["student"] == seen["teacher"] == {(32, 32), (48, 48)}
+    assert_equal(weights(alone), weights(together))

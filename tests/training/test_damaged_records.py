@@ -43,6 +43,17 @@ def test_a_damaged_line_is_reported_once(damaged: str, tmp_path: Path, caplog: p
     ]
 
 
+def test_many_damaged_lines_are_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.metrics_file.write_text("{}\n" * 20 + f"{line(21)}\n")
+    with caplog.at_level(logging.WARNING):
+        assert [report.epoch for report in folder.reports()] == [21]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder.metrics_file}: 20 lines are damaged (1, 2, 3, 4, 5, 6, 7, 8, ...), "
+        "so these epochs are missing in all results of the trial"
+    ]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -6,6 +6,7 @@ import math
 import posixpath
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ class TestByHand:
         )
         metrics = score(perfect(dataset), dataset)
         assert metrics.keys() == {
-            "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP/cat", "AP/dog", "VOC_AP50"
+            "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP/cat", "AP/dog", "VOC_AP50", "VOC07_AP50"
         }  # fmt: skip
-        assert list(metrics.values()) == pytest.approx([100.0] * 8)
+        assert list(metrics.values()) == pytest.approx([100.0] * 9)
 
     def test_one_of_two_found_at_an_overlap_of_six_tenths(self) -> None:
         dataset = MemoryDataset([annotate([(0, 0, 10, 10), (50, 50, 60, 60)], [1, 1])], ("cat",))
@@ -62,13 +63,25 @@ class TestByHand:
         assert metrics["AP"] == pytest.approx(100 * 0.3 * 51 / 101)
         assert metrics["AP75"] == 0
         assert metrics["VOC_AP50"] == pytest.approx(50)
+        assert metrics["VOC07_AP50"] == pytest.approx(100 * 6 / 11)  # the recalls 0 to 0.5 of eleven
+
+    def test_eleven_recalls_of_voc2007_and_the_whole_area(self) -> None:
+        boxes: list[Box] = [
+            (20 * column, 20 * row, 20 * column + 10, 20 * row + 10) for row in (0, 1) for column in range(5)
+        ]
+        dataset = MemoryDataset([annotate(boxes, [1] * 10)], ("cat",))
+        found: list[Box] = [*boxes[:3], (80, 80, 90, 90), boxes[3]]
+        metrics = score([prediction(0, found, [1] * 5, [0.9, 0.8, 0.7, 0.6, 0.5])], dataset)
+        # Precision 1 up to recall 0.3, exactly three of ten boxes, and 4/5 at 0.4.
+        assert metrics["VOC07_AP50"] == pytest.approx(100 * (4 * 1 + 0.8) / 11)
+        assert metrics["VOC_AP50"] == pytest.approx(100 * (0.3 * 1 + 0.1 * 0.8))
 
     def test_a_wrong_detection_before_the_right_one_halves_the_precision(self) -> None:
         dataset = MemoryDataset([annotate([(0, 0, 10, 10)], [1])], ("cat",))
         found = prediction(0, [(80, 80, 90, 90), (0, 0, 10, 10)], [1, 1], [0.9, 0.5])
         metrics = score([found], dataset)
         assert [metrics["AP50"], metrics["AP"]] == pytest.approx([50, 50])
-        assert metrics["VOC_AP50"] == pytest.approx(50)
+        assert [metrics["VOC_AP50"], metrics["VOC07_AP50"]] == pytest.approx([50, 50])
         after = prediction(0, [(80, 80, 90, 90), (0, 0, 10, 10)], [1, 1], [0.4, 0.5])
         assert score([after], dataset)["AP"] == pytest.approx(100)
 
@@ -107,7 +120,7 @@ class TestByHand:
         dataset = MemoryDataset([annotate([(0, 0, 20, 20)], [1])])
         for nothing in ([prediction(0, [], [], [])], perfect(MemoryDataset([annotate([], [])]))):
             metrics = score(nothing, dataset)
-            assert metrics.keys() == {"AP", "AP50", "AP75", "AP_small", "AP/cat", "VOC_AP50"}
+            assert metrics.keys() == {"AP", "AP50", "AP75", "AP_small", "AP/cat", "VOC_AP50", "VOC07_AP50"}
             assert set(metrics.values()) == {0.0}
 
     def test_images_without_a_prediction_are_left_out(self) -> None:
@@ -139,8 +152,9 @@ def iou(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
     return float(width * height / (areas[0] + areas[1] - width * height))
 
 
-def literal(predictions: list[Prediction], dataset: DetectionDataset, label: int, *, voc: bool) -> float:
+def literal(predictions: list[Prediction], dataset: DetectionDataset, label: int, *, metric: str) -> float:
     """AP at an overlap of 0.5, one detection at a time, by the definitions of VOC and COCO."""
+    voc = metric.startswith("VOC")
     detections = [
         (float(value), int(found["image_index"]), box.astype(np.float64))
         for found in predictions
@@ -165,6 +179,10 @@ def literal(predictions: list[Prediction], dataset: DetectionDataset, label: int
     total = sum(int((dataset.annotations(index).labels_N == label).sum()) for index in range(len(dataset)))
     # Recall and precision after each detection.
     points = [(sum(right[:count]) / total, sum(right[:count]) / count) for count in range(1, len(right) + 1)]
+    if metric == "VOC07_AP50":
+        exact = [(Fraction(sum(right[:count]), total), p) for count, (_, p) in enumerate(points, start=1)]
+        tenths = [Fraction(number, 10) for number in range(11)]
+        return float(np.mean([max((p for r, p in exact if r >= level), default=0.0) for level in tenths]))
     if not voc:
         grid = np.linspace(0, 1, 101)
         return float(np.mean([max((p for r, p in points if r >= level), default=0.0) for level in grid]))
@@ -196,8 +214,8 @@ def test_ap50_agrees_with_the_literal_definitions(seed: int, num_images: int, sp
     dataset = MemoryDataset(images)
     metrics = score(predictions, dataset)
     present = sorted({int(label) for image in images for label in image.labels_N})
-    for name, voc in (("AP50", False), ("VOC_AP50", True)):
-        expected = np.mean([literal(predictions, dataset, label, voc=voc) for label in present])
+    for name in ("AP50", "VOC_AP50", "VOC07_AP50"):
+        expected = np.mean([literal(predictions, dataset, label, metric=name) for label in present])
         assert metrics[name] == pytest.approx(100 * expected, abs=1e-6)
     assert all(0 <= value <= 100 for value in metrics.values())
 

@@ -95,6 +95,10 @@ def test_everything_that_determines_a_teacher_changes_its_hash(tmp_path: Path) -
         {"teacher_training": {"epochs": 2}},
         {"data": {"min_size_px": 48}},
         {"data": {"augmentation": {"horizontal_flip": 0.0}}},
+        {"data": {"augmentation": {"iou_crop": True}}},
+        {"data": {"augmentation": {"min_sizes_px": [48, 64]}}},
+        {"data": {"aspect_ratio_group_factor": 0}},
+        {"data": {"repeat_threshold": 0.5}},
     ):
         assert teacher_hash(small_experiment(changes), "data") != base, changes
     assert teacher_hash(small_experiment(), "other data") != base

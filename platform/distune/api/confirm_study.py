@@ -107,6 +107,9 @@ def confirm_study(
     if status.state != "finished":
         callback.on_message(f"study {folder.name} is {status.state}: its best trials so far are confirmed")
     callback.on_message(planned.describe())
+    estimate = planned.describe_time(None if status.time is None else status.time.epoch_s)
+    if estimate is not None:
+        callback.on_message(estimate)
     with locked_tracker(folder, experiment, home) as tracker:
         tracker.log_view(study_view(loaded, status.trials))
         result = run_confirmation(

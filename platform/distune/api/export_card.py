@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distune.api.evaluation import SplitChoice
 from distune.api.study_models import StudyModel
+from distune.bounded_read import read_bounded
 from distune.config.distillation import DistillationSettings
 from distune.study.files.study_folder import StudyFolder
 from distune.study.status import StudyStatus
@@ -95,7 +96,7 @@ class ExportCard:
     def _data(self) -> Iterator[str]:
         yield f"kind: {self.model.experiment.data.kind}"
         try:
-            card = json.loads(self.folder.data_card_file.read_bytes())
+            card = json.loads(read_bounded(self.folder.data_card_file))
             lines = [
                 f"{split['name']} split: {split['num_images']} images, {split['num_boxes']} boxes"
                 for split in card["splits"]

@@ -98,7 +98,10 @@ def open_data(experiment: Experiment, *, on_message: OnMessage, decode: bool = T
 def data_card(experiment: Experiment, splits: Splits) -> DataCard:
     """Return what the data of an experiment contain, and what seems wrong."""
     from distune.data.data_card import make_data_card
+    from distune.data.stream_notes import stream_notes
 
+    notes = stream_notes(splits.train, experiment.data, batch_size=experiment.training.batch_size)
+    splits = dataclasses.replace(splits, notes=(*splits.notes, *notes))
     size = {"min_size_px": experiment.data.min_size_px, "max_size_px": experiment.data.max_size_px}
     return make_data_card(splits, **size)
 

@@ -12,6 +12,7 @@ from distune.config.load import LoadedExperiment
 from distune.errors import UsageError
 from distune.records import TrialState, trial_key
 from distune.study.files.study_folder import StudyFolder
+from distune.study.files.study_place import original_of, record_place
 from distune.study.repair.rebuild_records import rebuild_records
 from distune.study.repair.repair_files import own_identity, repair_session_note, repair_settings
 from distune.study.search.stored_trial import StoredTrial
@@ -57,12 +58,13 @@ class _Notes:
         self.done += done
 
 
-def repair_study(folder: StudyFolder, home: Home) -> Repair:
+def repair_study(folder: StudyFolder, home: Home, *, new_key: bool = False) -> Repair:
     """Find what is damaged or missing in a study, and repair it. A healthy study is not changed.
 
     Args:
         folder: of the study.
         home: keeps the MLflow store.
+        new_key: give the study a key of its own although it is not known to be a copy.
 
     Returns:
         The faults, the changes, and the faults that remain.
@@ -76,7 +78,7 @@ def repair_study(folder: StudyFolder, home: Home) -> Repair:
         with folder.lock():
             loaded, *changes = repair_settings(folder)
             notes.add(*changes)
-            _repair_records(folder, loaded, notes)
+            _repair_records(folder, loaded, notes, new_key=new_key)
             stored = read_stored_trials(folder, loaded.experiment.search.storage)
             notes.add(*repair_session_note(folder, loaded, stored))
             reports = {trial.number: folder.trial(trial.number).reports() for trial in stored}
@@ -88,15 +90,17 @@ def repair_study(folder: StudyFolder, home: Home) -> Repair:
     return Repair(study=folder.name, found=tuple(notes.found), done=tuple(notes.done), left=tuple(notes.left))
 
 
-def _repair_records(folder: StudyFolder, loaded: LoadedExperiment, notes: _Notes) -> None:
-    original = folder.copied_from()
-    if original is None:
+def _repair_records(folder: StudyFolder, loaded: LoadedExperiment, notes: _Notes, *, new_key: bool) -> None:
+    original = original_of(folder, loaded.experiment)
+    if original is None and not new_key:
         notes.add(*rebuild_records(folder, loaded))
         return
     identity = own_identity(folder)
-    notes.add([f"the folder is a copy of study {original} and has its key"], [])
+    if original is not None:
+        notes.add([f"the folder is a copy of study {original} and has its key"], [])
     notes.add(*rebuild_records(folder, loaded, new_identity=identity))
     folder.write_identity(identity)
+    record_place(folder)
     send_again(folder.path)
     notes.add([], [f"gave it a key of its own: {identity.tracking_key}"])
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distune.bounded_read import read_bounded
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
@@ -142,7 +143,7 @@ def _versions(created_by: str) -> dict[str, str]:
 
 def _data_card(file: Path) -> dict[str, Any] | None:
     try:
-        card = dict(json.loads(file.read_bytes()))
+        card = dict(json.loads(read_bounded(file)))
     except (OSError, ValueError, TypeError):
         return None
     return card if {"splits", "classes", "quantiles"} <= card.keys() else None

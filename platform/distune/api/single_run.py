@@ -15,6 +15,7 @@ from distune.config.experiment import Experiment, without_distillation
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.config.load import ExperimentLike, load_experiment, trial_experiment
+from distune.config.training_identity import experiment_identity
 from distune.errors import DataError, TrialError, UsageError
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.callback import Decision, StudyCallback
@@ -95,7 +96,7 @@ def train(
             num_epochs=loaded.training.epochs,
             params={},
             experiment=values,
-            folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(values)}"),
+            folder=str(folder or root.root / "trained" / f"{loaded.name}-{content_hash(experiment_identity(values))}"),
             teacher_weights=str(weights) if needs_teacher else None,
             data_fingerprint=splits.fingerprint,
         )

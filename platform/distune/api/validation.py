@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distune.api.dry_run import DryRun
+from distune.api.dry_run import dry_run as run_dry
 from distune.api.preparation import check_all_weights, data_card, describe_data, open_data
 from distune.api.progress import open_callbacks
 from distune.api.time_estimate import estimate_time
@@ -44,6 +46,7 @@ class Validation:
         plan_lines: the plan, disk, memory and estimated time as text.
         time_plan: estimated time of a study; None when the data was not checked, or nothing is measured.
         findings: the probe's result per searched parameter; empty without a probe.
+        dry_run: a few real steps at full size; None unless it was asked for.
     """
 
     loaded: LoadedExperiment
@@ -53,6 +56,7 @@ class Validation:
     plan_lines: tuple[str, ...]
     time_plan: TimePlan | None = None
     findings: tuple[Finding, ...] = ()
+    dry_run: DryRun | None = None
 
     def raise_for_findings(self) -> None:
         """Raise ``ConfigError`` with a line for each parameter without an effect or with a value that fails."""
@@ -72,6 +76,7 @@ def validate(
     pictures: str | PathLike[str] | None = None,
     on_finding: Callable[[Finding], None] | None = None,
     measure_time: bool = False,
+    dry_run: bool = False,
     callbacks: Sequence[StudyCallback] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> Validation:
@@ -91,6 +96,7 @@ def validate(
         on_finding: called with each finding of the probe.
         measure_time: train a few batches of student and teacher, to estimate the time of a study. Without it the
             estimate is that of an earlier study with the same student, teacher and data, if there is one.
+        dry_run: train each model for two steps at full image size, on synthetic images unless ``data.root`` is set.
         callbacks: receive messages; None shows them on standard error, an empty list shows nothing.
         home: folder of teachers; ``$DISTUNE_HOME`` or ``./runs`` when None.
 
@@ -102,7 +108,7 @@ def validate(
         DataError: images or annotations are missing or too damaged.
         WeightsError: weights that the experiment names are missing or do not fit.
         ResourceError: the sampler needs a package that is not installed.
-        UsageError: the folder for pictures is a file.
+        UsageError: the folder for pictures is a file, or images for a dry run cannot be synthesized in this format.
     """
     with open_callbacks(callbacks) as callback:
         loaded = load_experiment(experiment, overrides=overrides, fixed=fixed, space=space)
@@ -120,6 +126,7 @@ def validate(
             findings = _probe(loaded, splits, root, num_probe_images, on_finding, callback)
         time_plan = None if splits is None else estimate_time(loaded, splits, root, measure=measure_time)
         time_lines = [] if splits is None else describe_time_plan(time_plan)
+        tried = run_dry(loaded, on_message=callback.on_message) if dry_run else None
         return Validation(
             loaded=loaded,
             data=None if splits is None else describe_data(splits),
@@ -128,6 +135,7 @@ def validate(
             plan_lines=(*describe_plan(loaded), *describe_sizes(loaded, splits, root), *time_lines),
             time_plan=time_plan,
             findings=tuple(findings),
+            dry_run=tried,
         )
 
 

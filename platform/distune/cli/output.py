@@ -45,6 +45,7 @@ def print_warnings(status: StudyStatus) -> None:
     if status.copied_from is not None:
         text = f"this study is a copy of study {status.copied_from}; give it a key of its own"
         out.print(f"warning: {text}: distune repair {status.study}", style="bold red")
+    print_damage(status)
     for line in status.lost:
         out.print(f"warning: {line}", style="yellow")
     controls = None if status.state == "running" else describe_failed_controls(status.trials)
@@ -54,6 +55,12 @@ def print_warnings(status: StudyStatus) -> None:
         out.print(f"warning: {group}", style="bold red")
     for line in warning_lines(status.trials):
         out.print(f"warning: {line}", style="yellow")
+
+
+def print_damage(status: StudyStatus) -> None:
+    """Print which trials have damaged lines, and whether their best epoch may be another one."""
+    for each in status.damaged:
+        out.print(f"warning: {each}", style="yellow")
 
 
 def print_if_simulated(*, simulated: bool) -> None:

@@ -10,7 +10,15 @@ import typer
 
 from distune.cli.completion import complete_study
 from distune.cli.options import JsonOption, StudyArgument
-from distune.cli.output import out, print_if_simulated, print_json, print_pareto_front, print_warnings, progress
+from distune.cli.output import (
+    out,
+    print_damage,
+    print_if_simulated,
+    print_json,
+    print_pareto_front,
+    print_warnings,
+    progress,
+)
 from distune.config.format_value import format_value
 from distune.errors import DistuneError, StudyError
 from distune.reports.epoch_table import epoch_table
@@ -107,6 +115,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
                 "confirmation": None
                 if confirmed is None
                 else {**confirmed.to_dict(), "verdict": confirmed.verdict, "summary": confirmed.summary},
+                "damaged_records": [str(each) for each in status.damaged],
                 "sizes": None if sizes is None else sizes.to_dict(),
                 **({"pareto_front": pareto_front} if status.costs else {}),
             }
@@ -120,6 +129,7 @@ def best(study: StudyArgument, *, json: JsonOption = False) -> None:
     for line in [*lines, overtaken(status, leader)]:
         if line is not None:
             out.print(line)
+    print_damage(status)
     if status.state == "failed":
         out.print(f"the study failed: {status.reason}")
     for path, value in winner.params.items():

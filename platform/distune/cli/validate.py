@@ -28,6 +28,9 @@ def validate(
     ] = None,
     probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe uses.")] = 12,
     time: Annotated[bool, typer.Option("--time", help="Train a few batches to estimate the time of a study.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train two steps of each model at full size; needs no data.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Check an experiment, its search space and its data; list every problem; write nothing.
@@ -43,6 +46,10 @@ def validate(
     With --time, a few batches of the student and of the teacher are trained, to estimate the time of a study. Without
     it, the time is estimated from an earlier study with the same student, teacher and data.
 
+    With --dry-run, teacher, control and distilled student are each trained for two steps at full image size, and two
+    images are evaluated. The images are synthetic unless data.root is set, and nothing is downloaded. The result is the
+    time per image, the memory, and what a study would take.
+
     Examples:
 
         distune validate bccd --set data.root=BCCD --pictures pictures
@@ -50,6 +57,8 @@ def validate(
         distune validate quickstart --probe
 
         distune validate quickstart --time
+
+        distune validate coco_fasterrcnn_r101_r50 --dry-run
     """
     import distune
     from distune.cli.probing import describe_finding, print_findings
@@ -60,6 +69,7 @@ def validate(
         num_probe_images=probe_images,
         pictures=pictures,
         measure_time=time,
+        dry_run=dry_run,
         on_finding=lambda finding: progress.print(f"probe: {describe_finding(finding)}"),
     )
     if json:
@@ -78,11 +88,14 @@ def _data_line(result: Validation) -> str:
 def _print_json(result: Validation, *, probed: bool) -> None:
     loaded = result.loaded
     probe = {"probe": [finding.to_dict() for finding in result.findings]} if probed else {}
+    dry = {} if result.dry_run is None else {"dry_run": result.dry_run.to_dict()}
     plan = dataclasses.asdict(result.plan)
     estimate = None if result.time_plan is None else result.time_plan.to_dict()
     checked = {"experiment": loaded.experiment.to_dict(), "space": loaded.space.to_dict()}
     card = None if result.card is None else result.card.to_dict()
-    print_json({**checked, "data": _data_line(result), "data_card": card, "plan": plan, "time": estimate, **probe})
+    print_json(
+        {**checked, "data": _data_line(result), "data_card": card, "plan": plan, "time": estimate, **probe, **dry}
+    )
 
 
 def _print_text(result: Validation) -> None:
@@ -103,5 +116,7 @@ def _print_text(result: Validation) -> None:
         out.print(line)
     for path, parameter in loaded.searched.items():
         out.print(f"searched: {path}  {describe_parameter(parameter)}")
+    for line in () if result.dry_run is None else result.dry_run.lines:
+        out.print(line)
     for path, reason in loaded.inactive.items():
         out.print(f"never active: {path}  {reason}")

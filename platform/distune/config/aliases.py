@@ -5,7 +5,8 @@ The names are those of Ultralytics, mmdetection, Lightning and timm, in lower ca
 
 from __future__ import annotations
 
-_LEARNING_RATE = "training.optimizer.learning_rate"
+_OPTIMIZER = "training.optimizer."
+_LEARNING_RATE = f"{_OPTIMIZER}learning_rate"
 _IMAGE_SIZE = "data.min_size_px and data.max_size_px"
 _GPUS = "resources.gpus_per_trial"
 _PRECISION = "training.precision"
@@ -34,6 +35,24 @@ ALIASES: dict[str, str] = {
     **dict.fromkeys(("optim", "optimizer", "opt", "optimizer_type"), "training.optimizer.kind"),
     **dict.fromkeys(("momentum",), "training.optimizer.momentum"),
     **dict.fromkeys(("weight_decay", "wd", "decay"), "training.optimizer.weight_decay"),
+    **dict.fromkeys(("norm_weight_decay", "weight_decay_norm", "norm_decay_mult"), f"{_OPTIMIZER}norm_weight_decay"),
+    **dict.fromkeys(("bias_weight_decay", "weight_decay_bias", "bias_decay_mult"), f"{_OPTIMIZER}bias_weight_decay"),
+    **dict.fromkeys(
+        ("lr_backbone", "backbone_lr", "backbone_lr_factor", "backbone_multiplier"),
+        f"{_OPTIMIZER}backbone_learning_rate_factor",
+    ),
+    **dict.fromkeys(
+        (
+            "accumulate",
+            "accumulate_grad_batches",
+            "accumulative_counts",
+            "gradient_accumulation_steps",
+            "grad_accum_steps",
+        ),
+        "training.accumulate_batches",
+    ),
+    **dict.fromkeys(("ema", "model_ema", "use_ema", "ema_decay", "model_ema_decay"), "training.ema.decay"),
+    **dict.fromkeys(("model_ema_steps", "ema_steps"), "training.ema.every_steps"),
     **dict.fromkeys(("sched", "scheduler", "lr_scheduler", "lr_config", "param_scheduler", "cos_lr"), _SCHEDULE),
     **dict.fromkeys(("warmup", "warmup_epochs", "warmup_iters", "warmup_steps"), "training.schedule.warmup_share"),
     **dict.fromkeys(("milestones", "decay_epochs"), "training.schedule.milestones"),
@@ -43,6 +62,11 @@ ALIASES: dict[str, str] = {
     **dict.fromkeys(("fliplr", "hflip", "flip", "flip_ratio", "flip_prob"), "data.augmentation.horizontal_flip"),
     **dict.fromkeys(("flipud", "vflip"), "data.augmentation.vertical_flip"),
     **dict.fromkeys(("color_jitter", "hsv_h", "hsv_s", "hsv_v"), "data.augmentation.color_jitter"),
+    **dict.fromkeys(("multiscale", "multi_scale", "min_size_train"), "data.augmentation.min_sizes_px"),
+    **dict.fromkeys(("lsj", "large_scale_jitter", "scale_range"), "data.augmentation.scale_jitter"),
+    **dict.fromkeys(("aspect_ratio_grouping", "group_by_aspect_ratio"), "data.aspect_ratio_group_factor"),
+    **dict.fromkeys(("oversample_thr", "repeat_thresh"), "data.repeat_threshold"),
+    **dict.fromkeys(("filter_empty_gt", "filter_empty_annotations"), "data.keep_empty_images"),
     **dict.fromkeys(("temperature", "tau", "kd_temperature"), "distillation.soft_labels.temperature"),
     **dict.fromkeys(("trials", "num_trials", "n_trials", "num_samples", "iterations"), "search.num_trials"),
     **dict.fromkeys(("metric", "monitor", "objective", "save_best"), "search.metric"),

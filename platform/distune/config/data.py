@@ -10,6 +10,11 @@ from distune.config.base import Settings
 from distune.config.paths import merge
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=32)]
+Scale = Annotated[float, Field(ge=0.05, le=4.0)]
+
+
+_AUGMENTATION = "data.augmentation."
 
 
 class AugmentationSettings(Settings):
@@ -21,6 +26,46 @@ class AugmentationSettings(Settings):
     """Probability that an image is flipped upside down."""
     color_jitter: Fraction = 0.0
     """Strength of random changes of brightness, contrast and saturation, between 0 and 1; 0 is none."""
+    photometric_distortion: Fraction = 0.0
+    """Probability of each distortion of SSD: brightness, contrast, saturation, hue, and another order of the color
+    channels. torchvision's preset ``ssd`` has 0.5, its presets ``hflip``, ``lsj`` and ``multiscale`` and detectron2
+    have none."""
+    zoom_out: Fraction = 0.0
+    """Probability that an image is placed on a canvas of 1 to 4 times its sides, so that objects become smaller.
+    torchvision's preset ``ssd`` has 0.5, all others and detectron2 none."""
+    iou_crop: bool = False
+    """Crop images as SSD does: at random, with a minimum overlap with an object that is drawn. Boxes whose center is
+    outside are removed. torchvision's presets ``ssd`` and ``ssdlite`` do, all others and detectron2 do not."""
+    min_sizes_px: Annotated[list[Pixels], Field(min_length=1)] | None = None
+    """Multi-scale training: the shorter side of each image is drawn from this list, with the limit ``max_size_px``;
+    evaluation keeps ``min_size_px``. null always takes ``min_size_px``, as torchvision's preset ``hflip`` does. Its
+    preset ``multiscale`` has 480, 512, ..., 800, and detectron2's recipes for COCO have 640, 672, ..., 800."""
+    scale_jitter: Annotated[list[Scale], Field(min_length=2, max_length=2)] | None = None
+    """Large-scale jitter: the lowest and the highest factor. The image is resized to a random factor of the largest
+    size that fits into a square of ``crop_size_px``, then cropped or padded to that square at a random place;
+    evaluation keeps ``min_size_px``. null is none, the default of torchvision and detectron2. torchvision's preset
+    ``lsj`` and detectron2's recipes with large-scale jitter have 0.1 and 2.0."""
+    crop_size_px: Pixels | None = None
+    """Side of the square of ``scale_jitter`` in pixels; null is ``max_size_px``. torchvision and detectron2 have
+    1024."""
+
+    @property
+    def draws_sizes(self) -> bool:
+        """True when training images have other sizes than ``min_size_px`` and ``max_size_px`` give."""
+        return self.min_sizes_px is not None or self.scale_jitter is not None
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        sizes, jitter, crop = self.min_sizes_px, self.scale_jitter, self.crop_size_px
+        if sizes is not None and jitter is not None:
+            raise ValueError(
+                f"{_AUGMENTATION}min_sizes_px = {sizes}\tmust be null with scale_jitter: both draw the size of an image"
+            )
+        if jitter is not None and jitter[0] > jitter[1]:
+            raise ValueError(f"{_AUGMENTATION}scale_jitter = {jitter}\tmust have the lower factor first")
+        if crop is not None and jitter is None:
+            raise ValueError(f"{_AUGMENTATION}crop_size_px = {crop}\thas no effect without scale_jitter; remove it")
+        return self
 
 
 class ImageSettings(Settings):
@@ -32,6 +77,25 @@ class ImageSettings(Settings):
     """The longer side of a resized image is at most this many pixels; the aspect ratio is kept."""
     augmentation: AugmentationSettings = AugmentationSettings()
     """Random changes of training images."""
+    aspect_ratio_group_factor: Annotated[int, Field(ge=0, le=8)] | None = None
+    """Form training batches of images of similar aspect ratios, which saves padding, as torchvision's option of this
+    name: 0 makes two groups, upright images and others; k makes 2 k + 2 groups between the ratios 1:2 and 2:1. null
+    mixes all images. torchvision's references have 3, detectron2 has two groups."""
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Show images of rare classes several times per epoch, as LVIS does (Gupta et al., CVPR 2019, arXiv 1908.03195): a
+    class that less than this fraction of the training images have is repeated by the square root of the threshold over
+    its fraction. An epoch becomes longer by the repeats. null repeats none, the default of detectron2; its recipes for
+    LVIS have 0.001."""
+
+
+def smallest_side(images: ImageSettings) -> int:
+    """Return the smallest limit of the longer side of a training image, in pixels."""
+    augmentation = images.augmentation
+    if augmentation.scale_jitter is None:
+        return images.max_size_px
+    return min(
+        images.max_size_px, int(augmentation.scale_jitter[0] * (augmentation.crop_size_px or images.max_size_px))
+    )
 
 
 class ShapesData(ImageSettings):
@@ -125,6 +189,13 @@ class FileData(ImageSettings):
     """Fraction of the training images that are held out for the final test when there is no test split; 0 is none."""
     split_seed: int = Field(0, ge=0)
     """Seed of the choice of held-out images. Copies of an image are never divided."""
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the training images that are used, for studies of few labels; the others are left out. They are
+    chosen by a hash of their names, so that a smaller fraction is part of a larger one. The held-out splits and a
+    teacher with given weights do not depend on it; a teacher that is trained sees as few images as its students."""
+    keep_empty_images: bool = True
+    """Train on images without boxes, too; crowd and difficult boxes do not count. torchvision's references and
+    detectron2 leave such images out of COCO. The search and the test split keep them."""
 
     @property
     def has_test(self) -> bool:

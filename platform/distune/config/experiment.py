@@ -15,6 +15,7 @@ from distune.config.search import ResourceSettings, SearchSettings, TrackingSett
 from distune.config.several_gpus import several_gpus_incompatibilities
 from distune.config.terms import TermSettings
 from distune.config.training import TrainingSettings
+from distune.config.training_sizes import training_size_problems
 
 MAX_NAME_LENGTH = 100
 NAME_PATTERN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME_LENGTH - 1}}}")
@@ -28,7 +29,9 @@ class Experiment(Settings):
     description: str = ""
     """A sentence about the experiment."""
     expects: dict[str, str | int | float] = {}
-    """Expected results, as a note for users. distune does not read it."""
+    """Expected results, as a note for users. Only a dry run reads of it: ``train_images`` and ``search_images``, the
+    numbers of images where the data is not there; and ``control_s_per_image`` with ``control_s_measured_on``, the
+    published seconds per image of a training step without distillation, and the device."""
     data: DataSettings
     """The images."""
     teacher: DetectorSettings
@@ -89,6 +92,7 @@ def _incompatibilities(experiment: Experiment) -> list[str]:
         problems.append(
             f"data.min_size_px = {data.min_size_px}\tmust not be more than data.max_size_px = {data.max_size_px}"
         )
+    problems += training_size_problems(data, experiment.student)
     if experiment.teacher.weights is None and experiment.teacher_training is None:
         problems.append("teacher_training\tis missing: the teacher has no weights, so it must be trained")
     for role, detector in (("teacher", experiment.teacher), ("student", experiment.student)):

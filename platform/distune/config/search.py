@@ -110,8 +110,9 @@ class SearchSettings(Settings):
     space: str = "loss_weights"
     """The search space: the name of a shipped one, or the path of a YAML file. Relative paths start from the working
     directory, else from the folder of the experiment."""
-    metric: Literal["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP50"] = "AP"
-    """The metric that is maximized, on the search split."""
+    metric: Literal["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP50", "VOC07_AP50"] = "AP"
+    """The metric that is maximized, on the search split. Published figures on VOC2007 mostly are ``VOC07_AP50``, at 11
+    recalls; those on VOC2012 are ``VOC_AP50``, the whole area."""
     costs: list[Cost] = []
     """Costs of the student that are minimized as further objectives: its number of ``parameters``, the ``flops`` of a
     forward pass of one image, or the ``latency_ms`` of that pass on the trial's device, in milliseconds. The result is

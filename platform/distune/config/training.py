@@ -20,6 +20,13 @@ class SgdSettings(Settings):
     """Momentum of the gradient; 0 is none."""
     weight_decay: float = Field(1e-4, ge=0)
     """L2 penalty, added to the gradient."""
+    norm_weight_decay: float | None = Field(None, ge=0)
+    """Weight decay of the weights and biases of normalization layers; null is ``weight_decay``. torchvision: null
+    (``--norm-weight-decay``). detectron2: 0 (``SOLVER.WEIGHT_DECAY_NORM``)."""
+    bias_weight_decay: float | None = Field(None, ge=0)
+    """Weight decay of the biases of all other layers; null is ``weight_decay``, as in torchvision and detectron2."""
+    backbone_learning_rate_factor: float = Field(1.0, gt=0)
+    """Factor on the learning rate of the backbone, without the feature pyramid. torchvision and detectron2: 1."""
 
 
 class AdamWSettings(Settings):
@@ -30,6 +37,32 @@ class AdamWSettings(Settings):
     """The highest learning rate; the schedule scales it."""
     weight_decay: float = Field(1e-2, ge=0)
     """Decoupled weight decay: each step shrinks the weights by the learning rate times this."""
+    norm_weight_decay: float | None = Field(None, ge=0)
+    """Weight decay of the weights and biases of normalization layers; null is ``weight_decay``. torchvision: null
+    (``--norm-weight-decay``). detectron2: 0 (``SOLVER.WEIGHT_DECAY_NORM``)."""
+    bias_weight_decay: float | None = Field(None, ge=0)
+    """Weight decay of the biases of all other layers; null is ``weight_decay``, as in torchvision and detectron2."""
+    backbone_learning_rate_factor: float = Field(1.0, gt=0)
+    """Factor on the learning rate of the backbone, without the feature pyramid. torchvision and detectron2: 1."""
+
+
+class EmaSettings(Settings):
+    """Exponential moving average (EMA) of the weights, of ``AveragedModel`` in torch.
+
+    With it, the averaged weights are evaluated, saved as the best ones, delivered and exported. Training itself
+    continues with the weights of the optimizer, and the distillation compares these with the teacher. Running
+    statistics of batch normalization are averaged as well.
+    """
+
+    decay: float = Field(0.0, ge=0, lt=1)
+    """Weight of the former average in an update; 0 is no average. About the last ``1 / (1 - decay)`` updates count: use
+    at most a tenth of the training steps, such as 0.99 for 1,000 steps and 0.999 for 10,000. The references of
+    torchvision and detectron2 train detectors without; torchvision's classifiers use 0.99998 with 32 steps."""
+    every_steps: int = Field(1, ge=1)
+    """Optimizer steps from one update to the next. torchvision's classifiers: 32."""
+    warmup_steps: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Optimizer steps in which each update copies the weights instead of averaging. ``auto``: as long as the learning
+    rate rises, as in torchvision."""
 
 
 class OneCycleSettings(Settings):
@@ -49,7 +82,7 @@ class MultiStepSettings(Settings):
     gamma: float = Field(0.1, gt=0, lt=1)
     """Factor of the learning rate at each milestone."""
     warmup_steps: int = Field(500, ge=0)
-    """Training steps during which the learning rate rises to its maximum."""
+    """Optimizer steps during which the learning rate rises to its maximum. torchvision and detectron2: 1000."""
 
 
 class ConstantSettings(Settings):
@@ -73,11 +106,17 @@ class TrainingSettings(Settings):
     epochs: int = Field(12, ge=1)
     """Number of epochs: passes over the training images."""
     batch_size: int = Field(8, ge=1)
-    """Images per training step."""
+    """Images per batch: of an optimizer step, unless batches are accumulated."""
+    accumulate_batches: int = Field(1, ge=1)
+    """Batches whose mean gradient makes an optimizer step. Schedules count optimizer steps, and gradients are clipped
+    once per step. The last step of an epoch has the batches that are left, possibly fewer. Batch normalization still
+    sees one batch at a time. torchvision and detectron2: 1."""
     optimizer: OptimizerSettings = AdamWSettings()
     """The optimizer and its learning rate."""
     schedule: ScheduleSettings = OneCycleSettings()
     """The learning rate during training."""
+    ema: EmaSettings = EmaSettings()
+    """The moving average of the weights; none by default."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Gradients with a larger L2 norm are scaled down to this norm. null never scales them. ``auto`` is 1 with AdamW,
     whose mean of squares remembers the large gradients of the first steps for about 1,000 steps, and null with SGD."""

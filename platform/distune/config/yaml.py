@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from distune.config.yaml_limits import LimitError, check_limits
+from distune.config.yaml_limits import MAX_CHARACTERS, LimitError, check_limits
 from distune.errors import ConfigError
 
 _MAX_SHOWN = 40
 """Characters of a value in a message."""
+_MAX_BYTES = 4 * MAX_CHARACTERS
 _MAX_READ_TWICE = 50_000
 """Characters of a file that is read again by the slow parser, for a better message."""
 _MAX_DIGITS = 18
@@ -76,11 +77,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         ConfigError: no such file, not UTF-8, not YAML, not a mapping, a key given twice, or a number like ``012``.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:  # may be a pipe of the shell, or a file without an end
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(str(path), ["there is no such file"]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(str(path), [f"has more than {MAX_CHARACTERS} characters"])
     return parse_yaml(_decode(content, source=str(path)), source=str(path))
 
 

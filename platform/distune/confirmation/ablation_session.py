@@ -18,6 +18,7 @@ from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder
 from distune.study.resources import check_resources
+from distune.study.runners.ray_loss import ray_loss_reported
 from distune.study.runners.signals import stop_on_signals
 from distune.study.session import describe_study
 from distune.study.settings_update import update_settings
@@ -52,10 +53,14 @@ def run_ablation(
     Raises:
         StudyError: another session runs the study, or no run of the trial has finished.
         ResourceError: the machine does not have the resources of a trial.
-        StudyStoppedError: the records cannot be written, such as on a full disk. The session can be resumed.
+        StudyStoppedError: the records cannot be written, such as on a full disk, or a server of Ray has ended. The
+            session can be resumed.
     """
     try:
-        with contextlib.nullcontext() if is_locked else folder.lock():
+        with (
+            ray_loss_reported(folder.name, command="explain --ablate"),
+            contextlib.nullcontext() if is_locked else folder.lock(),
+        ):
             return _run(folder, plan, metric=metric, state=state, tracker=tracker, callback=callback)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error, command="explain --ablate") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.errors import StudyError
 from distune.evidence.matches import MatchTable, read_matches
 from distune.records import Outcome, TrialSpec
@@ -128,7 +129,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(file.read_bytes())
+        values: dict[str, Any] = json.loads(read_bounded(file))
     except (ValueError, RecursionError) as error:
         raise _damaged(file, error) from None
     return values

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from distune.config.experiment import Experiment
+from distune.config.format_value import show_duration
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import (
     Arm,
@@ -25,6 +26,7 @@ from distune.confirmation.arms import (
 from distune.errors import StudyError
 from distune.records import Outcome, TrialSpec
 from distune.study.files.study_folder import StudyFolder
+from distune.study.planning.time_text import show_seconds
 from distune.study.status import StudyStatus, best_trial
 
 
@@ -111,6 +113,26 @@ class ConfirmationPlan:
         if self.num_teachers > 1:
             compared += f", with {self.num_teachers} teachers in turn"
         return f"confirmation: {compared}: {runs}, at most {self.num_epochs} epochs to train{first}"
+
+    def describe_time(self, epoch_s: float | None) -> str | None:
+        """Estimate the time of the runs that are left, in one line.
+
+        Args:
+            epoch_s: seconds per epoch of a searched trial; None before it is measured.
+
+        Returns:
+            The estimate for runs that train one after the other; None without one, and when no epoch is left.
+        """
+        if epoch_s is None or (self.num_epochs == 0 and self.max_seeds is None):
+            return None
+        of_plan = f"at most {show_duration(self.num_epochs * epoch_s)}"
+        if self.max_seeds is not None:
+            of_seed = 2 * self.make(self.arms.trials[0], self.seeds[0]).num_epochs
+            of_plan += f" for the first interval, and {show_duration(of_seed * epoch_s)} for each further seed"
+        return (
+            f"estimated time: {of_plan}, if runs train one after the other ({show_seconds(epoch_s)} per epoch in the "
+            "search)"
+        )
 
 
 def check_num_seeds(folder: StudyFolder, num_seeds: int) -> None:

@@ -25,6 +25,7 @@ from distune.study.callback import StudyCallback
 from distune.study.files.settings_diff import describe_changes
 from distune.study.files.study_folder import StudyFolder, StudyIdentity
 from distune.study.resources import check_resources
+from distune.study.runners.ray_loss import ray_loss_reported
 from distune.study.runners.signals import stop_on_signals
 from distune.study.session import describe_study
 from distune.study.settings_update import update_settings
@@ -62,10 +63,14 @@ def run_confirmation(
         StudyError: another session runs the study, its files were edited in a way that makes its trials incomparable,
             or no run has finished beside its control.
         ResourceError: the machine does not have the resources of a trial.
-        StudyStoppedError: the records cannot be written, such as on a full disk. The session can be resumed.
+        StudyStoppedError: the records cannot be written, such as on a full disk, or a server of Ray has ended. The
+            session can be resumed.
     """
     try:
-        with contextlib.nullcontext() if is_locked else folder.lock():
+        with (
+            ray_loss_reported(folder.name, command="confirm"),
+            contextlib.nullcontext() if is_locked else folder.lock(),
+        ):
             session = _Session(folder, plan, metric, has_test, folder.identity(), folder.load())
             return session.run(state, tracker, callback)
     except STORAGE_ERRORS as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from distune.config.search import ResourceSettings
@@ -13,6 +13,7 @@ from distune.errors import TrialError
 from distune.study.resources import Resources, num_concurrent, trial_resources, with_reserved_gpus
 from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.epoch_timeout import kill_after
+from distune.study.runners.ray_servers import RayLostError, servers_check
 
 _POLL_S = 0.5
 
@@ -41,13 +42,16 @@ def run_jobs_on_ray(
 
     Raises:
         ResourceError: no machine has the resources of a job.
+        RayLostError: a server of a Ray that was started here has ended.
     """
     with environment(RAY_IMPORT_ENVIRONMENT):
         import ray
 
         from distune.study.runners.ray_connection import machines, ray_session
 
+    starts_ray = not ray.is_initialized() and settings.address is None
     with ray_session(settings, simulate=simulate):
+        check_servers = servers_check(starts_ray=starts_ray)
         found = machines()
         each = trial_resources(settings, found, simulate=simulate)
         room = num_concurrent(settings, each, found)
@@ -56,16 +60,28 @@ def run_jobs_on_ray(
         running: dict[Any, SeedJob] = {}
         try:
             while (waiting or running) and not context.should_stop():
+                check_servers()
                 while waiting and len(running) < room:
                     job = waiting.pop(0)
                     running[remote.remote(_with_reserved_gpus(job, each))] = job
                 ended, _ = ray.wait(list(running), timeout=_POLL_S)
+                check_servers()  # a task that Ray has lost is no failure of its seed
                 for task in ended:
                     settle(running.pop(task), task)
                 context.on_progress()
-        finally:
-            for task in running:
-                ray.cancel(task, force=True)
+        except RayLostError:
+            raise  # cancelling would wait for the servers
+        except BaseException:
+            _cancel(running)
+            raise
+        _cancel(running)
+
+
+def _cancel(tasks: Iterable[Any]) -> None:
+    import ray
+
+    for task in tasks:
+        ray.cancel(task, force=True)
 
 
 def settle(job: SeedJob, task: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distune.config.data import FileDataSettings, GeneratedData, ImageSettings
+from distune.config.data import FileDataSettings, GeneratedData, ImageSettings, smallest_side
 from distune.config.hashing import content_hash
 from distune.data.box_forms import stop_if_other_form
 from distune.data.check import listing, stop_if_damaged
@@ -18,6 +18,7 @@ from distune.data.digits import digits_dataset
 from distune.data.file_dataset import FileDataset
 from distune.data.formats.readers import READERS
 from distune.data.generated.generated_dataset import SplitName
+from distune.data.image_groups import aspect_ratio_groups, image_repeats
 from distune.data.image_scan import scan_images
 from distune.data.images import ImageFile
 from distune.data.input_images import common_value_range
@@ -25,7 +26,7 @@ from distune.data.raw_split import RawSplit
 from distune.data.relative_boxes import to_pixels
 from distune.data.resolve_images import resolve_images
 from distune.data.shapes import shapes_dataset
-from distune.data.splits import Splits, fingerprint, hold_out
+from distune.data.splits import Splits, fingerprint, hold_out, leave_out_empty
 from distune.data.stream import TrainingStream
 from distune.data.transforms import plain_transform, training_transform
 from distune.errors import DataError
@@ -74,7 +75,7 @@ def build_stream(
 
     Args:
         dataset: the training split.
-        settings: of resizing and augmentation.
+        settings: of resizing, augmentation and batches.
         batch_size: images per batch.
         seed: of the order and the augmentation.
         num_workers: processes that load images.
@@ -89,6 +90,7 @@ def build_stream(
     """
     size = {"min_size_px": settings.min_size_px, "max_size_px": settings.max_size_px}
     augmentation = settings.augmentation
+    threshold, factor = settings.repeat_threshold, settings.aspect_ratio_group_factor
     return TrainingStream(
         dataset,
         training_transform=training_transform(
@@ -96,6 +98,12 @@ def build_stream(
             horizontal_flip=augmentation.horizontal_flip,
             vertical_flip=augmentation.vertical_flip,
             color_jitter=augmentation.color_jitter,
+            photometric_distortion=augmentation.photometric_distortion,
+            zoom_out=augmentation.zoom_out,
+            iou_crop=augmentation.iou_crop,
+            min_sizes_px=augmentation.min_sizes_px,
+            scale_jitter=augmentation.scale_jitter,
+            crop_size_px=augmentation.crop_size_px,
         ),
         plain_transform=plain_transform(**size),
         batch_size=batch_size,
@@ -103,6 +111,9 @@ def build_stream(
         num_workers=num_workers,
         pin_memory=pin_memory,
         with_masks=with_masks,
+        repeats_N=None if threshold is None else image_repeats(dataset, threshold=threshold),
+        groups_N=None if factor is None else aspect_ratio_groups(dataset, factor=factor),
+        draws_sizes=augmentation.draws_sizes,
     )
 
 
@@ -110,7 +121,7 @@ def _generate(settings: GeneratedData) -> Splits:
     make, version = _GENERATORS[settings.kind]
     train, search = make(settings, "train"), make(settings, "search")
     test = make(settings, "test") if settings.num_test > 0 else None
-    identity = settings.model_dump(mode="json", exclude={"min_size_px", "max_size_px", "augmentation"})
+    identity = settings.model_dump(mode="json", exclude=set(ImageSettings.model_fields))
     return Splits(
         train=train,
         search=search,
@@ -128,9 +139,9 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
     scan = scan_images(root, {image.file: image.path for split in data.splits.values() for image in split.images})
     raw: dict[str, RawSplit] = {}
     for name, split in data.splits.items():
-        raw[name] = resolve_images(
-            root, name, split, scan, min_size_px=settings.min_size_px, max_size_px=settings.max_size_px
-        )
+        smallest_px = smallest_side(settings) if name == "train" else settings.max_size_px
+        size = {"min_size_px": min(settings.min_size_px, smallest_px), "max_size_px": smallest_px}
+        raw[name] = resolve_images(root, name, split, scan, **size)
         stop_if_other_form(f"{root}, split {name}", raw[name], data.form)
         raw[name] = to_pixels(raw[name]) if data.form.startswith("relative ") else raw[name]
     counts = sum((split.count_classes() for split in raw.values()), Counter[str]())
@@ -155,6 +166,15 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
         splits |= hold_out(splits["train"], wanted, seed=settings.split_seed)
     _stop_if_empty(root, splits)
     _stop_if_shared(root, splits)
+    if not settings.keep_empty_images:
+        splits["train"], without = leave_out_empty(splits["train"])
+        notes += without
+    if settings.train_share < 1:
+        num_images = len(splits["train"])
+        kept = hold_out(splits["train"], {"unused": 1 - settings.train_share}, seed=settings.split_seed)
+        splits["train"] = kept["train"]
+        _stop_if_empty(root, {"train": kept["train"]})
+        notes.append(f"split train: {len(splits['train'])} of {num_images} images are used (data.train_share)")
     return Splits(
         train=splits["train"],
         search=splits["search"],

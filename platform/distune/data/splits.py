@@ -83,6 +83,17 @@ def hold_out(dataset: DetectionDataset, fractions: Mapping[str, float], *, seed:
     return {"train": Subset(dataset, rest, name="train"), **parts}
 
 
+def leave_out_empty(dataset: DetectionDataset) -> tuple[DetectionDataset, list[str]]:
+    """Return a training set without the images that have no boxes to train on, and a note on them if there are any."""
+    images = range(len(dataset))
+    kept = [index for index in images if not dataset.annotations(index).ignored_N.all()]
+    num_left_out = len(dataset) - len(kept)
+    if num_left_out == 0:
+        return dataset, []
+    note = f"split {dataset.name}: {num_left_out} of {len(dataset)} images without boxes are left out"
+    return Subset(dataset, kept), [f"{note} (data.keep_empty_images)"]
+
+
 def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:
     """Return a hash of the classes and of the names, sizes, boxes and file contents of all images of all splits."""
     digest = hashlib.sha256(content_hash({"classes": list(classes)}).encode())

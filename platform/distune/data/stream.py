@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
 from distune.data.check import stop_if_corrupt
 from distune.data.dataset import DetectionDataset, ImageError
+from distune.data.epoch_batches import EpochBatches
 from distune.data.loading import make_loader
 from distune.data.transforms import Sample, Transform
 from distune.errors import DataError
 
-_ORDER, _AUGMENTATION = 1, 2  # two independent kinds of random numbers
+_AUGMENTATION = 2  # independent of the random numbers of ``epoch_batches``
 
-_Key = tuple[int | None, int]
-"""The epoch, or None for no augmentation, and the index of an image."""
+_Item = TypeVar("_Item")
+_Key = tuple[int | None, int, int]
+"""The epoch, or None for no augmentation, the index of an image, and the number of its earlier presentations in the
+epoch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +83,17 @@ class TrainingStream:
         num_workers: processes that load images; 0 loads in this one. They are kept between epochs, until ``close``.
         pin_memory: put batches into page-locked memory, for asynchronous copies to a GPU.
         with_masks: draw the masks of the objects, which takes time and memory. The data set must have them.
+        repeats_N: mean number of presentations of each image in an epoch; None is 1.
+        groups_N: group of each image, for batches of similar aspect ratios; None mixes all images.
+        draws_sizes: whether ``training_transform`` draws the sizes of images.
 
     Attributes:
         dataset: the training split.
         batch_size: images per batch.
         part: number of this process, from 0, and number of processes that share each batch of an epoch. Each has a
             part of its images, which may be empty. May be set between epochs.
+        draws_sizes: True if images of ``epoch`` have other sizes than those of evaluation, so detectors must take them
+            as they are.
         corrupt: name of each image that could not be decoded so far, with the reason.
 
     Raises:
@@ -101,6 +111,9 @@ class TrainingStream:
         num_workers: int = 0,
         pin_memory: bool = False,
         with_masks: bool = False,
+        repeats_N: NDArray[np.float64] | None = None,
+        groups_N: NDArray[np.int64] | None = None,
+        draws_sizes: bool = False,
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{dataset.name}: has no images, so it cannot be used for training")
@@ -108,7 +121,10 @@ class TrainingStream:
         self.dataset = dataset
         self.batch_size = batch_size
         self.part = (0, 1)
-        self._seed = seed
+        self.draws_sizes = draws_sizes
+        self._batches = EpochBatches(
+            num_images=len(dataset), batch_size=batch_size, seed=seed, repeats_N=repeats_N, groups_N=groups_N
+        )
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._samples = _Samples(
@@ -119,7 +135,12 @@ class TrainingStream:
 
     def __len__(self) -> int:
         """Return the number of batches per epoch. An incomplete last batch is dropped, unless it is the only one."""
-        return max(1, len(self.dataset) // self.batch_size)
+        return len(self._batches)
+
+    @property
+    def num_presentations(self) -> int:
+        """Number of images of an epoch, repeats and those of a dropped last batch included."""
+        return self._batches.num_presentations
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. With workers, only one epoch can be iterated at a time.
@@ -133,12 +154,11 @@ class TrainingStream:
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
         """
-        order = epoch_order(len(self.dataset), seed=self._seed, epoch=number)
         if self._loader is None:
             self._loader = self._make_loader(self._plan, keep_workers=True)
         self._plan.batches = [
-            [(number, index) for index in part_of(order[start : start + self.batch_size], *self.part)]
-            for start in range(0, len(self) * self.batch_size, self.batch_size)
+            [(number, index, earlier) for index, earlier in part_of(batch, *self.part)]
+            for batch in self._batches.of_epoch(number)
         ]
         yield from self._decoded_batches(self._loader, keep_empty=self.part[1] > 1)
 
@@ -156,7 +176,7 @@ class TrainingStream:
         """
         plan = _Plan()
         plan.batches = [
-            [(None, int(index)) for index in indices[start : start + self.batch_size]]
+            [(None, int(index), 0) for index in indices[start : start + self.batch_size]]
             for start in range(0, len(indices), self.batch_size)
         ]
         return self._decoded_batches(self._make_loader(plan, keep_workers=False))
@@ -184,20 +204,15 @@ class TrainingStream:
                 yield loaded.batch
 
 
-def part_of(batch: list[int], number: int, of: int) -> list[int]:
+def part_of(batch: list[_Item], number: int, of: int) -> list[_Item]:
     """Return the part of a batch that a process has: neighbors, and as many as the others, but for one."""
     return batch[len(batch) * number // of : len(batch) * (number + 1) // of]
 
 
-def epoch_order(num_images: int, *, seed: int, epoch: int) -> list[int]:
-    """Return the order of all images in an epoch."""
-    permutation: list[int] = np.random.default_rng([_ORDER, seed, epoch]).permutation(num_images).tolist()
-    return permutation
-
-
-def sample_seed(*, seed: int, epoch: int, index: int) -> int:
-    """Return the seed of the augmentation of an image in an epoch."""
-    return int(np.random.SeedSequence([_AUGMENTATION, seed, epoch, index]).generate_state(1, np.uint64)[0])
+def sample_seed(*, seed: int, epoch: int, index: int, earlier: int = 0) -> int:
+    """Return the seed of the augmentation of an image in an epoch that has shown it ``earlier`` times."""
+    parts = [_AUGMENTATION, seed, epoch, index, *([earlier] if earlier > 0 else [])]
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 class _Plan:
@@ -224,7 +239,7 @@ class _Samples(Dataset[Sample | ImageError]):
         self._with_masks = with_masks
 
     def __getitem__(self, key: _Key) -> Sample | ImageError:
-        epoch, index = key
+        epoch, index, earlier = key
         try:
             sample = _sample(self._dataset, index, with_masks=self._with_masks)
         except ImageError as error:
@@ -233,7 +248,8 @@ class _Samples(Dataset[Sample | ImageError]):
             return self._plain(sample)
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which also seeds the generators of GPUs.
-            torch.default_generator.manual_seed(sample_seed(seed=self._seed, epoch=epoch, index=index))
+            seed = sample_seed(seed=self._seed, epoch=epoch, index=index, earlier=earlier)
+            torch.default_generator.manual_seed(seed)
             return self._training(sample)
 
 

@@ -7,7 +7,7 @@ Evaluation only needs ``to_unit_range``: the detector itself resizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,9 @@ from torchvision.transforms import v2
 Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
 
+_FILL: dict[type | str, Any] = {tv_tensors.Image: (123.0, 117.0, 104.0), "others": 0}
+"""Values around an image on a larger canvas: the mean color of ImageNet, as in torchvision's references."""
+
 
 def training_transform(
     *,
@@ -26,8 +29,14 @@ def training_transform(
     horizontal_flip: float = 0.0,
     vertical_flip: float = 0.0,
     color_jitter: float = 0.0,
+    photometric_distortion: float = 0.0,
+    zoom_out: float = 0.0,
+    iou_crop: bool = False,
+    min_sizes_px: Sequence[int] | None = None,
+    scale_jitter: Sequence[float] | None = None,
+    crop_size_px: int | None = None,
 ) -> Transform:
-    """Flip and jitter at random, then apply ``plain_transform``. Uses torch's global generator, as torchvision does.
+    """Change an image at random, then resize it. Uses torch's global generator, as torchvision does.
 
     Args:
         min_size_px: the shorter side after resizing.
@@ -35,24 +44,46 @@ def training_transform(
         horizontal_flip: probability of a flip left to right.
         vertical_flip: probability of a flip upside down.
         color_jitter: strength of random brightness, contrast and saturation; 0 is none.
+        photometric_distortion: probability of each distortion of colors of SSD.
+        zoom_out: probability of a place on a canvas of up to four times the sides.
+        iou_crop: crop at random, as SSD does.
+        min_sizes_px: the shorter side is drawn from these instead of ``min_size_px``; None draws none.
+        scale_jitter: lowest and highest factor of the largest size that fits into the square of ``crop_size_px``, to
+            which the image is cropped or padded; None does not.
+        crop_size_px: side of that square; None is ``max_size_px``.
 
     Returns:
         The transform of a sample.
     """
     steps: list[Any] = []
+    if photometric_distortion > 0:
+        steps.append(v2.RandomPhotometricDistort(p=photometric_distortion))
+    if zoom_out > 0:
+        steps.append(v2.RandomZoomOut(fill=_FILL, p=zoom_out))
+    if iou_crop:
+        steps += [v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes(labels_getter=_per_box)]
     if horizontal_flip > 0:
         steps.append(v2.RandomHorizontalFlip(horizontal_flip))
     if vertical_flip > 0:
         steps.append(v2.RandomVerticalFlip(vertical_flip))
     if color_jitter > 0:
         steps.append(v2.ColorJitter(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter))
-    pipeline: Transform = v2.Compose([*steps, *_to_detector(min_size_px, max_size_px)])
+    if scale_jitter is not None:
+        low, high = scale_jitter
+        side = max_size_px if crop_size_px is None else crop_size_px
+        steps.append(v2.ScaleJitter((side, side), (low, high), antialias=True))
+        steps.append(v2.RandomCrop(side, pad_if_needed=True, fill=_FILL))
+    elif min_sizes_px is not None:
+        steps.append(v2.RandomShortestSize(list(min_sizes_px), max_size_px, antialias=True))
+    else:
+        steps.append(_resize(min_size_px, max_size_px))
+    pipeline: Transform = v2.Compose([*steps, *_to_input()])
     return pipeline
 
 
 def plain_transform(*, min_size_px: int, max_size_px: int) -> Transform:
     """Resize, convert to float in [0, 1], and remove boxes that have become smaller than a pixel."""
-    pipeline: Transform = v2.Compose(_to_detector(min_size_px, max_size_px))
+    pipeline: Transform = v2.Compose([_resize(min_size_px, max_size_px), *_to_input()])
     return pipeline
 
 
@@ -61,9 +92,8 @@ def to_unit_range(image: Tensor) -> Tensor:
     return image.to(torch.float32) / 255.0
 
 
-def _to_detector(min_size_px: int, max_size_px: int) -> list[Any]:
+def _to_input() -> list[Any]:
     return [
-        _resize(min_size_px, max_size_px),
         v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
         # Rounding may move a corner slightly outside of the image, and SanitizeBoundingBoxes removes such boxes.
         v2.ClampBoundingBoxes(),

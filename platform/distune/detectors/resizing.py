@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, _resize_image_and_masks, resize_boxes
@@ -49,6 +53,42 @@ class SmoothResize(GeneralizedRCNNTransform):  # type: ignore[misc]
         if target is not None:
             target["boxes"] = resize_boxes(target["boxes"], (height, width), image.shape[-2:])
         return image, target
+
+
+class _KeptSize(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's transform of a detector without the resizing."""
+
+    def __init__(self, plain: GeneralizedRCNNTransform) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(plain.__dict__)
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Return an image and its target as they are."""
+        return image, target
+
+
+@contextlib.contextmanager
+def sizes_kept(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Let torchvision detectors take images in the sizes that they have inside the block.
+
+    Training images of random sizes would get the size of evaluation otherwise, also for a teacher, which is in
+    evaluation mode. Detectors of a fixed size, such as SSD, still resize.
+
+    Args:
+        models: the detectors.
+
+    Yields:
+        Nothing.
+    """
+    plain: list[tuple[nn.Module, Any]] = [(model, model.transform) for model in models]
+    try:
+        for model, transform in plain:
+            if transform.fixed_size is None:
+                model.transform = _KeptSize(transform)
+        yield
+    finally:
+        for model, transform in plain:
+            model.transform = transform
 
 
 def smooth_resize(model: nn.Module) -> None:

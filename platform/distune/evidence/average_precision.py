@@ -8,17 +8,24 @@ Shape legend: ``R`` resamples, ``I`` images, ``N`` detections of a class, ``H`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from distune.errors import StudyError
-from distune.evidence.matches import VOC_PART, ClassMatches, MatchTable
+from distune.evidence.matches import ClassMatches, MatchTable
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
+Reached = Callable[[Counts, Counts], Floats]
+"""Computes from the hits found so far, (R, H), and the ground-truth boxes, (R, 1), which fraction of the recalls that a
+metric averages over is reached, (R, H)."""
 
 _RECALL_STEP, _NUM_RECALLS = 0.01, 101
 """COCO samples precision at the recalls 0, 0.01, ... 1."""
+_NUM_TENTHS = 11
+"""VOC2007 samples it at the recalls 0, 0.1, ... 1."""
 _CELLS_PER_BLOCK = 2**19
 """Size of a block of resamples, R x N, chosen to fit into the processor's cache."""
 
@@ -35,10 +42,10 @@ def resampled_scores(table: MatchTable, metric: str, counts_RI: Counts) -> Float
         Points from 0 to 100, shape (R,). NaN for a resample without ground-truth boxes.
     """
     sums_R, numbers_R = np.zeros(len(counts_RI)), np.zeros(len(counts_RI))
-    is_voc = metric.startswith(VOC_PART)
+    reached = _REACHED.get(metric, _fraction_of_recalls)
     for entry in table.of_metric(metric):
         for start, block_RI in _blocks(counts_RI, len(entry.images_N)):
-            precision_R = _class_average(entry, block_RI, is_voc=is_voc)
+            precision_R = _class_average(entry, block_RI, reached=reached)
             has_boxes_R = ~np.isnan(precision_R)
             sums_R[start : start + len(block_RI)] += np.where(has_boxes_R, precision_R, 0.0)
             numbers_R[start : start + len(block_RI)] += has_boxes_R
@@ -71,7 +78,7 @@ def _blocks(counts_RI: Counts, num_detections: int) -> list[tuple[int, Counts]]:
     return [(start, counts_RI[start : start + size]) for start in range(0, len(counts_RI), size)]
 
 
-def _class_average(entry: ClassMatches, counts_RI: Counts, *, is_voc: bool) -> Floats:
+def _class_average(entry: ClassMatches, counts_RI: Counts, *, reached: Reached) -> Floats:
     """Return a class's average precision, mean over thresholds, 0 to 1, shape (R,); NaN without ground truth.
 
     Computed from the hits alone: between two hits precision falls, and neither recall nor the envelope changes.
@@ -89,31 +96,46 @@ def _class_average(entry: ClassMatches, counts_RI: Counts, *, is_voc: bool) -> F
             counted_RH = counted_RN[:, indices_H]
             if ignored_N.any():
                 counted_RH = counted_RH - (counts_RN * ignored_N).cumsum(axis=1, dtype=np.int32)[:, indices_H]
-            sums_R += _area(found_RH, counted_RH, num_truths_R, is_voc=is_voc)
+            sums_R += _area(found_RH, counted_RH, num_truths_R, reached=reached)
     average_R: Floats = np.full(len(counts_RI), np.nan)
     np.divide(sums_R, len(entry.hits_TN), out=average_R, where=num_truths_R > 0)
     return average_R
 
 
-def _area(found_RH: Counts, counted_RH: Counts, num_truths_R: Counts, *, is_voc: bool) -> Floats:
+def _area(found_RH: Counts, counted_RH: Counts, num_truths_R: Counts, *, reached: Reached) -> Floats:
     """Return the area under the precision-recall curves through the hits, shape (R,)."""
     envelope_RH = found_RH / np.maximum(counted_RH, 1, out=counted_RH)
     np.maximum.accumulate(envelope_RH[:, ::-1], axis=1, out=envelope_RH[:, ::-1])
-    recall_RH = found_RH / np.maximum(num_truths_R, 1)[:, None]
-    reached_RH = recall_RH if is_voc else _fraction_of_recalls(recall_RH)
+    reached_RH = reached(found_RH, np.maximum(num_truths_R, 1)[:, None])
     # The sum over hits of the increase in recall times the envelope, without an array of differences.
     area_R: Floats = np.einsum("rh,rh->r", reached_RH, envelope_RH)
     area_R -= np.einsum("rh,rh->r", reached_RH[:, :-1], envelope_RH[:, 1:])
     return area_R
 
 
-def _fraction_of_recalls(recall_RH: Floats) -> Floats:
+def _recall(found_RH: Counts, num_truths_R1: Counts) -> Floats:
+    recall_RH: Floats = found_RH / num_truths_R1
+    return recall_RH
+
+
+def _fraction_of_recalls(found_RH: Counts, num_truths_R1: Counts) -> Floats:
     """Return the fraction of COCO's recalls 0, 0.01, ... 1 that are reached, rounded exactly as by pycocotools.
 
     The recall 0 is sampled at the first hit; if its image was not drawn, the envelope is that of the first drawn hit.
     """
+    recall_RH = _recall(found_RH, num_truths_R1)
     fraction_RH = recall_RH * 100.0
     np.rint(fraction_RH, out=fraction_RH)
     fraction_RH += fraction_RH * _RECALL_STEP <= recall_RH
     fraction_RH /= _NUM_RECALLS
     return fraction_RH
+
+
+def _fraction_of_tenths(found_RH: Counts, num_truths_R1: Counts) -> Floats:
+    """Return the fraction of the recalls 0, 0.1, ... 1 that are reached, compared as whole numbers."""
+    reached_RH: Floats = (10 * found_RH.astype(np.int64) // num_truths_R1 + 1) / _NUM_TENTHS
+    return reached_RH
+
+
+_REACHED: dict[str, Reached] = {"VOC_AP50": _recall, "VOC07_AP50": _fraction_of_tenths}
+"""Metrics that are not COCO's, with the fraction of the recalls that they count."""

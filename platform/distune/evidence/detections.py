@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distune.bounded_read import read_bounded
+
 _ARRAYS = ("images_D", "boxes_D4", "labels_D", "scores_D")
 
 
@@ -87,7 +89,7 @@ def read_detections(path: Path) -> Detections | None:
         The detections; None if the file is missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_bounded(path)), allow_pickle=False) as arrays:
             return Detections(**{name: arrays[name] for name in _ARRAYS})
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return None

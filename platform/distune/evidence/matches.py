@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distune.bounded_read import read_bounded
 from distune.errors import StudyError
 
 VOC_PART = "VOC"
-"""The part of a table for the VOC metric; all others are for COCO metrics."""
+"""The part of a table for the VOC metrics; all others are for COCO metrics."""
 
 _METRIC_PARTS: dict[str, tuple[str, int | None]] = {
     "AP": ("all", None),
@@ -29,6 +30,7 @@ _METRIC_PARTS: dict[str, tuple[str, int | None]] = {
     "AP_medium": ("medium", None),
     "AP_large": ("large", None),
     "VOC_AP50": (VOC_PART, 0),
+    "VOC07_AP50": (VOC_PART, 0),
 }
 """Metric to its part of a table, and the index of the threshold; None is the mean over all thresholds."""
 
@@ -140,7 +142,7 @@ def read_matches(path: Path) -> MatchTable:
         StudyError: the file is missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_bounded(path)), allow_pickle=False) as arrays:
             sizes: dict[str, int] = json.loads(str(arrays["parts"]))
             parts = {
                 name: tuple(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from distune.config.data import ImageSettings
 from distune.config.format_value import format_value
 from distune.config.paths import get_path, leaf_paths
 
@@ -19,8 +20,8 @@ MISSING = "-"
 """Shown for a setting or a figure that a student does not have."""
 _LEFT_OUT = ("name", "description", "expects", "resources", "tracking")
 """Sections without an effect on a student."""
-_NO_OTHER_DATA = ("min_size_px", "max_size_px", "augmentation")
-"""Settings of the data that leave the images and boxes of a split as they are."""
+_NO_OTHER_DATA = (*ImageSettings.model_fields, "keep_empty_images")
+"""Settings of the data that leave the images and boxes of the search and the test split as they are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

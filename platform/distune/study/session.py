@@ -29,13 +29,13 @@ from distune.study.files.study_folder import SessionNote, StudyFolder, StudyIden
 from distune.study.preflight import check_before_start
 from distune.study.runners.env_vars import RAY_IMPORT_ENVIRONMENT, environment
 from distune.study.runners.local import run_locally
-from distune.study.runners.ray_servers import RayLostError
+from distune.study.runners.ray_loss import ray_loss_reported
 from distune.study.runners.signals import stop_on_signals
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, status_of
-from distune.study.storage.optuna_storage import STORAGE_ERRORS, StudyStoppedError, open_studies, stopped_error
+from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
 from distune.study.storage.storage_url import open_storage, optuna_name
 from distune.study.study_description import describe_results, study_view
 from distune.study.trial_gains import gain_metric
@@ -94,14 +94,10 @@ def run_session(
         ResourceError: the machine does not have the resources of a trial, or a package of the sampler is missing.
     """
     try:
-        with contextlib.nullcontext() if is_locked else folder.lock():
+        with ray_loss_reported(folder.name), contextlib.nullcontext() if is_locked else folder.lock():
             ended, blocking_error = _work(folder, tracker, callback, teacher_weights, num_trials)
     except STORAGE_ERRORS as error:
         raise stopped_error(folder.name, error) from error
-    except RayLostError as error:
-        raise StudyStoppedError(
-            f"study {folder.name} stopped: {error}; no recorded epoch is lost: run: distune resume {folder.name}"
-        ) from error
     if blocking_error is not None:
         raise stopped_error(folder.name, blocking_error)
     return SessionResult(state="finished" if ended.state == "finished" else "interrupted", reason=ended.reason)

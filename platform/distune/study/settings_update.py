@@ -10,11 +10,13 @@ from collections.abc import Iterable
 import optuna
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import write_yaml
 from distune.errors import ConfigError, StudyError
 from distune.study.files.settings_diff import SettingChange, compare_settings, describe_changes
 from distune.study.files.study_folder import StudyFolder
+from distune.study.files.study_place import record_place
 from distune.study.search.samplers import distribution_of
 from distune.study.storage.optuna_storage import open_studies
 from distune.study.storage.storage_url import (
@@ -45,7 +47,7 @@ def recorded_settings(folder: StudyFolder) -> LoadedExperiment | None:
     if not folder.record_file.exists():
         return None
     try:
-        values = json.loads(folder.record_file.read_bytes())
+        values = json.loads(read_bounded(folder.record_file))
         source = str(folder.record_file)
         return experiment_from_dict(values["experiment"], source=source, space=values["space"], saved=True)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
@@ -81,7 +83,8 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
     if before is not None:
         _check_storage(folder, before.experiment.search.storage, loaded.experiment.search.storage)
     if before is not None or folder.trials.is_dir():
-        check_records(folder, loaded.experiment.search.storage)
+        check_records(folder, loaded.experiment)
+        record_place(folder)
     changes = []
     if before is not None:
         tried = _tried(folder, loaded.experiment.search.storage)

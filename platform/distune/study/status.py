@@ -16,9 +16,11 @@ from distune.distillation.epoch_warnings import warnings_of
 from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, Outcome, TrialRecord, best_finished, control_score
+from distune.study.damaged_epochs import DamagedEpochs, find_damaged_epochs
 from distune.study.failures.failed_study import describe_failed_search
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
+from distune.study.files.study_place import original_of
 from distune.study.planning.study_plan import plan_study
 from distune.study.planning.study_time import MeasuredEpochs, StudyTime, TrialTime, epoch_times, study_time
 from distune.study.search.pareto import pareto_front
@@ -47,8 +49,10 @@ class StudyStatus:
         time: start, end or time left, and seconds per epoch; None for a simulated study.
         teacher_value: the teacher's metric; None for a simulated study, and before a session has prepared the teacher.
         unrecorded: keys of trials that were trained and that Optuna's records lack.
+        damaged: the trials with damaged lines in their ``metrics.jsonl``.
         lost: a line for each trial whose folder lacks epochs that Optuna knows.
-        copied_from: the study that its folder was copied from, while both have the same key; None otherwise.
+        copied_from: the study that its folder was copied from, while both have the same key; None otherwise. The
+            folder of the study when it is in another home.
     """
 
     study: str
@@ -63,6 +67,7 @@ class StudyStatus:
     time: StudyTime | None = None
     teacher_value: float | None = None
     unrecorded: tuple[str, ...] = ()
+    damaged: tuple[DamagedEpochs, ...] = ()
     lost: tuple[str, ...] = ()
     copied_from: str | None = None
 
@@ -91,6 +96,7 @@ class StudyStatus:
             "time": None if self.time is None else self.time.to_dict(),
             "trials": [record_to_dict(record) for record in self.trials],
             "unrecorded_trials": list(self.unrecorded),
+            "damaged_records": [str(each) for each in self.damaged],
             "lost_records": list(self.lost),
             "copied_from": self.copied_from,
             "identical_trials": [group.to_dict() for group in self.identical_trials],
@@ -173,7 +179,8 @@ def status_of(
     reason = note.reason if note is not None and state == note.state else None
     if state == "failed" and reason is None:  # of an earlier version, or the session was killed
         reason = describe_failed_search(known)
-    reports = {trial.number: folder.trial(trial.number).reports() for trial in known}
+    records = {trial.number: folder.trial(trial.number).records() for trial in known}
+    reports = {number: each.reports for number, each in records.items()}
     unrecorded = [] if is_running else unrecorded_trials(known, folder.trials)
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
     trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
@@ -186,7 +193,8 @@ def status_of(
         reason=reason,
         identical_trials=tuple(index.groups),
         unrecorded=tuple(unrecorded),
-        copied_from=folder.copied_from(),
+        copied_from=original_of(folder, experiment),
+        damaged=tuple(find_damaged_epochs(folder, known, records)),
         lost=() if is_running else tuple(lost_records(known, reports)),
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),

@@ -19,6 +19,8 @@ class TrialGains:
 
     def __init__(self, ended: Iterable[TrialRecord], metric: str) -> None:
         self._records = {record.number: record for record in ended}
+        # Read after each trial: the cost of a trial does not depend on the number of those before it.
+        self._controls = {number: record for number, record in self._records.items() if record.control}
         self._metric = metric
 
     def add(self, record: TrialRecord) -> list[tuple[TrialRecord, float]]:
@@ -31,6 +33,8 @@ class TrialGains:
             The trials whose gain is new or another one: the trial itself, or after a control all that have one.
         """
         self._records[record.number] = record
+        if record.control:
+            self._controls[record.number] = record
         if record.control and record.outcome is not Outcome.FINISHED:
             return []
         changed = self._records.values() if record.control else [record]
@@ -39,7 +43,7 @@ class TrialGains:
 
     def of(self, record: TrialRecord) -> float | None:
         """Return the gain of a trial over the controls so far; None where it has none."""
-        return gain_over(control_score(self._records.values(), self._metric), record, self._metric)
+        return gain_over(control_score(self._controls.values(), self._metric), record, self._metric)
 
 
 def ended_records(stored: Iterable[StoredTrial], metric: str) -> list[TrialRecord]:

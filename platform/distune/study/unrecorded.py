@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from distune.config.experiment import Experiment
 from distune.errors import StudyError
 from distune.records import EpochReport, Outcome, TrialState, trial_key
 from distune.study.files.study_folder import StudyFolder
+from distune.study.files.study_place import original_of
 from distune.study.search.stored_trial import StoredTrial
 from distune.study.storage.read_trials import read_stored_trials
 from distune.training.trial_folder import TrialFolder
@@ -68,24 +70,24 @@ def is_recorded(trial: StoredTrial) -> bool:
     return trial.number < 0 or trial.state is not TrialState.RUNNING or bool(trial.params or trial.scores)
 
 
-def check_records(folder: StudyFolder, setting: str | None) -> None:
+def check_records(folder: StudyFolder, experiment: Experiment) -> None:
     """Refuse to work on a study whose trained trials Optuna does not know, or whose folder is a copy.
 
     Args:
         folder: of the study.
-        setting: ``search.storage``.
+        experiment: of the study.
 
     Raises:
         StudyError: a session would train trials again, or write into the runs of another study; or Optuna's records
             cannot be read.
     """
-    original = folder.copied_from()
+    original = original_of(folder, experiment)
     if original is not None:
         raise StudyError(
             f"study {folder.name} is a copy of study {original}, and would write into its runs; give it a key of its "
             f"own: distune repair {folder.name}"
         )
-    check_all_recorded(folder.name, unrecorded_in(folder, setting))
+    check_all_recorded(folder.name, unrecorded_in(folder, experiment.search.storage))
 
 
 def check_all_recorded(study: str, unrecorded: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from distune.bounded_read import read_bounded
 from distune.tracking.spool import OFFSET_FILE, REFUSED_FILE, SPOOL_FILE, read_offset
 
 _LOSS_FILE = "spool.lost"
@@ -13,7 +14,7 @@ _LOSS_FILE = "spool.lost"
 def num_refused(folder: Path) -> int:
     """Return the number of events that the tracking server refused."""
     try:
-        return (folder / REFUSED_FILE).read_bytes().count(b"\n")
+        return read_bounded(folder / REFUSED_FILE).count(b"\n")
     except OSError:
         return 0
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from distune.atomic_write import open_atomically
+from distune.bounded_read import read_bounded
 from distune.tracking.events import Event, FileLogged, decode, encode
 from distune.tracking.partial_line import truncate_partial_line
 from distune.tracking.sendable import check_sendable
@@ -210,6 +211,6 @@ def _read_line(text: bytes, end: int, folder: Path) -> SpoolLine:
 def read_offset(path: Path) -> int:
     """Return the committed offset; 0, which sends everything again, when it is missing or damaged."""
     try:
-        return max(0, int(path.read_bytes()))
+        return max(0, int(read_bounded(path)))
     except (OSError, ValueError):
         return 0

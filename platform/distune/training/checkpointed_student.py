@@ -176,7 +176,7 @@ class CheckpointedStudent:
         """Save the student alone: a distune checkpoint that any detector of its settings can load."""
         data = self._builder.experiment.data
         state = {
-            "model": self._student.detector.model.state_dict(),
+            "model": self._student.evaluated_model.state_dict(),
             "classes": list(self._builder.splits.classes),
             "detector": self._settings.model_dump(mode="json"),
             "min_size_px": data.min_size_px,

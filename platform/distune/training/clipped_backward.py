@@ -1,10 +1,10 @@
-"""The backward pass of a step, with clipping of the gradient.
+"""The backward passes of a step, with clipping of the gradient.
 
 Clipping scales a gradient down whose norm is too large. Distillation makes the joint gradient many times as long as the
 task's, so clipping it would scale the task down in every distilled student and never in its control: an equal budget,
 but an unequal recipe. So the gradient of the task loss is clipped apart, as in the control. That of the distillation is
-added to it, clipped to the same norm (``each``) or not at all (``task``). That needs a second backward pass. Nothing
-here waits for the device.
+added to it, clipped to the same norm (``each``) or not at all (``task``). That needs a second backward pass. Where a
+step has several batches, their mean gradients are clipped, once. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from distune.training.processes.average_gradients import average_gradients
 
 
 class ClippedBackward:
-    """Computes the gradients of a step, and leaves them in the parameters for the optimizer.
+    """Computes the mean gradients of one or several batches, and leaves them in the parameters for the optimizer.
+
+    Call ``add`` with each batch, and ``finish`` before the step of the optimizer. Without clipping apart, the gradients
+    are in the parameters all the time; those of the distillation that are clipped apart join them in ``finish``.
 
     Args:
         parameters: of the optimizer.
@@ -29,6 +32,9 @@ class ClippedBackward:
         scaler: of the loss; its scale stays on the gradients, except of ``total``.
         max_norm: larger gradients are scaled down to this norm; None never scales them.
         of: the gradient that is clipped: the task's and the distillation's apart, the task's alone, or the joint one.
+
+    Attributes:
+        num_batches: batches whose gradients have been added since the last ``finish``.
     """
 
     def __init__(
@@ -43,13 +49,34 @@ class ClippedBackward:
         self._parameters = [each for each in parameters if each.requires_grad]
         self._optimizer, self._scaler = optimizer, scaler
         self._max_norm, self._of = max_norm, of
+        self._of_terms: list[Tensor | None] | None = None
+        self.num_batches = 0
 
-    def __call__(self, task: Tensor, terms: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Compute the gradients of the task loss and the terms together.
+    def reset(self) -> None:
+        """Remove all gradients, before the first batch of a step."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._of_terms = None
+        self.num_batches = 0
+
+    def add(self, task: Tensor, terms: Iterable[Tensor]) -> None:
+        """Add the gradients of a batch.
 
         Args:
             task: the task loss.
             terms: the weighted losses of the distillation; none in a control.
+        """
+        terms = list(terms)
+        if self._max_norm is None or self._of == "total" or not terms:
+            self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
+        else:
+            self._scaler.scale(task).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            of_task = self._replace(self._of_terms)
+            self._scaler.scale(sum_of(terms[0], terms[1:])).backward()  # type: ignore[no-untyped-call]
+            self._of_terms = self._replace(of_task)
+        self.num_batches += 1
+
+    def finish(self) -> dict[str, Tensor]:
+        """Average over processes and the batches that were added, clip, and join the parts of the gradient.
 
         Returns:
             Scalars by name. ``norm``: of the gradient that is clipped, before clipping; of the joint gradient when
@@ -57,27 +84,38 @@ class ClippedBackward:
             ``distillation_norm``: of the gradient of the terms, before clipping; only when it is computed apart.
             ``distillation_clipped``: whether that was too large; only when it is clipped.
         """
-        terms = list(terms)
-        if self._max_norm is None:
-            self._run(sum_of(task, terms))
-            return {"norm": _norm(self._parameters) / self._scale(task)}
-        if terms and self._of != "total":
-            return self._apart(task, terms, self._max_norm)
-        self._run(sum_of(task, terms))
-        self._scaler.unscale_(self._optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
-        return {"norm": norm, "clipped": (norm > self._max_norm).float()}
+        of_terms, max_norm = self._of_terms, self._max_norm
+        self._of_terms = None
+        average_gradients(self._parameters)
+        if of_terms is not None:
+            of_task = self._replace(of_terms)
+            average_gradients(self._parameters)
+            of_terms = self._replace(of_task)
+        self._average(each.grad for each in self._parameters)
+        if of_terms is not None and max_norm is not None:
+            self._average(of_terms)
+            measured = self._clip_apart(of_terms, max_norm)
+        elif max_norm is None:
+            measured = {"norm": _norm(self._parameters) / self._scale()}
+        else:
+            self._scaler.unscale_(self._optimizer)
+            norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
+            measured = {"norm": norm, "clipped": (norm > max_norm).float()}
+        self.num_batches = 0
+        return measured
 
-    def _apart(self, task: Tensor, terms: list[Tensor], max_norm: float) -> dict[str, Tensor]:
+    def _average(self, gradients: Iterable[Tensor | None]) -> None:
+        if self.num_batches > 1:
+            for each in gradients:
+                if each is not None:
+                    each.div_(self.num_batches)
+
+    def _clip_apart(self, of_terms: list[Tensor | None], max_norm: float) -> dict[str, Tensor]:
         """Clip the gradient of the task loss, and add that of the terms, clipped or not."""
-        scale = self._scale(task)
-        self._run(task, retain_graph=True)
+        scale = self._scale()
         norm = _norm(self._parameters) / scale
         nn.utils.clip_grads_with_norm_(self._parameters, max_norm, norm)
-        of_task = [each.grad for each in self._parameters]
-        for each in self._parameters:
-            each.grad = None
-        self._run(sum_of(terms[0], terms[1:]))
+        of_task = self._replace(of_terms)
         distillation_norm = _norm(self._parameters) / scale
         measured = {"norm": norm, "clipped": (norm > max_norm).float(), "distillation_norm": distillation_norm}
         if self._of == "each":
@@ -88,14 +126,16 @@ class ClippedBackward:
                 each.grad = gradient if each.grad is None else each.grad.add_(gradient)
         return measured
 
-    def _run(self, loss: Tensor, *, retain_graph: bool = False) -> None:
-        """Compute the gradients of a loss; in several processes, of its mean over them."""
-        self._scaler.scale(loss).backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
-        average_gradients(self._parameters)
+    def _replace(self, gradients: list[Tensor | None] | None) -> list[Tensor | None]:
+        """Put other gradients into the parameters, or none, and return those that they had."""
+        former = [each.grad for each in self._parameters]
+        for each, gradient in zip(self._parameters, gradients or [None] * len(former), strict=True):
+            each.grad = gradient
+        return former
 
-    def _scale(self, like: Tensor) -> Tensor:
+    def _scale(self) -> Tensor:
         """Return the factor on the loss as a tensor; the scaler's own number would wait for the device."""
-        scale: Tensor = self._scaler.scale(torch.ones((), device=like.device))
+        scale: Tensor = self._scaler.scale(torch.ones((), device=self._parameters[0].device))
         return scale
 
 

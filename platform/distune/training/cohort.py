@@ -11,6 +11,7 @@ import torch
 from distune.collectives import rank, row_counts
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
+from distune.detectors.resizing import sizes_kept
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
@@ -115,7 +116,8 @@ class Cohort:
             active = [each for each in students if each.key not in results]
             if not active:
                 break
-            self._step(batch.to(self._device), active, results, timer)
+            with self._sizes_kept(active):
+                self._step(batch.to(self._device), active, results, timer)
         trained_s = timer.elapsed()
         self.epochs_done += 1
         for student in [each for each in students if each.key not in results]:
@@ -137,6 +139,13 @@ class Cohort:
             with _catch_error(student, results), timer.part(student.key):
                 student.step(batch, taps if student.needs_teacher else None)
 
+    def _sizes_kept(self, students: list[Student]) -> contextlib.AbstractContextManager[None]:
+        """Let all models take images in the sizes that the stream has drawn."""
+        if not self._stream.draws_sizes:
+            return contextlib.nullcontext()
+        detectors = [each.detector for each in students] + ([] if self._teacher is None else [self._teacher])
+        return sizes_kept(detector.model for detector in detectors)
+
     def _forward_teacher(self, batch: Batch) -> TeacherTaps:
         assert self._teacher is not None, "a student is distilled, but the cohort has no teacher"
         with autocast(self._device, self._dtype):
@@ -149,7 +158,7 @@ class Cohort:
         if evaluate and is_finite(metrics):
             predictions = gather_predictions(
                 predict(
-                    student.detector.model,
+                    student.evaluated_model,
                     self._search,
                     device=self._device,
                     batch_size=self._stream.batch_size,

@@ -79,15 +79,68 @@ def cpu_threads(number: float) -> Iterator[None]:
 
 
 def _time_epoch(
+    builder: TrialBuilder, settings: DetectorSettings, training: TrainingSettings, teacher: Detector | None
+) -> EpochLength:
+    num_search = max(_MIN_SEARCH_IMAGES, training.batch_size)
+    measured = measure_epoch(
+        builder, settings, training, teacher, num_batches=NUM_BATCHES, num_search_images=num_search
+    )
+    splits = builder.splits
+    scale = builder.stream(training, seed=training.seed).num_presentations / measured.num_train_images
+    return EpochLength(
+        total=measured.train_s * scale + measured.evaluate_s * len(splits.search) / measured.num_search_images,
+        shared=min(measured.shared_s, measured.train_s) * scale,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredEpoch:
+    """An epoch on some of the images.
+
+    Attributes:
+        train_s: seconds of training.
+        shared_s: the part of it for batches and the teacher.
+        evaluate_s: seconds of evaluation.
+        num_train_images, num_search_images: number of images of either.
+        num_steps: number of training steps.
+        peak_mb: largest memory so far in MB: of the GPU, or of this process.
+    """
+
+    train_s: float
+    shared_s: float
+    evaluate_s: float
+    num_train_images: int
+    num_search_images: int
+    num_steps: int
+    peak_mb: float
+
+
+def measure_epoch(
     builder: TrialBuilder,
     settings: DetectorSettings,
     training: TrainingSettings,
     teacher: Detector | None,
-) -> EpochLength:
+    *,
+    num_batches: int,
+    num_search_images: int,
+) -> MeasuredEpoch:
+    """Train and evaluate twice on some of the images, and return the times of the second epoch.
+
+    Args:
+        builder: data and device.
+        settings: of the student; its weights are random.
+        training: of the student.
+        teacher: of the distillation; None trains without.
+        num_batches: training steps, fewer if there are not as many images.
+        num_search_images: images that are evaluated, fewer if there are not as many.
+
+    Returns:
+        The second epoch.
+    """
     training = training.model_copy(update={"epochs": max(_NUM_EPOCHS, training.epochs)})
     splits, seed = builder.splits, training.seed
-    train = _some(splits.train, NUM_BATCHES * training.batch_size, seed=seed)
-    search = _some(splits.search, max(_MIN_SEARCH_IMAGES, training.batch_size), seed=seed)
+    train = _some(splits.train, num_batches * training.batch_size, seed=seed)
+    search = _some(splits.search, num_search_images, seed=seed)
     few = dataclasses.replace(builder, splits=dataclasses.replace(splits, train=train, search=search))
     stream = few.stream(training, seed=seed, with_masks=settings.learns_masks)
     try:
@@ -103,11 +156,14 @@ def _time_epoch(
     finally:
         stream.close()
     evaluate_s = result.metrics["time/evaluate_s"]
-    train_s = result.metrics["time/epoch_s"] - evaluate_s
-    shared_s = result.metrics["time/load_s"] + result.metrics["time/teacher_s"]
-    scale = len(splits.train) / len(train)
-    return EpochLength(
-        total=train_s * scale + evaluate_s * len(splits.search) / len(search), shared=min(shared_s, train_s) * scale
+    return MeasuredEpoch(
+        train_s=result.metrics["time/epoch_s"] - evaluate_s,
+        shared_s=result.metrics["time/load_s"] + result.metrics["time/teacher_s"],
+        evaluate_s=evaluate_s,
+        num_train_images=stream.num_presentations,
+        num_search_images=len(search),
+        num_steps=len(stream),
+        peak_mb=result.metrics["memory/peak_mb"],
     )
 
 

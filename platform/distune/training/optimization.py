@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -16,31 +18,64 @@ from distune.config.training import (
     SgdSettings,
     TrainingSettings,
 )
+from distune.detectors.parameter_kinds import KnownParameter, known_parameters
 
 
-def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Build the optimizer over all trainable parameters."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+def build_optimizer(settings: OptimizerSettings, modules: Iterable[nn.Module]) -> Optimizer:
+    """Build the optimizer over all trainable parameters of a detector and its objective."""
+    groups = parameter_groups(settings, modules)
     if isinstance(settings, SgdSettings):
         return SGD(
-            trainable,
+            groups,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-    return AdamW(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
-def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_per_epoch: int) -> LRScheduler:
+def parameter_groups(settings: OptimizerSettings, modules: Iterable[nn.Module]) -> list[dict[str, Any]]:
+    """Return torch's parameter groups: the trainable parameters that share learning rate and weight decay.
+
+    Args:
+        settings: of the optimizer.
+        modules: the detector, and the objective if there is one.
+
+    Returns:
+        The groups, in the order of their first parameters, those with the full learning rate first. A single one with
+        the default settings.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module in modules:
+        for each in known_parameters(module):
+            if each.parameter.requires_grad:
+                factor = settings.backbone_learning_rate_factor if each.of_backbone else 1.0
+                groups.setdefault((factor, _weight_decay(settings, each)), []).append(each.parameter)
+    return [
+        {"params": parameters, "lr": settings.learning_rate * factor, "weight_decay": weight_decay}
+        for (factor, weight_decay), parameters in sorted(groups.items(), key=lambda group: group[0][0] != 1.0)
+    ]
+
+
+def _weight_decay(settings: OptimizerSettings, each: KnownParameter) -> float:
+    own = settings.norm_weight_decay if each.of_norm else settings.bias_weight_decay if each.is_bias else None
+    return settings.weight_decay if own is None else own
+
+
+def num_optimizer_steps(settings: TrainingSettings, *, batches_per_epoch: int) -> int:
+    """Return the number of optimizer steps of the whole budget."""
+    return settings.epochs * math.ceil(batches_per_epoch / settings.accumulate_batches)
+
+
+def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, num_steps: int) -> LRScheduler:
     """Build the learning-rate schedule over the whole budget. It is stepped after every optimizer step."""
-    num_steps = settings.epochs * steps_per_epoch
     schedule = settings.schedule
     match schedule:
         case OneCycleSettings():
             return OneCycleLR(
                 optimizer,
-                max_lr=settings.optimizer.learning_rate,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
                 # torch needs at least one warm-up step, which a budget of one or two steps does not have.
                 total_steps=max(num_steps, 2) + 1,
                 pct_start=schedule.warmup_share,
@@ -50,6 +85,18 @@ def build_schedule(settings: TrainingSettings, optimizer: Optimizer, *, steps_pe
             return LambdaLR(optimizer, lambda step: multi_step_factor(step, num_steps=num_steps, settings=schedule))
         case ConstantSettings():
             return LambdaLR(optimizer, lambda step: 1.0)
+
+
+def num_warmup_steps(settings: TrainingSettings, *, num_steps: int) -> int:
+    """Return the number of optimizer steps, of ``num_steps`` in all, in which the learning rate rises."""
+    schedule = settings.schedule
+    match schedule:
+        case OneCycleSettings():
+            return round(schedule.warmup_share * num_steps)
+        case MultiStepSettings():
+            return schedule.warmup_steps
+        case ConstantSettings():
+            return 0
 
 
 def multi_step_factor(step: int, *, num_steps: int, settings: MultiStepSettings) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from distune.collectives import mean_over_processes
 from distune.config.training import ClippedGradient, TrainingSettings
@@ -20,10 +20,11 @@ from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
 from distune.training.clipped_backward import ClippedBackward, sum_of
-from distune.training.optimization import build_optimizer, build_schedule
+from distune.training.optimization import build_optimizer, build_schedule, num_optimizer_steps, num_warmup_steps
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.processes.seeds import seed_processes
 from distune.training.rng_state import RngState
+from distune.training.weight_average import WeightAverage, build_weight_average
 
 
 class Student:
@@ -40,6 +41,8 @@ class Student:
         autocast_dtype: precision of forward passes under autocast; None is float32.
         gradient_clip_norm: maximum norm of the gradient; None does not clip.
         gradient_clip_of: the gradient that is clipped: the two parts apart, the task's alone, or the total.
+        accumulate_batches: batches of an optimizer step.
+        average: of the detector's weights, which is evaluated instead of them; None for none.
         seed: of the random state in training. The initial weights were drawn when the detector was built.
         device: of the training.
     """
@@ -55,6 +58,8 @@ class Student:
         autocast_dtype: torch.dtype | None,
         gradient_clip_norm: float | None,
         gradient_clip_of: ClippedGradient = "each",
+        accumulate_batches: int = 1,
+        average: WeightAverage | None = None,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -74,6 +79,8 @@ class Student:
             max_norm=gradient_clip_norm,
             of=gradient_clip_of,
         )
+        self._accumulate_batches = accumulate_batches
+        self._average = average
         self._rng, self._seed = RngState(seed, device), seed
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
@@ -84,10 +91,16 @@ class Student:
         """True when the coming or current epoch needs the teacher's forward pass."""
         return self.objective is not None and self.objective.is_active_in(self.epochs_done + 1)
 
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that is evaluated and delivered: with averaged weights if there is an average."""
+        return self.detector.model if self._average is None else self._average.model
+
     def begin_epoch(self, feature_pass: FeaturePass) -> None:
         """Prepare for an epoch: training mode, and new prototypes if a feature pass makes them."""
         self._sums, self._num_steps = {}, 0
         self._gradient_means.reset()
+        self._backward.reset()
         seed_processes(self._rng, self._seed, epoch=self.epochs_done + 1)
         if self.objective is not None and self.needs_teacher:
             with self._rng.active():
@@ -95,7 +108,10 @@ class Student:
         self.detector.model.train()
 
     def step(self, batch: Batch, teacher: TeacherTaps | None) -> None:
-        """Take an optimizer step on a batch, which is on the device. ``teacher`` is None if it is not needed."""
+        """Train on a batch, which is on the device. ``teacher`` is None if it is not needed.
+
+        The optimizer takes a step after each ``accumulate_batches`` batches, and after the last ones of an epoch.
+        """
         with self._rng.active():
             with autocast(self._device, self._dtype):
                 taps = self.detector.forward_train(batch.images, batch.targets)
@@ -103,17 +119,14 @@ class Student:
                 terms: dict[str, Tensor] = {}
                 if self.objective is not None and teacher is not None:
                     terms = self.objective(taps, teacher)
-            self._optimizer.zero_grad(set_to_none=True)
-            measured = self._backward(task, terms.values())
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-            self._schedule.step()
+            if self._backward.num_batches == 0:
+                self._backward.reset()
+            self._backward.add(task, terms.values())
+        if self._backward.num_batches == self._accumulate_batches:
+            self._update()
         parts = {f"task/{name}": loss for name, loss in taps.losses.items()}
         total = sum_of(task, terms.values())
         self._add({"loss/task": task, "loss/total": total, **parts})
-        for name, value in measured.items():
-            is_finite = value.isfinite()  # not on a step that the scaler skips
-            self._gradient_means.update(f"gradient/{name}", torch.where(is_finite, value, 0.0), is_finite)
 
     def end_epoch(self) -> dict[str, float]:
         """End the epoch. Only here are values copied to the host.
@@ -126,6 +139,8 @@ class Student:
         """
         if self._num_steps == 0:
             raise TrialError("an epoch had no batch: none of its images could be read")
+        if self._backward.num_batches > 0:
+            self._update()
         values = mean_over_processes(torch.stack(list(self._sums.values())) / self._num_steps).tolist()
         metrics = dict(zip(self._sums, values, strict=True)) | self._gradient_means.compute()
         if self.objective is not None and self.needs_teacher:
@@ -144,6 +159,7 @@ class Student:
             "scaler": self._scaler.state_dict(),
             "randomness": self._rng.state_dict(),
             "epochs_done": self.epochs_done,
+            **({} if self._average is None else {"ema": self._average.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -152,10 +168,26 @@ class Student:
         if self.objective is not None:
             self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        functions = {"lr_lambdas": [None] * len(self._optimizer.param_groups)}  # which torch does not save
+        is_function = isinstance(self._schedule, LambdaLR)
+        self._schedule.load_state_dict({**state["schedule"], **(functions if is_function else {})})
         self._scaler.load_state_dict(state["scaler"])
         self._rng.load_state_dict(state["randomness"])
+        if self._average is not None:
+            self._average.load_state_dict(state["ema"])
         self.epochs_done = int(state["epochs_done"])
+
+    def _update(self) -> None:
+        """Take an optimizer step with the gradients of the batches since the last one."""
+        measured = self._backward.finish()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        if self._average is not None:
+            self._average.update(self.detector.model)
+        for name, value in measured.items():
+            is_finite = value.isfinite()  # not on a step that the scaler skips
+            self._gradient_means.update(f"gradient/{name}", torch.where(is_finite, value, 0.0), is_finite)
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
@@ -180,7 +212,7 @@ def build_student(
         key: identifies the student within its cohort.
         detector: built on the CPU; it is moved to ``device``.
         objective: of the distillation, moved likewise; None trains without.
-        settings: budget, optimizer, schedule, precision and gradient clipping.
+        settings: budget, optimizer, schedule, average of the weights, precision and gradient clipping.
         seed: of the random state in training.
         steps_per_epoch: batches in an epoch of the stream.
         device: of the training.
@@ -191,16 +223,22 @@ def build_student(
     detector.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are faster in it
     if objective is not None:
         objective.to(device)
-    optimizer = build_optimizer(settings.optimizer, trained_parameters(detector, objective))
+    optimizer = build_optimizer(settings.optimizer, [detector.model, *([] if objective is None else [objective])])
+    num_steps = num_optimizer_steps(settings, batches_per_epoch=steps_per_epoch)
+    average = build_weight_average(
+        settings.ema, detector.model, warmup_steps=num_warmup_steps(settings, num_steps=num_steps)
+    )
     return Student(
         key,
         detector,
         objective=objective,
         optimizer=optimizer,
-        schedule=build_schedule(settings, optimizer, steps_per_epoch=steps_per_epoch),
+        schedule=build_schedule(settings, optimizer, num_steps=num_steps),
         autocast_dtype=autocast_dtype(settings.precision, device),
         gradient_clip_norm=settings.clip_norm,
         gradient_clip_of=settings.gradient_clip_of,
+        accumulate_batches=settings.accumulate_batches,
+        average=average,
         seed=seed,
         device=device,
     )

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.metric_names import metric_name
@@ -126,7 +127,7 @@ def prepare_teacher(
 def _load(name: str, folder: TrialFolder, *, is_new: bool = False) -> Teacher | None:
     """Load a teacher; None when there is none, or its files are damaged."""
     try:
-        summary = json.loads(_summary_file(folder).read_bytes())
+        summary = json.loads(read_bounded(_summary_file(folder)))
         metrics = {str(metric): float(value) for metric, value in summary["metrics"].items()}
         expected, unknown = summary.get("sha256"), tuple(summary.get("unknown_classes", ()))
         is_intact = (

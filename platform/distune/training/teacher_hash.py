@@ -11,10 +11,15 @@ from pathlib import Path
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.pretrained import is_torchvision_name
+from distune.config.training_identity import training_identity
 from distune.errors import WeightsError
 
 _WITHOUT_EFFECT = {"gradient_clip_of"}
 """Settings of training that only concern distillation."""
+_FIRST_AUGMENTATION = {"horizontal_flip", "vertical_flip", "color_jitter"}
+"""Augmentation that every hash covers; settings that were added later count where they are not the default."""
+_BATCHES = {"aspect_ratio_group_factor", "repeat_threshold"}
+"""Settings of the batches, likewise."""
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
@@ -29,11 +34,18 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
             },
             "training": None
             if training is None
-            else {**training.model_dump(exclude=_WITHOUT_EFFECT), "gradient_clip_norm": training.clip_norm},
+            else {
+                **training_identity(training.model_dump(exclude=_WITHOUT_EFFECT)),
+                "gradient_clip_norm": training.clip_norm,
+            },
             "images": {
                 "min_size_px": data.min_size_px,
                 "max_size_px": data.max_size_px,
-                "augmentation": data.augmentation.model_dump(),
+                "augmentation": {
+                    **data.augmentation.model_dump(include=_FIRST_AUGMENTATION),
+                    **data.augmentation.model_dump(exclude_defaults=True),
+                },
+                **data.model_dump(include=_BATCHES, exclude_defaults=True),
             },
             "data": fingerprint,
             "metric": experiment.search.metric,

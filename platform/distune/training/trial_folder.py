@@ -11,10 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.records import EpochReport, TrialSpec
 from distune.tracking.partial_line import truncate_partial_line
 
 _LOG = logging.getLogger(__name__)
+_NUM_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRecords:
+    """The content of ``metrics.jsonl``: the epochs in order, and the numbers of damaged lines, from 1."""
+
+    reports: list[EpochReport]
+    damaged_lines: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +73,22 @@ class TrialFolder:
         return any(path.exists() for path in checkpoints) or bool(self.reports())
 
     def reports(self) -> list[EpochReport]:
-        """Return all recorded epochs in order. A damaged line is skipped with a warning, unless it is the last."""
+        """Return all recorded epochs in order. Damaged lines are skipped with a warning."""
+        records = self.records()
+        if records.damaged_lines:
+            _warn_of_damage(self.metrics_file, records.damaged_lines)
+        return records.reports
+
+    def records(self) -> EpochRecords:
+        """Return all recorded epochs, and the damaged lines. A last line without its end is neither."""
         if not self.metrics_file.is_file():
-            return []
-        lines = self.metrics_file.read_bytes().split(b"\n")
+            return EpochRecords([])
+        lines = read_bounded(self.metrics_file).split(b"\n")
         reports = [_read(line) for line in lines[:-1]]
-        for number, report in enumerate(reports, start=1):
-            if report is None:
-                _warn_of_damage(self.metrics_file, number)
-        return sorted((each for each in reports if each is not None), key=lambda report: report.epoch)
+        return EpochRecords(
+            reports=sorted((each for each in reports if each is not None), key=lambda report: report.epoch),
+            damaged_lines=tuple(number for number, each in enumerate(reports, start=1) if each is None),
+        )
 
     def append(self, report: EpochReport) -> None:
         """Record an epoch durably. An epoch that is already recorded does not change.
@@ -100,9 +117,18 @@ class TrialFolder:
 
 
 @functools.cache
-def _warn_of_damage(file: Path, line: int) -> None:
-    """Warn once in a process: the best epoch of the trial may be another one without this line."""
-    _LOG.warning("%s, line %d is damaged, so this epoch is missing in all results of the trial", file, line)
+def _warn_of_damage(file: Path, lines: tuple[int, ...]) -> None:
+    """Warn once in a process: the best epoch of the trial may be another one without these lines."""
+    if len(lines) == 1:
+        _LOG.warning("%s, line %d is damaged, so this epoch is missing in all results of the trial", file, *lines)
+        return
+    shown = ", ".join(map(str, lines[:_NUM_SHOWN])) + (", ..." if len(lines) > _NUM_SHOWN else "")
+    _LOG.warning(
+        "%s: %d lines are damaged (%s), so these epochs are missing in all results of the trial",
+        file,
+        len(lines),
+        shown,
+    )
 
 
 def _read(line: bytes) -> EpochReport | None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.errors import StudyError
 from distune.evidence.ablation_result import AblationResult
 
@@ -25,7 +26,7 @@ class AblationFolder:
     def read(self) -> AblationResult | None:
         """Read the result; None when there is none. Raises ``StudyError`` when the file is damaged."""
         try:
-            return AblationResult.from_dict(json.loads(self.record_file.read_bytes()))
+            return AblationResult.from_dict(json.loads(read_bounded(self.record_file)))
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:

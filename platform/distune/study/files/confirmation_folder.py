@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import AnalysisRecord, ConfirmationResult, EvaluationRecord
 
@@ -47,7 +48,7 @@ class ConfirmationFolder:
     def read(self) -> ConfirmationResult | None:
         """Read the result; None when there is none. Raises ``StudyError`` when the file is damaged."""
         try:
-            return ConfirmationResult.from_dict(json.loads(self.record_file.read_bytes()))
+            return ConfirmationResult.from_dict(json.loads(read_bounded(self.record_file)))
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -63,7 +64,7 @@ class ConfirmationFolder:
         if not file.is_file():
             file = self.legacy_test_evaluations_file
         try:
-            values = json.loads(file.read_bytes())
+            values = json.loads(read_bounded(file))
             return [
                 EvaluationRecord(
                     trial=None if each["trial"] is None else int(each["trial"]),
@@ -109,7 +110,7 @@ class ConfirmationFolder:
 
     def _analyses(self) -> list[AnalysisRecord]:
         try:
-            values = json.loads(self.analyses_file.read_bytes())
+            values = json.loads(read_bounded(self.analyses_file))
             return [
                 AnalysisRecord(**{**each, "plan": None if each["plan"] is None else tuple(each["plan"])})
                 for each in values

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from distune.bounded_read import read_bounded
 from distune.config.hashing import content_hash
 from distune.config.load import parse_experiment
 from distune.config.renamed import upgrade_saved
@@ -51,7 +52,7 @@ def recorded_values(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(file.read_bytes())
+        values: dict[str, Any] = json.loads(read_bounded(file))
     except ValueError as error:
         raise StudyError(f"{file} cannot be read: {error}; remove its folder and run the same command again") from None
     return values

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.load import trial_experiment
@@ -44,7 +45,7 @@ def read_sizes(file: Path, architecture: str | None) -> ModelSizes | None:
     if not file.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(file.read_bytes())
+        values: dict[str, Any] = json.loads(read_bounded(file))
         recorded = values.pop(_ARCHITECTURE)
         return ModelSizes.from_dict(values) if recorded == architecture else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

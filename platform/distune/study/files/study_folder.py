@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import check_bounded, read_bounded
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from distune.config.yaml import read_yaml
-from distune.errors import StudyError
+from distune.errors import ConfigError, StudyError
 from distune.records import trial_key
 from distune.study.files.ablation_folder import AblationFolder
 from distune.study.files.confirmation_folder import ConfirmationFolder
@@ -235,6 +236,8 @@ class StudyFolder:
 
     def load(self) -> LoadedExperiment:
         """Read the experiment and its space. Raises ``ConfigError`` when the files are damaged."""
+        for file in (self.experiment_file, self.space_file):
+            _check_regular(file)
         values, lines = read_yaml(self.experiment_file)
         space, _ = read_yaml(self.space_file)
         return experiment_from_dict(values, source=str(self.experiment_file), lines=lines, space=space, saved=True)
@@ -324,13 +327,22 @@ def _has_key(path: Path, key: str) -> bool:
         return False
 
 
+def _check_regular(file: Path) -> None:
+    try:
+        check_bounded(file)
+    except FileNotFoundError:
+        return  # reading it says so
+    except OSError as error:
+        raise ConfigError(str(file), [f"cannot be read: {error}"]) from None
+
+
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = dict(json.loads(path.read_bytes()))
+        values: dict[str, Any] = dict(json.loads(read_bounded(path)))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     return values

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distune.atomic_write import write_atomically
+from distune.bounded_read import read_bounded
 from distune.records import Outcome
 
 _FILE = "outcome.json"
@@ -32,7 +33,7 @@ def write_outcome(folder: Path, outcome: Outcome, reason: str | None) -> None:
 def read_outcome(folder: Path) -> TrialOutcome | None:
     """Read the end of a trial; None while it has not ended, in folders of earlier versions, and if damaged."""
     try:
-        values = json.loads((folder / _FILE).read_bytes())
+        values = json.loads(read_bounded(folder / _FILE))
         outcome, reason, ended_at = Outcome(values["outcome"]), values.get("reason"), float(values["ended_at"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -21,9 +21,10 @@ class TrialSizes:
 
     Attributes:
         best: checkpoint of the best epoch: the student.
-        last: checkpoint of the last epoch, at most: student, adapters, optimizer, features for prototypes.
-        memory: weights, gradients and optimizer state of all trained modules, the teacher's weights, features for
-            prototypes. Activations and memory of the libraries come on top.
+        last: checkpoint of the last epoch, at most: student, averaged weights, adapters, optimizer, features for
+            prototypes.
+        memory: weights, averaged weights, gradients and optimizer state of all trained modules, the teacher's weights,
+            features for prototypes. Activations and memory of the libraries come on top.
     """
 
     best: int
@@ -69,10 +70,14 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
         kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
     gradients = sum(_num_bytes(each for each in module.parameters() if each.requires_grad) for module in trained)
     optimizer = _moments(training.optimizer) * gradients
+    average = best if training.ema.decay > 0 else 0
+    # From one batch of a step to the next, gradients that are clipped apart are held apart.
+    is_clipped_apart = training.clip_norm is not None and training.gradient_clip_of != "total"
+    is_held_apart = training.accumulate_batches > 1 and is_clipped_apart and experiment.distillation.is_active
     return TrialSizes(
         best=best,
-        last=best + kept + optimizer,
-        memory=best + kept + optimizer + gradients + teacher_bytes,
+        last=best + average + kept + optimizer,
+        memory=best + average + kept + optimizer + (2 if is_held_apart else 1) * gradients + teacher_bytes,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distune.bounded_read import read_bounded
 from distune.records import EpochReport, Outcome, ParameterValue, trial_key
 from distune.study.files.artifacts import TRIAL_FILE
 from distune.study.files.trial_outcome import TrialOutcome, read_outcome
@@ -108,7 +109,7 @@ def read_folder_record(
 def _params(folder: Path) -> dict[str, ParameterValue] | None:
     """Return the parameters in a trial's folder, None when its file is missing or damaged."""
     try:
-        values: Any = json.loads((folder / TRIAL_FILE).read_bytes())["params"]
+        values: Any = json.loads(read_bounded(folder / TRIAL_FILE))["params"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     is_valid = isinstance(values, Mapping) and all(

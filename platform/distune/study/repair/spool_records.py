@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from distune.bounded_read import read_bounded
 from distune.records import Outcome
 from distune.study.files.trial_outcome import TrialOutcome
 from distune.study.repair.folder_record import SpoolRecord
@@ -22,7 +23,7 @@ def read_spool_records(spool: Path) -> dict[str, SpoolRecord]:
     """
     found: dict[str, SpoolRecord] = {}
     try:
-        lines = spool.read_bytes().split(b"\n")
+        lines = read_bounded(spool).split(b"\n")
     except OSError:
         return found
     for line in lines:

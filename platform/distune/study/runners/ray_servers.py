@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 _SERVERS = ("gcs_server", "raylet")
@@ -29,6 +30,23 @@ class RayServers:
         for pid, name in self._names.items():
             if _name_of(pid) != name:
                 raise RayLostError(f"Ray's process {name} has ended")
+
+
+def servers_check(*, starts_ray: bool) -> Callable[[], None]:
+    """Return a function that raises ``RayLostError`` when a server of this session's Ray has ended.
+
+    Args:
+        starts_ray: whether the session has started Ray. The servers of another Ray are not ours to watch, and its
+            machines may come and go.
+
+    Returns:
+        The function, to be called several times a second.
+    """
+    return RayServers().check if starts_ray else _check_nothing
+
+
+def _check_nothing() -> None:
+    return None
 
 
 def end_ray_processes() -> None:

@@ -30,7 +30,7 @@ from distune.study.runners.ray_adapters import (
 )
 from distune.study.runners.ray_cohorts import CohortTrialTrainable, CohortWorkers
 from distune.study.runners.ray_connection import machines, ray_session
-from distune.study.runners.ray_servers import RayServers
+from distune.study.runners.ray_servers import servers_check
 from distune.study.runners.ray_trainable import RESOURCES, TrialTrainable
 
 _NEARLY_NOTHING = {"memory": 1.0}
@@ -87,7 +87,7 @@ def run_on_ray(
             trial=trial,
             placement=placement,
             should_stop=should_stop,
-            check_servers=RayServers().check if starts_ray else _check_nothing,
+            check_servers=servers_check(starts_ray=starts_ray),
             callback=callback,
         )
 
@@ -114,10 +114,6 @@ def run_on_ray(
         )
         if bridge.error is not None:
             raise bridge.error
-
-
-def _check_nothing() -> None:
-    """Do nothing: the servers of another Ray are not ours to watch, and its machines may come and go."""
 
 
 def _trial_folder_name(trial: tune.experiment.Trial) -> str:

@@ -25,7 +25,7 @@ from distune.data.loading import make_loader
 from distune.data.transforms import to_unit_range
 from distune.detectors.maskrcnn import boxes_only
 from distune.detectors.modes import eval_mode
-from distune.training.evaluation.voc_ap import ScoredImage, voc_average_precision
+from distune.training.evaluation.voc_ap import ScoredImage, voc_precision_curve
 
 Prediction = dict[str, Tensor]
 """Detections of an image, on the CPU: ``boxes`` (n, 4) xyxy pixels of the original image, ``scores`` (n,), ``labels``
@@ -146,8 +146,8 @@ def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[
     ``AP``, ``AP50``, ``AP75``, ``AP_small``, ``AP_medium``, ``AP_large`` and ``AP/<class>`` are COCO's, by pycocotools.
     VOC's difficult boxes count there as crowd: detections on them are ignored. ``VOC_AP50`` is the mean over classes of
     the area under the interpolated precision-recall curve at an overlap of 0.5, matched like VOC's development kit,
-    without the limit of 100 detections. It departs from the kit in one point: crowd boxes, which VOC does not have, are
-    ignored like difficult ones.
+    without the limit of 100 detections. ``VOC07_AP50`` is that of VOC2007, at eleven recalls. They depart from the kit
+    in one point: crowd boxes, which VOC does not have, are ignored like difficult ones.
 
     Args:
         predictions: at most one per image; images without one are left out of the ground truth too.
@@ -160,9 +160,10 @@ def score(predictions: Sequence[Prediction], dataset: DetectionDataset) -> dict[
     metrics = _coco_metrics(predictions, dataset)
     images = [scored_image(prediction, dataset) for prediction in predictions]
     labels = range(1, len(dataset.classes) + 1)
-    by_class = [value for label in labels if (value := voc_average_precision(images, label)) is not None]
-    if by_class:
-        metrics["VOC_AP50"] = 100 * float(np.mean(by_class))
+    curves = [curve for label in labels if (curve := voc_precision_curve(images, label)) is not None]
+    if curves:
+        metrics["VOC_AP50"] = 100 * float(np.mean([curve.area for curve in curves]))
+        metrics["VOC07_AP50"] = 100 * float(np.mean([curve.eleven_points for curve in curves]))
     return metrics
 
 

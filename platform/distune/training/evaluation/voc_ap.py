@@ -1,4 +1,7 @@
-"""Average precision as Pascal VOC defines it since 2010: the area under the interpolated precision-recall curve.
+"""Average precision as Pascal VOC defines it.
+
+Since 2010 it is the area under the interpolated precision-recall curve. Until 2009, so for VOC2007, it was the mean of
+the interpolated precision at the recalls 0, 0.1, ..., 1.
 
 Shape legend: ``N`` ground-truth boxes of an image, ``D`` its detections, ``T`` detections of a class over all images.
 """
@@ -6,6 +9,7 @@ Shape legend: ``N`` ground-truth boxes of an image, ``D`` its detections, ``T`` 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +35,37 @@ class ScoredImage:
     scores_D: Floats
 
 
-def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshold: float = 0.5) -> float | None:
-    """Compute the average precision of one class, 0 to 1.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PrecisionCurve:
+    """The precision-recall curve of one class.
+
+    Attributes:
+        num_boxes: ground-truth boxes that are not ignored, at least 1.
+        hits_T: correct detections up to each detection, in the order of the scores, int64.
+        precision_T: the best precision at the same or a higher recall, 0 to 1.
+    """
+
+    num_boxes: int
+    hits_T: NDArray[np.int64]
+    precision_T: Floats
+
+    @property
+    def area(self) -> float:
+        """The average precision of VOC2010 and later, 0 to 1: all points count."""
+        recall_T = self.hits_T / self.num_boxes
+        return float((np.diff(recall_T, prepend=0.0) * self.precision_T).sum())
+
+    @property
+    def eleven_points(self) -> float:
+        """The average precision of VOC2007, 0 to 1. Recalls are compared exactly, as whole numbers."""
+        first_recalls = [np.searchsorted(10 * self.hits_T, tenths * self.num_boxes) for tenths in range(11)]
+        return sum(float(self.precision_T[first]) for first in first_recalls if first < len(self.precision_T)) / 11
+
+
+def voc_precision_curve(
+    images: Sequence[ScoredImage], label: int, *, iou_threshold: float = 0.5
+) -> PrecisionCurve | None:
+    """Compute the precision-recall curve of one class.
 
     A detection is compared with the ground-truth box that it overlaps most. It is correct if the overlap is at least
     the threshold and no detection of higher score is matched to that box, ignored if the box is ignored, and wrong
@@ -45,7 +78,7 @@ def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshol
         iou_threshold: minimum overlap of a correct detection.
 
     Returns:
-        The average precision; None if the class has no box that is not ignored.
+        The curve; None if the class has no box that is not ignored.
     """
     num_boxes = sum(int(((image.labels_N == label) & ~image.ignored_N).sum()) for image in images)
     if num_boxes == 0:
@@ -54,10 +87,9 @@ def voc_average_precision(images: list[ScoredImage], label: int, *, iou_threshol
     scores_T = np.concatenate([scores for scores, _ in parts])
     correct_T = np.concatenate([correct for _, correct in parts])[np.argsort(-scores_T, kind="stable")]
     hits_T = np.cumsum(correct_T)
-    recall_T = hits_T / num_boxes
     precision_T = hits_T / np.arange(1, len(correct_T) + 1)
     best_T = np.maximum.accumulate(precision_T[::-1])[::-1]
-    return float((np.diff(recall_T, prepend=0.0) * best_T).sum())
+    return PrecisionCurve(num_boxes=num_boxes, hits_T=hits_T, precision_T=best_T)
 
 
 def match_detections(image: ScoredImage, label: int, iou_threshold: float) -> tuple[Floats, NDArray[np.bool_]]:

@@ -11,8 +11,13 @@ from distune.config.paths import get_path, leaf_paths
 from distune.records import ParameterValue
 from distune.training.probe.comparison import WEAK_FRACTION, Change
 
-EVALUATION_ONLY = ("student.evaluated_proposals",)
-"""Settings that have no effect in training, but change what the student detects: scores, suppression, proposals."""
+EVALUATION_ONLY = (
+    "student.evaluated_proposals",
+    "training.ema.decay",
+    "training.ema.every_steps",
+    "training.ema.warmup_steps",
+)
+"""Settings that have no effect in training, but change what the student detects: scores, proposals, average."""
 TRAINED_WEIGHTS = {
     "student.min_proposal_score": "it is for scores of a trained network, and a probe starts from random weights",
 }
@@ -81,6 +86,8 @@ def reason_not_to_probe(path: str, values: tuple[ParameterValue, ...]) -> str | 
         return f"{section} is not part of a training step"
     if section == "student" and name in ("weights", "backbone_weights"):
         return "a probe starts from random weights"
+    if path == "training.accumulate_batches":
+        return "a probe takes an optimizer step after each batch"
     if path in TRAINED_WEIGHTS:
         return TRAINED_WEIGHTS[path]
     return "it has one value only" if len(values) == 1 else None
