@@ -19,6 +19,7 @@ LAYERS = (
     {"errors", "records", "version", "metric_catalog", "atomic_write", "bounded_read"},
     {"config"},
     {"tracking", "evidence"},
+    {"collectives"},
     {"data", "detectors"},
     {"distillation"},
     {"training"},

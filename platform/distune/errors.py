@@ -69,5 +69,9 @@ class TrialError(DistuneError):
     """Trial that could not continue. The study continues without it."""
 
 
+class WorkerLostError(TrialError):
+    """Process of a trial that has ended before its work was done."""
+
+
 class ExportError(DistuneError):
     """Detector that cannot be exported in a format, or whose exported file gives other detections."""

@@ -33,6 +33,11 @@ def test_plan(
     assert plan == CohortPlan(num_workers=expected[0], size=expected[1], num_trials=expected[2])
 
 
+def test_a_trial_on_several_gpus_is_trained_alone() -> None:
+    plan = plan_cohorts(ResourceSettings(gpus_per_trial=2.0), num_trials=100, num_workers=2, simulate=False)
+    assert plan == CohortPlan(num_workers=2, size=1, num_trials=2)
+
+
 def test_simulated_trials_share_nothing_unless_it_is_asked_for() -> None:
     automatic = plan_cohorts(ResourceSettings(), num_trials=100, num_workers=2, simulate=True)
     assert (automatic.size, automatic.num_trials) == (1, 2)

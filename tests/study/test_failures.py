@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from distune.errors import DataError, TrialError
+from distune.errors import DataError, TrialError, WorkerLostError
 from distune.study.failures.reasons import (
     MAX_SAME_FAILURES,
     FailureStreak,
@@ -60,6 +60,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
             RuntimeError("DataLoader worker (pid(s) 47) exited unexpectedly"),
             "worker died: DataLoader worker (pid(s) 47",
         ),
+        (WorkerLostError("process 2 of the 2 of the trial was ended by SIGKILL"), "worker died: process 2"),
         (DataError("s3://key:secret@bucket/a.jpg: corrupt"), "data: s3://***@bucket/a.jpg: corrupt"),
     ],
 )

@@ -66,7 +66,7 @@ def repeat_trial(
         UsageError: the folder is not empty.
     """
     from distune.training.cohort import STREAM_EPOCH
-    from distune.training.solo_run import open_trial
+    from distune.training.open_run import open_run
 
     record = find_trial(status, trial)
     if status.simulated:
@@ -83,7 +83,7 @@ def repeat_trial(
     stream_epochs = [int(report.metrics.get(STREAM_EPOCH, report.epoch)) - 1 for report in recorded]
     progress = TrialProgress(spec, spec.metric)
     callback.on_trial_start(spec)
-    run = open_trial(spec, stream_epochs=stream_epochs)
+    run = open_run(spec, stream_epochs=stream_epochs)
     try:
         for known in recorded:
             report = run.run_epoch()

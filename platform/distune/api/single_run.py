@@ -75,7 +75,7 @@ def train(
         UsageError: the folder holds other files, or a training with other settings.
         TrialError: training diverged.
     """
-    from distune.training.solo_run import open_trial
+    from distune.training.open_run import open_run
     from distune.training.teacher_hash import teacher_hash
 
     with open_callbacks(callbacks) as callback:
@@ -105,7 +105,7 @@ def train(
             ready_teacher(loaded, splits, root, on_message=callback.on_message)
         write_trial_file(spec)
         files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
-        run = open_trial(spec)
+        run = open_run(spec)
         callback.on_trial_start(spec)
         try:
             while run.epochs_done < spec.num_epochs:

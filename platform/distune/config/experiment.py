@@ -12,6 +12,7 @@ from distune.config.data import DataSettings
 from distune.config.detector import DetectorSettings, PyramidDetectorSettings, SsdliteSettings, TwoStageSettings
 from distune.config.distillation import DistillationSettings
 from distune.config.search import ResourceSettings, SearchSettings, TrackingSettings
+from distune.config.several_gpus import several_gpus_incompatibilities
 from distune.config.terms import TermSettings
 from distune.config.training import TrainingSettings
 from distune.config.training_sizes import training_size_problems
@@ -101,6 +102,10 @@ def _incompatibilities(experiment: Experiment) -> list[str]:
                 f"{role}.class_aliases\tonly has an effect for a teacher that is not trained here; remove it"
             )
     problems += _training_incompatibilities(experiment)
+    resources = experiment.resources
+    problems += several_gpus_incompatibilities(
+        resources.gpus_per_trial, batch_size=experiment.training.batch_size, cohort=resources.cohort
+    )
     for name, term in distillation.terms.items():
         if term.weight > 0:
             problems += _term_incompatibilities(name, term, experiment.student, experiment.teacher)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from distune.config.base import Settings
+from distune.config.several_gpus import is_whole_or_fraction
 from distune.config.single_values import list_problems
 from distune.config.space import MAX_PARAMETERS
 from distune.records import ParameterValue
@@ -154,7 +155,13 @@ class SearchSettings(Settings):
     also works on network disks; else the URL of a database, such as ``postgresql://user@host/optuna``."""
 
 
-GpusPerTrial = Annotated[float, Field(ge=0)] | Literal["auto"]
+def _check_whole(gpus: float) -> float:
+    if not is_whole_or_fraction(gpus):
+        raise ValueError("must be a fraction of one GPU, or a whole number")
+    return gpus
+
+
+GpusPerTrial = Annotated[float, Field(ge=0), AfterValidator(_check_whole)] | Literal["auto"]
 
 
 def gpus_of_trial(setting: GpusPerTrial, *, found: float) -> float:
@@ -190,17 +197,19 @@ class ResourceSettings(Settings):
     """CPU cores per trial."""
     gpus_per_trial: GpusPerTrial = "auto"
     """GPUs per trial. ``auto`` is 1 where there is a GPU, on this machine or in the cluster, and 0 elsewhere; 0 trains
-    on the CPU. With a fraction several trials share a GPU; its memory is not divided between them."""
+    on the CPU. With a fraction several trials share a GPU; its memory is not divided between them. With 2 or more each
+    trial is trained by as many processes, which share every batch."""
     max_concurrent: int | None = Field(None, ge=1)
     """Largest number of trials at a time; null is as many as the resources allow."""
     cohort: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Trials that one worker trains side by side: they share its CPUs and GPU, each batch of images, and the teacher's
     forward pass. ``auto`` is at most 8 and so few that at most a quarter of the trials run at a time; 1 trains each
-    trial alone. The weights of a student do not depend on the others."""
+    trial alone, as ``auto`` does with several GPUs per trial. The weights of a student do not depend on the others."""
     teacher_cache: TeacherCacheSettings = TeacherCacheSettings()
     """The cache of the teacher's maps."""
     loader_workers: int = Field(0, ge=0)
-    """Processes that load images for one worker; 0 loads them in the worker's own process."""
+    """Processes that load images for one worker; 0 loads them in the worker's own process. A trial on several GPUs has
+    as many for each of them."""
     epoch_timeout_s: float | None = Field(None, gt=0)
     """A trial fails when its start or an epoch takes more seconds than this; null is no limit. Choose it generously:
     the first epoch may compute what later ones reuse."""

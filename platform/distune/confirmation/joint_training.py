@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from distune.config.several_gpus import processes_of_trial
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.simulated_arms import SimulatedRun
 from distune.records import EpochReport, Outcome, TrialSpec
@@ -187,6 +188,10 @@ def _limit_s(specs: Sequence[TrialSpec]) -> float | None:
 def _open(specs: Sequence[TrialSpec], *, simulate: bool) -> ArmsRun:
     if simulate:
         return SimulatedRun(specs)
+    if processes_of_trial(specs[0].experiment["resources"]["gpus_per_trial"]) > 1:
+        from distune.training.processes.arms_in_turn import ArmsInTurn
+
+        return ArmsInTurn(specs)
     from distune.training.joint_run import JointRun  # loads torch
 
     run: ArmsRun = JointRun(specs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from distune.errors import DataError
 
 _AUGMENTATION, _BATCH_ORDER = 2, 3  # independent of the random numbers of ``epoch_batches``
 
+_Item = TypeVar("_Item")
 _Key = tuple[int | None, int, int]
 """The epoch, or None for no augmentation, the index of an image, and the number of its earlier presentations in the
 epoch."""
@@ -93,6 +95,8 @@ class TrainingStream:
     Attributes:
         dataset: the training split.
         batch_size: images per batch.
+        part: number of this process, from 0, and number of processes that share each batch of an epoch. Each has a
+            part of its images, which may be empty. May be set between epochs.
         draws_sizes: True if images of ``epoch`` have other sizes than those of evaluation, so detectors must take them
             as they are.
         corrupt: name of each image that could not be decoded so far, with the reason.
@@ -122,6 +126,7 @@ class TrainingStream:
         self.corrupt: dict[str, str] = {}
         self.dataset = dataset
         self.batch_size = batch_size
+        self.part = (0, 1)
         self.draws_sizes = draws_sizes
         self._batches = EpochBatches(
             num_images=len(dataset), batch_size=batch_size, seed=seed, repeats_N=repeats_N, groups_N=groups_N
@@ -152,7 +157,7 @@ class TrainingStream:
             number: of the epoch.
 
         Yields:
-            Batch: of ``batch_size`` images, fewer where images cannot be decoded.
+            Batch: of ``batch_size`` images, or this process's part of them; fewer where images cannot be decoded.
 
         Raises:
             DataError: more than 1% of the images, and more than one, cannot be decoded.
@@ -161,14 +166,15 @@ class TrainingStream:
         if self._loader is None:
             self._loader = self._make_loader(self._plan, keep_workers=True)
         batches: list[list[_Key]] = [
-            [(shown, index, earlier) for index, earlier in batch] for batch in self._batches.of_epoch(shown)
+            [(shown, index, earlier) for index, earlier in part_of(batch, *self.part)]
+            for batch in self._batches.of_epoch(shown)
         ]
         positions = list(range(len(batches)))
         if shown != number:
             positions = np.random.default_rng([_BATCH_ORDER, self._seed, number]).permutation(positions).tolist()
         self._plan.batches = [batches[position] for position in positions]
         for position, batch in zip(positions, self._decoded_batches(self._loader), strict=True):
-            if batch.images:
+            if batch.images or self.part[1] > 1:
                 yield batch if self._copies is None else dataclasses.replace(batch, key=_key(shown, position, batch))
 
     def plain_batches(self, indices: Sequence[int]) -> Iterator[Batch]:
@@ -210,6 +216,11 @@ class TrainingStream:
                 self.corrupt.update(loaded.corrupt)
                 stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
             yield loaded.batch
+
+
+def part_of(batch: list[_Item], number: int, of: int) -> list[_Item]:
+    """Return the part of a batch that a process has: neighbors, and as many as the others, but for one."""
+    return batch[len(batch) * number // of : len(batch) * (number + 1) // of]
 
 
 def sample_seed(*, seed: int, epoch: int, index: int, earlier: int = 0) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
+from distune.detectors.batch_parts import losses_of_whole, pad_as_whole
 from distune.detectors.exact_boxes import cast_one_stage_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
@@ -43,12 +44,14 @@ class Rules:
         compute_loss: torchvision's loss of targets, head outputs, anchors and matches.
         decode: boxes (R, 4) from the head's regression (R, 4) and anchors (R, 4).
         num_neck_maps: number of maps, from the finest, that belong to the neck; None for all.
+        is_mean_over_images: losses are means over images; otherwise sums over the batch, divided by its positives.
     """
 
     match: Match
     compute_loss: Callable[..., dict[str, Tensor]]
     decode: Callable[[Tensor, Tensor], Tensor]
     num_neck_maps: int | None = None
+    is_mean_over_images: bool = False
 
 
 class OneStageDetector:
@@ -75,12 +78,15 @@ class OneStageDetector:
         """See ``Detector.forward_train``."""
         model = self._parts
         batch, resized = model.transform(images, targets)
+        batch = pad_as_whole(batch)
         frame = frame_of(batch)
         features = list(model.backbone(batch.tensors).values())
         outputs = model.head(features)
         anchors = model.anchor_generator(batch, features)
         matched = [self._match(target["boxes"], each, features) for target, each in zip(resized, anchors, strict=True)]
         losses = self._rules.compute_loss(resized, outputs, anchors, matched)
+        is_mean = self._rules.is_mean_over_images
+        losses = losses_of_whole(losses, lambda _: len(images) if is_mean else (torch.stack(matched) >= 0).sum())
         instances = Instances.of(resized, frame)
         labels_R, instance_R = matched_sites(torch.stack(matched), instances)
         sites = PredictionSites(
@@ -100,7 +106,7 @@ class OneStageDetector:
     def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
         """See ``Detector.teacher_maps``."""
         with eval_without_grad(self.model):
-            _, frame, features = self._features(images)
+            _, frame, features = self._features(images, is_part=True)
         return TeacherMaps({str(index): each for index, each in enumerate(features)}, frame)
 
     def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
@@ -134,8 +140,9 @@ class OneStageDetector:
             _, frame, features = self._features(images)
         return View(self._neck(features, frame), frame)
 
-    def _features(self, images: list[Tensor]) -> tuple[Any, Frame, list[Tensor]]:
+    def _features(self, images: list[Tensor], *, is_part: bool = False) -> tuple[Any, Frame, list[Tensor]]:
         batch, _ = self._parts.transform(images)
+        batch = pad_as_whole(batch) if is_part else batch
         return batch, frame_of(batch), list(self._parts.backbone(batch.tensors).values())
 
     def _neck(self, features: list[Tensor], frame: Frame) -> dict[int, Tensor]:

@@ -47,7 +47,10 @@ def build_retinanet(
         head=head,
     )
     rules = Rules(
-        match=match_by_overlap(model), compute_loss=model.head.compute_loss, decode=model.box_coder.decode_single
+        match=match_by_overlap(model),
+        compute_loss=model.head.compute_loss,
+        decode=model.box_coder.decode_single,
+        is_mean_over_images=True,
     )
     # The finest anchors have 32 px, times the scale, on stride 8.
     base_size_px = _FINEST_ANCHOR_PX / 2 * settings.anchor_scale

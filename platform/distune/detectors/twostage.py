@@ -19,6 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from distune.config.detector import TwoStageSettings
 from distune.detectors.backbone import build_pyramid
+from distune.detectors.batch_parts import losses_of_whole, pad_as_whole
 from distune.detectors.exact_boxes import cast_two_stage_to_float32
 from distune.detectors.levels import by_stride
 from distune.detectors.modes import eval_without_grad
@@ -86,6 +87,7 @@ class TwoStageDetector:
         """See ``Detector.forward_train``. With a mask head targets hold ``masks``, uint8 (n, h, w), as well."""
         model = self._parts
         batch, resized = model.transform(images, targets)
+        batch = pad_as_whole(batch)
         instances = Instances.of(resized, frame_of(batch))
         features = model.backbone(batch.tensors)
         proposals, losses = model.rpn(batch, features, resized)
@@ -98,7 +100,7 @@ class TwoStageDetector:
         if heads.has_mask():
             losses["loss_mask"] = _mask_loss(heads, features, batch, resized, proposals, labels, matched)
         return StudentTaps(
-            losses=losses,
+            losses=losses_of_whole(losses, lambda name: _divisor(name, labels)),
             neck=by_stride(neck_maps(features), instances.frame),
             prediction_sites=positive_proposals(heads, logits_rC, deltas_rK, proposals, labels, matched, instances),
             instances=instances,
@@ -111,7 +113,7 @@ class TwoStageDetector:
     def teacher_maps(self, images: list[Tensor]) -> TeacherMaps:
         """See ``Detector.teacher_maps``."""
         with eval_without_grad(self.model):
-            _, frame, features = self._features(images)
+            _, frame, features = self._features(images, is_part=True)
         return TeacherMaps(features, frame)
 
     def taps_of(self, maps: TeacherMaps) -> TeacherTaps:
@@ -128,9 +130,28 @@ class TwoStageDetector:
             _, frame, features = self._features(images)
         return View(by_stride(neck_maps(features), frame), frame)
 
-    def _features(self, images: list[Tensor]) -> tuple[ImageList, Frame, dict[str, Tensor]]:
+    def _features(self, images: list[Tensor], *, is_part: bool = False) -> tuple[ImageList, Frame, dict[str, Tensor]]:
         batch, _ = self._parts.transform(images)
+        batch = pad_as_whole(batch) if is_part else batch
         return batch, frame_of(batch), self._parts.backbone(batch.tensors)
+
+
+def _divisor(name: str, labels: list[Tensor]) -> Tensor | int:
+    """Return the number by which torchvision has divided a loss.
+
+    That of the proposal network is the number of its sampled anchors, which is not known here: 256 for each image with
+    as many anchors.
+
+    Args:
+        name: of the loss.
+        labels: of the sampled proposals of each image.
+
+    Returns:
+        The number.
+    """
+    if name == "loss_mask":
+        return torch.cat(labels).count_nonzero()
+    return sum(map(len, labels)) if name in ("loss_classifier", "loss_box_reg") else len(labels)
 
 
 def _anchors(settings: TwoStageSettings) -> AnchorGenerator:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distune.collectives import sum_over_processes
+
 
 class EpochMeans:
     """Named means. ``update`` waits for no device; ``compute`` copies everything to the host at once."""
@@ -32,6 +34,7 @@ class EpochMeans:
         if not self._totals:
             return {}
         both_2N = torch.stack([torch.stack(list(self._totals.values())), torch.stack(list(self._counts.values()))])
+        both_2N = sum_over_processes(both_2N)
         totals, counts = both_2N.tolist()
         return {
             name: total / count for name, total, count in zip(self._totals, totals, counts, strict=True) if count > 0

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from distune.collectives import gather_rows, sum_over_processes
 from distune.config.distillation import FilterSettings
 from distune.distillation.representation import Representation, Representations, gather_class
 
@@ -84,8 +85,9 @@ def quantile(discrepancy_LN: Tensor, has_prototypes_LN: Tensor, threshold: float
     Instances of equal discrepancy are dropped together or not at all, so never more than that many are dropped.
     """
     known_last_LN = discrepancy_LN.masked_fill(~has_prototypes_LN, torch.inf)
-    num_less_LN = torch.searchsorted(known_last_LN.sort(dim=1).values, known_last_LN)
-    num_known_L1 = has_prototypes_LN.sum(dim=1, keepdim=True)
+    known_of_batch = gather_rows(known_last_LN, dim=1)
+    num_less_LN = torch.searchsorted(known_of_batch.sort(dim=1).values, known_last_LN)
+    num_known_L1 = sum_over_processes(has_prototypes_LN.sum(dim=1, keepdim=True))
     num_dropped_L1 = torch.floor(threshold * num_known_L1.double() + 1e-6)
     return (num_known_L1 - num_less_LN > num_dropped_L1).to(discrepancy_LN.dtype)
 

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import mean_over_processes
+
 _INTERVALS = (2, 4, 8, 16, 32, 64)
 _STEPS_PER_INTERVAL = 64
 _MOMENTUM = 0.5
@@ -130,9 +132,9 @@ class GradientBalance(nn.Module):
 
     def _measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Measurement]:
         measurements: dict[str, Measurement] = {}
-        task_gradient = neck_gradient(task, maps)
+        task_gradient = mean_over_processes(neck_gradient(task, maps))
         for name, loss in terms.items():
-            ratio, cosine = compare(neck_gradient(loss, maps), task_gradient)
+            ratio, cosine = compare(mean_over_processes(neck_gradient(loss, maps)), task_gradient)
             now = self._steps[name]
             measurements[name] = Measurement(ratio, cosine, now - self._measured_at[name])
             self._measured_at[name] = now
@@ -162,12 +164,14 @@ def neck_gradient(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
         maps: of the neck, (B, D, H, W) each.
 
     Returns:
-        All entries of the levels, D (D + 1) for each.
+        All entries of the levels, D (D + 1) for each; zeros for a loss that does not depend on the maps.
     """
     scale = _HALF_SCALE if any(each.dtype == torch.float16 for each in maps) else 1.0
     trained = [each for each in maps if each.requires_grad]
-    if not trained or not loss.requires_grad:
+    if not trained:
         return loss.new_zeros(1)
+    if not loss.requires_grad:
+        return loss.new_zeros(sum(each.shape[1] * (each.shape[1] + 1) for each in trained))
     gradients = torch.autograd.grad(loss * scale, trained, retain_graph=True, materialize_grads=True)
     parts: list[Tensor] = []
     for each, gradient in zip(trained, gradients, strict=True):

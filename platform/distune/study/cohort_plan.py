@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from distune.config.experiment import Experiment
 from distune.config.search import ResourceSettings
+from distune.config.several_gpus import processes_of_trial
 
 MAX_COHORT = 8
 """Largest cohort that ``auto`` takes: the saving grows little beyond it."""
@@ -52,10 +53,12 @@ def plan_cohorts(
         most_by_memory: bound of ``auto``; only called if it matters. None knows none.
 
     Returns:
-        At least one worker with one trial.
+        At least one worker with one trial. A trial on several GPUs has a worker for itself.
     """
     is_bounded = False
-    if settings.cohort != "auto":
+    if processes_of_trial(settings.gpus_per_trial) > 1:
+        size = 1
+    elif settings.cohort != "auto":
         size = settings.cohort
     elif simulate:
         size = 1

@@ -28,6 +28,7 @@ from distune.training.cohort import Cohort
 from distune.training.feature_pass.feature_cache import FeatureCache
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.precision import autocast_dtype
+from distune.training.processes.sync_norms import synchronize_norms
 from distune.training.student import Student, build_student
 from distune.training.teacher_cache import TeacherCache
 
@@ -136,6 +137,7 @@ class TrialBuilder:
     ) -> Student:
         """Build a student with its initial weights. It is distilled if there is a teacher."""
         detector = self.detector(settings, seed=seed)
+        synchronize_norms(detector.model, self.device)
         objective = None if teacher is None else self.objective(detector, teacher, training, seed=seed)
         return build_student(
             key,

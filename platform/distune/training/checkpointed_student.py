@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from distune.collectives import rank
 from distune.config.detector import DetectorSettings
 from distune.config.search import Cost, cost_metric
 from distune.config.training import TrainingSettings
@@ -110,6 +111,8 @@ class CheckpointedStudent:
         metrics = {**result.metrics, **self._costs}
         self.next_stream_epoch = int(metrics[STREAM_EPOCH])
         report = EpochReport(epoch=self._student.epochs_done, metrics=metrics, finished_at=time.time())
+        if rank() > 0:  # the first of the trial's processes writes the files
+            return report
         if report.is_finite(self._metric):
             if report.metrics[self._metric] > self._best.get(self._metric, float("-inf")):
                 self._best = report.metrics
@@ -126,6 +129,8 @@ class CheckpointedStudent:
     def _known_or_measured(self, costs: Sequence[Cost]) -> dict[str, float]:
         """Return the costs. Recorded ones are not measured again: the latency would differ."""
         names = [cost_metric(cost) for cost in costs]
+        if rank() > 0:
+            return {}
         for report in self._folder.reports():
             if all(name in report.metrics for name in names):
                 return {name: report.metrics[name] for name in names}
@@ -192,6 +197,9 @@ class CheckpointedStudent:
             self._best = dict(state["best"])
             metrics = state["report"]["metrics"]
             self.next_stream_epoch = int(metrics.get(STREAM_EPOCH, self._student.epochs_done))
+        if rank() > 0:
+            return ()
+        if state is not None:
             # The checkpoint is written before the line in the metrics. A crash between the two is repaired here.
             self._folder.append(EpochReport.from_dict(state["report"]))
         # An epoch that was not finite left no checkpoint, and is trained again.

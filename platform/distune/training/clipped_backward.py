@@ -17,6 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from distune.config.training import ClippedGradient
+from distune.training.processes.average_gradients import average_gradients
 
 
 class ClippedBackward:
@@ -75,7 +76,7 @@ class ClippedBackward:
         self.num_batches += 1
 
     def finish(self) -> dict[str, Tensor]:
-        """Average over the batches that were added, clip, and join the parts of the gradient.
+        """Average over processes and the batches that were added, clip, and join the parts of the gradient.
 
         Returns:
             Scalars by name. ``norm``: of the gradient that is clipped, before clipping; of the joint gradient when
@@ -83,9 +84,14 @@ class ClippedBackward:
             ``distillation_norm``: of the gradient of the terms, before clipping; only when it is computed apart.
             ``distillation_clipped``: whether that was too large; only when it is clipped.
         """
-        self._average(each.grad for each in self._parameters)
         of_terms, max_norm = self._of_terms, self._max_norm
         self._of_terms = None
+        average_gradients(self._parameters)
+        if of_terms is not None:
+            of_task = self._replace(of_terms)
+            average_gradients(self._parameters)
+            of_terms = self._replace(of_task)
+        self._average(each.grad for each in self._parameters)
         if of_terms is not None and max_norm is not None:
             self._average(of_terms)
             measured = self._clip_apart(of_terms, max_norm)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from distune.collectives import rank, row_counts
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.resizing import sizes_kept
@@ -15,6 +16,7 @@ from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
+from distune.training.processes.parts import batches_of_all, gather_predictions
 from distune.training.step_timing import StepTimer
 from distune.training.student import Student, is_finite
 from distune.training.teacher_cache import TeacherCache
@@ -129,14 +131,16 @@ class Cohort:
         for student in students:
             with _catch_error(student, results):
                 student.begin_epoch(self._feature_pass(student))
-        for batch in timer.waiting(self._stream.epoch(self.epochs_done), "load"):
+        for batch in timer.waiting(batches_of_all(self._stream.epoch(self.epochs_done)), "load"):
             num_images += len(batch)
             active = [each for each in students if each.key not in results]
+            if not active:
+                break
             with self._sizes_kept(active):
                 self._step(batch.to(self._device), active, results, timer)
         trained_s = timer.elapsed()
         self.epochs_done += 1
-        speed = {"speed/images_per_s": num_images / trained_s}
+        speed = {"speed/images_per_s": sum(row_counts(num_images)) / trained_s}
         if self._teacher is not None and self._teacher.has_cache:
             speed["speed/cached_batches"] = self._teacher.read_cached_share()
         for student in [each for each in students if each.key not in results]:
@@ -174,14 +178,18 @@ class Cohort:
         predictions: list[Prediction] = []
         trained_s = timer.elapsed()
         if evaluate and is_finite(metrics):
-            predictions = predict(
-                student.evaluated_model,
-                self._search,
-                device=self._device,
-                batch_size=self._stream.batch_size,
-                autocast_dtype=self._dtype,
+            predictions = gather_predictions(
+                predict(
+                    student.evaluated_model,
+                    self._search,
+                    device=self._device,
+                    batch_size=self._stream.batch_size,
+                    autocast_dtype=self._dtype,
+                    part=self._stream.part,
+                )
             )
-            metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
+            if rank() == 0:
+                metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
         metrics[STREAM_EPOCH] = float(self.epochs_done)
         metrics["time/load_s"] = timer.seconds("load")
         metrics["time/teacher_s"] = timer.seconds("teacher")

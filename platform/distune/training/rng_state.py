@@ -19,6 +19,10 @@ class RngState:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Start the stream again with another seed."""
         with self._forked():
             torch.manual_seed(seed)
             self._states = self._current()

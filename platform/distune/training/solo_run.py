@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distune.collectives import num_processes, rank
+from distune.collectives import num_processes
 from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.load import parse_experiment
@@ -60,6 +62,7 @@ class SoloRun:
         stream_epochs: Sequence[int] = (),
     ) -> None:
         self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._stream.part = (rank(), num_processes())
         self._member = CheckpointedStudent(
             _KEY,
             builder,
@@ -139,8 +142,12 @@ def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun
 
 
 def open_teacher_cache(experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
-    """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher."""
-    if experiment.data.augmentation.copies is None or not experiment.distillation.is_active:
+    """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher.
+
+    Processes of one trial compute their parts of the maps together, so they keep none: one could have a batch that
+    another has no room for.
+    """
+    if experiment.data.augmentation.copies is None or not experiment.distillation.is_active or num_processes() > 1:
         return None
     folder = None if teacher_weights is None else Path(teacher_weights).parent
     return TeacherCache(experiment.resources.teacher_cache, folder)

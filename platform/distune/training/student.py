@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from distune.collectives import mean_over_processes
 from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherTaps
@@ -21,6 +22,7 @@ from distune.errors import TrialError
 from distune.training.clipped_backward import ClippedBackward, sum_of
 from distune.training.optimization import build_optimizer, build_schedule, num_optimizer_steps, num_warmup_steps
 from distune.training.precision import autocast, autocast_dtype
+from distune.training.processes.seeds import seed_processes
 from distune.training.rng_state import RngState
 from distune.training.weight_average import WeightAverage, build_weight_average
 
@@ -79,7 +81,7 @@ class Student:
         )
         self._accumulate_batches = accumulate_batches
         self._average = average
-        self._rng = RngState(seed, device)
+        self._rng, self._seed = RngState(seed, device), seed
         self._sums: dict[str, Tensor] = {}
         self._num_steps = 0
         self._gradient_means = EpochMeans()
@@ -99,6 +101,7 @@ class Student:
         self._sums, self._num_steps = {}, 0
         self._gradient_means.reset()
         self._backward.reset()
+        seed_processes(self._rng, self._seed, epoch=self.epochs_done + 1)
         if self.objective is not None and self.needs_teacher:
             with self._rng.active():
                 self.objective.begin_epoch(self.epochs_done + 1, feature_pass)
@@ -138,7 +141,7 @@ class Student:
             raise TrialError("an epoch had no batch: none of its images could be read")
         if self._backward.num_batches > 0:
             self._update()
-        values = (torch.stack(list(self._sums.values())) / self._num_steps).tolist()
+        values = mean_over_processes(torch.stack(list(self._sums.values())) / self._num_steps).tolist()
         metrics = dict(zip(self._sums, values, strict=True)) | self._gradient_means.compute()
         if self.objective is not None and self.needs_teacher:
             metrics.update(self.objective.end_epoch())

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import gather_rows, num_processes
 from distune.distillation.maps.running_mean import STUDENT_UPDATE_FRACTION, newest_fraction
 
 Scale = Literal["level", "channel"]
@@ -93,7 +94,7 @@ class MapStatistics(nn.Module):
     def update(self, level: int, map_BEHW: Tensor, valid_BHW: Tensor | None = None) -> None:
         """Add a map of a level, float32 (B, E, H, W): its valid cells, at least one; None adds all."""
         mean_E, variance_E = self._views(level)
-        cells, batch_mean_E, batch_variance_E = _moments(map_BEHW, valid_BHW)
+        cells, batch_mean_E, batch_variance_E = _of_whole_batch(*_moments(map_BEHW, valid_BHW))
         fraction = newest_fraction(self.counts_L[level], cells, minimum=self._min_update_fraction)
         distance_E = batch_mean_E - mean_E
         between_E = fraction * (1 - fraction) * distance_E.square()
@@ -123,3 +124,16 @@ def _moments(map_BEHW: Tensor, valid_BHW: Tensor | None) -> tuple[int | Tensor, 
     mean_E = torch.where(valid_B1HW, map_BEHW, 0.0).sum(dim=(0, 2, 3)) / count
     squared_BEHW = (map_BEHW - mean_E[:, None, None]).square()
     return count, mean_E, torch.where(valid_B1HW, squared_BEHW, 0.0).sum(dim=(0, 2, 3)) / count
+
+
+def _of_whole_batch(cells: int | Tensor, mean_E: Tensor, variance_E: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
+    """Combine the moments of the processes that share a batch, after Chan, Golub and LeVeque."""
+    if num_processes() == 1:
+        return cells, mean_E, variance_E
+    own_X = torch.cat([mean_E.new_full((1,), 1.0) * cells, mean_E, variance_E])
+    of_each_PX = gather_rows(own_X[None])
+    cells_P1, means_PE, variances_PE = torch.split(of_each_PX, [1, len(mean_E), len(mean_E)], dim=1)
+    fraction_P1 = cells_P1 / cells_P1.sum()
+    total_mean_E = (fraction_P1 * means_PE).sum(dim=0)
+    between_PE = (means_PE - total_mean_E).square()
+    return cells_P1.sum(), total_mean_E, (fraction_P1 * (variances_PE + between_PE)).sum(dim=0)

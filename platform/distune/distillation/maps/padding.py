@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from distune.collectives import batch_count, part_factor
 from distune.detectors.taps import Frame, Instances
 
 
@@ -81,8 +82,8 @@ def without_padding(map_BEHW: Tensor, valid_BHW: Tensor | None) -> Tensor:
 def mean_over_cells(values_BHW: Tensor, valid_BHW: Tensor | None) -> Tensor:
     """Return the mean over all valid cells of the batch, a scalar; None counts every cell."""
     if valid_BHW is None:
-        return values_BHW.mean()
-    return torch.where(valid_BHW, values_BHW, 0.0).sum() / valid_BHW.sum()
+        return values_BHW.mean() * part_factor(values_BHW.numel(), values_BHW)
+    return torch.where(valid_BHW, values_BHW, 0.0).sum() / batch_count(valid_BHW.sum())
 
 
 def _image_cells(frame: Frame, *, stride: int, size: tuple[int, int]) -> list[tuple[int, int]]:

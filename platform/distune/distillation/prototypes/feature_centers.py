@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distune.collectives import num_processes, sum_over_processes
 from distune.detectors.taps import View
 from distune.distillation.maps.padding import valid_cells
 from distune.distillation.maps.pooling import PooledFeatures
@@ -118,15 +119,16 @@ class FeatureCenters(nn.Module):
         Args:
             student: the student's maps.
             teacher: the teacher's maps, in its own frame.
-            features: of the instances of the batch.
+            features: of the instances of the whole batch, also of the parts of other processes.
             labels_N: their classes, 1 to C.
             counted_LN: bool, the levels on which each instance counts.
         """
         if self.kind == "instances":
             self._update_classes(features, labels_N, counted_LN)
         else:
-            self.student.update(*_means_of_maps(student, self._strides, self.student.means_LGF.shape[2]))
-            self.teacher.update(*_means_of_maps(teacher, self._strides, self.teacher.means_LGF.shape[2]))
+            for model, view in ((self.student, student), (self.teacher, teacher)):
+                means = _means_of_maps(view, self._strides, model.means_LGF.shape[2])
+                model.update(*_of_whole_batch(*means))
 
     @torch.no_grad()
     def update_from_feature_pass(self, features: PooledFeatures, labels_N: Tensor, counted_LN: Tensor) -> None:
@@ -182,3 +184,11 @@ def _means_of_maps(view: View, strides: tuple[int, ...], channels: int) -> tuple
         means.append(functional.pad(mean_F, (0, channels - mean_F.shape[0])))
         counts.append(count)
     return torch.stack(means)[:, None], torch.stack(counts)[:, None]
+
+
+def _of_whole_batch(means_LGF: Tensor, counts_LG: Tensor) -> tuple[Tensor, Tensor]:
+    """Combine the means of the processes that share a batch, each of at least one value."""
+    if num_processes() == 1:
+        return means_LGF, counts_LG
+    total_LG = sum_over_processes(counts_LG)
+    return sum_over_processes(means_LGF * (counts_LG / total_LG)[:, :, None]), total_LG

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import broadcast
 from distune.detectors.taps import Instances, View
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.prototypes.collect_features import FeaturePass, InstancePooling
@@ -16,6 +17,7 @@ from distune.distillation.prototypes.feature_centers import Centers, FeatureCent
 from distune.distillation.prototypes.feature_queue import FeatureQueue
 from distune.distillation.prototypes.prototype_report import PrototypeReport
 from distune.distillation.prototypes.prototypes import InstanceFeatures, Prototypes, derive_seed
+from distune.distillation.prototypes.whole_batch import gather_batch
 from distune.distillation.weight_schedule import WeightSchedule
 
 _NEVER = 0
@@ -139,14 +141,14 @@ class PrototypeManager(nn.Module):
         Returns:
             The features, centered by the centers of this step.
         """
+        of_batch, instances, counted_LN = gather_batch(features, instances, counted_LN)
         if self.centers is not None:
-            self.centers.update(student, teacher, features, instances.labels_N, counted_LN)
+            self.centers.update(student, teacher, of_batch, instances.labels_N, counted_LN)
         if self.queue is not None and self._is_collecting:
-            self.queue.add(features, instances, counted_LN)
-        centered = self.center(features)
+            self.queue.add(of_batch, instances, counted_LN)
         if self._has_prototypes and self._follows_instances:
-            self.prototypes.refresh(centered, instances.origin_N2)
-        return centered
+            self.prototypes.refresh(self.center(of_batch), instances.origin_N2)
+        return self.center(features)
 
     def center(self, features: PooledFeatures) -> PooledFeatures:
         """Return the features minus the present centers, if there are any."""
@@ -188,6 +190,7 @@ class PrototypeManager(nn.Module):
         centered = self.center(PooledFeatures(features.student_LND, features.teacher_LNE))
         features = dataclasses.replace(features, student_LND=centered.student_LND, teacher_LNE=centered.teacher_LNE)
         self.prototypes, report = self._select(features, seed=derive_seed(self._seed, epochs_done))
+        broadcast(self.buffers())  # rounding may differ between the devices of a trial, and selections with it
         self.made_for_epoch.fill_(epoch)
         self._has_prototypes = True
         self._is_new = True

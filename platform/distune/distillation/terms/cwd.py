@@ -10,6 +10,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import part_factor
 from distune.config.distillation import DistillationSettings
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
@@ -57,7 +58,7 @@ def channel_divergence(
         fade_B1 = weights_BP.mean(dim=1, keepdim=True)
     else:
         fade_B1 = weights_BP.sum(dim=1, keepdim=True) / valid_BHW.flatten(1).sum(dim=1, keepdim=True)
-    return temperature**2 * (fade_B1 * divergence_BE).mean()
+    return temperature**2 * (fade_B1 * divergence_BE).mean() * part_factor(adapted_BEHW.shape[0], adapted_BEHW)
 
 
 def level_loss(step: Step, level: int, adapter: nn.Module, *, temperature: float, robust: bool) -> Tensor:

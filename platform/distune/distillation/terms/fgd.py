@@ -12,6 +12,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import batch_number, part_factor
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
 from distune.distillation.maps.box_masks import covered_cells, weight_mask
@@ -98,10 +99,10 @@ def focal_imitation(
     squared_BEHW = (adapted_BEHW - teacher_BEHW).square()
     error_BHW = spatial_BHW * torch.einsum("be,behw->bhw", channel_BE / channel_BE.shape[1], squared_BEHW)
     scale_BHW = scale_BHW.detach()
-    foreground = (error_BHW * scale_BHW.clamp(min=0)).sum() / max(1, num_boxes)
+    foreground = (error_BHW * scale_BHW.clamp(min=0)).sum() / batch_number(num_boxes, error_BHW)
     background_BHW = (scale_BHW < 0).to(error_BHW.dtype)
     background_B = (error_BHW * background_BHW).sum(dim=(1, 2)) / background_BHW.sum(dim=(1, 2)).clamp(min=1)
-    return foreground, background_B.mean()
+    return foreground, background_B.mean() * part_factor(background_B.shape[0], background_B)
 
 
 def attention_imitation(
@@ -120,7 +121,7 @@ def attention_imitation(
     spatial_BHW, channel_BE = attention(adapted_BEHW, valid_BHW, temperature=temperature)
     teacher_BHW, teacher_BE = attention(teacher_BEHW.detach(), valid_BHW, temperature=temperature)
     spatial = mean_over_cells(weights_BHW.detach() * (spatial_BHW - teacher_BHW).abs(), valid_BHW)
-    return spatial + (channel_BE - teacher_BE).abs().mean()
+    return spatial + (channel_BE - teacher_BE).abs().mean() * part_factor(channel_BE.shape[0], channel_BE)
 
 
 def relation_imitation(

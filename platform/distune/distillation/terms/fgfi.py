@@ -11,6 +11,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import Instances
 from distune.distillation.maps.padding import valid_cells
@@ -105,7 +106,7 @@ def near_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: Tens
     """
     error_BHW = (adapted_BEHW - teacher_BEHW.detach()).square().mean(dim=1)
     weights_BHW = weights_BHW.detach()
-    return (weights_BHW * error_BHW).sum() / (2 * weights_BHW.sum()).clamp(min=1)
+    return (weights_BHW * error_BHW).sum() / batch_count(2 * weights_BHW.sum(), at_least=1)
 
 
 def level_loss(

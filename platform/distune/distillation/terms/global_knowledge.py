@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
 from distune.distillation.adapters import build_linear_adapters
 from distune.distillation.maps.box_masks import weight_mask
@@ -115,10 +116,10 @@ class GlobalKnowledge(nn.Module):
         counted_LN = valid_LNP.any(dim=2)
         if self.base_size_px is None:
             counted_LN = counted_LN & step.counted_LN
-            return ((loss_LN * counted_LN).sum(dim=1) / counted_LN.sum(dim=1).clamp(min=1)).mean()
+            return ((loss_LN * counted_LN).sum(dim=1) / batch_count(counted_LN.sum(dim=1), at_least=1)).mean()
         level_N = step.level_of_boxes(self.base_size_px)
         counted_LN = counted_LN & (level_N == torch.arange(len(step.strides), device=level_N.device)[:, None])
-        return (loss_LN * counted_LN).sum() / counted_LN.sum().clamp(min=1)
+        return (loss_LN * counted_LN).sum() / batch_count(counted_LN.sum(), at_least=1)
 
     def _adapted(self, step: Step) -> Tensor:
         assert self.adapters is not None
@@ -172,7 +173,7 @@ class CellGlobalKnowledge(nn.Module):
             loss_Q = self.form(student_QP, teacher_QP, ones_Q, valid_P.expand_as(student_QP))
             losses.append((mask_Q * loss_Q).sum())
             weights.append(mask_Q.sum() * valid_P.any())
-        total = torch.stack(weights).sum()
+        total = batch_count(torch.stack(weights).sum())
         return torch.stack(losses).sum() / torch.where(total > 0, total, 1.0)
 
     def _mask(self, step: Step, level: int) -> Tensor:

@@ -10,6 +10,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
 from distune.distillation.maps.box_masks import weight_mask
 from distune.distillation.term import Step, TermContext
@@ -37,7 +38,8 @@ def decoupled_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, mask_BHW: Te
     foreground_BHW = mask_BHW.clamp(min=0)
     background_BHW = (mask_BHW < 0).to(error_BHW.dtype)
     foreground, background = (
-        (error_BHW * m).sum() / (2 * channels * m.sum()).clamp(min=1) for m in (foreground_BHW, background_BHW)
+        (error_BHW * m).sum() / batch_count(2 * channels * m.sum(), at_least=1)
+        for m in (foreground_BHW, background_BHW)
     )
     return foreground, background
 

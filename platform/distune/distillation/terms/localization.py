@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
 from distune.distillation.class_scores import class_probabilities, disagreement
 from distune.distillation.term import Step, TermContext
@@ -102,7 +103,7 @@ def localization_loss(
         is_behind_R = student_error_R + margin > side_distance(teacher_R4, truth_R4, truth_R4)
         distance_R = torch.where(is_behind_R, distance_R, 0.0)
     weighted_R = torch.where(positive_R, weights_R.detach() * distance_R, 0.0)
-    return weighted_R.sum() / positive_R.sum().clamp(min=1)
+    return weighted_R.sum() / batch_count(positive_R.sum(), at_least=1)
 
 
 def site_importance(student_RK: Tensor, teacher_RK: Tensor, *, score_kind: str, site_weight: SiteWeight) -> Tensor:
@@ -143,7 +144,7 @@ def dense_localization_loss(
         distance_R = generalized_iou_loss(student_R4, teacher_R4)
     else:
         distance_R = side_distance(student_R4, teacher_R4, teacher_R4)
-    return (weights_R * distance_R).sum() / positive_R.sum().clamp(min=1)
+    return (weights_R * distance_R).sum() / batch_count(positive_R.sum(), at_least=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

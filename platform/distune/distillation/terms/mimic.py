@@ -9,6 +9,7 @@ import functools
 
 from torch import Tensor, nn
 
+from distune.collectives import batch_number
 from distune.config.distillation import DistillationSettings
 from distune.distillation.maps.padding import mean_over_cells
 from distune.distillation.maps.pooling import Pooling, pool_instances
@@ -53,7 +54,7 @@ def instance_imitation(adapted_NE: Tensor, teacher_NE: Tensor, weights_N: Tensor
         A scalar.
     """
     error_N = (adapted_NE - teacher_NE.detach()).square().mean(dim=1)
-    return (weights_N.detach() * error_N).sum() / max(1, weights_N.shape[0])
+    return (weights_N.detach() * error_N).sum() / batch_number(weights_N.shape[0], weights_N)
 
 
 def whole_map_loss(step: Step, level: int, adapter: nn.Module, *, robust: bool) -> Tensor:

@@ -10,6 +10,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from distune.collectives import batch_count, sum_over_processes, sum_with_gradient
 from distune.config.distillation import DistillationSettings
 from distune.distillation.term import Step, TermContext
 from distune.distillation.terms.map_term import MapTerm
@@ -24,11 +25,11 @@ def standardize(map_BEHW: Tensor, weights_BHW: Tensor) -> Tensor:
     A channel that does not vary becomes 0 and sends no gradient.
     """
     weights_B1HW = weights_BHW[:, None]
-    total = weights_BHW.sum()
+    total = sum_over_processes(weights_BHW.sum())
     fractions_B1HW = weights_B1HW / torch.where(total > 0, total, 1.0)
-    mean_E = (fractions_B1HW * map_BEHW).sum(dim=(0, 2, 3))
+    mean_E = sum_with_gradient((fractions_B1HW * map_BEHW).sum(dim=(0, 2, 3)))
     centered_BEHW = map_BEHW - mean_E[:, None, None]
-    variance_E = (fractions_B1HW * centered_BEHW.square()).sum(dim=(0, 2, 3))
+    variance_E = sum_with_gradient((fractions_B1HW * centered_BEHW.square()).sum(dim=(0, 2, 3)))
     is_varying_E = variance_E > _MIN_VARIANCE_FRACTION * (variance_E + mean_E.square())
     factor_E = torch.where(is_varying_E, torch.where(is_varying_E, variance_E, 1.0).rsqrt(), 0.0)
     return centered_BEHW * factor_E[:, None, None]
@@ -56,7 +57,7 @@ def pearson_imitation(adapted_BEHW: Tensor, teacher_BEHW: Tensor, weights_BHW: T
     with torch.no_grad():
         target_BEHW = standardize(teacher_BEHW, weights_BHW)
     error_BHW = (standardize(adapted_BEHW, weights_BHW) - target_BEHW).square().mean(dim=1)
-    total = weights_BHW.sum()
+    total = batch_count(weights_BHW.sum())
     return (weights_BHW * error_BHW).sum() / (2 * torch.where(total > 0, total, 1.0))
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distune.collectives import gather_rows, gather_rows_with_own, own_part
 from distune.config.distillation import DistillationSettings
 from distune.distillation.maps.pooling import l2_normalize
 from distune.distillation.term import Step, TermContext
@@ -95,11 +96,11 @@ class Rkd:
         """Return the loss of a step."""
         features = step.features()
         distance, angle = relation_losses(
-            features.student_LND[:, : self.max_instances],
-            features.teacher_LNE[:, : self.max_instances],
-            step.local_weights(robust=self.robust)[:, : self.max_instances],
+            gather_rows_with_own(features.student_LND, dim=1)[:, : self.max_instances],
+            gather_rows(features.teacher_LNE, dim=1)[:, : self.max_instances],
+            gather_rows(step.local_weights(robust=self.robust), dim=1)[:, : self.max_instances],
         )
-        return distance + self.angle_ratio * angle
+        return own_part(distance + self.angle_ratio * angle)
 
 
 def build_rkd(settings: DistillationSettings, context: TermContext) -> Rkd:

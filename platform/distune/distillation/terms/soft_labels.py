@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
 from distune.distillation.class_scores import disagreement, total_variation
 from distune.distillation.term import Step, TermContext
@@ -116,7 +117,7 @@ def soft_label_loss(
     divergence = sigmoid_divergence if score_kind == "sigmoid" else softmax_divergence
     divergence_R = divergence(student_RK / temperature, teacher_RK.detach() / temperature)
     total = torch.where(positive_R, weights_R.detach() * divergence_R, 0.0).sum()
-    num_positive = positive_R.sum().clamp(min=1)
+    num_positive = batch_count(positive_R.sum(), at_least=1)
     num_scores = student_RK.shape[1] if reduction == "mean" else 1
     return temperature**2 * total / (num_positive * num_scores)
 
@@ -169,7 +170,7 @@ def dense_soft_label_loss(
         weights_R = weights_R * total_variation(student_RK, teacher_RK) ** focus
         divergence_R = softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
         total = torch.where(weights_R > 0, weights_R * divergence_R, 0.0).sum()
-    num_positive = positive_R.sum().clamp(min=1)
+    num_positive = batch_count(positive_R.sum(), at_least=1)
     num_scores = student_RK.shape[1] if reduction == "mean" else 1
     return temperature**2 * total / (num_positive * num_scores)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from distune.errors import DISK_ERRNOS, DataError, DistuneError, TeacherFileError, TrialError
+from distune.errors import DISK_ERRNOS, DataError, DistuneError, TeacherFileError, TrialError, WorkerLostError
 from distune.tracking.uris import redact_uri
 
 MAX_SAME_FAILURES = 10
@@ -40,8 +40,8 @@ def describe_failure(error: BaseException) -> str:
     """Return the reason of a failure: its kind and the message of the error, on one line and without secrets.
 
     The kinds are ``out of memory``, ``storage``, ``teacher``, ``busy``, ``data``, ``worker died`` and ``bug``. A
-    ``TrialError`` has no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader;
-    the runner reports the loss of the worker of a trial.
+    ``TrialError`` has no kind: its message is the reason. ``worker died`` stands here for a worker of the data loader,
+    or one of the processes of a trial on several GPUs; the runner reports the loss of the worker of a trial.
     """
     chain = list(_chain(error))
     message = redact_uri(" ".join(str(error).split())) or "no message"
@@ -53,7 +53,7 @@ def describe_failure(error: BaseException) -> str:
         return f"{TEACHER}: {message}"
     if isinstance(error, FolderBusyError):
         return f"{BUSY}: {message}"
-    if any(_LOADER_DEATH.search(str(link)) for link in chain):
+    if any(isinstance(link, WorkerLostError) or _LOADER_DEATH.search(str(link)) for link in chain):
         return f"{WORKER_DIED}: {message}"
     if any(isinstance(link, DataError) for link in chain):
         return f"{DATA}: {message}"

@@ -12,6 +12,7 @@ from distune.config.format_value import format_value
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.config.sampling import sampler_remarks
+from distune.config.several_gpus import processes_of_trial
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.cohort_plan import CohortPlan, most_by_memory, plan_cohorts
@@ -51,6 +52,12 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
     if cohorts.size > 1:
         lines += [_describe_cohorts(cohorts), _describe_groups(loaded)]
         lines[1] = lines[1].replace("each trial gets", "each worker gets")
+    if (number := processes_of_trial(resources.gpus_per_trial)) > 1 and not simulate:
+        lines.append(
+            f"plan: each trial trains on {number} GPUs, in {number} processes that share every batch "
+            f"({experiment.training.batch_size // number} of {experiment.training.batch_size} images each), and alone: "
+            "trials side by side would share one GPU (resources.cohort)"
+        )
     if search.confirm == "race":
         lines.append(
             "plan: then the best trials race under other seeds, and the last one is compared with its control under "

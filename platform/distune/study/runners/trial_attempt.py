@@ -120,9 +120,9 @@ class TrialAttempt:
             raise FolderBusyError(f"another process still works on {self._folder.path}") from None
         if self._simulate:
             return SimulatedTrial(self._spec)
-        from distune.training.solo_run import open_trial  # loads torch
+        from distune.training.open_run import open_run  # loads torch
 
-        return open_trial(self._spec)
+        return open_run(self._spec)
 
     def _write_traceback(self) -> None:
         try:

@@ -69,6 +69,7 @@ def predict(
     autocast_dtype: torch.dtype | None = None,
     num_workers: int = 0,
     labels_K: Tensor | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> list[Prediction]:
     """Run a torchvision detector on every image of a dataset.
 
@@ -81,16 +82,18 @@ def predict(
         num_workers: processes that load images; 0 loads in this one.
         labels_K: maps each label of the model to the dataset's label; 0 drops the detections of that class. None if
             both have the same labels.
+        part: number of this process, from 0, and number of processes that share the batches.
 
     Returns:
-        One prediction per image, in order. Detections with a coordinate or score that is not finite are dropped;
-        images that cannot be decoded are left out.
+        One prediction per image of this process's batches, in order. Detections with a coordinate or score that is not
+        finite are dropped; images that cannot be decoded are left out.
 
     Raises:
         DataError: more than 1% of the images, and more than one, cannot be decoded.
     """
     indices = range(len(dataset))
     batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
+    batches = batches[part[0] :: part[1]]
     loader = make_loader(_Images(dataset), batches, collate=_as_list, num_workers=num_workers)
     predictions: list[Prediction] = []
     corrupt: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""A trial in several processes, one for each of its GPUs."""
