@@ -27,7 +27,7 @@ def run_in_processes(function: Callable[[], _Result], number: int, folder: Path)
     Returns:
         The result of each.
     """
-    multiprocessing.spawn(_run, (function, number, str(folder)), nprocs=number)  # type: ignore[no-untyped-call]
+    multiprocessing.spawn(_run, (function, number, str(folder)), nprocs=number)  # type: ignore[no-untyped-call, attr-defined]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(number)]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
+from distune.collectives import gather_rows
 from distune.detectors.taps import Instances
 from distune.distillation.filtering import InstanceWeights
 
@@ -67,9 +68,10 @@ class FilterAuc:
         """
         if not self._scores:
             return {}
-        origins = torch.cat(self._origins).cpu().numpy()
-        scores = torch.cat(self._scores).double().cpu().numpy()
-        weights = torch.cat(self._weights).double().cpu().numpy()
+        origins, scores, weights = (
+            gather_rows(torch.cat(each)).cpu().numpy() for each in (self._origins, self._scores, self._weights)
+        )
+        scores, weights = scores.astype(np.float64), weights.astype(np.float64)
         rows: dict[str, list[int]] = {}
         for row, (image, box) in enumerate(origins):
             if image < 0 or not np.isfinite(scores[row]):

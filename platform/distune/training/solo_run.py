@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distune.collectives import num_processes, rank
-from distune.collectives import num_processes
 from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.load import parse_experiment
