@@ -77,7 +77,7 @@ def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def originals(home: Home, make_loaded: MakeLoaded, ask: Callable[..., Answer], tmp_path: Path) -> list[Path]:
     """A confirmed study with an SQLite file, and one with a journal that was extended after it had finished."""
-    found = []
+    found: list[Path] = []
     for storage in (None, "journal"):
         loaded = make_loaded(
             search={"num_trials": 2, "scheduler": {"kind": "none"}, "storage": storage},
