@@ -175,3 +175,12 @@ def test_classes_agree_by_name_when_ids_differ_between_splits(tmp_path: Path) ->
     make_coco(tmp_path)
     before = build(tmp_path).search.annotations(0).labels_N.tolist()
     assert build(edit(tmp_path, renumber, split="val")).search.annotations(0).labels_N.tolist() == before
+
+
+@pytest.mark.parametrize("change", [{"area": 1e308}, {"area": None, "bbox": [0, 0, 1e200, 1e200]}])
+def test_numbers_beyond_single_precision_are_the_largest(tmp_path: Path, change: dict[str, Any]) -> None:
+    make_coco(tmp_path)
+    edit(tmp_path, lambda content: content["annotations"][0].update(change))
+    dataset = build(tmp_path).train
+    largest = max(float(dataset.annotations(index).areas_N.max(initial=0)) for index in range(len(dataset)))
+    assert 1e38 < largest < float("inf")

@@ -79,6 +79,20 @@ def test_a_damaged_database(study: StudyFolder, answers: Any) -> None:
         assert_sentence(answer, "optuna.db", "distune repair one")
 
 
+@pytest.mark.parametrize("table", ["trials", "trial_params"])
+def test_a_value_in_the_database_that_only_optuna_reads(study: StudyFolder, answers: Any, table: str) -> None:
+    change = {
+        "trials": "UPDATE trials SET datetime_start = '20-1-11-29 21:27:11.801854'",
+        "trial_params": "UPDATE trial_params SET distribution_json = '{'",
+    }
+    with contextlib.closing(sqlite3.connect(study.database)) as file, file:
+        file.execute(change[table])
+    assert_sentence(answers(("resume",))["resume"], "optuna.db", "distune repair one")
+    assert answers(("repair",))["repair"].status == 0
+    for answer in answers(*READING, ("resume", "--trials", "4")).values():
+        assert answer.status == 0
+
+
 @pytest.mark.parametrize(
     "content", [b'{"experiment": {', b"[]", b'{"experiment": 3, "space": []}', b"\xff", b"[" * 9999]
 )

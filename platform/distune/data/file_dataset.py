@@ -150,6 +150,8 @@ def _draw_some(
 
 
 def _areas(kept: list[RawBox], given_K4: NDArray[np.float64]) -> NDArray[np.float32]:
-    stated_K = np.array([np.nan if box.area is None else box.area for box in kept], dtype=np.float32)
+    stated_K = np.array([np.nan if box.area is None else box.area for box in kept], dtype=np.float64)
     sides_K2 = given_K4[:, 2:] - given_K4[:, :2]
-    return np.where(np.isfinite(stated_K), stated_K, sides_K2.prod(axis=1)).astype(np.float32)
+    with np.errstate(over="ignore"):  # damaged files have numbers of any size
+        areas_K = np.where(np.isfinite(stated_K), stated_K, sides_K2.prod(axis=1))
+    return np.minimum(areas_K, np.finfo(np.float32).max).astype(np.float32)

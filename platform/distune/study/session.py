@@ -36,7 +36,7 @@ from distune.study.search.trial_store import TrialStore
 from distune.study.settings_update import update_settings
 from distune.study.status import StudyStatus, best_trial, status_of
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, open_studies, stopped_error
-from distune.study.storage.storage_url import open_storage, optuna_name
+from distune.study.storage.storage_url import damage_reported, open_storage, optuna_name
 from distune.study.study_description import describe_results, study_view
 from distune.study.trial_gains import gain_metric
 from distune.study.trial_spec import SpecMaker
@@ -129,15 +129,16 @@ def _work(
         setting = loaded.experiment.search.storage
         truncate_partial_line(folder.journal)
         with stop_on_signals() as should_stop, open_storage(folder, setting) as storage:
-            search_study, control_study = open_studies(storage, optuna_name(identity, setting))
-            trial_store = TrialStore(storage, search_study, control_study)
+            with damage_reported(folder, setting):
+                search_study, control_study = open_studies(storage, optuna_name(identity, setting))
+                trial_store = TrialStore(storage, search_study, control_study)
+                view = study_view(loaded, trial_store.trials())
             specs = SpecMaker(
                 study=folder.name,
                 experiment=loaded.experiment,
                 trials_folder=folder.trials,
                 teacher_weights=None if teacher_weights is None else str(teacher_weights),
             )
-            view = study_view(loaded, trial_store.trials())
             tracker.log_view(view)
             trial_store.describe_study([metric_name(loaded.experiment), *cost_names(loaded.experiment)], {})
             engine = StudyEngine(loaded, trial_store, specs, num_trials=total, tracker=tracker, callback=callback)
