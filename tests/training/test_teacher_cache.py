@@ -13,6 +13,7 @@ from distune.config.paths import merge
 from distune.config.search import TeacherCacheSettings
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector, Frame, TeacherMaps
+from distune.training import teacher_pass
 from distune.training.solo_run import open_teacher_cache
 from distune.training.student import Student
 from distune.training.teacher import without_copies
@@ -198,3 +199,13 @@ def test_a_teacher_does_not_depend_on_settings_of_students() -> None:
     assert build_splits(changed.data).fingerprint == fingerprint
     assert teacher_hash(plain, fingerprint) == teacher_hash(changed, fingerprint)
     assert without_copies(changed).data == plain.data
+
+
+def test_if_one_process_lacks_its_maps_all_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pad their parts of a batch to a common size, and would wait for each other."""
+    answers = iter([1, 1, 0, 1])  # another process keeps nothing of the second batch
+    monkeypatch.setattr(teacher_pass, "num_processes", lambda: 2)
+    monkeypatch.setattr(teacher_pass, "largest", lambda values: [max(*values, next(answers))])
+    _, shares, teacher = train({}, TeacherCache(EVERYTHING))
+    assert shares == [0.0, 0.5]
+    assert calls(teacher)["backbone"] == 3 + 1

@@ -14,6 +14,7 @@ from distune.config.training import EmaSettings
 
 _ADDED: dict[str, Any] = {
     "accumulate_batches": 1,
+    "half_teacher_maps": False,
     "optimizer.norm_weight_decay": None,
     "optimizer.bias_weight_decay": None,
     "optimizer.backbone_learning_rate_factor": 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distune.collectives import largest, num_processes
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, TeacherMaps, TeacherTaps
 from distune.training.precision import autocast
@@ -51,7 +52,7 @@ class TeacherPass:
     def forward(self, batch: Batch) -> TeacherTaps:
         """Return the taps of a batch, which is on the device. Heads run when a student first needs them."""
         key = None if self._cache is None or batch.key is None else f"{self._identity}/{batch.key}"
-        kept = None if key is None or self._cache is None else self._cache.get(key, self._device)
+        kept = None if key is None else self._kept_by_all(key)
         maps = self._compute(batch) if kept is None else kept
         self._num_batches, self._num_cached = self._num_batches + 1, self._num_cached + (kept is not None)
         shown = maps.to_float32() if self._half_maps else maps
@@ -70,6 +71,13 @@ class TeacherPass:
         share = self._num_cached / max(1, self._num_batches)
         self._num_batches = self._num_cached = 0
         return share
+
+    def _kept_by_all(self, key: str) -> TeacherMaps | None:
+        """Return maps from the cache. If one of several processes lacks its part, all compute: they pad together."""
+        assert self._cache is not None
+        kept = self._cache.get(key, self._device)
+        is_missing = largest([kept is None])[0] if num_processes() > 1 else kept is None
+        return None if is_missing else kept
 
     def _compute(self, batch: Batch) -> TeacherMaps:
         with autocast(self._device, self._dtype):
