@@ -123,7 +123,7 @@ def _train(case: str) -> tuple[dict[str, float], dict[str, Tensor]]:
         objective=objective,
         settings=training,
         seed=0,
-        batches_per_epoch=2,
+        steps_per_epoch=2,
         device=torch.device("cpu"),
     )
     metrics: dict[str, float] = {}
