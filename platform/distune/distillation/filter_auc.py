@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
+from distune.collectives import gather_rows
 from distune.detectors.taps import Instances
 from distune.distillation.filtering import InstanceWeights
 
@@ -67,9 +68,9 @@ class FilterAuc:
         """
         if not self._scores:
             return {}
-        origins = torch.cat(self._origins).cpu().numpy()
-        scores = torch.cat(self._scores).double().cpu().numpy()
-        weights = torch.cat(self._weights).double().cpu().numpy()
+        origins = gather_rows(torch.cat(self._origins)).cpu().numpy()
+        scores = gather_rows(torch.cat(self._scores)).double().cpu().numpy()
+        weights = gather_rows(torch.cat(self._weights)).double().cpu().numpy()
         rows: dict[str, list[int]] = {}
         for row, (image, box) in enumerate(origins):
             if image < 0 or not np.isfinite(scores[row]):

@@ -41,7 +41,7 @@ def test_an_error_keeps_its_causes() -> None:
         received = sent(error)
     assert str(received) == "the checkpoint could not be written"
     assert received.__cause__ is not None
-    assert is_storage_error(received.__cause__)  # type: ignore[arg-type]
+    assert is_storage_error(received.__cause__)
 
 
 def test_an_error_that_cannot_be_sent_keeps_its_message() -> None:
