@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 _Result = TypeVar("_Result")
 
@@ -27,7 +27,7 @@ def run_in_processes(function: Callable[[], _Result], number: int, folder: Path)
     Returns:
         The result of each.
     """
-    multiprocessing.spawn(_run, (function, number, str(folder)), nprocs=number)  # type: ignore[no-untyped-call, attr-defined]
+    spawn(_run, (function, number, str(folder)), nprocs=number)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(number)]
 
 

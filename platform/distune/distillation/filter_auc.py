@@ -68,10 +68,9 @@ class FilterAuc:
         """
         if not self._scores:
             return {}
-        origins, scores, weights = (
-            gather_rows(torch.cat(each)).cpu().numpy() for each in (self._origins, self._scores, self._weights)
-        )
-        scores, weights = scores.astype(np.float64), weights.astype(np.float64)
+        origins = gather_rows(torch.cat(self._origins)).cpu().numpy()
+        scores = gather_rows(torch.cat(self._scores)).double().cpu().numpy()
+        weights = gather_rows(torch.cat(self._weights)).double().cpu().numpy()
         rows: dict[str, list[int]] = {}
         for row, (image, box) in enumerate(origins):
             if image < 0 or not np.isfinite(scores[row]):

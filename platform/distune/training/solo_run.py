@@ -141,12 +141,8 @@ def open_trial(spec: TrialSpec, *, stream_epochs: Sequence[int] = ()) -> SoloRun
 
 
 def open_teacher_cache(experiment: Experiment, teacher_weights: str | None) -> TeacherCache | None:
-    """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher.
-
-    Processes of one trial compute their parts of the maps together, so they keep none: one could have a batch that
-    another has no room for.
-    """
-    if experiment.data.augmentation.copies is None or not experiment.distillation.is_active or num_processes() > 1:
+    """Return a cache for the maps of a teacher; None where no batch repeats, or there is no teacher."""
+    if experiment.data.augmentation.copies is None or not experiment.distillation.is_active:
         return None
     folder = None if teacher_weights is None else Path(teacher_weights).parent
     return TeacherCache(experiment.resources.teacher_cache, folder)
