@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from distune.config.experiment import Experiment
 from distune.config.paths import merge
 from distune.config.training import TrainingSettings
 from distune.config.training_identity import experiment_identity, training_identity
-from support.experiments import small_experiment
+from support.experiments import small_experiment, small_values
 
 OLD = {"epochs", "batch_size", "optimizer", "schedule", "gradient_clip_norm", "gradient_clip_of", "precision", "seed"}
 
@@ -46,3 +47,29 @@ def test_both_trainings_of_an_experiment_are_reduced() -> None:
     assert set(found["training"]) == set(found["teacher_training"]) == OLD
     given = small_experiment({"teacher_training": None, "teacher": {"weights": "file.pt"}}).to_dict()
     assert experiment_identity(given)["teacher_training"] is None
+
+
+DATA_OF_VERSION_0_1 = {
+    *("kind", "min_size_px", "max_size_px", "augmentation", "root", "classes", "search_share", "test_share"),
+    *("split_seed", "train_set", "search_set", "test_set", "images", "annotations"),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augmentation": {"zoom_out": 0.5}},
+        {"augmentation": {"copies": 2}},
+        {"aspect_ratio_group_factor": 3},
+        {"keep_empty_images": False},
+        {"train_share": 0.5},
+    ],
+)
+def test_the_data_are_reduced_to_what_has_an_effect(changes: dict[str, Any]) -> None:
+    voc = {**small_values(), "data": {"kind": "voc", "root": "VOC"}}
+    found = experiment_identity(Experiment.model_validate(voc).to_dict())
+    assert set(found["data"]) == DATA_OF_VERSION_0_1
+    assert set(found["data"]["augmentation"]) == {"horizontal_flip", "vertical_flip", "color_jitter"}
+    assert "teacher_cache" not in found["resources"]
+    changed = experiment_identity(Experiment.model_validate(merge(voc, {"data": changes})).to_dict())
+    assert changed["data"] != found["data"]

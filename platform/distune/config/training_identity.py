@@ -19,7 +19,23 @@ _ADDED: dict[str, Any] = {
     "optimizer.bias_weight_decay": None,
     "optimizer.backbone_learning_rate_factor": 1.0,
 }
-"""Path to the default of each setting that version 0.1 did not have."""
+"""Path to the default of each setting of a training that version 0.1 did not have."""
+
+_ADDED_ELSEWHERE: dict[str, Any] = {
+    "data.augmentation.photometric_distortion": 0.0,
+    "data.augmentation.zoom_out": 0.0,
+    "data.augmentation.iou_crop": False,
+    "data.augmentation.min_sizes_px": None,
+    "data.augmentation.scale_jitter": None,
+    "data.augmentation.crop_size_px": None,
+    "data.augmentation.copies": None,
+    "data.aspect_ratio_group_factor": None,
+    "data.repeat_threshold": None,
+    "data.keep_empty_images": True,
+    "data.train_share": 1.0,
+}
+"""The same of an experiment, without its trainings."""
+_WITHOUT_EFFECT = ("resources.teacher_cache",)
 
 
 def training_identity(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +49,7 @@ def training_identity(training: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(training)
     for path, default in _ADDED.items():
-        if get_path(values, path) == default:
+        if _has(values, path, default):
             values = without_path(values, path)
     if values["ema"]["decay"] == EmaSettings().decay:
         values = without_path(values, "ema")
@@ -41,6 +57,27 @@ def training_identity(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def experiment_identity(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an experiment, as plain data, with the ``training_identity`` of both of its trainings."""
-    sections = {name: experiment[name] for name in ("training", "teacher_training") if experiment[name] is not None}
-    return {**experiment, **{name: training_identity(values) for name, values in sections.items()}}
+    """Return an experiment without the settings that have no effect and that earlier versions did not have.
+
+    Args:
+        experiment: all settings, as plain data.
+
+    Returns:
+        The settings, for ``content_hash``.
+    """
+    values = dict(experiment)
+    for path, default in _ADDED_ELSEWHERE.items():
+        if _has(values, path, default):
+            values = without_path(values, path)
+    for path in _WITHOUT_EFFECT:
+        values = without_path(values, path)
+    sections = {name: values[name] for name in ("training", "teacher_training") if values[name] is not None}
+    return {**values, **{name: training_identity(each) for name, each in sections.items()}}
+
+
+def _has(values: Mapping[str, Any], path: str, value: Any) -> bool:
+    """Return whether there is this value at a path."""
+    try:
+        return bool(get_path(values, path) == value)
+    except KeyError:  # a setting of other kinds of data
+        return False
