@@ -43,6 +43,15 @@ def test_it_needs_no_data_and_estimates_two_devices(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_share_of_the_images_shortens_an_epoch_and_no_step(tmp_path: Path) -> None:
+    few = values(data={**DATA, "train_share": 0.1})
+    found = distune.validate(few, dry_run=True, callbacks=[], home=tmp_path).dry_run
+    assert found is not None
+    assert found.steps.batch_size == 2
+    evaluate_s = 0.1 * found.steps.evaluate_s / found.steps.control_s
+    assert found.plans[1].control_s == pytest.approx(3 * (50 * 0.1 + 250 * evaluate_s))
+
+
 def test_without_the_number_of_images_there_is_no_estimate(tmp_path: Path) -> None:
     result = distune.validate(values(expects={}), dry_run=True, callbacks=[], home=tmp_path).dry_run
     assert result is not None

@@ -107,7 +107,8 @@ def _with_data(experiment: Experiment) -> Iterator[tuple[Experiment, bool]]:
 
     with tempfile.TemporaryDirectory(prefix="distune-dry-run-") as folder:
         write_synthetic_data(data, Path(folder), num_images=_NUM_SYNTHETIC_IMAGES)
-        yield experiment.model_copy(update={"data": data.model_copy(update={"root": folder})}), True
+        found = {"root": folder, "train_share": 1.0}  # of the few synthetic images all are used
+        yield experiment.model_copy(update={"data": data.model_copy(update=found)}), True
 
 
 def _counts(experiment: Experiment, splits: Splits) -> tuple[int, int]:
