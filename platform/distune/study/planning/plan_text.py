@@ -103,6 +103,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     """
     if splits is None:
         return []
+    from distune.data.build import build_stream
     from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
 
     experiment = loaded.experiment
@@ -122,7 +123,8 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     if disk.max_bytes > free:
         lines.append("warning: the study may need more disk than is free")
     if sizes.maps_per_image > 0:
-        lines.append(_describe_cache(experiment, sizes.maps_per_image * len(splits.train)))
+        stream = build_stream(splits.train, experiment.data, batch_size=experiment.training.batch_size, seed=0)
+        lines.append(_describe_cache(experiment, sizes.maps_per_image * stream.num_presentations))
     return lines
 
 
