@@ -30,3 +30,10 @@ def test_a_student_holds_weights_gradients_and_moments(monkeypatch: pytest.Monke
     assert memory.available == 2 * GB
     assert 4 * weights < memory.student < 5 * weights
     assert memory.teacher > 0
+
+
+def test_an_experiment_for_gpus_has_a_plan_on_a_machine_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort_memory, "available_gpus", lambda: 0)
+    for gpus in (1, 0.5):
+        memory = memory_of_worker(small_experiment({"resources": {"gpus_per_trial": gpus}}), num_workers=1)
+        assert memory.most_students > 8

@@ -24,7 +24,7 @@ def report(
     open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,  # noqa: A002
     json: JsonOption = False,
 ) -> None:
-    """Write the report of a study: one HTML page for those who were not there.
+    """Write the report of a study: one HTML page.
 
     It has the verdict with its interval, learning curves, parameters, early stopping, costs, time, images with the
     boxes of teacher, control and best student, the confirmation, and the settings to repeat the study. The page is a

@@ -15,6 +15,7 @@ from distune.config.compatibility import compatibility_problems
 from distune.config.conditions import constant_values, resolve
 from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment, without_distillation
+from distune.config.milestones import milestone_rows
 from distune.config.paths import get_path, leaf_paths, merge, with_path, with_paths, without_path
 from distune.config.pretrained import is_torchvision_name
 from distune.config.problems import FIXED_PREFIX, FixedOption, Line, describe, describe_rows, place_lines, wrong_paths
@@ -343,7 +344,7 @@ def parse_experiment(
         ConfigError: it is not valid, or uses former names; the message lists all problems.
     """
     rows = renamed.experiment_rows(values, chosen=not saved)
-    rows += [] if saved else clipping_rows(values)
+    rows += [] if saved else [*clipping_rows(values), *milestone_rows(values)]
     values, lines = renamed.upgrade_experiment(values), renamed.upgrade_lines(lines or {})
     return _validated(Experiment, values, source=source, lines=lines, rows=rows)
 

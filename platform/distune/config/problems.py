@@ -77,7 +77,7 @@ def describe(
         for left, message in _rows(detail, model, values):
             position = of_unions.get(left)
             if position is not None:  # another kind of value that would be allowed
-                rows[position] = (left, f"{rows[position][1]}, or {message}")
+                rows[position] = (left, f"{rows[position][1]}, or {message.removeprefix('must be ')}")
                 continue
             if len(_plain_path(detail, values)) < len(detail["loc"]) and not isinstance(detail["input"], Mapping):
                 of_unions[left] = len(rows)
@@ -181,6 +181,10 @@ def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tup
         return _own_rows(dotted, str(detail["ctx"]["error"]), detail["input"])
     message = _MESSAGES.get(kind)
     text = detail["msg"] if message is None else message.format(**_numbers(detail.get("ctx", {})))
+    if kind == "literal_error" and " or " not in detail["ctx"]["expected"]:
+        text = f"must be {detail['ctx']['expected']}"
+    if kind == "too_short" and detail["ctx"]["min_length"] == 1:
+        text = "must have at least one entry"
     if isinstance(detail["input"], list) and path[:1] == ["parameters"] and len(path) == 2:  # of a search space
         text = f"is a list; for a choice write {{kind: choice, values: {_shown(detail['input'])}}}"
     if kind == "string_type" and isinstance(detail["input"], bool | int | float | date):

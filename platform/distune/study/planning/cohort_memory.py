@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,8 @@ from distune.study.resources import available_gpus
 _SHARE_OF_STUDENTS = 0.5
 """Fraction of a worker's memory that students may hold. The rest is for the activations of one step, which students
 take one after another, and for the libraries."""
+_MOST_STUDENTS = 1000
+"""Students of a worker whose memory is not known."""
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -26,7 +29,8 @@ class WorkerMemory:
     """Bytes of a worker.
 
     Attributes:
-        available: of its GPU, or its fraction of the main memory.
+        available: of its GPU, or its fraction of the main memory. Infinite where trials have GPUs and this machine has
+            none, as when an experiment for another machine is validated.
         student: that each student holds between its steps: weights, gradients, optimizer, adapters, prototypes.
         teacher: of the teacher's weights.
     """
@@ -38,7 +42,8 @@ class WorkerMemory:
     @property
     def most_students(self) -> int:
         """Number of students that fit, at least 1."""
-        return max(1, int((_SHARE_OF_STUDENTS * self.available - self.teacher) / self.student))
+        room = (_SHARE_OF_STUDENTS * self.available - self.teacher) / self.student
+        return max(1, int(min(room, _MOST_STUDENTS)))
 
 
 def memory_of_worker(experiment: Experiment, *, num_workers: int) -> WorkerMemory:
@@ -53,8 +58,12 @@ def memory_of_worker(experiment: Experiment, *, num_workers: int) -> WorkerMemor
     """
     sizes = trial_sizes(experiment, _without_images())
     resources = experiment.resources
-    gpus = gpus_of_trial(resources.gpus_per_trial, found=available_gpus())
-    available = _memory_of_gpu() * min(1.0, gpus) if gpus > 0 else _free_main_memory() / num_workers
+    found = available_gpus()
+    gpus = gpus_of_trial(resources.gpus_per_trial, found=found)
+    if gpus > 0:
+        available = _memory_of_gpu() * min(1.0, gpus) if found else math.inf
+    else:
+        available = _free_main_memory() / num_workers
     return WorkerMemory(available=available, student=float(sizes.memory - sizes.teacher), teacher=float(sizes.teacher))
 
 

@@ -18,6 +18,7 @@ from distune.records import Outcome, TrialState
 from distune.study.cohort_plan import CohortPlan, most_by_memory, plan_cohorts
 from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
+from distune.study.planning.without_effect import too_few_steps, without_effect
 from distune.study.resources import num_concurrent, this_machine, trial_resources
 from distune.study.status import StudyStatus
 
@@ -81,6 +82,7 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
             f"warning: {num_initial} initial configurations are more than search.num_trials = {search.num_trials}: the "
             f"last {num_initial - search.num_trials} wait for distune resume NAME --trials N"
         )
+    lines += without_effect(experiment, loaded.searched)
     lines += [f"plan: {remark}" for remark in sampler_remarks(search)]
     if "latency_ms" in search.costs and resources.gpus_per_trial != "auto" and 0 < resources.gpus_per_trial < 1:
         lines.append(
@@ -122,6 +124,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     ]
     if disk.max_bytes > free:
         lines.append("warning: the study may need more disk than is free")
+    lines += too_few_steps(experiment.training, num_images=len(splits.train))
     if sizes.maps_per_image > 0:
         stream = build_stream(splits.train, experiment.data, batch_size=experiment.training.batch_size, seed=0)
         lines.append(_describe_cache(experiment, sizes.maps_per_image * stream.num_presentations))
