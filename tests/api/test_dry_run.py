@@ -52,6 +52,14 @@ def test_a_share_of_the_images_shortens_an_epoch_and_no_step(tmp_path: Path) -> 
     assert found.plans[1].control_s == pytest.approx(3 * (50 * 0.1 + 250 * evaluate_s))
 
 
+def test_a_trial_on_several_gpus_is_measured_on_one(tmp_path: Path) -> None:
+    several = values(resources={"gpus_per_trial": 4}, expects={})
+    result = distune.validate(several, dry_run=True, callbacks=[], home=tmp_path).dry_run
+    assert result is not None
+    assert result.steps.batch_size == 1
+    assert any("1 image per step on one of the 4 GPUs of a trial" in line for line in result.lines)
+
+
 def test_without_the_number_of_images_there_is_no_estimate(tmp_path: Path) -> None:
     result = distune.validate(values(expects={}), dry_run=True, callbacks=[], home=tmp_path).dry_run
     assert result is not None

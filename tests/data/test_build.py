@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from distune.config.data import DigitsData, ShapesData, VocData
 from distune.data.build import build_splits
 from distune.data.dataset import DetectionDataset, Subset
-from distune.data.splits import hold_out
+from distune.data.splits import hold_out, take_share
 from distune.errors import DataError
 from support.datasets import MemoryDataset, annotate, coco_settings, make_coco, make_voc, write_image, write_voc_list
 
@@ -60,6 +60,12 @@ def test_a_share_of_the_training_images_is_part_of_a_larger_one(tmp_path: Path) 
     assert files(half.search) == files(whole.search)
     assert f"split train: {len(half.train)} of {num_images} images are used (data.train_share)" in half.notes
     assert len({each.fingerprint for each in (whole, half, few)}) == 3
+
+
+def test_a_share_of_too_few_images_is_refused_with_the_setting() -> None:
+    one = MemoryDataset([annotate([(0, 0, 9, 9)], [1], index=0)])
+    with pytest.raises(DataError, match=r"data\.train_share = 0\.5: .*set it to 1"):
+        take_share(one, 0.5)
 
 
 def test_holding_out_keeps_the_order_of_the_images_and_depends_on_the_seed() -> None:

@@ -50,6 +50,20 @@ def test_only_settings_with_an_effect_that_differ_are_shown() -> None:
     assert comparison.warnings == ()
 
 
+def test_students_of_fewer_training_images_can_be_compared_on_the_same_search_split() -> None:
+    def few(**data: Any) -> dict[str, Any]:
+        return {**SETTINGS, "data": {**SETTINGS["data"], "train_share": 0.1, **data}}
+
+    part = student("b", data_fingerprint="2b", settings=few())
+    comparison = compare_students([student(), part])
+    assert comparison.settings == {"data.train_share": (MISSING, 0.1)}
+    assert comparison.warnings == ()
+    other_split = student("c", data_fingerprint="3c", settings=few(seed=1))
+    assert "the settings of the data differ: data.seed" in compare_students([student(), other_split]).warnings[0]
+    changed = student("c", data_fingerprint="3c", settings=few())
+    assert "by their fingerprints" in compare_students([student(), part, changed]).warnings[0]
+
+
 def test_figures_are_those_that_some_student_has() -> None:
     comparison = compare_students([student(), student("b", metrics={}, best_epoch=None, gain=None)])
     assert comparison.figures["search/AP"] == (30.25, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from distune.training.builder import TrialBuilder
 from distune.training.solo_run import SoloRun
 from distune.training.trial_folder import TrialFolder
 from study.harness import MakeLoaded
-from support.experiments import small_values
+from support.experiments import small_experiment, small_values
 
 _OVERHEAD = 200_000
 """Names, shapes, random-number states and the like."""
@@ -51,6 +52,29 @@ def test_files_of_a_trial_have_the_planned_sizes(tmp_path: Path, optimizer: str,
     weights = sizes.best * (1 + (2 if optimizer == "adamw" else 1) + (decay > 0))
     assert last > 0.9 * weights, "the bound is no wild guess: what it adds is the room kept for features"
     assert sizes.memory > sizes.last
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "side_px"),
+    [
+        ({"min_sizes_px": [128]}, 128),
+        ({"min_sizes_px": [64, 128]}, 101),
+        ({"scale_jitter": [0.5, 1.0], "crop_size_px": 192}, 192),
+    ],
+)
+def test_kept_maps_are_of_the_sizes_in_training(augmentation: dict[str, Any], side_px: int) -> None:
+    data = {"max_size_px": 192}
+    drawn, plain = (
+        small_experiment({"data": {**data, **each, "augmentation": {"copies": 2, **drawn}}})
+        for each, drawn in (({}, augmentation), ({"min_size_px": side_px}, {}))
+    )
+    splits = build_splits(plain.data)
+    of_drawn, of_plain = (trial_sizes(each, splits).maps_per_image for each in (drawn, plain))
+    assert (
+        of_drawn
+        == of_plain
+        > trial_sizes(small_experiment({"data": {"augmentation": {"copies": 2}}}), splits).maps_per_image
+    )
 
 
 def test_disk_space_of_finished_trials_and_trials_in_progress(make_loaded: MakeLoaded) -> None:

@@ -82,7 +82,7 @@ def test_the_last_step_of_an_epoch_has_the_batches_that_are_left() -> None:
     each = student("retinanet", batches=3, changes=changes, norm="group")
     train(each, batches)
     assert each.state_dict()["schedule"]["last_epoch"] == 2
-    assert each.state_dict()["ema"]["num_steps"] == 2
+    assert each.state_dict()["ema_steps"] == 2
     before = {name: value.clone() for name, value in each.detector.model.state_dict().items()}
     alone = student("retinanet", batches=1, norm="group")
     alone.load_state_dict(copy.deepcopy(each.state_dict()))  # torch's optimizers would share what they load

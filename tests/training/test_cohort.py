@@ -111,6 +111,19 @@ def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert_equal(weights(alone), weights(good))
 
 
+def test_an_error_in_one_of_several_processes_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment())
+    bad = student_of(each, "bad", distils=False)
+
+    def fail(batch: Batch, teacher: TeacherTaps | None) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(bad, "step", fail)
+    monkeypatch.setattr("distune.training.cohort.num_processes", lambda: 2)
+    with pytest.raises(torch.OutOfMemoryError):  # any collective after it would wait for the others forever
+        train(cohort_of(each, distils=False), [bad], epochs=1)
+
+
 def test_a_student_joins_and_another_leaves_between_epochs() -> None:
     each = builder(small_experiment())
     first, second = student_of(each, "first"), student_of(each, "second", seed=3)

@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 import torch
 
+from distune.config.experiment import Experiment
+from distune.config.paths import merge
+from distune.config.training import TrainingSettings
 from distune.data.build import build_splits
 from distune.data.splits import Splits
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
-from distune.training.epoch_timing import EpochLength, cpu_threads, time_student_epoch, time_teacher_epoch
-from support.experiments import small_experiment
+from distune.training.epoch_timing import (
+    EpochLength,
+    MeasuredEpoch,
+    batch_of_one_gpu,
+    cpu_threads,
+    time_student_epoch,
+    time_teacher_epoch,
+)
+from support.experiments import small_experiment, small_values
 
 CPU = torch.device("cpu")
 MANY = {"data": {"num_train": 40, "num_search": 16}, "distillation": {"start_epoch": 2}}
@@ -45,6 +55,31 @@ def test_a_few_batches_are_extrapolated_to_all_images(splits: Splits, monkeypatc
     assert "loss/global_knowledge" in losses[1], "the timed epoch has prototypes"
     assert time_teacher_epoch(experiment, splits, device=CPU) == 7.0
     assert losses[-1]["loss/total"] == losses[-1]["loss/task"]
+
+
+def test_a_gpu_trains_its_part_of_the_batches(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def measure(builder: TrialBuilder, settings: Any, training: TrainingSettings, *_: Any, **__: Any) -> MeasuredEpoch:
+        asked.append(training.batch_size)
+        return MeasuredEpoch(2.0, 1.0, 1.0, num_train_images=8, num_search_images=8, num_steps=1, peak_mb=1.0)
+
+    monkeypatch.setattr("distune.training.epoch_timing.measure_epoch", measure)
+    of_gpus = {}
+    for number in (1, 2):
+        experiment = small_experiment(merge(MANY, {"resources": {"gpus_per_trial": number}}))
+        of_gpus[number] = time_student_epoch(experiment, splits, device=CPU, teacher_weights=None)
+        assert time_teacher_epoch(experiment, splits, device=CPU) == of_gpus[1].total  # always on one GPU
+    assert asked == [4, 4, 2, 4]
+    assert of_gpus[2] == EpochLength(total=of_gpus[1].total / 2, shared=of_gpus[1].shared / 2)
+
+
+def test_batch_normalization_of_one_cell_needs_two_images() -> None:
+    student = {"family": "ssdlite", "backbone": "mobilenet_v3_small", "input_size_px": 64}
+    each = {"training": {"batch_size": 4}, "resources": {"gpus_per_trial": 4}}
+    assert batch_of_one_gpu(small_experiment(each)) == 1
+    values = {**small_values(each), "teacher": student, "student": student}
+    assert batch_of_one_gpu(Experiment.model_validate(values)) == 2
 
 
 def test_an_error_of_training_is_raised(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,8 +193,23 @@ def test_there_is_a_cache_where_batches_repeat() -> None:
     assert open_teacher_cache(small_experiment(COPIES), None) is not None
 
 
+def test_the_processes_of_a_trial_share_the_limits_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = some_maps()
+    limits = {"memory_gb": 2.5 * maps.num_bytes / 1e9, "disk_gb": 0.0}
+    experiment = small_experiment(merge(COPIES, {"resources": {"teacher_cache": limits}}))
+    for number, num_kept in ((1, 2), (2, 1)):
+        monkeypatch.setattr("distune.training.solo_run.num_processes", lambda number=number: number)
+        cache = open_teacher_cache(experiment, None)
+        assert cache is not None
+        for key in "abc":
+            cache.add(key, maps)
+        assert sum(cache.get(key, torch.device("cpu")) is not None for key in "abc") == num_kept
+
+
 def test_a_teacher_does_not_depend_on_settings_of_students() -> None:
-    plain, changed = small_experiment(), small_experiment(merge(COPIES, {"training": {"half_teacher_maps": True}}))
+    half = {"half_teacher_maps": True}
+    plain = small_experiment()
+    changed = small_experiment(merge(COPIES, {"training": half, "teacher_training": half}))
     fingerprint = build_splits(plain.data).fingerprint
     assert build_splits(changed.data).fingerprint == fingerprint
     assert teacher_hash(plain, fingerprint) == teacher_hash(changed, fingerprint)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from distune.config.training import EmaSettings
+from distune.detectors.weights import fetch_weights
 from distune.training.weight_average import WeightAverage, build_weight_average
 from support.experiments import small_experiment
 from support.families import SETTINGS, batch, build
@@ -109,7 +110,7 @@ def test_averaged_weights_are_evaluated_saved_and_resumed_bit_for_bit(tmp_path: 
         part.close()
     assert [timeless(report.metrics) for report in reports] == [timeless(report.metrics) for report in resumed]
     states = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts")]
-    averages = [state["ema"]["average"] for state in states]
+    averages = [state["ema"] for state in states]
     assert_equal(averages[0], averages[1])
     assert_equal(states[0]["model"], states[1]["model"])
     best = torch.load(tmp_path / "whole" / "best.pt", weights_only=True)
@@ -118,6 +119,10 @@ def test_averaged_weights_are_evaluated_saved_and_resumed_bit_for_bit(tmp_path: 
     assert any(not torch.equal(value, raw[name.removeprefix("module.")]) for name, value in averaged.items())
     if best["epoch"] == 2:
         assert_equal(averaged, {name: averages[0][name] for name in averaged})
+    as_weights = fetch_weights(str(tmp_path / "whole" / "last.pt"))  # whoever reads the file as weights finds it
+    assert_equal(
+        {name: averages[0][name] for name in averaged}, {f"module.{k}": v for k, v in as_weights.state.items()}
+    )
     plain = solo(builder(small_experiment()), tmp_path / "plain")
     for _ in range(2):
         plain.run_epoch()

@@ -13,6 +13,7 @@ from distune.api.preparation import OnMessage, open_data
 from distune.config.data import FileDataSettings, GeneratedData
 from distune.config.experiment import Experiment
 from distune.config.load import LoadedExperiment
+from distune.config.several_gpus import processes_of_trial
 from distune.study.planning.dry_run_plan import DryRunPlan, ImageSeconds, describe_image_seconds, plan_dry_run
 from distune.study.planning.study_plan import plan_study
 
@@ -154,8 +155,12 @@ def _lines(
     plans: tuple[DryRunPlan, ...],
     counts: tuple[int, int] | None,
 ) -> Iterator[str]:
-    asked = experiment.training.batch_size
-    batch = f"{steps.batch_size} images per step"
+    from distune.training.epoch_timing import batch_of_one_gpu
+
+    asked, number = batch_of_one_gpu(experiment), processes_of_trial(experiment.resources.gpus_per_trial)
+    batch = f"{steps.batch_size} image{'s' * (steps.batch_size > 1)} per step"
+    if number > 1:
+        batch += f" on one of the {number} GPUs of a trial"
     if steps.batch_size < asked:
         batch += f" instead of {asked}, to fit a CPU; memory grows with it"
     yield f"dry run: {batch}; peak memory {steps.peak_mb * _BYTES_PER_MB / 1e9:.1f} GB"

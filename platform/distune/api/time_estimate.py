@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
+from distune.config.several_gpus import processes_of_trial
 from distune.errors import WeightsError
 from distune.study.planning.earlier_epochs import earlier_epoch_seconds
 from distune.study.planning.plan_text import cohorts_here
@@ -88,4 +89,6 @@ def _measure(experiment: Experiment, splits: Splits, weights: str | None, *, wit
         teacher = time_teacher_epoch(experiment, splits, device=device) if with_teacher else None
     where = "the GPU" if wants_gpu else "the CPU"
     source = f"on {NUM_BATCHES} batches on {where}"
+    if (number := processes_of_trial(experiment.resources.gpus_per_trial)) > 1:
+        source += f", one of the {number} GPUs of a trial" if wants_gpu else f", divided by {number} processes"
     return EpochSeconds(student=student.total, shared=student.shared, teacher=teacher, source=source, is_alone=True)

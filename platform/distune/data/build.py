@@ -26,7 +26,7 @@ from distune.data.raw_split import RawSplit
 from distune.data.relative_boxes import to_pixels
 from distune.data.resolve_images import resolve_images
 from distune.data.shapes import shapes_dataset
-from distune.data.splits import Splits, fingerprint, hold_out, leave_out_empty
+from distune.data.splits import Splits, fingerprint, hold_out, leave_out_empty, take_share
 from distune.data.stream import TrainingStream
 from distune.data.transforms import plain_transform, training_transform
 from distune.errors import DataError
@@ -172,9 +172,8 @@ def _read(settings: FileDataSettings, *, with_masks: bool) -> Splits:
         notes += without
     if settings.train_share < 1:
         num_images = len(splits["train"])
-        kept = hold_out(splits["train"], {"unused": 1 - settings.train_share}, seed=settings.split_seed)
-        splits["train"] = kept["train"]
-        _stop_if_empty(root, {"train": kept["train"]})
+        splits["train"] = take_share(splits["train"], settings.train_share, seed=settings.split_seed)
+        _stop_if_empty(root, {"train": splits["train"]})
         notes.append(f"split train: {len(splits['train'])} of {num_images} images are used (data.train_share)")
     return Splits(
         train=splits["train"],

@@ -94,6 +94,29 @@ def leave_out_empty(dataset: DetectionDataset) -> tuple[DetectionDataset, list[s
     return Subset(dataset, kept), [f"{note} (data.keep_empty_images)"]
 
 
+def take_share(dataset: DetectionDataset, share: float, *, seed: int = 0) -> DetectionDataset:
+    """Return a fraction of a training set, chosen as by ``hold_out``, so that a smaller one is part of a larger one.
+
+    Args:
+        dataset: the training set.
+        share: fraction of its images, above 0 and below 1.
+        seed: see ``hold_out``.
+
+    Returns:
+        At least one image.
+
+    Raises:
+        DataError: there are too few images to leave any out.
+    """
+    try:
+        return hold_out(dataset, {"unused": 1 - share}, seed=seed)["train"]
+    except DataError:
+        raise DataError(
+            f"data.train_share = {share:g}: split {dataset.name} has too few different images to leave any out; set "
+            "it to 1, or use more images"
+        ) from None
+
+
 def fingerprint(splits: Mapping[str, DetectionDataset], classes: Sequence[str]) -> str:
     """Return a hash of the classes and of the names, sizes, boxes and file contents of all images of all splits."""
     digest = hashlib.sha256(content_hash({"classes": list(classes)}).encode())

@@ -20,7 +20,9 @@ MISSING = "-"
 """Shown for a setting or a figure that a student does not have."""
 _LEFT_OUT = ("name", "description", "expects", "resources", "tracking")
 """Sections without an effect on a student."""
-_NO_OTHER_DATA = (*ImageSettings.model_fields, "keep_empty_images")
+_OF_TRAINING: dict[str, Any] = {"train_share": 1.0, "keep_empty_images": True}
+"""Settings that leave out training images alone, with their defaults. They change the fingerprint of the data."""
+_NO_OTHER_DATA = (*ImageSettings.model_fields, *_OF_TRAINING)
 """Settings of the data that leave the images and boxes of the search and the test split as they are."""
 
 
@@ -179,14 +181,23 @@ def _warnings(students: Sequence[ComparedStudent]) -> list[str]:
         )
     if all(each.data_fingerprint is not None for each in students):
         by_data = _groups(students, lambda each: each.data_fingerprint or "")
-        if len(by_data) > 1:
+        num_parts = len(_groups(students, _part_of_training))
+        if len(_groups(students, lambda each: f"{each.data_fingerprint} {_part_of_training(each)}")) > num_parts:
             warnings.append(f"figures cannot be compared: the data differ, by their fingerprints: {_describe(by_data)}")
-        return warnings
+            return warnings
+        if num_parts == 1:
+            return warnings
     data = [{"data": _deciding(each.settings.get("data", {}))} for each in students]
     differing = _differing_settings(data)
     if differing:
         warnings.append(f"figures cannot be compared: the settings of the data differ: {', '.join(differing)}")
     return warnings
+
+
+def _part_of_training(student: ComparedStudent) -> str:
+    """Return the part of the training images that a student was trained on, by the settings of the data."""
+    data = student.settings.get("data", {})
+    return " ".join(str(data.get(name, default)) for name, default in _OF_TRAINING.items())
 
 
 def _deciding(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from distune.collectives import rank, row_counts
+from distune.collectives import num_processes, rank, row_counts
 from distune.data.dataset import DetectionDataset
 from distune.data.stream import Batch, TrainingStream
 from distune.detectors.resizing import sizes_kept
@@ -44,7 +44,8 @@ class EpochResult:
 class Cohort:
     """Students trained side by side: each batch is loaded once and passes the teacher once.
 
-    Students join and leave between epochs. An error in one student does not affect the others.
+    Students join and leave between epochs. An error in one student does not affect the others. A student that several
+    processes train is alone, and its errors are raised.
 
     Args:
         stream: of training batches.
@@ -205,8 +206,13 @@ class Cohort:
 
 @contextlib.contextmanager
 def _catch_error(student: Student, results: dict[str, EpochResult]) -> Iterator[None]:
-    """Turn an error inside the block into the student's result, so that the other students continue."""
+    """Turn an error inside the block into the student's result, so that the other students continue.
+
+    A student in several processes is alone. Its error is raised at once: the other processes already wait for this one.
+    """
     try:
         yield
     except Exception as error:
+        if num_processes() > 1:
+            raise
         results[student.key] = EpochResult({}, [], error)

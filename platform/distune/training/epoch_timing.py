@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from distune.config.detector import DetectorSettings
+from distune.config.detector import DetectorSettings, SsdliteSettings
 from distune.config.experiment import Experiment
+from distune.config.several_gpus import processes_of_trial
 from distune.config.training import TrainingSettings
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import Splits
@@ -47,7 +48,8 @@ def time_student_epoch(
         teacher_weights: file of the teacher's weights; None for those of the settings if they name a file, else random.
 
     Returns:
-        Its seconds.
+        Its seconds; with several GPUs per trial those of one that trains its part of the batches and evaluates its part
+        of the images.
 
     Raises:
         UsageError: student and teacher do not fit each other.
@@ -56,7 +58,18 @@ def time_student_epoch(
     distillation = experiment.distillation.model_copy(update={"start_epoch": 0})
     builder = TrialBuilder(experiment.model_copy(update={"distillation": distillation}), splits, device)
     teacher = builder.teacher_or_random(teacher_weights) if experiment.distillation.is_active else None
-    return _time_epoch(builder, experiment.student, experiment.training, teacher)
+    training = experiment.training.model_copy(update={"batch_size": batch_of_one_gpu(experiment)})
+    length = _time_epoch(builder, experiment.student, training, teacher)
+    number = processes_of_trial(experiment.resources.gpus_per_trial)
+    return EpochLength(total=length.total / number, shared=length.shared / number)
+
+
+def batch_of_one_gpu(experiment: Experiment) -> int:
+    """Return the images of a student's batch that each GPU of a trial has: all of them with one GPU or none."""
+    number = processes_of_trial(experiment.resources.gpus_per_trial)
+    part = max(1, experiment.training.batch_size // number)
+    # One process alone normalizes over its part, and SSDlite's coarsest maps have one cell.
+    return max(2, part) if isinstance(experiment.student, SsdliteSettings) else part
 
 
 def time_teacher_epoch(experiment: Experiment, splits: Splits, *, device: torch.device) -> float:

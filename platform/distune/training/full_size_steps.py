@@ -9,7 +9,7 @@ import torch
 from distune.config.experiment import Experiment
 from distune.data.splits import Splits
 from distune.training.builder import TrialBuilder
-from distune.training.epoch_timing import MeasuredEpoch, measure_epoch
+from distune.training.epoch_timing import MeasuredEpoch, batch_of_one_gpu, measure_epoch
 
 NUM_STEPS = 2
 """Training steps of each model: one that allocates memory and chooses kernels, and one that is measured."""
@@ -23,7 +23,7 @@ class DrySteps:
 
     Attributes:
         device: ``CPU``, or the name of the GPU.
-        batch_size: images of a step.
+        batch_size: images of a step, on one GPU of a trial.
         control_s: seconds per image of a training step without distillation.
         distilled_s: the same with the experiment's own distillation; None if all its weights are 0.
         teacher_s: the same of the teacher's training; None for a teacher that is not trained.
@@ -47,7 +47,8 @@ def run_steps(experiment: Experiment, splits: Splits, device: torch.device) -> D
     step. Writes nothing.
 
     Args:
-        experiment: with its own values. On a CPU its batch size is at most ``MAX_BATCH_ON_CPU``.
+        experiment: with its own values. A trial on several GPUs is measured on one, with that one's part of a batch. On
+            a CPU the batch size is at most ``MAX_BATCH_ON_CPU``.
         splits: its data.
         device: of the models.
 
@@ -62,7 +63,7 @@ def run_steps(experiment: Experiment, splits: Splits, device: torch.device) -> D
     distillation = experiment.distillation.model_copy(update={"start_epoch": 0})
     experiment = experiment.model_copy(update={"distillation": distillation})
     builder = TrialBuilder(experiment, splits, device)
-    training = _fitting(experiment.training.batch_size, device)
+    training = _fitting(batch_of_one_gpu(experiment), device)
     student = experiment.training.model_copy(update={"batch_size": training})
 
     def measure(role: str) -> MeasuredEpoch:

@@ -9,7 +9,7 @@ from distune.collectives import num_processes, rank
 from distune.config.detector import DetectorSettings
 from distune.config.experiment import Experiment
 from distune.config.load import parse_experiment
-from distune.config.search import Cost
+from distune.config.search import Cost, TeacherCacheSettings
 from distune.config.training import TrainingSettings
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector
@@ -145,7 +145,9 @@ def open_teacher_cache(experiment: Experiment, teacher_weights: str | None) -> T
     if experiment.data.augmentation.copies is None or not experiment.distillation.is_active:
         return None
     folder = None if teacher_weights is None else Path(teacher_weights).parent
-    return TeacherCache(experiment.resources.teacher_cache, folder)
+    limits, number = experiment.resources.teacher_cache, num_processes()  # each process keeps its part of the maps
+    limits = TeacherCacheSettings(memory_gb=limits.memory_gb / number, disk_gb=limits.disk_gb / number)
+    return TeacherCache(limits, folder)
 
 
 def feature_folder(teacher_weights: str | None) -> Path | None:

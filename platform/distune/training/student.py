@@ -159,7 +159,7 @@ class Student:
             "scaler": self._scaler.state_dict(),
             "randomness": self._rng.state_dict(),
             "epochs_done": self.epochs_done,
-            **({} if self._average is None else {"ema": self._average.state_dict()}),
+            **({} if self._average is None else self._average.state_dict()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class Student:
         self._scaler.load_state_dict(state["scaler"])
         self._rng.load_state_dict(state["randomness"])
         if self._average is not None:
-            self._average.load_state_dict(state["ema"])
+            self._average.load_state_dict(state)
         self.epochs_done = int(state["epochs_done"])
 
     def _update(self) -> None:

@@ -14,7 +14,7 @@ from distune.config.pretrained import is_torchvision_name
 from distune.config.training_identity import training_identity
 from distune.errors import WeightsError
 
-_WITHOUT_EFFECT = {"gradient_clip_of"}
+_WITHOUT_EFFECT = {"gradient_clip_of", "half_teacher_maps"}
 """Settings of training that only concern distillation."""
 _FIRST_AUGMENTATION = {"horizontal_flip", "vertical_flip", "color_jitter"}
 """Augmentation that every hash covers; settings that were added later count where they are not the default."""

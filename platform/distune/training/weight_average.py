@@ -45,13 +45,18 @@ class WeightAverage:
         self._num_steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to resume with the same results: tensors and plain values only."""
-        return {"average": self._average.state_dict(), "num_steps": self._num_steps}
+        """Return everything needed to resume with the same results: tensors and plain values only.
+
+        Returns:
+            ``ema``: the state dict of torch's ``AveragedModel``, which whoever reads the file as weights finds under
+            this name; ``ema_steps``: optimizer steps so far.
+        """
+        return {"ema": self._average.state_dict(), "ema_steps": self._num_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a ``state_dict``. Raises ``KeyError`` or ``RuntimeError`` if it does not fit."""
-        self._average.load_state_dict(state["average"])
-        self._num_steps = int(state["num_steps"])
+        """Restore a ``state_dict``, among other keys. Raises ``KeyError`` or ``RuntimeError`` if it does not fit."""
+        self._average.load_state_dict(state["ema"])
+        self._num_steps = int(state["ema_steps"])
 
 
 def build_weight_average(settings: EmaSettings, model: nn.Module, *, warmup_steps: int) -> WeightAverage | None:

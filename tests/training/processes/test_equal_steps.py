@@ -53,6 +53,14 @@ CASES: dict[str, tuple[str, dict[str, Any] | None]] = {
     "retinanet": ("retinanet", merge(ALL, {"center": "instances", "filter": {"weight": "gaussian"}})),
     "retinanet_otherwise": ("retinanet", ALL_OTHERWISE),
     "fcos": ("fcos", {}),
+    "accumulated and averaged": (
+        "retinanet",
+        {"mimic": {"weight": 0.3, "unit": "gradient_share"}, "soft_labels": {"weight": 1.0}},
+    ),
+}
+TRAINING: dict[str, dict[str, Any]] = {
+    # The second step of an epoch has one batch alone.
+    "accumulated and averaged": {"accumulate_batches": 2, "ema": {"decay": 0.5, "warmup_steps": 0}},
 }
 
 
@@ -96,8 +104,10 @@ def _train(case: str) -> tuple[dict[str, float], dict[str, Tensor]]:
             "schedule": {"kind": "constant"},
             "optimizer": {"kind": "sgd", "learning_rate": 0.002},
             "gradient_clip_norm": 1.0,
+            **TRAINING.get(case, {}),
         }
     )
+    num_batches = 3 if training.accumulate_batches > 1 else 2
     objective = None
     if distillation is not None:
         settings = DistillationSettings.model_validate(
@@ -123,17 +133,18 @@ def _train(case: str) -> tuple[dict[str, float], dict[str, Tensor]]:
         objective=objective,
         settings=training,
         seed=0,
-        steps_per_epoch=2,
+        steps_per_epoch=num_batches,
         device=torch.device("cpu"),
     )
     metrics: dict[str, float] = {}
     for epoch in range(2):
         trained.begin_epoch(lambda _: iter(()))
-        for step in range(2):
-            batch = _batch(2 * epoch + step)
+        for step in range(num_batches):
+            batch = _batch(num_batches * epoch + step)
             trained.step(batch, teacher.forward_teacher(batch.images) if objective is not None else None)
         metrics |= {f"{epoch}/{name}": value for name, value in trained.end_epoch().items()}
     state = dict(student.model.state_dict())
+    state |= {f"evaluated/{name}": value for name, value in trained.evaluated_model.state_dict().items()}
     if objective is not None:
         state |= {
             name: value.float()

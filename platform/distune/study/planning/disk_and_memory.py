@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from distune.config.data import ImageSettings
 from distune.config.experiment import Experiment
 from distune.config.training import OptimizerSettings
 from distune.data.splits import Splits
+from distune.detectors.resizing import sizes_kept
 from distune.study.planning.study_plan import StudyPlan
 from distune.training.builder import TrialBuilder
 
@@ -26,7 +29,7 @@ class TrialSizes:
         memory: weights, averaged weights, gradients and optimizer state of all trained modules, the teacher's weights,
             features for prototypes. Activations and memory of the libraries come on top.
         teacher: the part of ``memory`` that is the teacher's.
-        maps_per_image: the teacher's maps of a square image, which its cache keeps.
+        maps_per_image: the teacher's maps of a square image in training, which its cache keeps.
     """
 
     best: int
@@ -73,8 +76,9 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
         trained.append(objective)
         kept, teacher_bytes = _bytes(objective), _bytes(teacher.model)
         if experiment.data.augmentation.copies is not None:
-            side_px = experiment.data.min_size_px
-            maps_bytes = teacher.teacher_maps([torch.zeros(3, side_px, side_px)]).num_bytes
+            side_px = _training_side_px(experiment.data)
+            with sizes_kept([teacher.model]):
+                maps_bytes = teacher.teacher_maps([torch.zeros(3, side_px, side_px)]).num_bytes
             maps_bytes //= 2 if training.half_teacher_maps else 1
     gradients = sum(_num_bytes(each for each in module.parameters() if each.requires_grad) for module in trained)
     optimizer = _moments(training.optimizer) * gradients
@@ -89,6 +93,15 @@ def trial_sizes(experiment: Experiment, splits: Splits) -> TrialSizes:
         teacher=teacher_bytes,
         maps_per_image=maps_bytes,
     )
+
+
+def _training_side_px(data: ImageSettings) -> int:
+    """Return the side of a square image in training; of sizes that are drawn, that of the mean area."""
+    augmentation = data.augmentation
+    if augmentation.scale_jitter is not None:
+        return augmentation.crop_size_px or data.max_size_px
+    sizes = augmentation.min_sizes_px or [data.min_size_px]
+    return round(math.sqrt(sum(size * size for size in sizes) / len(sizes)))
 
 
 def disk_plan(plan: StudyPlan, sizes: TrialSizes, *, num_concurrent: int, has_copies: bool) -> DiskPlan:

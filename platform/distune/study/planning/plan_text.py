@@ -105,6 +105,7 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
     """
     if splits is None:
         return []
+    from distune.data.build import build_stream
     from distune.study.planning.disk_and_memory import disk_plan, trial_sizes
 
     experiment = loaded.experiment
@@ -125,7 +126,8 @@ def describe_sizes(loaded: LoadedExperiment, splits: Splits | None, home: Home, 
         lines.append("warning: the study may need more disk than is free")
     lines += too_few_steps(experiment.training, num_images=len(splits.train))
     if sizes.maps_per_image > 0:
-        lines.append(_describe_cache(experiment, sizes.maps_per_image * len(splits.train)))
+        stream = build_stream(splits.train, experiment.data, batch_size=experiment.training.batch_size, seed=0)
+        lines.append(_describe_cache(experiment, sizes.maps_per_image * stream.num_presentations))
     return lines
 
 
