@@ -87,7 +87,7 @@ def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatc
         reads.append(name)
         return read_study(home, name)
 
-    monkeypatch.setattr("distune.api.study.read_study", count)
+    monkeypatch.setattr("distune.api.study_results.read_study", count)
     assert distune("best", "one", "--json").status == 0
     assert reads == ["one"]
 

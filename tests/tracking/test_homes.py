@@ -17,6 +17,7 @@ import distune
 from distune.config.home import Home
 from distune.config.sqlite_url import sqlite_url
 from distune.errors import StudyError
+from distune.study.files.study_place import PLACE_FILE
 from distune.tracking.artifact_location import update_artifact_locations
 from distune.tracking.events import FileLogged
 from distune.tracking.mlflow_client import find_study_runs, open_client
@@ -117,7 +118,8 @@ def test_a_moved_home_works_as_before(make_home: MakeHome, monkeypatch: pytest.M
     assert {name: after[name] >= files for name, files in before.items()} == dict.fromkeys(before, True)
     assert after["2"] == {"trial.json"}
     recorded = [path for path in moved.rglob("*.json*") if str(home.parent) in path.read_text(encoding="utf-8")]
-    assert recorded == [], "paths on record are relative to the home"
+    assert recorded == [moved / "studies" / "one" / PLACE_FILE], "all other paths on record are relative to the home"
+    assert str(home) + "/" not in recorded[0].read_text(encoding="utf-8"), "and this one is the place of today"
 
 
 def test_a_copied_home_has_its_own_artifacts(make_home: MakeHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,8 @@ def test_settings_of_evaluation_change_detections_and_no_loss() -> None:
     experiment = small_experiment(changes)
     builder = TrialBuilder(experiment, build_splits(experiment.data), torch.device("cpu"))
     batch = load_batches(builder)[0]
-    assert tuple(PROPOSALS) == EVALUATION_ONLY
+    averages = ("training.ema.decay", "training.ema.every_steps", "training.ema.warmup_steps")
+    assert (*PROPOSALS, *averages) == EVALUATION_ONLY
     losses, numbers = [], []
     for proposals in (10, 1000):
         settings = experiment.student.model_copy(update={"evaluated_proposals": proposals})
