@@ -47,3 +47,10 @@ def test_the_plan_says_how_much_a_cache_needs(tmp_path: Path, memory_gb: float, 
     (line,) = [each for each in lines if "teacher's maps: about" in each]
     assert "for 2 copies of the training images" in line
     assert line.startswith("warning") is not is_enough
+
+
+def test_the_plan_says_that_this_machine_has_too_few_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_text, "available_cpus", lambda: 2)
+    text = described(resources={"cpus_per_trial": 8, "gpus_per_trial": 0})
+    assert "warning: CPUs: 8 per trial, but 2 found: distune launch refuses this here" in text
+    assert "warning: CPUs" not in described(resources={"cpus_per_trial": 2, "gpus_per_trial": 0})

@@ -19,7 +19,7 @@ from distune.study.cohort_plan import CohortPlan, most_by_memory, plan_cohorts
 from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.planning.without_effect import too_few_steps, without_effect
-from distune.study.resources import num_concurrent, this_machine, trial_resources
+from distune.study.resources import available_cpus, num_concurrent, this_machine, trial_resources
 from distune.study.status import StudyStatus
 
 if TYPE_CHECKING:
@@ -45,10 +45,14 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
     lines = [
         f"plan: {plan.num_trials} trials and {_controls(plan.num_controls)} of {plan.num_epochs} epochs, "
         f"{_early_stopping(experiment, plan)}; {_epochs(plan)}",
-        f"plan: each trial gets {resources.cpus_per_trial:g} CPU; "
+        f"plan: each trial gets {resources.cpus_per_trial:g} CPU{'s' * (resources.cpus_per_trial != 1)}; "
         f"sampler {search.sampler.kind} over the space {search.space}",
         plan_gpus(resources, simulate=simulate),
     ]
+    if resources.address is None and not simulate and resources.cpus_per_trial > (found := available_cpus()):
+        lines.append(
+            f"warning: CPUs: {resources.cpus_per_trial:g} per trial, but {found} found: distune launch refuses this here"
+        )
     cohorts = cohorts_here(experiment, simulate=simulate, is_local=is_local)
     if cohorts.size > 1:
         lines += [_describe_cohorts(cohorts), _describe_groups(loaded)]
