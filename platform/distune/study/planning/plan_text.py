@@ -51,7 +51,8 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
     ]
     if resources.address is None and not simulate and resources.cpus_per_trial > (found := available_cpus()):
         lines.append(
-            f"warning: CPUs: {resources.cpus_per_trial:g} per trial, but {found} found: distune launch refuses this here"
+            f"warning: CPUs: {resources.cpus_per_trial:g} per trial, but {found} found: distune launch refuses this "
+            "here"
         )
     cohorts = cohorts_here(experiment, simulate=simulate, is_local=is_local)
     if cohorts.size > 1:
