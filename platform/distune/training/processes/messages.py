@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import pickle
 import traceback
+from multiprocessing.reduction import ForkingPickler
 from typing import Literal
 
 from distune.errors import TrialError
@@ -77,7 +77,7 @@ class Failure:
 
 def _sendable(error: Exception) -> Exception:
     try:
-        pickle.dumps(error)
+        ForkingPickler.dumps(error)  # as a connection sends it
         copy.copy(error)  # made as the receiver makes it, which a constructor with other arguments prevents
     except Exception:
         return TrialError(f"{type(error).__name__}: {error}")
