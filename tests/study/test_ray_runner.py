@@ -139,7 +139,7 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
     """Two workers train four trials each. The same faults: each ends the trial that causes it, and no other one."""
     harness = make_harness(
         search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}},
-        resources={"epoch_timeout_s": 3.0, "cohort": 4, "cpus_per_trial": 1.0},
+        resources={"epoch_timeout_s": 6.0, "cohort": 4, "cpus_per_trial": 1.0},
     )
     epoch_log.unlink(missing_ok=True)
     engine = harness.engine()
@@ -161,7 +161,7 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
     assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
     assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
     assert known[10].reason == "out of memory: simulated in epoch 1"
-    assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 3"
+    assert known[11].reason == "timeout: an epoch took more than resources.epoch_timeout_s = 6"
     assert "simulation.py" in (harness.folder("11").path / "error.txt").read_text(), "where it hung"
     assert max(Counter(harness.witness.points).values()) == 1
     for key in harness.witness.outcomes():
