@@ -312,3 +312,24 @@ def kill_after_first_epoch(home: Path) -> int:
     command = [sys.executable, "-c", _KILLED_AFTER_AN_EPOCH, "confirm", "small", "--seeds", "2"]
     values = {**os.environ, "DISTUNE_HOME": str(home)}
     return subprocess.run(command, env=values, capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ([], "distune confirm one"),
+        (
+            ["--until-decided", "--max-seeds", "12", "--top", "1"],
+            "distune confirm one --top 1 --until-decided --max-seeds 12",
+        ),
+        (["--seeds", "6", "--metric", "AP50"], "distune confirm one --seeds 6 --metric AP50"),
+    ],
+)
+def test_an_interrupted_confirmation_names_the_command_with_its_options(
+    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], command: str
+) -> None:
+    assert distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one").status == 0
+    monkeypatch.setattr("distune.api.study.Study.confirm", lambda *_, **__: None)
+    answer = distune("confirm", "one", *options)
+    assert answer.status == 1
+    assert answer.err.rstrip().endswith(f"the confirmation was interrupted; continue with: {command}")

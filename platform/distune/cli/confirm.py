@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distune.cli.launch import InterruptedSessionError
-from distune.cli.options import JsonOption, StudyArgument
+from distune.cli.options import JsonOption, StudyArgument, repeated
 from distune.cli.output import out, print_if_simulated, print_json
 from distune.confirmation.defaults import DEFAULT_MARGIN, DEFAULT_MAX_SEEDS, DEFAULT_SEEDS, DEFAULT_TOP
 
@@ -78,7 +78,17 @@ def confirm(
         margin=margin,
     )
     if result is None:
-        raise InterruptedSessionError(f"the confirmation was interrupted; continue with: distune confirm {study}")
+        options: dict[str, object] = {
+            "--top": None if top == DEFAULT_TOP else top,
+            "--seeds": seeds,
+            "--teachers": None if teachers == 1 else teachers,
+            "--until-decided": until_decided,
+            "--max-seeds": max_seeds,
+            "--margin": margin,
+            "--metric": metric,
+        }
+        command = repeated(f"distune confirm {study}", options)
+        raise InterruptedSessionError(f"the confirmation was interrupted; continue with: {command}")
     if json:
         print_json(
             {"simulated": handle.is_simulated, **result.to_dict(), "verdict": result.verdict, "summary": result.summary}

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from distune.cli.launch import InterruptedSessionError
-from distune.cli.options import JsonOption, StudyArgument
+from distune.cli.options import JsonOption, StudyArgument, repeated
 from distune.cli.output import out, print_if_simulated, print_json
 from distune.errors import UsageError
 from distune.explanation.explanation import cell_text, grouped
@@ -56,7 +56,8 @@ def explain(
     handle = distune.load_study(study)
     ablation = handle.ablate(seeds=seeds) if ablate else None
     if ablate and ablation is None:
-        raise InterruptedSessionError(f"the ablation was interrupted; continue with: distune explain {study} --ablate")
+        command = repeated(f"distune explain {study} --ablate", {"--seeds": seeds})
+        raise InterruptedSessionError(f"the ablation was interrupted; continue with: {command}")
     result = handle.explain()
     if json:
         own = {} if ablation is None else {"ablation": ablation.to_dict()}

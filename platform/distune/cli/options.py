@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,3 +92,17 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     if problems:
         raise UsageError("\n".join(problems))
     return found
+
+
+def repeated(command: str, options: Mapping[str, object]) -> str:
+    """Return a command with the options that were given, to be entered again.
+
+    Args:
+        command: such as ``distune confirm first``.
+        options: name to value; None and False were not given, and True is a flag.
+
+    Returns:
+        The command.
+    """
+    given = [(name, value) for name, value in options.items() if value is not None and value is not False]
+    return " ".join([command, *(name if value is True else f"{name} {value}" for name, value in given)])
