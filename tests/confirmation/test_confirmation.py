@@ -14,7 +14,7 @@ from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
-from distune.confirmation.confirmation_plan import plan_confirmation
+from distune.confirmation.confirmation_plan import ConfirmationPlan, plan_confirmation
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
@@ -22,6 +22,7 @@ from distune.evidence.gain import Gain, Verdict
 from distune.evidence.matches import half_of_images
 from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
+from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import best_trial, read_study
@@ -331,6 +332,13 @@ def test_one_seed_is_undecided(home: Home, make_loaded: MakeLoaded) -> None:
     assert result.gain.verdict is Verdict.UNDECIDED
 
 
+def planned(home: Home, folder: StudyFolder, *, top: int, max_seeds: int | None = None) -> ConfirmationPlan:
+    status, experiment = read_study(home, folder.name), folder.load().experiment
+    return plan_confirmation(
+        folder, status, experiment, top=top, num_seeds=2, teacher_weights=None, max_seeds=max_seeds
+    )
+
+
 @pytest.mark.parametrize(
     ("epoch_s", "max_seeds", "expected"),
     [
@@ -344,16 +352,7 @@ def test_a_plan_estimates_its_time(
     home: Home, make_loaded: MakeLoaded, epoch_s: float | None, max_seeds: int | None, expected: str | None
 ) -> None:
     folder = searched_study(home, make_loaded)
-    plan = plan_confirmation(
-        folder,
-        read_study(home, folder.name),
-        folder.load().experiment,
-        top=2,
-        num_seeds=2,
-        teacher_weights=None,
-        max_seeds=max_seeds,
-    )
-    described = plan.describe_time(epoch_s)
+    described = planned(home, folder, top=2, max_seeds=max_seeds).describe_time(epoch_s)
     assert (described is None) is (expected is None)
     assert expected is None or expected in (described or "")
 
@@ -361,15 +360,7 @@ def test_a_plan_estimates_its_time(
 def test_no_time_is_estimated_when_all_runs_are_on_record(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     confirm(home, folder, top=1, seeds=2)
-    plan = plan_confirmation(
-        folder,
-        read_study(home, folder.name),
-        folder.load().experiment,
-        top=1,
-        num_seeds=2,
-        teacher_weights=None,
-    )
-    assert plan.describe_time(20.0) is None
+    assert planned(home, folder, top=1).describe_time(20.0) is None
 
 
 def test_another_metric_needs_no_training(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from distune.config.load import LoadedExperiment, experiment_from_dict
 from study.harness import EXPERIMENT, SPACE, EngineHarness, MakeHarness, MakeLoaded
+from support import postgres
 
 
 @pytest.fixture
@@ -34,3 +36,13 @@ def make_harness(make_loaded: MakeLoaded, tmp_path: Path) -> MakeHarness:
         return EngineHarness(make_loaded(**arguments), tmp_path / "trials")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """A PostgreSQL for the module."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.running() as url:
+        yield url

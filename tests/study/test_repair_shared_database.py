@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,11 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
 from study.harness import METRIC, MakeLoaded, Witness
-from support import postgres
 
 pytestmark = [
     pytest.mark.server,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres.running() as url:
-        yield url
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -23,7 +22,6 @@ from distune.tracking.build import build_tracker
 from distune.tracking.mlflow_client import find_study_runs, open_client
 from study.harness import MakeLoaded, Witness
 from study.test_session import SignalAfter
-from support import postgres
 
 METRIC = "search/AP"
 NUM_TRIALS = 5
@@ -32,16 +30,6 @@ NUM_TRIALS = 5
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """A PostgreSQL for the module."""
-    reason = postgres.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres.running() as url:
-        yield url
 
 
 def create(home: Home, make_loaded: MakeLoaded, storage: str | None, name: str = "one") -> StudyFolder:

@@ -138,8 +138,8 @@ def _plans(loaded: LoadedExperiment, seconds: ImageSeconds, counts: tuple[int, i
     experiment = loaded.experiment
     devices = [seconds]
     published, where = (experiment.expects.get(name) for name in ("control_s_per_image", "control_s_measured_on"))
-    if isinstance(published, float) and isinstance(where, str):
-        devices.append(seconds.scaled_to(published, where))
+    if isinstance(published, int | float) and isinstance(where, str):
+        devices.append(seconds.scaled_to(float(published), where))
     teacher_epochs = 0 if experiment.teacher_training is None else experiment.teacher_training.epochs
     plan = plan_study(experiment, loaded.searched)
     return tuple(

@@ -28,11 +28,6 @@ NUM_BOXES = 7
 _MIN_SIDE_PX = 24
 
 
-def has_synthetic_data(settings: FileDataSettings) -> bool:
-    """Return whether there is synthetic data in the format of an experiment."""
-    return isinstance(settings, CocoData | VocData)
-
-
 def write_synthetic_data(settings: FileDataSettings, root: Path, *, num_images: int) -> None:
     """Write images and annotations where the settings expect them below a folder.
 
