@@ -264,3 +264,11 @@ def test_a_name_of_another_library_in_a_file(tmp_path: Path) -> None:
     assert f"did you mean {RATE}?" in text
     assert "did you mean training.batch_size?" in text
     assert "did you mean resources.loader_workers?" in text
+
+
+def test_a_value_in_place_of_a_section_is_answered_with_its_settings() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(small_values({"training": {"ema": 0.99}, "resources": {"teacher_cache": 4}}))
+    problems = "\n".join(caught.value.problems)
+    assert "must be a mapping of settings: decay, every_steps, warmup_steps" in problems
+    assert "must be a mapping of settings: memory_gb, disk_gb" in problems

@@ -185,6 +185,9 @@ def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tup
         text = f"must be {detail['ctx']['expected']}"
     if kind == "too_short" and detail["ctx"]["min_length"] == 1:
         text = "must have at least one entry"
+    if kind == "model_type":
+        names = _known_names(model, path, values)
+        text += f": {', '.join(names[:_MAX_NAMES])}" if names else ""
     if isinstance(detail["input"], list) and path[:1] == ["parameters"] and len(path) == 2:  # of a search space
         text = f"is a list; for a choice write {{kind: choice, values: {_shown(detail['input'])}}}"
     if kind == "string_type" and isinstance(detail["input"], bool | int | float | date):
