@@ -74,7 +74,7 @@ def plain_detector(family: str) -> Any:
 
 def plain_loop(model: Any, batches: list[Batch]) -> Iterator[tuple[float, dict[str, Tensor], dict[str, Tensor]]]:
     """Train, and yield the loss of each step, the weights after it and their average."""
-    model.to(memory_format=torch.channels_last).train()
+    model.train()
     norms, others = split_normalization_params(model)
     groups = [{"params": norms, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.05}]
     optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9)

@@ -16,6 +16,7 @@ from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import Prediction, predict, score
 from distune.training.feature_pass.teacher_features import FeaturePasses
+from distune.training.memory_format import to_fast_format
 from distune.training.processes.parts import batches_of_all, gather_predictions
 from distune.training.step_timing import StepTimer
 from distune.training.student import Student, is_finite
@@ -95,7 +96,7 @@ class Cohort:
             cache: of the teacher's maps of batches that repeat; None keeps none.
             cache_identity: of everything that these maps depend on besides the key of a batch.
         """
-        teacher.model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_fast_format(teacher.model, self._device)
         teacher.model.eval().requires_grad_(requires_grad=False)
         self._feature_passes = feature_passes
         self._teacher = TeacherPass(

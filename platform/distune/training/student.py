@@ -20,6 +20,7 @@ from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
 from distune.training.clipped_backward import ClippedBackward, sum_of
+from distune.training.memory_format import to_fast_format
 from distune.training.optimization import build_optimizer, build_schedule, num_optimizer_steps, num_warmup_steps
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.processes.seeds import seed_processes
@@ -220,7 +221,7 @@ def build_student(
     Returns:
         The student, before its first epoch.
     """
-    detector.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are faster in it
+    to_fast_format(detector.model, device)
     if objective is not None:
         objective.to(device)
     optimizer = build_optimizer(settings.optimizer, [detector.model, *([] if objective is None else [objective])])
