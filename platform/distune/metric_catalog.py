@@ -191,7 +191,9 @@ METRICS = (
     MetricEntry("time/load_s", "s", "waiting for batches, shared by the trials of a cohort", _TIMING),
     MetricEntry("time/teacher_s", "s", "forward passes of the teacher, shared by the trials of a cohort", _TIMING),
     MetricEntry("time/student_s", "s", "training steps of this student alone", _TIMING),
-    MetricEntry("time/evaluate_s", "s", "evaluation of this student alone", _TIMING),
+    MetricEntry(
+        "time/evaluate_s", "s", "evaluation of this student, and loading the images, once for a cohort", _TIMING
+    ),
     MetricEntry("speed/images_per_s", "1/s", "training images per second of the cohort, without evaluation", _TIMING),
     MetricEntry(
         "speed/cached_batches",

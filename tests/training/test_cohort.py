@@ -14,6 +14,7 @@ from torch import Tensor
 from distune.config.experiment import Experiment, without_distillation
 from distune.data.stream import Batch
 from distune.detectors.taps import StudentTaps, TeacherMaps, TeacherTaps
+from distune.errors import DataError
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
@@ -109,6 +110,55 @@ def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     alone = student_of(each, "good")
     train(cohort_of(each, distils=True), [alone], epochs=2)
     assert_equal(weights(alone), weights(good))
+
+
+def test_an_error_in_the_evaluation_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment())
+    good, bad = student_of(each, "good"), student_of(each, "bad", seed=1)
+    alone = train(cohort_of(each, distils=True), [student_of(each, "good")], epochs=2)
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(bad.detector.model, "postprocess_detections", fail)
+    results = train(cohort_of(each, distils=True), [bad, good], epochs=2)
+    assert isinstance(results[0]["bad"].error, torch.OutOfMemoryError)
+    assert set(results[1]) == {"good"}
+    assert good.detector.model.training
+    assert scores(results[1]["good"]) == scores(alone[1]["good"])
+
+
+def test_search_images_are_loaded_once_for_all_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment())
+    search = each.splits.search
+    image, loaded = search.image, []
+
+    def load(index: int) -> Tensor:
+        loaded.append(index)
+        return image(index)
+
+    monkeypatch.setattr(search, "image", load)
+    results = train(cohort_of(each, distils=True), [student_of(each, "a"), student_of(each, "b", seed=1)], epochs=1)[0]
+    assert loaded == list(range(len(search)))
+    assert [len(results[key].predictions) for key in "ab"] == [len(search)] * 2
+    assert scores(results["a"]) != scores(results["b"])
+
+
+def test_search_images_that_cannot_be_read_end_all_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment())
+
+    def fail(_: int) -> None:
+        raise DataError("the folder is gone")
+
+    monkeypatch.setattr(each.splits.search, "image", fail)
+    cohort = cohort_of(each, distils=True)
+    results = train(cohort, [student_of(each, "a"), student_of(each, "b")], epochs=1)[0]
+    assert [str(results[key].error) for key in "ab"] == ["the folder is gone"] * 2
+    assert cohort.run_epoch() == {}
+
+
+def scores(result: EpochResult) -> dict[str, float]:
+    return {name: value for name, value in result.metrics.items() if name.startswith(("search/", "loss/"))}
 
 
 def test_an_error_in_one_of_several_processes_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ class TrainingStream:
     Attributes:
         dataset: the training split.
         batch_size: images per batch.
+        num_workers: processes that load images; 0 loads in this one.
         part: number of this process, from 0, and number of processes that share each batch of an epoch. Each has a
             part of its images, which may be empty. May be set between epochs.
         draws_sizes: True if images of ``epoch`` have other sizes than those of evaluation, so detectors must take them
@@ -133,7 +134,7 @@ class TrainingStream:
         )
         self._seed = seed
         self._copies = copies
-        self._num_workers = num_workers
+        self.num_workers = num_workers
         self._pin_memory = pin_memory
         self._samples = _Samples(
             dataset, training=training_transform, plain=plain_transform, seed=seed, with_masks=with_masks
@@ -205,7 +206,7 @@ class TrainingStream:
             self._samples,
             plan,
             collate=_collate,
-            num_workers=self._num_workers,
+            num_workers=self.num_workers,
             keep_workers=keep_workers,
             pin_memory=self._pin_memory,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -14,7 +14,13 @@ from distune.data.stream import Batch, TrainingStream
 from distune.detectors.resizing import sizes_kept
 from distune.detectors.taps import Detector, TeacherTaps
 from distune.distillation.prototypes.collect_features import FeaturePass
-from distune.training.evaluation.predict_and_score import Prediction, predict, score
+from distune.training.evaluation.predict_and_score import (
+    Prediction,
+    batches_of_images,
+    inference_mode_of,
+    predict_batch,
+    score,
+)
 from distune.training.feature_pass.teacher_features import FeaturePasses
 from distune.training.memory_format import to_fast_format
 from distune.training.processes.parts import batches_of_all, gather_predictions
@@ -25,6 +31,7 @@ from distune.training.teacher_pass import TeacherPass
 
 STREAM_EPOCH = "stream/epoch"
 """Number of the epoch of the stream that a student was trained on, from 1."""
+_EVALUATION = "evaluation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +138,7 @@ class Cohort:
         results: dict[str, EpochResult] = {}
         num_images = 0
         for student in students:
-            with _catch_error(student, results):
+            with _catch_error([student], results):
                 student.begin_epoch(self._feature_pass(student))
         for batch in timer.waiting(batches_of_all(self._stream.epoch(self.epochs_done)), "load"):
             num_images += len(batch)
@@ -145,11 +152,17 @@ class Cohort:
         speed = {"speed/images_per_s": sum(row_counts(num_images)) / trained_s}
         if self._teacher is not None and self._teacher.has_cache:
             speed["speed/cached_batches"] = self._teacher.read_cached_share()
+        ended: dict[str, EpochResult] = {}
         for student in [each for each in students if each.key not in results]:
-            with _catch_error(student, results):
-                result = self._end_epoch(student, timer, evaluate=evaluate)
-                result.metrics.update(speed)
-                results[student.key] = result
+            with _catch_error([student], results):
+                ended[student.key] = EpochResult(student.end_epoch(), [])
+        evaluated = [each for each in students if each.key in ended and is_finite(ended[each.key].metrics)]
+        if evaluate and evaluated:
+            self._evaluate(evaluated, ended, results, timer)
+        for key, result in ended.items():
+            if key not in results:
+                result.metrics.update(self._timing(key, timer) | speed)
+                results[key] = result
         for key, result in results.items():
             if result.error is not None:
                 self.leave(key)
@@ -162,7 +175,7 @@ class Cohort:
             with timer.part("teacher"):
                 taps = self._teacher.forward(batch)
         for student in students:
-            with _catch_error(student, results), timer.part(student.key):
+            with _catch_error([student], results), timer.part(student.key):
                 student.step(batch, taps if student.needs_teacher else None)
         if taps is not None and self._teacher is not None:
             with timer.part("teacher"):
@@ -175,39 +188,53 @@ class Cohort:
         detectors = [each.detector for each in students] + ([] if self._teacher is None else [self._teacher.detector])
         return sizes_kept(detector.model for detector in detectors)
 
-    def _end_epoch(self, student: Student, timer: StepTimer, *, evaluate: bool) -> EpochResult:
-        metrics = student.end_epoch()
-        predictions: list[Prediction] = []
-        trained_s = timer.elapsed()
-        if evaluate and is_finite(metrics):
-            predictions = gather_predictions(
-                predict(
-                    student.evaluated_model,
-                    self._search,
-                    device=self._device,
-                    batch_size=self._stream.batch_size,
-                    autocast_dtype=self._dtype,
-                    part=self._stream.part,
-                )
+    def _evaluate(
+        self, students: list[Student], ended: dict[str, EpochResult], failed: dict[str, EpochResult], timer: StepTimer
+    ) -> None:
+        """Add predictions and ``search/...`` metrics to ``ended``. Each batch of images is loaded once for all."""
+        with _catch_error(students, failed), contextlib.ExitStack() as modes:
+            for student in students:
+                modes.enter_context(inference_mode_of(student.evaluated_model))
+            batches = batches_of_images(
+                self._search,
+                batch_size=self._stream.batch_size,
+                num_workers=self._stream.num_workers,
+                part=self._stream.part,
             )
-            if rank() == 0:
-                metrics.update({f"search/{name}": value for name, value in score(predictions, self._search).items()})
-        metrics[STREAM_EPOCH] = float(self.epochs_done)
-        metrics["time/load_s"] = timer.seconds("load")
-        metrics["time/teacher_s"] = timer.seconds("teacher")
-        metrics["time/student_s"] = timer.seconds(student.key)
-        metrics["time/evaluate_s"] = timer.elapsed() - trained_s
-        metrics["time/epoch_s"] = timer.elapsed()
-        metrics["memory/peak_mb"] = timer.peak_memory_mb()
-        return EpochResult(metrics, predictions)
+            for images in timer.waiting(batches, _EVALUATION):
+                for student in [each for each in students if each.key not in failed]:
+                    with _catch_error([student], failed), timer.part(_evaluation_of(student.key)):
+                        ended[student.key].predictions.extend(
+                            predict_batch(
+                                student.evaluated_model, images, device=self._device, autocast_dtype=self._dtype
+                            )
+                        )
+        for student in [each for each in students if each.key not in failed]:
+            with _catch_error([student], failed), timer.part(_evaluation_of(student.key)):
+                result = ended[student.key]
+                result.predictions[:] = gather_predictions(result.predictions)
+                if rank() == 0:
+                    scores = score(result.predictions, self._search)
+                    result.metrics.update({f"search/{name}": value for name, value in scores.items()})
+
+    def _timing(self, key: str, timer: StepTimer) -> dict[str, float]:
+        return {
+            STREAM_EPOCH: float(self.epochs_done),
+            "time/load_s": timer.seconds("load"),
+            "time/teacher_s": timer.seconds("teacher"),
+            "time/student_s": timer.seconds(key),
+            "time/evaluate_s": timer.seconds(_EVALUATION) + timer.seconds(_evaluation_of(key)),
+            "time/epoch_s": timer.elapsed(),
+            "memory/peak_mb": timer.peak_memory_mb(),
+        }
 
     def _feature_pass(self, student: Student) -> FeaturePass:
         return self._feature_passes.of(student) if self._feature_passes is not None else lambda max_images: iter(())
 
 
 @contextlib.contextmanager
-def _catch_error(student: Student, results: dict[str, EpochResult]) -> Iterator[None]:
-    """Turn an error inside the block into the student's result, so that the other students continue.
+def _catch_error(students: Iterable[Student], results: dict[str, EpochResult]) -> Iterator[None]:
+    """Turn an error inside the block into the result of these students, so that the others continue.
 
     A student in several processes is alone. Its error is raised at once: the other processes already wait for this one.
     """
@@ -216,4 +243,8 @@ def _catch_error(student: Student, results: dict[str, EpochResult]) -> Iterator[
     except Exception as error:
         if num_processes() > 1:
             raise
-        results[student.key] = EpochResult({}, [], error)
+        results.update({each.key: EpochResult({}, [], error) for each in students if each.key not in results})
+
+
+def _evaluation_of(key: str) -> str:
+    return f"{_EVALUATION} of {key}"

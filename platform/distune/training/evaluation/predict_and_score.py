@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ from distune.training.evaluation.voc_ap import ScoredImage, voc_precision_curve
 Prediction = dict[str, Tensor]
 """Detections of an image, on the CPU: ``boxes`` (n, 4) xyxy pixels of the original image, ``scores`` (n,), ``labels``
 (n,) and ``image_index`` (), its index in the dataset."""
+
+IndexedImages = Sequence[tuple[int, Tensor]]
+"""Images of a batch, each uint8 (3, H, W) RGB, with their indices in the dataset."""
 
 MAX_DETECTIONS = 100
 """COCO's metrics use this many detections per image and class, those with the highest scores."""
@@ -91,27 +94,61 @@ def predict(
     Raises:
         DataError: more than 1% of the images, and more than one, cannot be decoded.
     """
+    predictions: list[Prediction] = []
+    with inference_mode_of(model):
+        for images in batches_of_images(dataset, batch_size=batch_size, num_workers=num_workers, part=part):
+            predictions += predict_batch(model, images, device=device, autocast_dtype=autocast_dtype, labels_K=labels_K)
+    return predictions
+
+
+def batches_of_images(
+    dataset: DetectionDataset, *, batch_size: int, num_workers: int = 0, part: tuple[int, int] = (0, 1)
+) -> Iterator[IndexedImages]:
+    """Load the images of a dataset, without augmentation. Arguments are those of ``predict``.
+
+    Yields:
+        The images of a batch that can be decoded, at least one, with their indices in the dataset.
+
+    Raises:
+        DataError: after the last batch; more than 1% of the images, and more than one, cannot be decoded.
+    """
     indices = range(len(dataset))
     batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
-    batches = batches[part[0] :: part[1]]
-    loader = make_loader(_Images(dataset), batches, collate=_as_list, num_workers=num_workers)
-    predictions: list[Prediction] = []
+    loader = make_loader(_Images(dataset), batches[part[0] :: part[1]], collate=_as_list, num_workers=num_workers)
     corrupt: dict[str, str] = {}
-    with eval_mode(model), boxes_only(model), torch.inference_mode():
-        for loaded in loader:
-            corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
-            pairs = [item for item in loaded if not isinstance(item, ImageError)]
-            if not pairs:
-                continue
-            outputs = run_detector(
-                model, [image for _, image in pairs], device=device, autocast_dtype=autocast_dtype, labels_K=labels_K
-            )
-            predictions += [
-                {**output, "image_index": torch.tensor(index)}
-                for (index, _), output in zip(pairs, outputs, strict=True)
-            ]
+    for loaded in loader:
+        corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
+        images = [item for item in loaded if not isinstance(item, ImageError)]
+        if images:
+            yield images
     stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
-    return predictions
+
+
+@contextlib.contextmanager
+def inference_mode_of(model: nn.Module) -> Iterator[None]:
+    """Set a detector to evaluation mode inside the block, without a mask head; restore all modes afterwards."""
+    with eval_mode(model), boxes_only(model):
+        yield
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: nn.Module,
+    images: IndexedImages,
+    *,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None = None,
+    labels_K: Tensor | None = None,
+) -> list[Prediction]:
+    """Run a detector, inside ``inference_mode_of``, on a batch of images. The other arguments are those of ``predict``.
+
+    Returns:
+        One prediction per image.
+    """
+    outputs = run_detector(
+        model, [image for _, image in images], device=device, autocast_dtype=autocast_dtype, labels_K=labels_K
+    )
+    return [{**output, "image_index": torch.tensor(index)} for (index, _), output in zip(images, outputs, strict=True)]
 
 
 def run_detector(
