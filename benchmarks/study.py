@@ -11,7 +11,8 @@ budget in both. CPU seconds are those of all processes, Ray's own included; memo
 Prints one JSON line per study and one with the ratios::
 
     python benchmarks/study.py --trials 24 --cohort auto
-    python benchmarks/study.py bccd --root PATH/OF/BCCD --trials 12 --epochs 4 --cohort 4 --no-stopping
+    python benchmarks/study.py bccd --root PATH/OF/BCCD --trials 8 --epochs 2 --cohort 4 --no-stopping \\
+        --set teacher_training.epochs=1
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import distune
+from distune.cli.options import assignments
 from distune.config.load import LoadedExperiment, load_experiment
 from distune.config.space import Choice, FloatRange
 from distune.records import TrialSpec
@@ -50,7 +52,7 @@ def settings(options: argparse.Namespace) -> LoadedExperiment:
         overrides["data.root"] = options.root
     if options.no_stopping:
         overrides["search.scheduler"] = {"kind": "none"}
-    return load_experiment(options.experiment, overrides=overrides)
+    return load_experiment(options.experiment, overrides=overrides | assignments("--set", options.overrides))
 
 
 def run_distune(loaded: LoadedExperiment, home: Path) -> dict[str, float]:
@@ -171,6 +173,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24, help="searched trials (24)")
     parser.add_argument("--epochs", type=int, help="of each trial (those of the experiment)")
     parser.add_argument("--cohort", default="auto", help="resources.cohort of distune (auto)")
+    parser.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], dest="overrides")
     parser.add_argument("--no-stopping", action="store_true", help="train all trials for the whole budget")
     parser.add_argument("--rounds", type=int, default=1, help="studies of each kind (1)")
     parser.add_argument("--home", type=Path, help="keeps the teacher between runs (a temporary folder)")
@@ -185,6 +188,7 @@ def main() -> None:
     passed = [options.experiment, "--trials", str(options.trials), "--cohort", options.cohort]
     passed += ["--root", options.root] if options.root else []
     passed += ["--epochs", str(options.epochs)] if options.epochs else []
+    passed += [part for each in options.overrides for part in ("--set", each)]
     passed += ["--no-stopping"] if options.no_stopping else []
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)

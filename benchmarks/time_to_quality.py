@@ -12,6 +12,7 @@ Seconds count from the first trial's start: the teacher is trained before, once.
 with the medians::
 
     python benchmarks/time_to_quality.py --trials 16 --cohort 4 --seeds 0 1 2
+    python benchmarks/time_to_quality.py --trials 8 --cohort 2 --set data.num_train=100
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import distune
+from distune.cli.options import assignments
 from distune.records import EpochReport, TrialRecord, TrialSpec
 from distune.study.callback import Callback, Decision
 
@@ -89,7 +91,7 @@ def overrides_of(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
         del values["search.sampler.seed"]
     if options.root is not None:
         values["data.root"] = options.root
-    return values
+    return values | assignments("--set", options.overrides)
 
 
 def run_study(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=16, help="searched trials of each study (16)")
     parser.add_argument("--cohort", type=int, default=4, help="trials side by side in the third study (4)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of sampler and training (0 1 2)")
+    parser.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], dest="overrides")
     parser.add_argument("--home", type=Path, help="keeps the teacher between runs (a temporary folder)")
     parser.add_argument("--one", nargs=2, metavar=("ARM", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -132,6 +135,7 @@ def main() -> None:
         )
         passed = [options.experiment, "--trials", str(options.trials), "--cohort", str(options.cohort)]
         passed += ["--home", str(home), *(["--root", options.root] if options.root else [])]
+        passed += [part for each in options.overrides for part in ("--set", each)]
         lines = [line for seed in options.seeds for line in compare(passed, seed)]
     medians = {
         arm: {

@@ -12,11 +12,13 @@ from torch import Tensor
 from distune.config.distillation import DistillationSettings
 from distune.config.terms import SoftLabelsSettings
 from distune.distillation.term import TermContext
+from distune.distillation.terms import soft_labels
 from distune.distillation.terms.soft_labels import (
     DenseSoftLabels,
+    FocusedDivergence,
     Reduction,
     SoftLabels,
-    WeightedDivergence,
+    bernoulli_divergence,
     build_soft_labels,
     dense_soft_label_loss,
     near_bernoulli_divergence,
@@ -271,8 +273,32 @@ def test_scores_that_nearly_agree_keep_their_gradient() -> None:
 
 
 def test_the_written_gradient_is_that_of_the_value() -> None:
-    student, teacher, weights, _ = sample()
-    student, teacher = student[:, 1:].double(), teacher[:, 1:].double()
-    weights_RC = (weights[:, None].double() * torch.ones(7, 3)).contiguous()
+    student, teacher, weights = one_stage_scores()
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: WeightedDivergence.apply(z, teacher, weights_RC), (student,))
+    assert torch.autograd.gradcheck(lambda z: FocusedDivergence.apply(z, teacher, weights, 2.0, 0.0), (student,))
+
+
+def test_the_disagreement_is_a_constant_to_the_written_gradient() -> None:
+    student, teacher, weights = one_stage_scores()
+    student.requires_grad_()
+    gap = (teacher.sigmoid() - student.detach().sigmoid()).abs()
+    expected = (weights[:, None] * gap**1.5 * bernoulli_divergence(student / 3, teacher / 3)).sum()
+    found = FocusedDivergence.apply(student, teacher, weights, 3.0, 1.5)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(each, student)[0] for each in (found, expected)))
+
+
+@pytest.mark.parametrize("scores_at_a_time", [1, 6, 7, 9])
+def test_sites_may_be_computed_in_parts(monkeypatch: pytest.MonkeyPatch, scores_at_a_time: int) -> None:
+    student, teacher, weights = one_stage_scores()
+    student.requires_grad_()
+    whole = FocusedDivergence.apply(student, teacher, weights, 2.0, 1.0)
+    monkeypatch.setattr(soft_labels, "_SCORES_AT_A_TIME", scores_at_a_time)
+    parts = FocusedDivergence.apply(student, teacher, weights, 2.0, 1.0)
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(*(torch.autograd.grad(each, student)[0] for each in (parts, whole)))
+
+
+def one_stage_scores() -> tuple[Tensor, Tensor, Tensor]:
+    student, teacher, weights, _ = sample()
+    return student[:, 1:].double(), teacher[:, 1:].double(), weights.double()

@@ -1,7 +1,7 @@
 """The soft labels term: the teacher's class scores as targets on the student's prediction sites.
 
-Shape legend: ``R`` prediction sites of the batch, ``K`` class logits with background first, ``C`` classes without it,
-``N`` instances.
+Shape legend: ``R`` prediction sites of the batch, ``P`` a part of them, ``K`` class logits with background first, ``C``
+classes without it, ``N`` instances.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from torch.nn import functional
 
 from distune.collectives import batch_count
 from distune.config.distillation import DistillationSettings
-from distune.distillation.class_scores import disagreement, total_variation
+from distune.distillation.class_scores import total_variation
 from distune.distillation.term import Step, TermContext
 
 Reduction = Literal["batchmean", "mean"]
 
 _LARGEST_EXPONENT = 80.0
 """Of float32, with a margin."""
+_SCORES_AT_A_TIME = 2**20
+"""Small enough for the cache of a processor, large enough for a GPU."""
 
 
 def softmax_divergence(student_RK: Tensor, teacher_RK: Tensor) -> Tensor:
@@ -46,28 +48,43 @@ def sigmoid_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
     return bernoulli_divergence(student_RC, teacher_RC).sum(dim=1)
 
 
-class WeightedDivergence(torch.autograd.Function):
-    """``sum_rc w_rc KL(Bernoulli(p^t_rc) || Bernoulli(p^s_rc))`` with the gradient ``w_rc (p^s_rc - p^t_rc)``.
+class FocusedDivergence(torch.autograd.Function):
+    """``sum_rc w_r |p^t_rc - p^s_rc|^g KL(Bernoulli(q^t_rc) || Bernoulli(q^s_rc))`` of sigmoid scores; a scalar.
 
-    Written out for the many sites that nearly agree, and for memory. There the difference of two softplus is smaller
-    than its rounding, and a divergence that is cut off at 0 loses its gradient. For the backward pass it keeps the
-    gradient alone, one tensor of the size of the scores.
+    ``p = sigmoid(z)``, ``q = sigmoid(z/T)``. The gradient is ``w_r |p^t_rc - p^s_rc|^g (q^s_rc - q^t_rc) / T``: the
+    disagreement is a constant to it. Written out for the many sites that nearly agree, and for memory. There the
+    difference of two softplus is smaller than its rounding, and a divergence that is cut off at 0 loses its gradient.
+    Sites are computed in parts, and for the backward pass the gradient alone is kept, one tensor of the size of the
+    scores: a head of 200,000 sites and 80 classes would need twelve at once.
     """
 
     @staticmethod
-    def forward(ctx: Any, student_RC: Tensor, teacher_RC: Tensor, weights_RC: Tensor) -> Tensor:
-        """Return a scalar; where the weight is 0, the scores may have any value."""
-        takes_part_RC = weights_RC > 0
-        pull_RC = weights_RC * (student_RC.sigmoid() - teacher_RC.sigmoid())
-        ctx.save_for_backward(torch.where(takes_part_RC, pull_RC, 0.0))
-        divergence_RC = near_bernoulli_divergence(student_RC, teacher_RC)
-        return torch.where(takes_part_RC, weights_RC * divergence_RC, 0.0).sum()
+    def forward(
+        ctx: Any, student_RC: Tensor, teacher_RC: Tensor, weights_R: Tensor, temperature: float, focus: float
+    ) -> Tensor:
+        """Return the sum; where the weight is 0, the scores may have any value."""
+        num_rows = max(1, _SCORES_AT_A_TIME // student_RC.shape[1])
+        gradient_RC = torch.empty_like(student_RC)
+        total = student_RC.new_zeros(())
+        parts = (torch.split(each, num_rows) for each in (student_RC, teacher_RC, weights_R, gradient_RC))
+        for student_PC, teacher_PC, weights_P, gradient_PC in zip(*parts, strict=True):
+            gap_PC = (teacher_PC.sigmoid() - student_PC.sigmoid()).abs()
+            weights_PC = weights_P[:, None] * gap_PC**focus
+            takes_part_PC = weights_PC > 0
+            soft_student_PC, soft_teacher_PC = student_PC / temperature, teacher_PC / temperature
+            pull_PC = weights_PC * (soft_student_PC.sigmoid() - soft_teacher_PC.sigmoid())
+            gradient_PC.copy_(torch.where(takes_part_PC, pull_PC, 0.0))
+            divergence_PC = near_bernoulli_divergence(soft_student_PC, soft_teacher_PC)
+            total = total + torch.where(takes_part_PC, weights_PC * divergence_PC, 0.0).sum()
+        ctx.save_for_backward(gradient_RC)
+        ctx.temperature = temperature
+        return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the student's scores."""
-        (pull_RC,) = ctx.saved_tensors
-        return gradients[0] * pull_RC, None, None
+        (gradient_RC,) = ctx.saved_tensors
+        return gradients[0] / ctx.temperature * gradient_RC, None, None, None, None
 
 
 def near_bernoulli_divergence(student_RC: Tensor, teacher_RC: Tensor) -> Tensor:
@@ -163,9 +180,8 @@ def dense_soft_label_loss(
     weights_R = weights_R.detach()
     total: Tensor
     if score_kind == "sigmoid":
-        weights_RC = weights_R[:, None] * disagreement(student_RK, teacher_RK, score_kind=score_kind) ** focus
         student_RK, teacher_RK = student_RK[:, 1:], teacher_RK[:, 1:].detach()
-        total = WeightedDivergence.apply(student_RK / temperature, teacher_RK / temperature, weights_RC)
+        total = FocusedDivergence.apply(student_RK, teacher_RK, weights_R, temperature, focus)
     else:
         weights_R = weights_R * total_variation(student_RK, teacher_RK) ** focus
         divergence_R = softmax_divergence(student_RK / temperature, teacher_RK.detach() / temperature)
