@@ -62,6 +62,15 @@ def problems_of(path: str, value: Any) -> list[str]:
         (["training.epochs=many"], "training.epochs = many (--set) must be a whole number"),
         (["training.epochs.x=3"], "training.epochs.x (--set) must be a whole number"),
         (["foo.bar=3"], "foo.bar (--set) unknown setting"),
+        (
+            ["data.train_share=0.1"],
+            "data.train_share (--set) is no setting of kind digits, but of kind coco, cvat, label_studio, voc, yolo",
+        ),
+        (
+            ["teacher.box_head_channels=64"],
+            "teacher.box_head_channels (--set) is no setting of family retinanet, but of family fasterrcnn, maskrcnn",
+        ),
+        (["search.scheduler.kind=asha", "search.scheduler.num_trials=3"], "did you mean search.num_trials?"),
         (["name=12"], 'name = 12 (--set) must be text: put it in quotes, "12"'),
         (["training.epochs=012"], "--set training.epochs=012: is read in another base by YAML: is it the number 12"),
         (["training.epochs", "=3"], "--set =3: write it as path=value"),

@@ -28,6 +28,8 @@ class FixedOption(str):
 _MAX_EXPLAINED = 5 * MAX_PROBLEMS_SHOWN
 _MAX_NAMES = 40
 """Known names that a hint lists."""
+_TAGS = ("kind", "family")
+"""Settings that choose the model of a section."""
 _MESSAGES = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -167,7 +169,10 @@ def _rows(detail: ErrorDetails, model: type[BaseModel], values: Any) -> list[tup
     dotted = ".".join(path)
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return [(dotted, f"unknown setting; {suggest_setting(dotted, _known_names(model, path[:-1], values))}")]
+        hint = _hint_of_other_kinds(model, path, values)
+        if hint is None:
+            hint = f"unknown setting; {suggest_setting(dotted, _known_names(model, path[:-1], values))}"
+        return [(dotted, hint)]
     if kind == "missing":
         return [(dotted, _MESSAGES["missing"])]
     if kind == "union_tag_not_found":
@@ -225,20 +230,39 @@ def _plain_path(detail: ErrorDetails, values: Any) -> list[str]:
 
 
 def _known_names(model: type[BaseModel], path: list[str], values: Any) -> list[str]:
-    here: Any = values
-    current: type[BaseModel] | None = model
-    for name in path:
-        here = here.get(name) if isinstance(here, Mapping) else None
-        field = current.model_fields.get(name) if current is not None else None
-        current = _model_of(field.annotation if field is not None else None, here)
+    models, here = _models_at(model, path, values)
+    current = _chosen(models, here)
     return list(current.model_fields) if current is not None else []
 
 
-def _model_of(annotation: Any, value: Any) -> type[BaseModel] | None:
-    models = list(_models_in(annotation))
+def _hint_of_other_kinds(model: type[BaseModel], path: list[str], values: Any) -> str | None:
+    """Return a hint for a setting that other kinds or families of its section have; None if none has it."""
+    models, here = _models_at(model, path[:-1], values)
+    chosen = _chosen(models, here)
+    tag = None if chosen is None else next((each for each in _TAGS if each in chosen.model_fields), None)
+    others = [each for each in models if each is not chosen and path[-1] in each.model_fields]
+    if tag is None or not others:
+        return None
+    names = sorted(str(name) for each in others for name in get_args(each.model_fields[tag].annotation))
+    return f"is no setting of {tag} {here.get(tag, '')}".rstrip() + f", but of {tag} {', '.join(names)}"
+
+
+def _models_at(model: type[BaseModel], path: list[str], values: Any) -> tuple[list[type[BaseModel]], Any]:
+    """Return the possible models of a section, and its values."""
+    here: Any = values
+    models = [model]
+    for name in path:
+        current = _chosen(models, here)
+        here = here.get(name) if isinstance(here, Mapping) else None
+        field = current.model_fields.get(name) if current is not None else None
+        models = list(_models_in(field.annotation if field is not None else None))
+    return models, here
+
+
+def _chosen(models: list[type[BaseModel]], value: Any) -> type[BaseModel] | None:
     if len(models) > 1 and isinstance(value, Mapping):
         for model in models:
-            for tag in ("kind", "family"):
+            for tag in _TAGS:
                 field = model.model_fields.get(tag)
                 if field is not None and value.get(tag) in get_args(field.annotation):
                     return model
