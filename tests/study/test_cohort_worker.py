@@ -92,6 +92,42 @@ def test_the_others_go_on_when_a_trial_leaves(worker: CohortWorker, specs: list[
     worker.leave("unknown")
 
 
+def test_a_retry_is_not_disturbed_by_the_end_of_the_first_visit(
+    worker: CohortWorker, callers: ThreadPoolExecutor, specs: list[TrialSpec], step: Step
+) -> None:
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    first = callers.submit(worker.step, specs[1], Company.SHARED)
+    time.sleep(0.1)
+    assert not first.done(), "the other trial may still ask for an epoch"
+    again = callers.submit(worker.step, specs[1], Company.SHARED, 1)
+    assert first.result(5) == StepResult(), "its visit has ended"
+    worker.leave(specs[1].key)
+    other = step(specs[0])
+    assert epochs_of(again.result(5)) == [1], "the epoch that is on record"
+    again = callers.submit(worker.step, specs[1], Company.SHARED, 1)
+    assert epochs_of(other.result(5)) == epochs_of(again.result(5)) == [2]
+    worker.leave(specs[1].key, 1)
+    assert epochs_of(step(specs[0]).result(5)) == [3]
+
+
+def test_an_epoch_of_an_earlier_visit_is_no_result_of_a_retry(
+    monkeypatch: pytest.MonkeyPatch, worker: CohortWorker, callers: ThreadPoolExecutor, specs: list[TrialSpec]
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_s": 0.3}))
+    control = callers.submit(worker.step, specs[0], Company.SHARED)
+    first = callers.submit(worker.step, specs[1], Company.SHARED)
+    time.sleep(0.1)  # the epoch has begun
+    again = callers.submit(worker.step, specs[1], Company.SHARED, 1)
+    assert first.result(5) == StepResult()
+    assert epochs_of(control.result(5)) == [1]
+    assert not again.done()
+    control = callers.submit(worker.step, specs[0], Company.SHARED)
+    assert epochs_of(again.result(5)) == [1], "the epoch that is on record"
+    again = callers.submit(worker.step, specs[1], Company.SHARED, 1)
+    assert epochs_of(control.result(5)) == epochs_of(again.result(5)) == [2]
+
+
 def test_a_trial_joins_the_others(specs: list[TrialSpec], step_of_one: Step) -> None:
     step_of_one(specs[0]).result(5)
     futures = [step_of_one(specs[1]), step_of_one(specs[0])]

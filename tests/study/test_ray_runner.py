@@ -169,6 +169,26 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
 
 
+def test_the_last_trials_do_not_wait_for_those_that_have_ended(cluster: None, make_harness: MakeHarness) -> None:
+    """One worker trains two trials at a time. Tune keeps the actor of a trial that has ended, for the next one."""
+    harness = make_harness(
+        search={"num_trials": 4, "scheduler": {"kind": "asha", "grace_epochs": 2}},
+        resources={"cohort": 2, "cpus_per_trial": 2.0},
+    )
+    engine = harness.engine()
+    gives_up_at = time.monotonic() + 60.0
+    run_on_ray(
+        engine,
+        harness.loaded.experiment.resources,
+        num_trials=4,
+        simulate=True,
+        should_stop=lambda: time.monotonic() > gives_up_at,
+        callback=harness.witness,
+    )
+    assert engine.is_done
+    assert len(harness.witness.outcomes()) == 5
+
+
 def variables() -> dict[str, str]:
     """The environment without what scikit-learn sets when it is imported."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}

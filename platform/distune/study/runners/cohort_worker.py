@@ -56,6 +56,7 @@ class CohortWorker:
         self._entering: dict[str, tuple[TrialSpec, Company]] = {}
         self._leaving: set[str] = set()
         self._specs: dict[str, TrialSpec] = {}
+        self._visits: dict[str, int] = {}
         self._waiting: set[str] = set()
         self._results: dict[str, StepResult] = {}
         self._is_training = False
@@ -64,44 +65,54 @@ class CohortWorker:
         self._epoch_s: float | None = None
         threading.Thread(target=self._train, name="distune-cohort", daemon=True).start()
 
-    def step(self, spec: TrialSpec, company: Company) -> StepResult:
+    def step(self, spec: TrialSpec, company: Company, visit: int = 0) -> StepResult:
         """Train an epoch of a trial, together with the other trials. Return when it has ended.
 
         Args:
             spec: of the trial. It joins with its first step.
             company: whether other trials may share the device, at its first step.
+            visit: number of the trial's stay here. A retry has a new one.
 
         Returns:
             See ``CohortAttempt.step``. After a failure the trial has left.
         """
         key = spec.key
         with self._changed:
-            self._leaving.discard(key)
+            if self._visits.get(key, visit) != visit:
+                self._remove(key)
             if key not in self._specs:
-                self._specs[key] = spec
+                self._specs[key], self._visits[key] = spec, visit
                 self._entering[key] = (spec, company)
             self._waiting.add(key)
             self._changed.notify_all()
-            while key not in self._results:
+            while self._visits.get(key) == visit and key not in self._results:
                 self._changed.wait(1.0)
                 if time.monotonic() > self._deadline:
                     self._time_out()
+            if self._visits.get(key) != visit:
+                return StepResult()  # nobody reads the result of a visit that has ended
             result = self._results.pop(key)
             if result.failure is not None:
-                self._specs.pop(key, None)
+                del self._specs[key], self._visits[key]
             return result
 
-    def leave(self, key: str) -> None:
-        """Stop working on a trial. Ignore one that has left."""
+    def leave(self, key: str, visit: int = 0) -> None:
+        """Stop working on a trial. Ignore a visit that has ended: a retry of the trial may be here."""
         with self._changed:
-            self._specs.pop(key, None)
-            self._waiting.discard(key)
-            if self._entering.pop(key, None) is None:
-                if self._is_training:
-                    self._leaving.add(key)
-                else:
-                    self._attempt.remove(key)
-            self._changed.notify_all()
+            if self._visits.get(key) == visit:
+                self._remove(key)
+                self._changed.notify_all()
+
+    def _remove(self, key: str) -> None:
+        self._specs.pop(key, None)
+        self._visits.pop(key, None)
+        self._waiting.discard(key)
+        self._results.pop(key, None)
+        if self._entering.pop(key, None) is None:
+            if self._is_training:
+                self._leaving.add(key)
+            else:
+                self._attempt.remove(key)
 
     def _train(self) -> None:
         while True:
@@ -113,6 +124,7 @@ class CohortWorker:
                 self._entering.clear()
                 self._is_training, self._active = True, self._attempt.active
                 active = [self._specs[key] for key in self._active]
+                visits = {key: self._visits[key] for key in self._active}
                 for spec in active:
                     _mark_active(spec, len(active))
                 self._deadline = self._find_deadline()
@@ -128,7 +140,7 @@ class CohortWorker:
                 for key in self._leaving:
                     self._attempt.remove(key)
                 self._leaving.clear()
-                self._publish(results)
+                self._publish({key: each for key, each in results.items() if self._visits.get(key) == visits[key]})
 
     def _wait_until_due(self) -> None:
         """Wait until all trials wait for an epoch, and a moment longer for others that may join."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import Any, Self
 
 import ray
@@ -18,7 +19,7 @@ from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.ray_trainable import RESULT, SPEC, limit_threads
 from distune.study.runners.trial_attempt import StepResult
 
-WORKER, COMPANY = "worker", "company"
+WORKER, COMPANY, VISIT = "worker", "company", "visit"
 _NAME = "distune-cohort-{index}"
 _START_TIMEOUT_S = 60.0
 _EXTRA_CALLS = 4
@@ -54,7 +55,8 @@ class CohortWorkers:
 
     def __init__(self, *, number: int, size: int, num_first: int, reserved: Resources, simulate: bool) -> None:
         self._sizes: dict[str, int] = {}
-        self._loads: dict[str, set[str]] = {}
+        self._loads: dict[str, dict[str, int]] = {}
+        self._visits = itertools.count()
         remote = ray.remote(_RayCohortWorker)
         self._handles: dict[str, Any] = {}
         for index in range(number):
@@ -68,7 +70,7 @@ class CohortWorkers:
                 max_task_retries=0,
             )
             self._handles[name] = options.remote(size=size, num_first=num_first, simulate=simulate, cpus=reserved.cpus)
-            self._loads[name], self._sizes[name] = set(), size
+            self._loads[name], self._sizes[name] = {}, size
         self._starting = {name: handle.is_ready.remote() for name, handle in self._handles.items()}
         ray.wait(list(self._starting.values()), num_returns=number, timeout=_START_TIMEOUT_S)
 
@@ -90,13 +92,19 @@ class CohortWorkers:
         """Return the part of Tune's configuration that says which worker trains a trial."""
         name = self._best()
         assert name is not None, "may_start was True"
-        self._loads[name].add(spec.key)
-        return {WORKER: name, COMPANY: company}
+        visit = self._loads[name][spec.key] = next(self._visits)
+        return {WORKER: name, COMPANY: company, VISIT: visit}
 
     def release(self, key: str) -> None:
-        """Note that a trial has left its worker."""
-        for load in self._loads.values():
-            load.discard(key)
+        """Let the worker of a trial stop working on it: the others there wait for its next epoch.
+
+        The actor of the trial does the same before its next trial, but Tune may keep it for one that never comes.
+        """
+        for name, load in self._loads.items():
+            visit = load.pop(key, None)
+            if visit is not None:
+                with contextlib.suppress(RayError):
+                    self._handles[name].leave.remote(key, visit)
 
     def limit(self, key: str, number: int) -> None:
         """Note how many trials the worker of a trial has memory for."""
@@ -131,6 +139,7 @@ class CohortTrialTrainable(tune.Trainable):
         """Prepare the first trial. Called once per process."""
         self._spec: TrialSpec = config[SPEC].spec
         self._company: Company = config[COMPANY]
+        self._visit: int = config[VISIT]
         self._worker: Any = ray.get_actor(config[WORKER])
         # Ray would send the configuration back with every result.
         self.config = {}
@@ -144,7 +153,7 @@ class CohortTrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for an epoch of the trial. Return the ``StepResult`` as one value."""
         try:
-            answer: Any = ray.get(self._worker.step.remote(self._spec, self._company))
+            answer: Any = ray.get(self._worker.step.remote(self._spec, self._company, self._visit))
             result: StepResult = answer
         except RayError as error:
             result = StepResult(failure=describe_worker_failure(str(error)), in_company=not was_alone(self._spec))
@@ -153,4 +162,4 @@ class CohortTrialTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Let the worker stop working on the trial."""
         with contextlib.suppress(RayError):
-            ray.get(self._worker.leave.remote(self._spec.key))
+            ray.get(self._worker.leave.remote(self._spec.key, self._visit))
