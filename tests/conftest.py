@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from support import optuna_migrations, trained_study
@@ -21,6 +22,10 @@ os.environ.update(
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 )
+
+# No limit on time: a loaded machine is slow.
+hypothesis.settings.register_profile("distune", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("distune")
 
 _MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:

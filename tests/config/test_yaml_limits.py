@@ -13,7 +13,7 @@ from distune.config.yaml import parse_plain, parse_yaml, read_yaml
 from distune.config.yaml_limits import MAX_DEPTH, MAX_VALUES
 from distune.errors import MAX_PROBLEMS_SHOWN, ConfigError
 
-LIMIT_S = 5.0
+LIMIT_S = 60.0
 """CPU seconds for the hardest files that are within the limits; they take under one."""
 HEAD = "name: s\nparameters:\n"
 

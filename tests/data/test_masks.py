@@ -48,7 +48,7 @@ class TestOutlines:
         expected[3:9, 2:10] = expected[30:40, 20:40] = 1
         assert np.array_equal(mask, expected)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.integers(0, 2**32 - 1))
     def test_rle_gives_the_pixels(self, seed: int) -> None:
         expected = np.random.default_rng(seed).integers(0, 2, size=(HEIGHT, WIDTH)).astype(np.uint8)

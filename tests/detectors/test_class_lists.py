@@ -114,7 +114,7 @@ class TestMatching:
         assert match_classes(coco, coco, aliases={}, source="file").is_identity
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 6).flatmap(lambda k: st.tuples(st.just(k), st.permutations(range(1, k + 1)), st.integers(1, k))))
 def test_softmax_keeps_probabilities_and_adds_the_rest_to_background(drawn: tuple[int, list[int], int]) -> None:
     num_own, order, num_data = drawn

@@ -54,7 +54,7 @@ corner = st.integers(0, 80)
 side = st.integers(2, 60)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(corner, corner, side, side), min_size=1, max_size=5), st.sampled_from([1.5, 3.0]))
 def test_the_rule_cell_by_cell(rows: list[tuple[int, int, int, int]], radius: float) -> None:
     boxes = [[float(x), float(y), float(x + width), float(y + height)] for x, y, width, height in rows]

@@ -234,7 +234,7 @@ def coco_ap50(found: Detections, boxes: GroundTruth) -> float:
     return 100 * float(precision[precision > -1].mean())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6))
 def test_kinds_are_exclusive_and_fixing_all_of_them_gives_100(seed: int) -> None:
     found, boxes = random_case(seed)

@@ -27,7 +27,7 @@ from support.command_line import run as command
 from support.mutations import damaged
 
 NUM_MUTATIONS, NUM_TORTURES = 96, 4000
-LIMIT_S, MEMORY_BYTES = 5.0, 4 * 2**30
+LIMIT_S, MEMORY_BYTES = 60.0, 4 * 2**30
 PATTERNS = (
     *("settings.json", "session.json", "study.json", "changes.jsonl", "experiment.yaml", "space.yaml"),
     *("spool.jsonl", "spool.offset", "spool.refused.jsonl", "teacher.json", "optuna.db", "optuna.db", "optuna.db"),

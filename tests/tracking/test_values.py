@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distune.records import Outcome
@@ -22,7 +22,6 @@ from distune.tracking.values import (
 NAMES = st.one_of(st.text(), st.text("a./ -:[]_", max_size=12), st.text("a/.", min_size=240, max_size=260))
 
 
-@settings(deadline=None)  # the first call imports MLflow
 @given(NAMES)
 def test_mlflow_accepts_every_name(name: str) -> None:
     from mlflow.entities import Metric

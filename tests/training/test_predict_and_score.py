@@ -193,7 +193,7 @@ def literal(predictions: list[Prediction], dataset: DetectionDataset, label: int
     return area
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), num_images=st.integers(1, 4), spread=st.floats(0.5, 12.0))
 def test_ap50_agrees_with_the_literal_definitions(seed: int, num_images: int, spread: float) -> None:
     generator = np.random.default_rng(seed)

@@ -90,7 +90,7 @@ class CohortWorker:
                 if time.monotonic() > self._deadline:
                     self._time_out()
             if self._visits.get(key) != visit:
-                return StepResult()  # nobody reads the result of a visit that has ended
+                return StepResult()  # the result of a visit that has ended is not read
             result = self._results.pop(key)
             if result.failure is not None:
                 del self._specs[key], self._visits[key]

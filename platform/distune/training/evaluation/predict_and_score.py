@@ -104,7 +104,13 @@ def predict(
 def batches_of_images(
     dataset: DetectionDataset, *, batch_size: int, num_workers: int = 0, part: tuple[int, int] = (0, 1)
 ) -> Iterator[IndexedImages]:
-    """Load the images of a dataset, without augmentation. Arguments are those of ``predict``.
+    """Load the images of a dataset, without augmentation.
+
+    Args:
+        dataset: any.
+        batch_size: images of a batch.
+        num_workers: processes that load images; 0 loads in this one.
+        part: number of this process, from 0, and number of processes that share the batches.
 
     Yields:
         The images of a batch that can be decoded, at least one, with their indices in the dataset.
@@ -140,7 +146,14 @@ def predict_batch(
     autocast_dtype: torch.dtype | None = None,
     labels_K: Tensor | None = None,
 ) -> list[Prediction]:
-    """Run a detector, inside ``inference_mode_of``, on a batch of images. The other arguments are those of ``predict``.
+    """Run a detector, inside ``inference_mode_of``, on a batch of images.
+
+    Args:
+        model: on ``device``.
+        images: with their indices in the dataset.
+        device: of the model.
+        autocast_dtype: of mixed precision, None for float32.
+        labels_K: see ``predict``.
 
     Returns:
         One prediction per image.
