@@ -17,8 +17,8 @@ from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.training.evaluation.predict_and_score import (
     Prediction,
     batches_of_images,
-    inference_mode_of,
     predict_batch,
+    prediction_mode,
     score,
 )
 from distune.training.feature_pass.teacher_features import FeaturePasses
@@ -194,7 +194,7 @@ class Cohort:
         """Add predictions and ``search/...`` metrics to ``ended``. Each batch of images is loaded once for all."""
         with _catch_error(students, failed), contextlib.ExitStack() as modes:
             for student in students:
-                modes.enter_context(inference_mode_of(student.evaluated_model))
+                modes.enter_context(prediction_mode(student.evaluated_model))
             batches = batches_of_images(
                 self._search,
                 batch_size=self._stream.batch_size,

@@ -95,7 +95,7 @@ def predict(
         DataError: more than 1% of the images, and more than one, cannot be decoded.
     """
     predictions: list[Prediction] = []
-    with inference_mode_of(model):
+    with prediction_mode(model):
         for images in batches_of_images(dataset, batch_size=batch_size, num_workers=num_workers, part=part):
             predictions += predict_batch(model, images, device=device, autocast_dtype=autocast_dtype, labels_K=labels_K)
     return predictions
@@ -131,7 +131,7 @@ def batches_of_images(
 
 
 @contextlib.contextmanager
-def inference_mode_of(model: nn.Module) -> Iterator[None]:
+def prediction_mode(model: nn.Module) -> Iterator[None]:
     """Set a detector to evaluation mode inside the block, without a mask head; restore all modes afterwards."""
     with eval_mode(model), boxes_only(model):
         yield
@@ -146,7 +146,7 @@ def predict_batch(
     autocast_dtype: torch.dtype | None = None,
     labels_K: Tensor | None = None,
 ) -> list[Prediction]:
-    """Run a detector, inside ``inference_mode_of``, on a batch of images.
+    """Run a detector, inside ``prediction_mode``, on a batch of images.
 
     Args:
         model: on ``device``.
