@@ -167,7 +167,7 @@ ALL_SITES = {"distillation": {"soft_labels": {"sites": "all"}}}
 
 def test_a_parameter_with_hardly_any_effect_is_reported_with_its_figure_and_is_no_problem() -> None:
     temperature = "distillation.soft_labels.temperature"
-    found = probe_small({temperature: {"kind": "float", "low": 2.0, "high": 2.0001}}, ALL_SITES)[temperature]
+    found = probe_small({temperature: {"kind": "float", "low": 2.0, "high": 2.001}}, ALL_SITES)[temperature]
     assert found.verdict is Verdict.WEAK
     assert found.is_weak
     assert not found.is_problem
