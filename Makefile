@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 JOBS ?= 2
 ALONE := ray or server
-SLOW := slow and not ($(ALONE))
+SLOW := slow and not ($(ALONE) or torture)
 
 .PHONY: help setup quickstart check test torture lint docs lock clean
 
@@ -25,10 +25,11 @@ check: lint ## Check format, lint and types, and run the fast tests
 # Tests that start Ray or a server get the machine for themselves.
 test: check ## Everything that CI runs
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(SLOW)"
-	$(BIN)/python -m pytest -q -m "$(ALONE)"
+	$(BIN)/python -m pytest -q -m "($(ALONE)) and not torture"
 
-torture: setup ## Faults at every operation, and thousands of damaged files: hours
-	$(BIN)/python -m pytest -q -n $(JOBS) -m torture
+torture: setup ## What make test leaves out: faults at every operation, thousands of damaged files, all variants: hours
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "torture and not ($(ALONE))"
+	$(BIN)/python -m pytest -q -m "torture and ($(ALONE))"
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -109,7 +109,7 @@ def test_sessions_at_one_moment_send_each_trial_once(tmp_path: Path) -> None:
     launch(tmp_path)
     environment = {"DISTUNE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     with Zygote(PRELOADED, environment=environment, folder=tmp_path) as zygote:
-        for total in (6, 10):
+        for total in (5, 7):
             arguments = ("resume", NAME, "--trials", str(total))
             logs = [tmp_path / f"log-{total}-{index}" for index in range(3)]
             pids = [zygote.start(*arguments, log=log) for log in logs]

@@ -230,7 +230,7 @@ def test_a_killed_confirmation_resumes(distune: Distune, tmp_path: Path, home: P
     assert len(set(computed)) == 2 * 3 * 3
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_real_confirmation_is_killed_and_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:
     tiny = {"training": {"epochs": 2}, "search": {"num_trials": 1}, "data": {"num_train": 4, "num_search": 2}}
     path = write(tmp_path, tiny, tracked=True)

@@ -13,7 +13,7 @@ import pytest
 
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
-from distune.study.runners.cohort_worker import CohortWorker, active_file, was_alone
+from distune.study.runners.cohort_worker import CohortWorker, active_file, ended_alone
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.runners.trial_attempt import StepResult
 from study.harness import MakeHarness, take
@@ -215,6 +215,22 @@ def test_a_corrupted_process_ends_and_keeps_the_epochs_that_are_done(
     assert ended.wait(5)
 
 
+def test_a_process_that_is_ending_starts_no_epoch(
+    monkeypatch: pytest.MonkeyPatch, worker: CohortWorker, specs: list[TrialSpec], step: Step, ended: threading.Event
+) -> None:
+    inject(monkeypatch, _0="device_error")
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    again = step(specs[1], Company.ALONE_FOR_AN_EPOCH)
+    assert ended.wait(5)
+    assert not again.done()
+    assert not active_file(specs[1]).exists(), "its end would seem to be the fault of this trial"
+    worker.leave(specs[1].key)
+    assert again.result(5) == StepResult()
+
+
 def test_recorded_epochs_are_returned_before_any_is_trained(
     specs: list[TrialSpec], callers: ThreadPoolExecutor
 ) -> None:
@@ -233,13 +249,14 @@ def test_a_file_says_which_trials_a_worker_was_training_when_it_died(
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_s": 0.2}))
     futures = [step(specs[0]), step(specs[1], Company.ALONE_FOR_AN_EPOCH)]
     time.sleep(0.1)
-    assert was_alone(specs[1])
-    assert not was_alone(specs[0]), "it waits"
+    assert ended_alone(specs[1])
+    assert not ended_alone(specs[1]), "a worker is held against a trial once"
+    assert not ended_alone(specs[0]), "it waits"
     futures[1].result(5)
     futures[1] = step(specs[1])
     time.sleep(0.1)
     assert active_file(specs[0]).read_text() == active_file(specs[1]).read_text() == "2"
-    assert not was_alone(specs[1])
+    assert not ended_alone(specs[1])
     for future in futures:
         future.result(5)
     assert not active_file(specs[0]).exists()

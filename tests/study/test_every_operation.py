@@ -1,7 +1,7 @@
 """A fault at an operation that changes a file: the study is continued, and equals one without faults.
 
 Launch, resume, confirm and replace; a kill, a full disk, an input/output error and a read-only disk. A fault at each
-40th operation, every other one a kill; in the torture tests all of them at each operation.
+80th operation, every other one a kill; in the torture tests all of them at each operation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.timeout(3600),
 ]
 COMMANDS = ("launch", "resume", "confirm", "replace")
-STEP = 80
+STEP = 160
 NAME = "one"
 
 
@@ -158,7 +158,7 @@ def disturb(make_loaded: MakeLoaded, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def some_cases(num_operations: int) -> list[tuple[Kind, int]]:
-    """Return kind and operation of the faults: a kill at each 80th, and the other ones in turn between them."""
+    """Return kind and operation of the faults: a kill at each 160th, and the other ones in turn between them."""
     kills: list[tuple[Kind, int]] = [("kill", at) for at in range(1, num_operations + 1, STEP)]
     others = enumerate(range(1 + STEP // 2, num_operations + 1, STEP))
     return [*kills, *((KINDS[1 + number % (len(KINDS) - 1)], at) for number, at in others)]

@@ -26,7 +26,7 @@ from support.command_line import Answer
 from support.command_line import run as command
 from support.mutations import damaged
 
-NUM_MUTATIONS, NUM_TORTURES = 96, 4000
+NUM_MUTATIONS, NUM_TORTURES = 32, 4000
 LIMIT_S, MEMORY_BYTES = 60.0, 4 * 2**30
 PATTERNS = (
     *("settings.json", "session.json", "study.json", "changes.jsonl", "experiment.yaml", "space.yaml"),
@@ -213,7 +213,7 @@ def limits(seconds: float) -> Iterator[None]:
 
 
 def test_other_kinds_of_files(originals: list[Path], home: Home, ask: Callable[..., Answer]) -> None:
-    run_kinds_of_files(originals, home, ask, 12)
+    run_kinds_of_files(originals, home, ask, 25)
 
 
 @pytest.mark.torture

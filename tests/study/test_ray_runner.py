@@ -157,6 +157,7 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
     assert {key for key, outcome in outcomes.items() if outcome is Outcome.FAILED} == {"3", "5", "7", "10", "11"}
     assert {key for key, outcome in outcomes.items() if outcome is Outcome.DIVERGED} == {"6"}
     known = harness.known()
+    assert "is restarting" not in "\n".join(harness.witness.messages), "trials wait for a worker that Ray restarts"
     assert re.match("worker died: ", known[3].reason or "")
     assert known[5].reason == "bug: RuntimeError: simulated error in epoch 1"
     assert known[7].reason == "bug: RuntimeError: CUDA error: simulated in epoch 1"
@@ -303,7 +304,7 @@ def test_platform_is_the_module_of_the_standard_library_in_a_worker(cluster: Non
 @pytest.mark.parametrize(
     ("number", "to_all"),
     [
-        pytest.param(signal.SIGTERM, False, id="SIGTERM to the driver"),
+        pytest.param(signal.SIGTERM, False, id="SIGTERM to the driver", marks=pytest.mark.torture),
         pytest.param(signal.SIGINT, True, id="Ctrl-C, which the terminal sends to all its processes"),
     ],
 )

@@ -81,6 +81,7 @@ def wait_until(ask: Callable[[], Answer], pid: int, log: Path) -> Answer:
     return answer
 
 
+@pytest.mark.torture
 def test_three_kills_a_sigterm_and_a_ctrl_c(zygote: Zygote, home: Home, experiment: str, log: Path) -> None:
     chance = random.Random(SEED)
     launch = ("launch", experiment, "--runner", "local", "--name", "tortured")

@@ -40,6 +40,10 @@ SIZES = ((100, 130), (40, 50), (130, 60))
 """Images that are shrunk, enlarged, and tall."""
 
 
+FIRST_OF_FAMILIES = len(SETTINGS)
+"""Cases before this one are of different families."""
+
+
 def name_of(case: Case) -> str:
     """The name of a case in a test."""
     return "-".join([case[0], *(f"{name}={value}" for name, value in case[1].items())]).replace(" ", "")

@@ -207,7 +207,7 @@ def test_training_does_not_change_the_global_random_state() -> None:
         FAMILIES["fasterrcnn"],
     ],
 )
-@pytest.mark.parametrize("refresh", [1, 2])
+@pytest.mark.parametrize("refresh", [pytest.param(1, marks=pytest.mark.torture), 2])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, changes: dict[str, Any], refresh: int) -> None:
     values = {**changes, "distillation": {**changes.get("distillation", {}), "prototypes": {"refresh_epochs": refresh}}}
     values["distillation"]["prototypes"]["min_box_side_px"] = 4

@@ -59,7 +59,7 @@ class CohortWorker:
         self._visits: dict[str, int] = {}
         self._waiting: set[str] = set()
         self._results: dict[str, StepResult] = {}
-        self._is_training = False
+        self._is_training = self._is_ending = False
         self._active: tuple[str, ...] = ()
         self._deadline = float("inf")
         self._epoch_s: float | None = None
@@ -149,7 +149,7 @@ class CohortWorker:
         wanted = self._num_first if is_first else self._size
         due_at: float | None = None
         while True:
-            if not self._waiting or not set(self._specs) <= self._waiting:
+            if self._is_ending or not self._waiting or not set(self._specs) <= self._waiting:
                 due_at = None
                 self._changed.wait()
                 continue
@@ -203,6 +203,8 @@ class CohortWorker:
         self._end_soon()
 
     def _end_soon(self) -> None:
+        """End the process in a moment. No epoch starts until then: its trial would seem to be the cause."""
+        self._is_ending = True
         threading.Timer(_EXIT_DELAY_S, self._end_process).start()
 
 
@@ -211,12 +213,19 @@ def active_file(spec: TrialSpec) -> Path:
     return Path(spec.folder) / "active"
 
 
-def was_alone(spec: TrialSpec) -> bool:
-    """Return whether the worker of a trial, which has died, was training this trial alone."""
+def ended_alone(spec: TrialSpec) -> bool:
+    """Return whether the worker of a trial, which has died, was training this trial alone.
+
+    The file is removed: if the next worker dies before it trains the trial, the trial is not the cause.
+    """
+    file = active_file(spec)
     try:
-        return active_file(spec).read_text() == "1"
+        is_alone = file.read_text() == "1"
     except OSError:
         return False  # it was waiting
+    with contextlib.suppress(OSError):
+        file.unlink()
+    return is_alone
 
 
 def _mark_active(spec: TrialSpec, number: int) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from typing import Any, Self
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
 from distune.study.resources import Resources
-from distune.study.runners.cohort_worker import CohortWorker, was_alone
+from distune.study.runners.cohort_worker import CohortWorker, ended_alone
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_servers import RayLostError
 from distune.study.runners.ray_trainable import RESULT, SPEC, limit_threads
@@ -22,6 +23,8 @@ from distune.study.runners.trial_attempt import StepResult
 WORKER, COMPANY, VISIT = "worker", "company", "visit"
 _NAME = "distune-cohort-{index}"
 _START_TIMEOUT_S = 60.0
+_RESTART_TIMEOUT_S = 120.0
+_RESTART_POLL_S = 0.2
 _EXTRA_CALLS = 4
 """Calls beyond those that wait for epochs: trials that leave, and those that take their place."""
 
@@ -153,13 +156,28 @@ class CohortTrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for an epoch of the trial. Return the ``StepResult`` as one value."""
         try:
+            _wait_until_started(self._worker)
             answer: Any = ray.get(self._worker.step.remote(self._spec, self._company, self._visit))
             result: StepResult = answer
         except RayError as error:
-            result = StepResult(failure=describe_worker_failure(str(error)), in_company=not was_alone(self._spec))
+            result = StepResult(failure=describe_worker_failure(str(error)), in_company=not ended_alone(self._spec))
         return {RESULT: result}
 
     def cleanup(self) -> None:
         """Let the worker stop working on the trial."""
         with contextlib.suppress(RayError):
             ray.get(self._worker.leave.remote(self._spec.key, self._visit))
+
+
+def _wait_until_started(worker: Any) -> None:
+    """Wait for a worker that Ray restarts. A call before would fail at once, as if the trial had ended the worker."""
+    gives_up_at = time.monotonic() + _RESTART_TIMEOUT_S
+    while True:
+        try:
+            ray.get(worker.is_ready.remote())
+        except ActorUnavailableError:
+            if time.monotonic() > gives_up_at:
+                raise
+            time.sleep(_RESTART_POLL_S)
+        else:
+            return
