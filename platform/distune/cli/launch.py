@@ -53,9 +53,7 @@ def launch(
         ),
     ] = None,
     warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its best finished trials to try.")] = 5,
-    runner: Annotated[
-        RunnerName, typer.Option(help="Ray Tune, or one trial at a time in this process.")
-    ] = RunnerName.ray,
+    runner: Annotated[RunnerName, typer.Option(help="Ray Tune, or one worker in this process.")] = RunnerName.ray,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
     ] = None,
