@@ -19,7 +19,7 @@ from distune.errors import ExportError, UsageError
 from distune.export import onnx_format
 from distune.export.exportable import Exportable
 from distune.export.graph_resize import GraphResize
-from support.exports import CASES, FIRST_OF_FAMILIES, Case, exportable, images, name_of
+from support.exports import CASES, NUM_FAMILIES, Case, exportable, images, name_of
 
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
 pytest.importorskip("onnxruntime", reason="the extra export is not installed")
@@ -44,9 +44,7 @@ def matched(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(
-            case, id=name_of(case), marks=pytest.mark.torture if index >= FIRST_OF_FAMILIES and index % 3 else ()
-        )
+        pytest.param(case, id=name_of(case), marks=pytest.mark.torture if index >= NUM_FAMILIES and index % 3 else ())
         for index, case in enumerate(CASES)
     ],
 )

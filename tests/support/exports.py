@@ -40,8 +40,8 @@ SIZES = ((100, 130), (40, 50), (130, 60))
 """Images that are shrunk, enlarged, and tall."""
 
 
-FIRST_OF_FAMILIES = len(SETTINGS)
-"""Cases before this one are of different families."""
+NUM_FAMILIES = len(SETTINGS)
+"""The first cases, one of each family."""
 
 
 def name_of(case: Case) -> str:
