@@ -33,11 +33,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exportable, Path
     return student, folder
 
 
-def matched(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    """Fraction of detections with the same class, box and score in both; near scores may change their order."""
+MAX_DIFFERENT = 4
+"""A near tie in non-maximum suppression is decided differently on some processors: it replaces one detection and moves
+the last one, and there may be two such ties in hundreds of candidates. Another input changes most detections."""
+
+
+def num_different(first: dict[str, Tensor], second: dict[str, Tensor]) -> int:
+    """Number of detections without one of the same class, box and score in the other; the order may differ."""
     distance = (first["boxes"][:, None] - second["boxes"]).abs().amax(dim=2)
     same = (distance < 0.05) & ((first["scores"][:, None] - second["scores"]).abs() < 1e-3)
-    return float((same & (first["labels"][:, None] == second["labels"])).any(dim=1).float().mean())
+    return int((~(same & (first["labels"][:, None] == second["labels"])).any(dim=1)).sum())
 
 
 @pytest.mark.slow
@@ -52,13 +57,13 @@ def test_detections_are_those_of_the_detector(case: Case, tmp_path: Path) -> Non
     student = exportable(case)
     onnx_format.write(student, tmp_path)
     run = onnx_format.load(tmp_path)
-    for image in [*images(), torch.rand(3, 64, 64)]:
+    for image in [*images(), torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))]:
         with torch.inference_mode():
             expected = student.model([image])[0]
         found = run(image)
         assert found.keys() == expected.keys()
         assert len(expected["boxes"]) == len(found["boxes"])
-        assert matched(expected, found) >= 0.99
+        assert num_different(expected, found) <= MAX_DIFFERENT
 
 
 def test_detections_of_one_family(exported: tuple[Exportable, Path]) -> None:
@@ -68,7 +73,8 @@ def test_detections_of_one_family(exported: tuple[Exportable, Path]) -> None:
         with torch.inference_mode():
             expected = student.model([image])[0]
         assert len(expected["boxes"]) > 10
-        assert matched(expected, run(image)) >= 0.99
+        assert num_different(expected, run(image)) <= MAX_DIFFERENT
+        assert num_different(expected, run(image * 0.95)) > 4 * MAX_DIFFERENT
 
 
 @pytest.mark.slow
