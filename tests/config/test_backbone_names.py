@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torchvision import models
 from torchvision.models import detection, get_model_weights, get_weight, list_models
 
-from distune.config.backbones import BACKBONES
+from distune.config.backbones import BACKBONES, SMALL_RESNETS
 from distune.config.detector import FasterRcnnSettings, RetinaNetSettings
 from distune.config.load import parse_experiment
 from distune.config.pretrained import PRETRAINED, WITHOUT_EPSILON
@@ -31,7 +31,7 @@ def problems(changes: dict[str, Any]) -> str:
 
 def test_every_classifier_of_these_kinds_is_a_backbone_and_nothing_else_is() -> None:
     theirs = {name for name in list_models(module=models) if name.startswith(KINDS)}
-    assert set(BACKBONES) == theirs | {"resnet10"}
+    assert set(BACKBONES) == theirs | set(SMALL_RESNETS)
 
 
 def test_every_trained_detector_of_boxes_is_known() -> None:

@@ -24,6 +24,8 @@ from distune.errors import WeightsError
 
 SMALL_OF_EACH_KIND = (
     "resnet10",
+    "resnet10_025",
+    "resnet18_050",
     "regnet_x_400mf",
     "regnet_y_400mf",
     "mobilenet_v2",
@@ -74,6 +76,14 @@ def test_stages_end_where_the_next_stride_begins() -> None:
     assert ends("mobilenet_v2") == ["1", "3", "6", "13", "18"]
     assert ends("mobilenet_v3_large") == ["1", "3", "6", "12", "16"]
     assert ends("mobilenet_v3_small") == ["0", "1", "3", "8", "12"]
+
+
+@pytest.mark.parametrize(("backbone", "blocks", "divisor"), [("resnet10_025", 1, 4), ("resnet18_050", 2, 2)])
+def test_a_small_resnet_has_a_part_of_the_channels_of_resnet18(backbone: str, blocks: int, divisor: int) -> None:
+    body = build_body(backbone, nn.BatchNorm2d, weights=None)
+    maps = {layer.stage: layer.channels for layer in layers_of(body)}
+    assert maps == {0: 64, **{stage: 32 * 2**stage // divisor for stage in range(1, 5)}}
+    assert [len(body.get_submodule(f"layer{stage}")) for stage in range(1, 5)] == [blocks] * 4
 
 
 def test_listing_the_layers_does_not_change_the_body() -> None:

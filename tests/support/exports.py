@@ -21,6 +21,7 @@ CASES: tuple[Case, ...] = (
     ("retinanet", {"backbone": "mobilenet_v3_small", "input_mean": [0.5, 0.5, 0.5]}),
     ("retinanet", {"backbone": "mobilenet_v2", "norm": "own", "input_std": [1.0, 1.0, 0.5]}),
     ("retinanet", {"backbone": "regnet_y_400mf", "norm": "group"}),
+    ("retinanet", {"backbone": "resnet10_025", "norm": "group"}),
     ("fcos", {"backbone": "resnet18", "norm": "group", "norm_eps": 1e-3, "anchor_scale": 1.0}),
     ("fasterrcnn", {"head": "v2", "norm": "group"}),
     ("fasterrcnn", {"backbone": "mobilenet_v3_small", "levels": "last", "min_proposal_score": 0.05}),

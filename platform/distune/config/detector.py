@@ -71,8 +71,9 @@ class PyramidDetectorSettings(CommonDetectorSettings):
 
     backbone: Backbone
     """The backbone: the name of a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2 or MobileNetV3 in torchvision;
-    ``resnet10`` with one block per stage, small enough for a CPU; or ``timm/<model>``, which needs the package timm
-    (extra ``timm``)."""
+    one of the ResNets that are small enough for a CPU, ``resnet10`` (one block per stage), ``resnet10_025`` (a quarter
+    of its channels) or ``resnet18_050`` (half the channels of ResNet-18); or ``timm/<model>``, which needs the package
+    timm (extra ``timm``)."""
     fpn_channels: int = Field(256, ge=8)
     """Channels of the feature maps of the neck."""
     norm: Literal["batch", "frozen", "group", "own"] = "batch"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import get_model
-from torchvision.models.resnet import BasicBlock, ResNet
 
-from distune.config.backbones import BACKBONES, MOBILENETS
+from distune.config.backbones import BACKBONES, MOBILENETS, SMALL_RESNETS
 from distune.detectors.checkpoint_forms import StateDict
 from distune.detectors.modes import eval_without_grad
 from distune.detectors.norms import NormLayer
+from distune.detectors.small_resnet import SmallResNet
 from distune.detectors.weights import fetch_weights, load_state
 from distune.errors import WeightsError
 
@@ -43,7 +43,7 @@ class Layer:
 
 
 def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) -> nn.Sequential:
-    """Build a torchvision classifier, or distune's ``resnet10``, up to its last feature map.
+    """Build a torchvision classifier, or a small ResNet, up to its last feature map.
 
     Args:
         name: a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2 or MobileNetV3.
@@ -57,8 +57,8 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
         WeightsError: the weights are unknown or do not fit.
     """
     model: Any
-    if name == "resnet10":
-        model = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm_layer)
+    if name in SMALL_RESNETS:
+        model = SmallResNet(*SMALL_RESNETS[name], norm_layer=norm_layer)
     else:
         model = get_model(name, weights=None, norm_layer=norm_layer)
     if weights is not None:

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from distune.config.backbones import MOBILENETS, TIMM
+from distune.config.backbones import MOBILENETS, SMALL_RESNETS, TIMM
 from distune.config.detector import PyramidDetectorSettings, TwoStageSettings
 from distune.export.source_code import SourceCode, call
 
@@ -20,6 +20,13 @@ def group_norm(channels, eps=1e-05):
     most = max(1, min(32, channels // 2))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=eps)
+'''
+_NARROW_RESNET = '''
+class NarrowResNet(ResNet):
+    """A ResNet whose stages have fewer channels."""
+
+    def _make_layer(self, block, planes, *arguments, **keywords):
+        return super()._make_layer(block, planes // {divisor}, *arguments, **keywords)
 '''
 _CONVERT = '''
 def convert_norms(body):
@@ -117,9 +124,14 @@ def use_group_norm(code: SourceCode) -> str:
 
 def _add_body(code: SourceCode, body: nn.Module, settings: PyramidDetectorSettings) -> None:
     norm, name = _norm(code, body, settings), settings.backbone
-    if name == "resnet10":
+    if name in SMALL_RESNETS:
+        blocks, divisor = SMALL_RESNETS[name]
         code.use("torchvision.models.resnet", "BasicBlock", "ResNet")
-        code.add(call("body = ResNet", "BasicBlock", "[1, 1, 1, 1]", norm_layer=norm))
+        name = "ResNet"
+        if divisor > 1:
+            name = "NarrowResNet"
+            code.define(_NARROW_RESNET.format(divisor=divisor))
+        code.add(call(f"body = {name}", "BasicBlock", str([blocks] * 4), norm_layer=norm))
         return
     code.use("torchvision.models", name)
     if name in MOBILENETS:
