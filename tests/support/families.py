@@ -20,7 +20,7 @@ from distune.detectors.taps import Detector
 from distune.detectors.zoo import build_detector
 
 CLASSES = ("cat", "dog", "owl")
-_PYRAMID: dict[str, Any] = {"backbone": "resnet10", "fpn_channels": 32, "anchor_scale": 0.5}
+_PYRAMID: dict[str, Any] = {"backbone": "resnet10_025", "fpn_channels": 32, "anchor_scale": 0.5}
 _TWO_STAGE: dict[str, Any] = {**_PYRAMID, "box_head_channels": 32, "proposals_per_image": 16}
 
 SETTINGS: dict[str, DetectorSettings] = {
