@@ -83,7 +83,7 @@ def test_a_small_resnet_has_a_part_of_the_channels_of_resnet18(backbone: str, bl
     body = build_body(backbone, nn.BatchNorm2d, weights=None)
     maps = {layer.stage: layer.channels for layer in layers_of(body)}
     assert maps == {0: 64, **{stage: 32 * 2**stage // divisor for stage in range(1, 5)}}
-    assert [len(body.get_submodule(f"layer{stage}")) for stage in range(1, 5)] == [blocks] * 4
+    assert [len(list(body.get_submodule(f"layer{stage}").children())) for stage in range(1, 5)] == [blocks] * 4
 
 
 def test_listing_the_layers_does_not_change_the_body() -> None:

@@ -191,6 +191,23 @@ def test_a_hanging_epoch_ends_the_process_and_makes_all_suspects(
     assert "simulation.py" in (Path(specs[1].folder) / "error.txt").read_text()
 
 
+def test_an_epoch_that_hangs_after_its_first_trial_has_left_ends_the_others(
+    worker: CohortWorker,
+    specs: list[TrialSpec],
+    step: Step,
+    ended: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inject(monkeypatch, _0="hang")
+    first, second = step(specs[0]), step(specs[1])
+    first.result(5), second.result(5)
+    first, second = step(specs[0]), step(specs[1])
+    time.sleep(0.3)
+    worker.leave(specs[0].key)
+    assert (second.result(5).failure or "").startswith("worker died: timeout")
+    assert ended.wait(5)
+
+
 def test_a_trial_that_hangs_alone_is_the_cause(
     monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step_of_one: Step, ended: threading.Event
 ) -> None:

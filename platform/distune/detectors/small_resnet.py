@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from distune.detectors.norms import NormLayer
 
 
-class SmallResNet(ResNet):
+class SmallResNet(ResNet):  # type: ignore[misc]
     """A ResNet of basic blocks, built by torchvision, whose stages have fewer channels. The stem keeps its 64.
 
     Args:

@@ -7,6 +7,7 @@ when all trials of the worker are waiting. Independent of Ray.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import os
 import signal
@@ -35,6 +36,14 @@ def _end_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Visit:
+    """The stay of a trial in a worker. A retry of the trial is another one."""
+
+    spec: TrialSpec
+    number: int
+
+
 class CohortWorker:
     """Trains trials side by side, an epoch at a time. Its methods are called from many threads.
 
@@ -55,12 +64,12 @@ class CohortWorker:
         self._changed = threading.Condition()
         self._entering: dict[str, tuple[TrialSpec, Company]] = {}
         self._leaving: set[str] = set()
-        self._specs: dict[str, TrialSpec] = {}
-        self._visits: dict[str, int] = {}
+        self._visits: dict[str, _Visit] = {}
         self._waiting: set[str] = set()
         self._results: dict[str, StepResult] = {}
         self._is_training = self._is_ending = False
         self._active: tuple[str, ...] = ()
+        self._limit_s: float | None = None
         self._deadline = float("inf")
         self._epoch_s: float | None = None
         threading.Thread(target=self._train, name="distune-cohort", daemon=True).start()
@@ -78,33 +87,36 @@ class CohortWorker:
         """
         key = spec.key
         with self._changed:
-            if self._visits.get(key, visit) != visit:
+            if key in self._visits and not self._is_here(key, visit):
                 self._remove(key)
-            if key not in self._specs:
-                self._specs[key], self._visits[key] = spec, visit
+            if key not in self._visits:
+                self._visits[key] = _Visit(spec, visit)
                 self._entering[key] = (spec, company)
             self._waiting.add(key)
             self._changed.notify_all()
-            while self._visits.get(key) == visit and key not in self._results:
+            while self._is_here(key, visit) and key not in self._results:
                 self._changed.wait(1.0)
                 if time.monotonic() > self._deadline:
                     self._time_out()
-            if self._visits.get(key) != visit:
+            if not self._is_here(key, visit):
                 return StepResult()  # the result of a visit that has ended is not read
             result = self._results.pop(key)
             if result.failure is not None:
-                del self._specs[key], self._visits[key]
+                del self._visits[key]
             return result
 
     def leave(self, key: str, visit: int = 0) -> None:
         """Stop working on a trial. Ignore a visit that has ended: a retry of the trial may be here."""
         with self._changed:
-            if self._visits.get(key) == visit:
+            if self._is_here(key, visit):
                 self._remove(key)
                 self._changed.notify_all()
 
+    def _is_here(self, key: str, number: int) -> bool:
+        """Return whether this visit of a trial has not ended."""
+        return key in self._visits and self._visits[key].number == number
+
     def _remove(self, key: str) -> None:
-        self._specs.pop(key, None)
         self._visits.pop(key, None)
         self._waiting.discard(key)
         self._results.pop(key, None)
@@ -123,15 +135,14 @@ class CohortWorker:
                     self._attempt.add(spec, company)
                 self._entering.clear()
                 self._is_training, self._active = True, self._attempt.active
-                active = [self._specs[key] for key in self._active]
                 visits = {key: self._visits[key] for key in self._active}
-                for spec in active:
-                    _mark_active(spec, len(active))
-                self._deadline = self._find_deadline()
+                for visit in visits.values():
+                    _mark_active(visit.spec, len(visits))
+                self._set_deadline()
             started = time.monotonic()
             results = self._attempt.step()
-            for spec in active:
-                active_file(spec).unlink(missing_ok=True)
+            for visit in visits.values():
+                active_file(visit.spec).unlink(missing_ok=True)
             with self._changed:
                 self._is_training, self._deadline = False, float("inf")
                 self._epoch_s = time.monotonic() - started
@@ -140,7 +151,7 @@ class CohortWorker:
                 for key in self._leaving:
                     self._attempt.remove(key)
                 self._leaving.clear()
-                self._publish({key: each for key, each in results.items() if self._visits.get(key) == visits[key]})
+                self._publish({key: each for key, each in results.items() if self._visits.get(key) is visits[key]})
 
     def _wait_until_due(self) -> None:
         """Wait until all trials wait for an epoch, and a moment longer for others that may join."""
@@ -149,7 +160,7 @@ class CohortWorker:
         wanted = self._num_first if is_first else self._size
         due_at: float | None = None
         while True:
-            if self._is_ending or not self._waiting or not set(self._specs) <= self._waiting:
+            if self._is_ending or not self._waiting or not set(self._visits) <= self._waiting:
                 due_at = None
                 self._changed.wait()
                 continue
@@ -159,13 +170,11 @@ class CohortWorker:
                 return
             self._changed.wait(left_s)
 
-    def _find_deadline(self) -> float:
-        limit_s = self._limit_s()
-        return float("inf") if limit_s is None else time.monotonic() + limit_s * len(self._active)
-
-    def _limit_s(self) -> float | None:
-        limit_s: float | None = self._specs[self._active[0]].experiment["resources"]["epoch_timeout_s"]
-        return limit_s
+    def _set_deadline(self) -> None:
+        """Set the end of the time that the epoch may take: the limit of one trial, for each trial."""
+        self._limit_s = self._visits[self._active[0]].spec.experiment["resources"]["epoch_timeout_s"]
+        if self._limit_s is not None:
+            self._deadline = time.monotonic() + self._limit_s * len(self._active)
 
     def _publish(self, results: dict[str, StepResult]) -> None:
         corrupted = next((each.failure for each in results.values() if each.is_process_corrupted), None)
@@ -189,7 +198,7 @@ class CohortWorker:
     def _time_out(self) -> None:
         """Give up an epoch that takes too long: nothing can interrupt it, so the process ends."""
         self._deadline = float("inf")
-        limit_s = self._limit_s()
+        limit_s = self._limit_s
         assert limit_s is not None
         is_alone = len(self._active) == 1
         lost = StepResult(failure=f"{WORKER_DIED}: {describe_joint_timeout(limit_s)}", in_company=True)
@@ -197,7 +206,7 @@ class CohortWorker:
             is_cause = is_alone and key in self._active
             self._results[key] = StepResult(failure=describe_timeout(limit_s)) if is_cause else lost
             if key in self._active:
-                _write_stacks(self._specs[key])
+                _write_stacks(self._visits[key].spec)
         self._waiting.clear()
         self._changed.notify_all()
         self._end_soon()
