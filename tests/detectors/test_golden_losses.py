@@ -11,7 +11,8 @@ from support.golden import check_golden
 
 @pytest.mark.parametrize("family", SETTINGS)
 def test_task_losses_equal_the_golden_values(family: str, pytestconfig: pytest.Config) -> None:
-    detector = build(family)
+    backbone = {} if family.startswith("ssd") else {"backbone": "resnet10"}  # that of the golden values
+    detector = build(family, **backbone)
     detector.model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # two-stage families sample proposals with it
