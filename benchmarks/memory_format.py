@@ -25,8 +25,16 @@ from distune.training.memory_format import fast_format
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 DETECTORS: dict[str, tuple[dict[str, Any], int, int]] = {
-    "quickstart student": ({"family": "retinanet", "backbone": "resnet10", "fpn_channels": 48, "norm": "group"}, 64, 4),
-    "quickstart teacher": ({"family": "retinanet", "backbone": "resnet18", "fpn_channels": 64, "norm": "group"}, 64, 4),
+    "RetinaNet, ResNet-10": (
+        {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 48, "norm": "group"},
+        64,
+        4,
+    ),
+    "RetinaNet, ResNet-18, 64 channels": (
+        {"family": "retinanet", "backbone": "resnet18", "fpn_channels": 64, "norm": "group"},
+        64,
+        4,
+    ),
     "RetinaNet, ResNet-18": ({"family": "retinanet", "backbone": "resnet18"}, 320, 2),
     "RetinaNet, ResNet-50": ({"family": "retinanet", "backbone": "resnet50"}, 320, 2),
     "Faster R-CNN, ResNet-18": ({"family": "fasterrcnn", "backbone": "resnet18"}, 320, 2),
