@@ -114,7 +114,7 @@ def test_settings_of_student_and_training_are_probed_on_real_steps() -> None:
             "student.trainable_stages": {"kind": "int", "low": 0, "high": 5},
             "student.fpn_channels": {"kind": "choice", "values": [16, 32]},
             "training.optimizer.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-3, "log": True},
-            "training.optimizer.weight_decay": {"kind": "float", "low": 1e-3, "high": 1e-1, "log": True},
+            "training.optimizer.weight_decay": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
             "training.schedule.warmup_share": {"kind": "float", "low": 0.1, "high": 0.5},
             "training.gradient_clip_norm": {"kind": "float", "low": 0.1, "high": 10.0},
         },
