@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,8 +13,8 @@ from support.golden import check_golden
 
 @pytest.mark.parametrize("family", SETTINGS)
 def test_task_losses_equal_the_golden_values(family: str, pytestconfig: pytest.Config) -> None:
-    backbone = {} if family.startswith("ssd") else {"backbone": "resnet10"}  # that of the golden values
-    detector = build(family, **backbone)
+    changes: dict[str, Any] = {} if family.startswith("ssd") else {"backbone": "resnet10"}  # that of the golden values
+    detector = build(family, **changes)
     detector.model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # two-stage families sample proposals with it
