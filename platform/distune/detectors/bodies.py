@@ -46,7 +46,7 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
     """Build a torchvision classifier, or a small ResNet, up to its last feature map.
 
     Args:
-        name: a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2 or MobileNetV3.
+        name: a ResNet, ResNeXt, Wide ResNet, RegNet, MobileNetV2, MobileNetV3 or small ResNet.
         norm_layer: None keeps the classifier's own.
         weights: of the whole classifier, a name of torchvision's or a file; None starts from scratch.
 

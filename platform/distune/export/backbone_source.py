@@ -21,8 +21,8 @@ def group_norm(channels, eps=1e-05):
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=eps)
 '''
-_NARROW_RESNET = '''
-class NarrowResNet(ResNet):
+_SMALL_RESNET = '''
+class SmallResNet(ResNet):
     """A ResNet whose stages have fewer channels."""
 
     def _make_layer(self, block, planes, *arguments, **keywords):
@@ -129,8 +129,8 @@ def _add_body(code: SourceCode, body: nn.Module, settings: PyramidDetectorSettin
         code.use("torchvision.models.resnet", "BasicBlock", "ResNet")
         name = "ResNet"
         if divisor > 1:
-            name = "NarrowResNet"
-            code.define(_NARROW_RESNET.format(divisor=divisor))
+            name = "SmallResNet"
+            code.define(_SMALL_RESNET.format(divisor=divisor))
         code.add(call(f"body = {name}", "BasicBlock", str([blocks] * 4), norm_layer=norm))
         return
     code.use("torchvision.models", name)
