@@ -23,7 +23,7 @@ from torch import Tensor
 from distune.config.home import Home
 from distune.config.load import load_experiment
 from distune.data.build import build_splits
-from distune.distillation.gradient_balance import GradientBalance, Measurement, neck_gradient
+from distune.distillation.gradient_balance import GradientBalance, Measurement, RecordedGradients, neck_gradient
 from distune.training.builder import TrialBuilder
 from distune.training.teacher import prepare_teacher
 
@@ -39,12 +39,16 @@ class RecordingBalance(GradientBalance):
         self.terms: list[dict[str, float]] = []
 
     def step(
-        self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
+        self,
+        task: Tensor,
+        terms: Mapping[str, Tensor],
+        maps: Sequence[Tensor],
+        task_gradients: RecordedGradients | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Measurement]]:
         """Record the lengths, and go on as usual."""
         self.task.append(float(torch.linalg.vector_norm(neck_gradient(task, maps))))
         self.terms.append({n: float(torch.linalg.vector_norm(neck_gradient(loss, maps))) for n, loss in terms.items()})
-        return super().step(task, terms, maps)
+        return super().step(task, terms, maps, task_gradients)
 
 
 def log_of(length: float | None) -> float | None:

@@ -54,7 +54,7 @@ def profile(student: Student, clock: Clock) -> None:
     student.detector.forward_train = clock.timed("forward", student.detector.forward_train)  # type: ignore[method-assign]
     if student.objective is not None:
         student.objective.forward = clock.timed("terms", student.objective.forward)  # type: ignore[method-assign]
-    for method in ("add", "finish"):
+    for method in ("add", "add_task", "add_terms", "finish"):
         setattr(student._backward, method, clock.timed("all of backward", getattr(student._backward, method)))
     student._optimizer.step = clock.timed("optimizer", student._optimizer.step)  # type: ignore[method-assign]
 

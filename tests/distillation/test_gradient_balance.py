@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
-from distune.distillation.gradient_balance import GradientBalance, compare, neck_gradient
+from distune.distillation.gradient_balance import (
+    GradientBalance,
+    compare,
+    neck_gradient,
+    recorded_gradients,
+    recorded_neck_gradient,
+)
 from distune.distillation.objective import Objective
 from support.objectives import build, source
 
@@ -64,6 +70,25 @@ def test_it_is_the_gradient_of_a_linear_layer_after_each_map() -> None:
     )
     trained = [each.requires_grad_() for each in maps]
     torch.testing.assert_close(neck_gradient(loss_of(trained), trained), expected)
+
+
+def test_the_gradient_is_that_of_a_backward_pass_that_was_recorded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(2, 3, 4, 4, generator=generator, requires_grad=True)
+    finer = source * 2.0
+    coarser = finer.tanh()  # as the coarse levels of a neck that are made from finer ones
+    maps = [finer, coarser, source.new_ones(2, 3, 1, 1), source.exp()]  # the last two: frozen, and not in the loss
+    loss = finer.square().sum() + coarser[:, 0].sum()
+    expected = neck_gradient(loss, maps)
+    with recorded_gradients(maps, torch.tensor(64.0)) as recorded:
+        torch.autograd.backward(64.0 * loss, retain_graph=True)
+    torch.testing.assert_close(recorded_neck_gradient(recorded, maps), expected)
+    torch.autograd.backward(1e6 * loss)
+    torch.testing.assert_close(recorded_neck_gradient(recorded, maps), expected, msg="a later pass was recorded")
+    frozen = maps[2:3]
+    with recorded_gradients(frozen, torch.tensor(1.0)) as recorded:
+        pass
+    assert torch.equal(recorded_neck_gradient(recorded, frozen), neck_gradient(loss, frozen))
 
 
 def test_gradients_of_cells_add_up() -> None:

@@ -27,7 +27,12 @@ def backward(max_norm: float | None, of: ClippedGradient, *, scale: float) -> tu
     run = ClippedBackward([weight], optimizer=optimizer, scaler=scaler, max_norm=max_norm, of=of)
     run.reset()
     for task, term in zip(TASKS, TERMS, strict=True):
-        run.add((weight * task).sum(), [] if term is None else [(weight * term).sum()])
+        terms = [] if term is None else [(weight * term).sum()]
+        if run.is_apart:
+            run.add_task((weight * task).sum())
+            run.add_terms(terms)
+        else:
+            run.add([(weight * task).sum(), *terms])
     assert run.num_batches == 3
     measured = run.finish()
     assert run.num_batches == 0

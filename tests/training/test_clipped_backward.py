@@ -35,7 +35,12 @@ def backward(max_norm: float | None, terms: list[Tensor], *, of: ClippedGradient
     scaler = Scaler(scale)
     run = ClippedBackward([weight, adapter], optimizer=optimizer, scaler=scaler, max_norm=max_norm, of=of)
     losses = [(weight * term).sum() + 7 * adapter.sum() for term in terms]
-    run.add((weight * TASK).sum(), losses)
+    task = (weight * TASK).sum()
+    if run.is_apart:
+        run.add_task(task)
+        run.add_terms(losses)
+    else:
+        run.add([task, *losses])
     measured = run.finish()
     scaler.step(optimizer)
     scaler.update()

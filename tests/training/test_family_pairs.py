@@ -16,6 +16,7 @@ from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.data.build import build_splits
 from distune.detectors.taps import Detector, Instances, StudentTaps, TeacherTaps, View
+from distune.distillation.gradient_balance import neck_gradient, recorded_gradients, recorded_neck_gradient
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.evaluation.predict_and_score import predict
@@ -52,6 +53,17 @@ def bench_of(student: str, teacher: str, **changes: Any) -> TrialBuilder:
     roles = {"student": SETTINGS[student].model_dump(), "teacher": SETTINGS[teacher].model_dump()}
     experiment = Experiment.model_validate({**values, **roles})
     return TrialBuilder(experiment, build_splits(experiment.data, with_masks=experiment.learns_masks), CPU)
+
+
+@pytest.mark.parametrize("family", sorted(SETTINGS))
+def test_the_recorded_gradient_of_the_task_is_the_measured_one(family: str) -> None:
+    taps = build(family).forward_train(*batch())
+    maps, task = list(taps.neck.values()), torch.stack(list(taps.losses.values())).sum()
+    measured = neck_gradient(task, maps)
+    with recorded_gradients(maps, torch.tensor(1.0)) as recorded:
+        torch.autograd.backward(task)
+    assert torch.equal(recorded_neck_gradient(recorded, maps), measured)
+    assert measured.norm() > 0
 
 
 def never(_: int) -> Iterator[tuple[View, View, Instances]]:

@@ -1,8 +1,9 @@
 """Gradient balance: the length of a term's gradient relative to the task loss's, on the student's neck.
 
 Published weights of distillation terms differ by orders of magnitude, because their normalizers do. The ratio of
-gradients does not depend on a normalizer. Each measurement needs a backward pass through the heads, so not every step
-is measured: all at the start of a term, when ratios change fast and vary most, and fewer and fewer later.
+gradients does not depend on a normalizer. Each measurement of a term needs a backward pass to the neck, so not every
+step is measured: all at the start of a term, when ratios change fast and vary most, and fewer and fewer later. The
+task's gradient is that of its own backward pass where it has one.
 
 The gradient is that of a linear layer after the neck, one for each level, which is the identity: a layer that every
 term and the task share, after GradNorm (Chen et al., ICML 2018, arXiv 1711.02257). The gradient on the maps themselves
@@ -16,8 +17,10 @@ remember different epochs as soon as a term starts later than the task.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +52,43 @@ class Measurement:
     def is_valid(self) -> Tensor:
         """A boolean scalar: both gradients have a length, and the ratio is finite."""
         return (self.ratio > 0) & self.ratio.isfinite()
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedGradients:
+    """The gradients of the task loss on the student's maps, as a backward pass computes them.
+
+    Attributes:
+        by_map: one for each map, of its shape; None where the loss does not depend on the map.
+        scale: the factor on the loss in that backward pass, a scalar.
+    """
+
+    by_map: list[Tensor | None]
+    scale: Tensor
+
+
+@contextlib.contextmanager
+def recorded_gradients(maps: Sequence[Tensor], scale: Tensor) -> Iterator[RecordedGradients]:
+    """Record the gradients on maps of the one backward pass that runs within the context.
+
+    Args:
+        maps: of the student's neck, (B, D, H, W) each.
+        scale: the factor on the loss, a scalar.
+
+    Yields:
+        The gradients, filled in by the backward pass.
+    """
+    recorded = RecordedGradients([None] * len(maps), scale)
+    hooks = [
+        each.register_hook(functools.partial(recorded.by_map.__setitem__, index))  # type: ignore[no-untyped-call]
+        for index, each in enumerate(maps)
+        if each.requires_grad
+    ]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class GradientBalance(nn.Module):
@@ -89,7 +129,11 @@ class GradientBalance(nn.Module):
         self._is_first = True
 
     def step(
-        self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
+        self,
+        task: Tensor,
+        terms: Mapping[str, Tensor],
+        maps: Sequence[Tensor],
+        task_gradients: RecordedGradients | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Measurement]]:
         """Measure the terms that are due in a step, and keep its graph.
 
@@ -97,6 +141,7 @@ class GradientBalance(nn.Module):
             task: the task loss.
             terms: the unweighted losses of the step's active terms by name.
             maps: the student's neck on the common levels.
+            task_gradients: of the task loss on these maps, if its backward pass has been run.
 
         Returns:
             For every term the factor that makes its gradient as long as the task's, by the measurements before this
@@ -106,7 +151,7 @@ class GradientBalance(nn.Module):
         due = {name: loss for name, loss in terms.items() if self._is_first or self.is_due(self._steps[name])}
         self._is_first = False
         before = {name: self.factor(name) for name in terms}
-        measurements = self._measure(task, due, maps) if due else {}
+        measurements = self._measure(task, due, maps, task_gradients) if due else {}
         factors = {
             name: torch.where(before[name] > 0, before[name], self.factor(name)) if name in due else before[name]
             for name in terms
@@ -130,9 +175,16 @@ class GradientBalance(nn.Module):
         self._steps = dict(zip(self._names, steps, strict=True))
         self._measured_at = dict(zip(self._names, measured_at, strict=True))
 
-    def _measure(self, task: Tensor, terms: Mapping[str, Tensor], maps: Sequence[Tensor]) -> dict[str, Measurement]:
+    def _measure(
+        self,
+        task: Tensor,
+        terms: Mapping[str, Tensor],
+        maps: Sequence[Tensor],
+        task_gradients: RecordedGradients | None,
+    ) -> dict[str, Measurement]:
         measurements: dict[str, Measurement] = {}
-        task_gradient = mean_over_processes(neck_gradient(task, maps))
+        of_task = neck_gradient(task, maps) if task_gradients is None else recorded_neck_gradient(task_gradients, maps)
+        task_gradient = mean_over_processes(of_task)
         for name, loss in terms.items():
             ratio, cosine = compare(mean_over_processes(neck_gradient(loss, maps)), task_gradient)
             now = self._steps[name]
@@ -173,12 +225,25 @@ def neck_gradient(loss: Tensor, maps: Sequence[Tensor]) -> Tensor:
     if not loss.requires_grad:
         return loss.new_zeros(sum(each.shape[1] * (each.shape[1] + 1) for each in trained))
     gradients = torch.autograd.grad(loss * scale, trained, retain_graph=True, materialize_grads=True)
+    return _of_linear_layers(gradients, trained) / scale
+
+
+def recorded_neck_gradient(recorded: RecordedGradients, maps: Sequence[Tensor]) -> Tensor:
+    """Return what ``neck_gradient`` returns for the task loss, from the gradients of its backward pass."""
+    pairs = [(each, gradient) for each, gradient in zip(maps, recorded.by_map, strict=True) if each.requires_grad]
+    if not pairs:
+        return recorded.scale.new_zeros(1)
+    gradients = [torch.zeros_like(each) if gradient is None else gradient for each, gradient in pairs]
+    return _of_linear_layers(gradients, [each for each, _ in pairs]) / recorded.scale
+
+
+def _of_linear_layers(gradients: Sequence[Tensor], maps: Sequence[Tensor]) -> Tensor:
     parts: list[Tensor] = []
-    for each, gradient in zip(trained, gradients, strict=True):
+    for each, gradient in zip(maps, gradients, strict=True):
         gradient_BDHW = gradient.float()
         parts.append(torch.einsum("bdhw,behw->de", gradient_BDHW, each.detach().float()).flatten())
         parts.append(gradient_BDHW.sum(dim=(0, 2, 3)))
-    return torch.cat(parts) / scale
+    return torch.cat(parts)
 
 
 def compare(term: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from distune.distillation.epoch_means import EpochMeans
 from distune.distillation.feature_geometry import FeatureSample
 from distune.distillation.filter_auc import FilterAuc, TagsOf
 from distune.distillation.filtering import InstanceWeights, RobustFilter
-from distune.distillation.gradient_balance import GradientBalance, Measurement
+from distune.distillation.gradient_balance import GradientBalance, Measurement, RecordedGradients
 from distune.distillation.maps.box_masks import counted_levels
 from distune.distillation.maps.map_statistics import PairStatistics
 from distune.distillation.maps.pooling import PooledFeatures, Pooling, pool_both
@@ -123,11 +123,18 @@ class Objective(nn.Module):
         if self.prototype_manager is not None:
             self.prototype_manager.begin_epoch(epoch, feature_pass)
 
-    def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
+    def neck_maps(self, student: StudentTaps) -> list[Tensor]:
+        """Return the student's maps on the common levels, on which gradients are compared."""
+        return [student.neck[stride] for stride in self._strides]
+
+    def forward(
+        self, student: StudentTaps, teacher: TeacherTaps, task_gradients: RecordedGradients | None = None
+    ) -> dict[str, Tensor]:
         """Return the weighted and decayed losses of a step by the names of the terms, float32.
 
         Only active terms: none outside the schedule, and none that needs prototypes while there are none. Waits for no
-        device, and does not depend on train or eval mode.
+        device, and does not depend on train or eval mode. ``task_gradients`` are those on ``neck_maps``, where the
+        backward pass of the task loss has been run; without them, a step that measures runs one through the heads.
         """
         if not self.is_active_in(self._epoch):
             return {}
@@ -140,7 +147,7 @@ class Objective(nn.Module):
                 for name, term in self._terms.items()
                 if step.representations is not None or not term.needs_prototypes
             }
-            losses = self._weighted(raw, student)
+            losses = self._weighted(raw, student, task_gradients)
         if self.prototype_manager is not None:
             self._update_filter_means(step)
             if self._filter_auc is not None and step.representations is not None:
@@ -182,13 +189,15 @@ class Objective(nn.Module):
             metrics |= self.prototype_manager.end_epoch(self._epoch)
         return metrics
 
-    def _weighted(self, raw: dict[str, Tensor], student: StudentTaps) -> dict[str, Tensor]:
+    def _weighted(
+        self, raw: dict[str, Tensor], student: StudentTaps, task_gradients: RecordedGradients | None
+    ) -> dict[str, Tensor]:
         """Return the losses as they are added to the task loss; measures the gradients of the terms that are due."""
         if not raw:
             return {}
         assert self.balance is not None
         task = torch.stack([loss.float() for loss in student.losses.values()]).sum()
-        factors, measurements = self.balance.step(task, raw, [student.neck[stride] for stride in self._strides])
+        factors, measurements = self.balance.step(task, raw, self.neck_maps(student), task_gradients)
         losses: dict[str, Tensor] = {}
         for name, loss in raw.items():
             asked = self._weights[name] * self._factor

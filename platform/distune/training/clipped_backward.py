@@ -23,8 +23,9 @@ from distune.training.processes.average_gradients import average_gradients
 class ClippedBackward:
     """Computes the mean gradients of one or several batches, and leaves them in the parameters for the optimizer.
 
-    Call ``add`` with each batch, and ``finish`` before the step of the optimizer. Without clipping apart, the gradients
-    are in the parameters all the time; those of the distillation that are clipped apart join them in ``finish``.
+    Call ``add`` with each batch, or ``add_task`` and ``add_terms`` where the two are clipped apart, and ``finish``
+    before the step of the optimizer. The gradients are in the parameters all the time, except those of the distillation
+    that are clipped apart: they join the others in ``finish``.
 
     Args:
         parameters: of the optimizer.
@@ -58,22 +59,39 @@ class ClippedBackward:
         self._of_terms = None
         self.num_batches = 0
 
-    def add(self, task: Tensor, terms: Iterable[Tensor]) -> None:
-        """Add the gradients of a batch.
+    @property
+    def is_apart(self) -> bool:
+        """True when task and distillation are clipped apart, so that each needs a backward pass of its own."""
+        return self._max_norm is not None and self._of != "total"
+
+    def add(self, losses: Iterable[Tensor]) -> None:
+        """Add the gradients of a batch in one backward pass.
 
         Args:
-            task: the task loss.
-            terms: the weighted losses of the distillation; none in a control.
+            losses: the task loss and, unless they are clipped apart, the weighted losses of the distillation.
         """
-        terms = list(terms)
-        if self._max_norm is None or self._of == "total" or not terms:
-            self._scaler.scale(sum_of(task, terms)).backward()  # type: ignore[no-untyped-call]
-        else:
-            self._scaler.scale(task).backward(retain_graph=True)  # type: ignore[no-untyped-call]
-            of_task = self._replace(self._of_terms)
-            self._scaler.scale(sum_of(terms[0], terms[1:])).backward()  # type: ignore[no-untyped-call]
-            self._of_terms = self._replace(of_task)
+        first, *others = losses
+        self._scaler.scale(sum_of(first, others)).backward()  # type: ignore[no-untyped-call]
         self.num_batches += 1
+
+    def add_task(self, task: Tensor) -> None:
+        """Add the gradient of a batch's task loss, and keep its graph; the distillation's gradient follows."""
+        self._scaler.scale(task).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        self.num_batches += 1
+
+    def add_terms(self, terms: Iterable[Tensor]) -> None:
+        """Add the gradients of the weighted losses of the distillation after the batch's ``add_task``; may be none."""
+        terms = list(terms)
+        if not terms:
+            return
+        of_task = self._replace(self._of_terms)
+        self._scaler.scale(sum_of(terms[0], terms[1:])).backward()  # type: ignore[no-untyped-call]
+        self._of_terms = self._replace(of_task)
+
+    def scale(self) -> Tensor:
+        """Return the factor on all losses as a tensor; the scaler's own number would wait for the device."""
+        scale: Tensor = self._scaler.scale(torch.ones((), device=self._parameters[0].device))
+        return scale
 
     def finish(self) -> dict[str, Tensor]:
         """Average over processes and the batches that were added, clip, and join the parts of the gradient.
@@ -96,7 +114,7 @@ class ClippedBackward:
             self._average(of_terms)
             measured = self._clip_apart(of_terms, max_norm)
         elif max_norm is None:
-            measured = {"norm": _norm(self._parameters) / self._scale()}
+            measured = {"norm": _norm(self._parameters) / self.scale()}
         else:
             self._scaler.unscale_(self._optimizer)
             norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
@@ -112,7 +130,7 @@ class ClippedBackward:
 
     def _clip_apart(self, of_terms: list[Tensor | None], max_norm: float) -> dict[str, Tensor]:
         """Clip the gradient of the task loss, and add that of the terms, clipped or not."""
-        scale = self._scale()
+        scale = self.scale()
         norm = _norm(self._parameters) / scale
         nn.utils.clip_grads_with_norm_(self._parameters, max_norm, norm)
         of_task = self._replace(of_terms)
@@ -132,11 +150,6 @@ class ClippedBackward:
         for each, gradient in zip(self._parameters, gradients or [None] * len(former), strict=True):
             each.grad = gradient
         return former
-
-    def _scale(self) -> Tensor:
-        """Return the factor on the loss as a tensor; the scaler's own number would wait for the device."""
-        scale: Tensor = self._scaler.scale(torch.ones((), device=self._parameters[0].device))
-        return scale
 
 
 def sum_of(first: Tensor, others: Iterable[Tensor]) -> Tensor:

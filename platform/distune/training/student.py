@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from distune.collectives import mean_over_processes
 from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
-from distune.detectors.taps import Detector, TeacherTaps
+from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.epoch_means import EpochMeans
+from distune.distillation.gradient_balance import recorded_gradients
 from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
@@ -117,12 +118,9 @@ class Student:
             with autocast(self._device, self._dtype):
                 taps = self.detector.forward_train(batch.images, batch.targets)
                 task = torch.stack([loss.float() for loss in taps.losses.values()]).sum()
-                terms: dict[str, Tensor] = {}
-                if self.objective is not None and teacher is not None:
-                    terms = self.objective(taps, teacher)
             if self._backward.num_batches == 0:
                 self._backward.reset()
-            self._backward.add(task, terms.values())
+            terms = self._add_gradients(task, taps, teacher)
         if self._backward.num_batches == self._accumulate_batches:
             self._update()
         parts = {f"task/{name}": loss for name, loss in taps.losses.items()}
@@ -189,6 +187,23 @@ class Student:
         for name, value in measured.items():
             is_finite = value.isfinite()  # not on a step that the scaler skips
             self._gradient_means.update(f"gradient/{name}", torch.where(is_finite, value, 0.0), is_finite)
+
+    def _add_gradients(self, task: Tensor, taps: StudentTaps, teacher: TeacherTaps | None) -> dict[str, Tensor]:
+        """Run the backward passes of a batch, and return the losses of the terms."""
+        if self.objective is None or teacher is None:
+            self._backward.add([task])
+            return {}
+        recorded = None
+        if self._backward.is_apart:
+            with recorded_gradients(self.objective.neck_maps(taps), self._backward.scale()) as recorded:
+                self._backward.add_task(task)
+        with autocast(self._device, self._dtype):
+            terms: dict[str, Tensor] = self.objective(taps, teacher, recorded)
+        if self._backward.is_apart:
+            self._backward.add_terms(terms.values())
+        else:
+            self._backward.add([task, *terms.values()])
+        return terms
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
