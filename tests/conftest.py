@@ -10,6 +10,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from support import optuna_migrations, trained_study
 
@@ -49,6 +51,23 @@ def _optuna_migrations_are_read_once() -> Iterator[None]:
         if "optuna" in sys.modules:
             optuna_migrations.read_once(patch)
         yield
+
+
+@pytest.fixture
+def rendered_figures() -> None:
+    """Request it to render figures; see below."""
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_not_rendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are saved as one white pixel, except in the tests of reports: rendering is a fifth of a study."""
+    if "rendered_figures" in request.fixturenames or request.path.parent.name == "reports":
+        return
+
+    def save(_figure: Figure, path: Path, **_: object) -> None:
+        Image.new("RGB", (1, 1), "white").save(path)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ class TestArms:
         assert fresh_seeds(experiment, 3) == seeds[:3]
 
 
+@pytest.mark.usefixtures("rendered_figures")
 def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     witness = Witness()

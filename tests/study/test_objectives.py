@@ -122,6 +122,7 @@ def test_invalid_costs(make_loaded: MakeLoaded, space: dict[str, Any], search: d
         make_loaded(space={"name": "given", "parameters": space}, search={**SEARCH, **search})
 
 
+@pytest.mark.usefixtures("rendered_figures")
 def test_the_pareto_front_of_a_study_on_disk(make_loaded: MakeLoaded, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     loaded = make_loaded(space=SPACE, search={**SEARCH, "num_trials": 4}, training={"epochs": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ NOT_VARIABLE = (
 """Settings of these sections that all trials share, since students are trained side by side on the same batches: the
 budget, the batches, and the precision of the teacher, of its maps and of the evaluation."""
 _PRESET = "distillation.preset"
+_known_compatible: collections.deque[str] = collections.deque(maxlen=32)
+"""What was checked without a problem. A command reads the files of a study several times."""
 
 
 def compatibility_problems(
@@ -46,6 +49,9 @@ def compatibility_problems(
         A line for each problem. Parameters after the first 20 problems are not checked.
     """
     values = experiment.to_dict()
+    checked = repr((values, space, constants))
+    if checked in _known_compatible:
+        return []
     problems = [
         f"search.fixed.{path}  is not in the space {space.name}; {suggest_setting(path, list(space.parameters))}"
         for path in experiment.search.fixed
@@ -68,6 +74,8 @@ def compatibility_problems(
         problems += sampler_problems(experiment.search, searched)
         if all(len(parameter.extremes) == 1 for parameter in searched.values()):
             problems.append("search.fixed  fixes every parameter of the space, so there is nothing to search")
+    if not problems:
+        _known_compatible.append(checked)
     return list(dict.fromkeys(problems))
 
 
