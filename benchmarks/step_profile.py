@@ -25,7 +25,16 @@ from distune.data.dataset import Subset
 from distune.training.builder import TrialBuilder
 from distune.training.student import Student
 
-PARTS = ("forward", "terms", "backward of the task", "backward of the terms", "clipping", "optimizer", "other")
+PARTS = (
+    "forward",
+    "terms",
+    "measurement of gradient shares",
+    "backward of the task",
+    "backward of the terms",
+    "clipping",
+    "optimizer",
+    "other",
+)
 
 
 class Clock:
@@ -54,6 +63,9 @@ def profile(student: Student, clock: Clock) -> None:
     student.detector.forward_train = clock.timed("forward", student.detector.forward_train)  # type: ignore[method-assign]
     if student.objective is not None:
         student.objective.forward = clock.timed("terms", student.objective.forward)  # type: ignore[method-assign]
+        balance = student.objective.balance
+        assert balance is not None
+        balance._measure = clock.timed("measurement of gradient shares", balance._measure)  # type: ignore[method-assign]
     for method in ("add", "add_task", "add_terms", "finish"):
         setattr(student._backward, method, clock.timed("all of backward", getattr(student._backward, method)))
     student._optimizer.step = clock.timed("optimizer", student._optimizer.step)  # type: ignore[method-assign]
@@ -98,6 +110,7 @@ def measure(pair: str, *, batches: int, cells_root: str | None, is_distilled: bo
     if result.error is not None:
         raise result.error
     seconds = clock.seconds
+    seconds["terms"] -= seconds["measurement of gradient shares"]
     seconds["clipping"] = seconds.pop("all of backward") - sum(
         seconds[name] for name in PARTS if name.startswith("backward")
     )
