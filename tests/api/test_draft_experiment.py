@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import distune
+from distune.config.detector import RetinaNetSettings
+from distune.detectors.zoo import build_detector
+from distune.draft.pairs import Model, choose_pair
 from distune.errors import DataError, UsageError
 from support.experiments import small_values
 from support.layouts import LAYOUTS, make_scenes
@@ -40,6 +43,21 @@ def test_weights_are_those_of_imagenet_unless_training_is_from_scratch(tmp_path:
     scratch = distune.init("photos", name="b", from_scratch=True, callbacks=[])
     assert "backbone_weights: ResNet18_Weights.IMAGENET1K_V1" in pretrained.file.read_text()
     assert "backbone_weights" not in scratch.file.read_text()
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_the_student_is_smaller_than_its_teacher(*, has_gpu: bool, from_scratch: bool) -> None:
+    pair = choose_pair(has_gpu=has_gpu, from_scratch=from_scratch)
+    student, teacher = num_parameters(pair.student), num_parameters(pair.teacher)
+    assert student < 0.8 * teacher
+    assert pair.learning_rate == (2e-3 if from_scratch and not has_gpu else 1e-3)
+
+
+def num_parameters(model: Model) -> int:
+    settings = RetinaNetSettings(backbone=model.backbone, fpn_channels=model.fpn_channels)
+    detector = build_detector(settings, classes=("a",), min_size_px=64, max_size_px=64, seed=0)
+    return sum(each.numel() for each in detector.model.parameters())
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_into_the_folder(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_confirmation(
                 assert witness.study_ends in ([], ["finished"])
                 outcomes |= set(witness.outcomes().values())
     assert len(words) > 5
-    assert all("free some space, then run: distune confirm one" in each for each in words)
+    assert all("free some space, then run: distune confirm one, with the same options" in each for each in words)
     assert outcomes == {Outcome.FINISHED, Outcome.INTERRUPTED}
     assert found["one"] == found["calm"]
 

@@ -98,7 +98,6 @@ def init(
         splits = build_splits(_file_settings(data))
         has_gpu = available_gpus() > 0
         settings = recommend(measure(splits.train), has_gpu=has_gpu)
-        student, teacher, reason = choose_pair(has_gpu=has_gpu, from_scratch=from_scratch)
         doubts = [*found.doubts, *(f"there are also {each.num_images} images as {each.kind}" for each in others)]
         text = experiment_text(
             name=chosen,
@@ -106,9 +105,7 @@ def init(
             classes=splits.classes,
             findings=found.findings,
             doubts=doubts,
-            student=student,
-            teacher=teacher,
-            pair_reason=reason,
+            pair=choose_pair(has_gpu=has_gpu, from_scratch=from_scratch),
             settings=settings,
         )
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from distune.draft.pairs import Model
+from distune.draft.pairs import Model, Pair
 from distune.draft.recommend import Recommendation, Recommendations
 
 _WIDTH = 110
@@ -21,9 +21,7 @@ def experiment_text(
     classes: Sequence[str],
     findings: Sequence[str],
     doubts: Sequence[str],
-    student: Model,
-    teacher: Model,
-    pair_reason: str,
+    pair: Pair,
     settings: Recommendations,
 ) -> str:
     """Write the file.
@@ -34,9 +32,7 @@ def experiment_text(
         classes: of the data.
         findings: what was found, a line each.
         doubts: what is unclear, a line each.
-        student: the student.
-        teacher: the teacher.
-        pair_reason: why this pair.
+        pair: student and teacher.
         settings: the recommended settings.
 
     Returns:
@@ -58,18 +54,18 @@ def experiment_text(
         *_comment("Objects are mirrored. Set 0 where left and right mean something, as for text.", 2),
         "  augmentation: {horizontal_flip: 0.5}",
         "",
-        *_comment(f"The pair: {pair_reason}."),
-        *_model("teacher", teacher, settings.anchor_scale),
+        *_comment(f"The pair: {pair.reason}."),
+        *_model("teacher", pair.teacher, settings.anchor_scale),
         "teacher_training:",
         *_set("epochs", settings.teacher_epochs),
         *_set("batch_size", settings.batch_size),
-        "  optimizer: {kind: adamw, learning_rate: 1e-3}",
+        *_optimizer(pair),
         "",
-        *_model("student", student, settings.anchor_scale),
+        *_model("student", pair.student, settings.anchor_scale),
         "training:",
         *_set("epochs", settings.epochs),
         *_set("batch_size", settings.batch_size),
-        "  optimizer: {kind: adamw, learning_rate: 1e-3}",
+        *_optimizer(pair),
         "",
         "distillation:",
         *_comment("Map imitation and soft labels, the default.", 2),
@@ -100,6 +96,14 @@ def _model(role: str, model: Model, anchor_scale: Recommendation) -> list[str]:
         f"  fpn_channels: {model.fpn_channels}",
         f"  norm: {model.norm}",
         *_set("anchor_scale", anchor_scale),
+    ]
+
+
+def _optimizer(pair: Pair) -> list[str]:
+    reason = f"Learning rate: {pair.learning_rate_reason}."
+    return [
+        *(_comment(reason, 2) if pair.learning_rate_reason else []),
+        f"  optimizer: {{kind: adamw, learning_rate: {pair.learning_rate:g}}}",
     ]
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from distune.study.runners.ray_servers import RayLostError
-from distune.study.storage.optuna_storage import StudyStoppedError
+from distune.study.storage.optuna_storage import StudyStoppedError, command_to_continue
 
 
 @contextlib.contextmanager
@@ -21,5 +21,5 @@ def ray_loss_reported(study: str, *, command: str = "resume") -> Iterator[None]:
         yield
     except RayLostError as error:
         raise StudyStoppedError(
-            f"study {study} stopped: {error}; no recorded epoch is lost: run: distune {command} {study}"
+            f"study {study} stopped: {error}; no recorded epoch is lost: run: {command_to_continue(study, command)}"
         ) from error

@@ -60,8 +60,13 @@ def stopped_error(study: str, error: BaseException | str, *, command: str = "res
     cause = "" if _TEACHER in reason else ", because its records cannot be written"
     return StudyStoppedError(
         f"study {study} stopped{cause}: {reason}; no recorded epoch is lost: {remedy}, "
-        f"then run: distune {command} {study}"
+        f"then run: {command_to_continue(study, command)}"
     )
+
+
+def command_to_continue(study: str, command: str) -> str:
+    """Return the command that continues a session of a study. Only ``resume`` is complete without options."""
+    return f"distune {command} {study}{'' if command == 'resume' else ', with the same options'}"
 
 
 def reason_of(error: BaseException) -> str:
