@@ -130,7 +130,13 @@ class HeadAlone(nn.Module):
         """Nothing to tell."""
         return {}
 
-    def forward(self, student: StudentTaps, teacher: TeacherTaps) -> dict[str, Tensor]:
+    measures_gradients = False
+
+    def neck_maps(self, _student: StudentTaps) -> list[Tensor]:
+        """No gradient is measured."""
+        return []
+
+    def forward(self, student: StudentTaps, teacher: TeacherTaps, _gradients: Any = None) -> dict[str, Tensor]:
         """No losses."""
         teacher.logits_at(student.prediction_sites)
         return {}
@@ -223,11 +229,11 @@ class Watch:
         objective.register_forward_hook(self._leave)
 
     def _enter(self, _objective: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        student, teacher = inputs
+        student, teacher, *others = inputs
         self.head.append(0.0)
         self._started = self._bench.clock()
         self._forbid(forbid=True)
-        return student, dataclasses.replace(teacher, logits_at=self._timed(teacher.logits_at))
+        return student, dataclasses.replace(teacher, logits_at=self._timed(teacher.logits_at)), *others
 
     def _leave(self, _objective: nn.Module, _inputs: Any, _losses: Any) -> None:
         self._forbid(forbid=False)

@@ -23,7 +23,13 @@ from torch import Tensor
 from distune.config.home import Home
 from distune.config.load import load_experiment
 from distune.data.build import build_splits
-from distune.distillation.gradient_balance import GradientBalance, Measurement, RecordedGradients, neck_gradient
+from distune.distillation.gradient_balance import (
+    GradientBalance,
+    Measurement,
+    RecordedGradients,
+    neck_gradient,
+    recorded_neck_gradient,
+)
 from distune.training.builder import TrialBuilder
 from distune.training.teacher import prepare_teacher
 
@@ -39,16 +45,15 @@ class RecordingBalance(GradientBalance):
         self.terms: list[dict[str, float]] = []
 
     def step(
-        self,
-        task: Tensor,
-        terms: Mapping[str, Tensor],
-        maps: Sequence[Tensor],
-        task_gradients: RecordedGradients | None = None,
+        self, task: Tensor | RecordedGradients, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Measurement]]:
         """Record the lengths, and go on as usual."""
-        self.task.append(float(torch.linalg.vector_norm(neck_gradient(task, maps))))
+        of_task = (
+            recorded_neck_gradient(task, maps) if isinstance(task, RecordedGradients) else neck_gradient(task, maps)
+        )
+        self.task.append(float(torch.linalg.vector_norm(of_task)))
         self.terms.append({n: float(torch.linalg.vector_norm(neck_gradient(loss, maps))) for n, loss in terms.items()})
-        return super().step(task, terms, maps, task_gradients)
+        return super().step(task, terms, maps)
 
 
 def log_of(length: float | None) -> float | None:

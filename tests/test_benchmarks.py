@@ -43,6 +43,21 @@ def test_the_losses_in_loops_over_boxes_equal_those_of_distune(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_same_number_of_threads")
+def test_a_distillation_step_is_compared_with_one_without_terms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(
+        sys, "argv", ["distill_step.py", "--parts", "step", *SMALL.replace("rounds 3", "rounds 20").split()]
+    )
+    importlib.import_module("distill_step").main()
+    step = json.loads(capsys.readouterr().out)["step"]
+    assert step["over_teacher_neck"]["usual_step"]["median"] > 0
+    assert step["over_teacher_neck_and_head"]["step_that_measures_gradients"]["median"] > 0
+
+
+@pytest.mark.slow
 def test_exports_are_compared_in_both_formats(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

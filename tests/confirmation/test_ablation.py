@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from confirmation.confirming import EPOCHS, confirm, record, searched_study
 from distune.config.home import Home
 from distune.confirmation.ablation_plan import AblationPlan, plan_ablation
 from distune.confirmation.ablation_session import run_ablation
-from distune.errors import StudyError
+from distune.confirmation.simulated_arms import SimulatedRun
+from distune.errors import StudyError, TrialError
 from distune.evidence.ablation_result import AblationResult, TermVerdict
 from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import confirmed_trial, read_study
+from distune.study.storage.optuna_storage import StudyStoppedError
 from study.harness import MakeLoaded, Witness
 
 TERMS: dict[str, Any] = {"distillation": {"soft_labels": {"weight": 1.0, "unit": "raw"}}}
@@ -53,6 +56,21 @@ def test_each_term_is_left_out_by_a_weight_of_0(home: Home, make_loaded: MakeLoa
             assert spec.experiment == {**full.experiment, "distillation": changed}, "nothing else differs"
     assert len(planned.specs) == 5 * 3
     assert len({spec.key for spec in planned.specs}) == 15
+
+
+def test_a_full_disk_names_the_command_that_continues(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched_study(home, make_loaded, **TERMS)
+
+    def run_epoch(run: SimulatedRun) -> dict[str, Exception]:
+        error = TrialError("last.pt: the checkpoint could not be written")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        return dict.fromkeys(run.behind, error)
+
+    monkeypatch.setattr(SimulatedRun, "run_epoch", run_epoch)
+    with pytest.raises(StudyStoppedError, match=r"then run: distune explain --ablate one, with the same options"):
+        ablate(home, folder, seeds=2)
 
 
 def test_without_its_only_term_a_trial_is_its_control(home: Home, make_loaded: MakeLoaded) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import shutil
 import signal
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +16,14 @@ import pytest
 from confirmation.confirming import EPOCHS, METRIC, computed_epochs, confirm, searched_study
 from distune.config.home import Home
 from distune.confirmation import joint_training as joint
+from distune.confirmation import seed_job
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates
 from distune.confirmation.confirmation_plan import plan_confirmation
 from distune.confirmation.seed_job import SeedJob
 from distune.confirmation.simulated_arms import SimulatedRun
 from distune.errors import TrialError
-from distune.records import Outcome, TrialSpec
+from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import read_study
 from distune.study.storage.optuna_storage import StudyStoppedError
@@ -124,6 +127,47 @@ def test_arms_that_run_out_of_memory_together_are_trained_one_at_a_time(
         )
     assert set(outcomes.values()) == {Outcome.FINISHED}
     assert errors.exists() == is_short_for_one
+
+
+def test_arms_that_are_trained_again_find_the_memory_of_the_first_attempt_free(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched_study(home, make_loaded)
+    models: list[weakref.ref[Model]] = []
+    alive: list[int] = []
+
+    class Run(SimulatedRun):
+        def __init__(self, specs: Sequence[TrialSpec]) -> None:
+            super().__init__(specs)
+            alive.append(sum(each() is not None for each in models))
+
+        def run_epoch(self) -> dict[str, EpochReport | Exception]:
+            if len(models) == 2:
+                return super().run_epoch()
+            return {key: self._fail() for key in self.behind}
+
+        def _fail(self) -> Exception:
+            model = Model()
+            models.append(weakref.ref(model))
+            try:
+                raise MemoryError("no memory")
+            except MemoryError as error:
+                answer = error  # a cycle: the frame holds the error, which holds the frame
+            return answer
+
+    monkeypatch.setattr(joint, "SimulatedRun", Run)
+    monkeypatch.setattr(seed_job, "free_memory", lambda: None)
+    gc.disable()
+    try:
+        assert confirm(home, folder, top=1, seeds=1) is not None
+    finally:
+        gc.enable()
+    assert len(models) == 2
+    assert alive == [0] * len(alive)
+
+
+class Model:
+    """Memory."""
 
 
 def test_a_full_disk_fails_no_run(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from distune.config.distillation import DistillationSettings
 from distune.detectors.taps import StudentTaps, TeacherTaps
 from distune.distillation.gradient_balance import (
     GradientBalance,
+    RecordedGradients,
     compare,
     neck_gradient,
     recorded_gradients,
@@ -274,6 +275,30 @@ class Scaled:
     def __call__(self, step: Any) -> Tensor:
         loss: Tensor = self._scale * self._term(step)
         return loss
+
+
+def test_a_step_that_overflowed_says_nothing_about_the_share(make_taps: MakeTaps) -> None:
+    objective = build({"prototypes": {"source": {"kind": "feature_pass"}}})
+    objective.begin_epoch(1, source(make_taps))
+    student, teacher = make_taps()
+    maps = objective.neck_maps(student)
+    infinite = RecordedGradients([torch.full_like(each, torch.inf) for each in maps], torch.tensor(2.0**16))
+    objective(student, teacher, infinite)
+    metrics = objective.end_epoch()
+    assert metrics["loss/local_knowledge"] > 0
+    assert not any(name.startswith(("share/", "measured/", "log_share/")) for name in metrics)
+
+
+def test_gradients_are_recorded_only_on_steps_that_measure() -> None:
+    balance = GradientBalance(["a"])
+    balance.begin_epoch()
+    due = []
+    for _ in range(260):
+        due.append(balance.is_any_due)
+        measure(balance, 1.0, {"a": 2.0})
+    assert due == [GradientBalance.is_due(step) for step in range(260)]
+    balance.begin_epoch()
+    assert balance.is_any_due, "the first step of an epoch is measured"
 
 
 def test_raw_weights_are_measured_and_left_alone(make_taps: MakeTaps) -> None:

@@ -58,6 +58,18 @@ def test_the_mean_gradients_are_clipped_once(of: ClippedGradient, scale: float) 
     assert {name: value for name, value in measured.items() if name == "distillation_norm"} == pytest.approx(more)
 
 
+@pytest.mark.parametrize("of", ["each", "task", "total"])
+def test_without_distillation_the_scale_is_removed(of: ClippedGradient) -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    run = ClippedBackward([weight], optimizer=optimizer, scaler=scaler, max_norm=5.0, of=of)
+    run.add([(weight * MEAN_TASK).sum()])
+    run.finish()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == pytest.approx((MEAN_TASK / 2).tolist(), rel=1e-5)
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0**12])
 def test_without_clipping_the_step_is_the_mean(scale: float) -> None:
     gradient, measured = backward(None, "each", scale=scale)

@@ -133,6 +133,25 @@ def test_the_setting_changes_distilled_students_that_clip_and_no_other(norm: flo
     assert_equal(controls[0], controls[2])
 
 
+def test_the_measured_share_depends_neither_on_the_scale_nor_on_what_is_clipped(tmp_path: Any) -> None:
+    ratios = []
+    for number, (of, scale) in enumerate([("total", 1.0), ("each", 1.0), ("each", 2.0**12), ("task", 2.0**12)]):
+        one_step = {
+            "data": {"num_train": 4},
+            "training": {"batch_size": 4, "gradient_clip_of": of, **CLIPPED["training"]},
+        }
+        student = (run := solo(builder(small_experiment(one_step)), tmp_path / str(number))).student
+        student._scaler = student._backward._scaler = Scaler(scale)
+        run.run_epoch()
+        assert student.objective is not None
+        balance = student.objective.balance
+        assert balance is not None
+        assert float(balance.counts.max()) == 1
+        ratios.append(balance.log_ratios)
+    for each in ratios[1:]:
+        torch.testing.assert_close(each, ratios[0])
+
+
 @pytest.mark.parametrize("section", ["training", "teacher_training"])
 def test_the_setting_is_refused_where_it_has_no_effect(section: str) -> None:
     values = small_values({section: {"gradient_clip_of": "total", "gradient_clip_norm": None}})

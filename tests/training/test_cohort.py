@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 from distune.config.experiment import Experiment, without_distillation
 from distune.data.stream import Batch
 from distune.detectors.taps import StudentTaps, TeacherMaps, TeacherTaps
-from distune.errors import DataError
+from distune.errors import DataError, TrialError
 from distune.records import EpochReport
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
@@ -110,6 +112,37 @@ def test_an_error_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     alone = student_of(each, "good")
     train(cohort_of(each, distils=True), [alone], epochs=2)
     assert_equal(weights(alone), weights(good))
+
+
+def test_a_failed_step_frees_its_memory_while_the_others_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = builder(small_experiment())
+    good, bad = student_of(each, "good"), student_of(each, "bad", seed=1)
+    graphs: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    step = good.step
+
+    def fail(batch: Batch, teacher: TeacherTaps | None) -> None:
+        graph = torch.zeros(1)
+        graphs.append(weakref.ref(graph))
+        try:
+            raise MemoryError("no memory left")
+        except MemoryError as error:
+            raise TrialError("a step failed") from error
+
+    def watch(batch: Batch, teacher: TeacherTaps | None) -> None:
+        alive.append(graphs[0]() is not None)
+        step(batch, teacher)
+
+    monkeypatch.setattr(bad, "step", fail)
+    monkeypatch.setattr(good, "step", watch)
+    gc.disable()
+    try:
+        results = train(cohort_of(each, distils=False), [bad, good], epochs=1)[0]
+    finally:
+        gc.enable()
+    assert isinstance(results["bad"].error, TrialError)
+    assert results["bad"].error.__traceback__ is not None, "its lines are still written into the folder"
+    assert alive == [False, False]
 
 
 def test_an_error_in_the_evaluation_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from distune.config.paths import merge
 from distune.config.training import TrainingSettings
 from distune.data.build import build_splits
 from distune.data.splits import Splits
+from distune.detectors.taps import StudentTaps
+from distune.errors import TrialError
 from distune.training.builder import TrialBuilder
 from distune.training.cohort import Cohort, EpochResult
 from distune.training.epoch_timing import (
@@ -91,6 +94,27 @@ def test_an_error_of_training_is_raised(splits: Splits, monkeypatch: pytest.Monk
     )
     with pytest.raises(MemoryError, match="no memory"):
         time_teacher_epoch(small_experiment(MANY), splits, device=CPU)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StudentTaps, "task_loss", property(lambda taps: sum(taps.losses.values()) * math.nan))
+    with pytest.raises(TrialError, match="a loss is not finite"):
+        time_teacher_epoch(small_experiment(MANY), splits, device=CPU)
+
+
+def test_distillation_is_measured_also_where_it_ends_early(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics: list[dict[str, float]] = []
+    train = Cohort.run_epoch
+
+    def run_epoch(self: Cohort, **options: Any) -> dict[str, EpochResult]:
+        results = train(self, **options)
+        metrics.append(results["timing"].metrics)
+        return results
+
+    monkeypatch.setattr(Cohort, "run_epoch", run_epoch)
+    experiment = small_experiment({**MANY, "distillation": {"start_epoch": 0, "stop_epoch": 1}})
+    time_student_epoch(experiment, splits, device=CPU, teacher_weights=None)
+    assert all("loss/local_knowledge" in each for each in metrics)
 
 
 def test_threads_are_those_of_a_trial_and_are_restored() -> None:

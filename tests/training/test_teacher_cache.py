@@ -128,6 +128,22 @@ def some_maps() -> TeacherMaps:
     return TeacherMaps(features, Frame((32, 32), ((32, 30), (28, 32))))
 
 
+def test_a_file_that_is_replaced_makes_room(tmp_path: Path) -> None:
+    maps = some_maps()
+    whole = TeacherMaps(maps.features, maps.frame, {"scores": torch.rand(2, 5)})
+    gb = (2 * whole.num_bytes) / 1e9
+    cache = TeacherCache(TeacherCacheSettings(memory_gb=0.0, disk_gb=gb), tmp_path)
+    cache.add("1", maps)
+    cache.add("1", whole)
+    cache.add("2", whole)
+    cache.add("3", maps)
+    cpu = torch.device("cpu")
+    assert [cache.get(key, cpu) is None for key in "123"] == [False, False, True]
+    kept = cache.get("1", cpu)
+    assert kept is not None
+    assert torch.equal(kept.outputs["scores"], whole.outputs["scores"])
+
+
 def test_what_does_not_fit_is_computed_again(tmp_path: Path) -> None:
     maps = some_maps()
     cache = TeacherCache(

@@ -14,7 +14,7 @@ from distune.config.experiment import without_distillation
 from distune.config.paths import merge
 from distune.records import EpochReport, TrialSpec
 from distune.training import checkpoint
-from distune.training.cohort import STREAM_EPOCH
+from distune.training.cohort import STREAM_EPOCH, Cohort
 from distune.training.solo_run import open_trial
 from distune.training.student import Student
 from distune.training.trial_cohort import TrialCohort
@@ -149,6 +149,28 @@ def test_an_error_ends_one_student(
     for key in ("control-1", "0", "2"):
         state, _ = alone(specs[key], tmp_path)
         assert_equal(weights(specs[key]), state)
+
+
+def test_a_teacher_that_does_not_fit_at_first_is_built_for_the_next_trial(
+    specs: dict[str, TrialSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_teacher = Cohort.set_teacher
+    calls: list[None] = []
+
+    def fail_once(self: Cohort, *arguments: Any, **keywords: Any) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise MemoryError("no memory")
+        set_teacher(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Cohort, "set_teacher", fail_once)
+    cohort = TrialCohort()
+    cohort.open(specs["control-1"])
+    with pytest.raises(MemoryError):
+        cohort.open(specs["0"])
+    cohort.open(specs["1"])
+    outcomes = cohort.run_epoch()
+    assert {key: type(outcome) for key, outcome in outcomes.items()} == dict.fromkeys(("control-1", "1"), EpochReport)
 
 
 def test_a_resumed_cohort_equals_an_uninterrupted_one(specs: dict[str, TrialSpec], tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from distune.study.settings_update import update_settings
 from distune.study.storage.optuna_storage import STORAGE_ERRORS, stopped_error
 from distune.tracking.tracker import Tracker
 
+_COMMAND = "explain --ablate"
+
 
 def run_ablation(
     folder: StudyFolder,
@@ -58,12 +60,12 @@ def run_ablation(
     """
     try:
         with (
-            ray_loss_reported(folder.name, command="explain --ablate"),
+            ray_loss_reported(folder.name, command=_COMMAND),
             contextlib.nullcontext() if is_locked else folder.lock(),
         ):
             return _run(folder, plan, metric=metric, state=state, tracker=tracker, callback=callback)
     except STORAGE_ERRORS as error:
-        raise stopped_error(folder.name, error, command="explain --ablate") from error
+        raise stopped_error(folder.name, error, command=_COMMAND) from error
 
 
 def _run(
@@ -81,7 +83,7 @@ def _run(
     try:
         with stop_on_signals() as should_stop:
             context = JobContext(should_stop=should_stop, on_progress=reporter.report_new)
-            training = ArmsTraining(identity, loaded.experiment.resources)
+            training = ArmsTraining(identity, loaded.experiment.resources, _COMMAND)
             if not training.train(plan.specs, context, reporter):
                 return None
             result = _compare(plan, metric, simulated=identity.simulate)

@@ -136,4 +136,4 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _damaged(file: Path, error: Exception) -> StudyError:
-    return StudyError(f"{file} cannot be read: {error}; remove its folder and run distune confirm again")
+    return StudyError(f"{file} cannot be read: {error}; remove its folder and run the command again")

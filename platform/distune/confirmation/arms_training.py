@@ -23,10 +23,12 @@ class ArmsTraining:
     Attributes:
         identity: of the study.
         resources: of a trial, and the address of the cluster.
+        command: distune's command whose session it belongs to.
     """
 
     identity: StudyIdentity
     resources: ResourceSettings
+    command: str = "confirm"
 
     def train(self, specs: Sequence[TrialSpec], context: JobContext, reporter: ConfirmationReporter) -> bool:
         """Train and score runs that are not on record.
@@ -73,5 +75,8 @@ class ArmsTraining:
         """Return the jobs that are not done, one for each folder of a seed."""
         folders = dict.fromkeys(Path(spec.folder).parent for spec in specs)
         by_folder = [tuple(spec for spec in specs if Path(spec.folder).parent == folder) for folder in folders]
-        jobs = [SeedJob(specs=each, simulate=self.identity.simulate, split=split) for each in by_folder]
+        jobs = [
+            SeedJob(specs=each, simulate=self.identity.simulate, split=split, command=self.command)
+            for each in by_folder
+        ]
         return [job for job in jobs if not job.is_done]

@@ -14,6 +14,7 @@ from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.simulated_arms import SimulatedRun
 from distune.records import EpochReport, Outcome, TrialSpec
 from distune.study.failures.reasons import OUT_OF_MEMORY, STORAGE, describe_failure, is_of_kind
+from distune.study.failures.release_memory import forget_frames
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import (
     EpochTimeoutError,
@@ -31,7 +32,7 @@ class ArmsRun(Protocol):
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
-        """Key to the messages for the user about how a training was resumed."""
+        """Key to the messages for the user about how a training was resumed, of those that were opened so far."""
         ...
 
     @property
@@ -94,6 +95,7 @@ def train_jointly(
     """
     by_key = {spec.key: spec for spec in specs}
     to_retry: list[TrialSpec] = []
+    noted: set[str] = set()
 
     def fail(spec: TrialSpec, error: Exception) -> None:
         reason = describe_failure(error)
@@ -104,12 +106,20 @@ def train_jointly(
         else:
             fail_arm(ArmFolder.of(spec), error)
 
-    def train_epoch(run: ArmsRun) -> None:  # a function, because errors hold memory until their names are gone
+    def add_notes(run: ArmsRun) -> None:
+        for key, notes in run.notes.items():
+            if key not in noted:
+                noted.add(key)
+                ArmFolder.of(by_key[key]).add_notes(notes)
+
+    def train_epoch(run: ArmsRun) -> None:
         with _limited(specs, context.time_limit):
             answers = run.run_epoch()
+        add_notes(run)
         for key, answer in answers.items():
             if isinstance(answer, Exception):
                 fail(by_key[key], answer)
+                forget_frames(answer)
                 continue
             divergence = TrialProgress(by_key[key], by_key[key].metric).divergence(answer)
             if divergence is not None:
@@ -122,10 +132,10 @@ def train_jointly(
     except Exception as error:
         for spec in specs:
             fail(spec, error)
+        forget_frames(error)
         return to_retry
     try:
-        for key, notes in run.notes.items():
-            ArmFolder.of(by_key[key]).add_notes(notes)
+        add_notes(run)
         while run.behind and not context.should_stop():
             train_epoch(run)
             context.on_progress()
@@ -133,6 +143,7 @@ def train_jointly(
         for spec in specs:
             if is_untrained(spec) and spec not in to_retry:
                 fail(spec, error)
+        forget_frames(error)
     finally:
         run.close()
     return [] if context.should_stop() else to_retry

@@ -23,6 +23,7 @@ from distune.errors import TrialError
 from distune.evidence.matches import MatchTable
 from distune.records import Outcome, TrialSpec
 from distune.study.failures.reasons import STORAGE, describe_failure, is_of_kind
+from distune.study.failures.release_memory import free_memory
 from distune.study.runners.trial_attempt import TAKEOVER_TIMEOUT_S
 
 Split = Literal["search", "test"]
@@ -36,11 +37,13 @@ class SeedJob:
         specs: of the arms, all under the same seed.
         simulate: simulate learning curves and matches instead of training.
         split: ``search`` trains the arms and scores them; ``test`` only scores students that are trained.
+        command: distune's command whose session it belongs to, which continues it.
     """
 
     specs: tuple[TrialSpec, ...]
     simulate: bool
     split: Split
+    command: str = "confirm"
 
     def run(self, context: JobContext) -> None:
         """Do what is not done yet. The failure of an arm is recorded in its folder, and the others continue.
@@ -61,14 +64,14 @@ class SeedJob:
                 self._score(context)
         except Timeout:
             raise TrialError(
-                f"another process still works on {folder}; stop it and run distune confirm again"
+                f"another process still works on {folder}; stop it and run distune {self.command} again"
             ) from None
         except Exception as error:
             if not _is_disk_error(error):
                 raise
             from distune.study.storage.optuna_storage import stopped_error  # loads Optuna, which a worker does not need
 
-            raise stopped_error(self.specs[0].study, error, command="confirm") from error
+            raise stopped_error(self.specs[0].study, error, command=self.command) from error
 
     @property
     def is_done(self) -> bool:
@@ -92,6 +95,7 @@ class SeedJob:
             return
         timeout_file(self.specs).unlink(missing_ok=True)  # of an earlier attempt
         for spec in train_jointly(left, context, simulate=self.simulate, may_retry=len(left) > 1):
+            free_memory()
             train_jointly([spec], context, simulate=self.simulate, may_retry=False)
 
     def _score(self, context: JobContext) -> None:

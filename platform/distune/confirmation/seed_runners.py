@@ -106,7 +106,7 @@ def settle(job: SeedJob, task: Any) -> None:
     except ray.exceptions.RayError as error:
         reason = job.timeout or describe_worker_failure(str(error))
         if job.split == "test":
-            raise TrialError(f"{reason}; run distune confirm {job.specs[0].study} again") from None
+            raise TrialError(f"{reason}; run distune {job.command} {job.specs[0].study} again") from None
         job.fail(reason)
 
 

@@ -150,6 +150,11 @@ class StudentTaps:
     instances: Instances
 
     @property
+    def task_loss(self) -> Tensor:
+        """The sum of the task losses, a float32 scalar with gradient."""
+        return torch.stack([loss.float() for loss in self.losses.values()]).sum()
+
+    @property
     def view(self) -> View:
         """The neck's maps and their frame."""
         return View(self.neck, self.instances.frame)

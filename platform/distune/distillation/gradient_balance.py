@@ -39,7 +39,8 @@ class Measurement:
     """A term on a measured step.
 
     Attributes:
-        ratio: length of the term's unweighted gradient divided by the task's, a scalar; 0 when either is 0.
+        ratio: length of the term's unweighted gradient divided by the task's, a scalar; 0 when either is 0, and NaN
+            when either is not finite.
         cosine: between the two gradients, a scalar; 0 when either is 0.
         num_steps: steps of the term since its last measurement, this one included.
     """
@@ -47,6 +48,11 @@ class Measurement:
     ratio: Tensor
     cosine: Tensor
     num_steps: int
+
+    @property
+    def is_finite(self) -> Tensor:
+        """A boolean scalar: both gradients are finite."""
+        return self.ratio.isfinite()
 
     @property
     def is_valid(self) -> Tensor:
@@ -128,20 +134,20 @@ class GradientBalance(nn.Module):
         """Start an epoch. Its first step is measured as well, so that every epoch has a measurement."""
         self._is_first = True
 
+    @property
+    def is_any_due(self) -> bool:
+        """True when the next step of some term is measured."""
+        return self._is_first or any(map(self.is_due, self._steps.values()))
+
     def step(
-        self,
-        task: Tensor,
-        terms: Mapping[str, Tensor],
-        maps: Sequence[Tensor],
-        task_gradients: RecordedGradients | None = None,
+        self, task: Tensor | RecordedGradients, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Measurement]]:
         """Measure the terms that are due in a step, and keep its graph.
 
         Args:
-            task: the task loss.
+            task: the task loss, or its gradients on the maps if its backward pass has been run.
             terms: the unweighted losses of the step's active terms by name.
             maps: the student's neck on the common levels.
-            task_gradients: of the task loss on these maps, if its backward pass has been run.
 
         Returns:
             For every term the factor that makes its gradient as long as the task's, by the measurements before this
@@ -151,7 +157,7 @@ class GradientBalance(nn.Module):
         due = {name: loss for name, loss in terms.items() if self._is_first or self.is_due(self._steps[name])}
         self._is_first = False
         before = {name: self.factor(name) for name in terms}
-        measurements = self._measure(task, due, maps, task_gradients) if due else {}
+        measurements = self._measure(task, due, maps) if due else {}
         factors = {
             name: torch.where(before[name] > 0, before[name], self.factor(name)) if name in due else before[name]
             for name in terms
@@ -176,15 +182,13 @@ class GradientBalance(nn.Module):
         self._measured_at = dict(zip(self._names, measured_at, strict=True))
 
     def _measure(
-        self,
-        task: Tensor,
-        terms: Mapping[str, Tensor],
-        maps: Sequence[Tensor],
-        task_gradients: RecordedGradients | None,
+        self, task: Tensor | RecordedGradients, terms: Mapping[str, Tensor], maps: Sequence[Tensor]
     ) -> dict[str, Measurement]:
         measurements: dict[str, Measurement] = {}
-        of_task = neck_gradient(task, maps) if task_gradients is None else recorded_neck_gradient(task_gradients, maps)
-        task_gradient = mean_over_processes(of_task)
+        if isinstance(task, RecordedGradients):
+            task_gradient = mean_over_processes(recorded_neck_gradient(task, maps))
+        else:
+            task_gradient = mean_over_processes(neck_gradient(task, maps))
         for name, loss in terms.items():
             ratio, cosine = compare(mean_over_processes(neck_gradient(loss, maps)), task_gradient)
             now = self._steps[name]
@@ -254,12 +258,14 @@ def compare(term: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
         task: gradient of the task loss, as long, or a single 0.
 
     Returns:
-        The ratio of their lengths and their cosine, scalars; both are 0 when either gradient is 0.
+        The ratio of their lengths and their cosine, scalars; both are 0 when either gradient is 0. The ratio is NaN
+        when either is not finite.
     """
     term_length, task_length = torch.linalg.vector_norm(term), torch.linalg.vector_norm(task)
+    is_finite = (term_length + task_length).isfinite()
     has_both = (term_length > 0) & (task_length > 0)
     term_divisor, task_divisor = torch.where(has_both, term_length, 1.0), torch.where(has_both, task_length, 1.0)
-    ratio = torch.where(has_both, term_length / task_divisor, 0.0)
+    ratio = torch.where(is_finite, torch.where(has_both, term_length / task_divisor, 0.0), torch.nan)
     cosine = torch.where(has_both, ((term / term_divisor) * (task / task_divisor)).sum(), 0.0)
     return ratio, cosine
 

@@ -31,6 +31,7 @@ from distune.distillation.term import DistillationTerm, Step
 from distune.distillation.weight_schedule import WeightSchedule
 
 _LOG_SHARE = "log_share/"
+_MEASURED = "measured/"
 
 
 class Objective(nn.Module):
@@ -92,7 +93,6 @@ class Objective(nn.Module):
         self._epoch = 0
         self._factor = 0.0
         self._means = EpochMeans()
-        self._measured: set[str] = set()
         self._filter_auc = None if tags_of is None else FilterAuc(tags_of)
 
     @property
@@ -114,7 +114,6 @@ class Objective(nn.Module):
         self._epoch = epoch
         self._factor = self._schedule.factor(epoch)
         self._means.reset()
-        self._measured.clear()
         if self.balance is not None:
             self.balance.begin_epoch()
         self._sample.reset()
@@ -122,6 +121,11 @@ class Objective(nn.Module):
             self._filter_auc.reset()
         if self.prototype_manager is not None:
             self.prototype_manager.begin_epoch(epoch, feature_pass)
+
+    @property
+    def measures_gradients(self) -> bool:
+        """True when the coming step of the current epoch measures the gradients of its terms."""
+        return self.balance is not None and self.is_active_in(self._epoch) and self.balance.is_any_due
 
     def neck_maps(self, student: StudentTaps) -> list[Tensor]:
         """Return the student's maps on the common levels, on which gradients are compared."""
@@ -133,8 +137,8 @@ class Objective(nn.Module):
         """Return the weighted and decayed losses of a step by the names of the terms, float32.
 
         Only active terms: none outside the schedule, and none that needs prototypes while there are none. Waits for no
-        device, and does not depend on train or eval mode. ``task_gradients`` are those on ``neck_maps``, where the
-        backward pass of the task loss has been run; without them, a step that measures runs one through the heads.
+        device, and does not depend on train or eval mode. ``task_gradients`` are those of the task loss on
+        ``neck_maps``, if its backward pass has been run; else a step that measures runs one through the heads.
         """
         if not self.is_active_in(self._epoch):
             return {}
@@ -196,8 +200,8 @@ class Objective(nn.Module):
         if not raw:
             return {}
         assert self.balance is not None
-        task = torch.stack([loss.float() for loss in student.losses.values()]).sum()
-        factors, measurements = self.balance.step(task, raw, self.neck_maps(student), task_gradients)
+        task = student.task_loss if task_gradients is None else task_gradients
+        factors, measurements = self.balance.step(task, raw, self.neck_maps(student))
         losses: dict[str, Tensor] = {}
         for name, loss in raw.items():
             asked = self._weights[name] * self._factor
@@ -214,7 +218,7 @@ class Objective(nn.Module):
 
     def _update_gradient_means(self, name: str, weight: Tensor, measured: Measurement) -> None:
         """Add a measurement of a term. It stands for the steps since the one before."""
-        self._measured.add(name)
+        self._means.update(f"{_MEASURED}{name}", measured.is_finite, measured.is_finite)
         share = weight.detach() * measured.ratio
         is_valid = measured.is_valid & (share > 0)
         count = is_valid * measured.num_steps
@@ -222,9 +226,12 @@ class Objective(nn.Module):
         self._means.update(f"gradient_cosine/{name}", torch.where(is_valid, measured.cosine, 0.0) * count, count)
 
     def _shares(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return the geometric means of the measured shares; 0 for a term that never had a gradient."""
-        logs = {name: metrics.pop(f"{_LOG_SHARE}{name}", -math.inf) for name in self._terms if name in self._measured}
-        return {f"share/{name}": math.exp(log) for name, log in logs.items()}
+        """Return the geometric means of the measured shares: 0 for a term that never had a gradient.
+
+        A term whose gradients were never finite, as on steps that a gradient scaler skips, has none.
+        """
+        measured = [name for name in self._terms if metrics.pop(f"{_MEASURED}{name}", None) is not None]
+        return {f"share/{name}": math.exp(metrics.pop(f"{_LOG_SHARE}{name}", -math.inf)) for name in measured}
 
     def _step(self, student: StudentTaps, teacher: TeacherTaps) -> Step:
         instances = student.instances

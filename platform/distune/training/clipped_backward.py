@@ -30,7 +30,7 @@ class ClippedBackward:
     Args:
         parameters: of the optimizer.
         optimizer: that takes the step afterwards, through ``scaler``.
-        scaler: of the loss; its scale stays on the gradients, except of ``total``.
+        scaler: of the loss. Its scale is removed from gradients that are clipped together, and stays on others.
         max_norm: larger gradients are scaled down to this norm; None never scales them.
         of: the gradient that is clipped: the task's and the distillation's apart, the task's alone, or the joint one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import traceback
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -243,7 +244,15 @@ def _catch_error(students: Iterable[Student], results: dict[str, EpochResult]) -
     except Exception as error:
         if num_processes() > 1:
             raise
+        _clear_locals(error)
         results.update({each.key: EpochResult({}, [], error) for each in students if each.key not in results})
+
+
+def _clear_locals(error: BaseException | None) -> None:
+    """Free what the failed calls hold, such as the graph of a step, while the others train on."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _evaluation_of(key: str) -> str:

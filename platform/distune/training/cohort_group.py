@@ -134,14 +134,14 @@ class CohortGroup:
     def _teacher_of(self, builder: TrialBuilder, spec: TrialSpec) -> Detector:
         """Return the shared teacher; build it for the first trial that is distilled."""
         if self._teacher is None:
-            self._teacher, self._teacher_weights = builder.teacher(spec.teacher_weights), spec.teacher_weights
-            passes = builder.feature_passes(self._teacher, self._stream, self._training)
+            teacher = builder.teacher(spec.teacher_weights)
             self._cohort.set_teacher(
-                self._teacher,
-                passes,
+                teacher,
+                builder.feature_passes(teacher, self._stream, self._training),
                 cache=self._open_cache(builder.experiment, spec.teacher_weights),
                 cache_identity=f"{self._identity}/{spec.teacher_weights}",
             )
+            self._teacher, self._teacher_weights = teacher, spec.teacher_weights  # only if the cohort has it
         else:
             builder.check_teacher(self._teacher)
         return self._teacher

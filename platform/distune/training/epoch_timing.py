@@ -16,7 +16,9 @@ from distune.config.training import TrainingSettings
 from distune.data.dataset import DetectionDataset, Subset
 from distune.data.splits import Splits
 from distune.detectors.taps import Detector
+from distune.errors import TrialError
 from distune.training.builder import TrialBuilder
+from distune.training.student import is_finite
 
 NUM_BATCHES = 4
 """Batches of an epoch that is timed. One epoch before it is not timed: memory is allocated, kernels are chosen."""
@@ -54,8 +56,9 @@ def time_student_epoch(
     Raises:
         UsageError: student and teacher do not fit each other.
         DataError: there is no image, or too many cannot be decoded.
+        TrialError: a loss is not finite.
     """
-    distillation = experiment.distillation.model_copy(update={"start_epoch": 0})
+    distillation = experiment.distillation.model_copy(update={"start_epoch": 0, "stop_epoch": None})
     builder = TrialBuilder(experiment.model_copy(update={"distillation": distillation}), splits, device)
     teacher = builder.teacher_or_random(teacher_weights) if experiment.distillation.is_active else None
     training = experiment.training.model_copy(update={"batch_size": batch_of_one_gpu(experiment)})
@@ -149,6 +152,9 @@ def measure_epoch(
 
     Returns:
         The second epoch.
+
+    Raises:
+        TrialError: a loss is not finite.
     """
     training = training.model_copy(update={"epochs": max(_NUM_EPOCHS, training.epochs)})
     splits, seed = builder.splits, training.seed
@@ -166,6 +172,8 @@ def measure_epoch(
             result = cohort.run_epoch()["timing"]
             if result.error is not None:
                 raise result.error
+            if not is_finite(result.metrics):  # it is not evaluated then
+                raise TrialError("a loss is not finite")
     finally:
         stream.close()
     evaluate_s = result.metrics["time/evaluate_s"]

@@ -60,7 +60,7 @@ def run_steps(experiment: Experiment, splits: Splits, device: torch.device) -> D
         WeightsError: a file of weights is missing or does not fit.
         TrialError: a loss is not finite.
     """
-    distillation = experiment.distillation.model_copy(update={"start_epoch": 0})
+    distillation = experiment.distillation.model_copy(update={"start_epoch": 0, "stop_epoch": None})
     experiment = experiment.model_copy(update={"distillation": distillation})
     builder = TrialBuilder(experiment, splits, device)
     training = _fitting(batch_of_one_gpu(experiment), device)

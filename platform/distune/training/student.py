@@ -16,7 +16,7 @@ from distune.config.training import ClippedGradient, TrainingSettings
 from distune.data.stream import Batch
 from distune.detectors.taps import Detector, StudentTaps, TeacherTaps
 from distune.distillation.epoch_means import EpochMeans
-from distune.distillation.gradient_balance import recorded_gradients
+from distune.distillation.gradient_balance import RecordedGradients, recorded_gradients
 from distune.distillation.objective import Objective
 from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
@@ -117,7 +117,7 @@ class Student:
         with self._rng.active():
             with autocast(self._device, self._dtype):
                 taps = self.detector.forward_train(batch.images, batch.targets)
-                task = torch.stack([loss.float() for loss in taps.losses.values()]).sum()
+                task = taps.task_loss
             if self._backward.num_batches == 0:
                 self._backward.reset()
             terms = self._add_gradients(task, taps, teacher)
@@ -193,13 +193,17 @@ class Student:
         if self.objective is None or teacher is None:
             self._backward.add([task])
             return {}
-        recorded = None
+        recorded: RecordedGradients | None = None
         if self._backward.is_apart:
-            with recorded_gradients(self.objective.neck_maps(taps), self._backward.scale()) as recorded:
+            is_recorded = self.objective.measures_gradients
+            maps = self.objective.neck_maps(taps) if is_recorded else []
+            with recorded_gradients(maps, self._backward.scale()) as gradients:
                 self._backward.add_task(task)
+            recorded = gradients if is_recorded else None
         with autocast(self._device, self._dtype):
             terms: dict[str, Tensor] = self.objective(taps, teacher, recorded)
         if self._backward.is_apart:
+            del recorded, gradients  # as large as the maps
             self._backward.add_terms(terms.values())
         else:
             self._backward.add([task, *terms.values()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from distune.training.cache_folder import CacheFolder
 
 _BYTES_PER_GB = 1e9
 _CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """The maps of a batch on disk.
+
+    Attributes:
+        path: of the file.
+        outputs: names of the outputs of heads that it holds.
+        num_bytes: of the maps.
+    """
+
+    path: Path
+    outputs: frozenset[str]
+    num_bytes: int
 
 
 class TeacherCache:
@@ -35,7 +51,7 @@ class TeacherCache:
         self._disk_left = 0.0 if folder is None else settings.disk_gb * _BYTES_PER_GB
         self._parent = folder
         self._memory: dict[str, TeacherMaps] = {}
-        self._files: dict[str, tuple[Path, frozenset[str]]] = {}
+        self._files: dict[str, _File] = {}
         self._num_written = 0
         self._folder: CacheFolder | None = None
 
@@ -44,7 +60,7 @@ class TeacherCache:
         if key in self._memory:
             return self._memory[key].to(device)
         if key in self._files:
-            content = checkpoint.load(self._files[key][0])
+            content = checkpoint.load(self._files[key].path)
             if content is not None:
                 return _from_dict(content).to(device)
         return None
@@ -61,7 +77,7 @@ class TeacherCache:
         elif maps.num_bytes <= self._memory_left:
             self._memory[key] = maps.to(_CPU)
             self._memory_left -= maps.num_bytes
-        elif key not in self._files or maps.outputs.keys() > self._files[key][1]:
+        elif key not in self._files or maps.outputs.keys() > self._files[key].outputs:
             self._write(key, maps)
 
     def close(self) -> None:
@@ -80,7 +96,9 @@ class TeacherCache:
             self._memory_left -= new.num_bytes
 
     def _write(self, key: str, maps: TeacherMaps) -> None:
-        if maps.num_bytes > self._disk_left:
+        former = self._files.get(key)
+        num_more_bytes = maps.num_bytes - (0 if former is None else former.num_bytes)
+        if num_more_bytes > self._disk_left:
             return
         with contextlib.suppress(OSError, TrialError):
             assert self._parent is not None
@@ -88,10 +106,10 @@ class TeacherCache:
             path = self._folder.path / f"{self._num_written}.pt"
             self._num_written += 1
             checkpoint.save(_to_dict(maps.to(_CPU)), path)
-            if key in self._files:
-                self._files[key][0].unlink(missing_ok=True)
-            self._files[key] = (path, frozenset(maps.outputs))
-            self._disk_left -= maps.num_bytes
+            if former is not None:
+                former.path.unlink(missing_ok=True)
+            self._files[key] = _File(path, frozenset(maps.outputs), maps.num_bytes)
+            self._disk_left -= num_more_bytes
 
 
 def _to_dict(maps: TeacherMaps) -> dict[str, Any]:

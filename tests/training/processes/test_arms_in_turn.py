@@ -14,9 +14,8 @@ from support.experiments import small_values
 
 
 class _Run:
-    notes: tuple[str, ...] = ()
-
     def __init__(self, spec: TrialSpec, log: list[str]) -> None:
+        self.notes = ("last.pt is damaged",) if spec.number == 2 else ()
         self.epochs_done, self._spec, self._log = 0, spec, log
         log.append(f"open {spec.key}")
 
@@ -57,4 +56,5 @@ def test_one_is_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("2", "EpochReport"),
         ("2", "EpochReport"),
     ]
+    assert arms.notes == {"2": ("last.pt is damaged",)}
     assert log == ["open 0", "close 0", "open 1", "close 1", "open 2", "close 2"]

@@ -19,6 +19,7 @@ from distune.study.failures.reasons import (
     describe_failure,
     is_of_kind,
 )
+from distune.study.failures.release_memory import forget_frames, free_memory
 from distune.study.failures.retries import Company
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import (
@@ -28,7 +29,7 @@ from distune.study.runners.epoch_timeout import (
     raise_after,
 )
 from distune.study.runners.simulated_host import SimulatedHost
-from distune.study.runners.trial_attempt import TAKEOVER_TIMEOUT_S, StepResult, free_memory
+from distune.study.runners.trial_attempt import TAKEOVER_TIMEOUT_S, StepResult
 from distune.tracking.uris import redact_uri
 from distune.training.trial_folder import TrialFolder
 from distune.training.trial_protocol import TrialHost
@@ -198,7 +199,7 @@ class CohortAttempt:
         # A disk that cannot be written to is probably the reason of the failure itself.
         with contextlib.suppress(OSError), member.error_file.open("a", encoding="utf-8") as file:
             file.write(redact_uri(text))
-        _forget_frames(error)
+        forget_frames(error)
         self.remove(member.spec.key)
         notes: tuple[str, ...] = ()
         if is_of_kind(failure, OUT_OF_MEMORY):
@@ -230,10 +231,3 @@ class CohortAttempt:
 
                 self._host = TrialCohort()
         return self._host
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Drop the frames of an error and its causes, which would keep the memory of the trial alive."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__

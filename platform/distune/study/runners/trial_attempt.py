@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
-import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from distune.study.failures.reasons import (
     describe_failure,
     is_of_kind,
 )
+from distune.study.failures.release_memory import free_memory
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import TimeLimit, raise_after
 from distune.study.runners.simulation import SimulatedTrial
@@ -144,11 +143,3 @@ def deliver(result: StepResult, key: str, engine: StudyEngine, callback: StudyCa
         return Decision.CONTINUE
     engine.fail(key, result.failure, in_company=result.in_company)
     return Decision.STOP
-
-
-def free_memory() -> None:
-    """Free unused memory, also on the device if torch was loaded."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

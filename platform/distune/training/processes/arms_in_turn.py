@@ -24,7 +24,12 @@ class ArmsInTurn:
         self._open_key: str | None = None
         self._run: TrialRun | None = None
         self._left = [spec.key for spec in specs if _num_epochs(spec) < spec.num_epochs]
-        self.notes: Mapping[str, Sequence[str]] = {}
+        self._notes: dict[str, Sequence[str]] = {}
+
+    @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """Key to messages for the user about the checkpoints of the trainings that were opened so far."""
+        return self._notes
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -62,6 +67,8 @@ class ArmsInTurn:
     def _opened(self, key: str) -> TrialRun:
         if self._run is None:
             self._run, self._open_key = open_run(self._specs[key], num_processes=self._num_processes), key
+            if self._run.notes:
+                self._notes[key] = self._run.notes
         return self._run
 
 
