@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from distune.detectors.taps import Instances, StudentTaps, TeacherTaps, View
+from distune.detectors.taps import Frame, Instances, StudentTaps, TeacherTaps, View
 from distune.distillation.maps.pooling import pool_instances
 from distune.distillation.prototypes.collect_features import InstancePooling, collect_features
 from distune.distillation.prototypes.prototypes import InstanceFeatures
@@ -53,6 +53,17 @@ def test_pools_every_instance_that_is_large_enough(make_taps: MakeTaps) -> None:
     torch.testing.assert_close(features.student_LND[1], torch.stack(rows).detach())
     assert features.teacher_LNE.shape == (2, len(rows), 8)
     assert 0 < len(rows) < 16
+
+
+def test_the_size_of_a_box_is_that_in_the_images_of_the_student(make_taps: MakeTaps) -> None:
+    """As in the queue; a student such as SSD may see other sizes than the stream has."""
+    found = batches(make_taps)
+    doubled: list[Batch] = []
+    for student, teacher, instances in found:
+        sizes = tuple((2 * height, 2 * width) for height, width in instances.frame.image_sizes)
+        height, width = instances.frame.padded_size
+        doubled.append((student, teacher, instances.seen_in(Frame((2 * height, 2 * width), sizes))))
+    assert feature_pass(doubled).origin_N2.tolist() == feature_pass(found).origin_N2.tolist()
 
 
 def test_uses_the_first_images_of_each_class(make_taps: MakeTaps) -> None:

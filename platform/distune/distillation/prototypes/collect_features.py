@@ -56,7 +56,7 @@ def collect_features(
         source: returns the batches. It may return more images than asked for: of each class only the boxes of its
             first ``max_images`` images are used.
         pool: pools the maps; cached features of the teacher were pooled alike.
-        min_box_side_px: boxes with a side this short or shorter are left out.
+        min_box_side_px: boxes with a side this short or shorter are left out, in the student's images.
         max_images: the maximum number of images of a class.
         num_classes: without background.
         min_box_cells: see ``counted_levels``; in the student's maps.
@@ -75,7 +75,7 @@ def collect_features(
         teacher_LNE = teacher if isinstance(teacher, Tensor) else pool(teacher, instances)
         boxes_N4 = instances.seen_in(student.frame).boxes_N4
         counted_LN = counted_levels(boxes_N4, pool.strides, min_cells=min_box_cells)
-        rows_n = is_large_enough(instances.boxes_N4, min_box_side_px=min_box_side_px).nonzero().squeeze(1)
+        rows_n = is_large_enough(boxes_N4, min_box_side_px=min_box_side_px).nonzero().squeeze(1)
         parts.append(
             InstanceFeatures(
                 student_LND[:, rows_n],
