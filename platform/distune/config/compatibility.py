@@ -32,7 +32,7 @@ NOT_VARIABLE = (
 budget, the batches, and the precision of the teacher, of its maps and of the evaluation."""
 _PRESET = "distillation.preset"
 _known_compatible: collections.deque[str] = collections.deque(maxlen=32)
-"""What was checked without a problem. A command reads the files of a study several times."""
+"""Checks without a problem. A command reads the files of a study several times."""
 
 
 def compatibility_problems(

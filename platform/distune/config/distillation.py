@@ -67,7 +67,7 @@ class PrototypeSettings(Settings):
     density_quantile: float = Field(0.4, ge=0, lt=1)
     """Instances at or below this quantile of density, for student or teacher, cannot become prototypes; 0 keeps all."""
     min_box_side_px: float = Field(30.0, ge=0)
-    """Boxes with a side of this length or shorter cannot become prototypes, in pixels of the student's resized image."""
+    """Boxes with a side of this length or less cannot become prototypes, in pixels of the student's resized image."""
     source: SourceSettings = FeatureQueueSettings()
     """The source of the features of instances."""
 
