@@ -71,6 +71,22 @@ def _figures_are_not_rendered(request: pytest.FixtureRequest, monkeypatch: pytes
 
 
 @pytest.fixture
+def written_pages() -> None:
+    """Request it to write the page of a study at the end of its sessions; see below."""
+
+
+@pytest.fixture(autouse=True)
+def _pages_are_not_written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session writes no page, except in tests of reports and in long ones: it is a quarter of a simulated study."""
+    is_long = any(request.node.get_closest_marker(name) for name in ("slow", "ray", "server", "torture"))
+    if is_long or "written_pages" in request.fixturenames or request.path.parent.name == "reports":
+        return
+    for name in ("distune.api.study_session", "distune.api.confirm_study"):
+        if name in sys.modules:
+            monkeypatch.setattr(sys.modules[name], "write_session_report", lambda *_, **__: None)
+
+
+@pytest.fixture
 def trained_home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with the study ``support.trained_study.NAME``, of this test alone; the working folder is beside it."""
     base = tmp_path_factory.getbasetemp()

@@ -15,7 +15,7 @@ from distune.errors import DataError, UsageError
 from support.experiments import small_values
 from support.layouts import LAYOUTS, make_scenes
 
-SCENES = make_scenes({"train": 40, "val": 30, "test": 30})
+SCENES = make_scenes({"train": 16, "val": 12, "test": 12})
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_each_layout_becomes_a_valid_experiment(layout: str, tmp_path: Path) -> 
     assert (draft.name, draft.file) == ("my-photos-2026", Path("my-photos-2026.yaml"))
     result = distune.validate(draft.file, callbacks=[])
     assert result.card is not None
-    assert sum(split.num_images for split in result.card.splits) == 100
+    assert sum(split.num_images for split in result.card.splits) == len(SCENES)
     assert result.card.splits == draft.card.splits
     text = draft.file.read_text()
     assert all(f"# Found: {finding}"[:100] in text for finding in draft.findings)
@@ -82,7 +82,10 @@ def test_damaged_data_are_refused_before_a_file_is_written(tmp_path: Path) -> No
 def test_a_study_of_a_draft_runs_simulated(tmp_path: Path) -> None:
     LAYOUTS["labelimg_flat"](tmp_path / "photos", SCENES)
     draft = distune.init("photos", from_scratch=True, callbacks=[])
-    study = distune.launch(draft.file, simulate=True, runner="local", home=tmp_path / "home", callbacks=[])
+    few = {"search.num_trials": 2, "training.epochs": 4, "search.scheduler.grace_epochs": 2}
+    study = distune.launch(
+        draft.file, overrides=few, simulate=True, runner="local", home=tmp_path / "home", callbacks=[]
+    )
     assert study.status.state == "finished"
 
 

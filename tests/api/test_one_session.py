@@ -82,6 +82,7 @@ def test_the_lock_is_held_from_the_opening_of_a_tracker_to_its_end(tmp_path: Pat
     assert study.state == "finished"
 
 
+@pytest.mark.usefixtures("written_pages")
 def test_the_state_in_the_records_of_a_session_is_that_of_its_end(tmp_path: Path, trackers: list[LockWitness]) -> None:
     study = launch(tmp_path)
     assert "running" not in trackers[0].descriptions[-1][0]

@@ -15,6 +15,8 @@ from distune.errors import UsageError
 from distune.study.failures.reasons import StudyFailedError
 from support.experiments import small_values
 
+pytestmark = pytest.mark.usefixtures("written_pages")
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -97,7 +99,8 @@ def test_it_goes_to_any_file_and_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_a_page_of_a_hundred_trials_is_small() -> None:
-    study = launch(overrides={"search.num_trials": 100, "training.epochs": 12})
+    fast = {"search.sampler": {"kind": "random"}, "search.storage": "journal"}
+    study = launch(overrides={"search.num_trials": 100, "training.epochs": 12, **fast})
     assert (study.path / "report" / "report.html").stat().st_size < 8_000_000
 
 

@@ -10,16 +10,17 @@ import pytest
 import distune
 from support.command_line import Distune
 from support.experiments import small_values
+from support.prepared import copy_prepared
 
 
 @pytest.fixture
-def studies(distune: Distune, tmp_path: Path) -> None:
-    for name, epochs in (("one", 3), ("two", 4)):
-        changes = {"tracking": {"enabled": False}, "training": {"epochs": epochs}}
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(small_values(changes)))
-        answer = distune("launch", str(path), "--simulate", "--runner", "local", "--name", name)
-        assert answer.status == 0, answer.err
+def studies(home: Path) -> None:
+    def make(root: Path) -> None:
+        for name, epochs in (("one", 3), ("two", 4)):
+            values = small_values({"tracking": {"enabled": False}, "training": {"epochs": epochs}})
+            distune.launch(values, name=name, simulate=True, runner="local", callbacks=[], home=root)
+
+    copy_prepared("compare", make, home)
 
 
 @pytest.mark.usefixtures("studies")

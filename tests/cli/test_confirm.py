@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+import distune as api
 from distune.config.home import Home
 from distune.config.paths import merge
 from distune.study.files.study_folder import StudyFolder
@@ -20,6 +21,7 @@ from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.status import StudyStatus, read_study
 from support.command_line import Distune
 from support.experiments import small_values
+from support.prepared import copy_prepared
 from support.zygote import Zygote
 
 PRELOADED = ["distune.cli.main", "distune.confirmation.confirmation_session", "optuna.storages._rdb.storage"]
@@ -31,6 +33,16 @@ def write(folder: Path, changes: dict[str, Any] | None = None, *, tracked: bool 
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(values))
     return str(path)
+
+
+def make_study(home: Path) -> None:
+    """Copy a finished study ``one`` into the home."""
+
+    def make(root: Path) -> None:
+        values = small_values({"tracking": {"enabled": False}})
+        api.launch(values, name="one", simulate=True, runner="local", callbacks=[], home=root)
+
+    copy_prepared("confirm", make, home)
 
 
 def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_path: Path, home: Path) -> None:
@@ -79,8 +91,8 @@ def test_best_and_status_before_and_after_a_confirmation(distune: Distune, tmp_p
     assert "the test split was evaluated once before, for another trial or another metric" in changed
 
 
-def test_best_reads_the_trials_once(distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one")
+def test_best_reads_the_trials_once(distune: Distune, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study(home)
     reads: list[str] = []
 
     def count(home: Home, name: str) -> StudyStatus:
@@ -119,9 +131,8 @@ def test_a_plan_starts_at_the_seeds_on_record(distune: Distune, tmp_path: Path) 
     assert distune("confirm", "one", "--top", "1", "--metric", "AP50").status == 0
 
 
-def test_one_seed_is_reported_as_undecided(distune: Distune, tmp_path: Path) -> None:
-    path = write(tmp_path)
-    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+def test_one_seed_is_reported_as_undecided(distune: Distune, home: Path) -> None:
+    make_study(home)
     answer = distune("confirm", "one", "--top", "1", "--seeds", "1").out
     assert "1 seed: undecided, since one seed says nothing about the spread between seeds" in answer
     assert "the interval means little below 3 seeds" in answer
@@ -143,10 +154,9 @@ def test_mistakes_are_named(distune: Distune, tmp_path: Path) -> None:
 
 
 def test_seeds_under_which_the_student_diverged_are_reported_and_make_the_gain_unstable(
-    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distune: Distune, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path)
-    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    make_study(home)
     number = json.loads(distune("best", "one", "--json").out)["number"]
     faults = {
         f"confirm-{number}-seed-1000": {"epoch": 2, "kind": "nan"},
@@ -167,8 +177,7 @@ def test_seeds_under_which_the_student_diverged_are_reported_and_make_the_gain_u
 def test_settings_that_were_edited_are_named_or_refused_as_when_a_study_is_resumed(
     distune: Distune, tmp_path: Path, home: Path
 ) -> None:
-    path = write(tmp_path)
-    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    make_study(home)
     file = home / "studies" / "one" / "experiment.yaml"
     values = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(merge(values, {"training": {"epochs": 2}})))
@@ -185,13 +194,13 @@ def test_settings_that_were_edited_are_named_or_refused_as_when_a_study_is_resum
 def test_a_study_that_is_running_is_left_alone(
     distune: Distune, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path)
-    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    make_study(home)
 
     def refuse(*arguments: Any) -> None:
         pytest.fail("the tracker was opened")
 
     monkeypatch.setattr("distune.api.preparation.build_tracker", refuse)
+    monkeypatch.setattr("distune.study.files.study_lock._TIMEOUT_S", 0.05)
     with StudyFolder(home / "studies" / "one").lock():
         answer = distune("confirm", "one", "--top", "1", "--seeds", "2")
     assert answer.status == 2
@@ -211,8 +220,7 @@ def test_a_study_without_controls_is_warned_of_and_can_be_confirmed(distune: Dis
 
 
 def test_a_killed_confirmation_resumes(distune: Distune, tmp_path: Path, home: Path) -> None:
-    path = write(tmp_path)
-    distune("launch", path, "--simulate", "--runner", "local", "--name", "one")
+    make_study(home)
     number = json.loads(distune("best", "one", "--json").out)["number"]
     epoch_log = tmp_path / "epoch_log"
     fault = {f"confirm-{number}-seed-1001": {"epoch": 2, "kind": "kill"}}
@@ -326,9 +334,9 @@ def kill_after_first_epoch(home: Path) -> int:
     ],
 )
 def test_an_interrupted_confirmation_names_the_command_with_its_options(
-    distune: Distune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], command: str
+    distune: Distune, home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], command: str
 ) -> None:
-    assert distune("launch", write(tmp_path), "--simulate", "--runner", "local", "--name", "one").status == 0
+    make_study(home)
     monkeypatch.setattr("distune.api.study.Study.confirm", lambda *_, **__: None)
     answer = distune("confirm", "one", *options)
     assert answer.status == 1

@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
+import distune as api
 from support.command_line import Distune
 from support.experiments import small_values
+from support.prepared import copy_prepared
+
+pytestmark = pytest.mark.usefixtures("written_pages")
 
 
 @pytest.fixture
-def study(distune: Distune, tmp_path: Path) -> str:
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(small_values({"search": {"num_trials": 2}, "tracking": {"enabled": False}})))
-    answer = distune("launch", str(path), "--name", "small", "--simulate", "--runner", "local")
-    assert answer.status == 0, answer.err
+def study(home: Path) -> str:
+    def make(root: Path) -> None:
+        values = small_values({"search": {"num_trials": 2}, "tracking": {"enabled": False}})
+        api.launch(values, name="small", simulate=True, runner="local", callbacks=[], home=root)
+
+    copy_prepared("a study with its page", make, home)
     return "small"
 
 

@@ -16,6 +16,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.session import run_session
 from distune.study.status import read_study
 from study.harness import MakeLoaded, Witness
+from support.prepared import copy_prepared
 
 METRIC = "search/AP"
 EPOCHS = 3
@@ -24,11 +25,16 @@ EPOCHS = 3
 def searched_study(
     home: Home, make_loaded: MakeLoaded, *, num_trials: int = 4, scheduler_kind: str | None = None, **sections: Any
 ) -> StudyFolder:
-    scheduler = {} if scheduler_kind is None else {"scheduler": {"kind": scheduler_kind}}
-    loaded = make_loaded(search={"num_trials": num_trials, **scheduler}, training={"epochs": EPOCHS}, **sections)
-    folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
-    return folder
+    """A finished study ``one``, a copy of that of an earlier test with the same arguments."""
+
+    def make(root: Path) -> None:
+        scheduler = {} if scheduler_kind is None else {"scheduler": {"kind": scheduler_kind}}
+        loaded = make_loaded(search={"num_trials": num_trials, **scheduler}, training={"epochs": EPOCHS}, **sections)
+        folder = create_study(loaded, Home(root), name="one", simulate=True, runner="local", replace=False)
+        run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
+
+    copy_prepared(("searched", num_trials, scheduler_kind, sections), make, home.root)
+    return StudyFolder(home.study("one"))
 
 
 def confirm(

@@ -407,8 +407,11 @@ def test_edited_settings_are_refused(home: Home, make_loaded: MakeLoaded) -> Non
     assert not folder.confirmation.path.exists()
 
 
-def test_two_confirmations_at_a_time_are_refused(home: Home, make_loaded: MakeLoaded) -> None:
+def test_two_confirmations_at_a_time_are_refused(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = searched_study(home, make_loaded)
+    monkeypatch.setattr("distune.study.files.study_lock._TIMEOUT_S", 0.05)
     with folder.lock(), pytest.raises(StudyError, match="is running in another process"):
         confirm(home, folder)
 

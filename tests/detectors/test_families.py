@@ -107,10 +107,11 @@ class TestFamily:
         student, teacher = freeze_statistics(build(family)), build(family)
         taps, seen = student.forward_train(images, targets), teacher.forward_teacher(images)
         assert tuple(taps.neck) == tuple(seen.neck)
-        assert taps.instances.frame == seen.view.frame == teacher.neck_only(images).frame
+        alone = teacher.neck_only(images)
+        assert taps.instances.frame == seen.view.frame == alone.frame
         for stride in taps.neck:
             torch.testing.assert_close(taps.neck[stride], seen.neck[stride])
-            torch.testing.assert_close(seen.neck[stride], teacher.neck_only(images).neck[stride])
+            torch.testing.assert_close(seen.neck[stride], alone.neck[stride])
         torch.testing.assert_close(taps.prediction_sites.logits_RC, seen.logits_at(taps.prediction_sites))
         boxes_R4 = taps.prediction_sites.boxes()
         assert boxes_R4.requires_grad
@@ -189,7 +190,7 @@ class TestFamily:
         detector = build(family)
         images, targets = batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            taps = detector.forward_train(images, targets)
+            taps = detector.forward_train(images[:1], targets[:1])  # slow on processors without bfloat16
         assert all(torch.isfinite(loss) for loss in taps.losses.values())
         assert taps.prediction_sites.logits_RC.dtype == torch.float32
 

@@ -90,5 +90,5 @@ def test_a_detector_can_be_scripted(family: str, changes: dict[str, Any]) -> Non
 def test_a_copy_has_boxes_in_float32_as_well(family: str) -> None:
     model = pickle.loads(pickle.dumps(trained(family, {})))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model(images())[0]
+        found = model(images()[:1])[0]
     assert found["boxes"].dtype == found["scores"].dtype == torch.float32

@@ -26,6 +26,7 @@ from distune.study.storage import read_trials
 from study.harness import METRIC, MakeLoaded, Witness
 from support.command_line import Answer
 from support.command_line import run as command
+from support.prepared import copy_prepared
 
 READING = (("status",), ("best",))
 REPORTING = (("report",), ("compare", "one/control"))
@@ -40,10 +41,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def study(home: Home, make_loaded: MakeLoaded) -> StudyFolder:
-    loaded = make_loaded(search={"num_trials": 3, "scheduler": {"kind": "none"}}, tracking={"enabled": False})
-    folder = create_study(loaded, home, name="one", simulate=True, runner="local", replace=False)
-    run(folder)
-    return folder
+    def make(root: Path) -> None:
+        loaded = make_loaded(search={"num_trials": 3, "scheduler": {"kind": "none"}}, tracking={"enabled": False})
+        run(create_study(loaded, Home(root), name="one", simulate=True, runner="local", replace=False))
+
+    copy_prepared("damaged files", make, home.root)
+    return StudyFolder(home.study("one"))
 
 
 def run(study: StudyFolder) -> Witness:

@@ -23,6 +23,7 @@ from distune.study.status import best_trial, read_study
 from distune.training.trial_folder import TrialFolder
 from study.harness import METRIC, SPACE, MakeLoaded, Witness
 from support.command_line import run as command
+from support.prepared import copy_prepared
 
 SEARCH = {"num_trials": 6}
 
@@ -39,6 +40,21 @@ def make_study(home: Home, make_loaded: MakeLoaded) -> Callable[..., StudyFolder
         return create_study(loaded, home, name=name, simulate=True, runner="local", replace=False)
 
     return make
+
+
+@pytest.fixture
+def make_finished(home: Home, make_loaded: MakeLoaded) -> Callable[..., StudyFolder]:
+    """Makes a copy of a study that has ended, in the home."""
+
+    def copy(name: str = "one") -> StudyFolder:
+        def make(root: Path) -> None:
+            loaded = make_loaded(search=SEARCH, tracking={"enabled": False})
+            run(create_study(loaded, Home(root), name=name, simulate=True, runner="local", replace=False))
+
+        copy_prepared(("repair", name), make, home.root)
+        return StudyFolder(home.study(name))
+
+    return copy
 
 
 def run(study: StudyFolder, *, stop_after: int | None = None, num_trials: int | None = None) -> Witness:
@@ -98,10 +114,9 @@ DAMAGES = [delete, empty, garble, cut, forget_last_trials]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_trained_trials_without_records_are_kept_and_their_records_rebuilt(
-    make_study: Callable[..., StudyFolder], home: Home, damage: Callable[[StudyFolder], None]
+    make_finished: Callable[..., StudyFolder], home: Home, damage: Callable[[StudyFolder], None]
 ) -> None:
-    study = make_study()
-    run(study)
+    study = make_finished()
     expected, kept = rows(home), files(study.trials)
     damage(study)
     with pytest.raises((StudyError, Exception), match="distune repair one"):
@@ -120,9 +135,9 @@ def test_trained_trials_without_records_are_kept_and_their_records_rebuilt(
 
 @pytest.mark.parametrize("stop_after", [3, 11, 17, 24])
 def test_an_interrupted_study_continues_as_if_its_records_had_not_been_lost(
-    make_study: Callable[..., StudyFolder], home: Home, stop_after: int
+    make_study: Callable[..., StudyFolder], make_finished: Callable[..., StudyFolder], home: Home, stop_after: int
 ) -> None:
-    run(make_study("calm"))
+    make_finished("calm")
     study = make_study()
     run(study, stop_after=stop_after)
     delete(study)
@@ -173,10 +188,9 @@ def test_a_folder_without_an_epoch_is_cleaned(make_study: Callable[..., StudyFol
 
 @pytest.mark.parametrize("place", ["trial.json", "the folder"])
 def test_a_trial_whose_parameters_are_lost_takes_its_number_and_has_failed(
-    make_study: Callable[..., StudyFolder], home: Home, place: str
+    make_finished: Callable[..., StudyFolder], home: Home, place: str
 ) -> None:
-    study = make_study()
-    run(study)
+    study = make_finished()
     expected = rows(home)
     delete(study)
     if place == "trial.json":
@@ -278,9 +292,8 @@ def test_a_copied_study_is_refused_until_it_has_a_key_of_its_own(
     run(study)
 
 
-def test_a_renamed_study_is_no_copy(make_study: Callable[..., StudyFolder], home: Home) -> None:
-    study = make_study()
-    run(study)
+def test_a_renamed_study_is_no_copy(make_finished: Callable[..., StudyFolder], home: Home) -> None:
+    study = make_finished()
     study.path.rename(home.study("two"))
     assert StudyFolder(home.study("two")).copied_from() is None
     run(StudyFolder(home.study("two")), num_trials=7)
@@ -341,9 +354,8 @@ def test_a_home_that_is_moved_linked_or_has_a_store_of_its_own_is_no_copy(
     assert read_study(moved, "one").copied_from is None
 
 
-def test_a_key_of_its_own_on_request(make_study: Callable[..., StudyFolder], home: Home) -> None:
-    study = make_study()
-    run(study)
+def test_a_key_of_its_own_on_request(make_finished: Callable[..., StudyFolder], home: Home) -> None:
+    study = make_finished()
     before, expected = study.identity(), rows(home)
     assert "a key of its own" in repair_study(study, home, new_key=True).done[-1]
     assert study.identity().tracking_key != before.tracking_key
