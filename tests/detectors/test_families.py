@@ -190,7 +190,8 @@ class TestFamily:
         detector = build(family)
         images, targets = batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            taps = detector.forward_train(images[:1], targets[:1])  # slow on processors without bfloat16
+            number = 2 if family == "ssdlite" else 1  # bfloat16 may be slow; SSDlite's coarsest maps have one cell
+            taps = detector.forward_train(images[:number], targets[:number])
         assert all(torch.isfinite(loss) for loss in taps.losses.values())
         assert taps.prediction_sites.logits_RC.dtype == torch.float32
 

@@ -14,7 +14,7 @@ from study.harness import EXPERIMENT, SPACE, EngineHarness, MakeHarness, MakeLoa
 from support import postgres
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_loaded() -> MakeLoaded:
     """Makes the small experiment, with sections replaced or extended: ``make_loaded(search={"num_trials": 3})``."""
 

@@ -12,23 +12,32 @@ from distune.records import EpochReport, Outcome, TrialState
 from distune.study.callback import Decision
 from distune.study.failures.reasons import MAX_SAME_FAILURES
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
-from study.harness import METRIC, SPACE, MakeHarness, take, tell
+from study.harness import METRIC, SPACE, EngineHarness, MakeHarness, MakeLoaded, take, tell
 
 
 class Crash(BaseException):
     """Simulates a driver that is killed."""
 
 
+@pytest.fixture(scope="module")
+def undisturbed(make_loaded: MakeLoaded, tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
+    """A study of seven trials that has run without an interruption."""
+    harness = EngineHarness(make_loaded(search={"num_trials": 7}), tmp_path_factory.mktemp("undisturbed"))
+    harness.run()
+    return harness
+
+
 @pytest.mark.parametrize("where", ["log_epoch", "end_trial", "report", "announce_ending", "end"])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_driver_killed_between_any_two_records_loses_and_repeats_nothing(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, where: str, after: int
+    make_harness: MakeHarness,
+    undisturbed: EngineHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    after: int,
 ) -> None:
     """Kill the driver just before the n-th write of a kind, resume, and compare with an undisturbed study."""
-    undisturbed = make_harness(search={"num_trials": 7})
-    undisturbed.run()
     expected = {number: (trial.state, trial.params, trial.scores) for number, trial in undisturbed.known().items()}
-
     harness = make_harness(search={"num_trials": 7})
     harness.trials = harness.trials.with_name("disturbed")
     engine = harness.engine()
@@ -96,9 +105,9 @@ def test_the_last_epoch_is_recorded_although_the_driver_was_killed_after_announc
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 10, 17])
-def test_many_short_sessions_equal_one_long_one(make_harness: MakeHarness, epochs: int) -> None:
-    undisturbed = make_harness(search={"num_trials": 7})
-    undisturbed.run()
+def test_many_short_sessions_equal_one_long_one(
+    make_harness: MakeHarness, undisturbed: EngineHarness, epochs: int
+) -> None:
     harness = make_harness(search={"num_trials": 7})
     harness.trials = harness.trials.with_name("in-parts")
     engine = harness.engine()
