@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import distune
 from distune.errors import DistuneError
 from distune.study.callback import Callback
+from support.command_line import run
 from support.experiments import small_values
 
 CHANGES: dict[str, Any] = {
@@ -50,6 +52,28 @@ def test_a_resumed_search_is_confirmed_again(tmp_path: Path) -> None:
     assert before is not None
     assert after is not None
     assert {each.number for each in after.candidates} != {each.number for each in before.candidates}
+
+
+def test_seeds_beyond_the_usual_number_do_not_stop_a_resumed_search(tmp_path: Path) -> None:
+    values = small_values({**CHANGES, "search": {**CHANGES["search"], "confirm": "none", "num_trials": 1}})
+    study = distune.launch(values, name="one", simulate=True, runner="local", home=tmp_path, callbacks=[])
+    assert study.confirm(top=1, seeds=21, callbacks=[]) is not None
+    study.resume(num_trials=2, overrides={"search.confirm": "race"}, callbacks=[])
+    assert study.status.state == "finished"
+    assert study.confirmation is not None
+    assert len(study.confirmation.seeds) >= 21
+
+
+def test_an_interrupted_race_is_said_to_be_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTUNE_HOME", str(tmp_path / "home"))
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(small_values(CHANGES)))
+    monkeypatch.setattr("distune.api.confirm_study.run_confirmation", lambda *_, **__: None)
+    answer = run(capsys, monkeypatch, "launch", str(file), "--name", "one", "--simulate", "--runner", "local")
+    assert answer.status == 1
+    assert "the confirmation of study one was interrupted; continue with: distune resume one" in answer.err
 
 
 def test_a_study_without_a_finished_trial_is_not_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

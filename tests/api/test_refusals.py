@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import distune
 from distune.errors import DistuneError, StudyError, UsageError
@@ -41,8 +42,17 @@ def test_fewer_trials_or_seeds_than_are_on_record(tmp_path: Path) -> None:
     assert study.confirm(top=1, seeds=4, callbacks=[]) is not None
 
 
+def test_a_split_that_does_not_exist(tmp_path: Path) -> None:
+    splits: Any = "train"
+    refuse(
+        lambda: distune.evaluate(small_values(UNTRACKED), tmp_path / "best.pt", split=splits),
+        tmp_path,
+        "split train: must be one of search, test",
+    )
+
+
 @pytest.mark.slow
-def test_training_into_a_folder_with_other_files(tmp_path: Path) -> None:
+def test_training_into_a_folder_with_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = small_values({**UNTRACKED, "training": {"epochs": 1}})
     home, other = tmp_path / "home", tmp_path / "photos"
     other.mkdir()
@@ -55,6 +65,9 @@ def test_training_into_a_folder_with_other_files(tmp_path: Path) -> None:
     refuse(lambda: train(other / "holiday.jpg"), tmp_path, "holiday.jpg is a file")
     (tmp_path / "empty").mkdir()
     first = train(tmp_path / "empty")
+    monkeypatch.setattr("distune.api.single_run._TAKEOVER_TIMEOUT_S", 0.05)
+    with FileLock(first.folder / "work.lock"):
+        refuse(lambda: train(first.folder), tmp_path, "another process trains in")
     refuse(lambda: train(first.folder, **{"training.seed": 7}), tmp_path, "holds a training under other settings")
     refuse(lambda: train(first.folder, **{"training.epochs": 2}), tmp_path, "holds a training under other settings")
     assert train(first.folder).best == first.best

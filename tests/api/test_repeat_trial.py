@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 import distune
+from distune.api.repeat_trial import _largest_difference
 from distune.errors import StudyError, UsageError
+from distune.records import EpochReport
+from distune.study.files.study_folder import StudyFolder
 from distune.training import checkpoint
+from support import trained_study
 from support.command_line import run
 from support.experiments import small_values
 
@@ -57,6 +63,37 @@ def test_every_trial_of_a_study_in_cohorts_can_be_repeated(
         study.repeat_trial(0, callbacks=[])
     answer = run(capsys, monkeypatch, "train", "--trial", "small/1", "--out", "again")
     assert answer.out == "trial 1, 2 epochs again: equal to the record: search/AP of every epoch; again\n"
+
+
+def test_trials_are_compared_up_to_the_epoch_in_which_they_diverged() -> None:
+    def reports(*scores: float | None) -> list[EpochReport]:
+        found = enumerate(scores, start=1)
+        return [
+            EpochReport(epoch=epoch, metrics={} if score is None else {"search/AP": score}, finished_at=0.0)
+            for epoch, score in found
+        ]
+
+    assert _largest_difference(reports(1.0, 2.0, None), reports(1.0, 2.5, None), "search/AP") == 0.5
+    assert _largest_difference(reports(None), reports(None), "search/AP") == 0.0
+    assert _largest_difference(reports(1.0, None), reports(1.0, 2.0), "search/AP") == math.inf
+    gap = [reports(1.0, 2.0, 3.0)[0], reports(1.0, 2.0, 3.0)[2]]
+    assert _largest_difference(gap, reports(1.0, 2.0, 3.0), "search/AP") == 0.0
+
+
+@pytest.mark.slow
+def test_a_study_is_not_continued_or_repeated_on_other_data(trained_home: Path) -> None:
+    study = distune.load_study(trained_study.NAME)
+    file = StudyFolder(study.path).data_card_file
+    card = json.loads(file.read_text())
+    file.write_text(json.dumps({**card, "fingerprint": "0123456789abcdef"}))
+    trials = {path: path.stat().st_mtime_ns for path in (study.path / "trials").rglob("*")}
+    with pytest.raises(StudyError, match=r"images, boxes or splits have changed .*--warm-start small"):
+        study.resume(num_trials=3, callbacks=[])
+    with pytest.raises(StudyError, match=r"have changed .*trial 0 cannot be repeated on it"):
+        study.repeat_trial(0, callbacks=[])
+    assert {path: path.stat().st_mtime_ns for path in (study.path / "trials").rglob("*")} == trials
+    file.write_text(json.dumps(card))
+    assert study.repeat_trial(0, callbacks=[]).largest_difference == 0.0
 
 
 def test_wrong_arguments_are_refused(

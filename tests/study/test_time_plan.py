@@ -83,6 +83,17 @@ def test_an_earlier_study_of_the_same_pair_is_found(tmp_path: Path) -> None:
     assert found == EpochSeconds(student=4.0, control=1.0, source="in study first")
 
 
+def test_the_epochs_of_a_cohort_count_as_if_each_trial_had_trained_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    folder = create_study(loaded(), home, name="cohort", simulate=False, runner="local", replace=False)
+    parts = {"time/load_s": 1.0, "time/teacher_s": 2.0, "time/student_s": 4.0, "time/evaluate_s": 0.5}
+    report = EpochReport(epoch=1, metrics={**parts, "time/epoch_s": 3.0 + 8 * 4.5}, finished_at=100.0)
+    folder.trial(0).append(report)
+    found = earlier_epoch_seconds(home, loaded().experiment)
+    assert found == EpochSeconds(student=7.5, shared=3.0, source="in study cohort")
+    assert found.in_cohort(8).student == 3.0 + 8 * 4.5
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -14,6 +14,7 @@ from distune.config.data import GeneratedData
 from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.metric_names import metric_name
+from distune.errors import StudyError
 from distune.records import EpochReport
 from distune.study.files.study_folder import StudyFolder
 from distune.tracking.build import build_tracker
@@ -111,6 +112,16 @@ def describe_data(splits: Splits) -> str:
     sizes = f"{len(splits.train)} training, {len(splits.search)} search"
     test = f", {len(splits.test)} test" if splits.test is not None else ""
     return f"{sizes}{test} images; classes: {', '.join(splits.classes)}"
+
+
+def check_same_data(folder: StudyFolder, splits: Splits, *, remedy: str) -> None:
+    """Raise ``StudyError`` if the data is not that of a study's trials; data of earlier versions is not on record."""
+    recorded = folder.data_fingerprint()
+    if recorded is not None and recorded != splits.fingerprint:
+        raise StudyError(
+            f"study {folder.name}: its data is not that of its trials any more: images, boxes or splits have changed "
+            f"({recorded} before, {splits.fingerprint} now); {remedy}"
+        )
 
 
 def check_all_weights(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
-from distune.api.preparation import open_data
+from distune.api.preparation import check_same_data, open_data
 from distune.api.study_models import TEACHER, StudyModel, find_model, find_trial
 from distune.config.home import Home
 from distune.config.load import parse_experiment
@@ -28,7 +29,8 @@ class RepeatedTrial:
         name: key of the trial.
         folder: of the new training.
         num_epochs: epochs that were trained, those that the trial has on record.
-        largest_difference: between the recorded and the repeated metric of an epoch, in points; 0 if they are equal.
+        largest_difference: between the recorded and the repeated metric of an epoch, in points; 0 if they are equal,
+            also in the epoch in which both diverged, and infinite if only one of them did.
         metric: that was compared, such as ``search/AP``.
     """
 
@@ -78,24 +80,33 @@ def repeat_trial(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not empty; name a new folder with --out")
     spec = _spec_of(folder, home, status, record, target)
-    open_data(parse_experiment(spec.experiment, source=f"trial {record.key}"), on_message=callback.on_message)
+    experiment = parse_experiment(spec.experiment, source=f"trial {record.key}")
+    splits = open_data(experiment, on_message=callback.on_message)
+    check_same_data(folder, splits, remedy=f"trial {record.key} cannot be repeated on it")
     write_trial_file(spec)
-    stream_epochs = [int(report.metrics.get(STREAM_EPOCH, report.epoch)) - 1 for report in recorded]
+    # An epoch whose record is damaged was the stream's next one.
+    stream_epochs: list[int] = []
+    known = {report.epoch: report for report in recorded}
+    for epoch in range(1, recorded[-1].epoch + 1):
+        following = stream_epochs[-1] + 1 if stream_epochs else 0
+        at = known[epoch].metrics.get(STREAM_EPOCH, epoch) - 1 if epoch in known else following
+        stream_epochs.append(int(at))
     progress = TrialProgress(spec, spec.metric)
     callback.on_trial_start(spec)
     run = open_run(spec, stream_epochs=stream_epochs)
     try:
-        for known in recorded:
+        for epoch in range(1, len(stream_epochs) + 1):
             report = run.run_epoch()
             progress.add_epoch(report)
-            callback.on_epoch_end(spec, report, Decision.STOP if known is recorded[-1] else Decision.CONTINUE)
+            is_last = epoch == len(stream_epochs)
+            callback.on_epoch_end(spec, report, Decision.STOP if is_last else Decision.CONTINUE)
     finally:
         run.close()
     callback.on_trial_end(progress.record(Outcome.FINISHED))
     return RepeatedTrial(
         name=record.key,
         folder=target,
-        num_epochs=len(recorded),
+        num_epochs=len(stream_epochs),
         largest_difference=_largest_difference(recorded, TrialFolder(target).reports(), spec.metric),
         metric=spec.metric,
     )
@@ -119,5 +130,10 @@ def _spec_of(folder: StudyFolder, home: Home, status: StudyStatus, record: Trial
 
 
 def _largest_difference(recorded: list[EpochReport], repeated: list[EpochReport], metric: str) -> float:
-    again = {report.epoch: report.metrics[metric] for report in repeated}
-    return max(abs(report.metrics[metric] - again[report.epoch]) for report in recorded)
+    """Return the largest difference of an epoch's metric; infinite where one of both has none, since it diverged."""
+    again = {report.epoch: report for report in repeated}
+    pairs = [(report, again[report.epoch]) for report in recorded]
+    both = [pair for pair in pairs if all(each.is_finite(metric) for each in pair)]
+    if any(first.is_finite(metric) != second.is_finite(metric) for first, second in pairs):
+        return math.inf
+    return max((abs(first.metrics[metric] - second.metrics[metric]) for first, second in both), default=0.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
-from distune.api.evaluation import score_file
+from filelock import FileLock, Timeout
+
+from distune.api.evaluation import SplitChoice, score_file
 from distune.api.preparation import check_all_weights, describe_data, open_data, ready_teacher
 from distune.api.progress import open_callbacks
 from distune.config.experiment import Experiment, without_distillation
@@ -27,6 +30,9 @@ from distune.training.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
     from distune.training.teacher import Teacher
+
+_TAKEOVER_TIMEOUT_S = 5.0
+"""Time to wait until a process that was killed releases a folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ def train(
     Raises:
         ConfigError: the experiment is wrong.
         DataError: images or annotations are missing or too damaged.
-        UsageError: the folder holds other files, or a training with other settings.
+        UsageError: the folder holds other files, or a training with other settings, or another process trains in it.
         TrialError: training diverged.
     """
     from distune.training.open_run import open_run
@@ -105,22 +111,37 @@ def train(
             ready_teacher(loaded, splits, root, on_message=callback.on_message)
         write_trial_file(spec)
         files, progress = TrialFolder.of(spec), TrialProgress(spec, spec.metric)
-        run = open_run(spec)
-        callback.on_trial_start(spec)
-        try:
-            while run.epochs_done < spec.num_epochs:
-                report = run.run_epoch()
-                warnings = progress.add_epoch(report)
-                if (reason := report.divergence(spec.metric)) is not None:
-                    raise TrialError(f"training diverged ({reason}); lower training.optimizer.learning_rate")
-                callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
-                for warning in warnings:
-                    callback.on_message(f"warning: {warning}")
-        finally:
-            run.close()
+        with _locked(files.path):
+            run = open_run(spec)
+            callback.on_trial_start(spec)
+            try:
+                while run.epochs_done < spec.num_epochs:
+                    report = run.run_epoch()
+                    warnings = progress.add_epoch(report)
+                    if (reason := report.divergence(spec.metric)) is not None:
+                        raise TrialError(f"training diverged ({reason}); lower training.optimizer.learning_rate")
+                    callback.on_epoch_end(spec, report, Decision.STOP if progress.is_done else Decision.CONTINUE)
+                    for warning in warnings:
+                        callback.on_message(f"warning: {warning}")
+            finally:
+                run.close()
         callback.on_trial_end(progress.record(Outcome.FINISHED))
         best = max(files.reports(), key=lambda each: each.metrics[spec.metric])
         return TrainedStudent(folder=files.path, weights=files.best_checkpoint, best=best, metric=spec.metric)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder. Raises ``UsageError`` while one trains in it."""
+    lock = FileLock(folder / "work.lock")
+    try:
+        lock.acquire(timeout=_TAKEOVER_TIMEOUT_S)
+    except Timeout:
+        raise UsageError(f"another process trains in {folder}; wait for it, or name another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_folder(spec: TrialSpec, *, is_given: bool) -> None:
@@ -177,7 +198,7 @@ def evaluate(
     experiment: ExperimentLike,
     checkpoint: str | PathLike[str],
     *,
-    split: Literal["search", "test"] = "search",
+    split: SplitChoice = "search",
     overrides: Mapping[str, Any] | None = None,
     callbacks: Sequence[StudyCallback] | None = None,
 ) -> dict[str, float]:
@@ -198,7 +219,10 @@ def evaluate(
     Raises:
         DataError: the experiment names no test split, or its data is damaged.
         WeightsError: the file is no distune checkpoint, or does not fit the classes.
+        UsageError: there is no such split.
     """
+    if split not in get_args(SplitChoice):
+        raise UsageError(f"split {split}: must be one of {', '.join(get_args(SplitChoice))}")
     loaded = load_experiment(experiment, overrides=overrides, check_space=False)
     settings = loaded.experiment
     with open_callbacks(callbacks) as callback:

@@ -174,7 +174,7 @@ class Study(StudyResults):
 
         with open_callbacks(callbacks) as callback:
             loaded = self._folder.load()
-            update_study_settings(self._folder, loaded, callback)
+            update_study_settings(self._folder, loaded, callback, command="confirm")
             return confirm_study(
                 self._folder,
                 loaded,
@@ -251,7 +251,7 @@ class Study(StudyResults):
 
         with open_callbacks(callbacks) as callback:
             loaded = self._folder.load()
-            update_study_settings(self._folder, loaded, callback)
+            update_study_settings(self._folder, loaded, callback, command="explain --ablate")
             return ablate_study(self._folder, loaded, self.status, self._home, seeds=seeds, callback=callback)
 
     def evaluate(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.api.measure_sizes import study_sizes
-from distune.api.preparation import check_all_weights, locked_tracker, open_data, ready_teacher
+from distune.api.preparation import check_all_weights, check_same_data, locked_tracker, open_data, ready_teacher
 from distune.api.progress import LiveTable, PlainProgress
 from distune.api.report_study import write_session_report
 from distune.api.study_progress import StudyProgress
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
-from distune.confirmation.defaults import DEFAULT_TOP
+from distune.confirmation.defaults import DEFAULT_MAX_SEEDS, DEFAULT_TOP
 from distune.errors import DistuneError, StudyError
 from distune.records import Outcome
 from distune.study.callback import StudyCallback
@@ -56,8 +56,8 @@ def prepare_to_resume(
         The teacher; None for a simulated study.
 
     Raises:
-        StudyError: another session runs the study, it cannot continue with these settings, or ``num_trials`` is less
-            than the trials that were started already.
+        StudyError: another session runs the study, it cannot continue with these settings, its data has changed, or
+            ``num_trials`` is less than the trials that were started already.
         StudyFailedError: no trial has finished, and nothing is left to run.
         ResourceError: this machine does not have what a trial asks for, or no Ray answers at its address.
     """
@@ -85,17 +85,27 @@ def prepare_to_resume(
     if identity.simulate:
         return None
     splits = open_data(experiment, on_message=callback.on_message)
+    if any(trial.epochs for trial in status.trials):
+        check_same_data(
+            folder,
+            splits,
+            remedy="restore the data, or launch a new study that tries the best trials of this one first: "
+            f"distune launch EXPERIMENT --name OTHER --warm-start {folder.name}",
+        )
     check_all_weights(experiment, splits, download=True, on_message=callback.on_message)
     return ready_teacher(experiment, splits, home, on_message=callback.on_message)
 
 
-def update_study_settings(folder: StudyFolder, loaded: LoadedExperiment, callback: StudyCallback) -> None:
+def update_study_settings(
+    folder: StudyFolder, loaded: LoadedExperiment, callback: StudyCallback, *, command: str = "resume"
+) -> None:
     """Store the settings of the next session, and report the changes.
 
     Args:
         folder: of the study.
         loaded: the settings.
         callback: receives the changes.
+        command: distune's command whose session it is.
 
     Raises:
         StudyError: a change is refused, another session runs the study, or Optuna's records lack trained trials.
@@ -105,7 +115,7 @@ def update_study_settings(folder: StudyFolder, loaded: LoadedExperiment, callbac
         with folder.lock():  # nothing starts while another session works on the study
             changes = update_settings(folder, loaded)
     except STORAGE_ERRORS as error:
-        raise stopped_error(folder.name, error) from error
+        raise stopped_error(folder.name, error, command=command) from error
     for line in describe_changes(changes):
         callback.on_message(line)
 
@@ -190,6 +200,7 @@ def _confirm(
 ) -> None:
     from distune.api.confirm_study import confirm_study
 
+    recorded = folder.confirmation.read()
     confirm_study(
         folder,
         loaded,
@@ -200,7 +211,7 @@ def _confirm(
         teachers=1,
         metric=None,
         until_decided=True,
-        max_seeds=None,
+        max_seeds=max(DEFAULT_MAX_SEEDS, 0 if recorded is None else len(recorded.seeds)),
         margin=None,
         callback=callback,
     )

@@ -25,6 +25,8 @@ from distune.reports.tables import trial_rows, trial_table
 if TYPE_CHECKING:
     from distune.api.study import Study
 
+_WARM_START_TOP = 5
+
 
 class InterruptedSessionError(UsageError):
     """The session ended before the study did."""
@@ -52,7 +54,10 @@ def launch(
             autocompletion=complete_study,
         ),
     ] = None,
-    warm_start_top: Annotated[int, typer.Option(min=1, help="How many of its best finished trials to try.")] = 5,
+    warm_start_top: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"How many of its best finished trials to try. Default: {_WARM_START_TOP}."),
+    ] = None,
     runner: Annotated[RunnerName, typer.Option(help="Ray Tune, or one worker in this process.")] = RunnerName.ray,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster that this machine belongs to, such as auto or head:6379.")
@@ -76,13 +81,17 @@ def launch(
     """
     import distune
 
+    if warm_start is None and warm_start_top is not None:
+        raise UsageError("--warm-start-top has no effect without --warm-start STUDY")
+    if address is not None and runner is RunnerName.local:
+        raise UsageError("--address has no effect with --runner local, which trains in this process; leave out one")
     given = [*set, *([f"resources.address={address}"] if address is not None else [])]
     loaded = load(experiment, given, fixed=fix)
     study = distune.launch(
         loaded,
         name=name,
         warm_start=warm_start,
-        warm_start_top=warm_start_top,
+        warm_start_top=_WARM_START_TOP if warm_start_top is None else warm_start_top,
         runner=runner.value,
         simulate=simulate,
         replace=replace,
@@ -148,6 +157,10 @@ def _print_result(study: Study) -> None:
         out.print(f"reason: {status.reason}")
     if status.state == "interrupted":
         raise InterruptedSessionError(f"study {study.name} was interrupted; continue with: distune resume {study.name}")
+    if study.experiment.search.confirm == "race" and status.confirmation is None:
+        raise InterruptedSessionError(
+            f"the confirmation of study {study.name} was interrupted; continue with: distune resume {study.name}"
+        )
     out.print(f"next: distune best {study.name}    distune status {study.name}    distune ui {study.name}")
     if status.confirmation is None:
         out.print(f"to test the gain on new seeds: distune confirm {study.name}")

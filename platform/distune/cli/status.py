@@ -20,7 +20,7 @@ from distune.cli.output import (
     progress,
 )
 from distune.config.format_value import format_value
-from distune.errors import DistuneError, StudyError
+from distune.errors import DistuneError, StudyError, UsageError
 from distune.reports.epoch_table import epoch_table
 from distune.reports.model_sizes import size_lines, size_table
 from distune.reports.tables import trial_rows, trial_table
@@ -53,6 +53,8 @@ def status(
     Example: `distune status quickstart`
     """
     if study is None:
+        if params or trial is not None:
+            raise UsageError("--params and --trial show one study; name it")
         _list_studies(json=json)
         return
     import distune
@@ -154,7 +156,7 @@ def _model_sizes(handle: Study, status: StudyStatus) -> ModelSizes | None:
     """Return the sizes of the models; print why they cannot be measured."""
     try:
         return handle.model_sizes(status)
-    except (DistuneError, OSError) as error:
+    except (DistuneError, OSError, RuntimeError) as error:  # such as a device without free memory
         progress.print(f"sizes: not measured: {error}", style="yellow")
         return None
 
@@ -202,8 +204,8 @@ def _list_studies(*, json: bool) -> None:
     import distune
     from distune.config.home import Home
 
-    studies = []
-    for name in distune.list_studies():
+    studies, names = [], distune.list_studies()
+    for name in names:
         try:
             studies.append(distune.load_study(name).status)
         except DistuneError as error:  # the others are shown
@@ -216,7 +218,7 @@ def _list_studies(*, json: bool) -> None:
             ]
         )
         return
-    if not studies:
+    if not names:
         home = Home.from_environment()
         raise StudyError(f"there is no study in {home.studies}{home.origin}; start one with: distune launch quickstart")
     for status in studies:

@@ -10,9 +10,12 @@ import typer
 
 from distune.cli.options import ExperimentArgument, FixOption, JsonOption, SetOption, load
 from distune.cli.output import out, print_data_card, print_json, progress
+from distune.errors import UsageError
 
 if TYPE_CHECKING:
     from distune.api.validation import Validation
+
+_PROBE_IMAGES = 12
 
 
 def validate(
@@ -26,7 +29,9 @@ def validate(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", metavar="DIR", help="Draw images of each split with their boxes.")
     ] = None,
-    probe_images: Annotated[int, typer.Option(min=1, help="Images that a probe uses.")] = 12,
+    probe_images: Annotated[
+        int | None, typer.Option(min=1, help=f"Images that a probe uses. Default: {_PROBE_IMAGES}.")
+    ] = None,
     time: Annotated[bool, typer.Option("--time", help="Train a few batches to estimate the time of a study.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train two steps of each model at full size; needs no data.")
@@ -63,10 +68,12 @@ def validate(
     import distune
     from distune.cli.probing import describe_finding, print_findings
 
+    if probe_images is not None and not probe:
+        raise UsageError("--probe-images has no effect without --probe")
     result = distune.validate(
         load(experiment, set, fixed=fix),
         probe=probe,
-        num_probe_images=probe_images,
+        num_probe_images=_PROBE_IMAGES if probe_images is None else probe_images,
         pictures=pictures,
         measure_time=time,
         dry_run=dry_run,

@@ -9,11 +9,15 @@ from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.home import Home
 from distune.errors import UsageError
+from distune.records import EpochReport
 from distune.study.files.study_folder import StudyFolder
-from distune.study.planning.study_time import EpochTime, epoch_times, mean_seconds
+from distune.study.planning.study_time import EpochTime, mean_seconds
 from distune.study.planning.time_plan import EpochSeconds
 from distune.training.trial_folder import TrialFolder
 
+_WHOLE = "time/epoch_s"
+_SHARED = ("time/load_s", "time/teacher_s")
+_PARTS = (*_SHARED, "time/student_s", "time/evaluate_s")
 _MAX_STUDIES = 20
 """Number of studies that are read, the newest first."""
 
@@ -26,7 +30,8 @@ def earlier_epoch_seconds(home: Home, experiment: Experiment) -> EpochSeconds | 
         experiment: see ``epoch_hash``.
 
     Returns:
-        The mean of its latest epochs; None when there is no such study. Simulated studies do not count.
+        The mean of its latest epochs, as if each trial had trained alone; None when there is no such study. Simulated
+        studies do not count.
     """
     wanted = epoch_hash(experiment)
     for folder in _newest(home):
@@ -35,9 +40,15 @@ def earlier_epoch_seconds(home: Home, experiment: Experiment) -> EpochSeconds | 
                 continue
         except UsageError:
             continue  # damaged, or with settings of another version
-        student, control = (mean_seconds(_epochs(folder.trials, controls=each)) for each in (False, True))
+        reports, of_controls = (_reports(folder.trials, controls=each) for each in (False, True))
+        student, control = mean_seconds(map(_alone, reports)), mean_seconds(map(_alone, of_controls))
         if student is not None:
-            return EpochSeconds(student=student, control=control, source=f"in study {folder.name}")
+            return EpochSeconds(
+                student=student,
+                control=control,
+                source=f"in study {folder.name}",
+                shared=mean_seconds(map(_shared, filter(_has_parts, reports))),
+            )
     return None
 
 
@@ -70,11 +81,29 @@ def _newest(home: Home) -> list[StudyFolder]:
     return [folder for _, _, folder in sorted(dated, key=lambda each: each[:2], reverse=True)[:_MAX_STUDIES]]
 
 
-def _epochs(trials: Path, *, controls: bool) -> list[EpochTime]:
+def _reports(trials: Path, *, controls: bool) -> list[EpochReport]:
+    """Return the epochs whose length is on record."""
     folders = trials.iterdir() if trials.is_dir() else ()
     return [
-        each
+        report
         for path in folders
         if path.name.startswith("control-") is controls
-        for each in epoch_times(TrialFolder(path).reports())
+        for report in TrialFolder(path).reports()
+        if report.is_finite(_WHOLE)
     ]
+
+
+def _has_parts(report: EpochReport) -> bool:
+    """Return whether the parts of the epoch are on record, which earlier versions did not measure."""
+    return all(report.is_finite(name) for name in _PARTS)
+
+
+def _alone(report: EpochReport) -> EpochTime:
+    """Return the epoch as if the trial had trained alone: the epoch of a cohort has the parts of all its trials."""
+    seconds = sum(report.metrics[name] for name in _PARTS) if _has_parts(report) else report.metrics[_WHOLE]
+    return EpochTime(report.finished_at, seconds)
+
+
+def _shared(report: EpochReport) -> EpochTime:
+    """Return the part of an epoch that the trials of a cohort share."""
+    return EpochTime(report.finished_at, sum(report.metrics[name] for name in _SHARED))
