@@ -6,6 +6,7 @@ import pytest
 
 from distune.config.search import ResourceSettings
 from distune.study.cohort_plan import CohortPlan, plan_cohorts
+from distune.study.resources import Resources, num_concurrent
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,25 @@ def test_plan(
     settings = ResourceSettings(cohort=cohort, max_concurrent=max_concurrent)
     plan = plan_cohorts(settings, num_trials=num_trials, num_workers=num_workers, simulate=False)
     assert plan == CohortPlan(num_workers=expected[0], size=expected[1], num_trials=expected[2])
+
+
+@pytest.mark.parametrize(
+    ("cohort", "max_concurrent", "expected"),
+    [(8, 16, (2, 8, 16)), (4, 10, (3, 4, 10)), (8, 3, (1, 3, 3)), (1, 16, (16, 1, 16))],
+)
+def test_a_cluster_gets_as_many_workers_as_full_cohorts_need(
+    cohort: int, max_concurrent: int, expected: tuple[int, int, int]
+) -> None:
+    settings = ResourceSettings(address="auto", cohort=cohort, max_concurrent=max_concurrent)
+    trial = Resources(cpus=4.0)
+    num_workers = num_concurrent(settings, trial, [Resources(cpus=4.0)])
+    plan = plan_cohorts(settings, num_trials=100, num_workers=num_workers, simulate=False)
+    assert plan == CohortPlan(num_workers=expected[0], size=expected[1], num_trials=expected[2])
+
+
+def test_the_local_runner_has_one_worker_whatever_the_cluster() -> None:
+    settings = ResourceSettings(address="auto", cohort=8, max_concurrent=16)
+    assert plan_cohorts(settings, num_trials=100, num_workers=1, simulate=False).num_workers == 1
 
 
 def test_a_trial_on_several_gpus_is_trained_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -10,9 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
+from distune.study.runners.cohort_attempt import CohortAttempt
 from distune.study.runners.cohort_worker import CohortWorker, active_file, ended_alone
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.runners.trial_attempt import StepResult
@@ -277,3 +280,29 @@ def test_a_file_says_which_trials_a_worker_was_training_when_it_died(
     for future in futures:
         future.result(5)
     assert not active_file(specs[0]).exists()
+
+
+def test_a_file_that_cannot_be_removed_stops_no_epoch(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "active":
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for epoch in (1, 2):
+        futures = [step(specs[0]), step(specs[1])]
+        assert [epochs_of(future.result(5)) for future in futures] == [[epoch], [epoch]]
+
+
+def test_a_lock_of_one_thread_is_released_by_another(specs: list[TrialSpec], callers: ThreadPoolExecutor) -> None:
+    attempt = CohortAttempt(simulate=True)
+    attempt.add(specs[0])
+    assert epochs_of(callers.submit(attempt.step).result(5)[specs[0].key]) == [1]
+    kept = attempt._members[specs[0].key].lock
+    attempt.remove(specs[0].key)
+    with FileLock(kept.lock_file, timeout=0.1):
+        assert not kept.is_locked

@@ -22,6 +22,7 @@ from distune.study.files.study_folder import StudyFolder
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import best_trial, find_study, read_study, study_names
+from distune.study.storage.optuna_storage import StudyStoppedError
 from study.harness import MakeLoaded, Witness
 
 METRIC = "search/AP"
@@ -96,6 +97,53 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     assert diverged["metrics"]["loss/task"] is None
     assert "loss/task" in diverged["reason"]
     assert (failed["state"], failed["outcome"], failed["epochs"]) == ("FAIL", "failed", 1)
+
+
+@pytest.mark.parametrize("cohort", [1, 4])
+def test_a_corrupted_process_ends_the_session_and_resume_continues(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch, cohort: int
+) -> None:
+    search = {"num_trials": 6, "scheduler": {"kind": "none"}}
+    folder = create(home, make_loaded, search=search, resources={"cohort": cohort})
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"*": {"epoch": 2, "kind": "device_error"}}}))
+    first = Witness()
+    with pytest.raises(StudyStoppedError) as caught:
+        run_session(folder, tracker=first, callback=first, teacher_weights=None)
+    assert str(caught.value) == (
+        "study one stopped: trial 0: bug: RuntimeError: CUDA error: simulated in epoch 2; this process can train no "
+        "other trial; no recorded epoch is lost: resuming starts a new process, then run: distune resume one"
+    )
+    assert [spec.key for spec in first.specs] == ["control-1", "0", "1", "2"][: max(2, cohort)], "no further one starts"
+    failed = {key for key, outcome in first.outcomes().items() if outcome is Outcome.FAILED}
+    assert failed == (set() if cohort > 1 else {"0"}), "which of several is the cause is not known"
+    assert read_study(home, "one").state == "interrupted"
+    if cohort > 1:
+        assert ("control-1", 2) in first.points, "it was done before the error of another trial"
+        assert any("retrying an epoch alone" in text for text in first.messages)
+
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    second = Witness()
+    assert run_session(folder, tracker=second, callback=second, teacher_weights=None).state == "finished"
+    outcomes = {trial.key: trial.outcome for trial in read_study(home, "one").trials}
+    assert len(outcomes) == 7
+    assert {key for key, outcome in outcomes.items() if outcome is not Outcome.FINISHED} == failed
+    epochs = [(key, epoch) for key, epoch, _ in first.decisions + second.decisions]
+    assert len(epochs) == len(set(epochs)), "each epoch was recorded once"
+
+
+def test_the_cause_of_a_corrupted_process_fails_when_it_is_alone(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"num_trials": 3, "scheduler": {"kind": "none"}}
+    folder = create(home, make_loaded, search=search, resources={"cohort": 4})
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"faults": {"1": {"epoch": 2, "kind": "device_error"}}}))
+    for _ in range(2):
+        with pytest.raises(StudyStoppedError, match=r"trial 1: bug: .*; this process can train no other trial"):
+            run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None)
+    assert run_session(folder, tracker=Witness(), callback=Witness(), teacher_weights=None).state == "finished"
+    outcomes = {trial.key: trial.outcome for trial in read_study(home, "one").trials}
+    assert outcomes.pop("1") is Outcome.FAILED
+    assert set(outcomes.values()) == {Outcome.FINISHED}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distune.config.home import Home
+from distune.config.load import experiment_from_dict
 from distune.config.paths import merge
 from distune.config.yaml import read_yaml, write_yaml
 from distune.errors import ConfigError, ResourceError, StudyError
@@ -162,6 +164,32 @@ def test_the_next_session_detects_an_edited_file(study: StudyFolder) -> None:
     (line,) = study.changes_file.read_text().splitlines()
     assert json.loads(line)["changes"][0]["path"] == "search.controls"
     assert update_settings(study, study.load()) == [], "what was accepted is on record"
+
+
+@pytest.mark.parametrize("tracking", [{"pictures": 0}, {"uri": "https://ann:hunter2@db/x"}])
+def test_other_settings_of_tracking_are_stored_and_are_no_changes(study: StudyFolder, tracking: dict[str, Any]) -> None:
+    values = merge(read_yaml(study.experiment_file)[0], {"tracking": tracking})
+    loaded = experiment_from_dict(values, source="option", space=read_yaml(study.space_file)[0], saved=True)
+    assert study.load().experiment.tracking != loaded.experiment.tracking
+    assert update_settings(study, loaded) == []
+    assert study.load().experiment == loaded.experiment
+    assert not study.changes_file.exists()
+    assert "hunter2" not in study.record_file.read_text()
+    is_private = stat.S_IMODE(study.experiment_file.stat().st_mode) == 0o600
+    assert is_private is ("uri" in tracking)
+
+
+def test_files_are_not_written_again_without_a_change(study: StudyFolder) -> None:
+    before = study.experiment_file.stat().st_ino
+    assert update_settings(study, study.load()) == []
+    assert study.experiment_file.stat().st_ino == before
+
+
+def test_a_damaged_file_is_replaced_by_given_settings(study: StudyFolder) -> None:
+    loaded = study.load()
+    study.experiment_file.write_text("name: [")
+    assert update_settings(study, loaded) == []
+    assert study.load().experiment == loaded.experiment
 
 
 def test_a_sampler_that_is_not_installed_is_no_change(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:

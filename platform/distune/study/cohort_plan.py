@@ -48,7 +48,7 @@ def plan_cohorts(
     Args:
         settings: of the experiment. ``max_concurrent`` bounds the trials of all workers together.
         num_trials: searched trials over all sessions.
-        num_workers: trials whose resources fit at a time.
+        num_workers: trials whose resources fit at a time; on a cluster with ``max_concurrent``, this number.
         simulate: whether trials are simulated. They have nothing to share: ``auto`` is 1.
         most_by_memory: bound of ``auto``; only called if it matters. None knows none.
 
@@ -60,6 +60,9 @@ def plan_cohorts(
         size = 1
     elif settings.cohort != "auto":
         size = settings.cohort
+        if settings.address is not None and settings.max_concurrent is not None:
+            # The machines of a cluster are not counted then: as many workers as it takes.
+            num_workers = min(num_workers, -(-settings.max_concurrent // size))
     elif simulate:
         size = 1
     else:

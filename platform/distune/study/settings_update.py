@@ -66,7 +66,8 @@ def _reason(error: Exception) -> str:
 def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[SettingChange]:
     """Change the settings of a study, if its trials stay comparable. The caller holds the study's lock.
 
-    Rewrites the folder's ``experiment.yaml`` and ``space.yaml``, and adds a line to ``changes.jsonl``.
+    Rewrites the folder's ``experiment.yaml`` and ``space.yaml``, and adds a line to ``changes.jsonl``. Settings of
+    tracking are stored as well, but are no changes, because an address may hold a secret.
 
     Args:
         folder: of the study.
@@ -97,7 +98,7 @@ def update_settings(folder: StudyFolder, loaded: LoadedExperiment) -> list[Setti
             f"undo these changes, or launch a new study that tries the best trials of this one first: "
             f"distune launch EXPERIMENT --name OTHER --warm-start {folder.name}"
         )
-    if before is None or changes:
+    if before is None or changes or _has_other_tracking(folder, loaded):
         write_settings(folder, loaded)
     if changes:
         line = {"at": time.time(), "changes": [dataclasses.asdict(change) for change in changes]}
@@ -119,6 +120,14 @@ def write_settings(folder: StudyFolder, loaded: LoadedExperiment) -> None:
     kept["search"] = {**kept["search"], "storage": shown_storage(loaded.experiment.search.storage)}
     record = json.dumps({"experiment": kept, "space": space})
     write_atomically(folder.record_file, record.encode(), is_private=is_private)
+
+
+def _has_other_tracking(folder: StudyFolder, loaded: LoadedExperiment) -> bool:
+    """Return whether the folder's own file has other settings of tracking, which the record does not hold."""
+    try:
+        return folder.load().experiment.tracking != loaded.experiment.tracking
+    except ConfigError:
+        return True  # it is damaged, and the new settings come from another file
 
 
 def _check_storage(folder: StudyFolder, before: str | None, now: str | None) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from distune.records import EpochReport, TrialSpec
 from distune.study.failures.reasons import (
     OUT_OF_MEMORY,
+    WORKER_DIED,
     FolderBusyError,
     corrupts_process,
     describe_failure,
@@ -58,6 +59,38 @@ class _Member:
         return Path(self.spec.folder) / ERROR_FILE
 
 
+def share_corruption(
+    results: Mapping[str, StepResult], *, active: Collection[str], members: Iterable[str]
+) -> tuple[dict[str, StepResult], str | None]:
+    """Return the results of an epoch, and the error that has corrupted the process.
+
+    After such an error of one of several trials, all of them fail, and the cause is not known. Each member has lost its
+    worker in company then, so that it is retried alone later.
+
+    Args:
+        results: key to result, see ``CohortAttempt.step``.
+        active: keys of the trials that the epoch worked on.
+        members: keys of all trials of the worker.
+
+    Returns:
+        Key to result, with all reports and notes; and the trial and reason of the error, such as ``trial 1: bug: ...``,
+        or None when the process can go on.
+    """
+    first = next(((key, each.failure) for key, each in results.items() if each.is_process_corrupted), None)
+    if first is None:
+        return dict(results), None
+    cause, reason = first
+    corruption = f"trial {cause}: {reason}"
+    if len(active) < 2:
+        return dict(results), corruption
+    failure = f"{WORKER_DIED}: {reason}"
+    done = {key: results.get(key, StepResult()) for key in members}
+    return {
+        key: StepResult(reports=each.reports, notes=each.notes, failure=failure, in_company=True)
+        for key, each in done.items()
+    }, corruption
+
+
 class CohortAttempt:
     """One worker's attempts at several trials, an epoch at a time.
 
@@ -96,7 +129,8 @@ class CohortAttempt:
             spec: of the trial.
             company: whether others may share its device.
         """
-        lock = FileLock(Path(spec.folder) / "work.lock", timeout=TAKEOVER_TIMEOUT_S)
+        # Not thread-local: ``CohortWorker`` acquires it in one thread, and may release it in another.
+        lock = FileLock(Path(spec.folder) / "work.lock", timeout=TAKEOVER_TIMEOUT_S, thread_local=False)
         self._members[spec.key] = _Member(spec, lock, company)
 
     def remove(self, key: str) -> None:

@@ -20,7 +20,7 @@ from distune.records import TrialSpec
 from distune.study.failures.reasons import WORKER_DIED
 from distune.study.failures.retries import Company
 from distune.study.files.artifacts import ERROR_FILE
-from distune.study.runners.cohort_attempt import CohortAttempt
+from distune.study.runners.cohort_attempt import CohortAttempt, share_corruption
 from distune.study.runners.epoch_timeout import describe_joint_timeout, describe_timeout, no_limit
 from distune.study.runners.trial_attempt import StepResult
 
@@ -131,7 +131,7 @@ class CohortWorker:
             with self._changed:
                 self._wait_until_due()
                 for spec, company in self._entering.values():
-                    active_file(spec).unlink(missing_ok=True)  # of a worker that has died
+                    _unmark_active(spec)  # the file of a worker that has died
                     self._attempt.add(spec, company)
                 self._entering.clear()
                 self._is_training, self._active = True, self._attempt.active
@@ -142,7 +142,7 @@ class CohortWorker:
             started = time.monotonic()
             results = self._attempt.step()
             for visit in visits.values():
-                active_file(visit.spec).unlink(missing_ok=True)
+                _unmark_active(visit.spec)
             with self._changed:
                 self._is_training, self._deadline = False, float("inf")
                 self._epoch_s = time.monotonic() - started
@@ -177,23 +177,14 @@ class CohortWorker:
             self._deadline = time.monotonic() + self._limit_s * len(self._active)
 
     def _publish(self, results: dict[str, StepResult]) -> None:
-        corrupted = next((each.failure for each in results.values() if each.is_process_corrupted), None)
-        if corrupted is not None and len(self._active) > 1:
-            lost = StepResult(failure=f"{WORKER_DIED}: {corrupted}", in_company=True)
-            results = {key: self._lost_with(results.get(key), lost) for key in self._waiting}
+        results, corruption = share_corruption(results, active=self._active, members=self._waiting)
         for key, result in results.items():
             if key in self._waiting:
                 self._waiting.discard(key)
                 self._results[key] = result
         self._changed.notify_all()
-        if corrupted is not None:
+        if corruption is not None:
             self._end_soon()
-
-    def _lost_with(self, result: StepResult | None, lost: StepResult) -> StepResult:
-        """Return a lost worker as the result of a trial, with the epoch that it has done."""
-        if result is None:
-            return lost
-        return StepResult(reports=result.reports, notes=result.notes, failure=lost.failure, in_company=True)
 
     def _time_out(self) -> None:
         """Give up an epoch that takes too long: nothing can interrupt it, so the process ends."""
@@ -241,6 +232,12 @@ def _mark_active(spec: TrialSpec, number: int) -> None:
     with contextlib.suppress(OSError):  # a disk that cannot be written to is found by the trial itself
         active_file(spec).parent.mkdir(parents=True, exist_ok=True)
         active_file(spec).write_text(str(number))
+
+
+def _unmark_active(spec: TrialSpec) -> None:
+    """Remove the file. An error would end the thread that trains, and all callers would wait for ever."""
+    with contextlib.suppress(OSError):
+        active_file(spec).unlink(missing_ok=True)
 
 
 def _write_stacks(spec: TrialSpec) -> None:

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from distune.records import TrialSpec
 from distune.study.callback import Decision, StudyCallback
 from distune.study.engine import StudyEngine
-from distune.study.runners.cohort_attempt import CohortAttempt
+from distune.study.runners.cohort_attempt import CohortAttempt, share_corruption
 from distune.study.runners.trial_attempt import TrialAttempt, deliver
 from distune.study.runners.watchdog import Watchdog, watch_in_thread
+from distune.study.storage.optuna_storage import PROCESS_CORRUPTED
 
 
 def run_locally(
     engine: StudyEngine, *, cohort_size: int, simulate: bool, should_stop: Callable[[], bool], callback: StudyCallback
 ) -> None:
     """Run the trials of a study until all have ended, the session cannot continue, or ``should_stop`` returns True.
+
+    An error that corrupts this process ends the session, since no trial can be trained here any more.
 
     Args:
         engine: gives out the trials.
@@ -50,7 +53,10 @@ def _run_alone(
     with contextlib.closing(attempt):
         while decision is Decision.CONTINUE and not should_stop():
             watchdog.reset()
-            decision = deliver(attempt.step(), spec.key, engine, callback)
+            result = attempt.step()
+            decision = deliver(result, spec.key, engine, callback)
+            if result.is_process_corrupted:
+                _end_session(engine, f"trial {spec.key}: {result.failure}")
 
 
 def _run_side_by_side(
@@ -70,6 +76,15 @@ def _run_side_by_side(
             if not attempt.keys:
                 return
             watchdog.reset()
-            for key, result in attempt.step().items():
+            members, active = attempt.keys, attempt.active
+            results, corruption = share_corruption(attempt.step(), active=active, members=members)
+            for key, result in results.items():
                 if deliver(result, key, engine, callback) is Decision.STOP:
                     attempt.remove(key)
+            if corruption is not None:
+                _end_session(engine, corruption)
+
+
+def _end_session(engine: StudyEngine, corruption: str) -> None:
+    """End the session after an error that has corrupted this process: all later trials would fail as well."""
+    engine.blocking_error = engine.blocking_error or f"{corruption}; {PROCESS_CORRUPTED}"

@@ -85,12 +85,14 @@ class EngineBridge:
         self._trial = trial
         self.placement = placement
         self._watchdog = Watchdog()
+        self._has_room = False
 
     def next_trial(self) -> TrialSpec | None:
         """Return the next trial, None when there is none to start now."""
         spec: TrialSpec | None = None
         try:
-            if self.placement.may_start() and not self.is_stopping():
+            self._has_room = self.placement.may_start()
+            if self._has_room and not self.is_stopping():
                 spec = self._engine.next_trial()
         except Exception as error:
             self.error = self.error or error
@@ -99,8 +101,14 @@ class EngineBridge:
         return spec
 
     def may_start_more(self) -> bool:
-        """Return whether trials may have to be started later, because a trial in flight may be retried."""
-        return not self.is_stopping() and bool(self._engine.in_flight)
+        """Return whether trials may have to be started later.
+
+        A trial in flight may be retried; or there was no room for a trial that is left, as before any worker of a
+        cohort has started. ``next_trial`` has asked for room: it may have become free since then.
+        """
+        if self.is_stopping():
+            return False
+        return bool(self._engine.in_flight) or (not self._has_room and self._engine.num_remaining > 0)
 
     def config_of(self, spec: TrialSpec) -> dict[str, Any]:
         """Return Tune's configuration of a trial."""

@@ -21,8 +21,14 @@ LOCKED_TIMEOUT_S = 60.0
 STORAGE_ERRORS = (OSError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 """Errors of a disk or a database that is full, missing, locked or read-only."""
 
+PROCESS_CORRUPTED = "this process can train no other trial"
+"""Part of the reason of a session that ends because an error has corrupted its process."""
+
 _TEACHER = "file of the teacher"
+_NO_STORAGE = (PROCESS_CORRUPTED, _TEACHER)
+"""Parts of reasons for which the records can be written."""
 _REMEDIES = {
+    PROCESS_CORRUPTED: "resuming starts a new process",  # first: the error may contain any phrase
     "no space left": "free some space",
     "disk is full": "free some space",
     "quota": "free some space",
@@ -44,7 +50,9 @@ class StudyStoppedError(DistuneError):
 
 
 def stopped_error(study: str, error: BaseException | str, *, command: str = "resume") -> StudyStoppedError:
-    """Return the error for a study whose records cannot be written; its message says what to do.
+    """Return the error for a study that cannot continue now, mostly because its records cannot be written.
+
+    Its message says what to do.
 
     Args:
         study: its name.
@@ -57,7 +65,8 @@ def stopped_error(study: str, error: BaseException | str, *, command: str = "res
     reason = redact_uri(error) if isinstance(error, str) else reason_of(error)
     remedy = next((advice for phrase, advice in _REMEDIES.items() if phrase in reason.lower()), "fix the cause")
     remedy = remedy.format(study=study)
-    cause = "" if _TEACHER in reason else ", because its records cannot be written"
+    is_storage = not any(phrase in reason for phrase in _NO_STORAGE)
+    cause = ", because its records cannot be written" if is_storage else ""
     return StudyStoppedError(
         f"study {study} stopped{cause}: {reason}; no recorded epoch is lost: {remedy}, "
         f"then run: {command_to_continue(study, command)}"
