@@ -12,13 +12,14 @@ import pytest
 from confirmation.confirming import EPOCHS, METRIC, computed_epochs, confirm, record, searched_study
 from distune.config.home import Home
 from distune.config.load import trial_experiment
+from distune.confirmation import confirmation_session
 from distune.confirmation.arm_folder import ArmFolder
 from distune.confirmation.arms import candidates, fresh_seeds, make_arms, make_spec
 from distune.confirmation.confirmation_plan import ConfirmationPlan, plan_confirmation
 from distune.errors import ConfigError, StudyError
 from distune.evidence.average_precision import score_of
 from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
-from distune.evidence.gain import Gain, Verdict
+from distune.evidence.gain import MIN_IMAGES, Gain, Verdict, measure_gain
 from distune.evidence.matches import half_of_images
 from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
@@ -312,6 +313,39 @@ def test_a_gain_that_is_too_small_to_matter_ends_it_as_well(home: Home, make_loa
     text = candidate.describe(small, num_seeds=3, margin=0.5)
     assert text == "no gain of more than 0.5 AP: +0.1 AP [-0.2, +0.4], 3 seeds"
     assert dataclasses.replace(plain, test=small, margin=0.5).is_decided
+
+
+def test_more_seeds_decide_nothing_where_too_few_images_count(home: Home, make_loaded: MakeLoaded) -> None:
+    folder = searched_study(home, make_loaded)
+    plain = confirm(home, folder, top=1, seeds=3)
+    assert plain is not None
+    open_gain = dataclasses.replace(plain.gain, mean=1.0, low=-0.2, high=2.2, num_images=MIN_IMAGES)
+    few_images = dataclasses.replace(open_gain, num_images=MIN_IMAGES - 1)
+    found = {
+        gain.num_images: dataclasses.replace(plain, test=gain, max_seeds=20, margin=0.5)
+        for gain in (open_gain, few_images)
+    }
+    assert {number: (result.verdict, result.is_decided) for number, result in found.items()} == {
+        MIN_IMAGES: (Verdict.NOT_SHOWN, False),
+        MIN_IMAGES - 1: (Verdict.UNDECIDED, True),
+    }
+
+
+def test_a_plan_with_too_few_images_ends_at_its_first_interval(
+    home: Home, make_loaded: MakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = searched_study(home, make_loaded)
+    monkeypatch.setattr(
+        confirmation_session, "measure_gain", lambda *each, **options: _few_images(measure_gain(*each, **options))
+    )
+    result = confirm(home, folder, top=1, seeds=2, max_seeds=5, margin=0.5)
+    assert result is not None
+    assert result.verdict is Verdict.UNDECIDED
+    assert len(result.seeds) == 2
+
+
+def _few_images(gain: Gain) -> Gain:
+    return dataclasses.replace(gain, num_images=MIN_IMAGES - 1)
 
 
 def test_a_plan_without_an_answer_ends_at_its_last_seed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -12,7 +13,8 @@ from explanation.making import gain
 
 def result(num_seeds: int = 3) -> AblationResult:
     strong = gain(9.0, 8.0, 10.0, by_seed=[9.0] * num_seeds)
-    effects = {"local_knowledge": strong, "soft_labels": gain(0.5, -2.0, 3.0), "pkd": None}
+    weak = gain(0.5, -2.0, 3.0, by_seed=[-0.5, 0.5, 1.5, *[0.5] * num_seeds][:num_seeds])
+    effects = {"local_knowledge": strong, "soft_labels": weak, "pkd": None}
     failures = {"local_knowledge": (), "soft_labels": (), "pkd": ("ablate-7-without-pkd-seed-1000: failed (disk)",)}
     seeds = tuple(range(1000, 1000 + num_seeds))
     return AblationResult(metric="AP", trial=7, seeds=seeds, gain=strong, terms=adjust(effects, failures))
@@ -40,6 +42,30 @@ def test_one_seed_is_undecided() -> None:
     (found,) = adjust({"pkd": gain(9.0, 8.0, 10.0, by_seed=[9.0])}, {"pkd": ()})
     assert found.verdict is TermVerdict.UNDECIDED
     assert "one seed says nothing about the spread" in found.describe()
+
+
+def test_very_few_images_are_undecided() -> None:
+    few = dataclasses.replace(gain(9.0, 8.0, 10.0, by_seed=[9.0] * 3), num_images=4)
+    (found,) = adjust({"pkd": few}, {"pkd": ()})
+    assert found.adjusted_p is not None
+    assert found.adjusted_p < 0.05
+    assert found.verdict is TermVerdict.UNDECIDED
+    assert found.describe() == (
+        "pkd: undecided, since only 4 images have a box that counts for AP: +9.0 AP [+8.0, +10.0]"
+    )
+    (enough,) = adjust({"pkd": dataclasses.replace(few, num_images=10)}, {"pkd": ()})
+    assert enough.verdict is TermVerdict.HELPS
+
+
+def test_the_effect_with_the_fewest_seeds_decides_whether_they_are_few() -> None:
+    asked = result(num_seeds=8)
+    full = gain(9.0, 8.0, 10.0, by_seed=[9.0] * 8)
+    for num_seeds, is_few in ((3, True), (8, False), (1, False)):
+        effects = {"pkd": full, "mimic": gain(0.5, -2.0, 3.0, by_seed=[0.5] * num_seeds)}
+        found = dataclasses.replace(asked, terms=adjust(effects, {"pkd": (), "mimic": ()}))
+        few = f"{num_seeds} seeds show large effects only: no effect shown does not mean that there is none"
+        assert (few in found.limits) is is_few
+        assert any("large effects only" in line for line in found.limits) is is_few
 
 
 def test_the_text_says_what_few_seeds_can_show() -> None:

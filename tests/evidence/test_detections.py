@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distune.evidence.detections import Detections, read_detections
+from distune.evidence.detections import Detections, GroundTruth, read_detections
 
 
 def made_detections() -> Detections:
@@ -28,6 +28,19 @@ def test_detections_of_an_image_are_its_own() -> None:
 
 def test_weak_detections_are_left_out() -> None:
     assert made_detections().with_score(0.6).images_D.tolist() == [0, 2]
+
+
+def test_only_images_with_a_box_that_is_not_ignored_have_boxes() -> None:
+    truth = GroundTruth(
+        classes=("cat",),
+        num_images=5,
+        images_N=np.array([0, 0, 2, 3, 3]),
+        boxes_N4=np.tile([0.0, 0.0, 4.0, 4.0], (5, 1)),
+        labels_N=np.ones(5, np.int64),
+        areas_N=np.full(5, 16.0),
+        ignored_N=np.array([False, False, True, True, False]),
+    )
+    assert truth.num_images_with_boxes == 2
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -177,10 +178,16 @@ def test_the_text_of_a_gain_and_the_next_step() -> None:
         "more seeds would hardly show a gain of +0.2 AP (the estimate, shrunk by its uncertainty); more images might"
     )
     likely = make_gain([1.5, -0.1, 1.2, 0.1, 1.1])
+    # An interval on its own: the next one is the first of a confirmation, of 96%.
     assert suggest_next_step(likely) == (
-        "about 13 seeds would show a gain of +0.6 AP (the estimate, shrunk by its uncertainty) with a probability of "
-        "80%; 8 if it is larger, 26 if it is smaller"
+        "about 14 seeds would show a gain of +0.6 AP (the estimate, shrunk by its uncertainty) with a probability of "
+        "80%; 9 if it is larger, 28 if it is smaller"
     )
+    # The first of a confirmation: the next one is wider, 98.8% with 8 seeds and more with more.
+    first = dataclasses.replace(likely, nominal_error=0.04)
+    needed = re.match(r"about (\d+) seeds .*; (\d+) if it is larger, (\d+) if", str(suggest_next_step(first)))
+    assert needed is not None
+    assert [int(each) for each in needed.groups()] == pytest.approx([21, 13, 43], rel=0.05)
     tiny = make_gain([1.5, -1.5, 1.0, -0.9, 0.2])
     assert "it may as well be zero" in str(suggest_next_step(tiny))
     assert suggest_next_step(make_gain([-1.5, 0.5, -1.0, 0.4, -0.9])) == (

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distune.evidence.repeated_analyses import ERROR, FIRST_ERROR, Analysis, planned_error, unplanned_error
+from distune.evidence.repeated_analyses import (
+    ERROR,
+    FIRST_ERROR,
+    Analysis,
+    further_error,
+    planned_error,
+    unplanned_error,
+)
 
 
 def missed(analyses: list[Analysis], *, num_paths: int = 20_000, seed: int = 1) -> float:
@@ -33,6 +40,18 @@ def test_looks_that_were_not_planned_have_at_most_five_percent_together() -> Non
     assert analyses[0].error == FIRST_ERROR
     assert all(analysis.error < 0.012 for analysis in analyses[1:])
     assert 0.042 < missed(analyses) < 0.056
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 4), (3, 10), (5, 6), (5, 8), (5, 20), (8, 30), (20, 21)])
+def test_the_quick_level_of_a_second_look_is_that_of_the_exact_one(first: int, second: int) -> None:
+    look = Analysis(first, FIRST_ERROR)
+    assert further_error(look, second) == pytest.approx(unplanned_error([look], second), rel=0.12)
+
+
+def test_the_quick_level_of_a_third_look_is_less_than_that_of_the_second() -> None:
+    first = Analysis(5, FIRST_ERROR)
+    second = Analysis(8, unplanned_error([first], 8))
+    assert further_error(second, 12) == pytest.approx(unplanned_error([first, second], 12), rel=0.2)
 
 
 def test_a_plan_after_a_single_look_uses_what_is_left() -> None:

@@ -12,7 +12,7 @@ from distune.explanation.checks import CHECKS, WITHOUT_TRAINING, run_checks
 from distune.explanation.checks.budget import trend_of
 from distune.explanation.explanation import problems_first
 from distune.explanation.finding import Finding, FindingState
-from distune.explanation.study_evidence import StudyEvidence
+from distune.explanation.study_evidence import RunEvidence, StudyEvidence
 from distune.records import Outcome
 from explanation.making import (
     CURVE,
@@ -70,6 +70,14 @@ LATE_CONFLICT = [{**student().epochs[0], "gradient_cosine/soft_labels": value} f
 GLOBAL = {**WITH_FILTER, "global_knowledge": {"weight": 0.3, "unit": "gradient_share"}}
 PROTOTYPED = student(**PROTOTYPES)
 
+
+def without_last_prototypes(run_evidence: RunEvidence) -> RunEvidence:
+    """The run, with a last epoch that made no prototypes, as with a queue of features."""
+    *earlier, last = run_evidence.epochs
+    kept = {name: value for name, value in last.items() if not name.startswith("prototypes/")}
+    return dataclasses.replace(run_evidence, epochs=(*earlier, kept))
+
+
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("teacher", "worse than the student"): {"teacher_lead": lead(AP=(20.0, 34.0))},
     ("teacher", "not clearly better"): {"teacher_lead": lead(AP=(35.0, 34.0))},
@@ -114,6 +122,10 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
         "distillation": WITH_FILTER,
         "student": student(**{**PROTOTYPES, "prototypes/per_class": 1.5}),
     },
+    ("prototypes", "3 classes have no prototypes on some level"): {
+        "distillation": WITH_FILTER,
+        "student": without_last_prototypes(student(**{**PROTOTYPES, "prototypes/classes_without": 3.0})),
+    },
     ("filter", "drops nearly everything for the local terms: mean weight 0.01"): {
         "distillation": WITH_FILTER,
         "student": student(**{**PROTOTYPES, "filter/kept_local": 0.01}),
@@ -139,6 +151,7 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("spread", "worse than no distillation"): {"confirmation": confirmation(-3.0, -4.0, -2.0)},
     ("spread", "within twice their spread"): {"confirmation": None, "control_scores": (30.0, 34.0, 38.0)},
     ("data", "class dog (8 boxes) is worth up to 6.2 points of AP"): with_split(boxes={"cat": 120, "dog": 8}),
+    ("data", "the search split has 5 images with boxes"): with_split(num_images=5),
     ("data", "AP is too coarse"): with_split(num_images=5),
     ("data", "no box that counts"): with_split(boxes={"cat": 0, "dog": 0}),
     ("trials", "1 failed and 1 diverged of 4 trials; commonest reason (1 of 2)"): {
@@ -168,6 +181,35 @@ def test_the_advice_tells_a_wrong_order_of_classes_from_a_teacher_that_has_one_n
     assert "check the order of the classes" in swapped
     assert "check the order of the classes" in half_swapped
     assert "by one name" in one_name
+
+
+def test_classes_with_few_found_objects_do_not_hide_that_a_teacher_has_one_name() -> None:
+    rare = {"bird": {"dog": 4}, "fish": {"": 30}}
+    one_name, two_names = (
+        finding("labels", healthy(**with_split(teacher_labels={**labels, **rare}))).advice
+        for labels in (ONE_NAME, {**ONE_NAME, "cow": {"cat": 40}})
+    )
+    assert "by one name" in one_name
+    assert "check the order of the classes" in two_names
+
+
+@pytest.mark.parametrize(
+    ("weight", "kept", "advice"),
+    [
+        ("gaussian", (0.01, 1.0), "raise {global} and lower {local}, or search over them"),
+        ("gaussian", (1.0, 0.01), "lower {global} and raise {local}, or search over them"),
+        ("gaussian", (0.01, 0.01), "raise {global} and {local}, or search over them"),
+        ("quantile", (0.01, 1.0), "lower {global} and raise {local}, or search over them"),
+        ("gaussian", (0.6, 1.0), "lower {local}, or search over it"),
+    ],
+)
+def test_each_threshold_of_the_filter_has_its_own_advice(weight: str, kept: tuple[float, float], advice: str) -> None:
+    distillation = {**GLOBAL, "filter": {**DISTILLATION["filter"], "weight": weight}}
+    metrics = {**PROTOTYPES, "filter/kept_global": kept[0], "filter/kept_local": kept[1]}
+    found = finding("filter", healthy(distillation=distillation, student=student(**metrics)))
+    paths = {reach: f"distillation.filter.{reach}_threshold = 0.2" for reach in ("global", "local")}
+    assert found.state is PROBLEM
+    assert found.advice.startswith(f"{advice.format(**paths)};")
 
 
 UNKNOWNS: dict[tuple[str, str], dict[str, Any]] = {
@@ -211,6 +253,10 @@ FINE: dict[tuple[str, str], dict[str, Any]] = {
     ("prototypes", "the mean class gap of the teacher's features is 0.25, the student's 0.10"): {
         "distillation": WITH_FILTER,
         "student": PROTOTYPED,
+    },
+    ("prototypes", "the student's 0.10; 10.0 prototypes per class and level"): {
+        "distillation": WITH_FILTER,
+        "student": without_last_prototypes(PROTOTYPED),
     },
     ("prototypes", "uses no prototypes"): {},
     ("filter", "mean weight of 0.60 for the local terms; it finds blurred objects hardly better than chance"): {

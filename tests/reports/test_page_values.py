@@ -12,6 +12,9 @@ from distune.records import EpochReport, Outcome
 from distune.reports.model_sizes import ModelSize, ModelSizes
 from distune.reports.page.cost_values import CONTROL, OTHER, PARETO, model_points, pareto_points, pareto_table
 from distune.reports.page.curve_values import describe_curves, score_at, trial_curves
+from distune.reports.page.page_blocks import Table
+from distune.reports.page.page_input import StudyFacts
+from distune.reports.page.search_sections import stopping_section
 from distune.reports.page.stopping_values import compare_rungs, compared_epochs, conclusion, saving
 from distune.reports.page.time_values import evaluation_fraction, spent_by_outcome, spent_table, timeline
 from distune.reports.page.verdict_values import chosen_table, headline, model_table, state_lines
@@ -137,6 +140,41 @@ class TestEarlyStopping:
         assert first.kendall == pytest.approx(-1.0)
         assert first.agreement == pytest.approx(0.0)
         assert second.kendall is None  # all scores are equal
+        assert (second.agreement, second.tied_fraction) == (0.0, 1.0)
+
+    def ties(self) -> StudyFacts:
+        """Ten trials, of which eight still have a score of 0 at the first rung."""
+        scores = {number: [max(0.0, number - 7.0), 1.0, 1.0, 10.0 + number] for number in range(10)}
+        return make_facts(
+            trials=[make_trial(number, each) for number, each in scores.items()],
+            reports={number: make_reports(each) for number, each in scores.items()},
+        )
+
+    def test_ties_are_counted_apart(self) -> None:
+        facts = self.ties()
+        first, second = compare_rungs(facts)
+        assert (first.in_order, first.tied, len(first.compared)) == (17, 28, 10)
+        assert conclusion([first]) == (
+            "At epoch 1, 38% of pairs of trials are in the same order as at the end, 62% are tied (19% in the same "
+            "order would be chance): stopping by it is risky; with a larger search.scheduler.grace_epochs trials are "
+            "compared later."
+        )
+        assert "0% of pairs of trials are in the same order as at the end, 100% are tied" in conclusion([second])
+        table = next(block for block in stopping_section(facts).blocks if isinstance(block, Table))
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        assert [(row["pairs in order"], row["pairs tied"]) for row in rows] == [("38%", "62%"), ("0%", "100%")]
+        assert rows[1]["Kendall's tau"] == "unknown"
+
+    def test_the_end_is_the_last_epoch_and_not_the_best(self) -> None:
+        scores = {number: [float(number), 0.0, 90.0 - number, 50.0 + number] for number in range(12)}
+        facts = make_facts(
+            trials=[make_trial(number, each) for number, each in scores.items()],
+            reports={number: make_reports(each) for number, each in scores.items()},
+        )
+        first, _ = compare_rungs(facts)
+        assert [each.final for each in first.compared] == [scores[number][-1] for number in range(12)]
+        assert first.agreement == 1.0
+        assert "is sound" in conclusion([first])
 
     def test_the_epochs_that_were_saved(self) -> None:
         saved = saving(make_facts())
@@ -164,6 +202,9 @@ class TestEarlyStopping:
         assert compared_epochs(make_facts(rungs=(), scheduler="none", num_epochs=12, trials=[])) == (4, 8)
         assert compared_epochs(make_facts(rungs=(), scheduler="median", num_epochs=12)) == (1, 2, 4, 8)
         assert compared_epochs(make_facts(rungs=(), num_epochs=1, trials=[])) == ()
+
+    def test_a_study_of_one_epoch_has_no_rungs(self) -> None:
+        assert compare_rungs(make_facts(rungs=(), num_epochs=1)) == []
 
 
 class TestCosts:

@@ -176,6 +176,11 @@ def test_a_study_without_trials_has_a_page() -> None:
     assert "No trial has a score yet." in html
 
 
+def test_a_study_of_one_epoch_has_a_page() -> None:
+    facts = make_facts(rungs=(), scheduler="none", num_epochs=1)
+    assert "Early stopping is off" in render_page(make_page(facts), written_at=0.0)
+
+
 def test_a_simulated_study_says_so_in_title_and_verdict() -> None:
     facts = make_facts(title="study mine (simulated)", simulated=True)
     html = render_page(make_page(facts), written_at=0.0)

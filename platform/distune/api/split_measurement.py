@@ -86,7 +86,7 @@ def measure_split(
         else score_differences(tables[TEACHER], tables["control"], classes, known=known),
         tables=gain_tables(errors["student"], errors["control"], errors.get(TEACHER), truth.classes),
         evidence=SplitEvidence(
-            num_images=truth.num_images,
+            num_images=truth.num_images_with_boxes,
             boxes=_boxes_by_class(truth),
             teacher_labels={} if teacher is None else _teacher_labels(teacher, truth, known, classes),
             train_score=_train_score(folder, models["student"], splits, on_message=on_message),

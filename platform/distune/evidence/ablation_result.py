@@ -7,7 +7,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from distune.evidence.gain import ERROR, Gain
+from distune.evidence.gain import ERROR, MIN_IMAGES, Gain
+from distune.evidence.gain_text import name_few_images
 from distune.evidence.p_values import holm_adjusted, p_value
 
 FEW_SEEDS = 5
@@ -20,7 +21,7 @@ class TermVerdict(enum.StrEnum):
     HELPS = "helps"  # without it the student is worse
     HARMS = "harms"  # without it the student is better
     NOT_SHOWN = "no effect shown"
-    UNDECIDED = "undecided"  # one seed, or no run has finished without the term
+    UNDECIDED = "undecided"  # one seed, very few images, or no run has finished without the term
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class TermEffect:
 
     @property
     def verdict(self) -> TermVerdict:
-        """The conclusion, from the adjusted p value."""
-        if self.effect is None or self.adjusted_p is None:
+        """The conclusion, from the adjusted p value; undecided with too few images, as that of a gain."""
+        if self.effect is None or self.adjusted_p is None or self.effect.num_images < MIN_IMAGES:
             return TermVerdict.UNDECIDED
         if self.adjusted_p >= ERROR:
             return TermVerdict.NOT_SHOWN
@@ -56,6 +57,8 @@ class TermEffect:
         if self.adjusted_p is None:
             return f"{self.term}: {self.verdict}, since one seed says nothing about the spread: {figures}"
         interval = f"[{self.effect.low:+.1f}, {self.effect.high:+.1f}]"
+        if self.effect.num_images < MIN_IMAGES:
+            return f"{self.term}: {self.verdict}, since {name_few_images(self.effect)}: {figures} {interval}"
         return (
             f"{self.term}: {self.verdict}: {figures} {interval}, {self.effect.num_seeds} seeds, p {self.adjusted_p:.2g}"
         )
@@ -95,10 +98,15 @@ class AblationResult:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """The limits of what the result says, a sentence each."""
-        few = f"{len(self.seeds)} seeds show large effects only: no effect shown does not mean that there is none"
+        """The limits of what the result says, a sentence each.
+
+        Few seeds are those of the effect with the fewest. An effect of one seed is undecided and says so itself.
+        """
+        numbers = [each.effect.num_seeds for each in self.terms if each.effect is not None]
+        fewest = min((number for number in numbers if number > 1), default=0)
+        few = f"{fewest} seeds show large effects only: no effect shown does not mean that there is none"
         return (
-            *([few] if 1 < len(self.seeds) <= FEW_SEEDS else []),
+            *([few] if 1 < fewest <= FEW_SEEDS else []),
             "the search split has chosen the trial, so the effects are a guide; distune confirm measures the gain",
         )
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from distune.evidence.gain import Gain, Verdict
+from distune.evidence.gain import MIN_IMAGES, Gain, Verdict
 from distune.evidence.gain_text import describe_gain
 from distune.records import Outcome
 
@@ -139,8 +139,12 @@ class ConfirmationResult:
 
     @property
     def is_decided(self) -> bool:
-        """True when more seeds would not change the verdict."""
-        return self.verdict in (Verdict.GAIN, Verdict.LOSS, Verdict.NO_RELEVANT_GAIN)
+        """True when more seeds would not change the verdict, as with too few images that count for the metric."""
+        return self.gain.num_images < MIN_IMAGES or self.verdict in (
+            Verdict.GAIN,
+            Verdict.LOSS,
+            Verdict.NO_RELEVANT_GAIN,
+        )
 
     @property
     def summary(self) -> str:

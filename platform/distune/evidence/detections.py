@@ -74,6 +74,11 @@ class GroundTruth:
     areas_N: NDArray[np.float64]
     ignored_N: NDArray[np.bool_]
 
+    @property
+    def num_images_with_boxes(self) -> int:
+        """Number of images with a box that is not ignored."""
+        return len(np.unique(self.images_N[~self.ignored_N]))
+
     def positions_in(self, index: int) -> slice:
         """Return the positions of the boxes of one image."""
         return slice(*np.searchsorted(self.images_N, [index, index + 1]))

@@ -31,13 +31,19 @@ def describe_gain(
         case Verdict.UNDECIDED if gain.num_seeds < 2:
             return f"{figures}: undecided, since one seed says nothing about the spread between seeds"
         case Verdict.UNDECIDED:
-            return f"{figures}: undecided, since {_images(gain)} a box that counts for {gain.metric}"
+            return f"{figures}: undecided, since {name_few_images(gain)}"
         case Verdict.UNSTABLE:
             return f"unstable: {figures}"
         case Verdict.NOT_SHOWN:
             return f"no gain shown: {figures}"
         case Verdict.NO_RELEVANT_GAIN:
             return f"no gain of more than {margin:g} {gain.metric}: {figures}"
+
+
+def name_few_images(gain: Gain) -> str:
+    """Return the reason of a verdict that few images leave undecided."""
+    images = "only one image has" if gain.num_images == 1 else f"only {gain.num_images} images have"
+    return f"{images} a box that counts for {gain.metric}"
 
 
 def suggest_next_step(gain: Gain) -> str | None:
@@ -57,7 +63,7 @@ def suggest_next_step(gain: Gain) -> str | None:
         return None
     if gain.mean <= 0:
         return "there is probably no gain: search again, or change the distillation"
-    return _describe_needed(seeds_needed(gain, error=gain.nominal_error), gain)
+    return _describe_needed(seeds_needed(gain), gain)
 
 
 def _describe_needed(needed: SeedsNeeded, gain: Gain) -> str:
@@ -71,10 +77,6 @@ def _describe_needed(needed: SeedsNeeded, gain: Gain) -> str:
         f"about {needed.expected} seeds would show {size} with a probability of {POWER:.0%}; {needed.fewest} if it is "
         f"larger, {most} if it is smaller"
     )
-
-
-def _images(gain: Gain) -> str:
-    return "only one image has" if gain.num_images == 1 else f"only {gain.num_images} images have"
 
 
 def _points(gain: Gain) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from distune.evidence.gain import ERROR, MIN_SEEDS, Gain
 
@@ -30,7 +31,7 @@ class SeedsNeeded:
     most: int | None
 
 
-def seeds_needed(gain: Gain, *, error: float = ERROR) -> SeedsNeeded:
+def seeds_needed(gain: Gain, *, error: float | None = None) -> SeedsNeeded:
     """Return how many seeds would show the gain with a probability of 80%.
 
     An estimate that is just not shown is, more often than not, larger than the true gain. It is shrunk as by James and
@@ -38,7 +39,9 @@ def seeds_needed(gain: Gain, *, error: float = ERROR) -> SeedsNeeded:
 
     Args:
         gain: the estimate.
-        error: nominal error of the interval that must exclude zero.
+        error: nominal error of the interval that must exclude zero. None for the interval that follows that of the
+            gain, over more seeds: it has a smaller error, which depends on the number of seeds
+            (``distune.evidence.repeated_analyses``).
 
     Returns:
         The numbers of seeds. With one seed the variance between seeds is unknown, and all are ``MIN_SEEDS``.
@@ -49,22 +52,33 @@ def seeds_needed(gain: Gain, *, error: float = ERROR) -> SeedsNeeded:
     shrunk = gain.mean * max(0.0, 1.0 - variance / gain.mean**2) if gain.mean else 0.0
     spread = _QUARTILE * math.sqrt(variance)
     sizes = (abs(shrunk), abs(shrunk) + spread, abs(shrunk) - spread)
-    expected, fewest, most = (_num_seeds(gain, size, error) for size in sizes)
+    numbers = range(MIN_SEEDS if error is not None else gain.num_seeds + 1, _MOST_SEEDS + 1)
+    errors = _next_errors(gain, numbers) if error is None else [error] * len(numbers)
+    expected, fewest, most = (_num_seeds(gain, size, zip(numbers, errors, strict=True)) for size in sizes)
     return SeedsNeeded(shrunk, expected, fewest, most)
 
 
-def _num_seeds(gain: Gain, size: float, error: float) -> int | None:
-    """Return the smallest number of seeds with enough power for a gain of some size; None where none is enough."""
-    if size <= 0 or _power(gain, size, _MOST_SEEDS, error) < POWER:
+def _next_errors(gain: Gain, numbers: Iterable[int]) -> list[float]:
+    """Return the nominal error of the interval that follows that of a gain, for each number of seeds."""
+    from distune.evidence.repeated_analyses import FIRST_ERROR, Analysis, further_error  # loads numpy
+
+    if gain.nominal_error >= ERROR:  # an interval on its own, not one of a confirmation
+        return [FIRST_ERROR for _ in numbers]
+    last = Analysis(gain.num_seeds, gain.nominal_error)
+    return [further_error(last, number) for number in numbers]
+
+
+def _num_seeds(gain: Gain, size: float, analyses: Iterable[tuple[int, float]]) -> int | None:
+    """Return the first number of seeds with enough power for a gain of some size, None where none is enough.
+
+    Args:
+        gain: the estimate.
+        size: the assumed gain.
+        analyses: numbers of seeds, ascending, and the nominal error of an interval over each.
+    """
+    if size <= 0:
         return None
-    low, high = MIN_SEEDS, _MOST_SEEDS
-    while low < high:
-        middle = (low + high) // 2
-        if _power(gain, size, middle, error) < POWER:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return next((number for number, error in analyses if _power(gain, size, number, error) >= POWER), None)
 
 
 def _power(gain: Gain, size: float, num_seeds: int, error: float) -> float:

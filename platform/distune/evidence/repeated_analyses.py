@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ FIRST_ERROR = 0.04
 """Nominal error of the first analysis where no sequence is planned: the rest is for analyses that may follow."""
 
 _NUM_PATHS = 200_000
+_NUM_QUICK_PATHS = 50_000
+"""Fewer paths, for an advice on the number of seeds."""
 _SEED = 20_261_129
 
 
@@ -78,6 +81,52 @@ def planned_error(previous: Sequence[Analysis], planned: Sequence[int]) -> float
     """
     spent = _spent(tuple(previous)) if previous else 0.0
     return _nominal_error(tuple(previous), tuple(planned), max(0.0, ERROR - spent))
+
+
+def further_error(last: Analysis, num_seeds: int) -> float:
+    """Return roughly what ``unplanned_error`` returns after one analysis, quickly and for any number of seeds.
+
+    It is simulated for a few numbers of seeds, and interpolated between them.
+
+    Args:
+        last: the first analysis of a trial. One with an error below that of a first one is taken for the second, whose
+            history is not known: together they have spent 4% and half of the rest.
+        num_seeds: of the further analysis, more than those of ``last``.
+
+    Returns:
+        The nominal error, within about 10% of it.
+    """
+    fractions, logs = _further_errors(last)
+    return float(np.exp(np.interp(last.num_seeds / num_seeds, fractions, logs)))
+
+
+@functools.cache
+def _further_errors(last: Analysis) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fraction of seeds that the last analysis had, ascending, and the logarithm of the nominal error."""
+    from scipy import special  # slow to load, and only needed here
+
+    first = last.num_seeds
+    spent = last.error if last.error >= FIRST_ERROR else FIRST_ERROR + (ERROR - FIRST_ERROR) / 2
+    added = max(0.0, ERROR - spent) / 2
+    random = np.random.default_rng(_SEED)
+    # The sum of the gains of the first seeds and their squared distances from its mean hold all that matters of them.
+    sums_P = math.sqrt(first) * random.standard_normal(_NUM_QUICK_PATHS)
+    squares_P = random.chisquare(first - 1, _NUM_QUICK_PATHS)
+    limit = -float(special.stdtrit(first - 1, last.error / 2))
+    is_covered_P = np.abs(sums_P) / np.sqrt(first * squares_P / (first - 1)) <= limit
+    sums_P, squares_P = sums_P[is_covered_P], squares_P[is_covered_P]
+    found = {0.0: math.log(added / (1 - last.error))}  # of endless seeds, among which the first ones do not matter
+    for number in {first + 1, first + 2, first + math.ceil(first / 2), 2 * first, 4 * first}:
+        more = number - first
+        new_sums_P = math.sqrt(more) * random.standard_normal(len(sums_P))
+        new_squares_P = random.chisquare(more - 1, len(sums_P)) if more > 1 else 0.0
+        between_P = first * more / number * (sums_P / first - new_sums_P / more) ** 2
+        variance_P = (squares_P + new_squares_P + between_P) / (number - 1)
+        t_P = np.abs(sums_P + new_sums_P) / np.sqrt(number * variance_P)
+        quantile = float(np.quantile(t_P, 1 - added * _NUM_QUICK_PATHS / len(t_P)))
+        found[first / number] = math.log(2.0 * float(special.stdtr(number - 1, -quantile)))
+    fractions = np.array(sorted(found))
+    return fractions, np.array([found[fraction] for fraction in fractions])
 
 
 @functools.cache

@@ -45,7 +45,7 @@ class SplitEvidence:
     """Measurements of the detectors of a study, most of them on the search split.
 
     Attributes:
-        num_images: of the split.
+        num_images: images with boxes: those of the split with a box that counts.
         boxes: class to its number of boxes that count.
         teacher_labels: true class to the labels that the teacher gives, label to number; an empty label is "not found".
         train_score: AP of the student on training images; None if it was not measured.

@@ -22,7 +22,7 @@ def check_coarse_scores(evidence: StudyEvidence) -> Finding:
 
     Returns:
         A problem if a box of some class is worth a point of the mean AP and five of the class, or if there are too few
-        images.
+        images with boxes.
     """
     split = evidence.split
     if split is None or not split.boxes:
@@ -43,17 +43,17 @@ def check_coarse_scores(evidence: StudyEvidence) -> Finding:
     most = max(steps, key=steps.__getitem__)
     missing = f"; it has no box of {', '.join(absent[:_MAX_NAMED])}" if absent else ""
     text = (
-        f"the search split has {split.num_images} images and {sum(counted.values())} boxes; one box of class {most} "
-        f"({counted[most]} boxes) is worth up to {steps[most]:.1f} points of AP{missing}"
+        f"the search split has {split.num_images} images with boxes and {sum(counted.values())} boxes; one box of "
+        f"class {most} ({counted[most]} boxes) is worth up to {steps[most]:.1f} points of AP{missing}"
     )
     if not coarse and split.num_images >= MIN_IMAGES:
         return Finding(check=_NAME, state=FindingState.OK, text=text, details=details)
+    few = ", ".join(coarse[:_MAX_NAMED]) or "images with boxes"
     return Finding(
         check=_NAME,
         state=FindingState.PROBLEM,
         text=f"{text}: AP is too coarse to see a gain",
         advice="take more images into the search split, with at least "
-        f"{MIN_BOXES} boxes of each class (few here: {', '.join(coarse[:_MAX_NAMED]) or 'images'}), or leave rare "
-        "classes out (data.classes)",
+        f"{MIN_BOXES} boxes of each class (few here: {few}), or leave rare classes out (data.classes)",
         details=details,
     )

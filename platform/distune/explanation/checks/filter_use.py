@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 from distune.distillation.epoch_warnings import KEPT_LIMITS
 from distune.explanation.checks.prototype_use import uses_filter
@@ -55,14 +57,11 @@ def check_filter_use(evidence: StudyEvidence) -> Finding:
             f"mean weight {value:.2g}"
             for reach, value in extremes.items()
         ]
-        paths = [f"distillation.filter.{reach}_threshold = {settings.get(f'{reach}_threshold')}" for reach in extremes]
-        is_quantile = settings.get("weight") == "quantile"
-        is_raised = (min(extremes.values()) < KEPT_LIMITS[0]) != is_quantile
         return Finding(
             check=_NAME,
             state=FindingState.PROBLEM,
             text="; ".join(texts),
-            advice=f"{'raise' if is_raised else 'lower'} {' and '.join(paths)}, or search over it; "
+            advice=f"{_threshold_changes(extremes, settings)}, or search over {'it' if len(texts) == 1 else 'them'}; "
             "distillation.filter.weight: uniform uses no filter",
             details=details,
         )
@@ -75,6 +74,25 @@ def check_filter_use(evidence: StudyEvidence) -> Finding:
     elif aucs:
         text += "; AUC for tagged objects " + ", ".join(f"{tag} {value:.2f}" for tag, value in aucs.items())
     return Finding(check=_NAME, state=FindingState.OK, text=text, details=details)
+
+
+def _threshold_changes(extremes: Mapping[str, float], settings: Mapping[str, Any]) -> str:
+    """Return which thresholds to raise and which to lower.
+
+    Args:
+        extremes: reach to a mean weight outside ``KEPT_LIMITS``.
+        settings: of the filter.
+
+    Returns:
+        Such as ``raise distillation.filter.local_threshold = 0.2``.
+    """
+    is_quantile = settings.get("weight") == "quantile"  # its threshold is the fraction that is dropped
+    changes: dict[str, list[str]] = {}
+    for reach, value in extremes.items():
+        direction = "raise" if (value < KEPT_LIMITS[0]) != is_quantile else "lower"
+        name = f"{reach}_threshold"
+        changes.setdefault(direction, []).append(f"distillation.filter.{name} = {settings.get(name)}")
+    return " and ".join(f"{direction} {' and '.join(paths)}" for direction, paths in changes.items())
 
 
 def _terms_of(reach: str) -> str:

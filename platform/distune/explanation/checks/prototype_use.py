@@ -30,14 +30,15 @@ def check_prototype_use(evidence: StudyEvidence) -> Finding:
     if not uses_prototypes(evidence):
         text = f"trial {evidence.student.name} uses no prototypes"
         return Finding(check=_NAME, state=FindingState.OK, text=text)
-    last = dict(evidence.student.epochs[-1]) if evidence.student.epochs else {}
+    made = [metrics for metrics in evidence.student.epochs if "prototypes/per_class" in metrics]
+    last = dict(made[-1]) if made else {}  # with a queue of features, not every epoch makes prototypes
     gaps, ranks = _by_level(evidence.student, "class_gap"), _by_level(evidence.student, "effective_rank")
     teacher = gaps["teacher"]
     details = {"class_gap": gaps, "effective_rank": ranks} | {
         name: value for name, value in last.items() if name.startswith("prototypes/")
     }
     texts, advice = [], []
-    if not any("prototypes/per_class" in metrics for metrics in evidence.student.epochs):
+    if not made:
         return _without_any(evidence, details)
     weak = [stride for stride, gap in teacher.items() if gap < MIN_CLASS_GAP]
     if teacher and 2 * len(weak) >= len(teacher):

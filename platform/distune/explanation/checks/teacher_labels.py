@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from distune.explanation.finding import Finding, FindingState
 from distune.explanation.study_evidence import StudyEvidence
@@ -52,11 +52,9 @@ def check_teacher_labels(evidence: StudyEvidence) -> Finding:
         pairs = "; ".join(
             f'the teacher calls {each.true} "{each.label}" in {each.fraction:.0%} of cases' for each in wrong
         )
-        names = {each.label for each in wrong}
-        is_single = len(names) == 1 and len(wrong) == len(labels) - 1 and all(_is_right(labels, each) for each in names)
         advice = (
             "the teacher calls nearly everything by one name, so it has hardly learned the classes: train it longer"
-            if is_single
+            if _has_one_name(labels, wrong)
             else "check the order of the classes of the teacher's weights: give teacher.classes in the order of its "
             "training (teacher.class_aliases for other names), or train the teacher on these data"
         )
@@ -81,7 +79,7 @@ def find_wrong_labels(labels: Mapping[str, Mapping[str, int]]) -> list[WrongLabe
     wrong = []
     for true, counts in labels.items():
         found = {label: number for label, number in counts.items() if label}
-        total = sum(found.values())
+        total = _num_found(counts)
         if total < MIN_OBJECTS:
             continue
         label, number = max(found.items(), key=lambda item: item[1])
@@ -90,7 +88,21 @@ def find_wrong_labels(labels: Mapping[str, Mapping[str, int]]) -> list[WrongLabe
     return wrong
 
 
+def _has_one_name(labels: Mapping[str, Mapping[str, int]], wrong: Sequence[WrongLabel]) -> bool:
+    """Return whether the teacher gives one label to all classes of which it finds enough objects."""
+    names = {each.label for each in wrong}
+    found = {true for true, counts in labels.items() if _num_found(counts) >= MIN_OBJECTS}
+    return (
+        len(names) == 1 and {each.true for each in wrong} == found - names and all(_is_right(labels, n) for n in names)
+    )
+
+
+def _num_found(counts: Mapping[str, int]) -> int:
+    """Return the number of objects of a class that the teacher finds."""
+    return sum(number for label, number in counts.items() if label)
+
+
 def _is_right(labels: Mapping[str, Mapping[str, int]], name: str) -> bool:
     """Return whether most objects of a class that are found have their own label."""
-    found = sum(number for label, number in labels[name].items() if label)
-    return labels[name].get(name, 0) >= WRONG_FRACTION * max(1, found)
+    counts = labels.get(name, {})
+    return counts.get(name, 0) >= WRONG_FRACTION * max(1, _num_found(counts))

@@ -106,16 +106,18 @@ def _rung_table(rungs: list[Rung]) -> Table:
             f"{rung.reached}",
             f"{rung.stopped}",
             "unknown" if rung.kendall is None else f"{rung.kendall:+.2f}",
-            "unknown" if rung.kendall is None else f"{rung.agreement:.0%}",
+            f"{rung.agreement:.0%}" if rung.is_comparable else "unknown",
+            f"{rung.tied_fraction:.0%}" if rung.is_comparable else "unknown",
             f"{len(rung.compared)}",
         ]
         for rung in rungs
     ]
     return Table(
         title="Rungs",
-        columns=["rung", "reached", "stopped", "Kendall's tau", "pairs in order", "of trials"],
+        columns=["rung", "reached", "stopped", "Kendall's tau", "pairs in order", "pairs tied", "of trials"],
         rows=rows,
-        note="Kendall's tau: between scores at the rung and final scores of finished trials and controls.",
+        note="Kendall's tau-b and pairs: scores at the rung against those of the last epoch, of finished trials and "
+        "controls. A pair is tied if one of the two scores is the same.",
     )
 
 
