@@ -15,8 +15,10 @@ stored lines of them are left out of summaries (``benchmarks/choice_and_results.
 
 Each arm of each seed is one line of the results file, by default ``benchmarks/results/<experiment>.jsonl``. Lines that
 are there already are not computed again, so that a run can be cut off, continued, or split over processes that share
-the file. A condition, such as another budget (``--set training.epochs=16``), wrong labels (``--label-noise``) or few
-images (``--train-fraction``), applies to all arms; its lines are kept apart from those of other conditions.
+the file. A condition, such as another budget (``--set training.epochs=16``), another teacher (``--teacher-set``), wrong
+labels (``--label-noise``) or few images (``--train-fraction``), applies to all arms; its lines are kept apart from
+those of other conditions. An arm whose settings differ from those of its stored lines is refused. A training that
+failed has a line with the reason; remove the line to train the arm again.
 
 The summary is a Markdown table. Intervals cover training seeds and test images (``distune.evidence.gain``). It says how
 many arms were compared, and p values are corrected for their number (``benchmarks/gain_summary.py``).
@@ -94,15 +96,18 @@ class Condition:
         overrides: path to value.
         label_noise: fraction of the student's training boxes that are wrong; the teacher's are right.
         train_fraction: fraction of the training images that students see; the teacher saw all.
+        teacher_overrides: path to value in the experiment of the teacher alone.
     """
 
     overrides: Values
     label_noise: float
     train_fraction: float
+    teacher_overrides: Values = dataclasses.field(default_factory=dict)
 
     def describe(self) -> Values:
         """Return what tells the lines of one condition from those of another; without places of files."""
-        told = {path: value for path, value in self.overrides.items() if path.rpartition(".")[2] not in _PLACES}
+        told = _without_places(self.overrides)
+        told |= {f"teacher set: {path}": value for path, value in _without_places(self.teacher_overrides).items()}
         told |= {"label_noise": self.label_noise} if self.label_noise else {}
         return told | ({"train_fraction": self.train_fraction} if self.train_fraction < 1 else {})
 
@@ -116,6 +121,10 @@ class Condition:
         if self.label_noise:
             splits = dataclasses.replace(splits, train=NoisyLabels(splits.train, fraction=self.label_noise))
         return splits
+
+
+def _without_places(overrides: Values) -> Values:
+    return {path: value for path, value in overrides.items() if path.rpartition(".")[2] not in _PLACES}
 
 
 def read_arms(paths: Sequence[Path], source: str, condition: Condition) -> dict[str, Arm]:
@@ -185,10 +194,19 @@ def _run_cohort(
     started, cpu_started = time.monotonic(), time.process_time()
     epochs: dict[str, dict[int, dict[str, float]]] = {key: {} for key in arms}
     for epoch in range(1, training.epochs + 1):
+        if not students:
+            break
         for key, result in cohort.run_epoch(evaluate=curves).items():
             if result.error is not None:
                 _say(f"{name} seed {seed}: {key} failed: {result.error}")
                 students.pop(key)
+                yield {
+                    "arm": key,
+                    "seed": seed,
+                    "split": split,
+                    "failed": f"{type(result.error).__name__} in epoch {epoch}: {result.error}",
+                    "given": arms[key].given,
+                }
             epochs[key][epoch] = result.metrics
         passed_s = time.monotonic() - started
         total_s = passed_s / epoch * training.epochs
@@ -276,15 +294,22 @@ def main() -> None:
     if (refused := refusal(options.split, seeds)) is not None:
         sys.exit(refused)
     torch.set_num_threads(options.threads)
-    condition = Condition(assignments("--set", options.overrides), options.label_noise, options.train_fraction)
+    condition = Condition(
+        assignments("--set", options.overrides),
+        options.label_noise,
+        options.train_fraction,
+        assignments("--teacher-set", options.teacher_set),
+    )
     name = _name_of(options.experiment)
     results = options.results or Path(__file__).parent / "results" / f"{name}.jsonl"
     if not options.summary:
         experiment = load_experiment(options.experiment, overrides=condition.overrides, check_space=False).experiment
-        teacher_overrides = {**condition.overrides, **assignments("--teacher-set", options.teacher_set)}
+        teacher_overrides = {**condition.overrides, **condition.teacher_overrides}
         of_teacher = load_experiment(options.experiment, overrides=teacher_overrides, check_space=False).experiment
         arms = read_arms(options.arms, options.experiment, condition)
         arms = {name: arm for name, arm in arms.items() if not options.only or name in options.only}
+        if (changed := changed_arms(arms, _read(results, condition, options.split))) is not None:
+            sys.exit(f"{results}: {changed}")
         run(
             experiment,
             of_teacher,
@@ -302,7 +327,8 @@ def main() -> None:
     if left_out:
         print(f"\n{left_out_note(left_out, options.split)}")
     if options.instruments:
-        print(f"\n{read_instruments([line for line in lines if line['arm'] == options.instruments])}")
+        trained = [line for line in lines if line["arm"] == options.instruments and "failed" not in line]
+        print(f"\n{read_instruments(trained)}")
 
 
 def run(
@@ -339,6 +365,22 @@ def run(
             missing, seed, splits=splits, weights=ready.weights, split=split, curves=curves, name=experiment.name
         ):
             _append(results, {**line, "condition": told})
+
+
+def changed_arms(arms: Mapping[str, Arm], lines: Sequence[Values]) -> str | None:
+    """Return a sentence that names the arms whose stored lines have other settings than their files; None without any.
+
+    Stored lines without settings are accepted.
+    """
+    given = {name: json.loads(json.dumps(arm.given)) for name, arm in arms.items()}
+    stored = [(line["arm"], line["given"]) for line in lines if "given" in line]
+    changed = [name for name, values in stored if name in given and values != given[name]]
+    if not changed:
+        return None
+    return (
+        f"the stored lines of {', '.join(dict.fromkeys(changed))} were computed with other settings; give the arm "
+        "another name, or use another --results file"
+    )
 
 
 def _append(path: Path, line: Values) -> None:

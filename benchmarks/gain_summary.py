@@ -62,7 +62,9 @@ def compare_all(by_arm: Mapping[str, Lines], reference: str, metric: str) -> dic
 
 
 def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: Sequence[str] = ()) -> str:
-    """Return a Markdown table of each arm's mean and gains, and a line with the number of comparisons.
+    """Return a Markdown table of each arm's mean and gains, and lines with the number of comparisons and of failures.
+
+    A seed under which the training of an arm failed has no figures, and is in no mean and no gain.
 
     Args:
         lines: of one condition and split.
@@ -75,7 +77,8 @@ def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: S
     """
     by_arm: dict[str, Lines] = {}
     for line in lines:
-        by_arm.setdefault(line["arm"], {})[line["seed"]] = line
+        if "failed" not in line:
+            by_arm.setdefault(line["arm"], {})[line["seed"]] = line
     references = [arm for arm in dict.fromkeys((CONTROL, base)) if arm is not None and arm in by_arm]
     families = {reference: compare_all(by_arm, reference, metric) for reference in references}
     rows = [["arm", metric, "seeds", *(f"over {reference}" for reference in references)]]
@@ -84,7 +87,22 @@ def summarize(lines: Sequence[Values], *, base: str | None, metric: str, arms: S
             mean = np.mean([line["figures"].get(metric, np.nan) for line in found.values()])
             cells = [_interval(*family[arm]) if arm in family else "" for family in families.values()]
             rows.append([arm, f"{mean:.1f}", "" if arm == TEACHER else str(len(found)), *cells])
-    return "\n\n".join([_table(rows), *_count_comparisons(families, by_arm)])
+    return "\n\n".join([_table(rows), *_count_comparisons(families, by_arm), *_count_failures(lines)])
+
+
+def _count_failures(lines: Sequence[Values]) -> list[str]:
+    """Return a sentence with the number of seeds under which each arm failed; none without failures."""
+    failed: dict[str, list[int]] = {}
+    for line in lines:
+        if "failed" in line:
+            failed.setdefault(line["arm"], []).append(line["seed"])
+    if not failed:
+        return []
+    counts = [
+        f"{arm} under {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, sorted(seeds)))})"
+        for arm, seeds in failed.items()
+    ]
+    return [f"Training failed, and is in no figure: {'; '.join(counts)}."]
 
 
 def _count_comparisons(

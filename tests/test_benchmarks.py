@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from distune.config.data import ShapesData
 from distune.config.experiment import Experiment
 from distune.data.shapes.shapes_dataset import make_shapes
 from distune.evidence.gain import Gain, half_width
+from distune.training.cohort import EpochResult
 from support.experiments import small_values
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -218,6 +220,125 @@ def test_the_gain_benchmark_refuses_and_leaves_out_what_breaks_the_rule(
     assert (cell(printed, "teacher", 2), cell(printed, "control", 2)) == ("60.0", "30.0")
     assert "with seeds 10, 11: 1 arm with control." in printed
     assert "Left out: 4 stored lines with seeds below 10, which may not be scored on the test split." in printed
+
+
+class TrainedArms:
+    """Runs ``gain.py`` on a small experiment, with trainings and scores that cost nothing.
+
+    Attributes:
+        trained: arm and seed of each training.
+        failing: arms whose training fails.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._gain = importlib.import_module("gain")
+        self._monkeypatch, self._folder = monkeypatch, folder
+        self.trained: list[tuple[str, int]] = []
+        self.failing: set[str] = set()
+        (folder / "small.yaml").write_text(yaml.safe_dump(small_values()))
+        builder = SimpleNamespace(teacher=lambda weights: SimpleNamespace(model=weights))
+        monkeypatch.setattr(self._gain, "run_seed", self._run_seed)
+        monkeypatch.setattr(self._gain, "prepare_teacher", lambda *_, **__: SimpleNamespace(weights=folder / "w.pth"))
+        monkeypatch.setattr(self._gain, "TrialBuilder", lambda *_: builder)
+        monkeypatch.setattr(self._gain, "predict", lambda *_, **__: [])
+        monkeypatch.setattr(self._gain, "score", lambda *_: {"AP": 60.0})
+
+    @property
+    def results(self) -> Path:
+        return self._folder / "results.jsonl"
+
+    def run(self, arms: dict[str, Any], *options: str) -> None:
+        (self._folder / "arms.yaml").write_text(yaml.safe_dump(arms, sort_keys=False))
+        given = [str(self._folder / "small.yaml"), "--arms", str(self._folder / "arms.yaml")]
+        given += ["--results", str(self.results), "--seeds", "10", "11", *options]
+        self._monkeypatch.setattr(sys, "argv", ["gain.py", *given])
+        self._gain.main()
+
+    def _run_seed(self, arms: dict[str, Any], seed: int, **_: Any) -> Iterator[dict[str, Any]]:
+        for name, arm in arms.items():
+            self.trained.append((name, seed))
+            if name in self.failing and seed == 11:
+                yield {"arm": name, "seed": seed, "split": "test", "failed": "loss is NaN", "given": arm.given}
+            else:
+                yield {**stored_line(name, seed, 30.0), "given": arm.given}
+
+
+@pytest.fixture
+def trained_arms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _benchmarks_can_be_imported: None, _same_number_of_threads: None
+) -> TrainedArms:
+    return TrainedArms(monkeypatch, tmp_path)
+
+
+ARMS: dict[str, Any] = {"control": None, "a": {"distillation": {"soft_labels": {"weight": 1.0, "unit": "raw"}}}}
+
+
+def test_lines_of_another_teacher_are_kept_apart(
+    trained_arms: TrainedArms, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trained_arms.run(ARMS)
+    trained_arms.run(ARMS)
+    assert trained_arms.trained == [(arm, seed) for seed in (10, 11) for arm in ARMS]
+    trained_arms.run(ARMS, "--teacher-set", "data.num_train=16", "--teacher-set", f"teacher.weights={tmp_path}")
+    assert len(trained_arms.trained) == 8
+    assert 'test split {"teacher set: data.num_train": 16}: results' in capsys.readouterr().out
+    lines = [json.loads(line) for line in trained_arms.results.read_text().splitlines()]
+    assert [line["arm"] for line in lines].count("teacher") == 2
+    assert [line["condition"] for line in lines] == [{}] * 5 + [{"teacher set: data.num_train": 16}] * 5
+
+
+def test_an_arm_that_has_other_settings_than_its_stored_lines_is_refused(trained_arms: TrainedArms) -> None:
+    trained_arms.run(ARMS)
+    stored = trained_arms.results.read_text()
+    changed = {**ARMS, "a": {"distillation": {"soft_labels": {"weight": 2.0, "unit": "raw"}}}}
+    with pytest.raises(SystemExit, match="the stored lines of a were computed with other settings; give the arm"):
+        trained_arms.run(changed)
+    assert trained_arms.results.read_text() == stored
+    trained_arms.run({**changed, "b": changed["a"]}, "--only", "control", "b")
+    assert trained_arms.trained[4:] == [("b", 10), ("b", 11)]
+
+
+def test_stored_lines_without_settings_are_accepted(trained_arms: TrainedArms) -> None:
+    trained_arms.run(ARMS)
+    lines = [json.loads(line) for line in trained_arms.results.read_text().splitlines()]
+    for line in lines:
+        line.pop("given", None)
+    trained_arms.results.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    trained_arms.run({**ARMS, "a": {"distillation": {"pkd": {"weight": 1.0, "unit": "raw"}}}})
+    assert len(trained_arms.trained) == 4
+
+
+def test_failed_seeds_are_counted_and_are_in_no_figure(
+    trained_arms: TrainedArms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained_arms.failing = {"a"}
+    trained_arms.run(ARMS)
+    trained_arms.run(ARMS)
+    assert len(trained_arms.trained) == 4, "a failed training is not repeated"
+    printed = capsys.readouterr().out
+    summary = printed[printed.rindex("small, test split") :]
+    assert (cell(summary, "a", 2), cell(summary, "a", 3)) == ("30.0", "1")
+    assert cell(summary, "control", 3) == "2"
+    assert "Training failed, and is in no figure: a under 1 seed (11)." in summary
+
+
+@pytest.mark.usefixtures("_benchmarks_can_be_imported")
+def test_a_training_that_fails_leaves_a_line_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    gain = importlib.import_module("gain")
+    results = iter([{"a": EpochResult({}, [], FloatingPointError("loss is NaN"))}])
+    builder = SimpleNamespace(
+        experiment=Experiment.model_validate(small_values()),
+        teacher=lambda _: None,
+        stream=lambda *_, **__: [],
+        student=lambda *_, **__: None,
+        cohort=lambda *_, **__: SimpleNamespace(join=lambda _: None, run_epoch=lambda evaluate: next(results)),
+    )
+    monkeypatch.setattr(gain, "TrialBuilder", lambda *_: builder)
+    arms = {"a": gain.Arm(builder.experiment, {"training": {}}, None)}
+    splits = SimpleNamespace(search=[], test=[])
+    (line,) = gain.run_seed(arms, 10, splits=splits, weights=Path(), split="test", curves=False, name="small")
+    expected = {"arm": "a", "seed": 10, "split": "test", "given": {"training": {}}}
+    assert line == {**expected, "failed": "FloatingPointError in epoch 1: loss is NaN"}
 
 
 @pytest.mark.usefixtures("_benchmarks_can_be_imported")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distune.config.experiment import Experiment
 from distune.config.load import load_experiment
 from distune.config.training import TrainingSettings
 from distune.study.planning.plan_text import describe_plan
@@ -36,6 +38,108 @@ def test_nothing_is_said_where_there_is_an_effect() -> None:
     assert not without_effect(small_experiment({"training": {"ema": {"every_steps": 2}}}), {"training.ema.decay"})
     changes = {"data": {"augmentation": {"copies": 1}}, "resources": {"teacher_cache": {"memory_gb": 2}}}
     assert not without_effect(small_experiment({**changes, "training": {"epochs": 2}}), ())
+
+
+def decoupled(distillation: dict[str, Any]) -> Experiment:
+    """The small experiment with these settings of distillation, of the preset decoupled if they name none."""
+    return Experiment.model_validate({**small_values(), "distillation": distillation})
+
+
+GLOBAL = {"weight": 0.3, "unit": "gradient_share"}
+
+
+@pytest.mark.parametrize(
+    ("distillation", "setting", "switches"),
+    [
+        (
+            {"global_knowledge": {**GLOBAL, "temperature": 0.5}},
+            "distillation.global_knowledge.temperature = 0.5",
+            ["global_knowledge.form"],
+        ),
+        (
+            {"global_knowledge": {**GLOBAL, "base_size_px": 20.0}},
+            "distillation.global_knowledge.base_size_px = 20.0",
+            ["global_knowledge.levels"],
+        ),
+        (
+            {"global_knowledge": {**GLOBAL, "background_weight": 0.5}},
+            "distillation.global_knowledge.background_weight = 0.5",
+            ["global_knowledge.at"],
+        ),
+        ({"filter": {"global_threshold": 0.3}}, "distillation.filter.global_threshold = 0.3", ["filter.weight"]),
+        ({"filter": {"local_threshold": 0.3}}, "distillation.filter.local_threshold = 0.3", ["filter.weight"]),
+        (
+            {"filter": {"discrepancy": "max_cosine"}},
+            "distillation.filter.discrepancy = max_cosine",
+            ["filter.weight"],
+        ),
+        (
+            {"prototypes": {"per_class": 5}},
+            "distillation.prototypes.per_class = 5",
+            ["global_knowledge.weight", "filter.weight"],
+        ),
+        (
+            {"prototypes": {"source": {"kind": "feature_pass"}}},
+            "distillation.prototypes.source",
+            ["global_knowledge.weight", "filter.weight"],
+        ),
+        ({"center": "instances"}, "distillation.center = instances", ["global_knowledge.weight", "filter.weight"]),
+    ],
+)
+def test_a_setting_of_distillation_without_effect_is_named_unless_trials_may_use_it(
+    distillation: dict[str, Any], setting: str, switches: list[str]
+) -> None:
+    experiment = decoupled(distillation)
+    (line,) = without_effect(experiment, ())
+    assert line.startswith(f"warning: {setting} has no effect ")
+    for switch in switches:
+        assert not without_effect(experiment, {f"distillation.{switch}"})
+
+
+@pytest.mark.parametrize(
+    "distillation",
+    [
+        {"global_knowledge": {**GLOBAL, "form": "divergence", "temperature": 0.5}},
+        {"global_knowledge": {**GLOBAL, "levels": "own", "base_size_px": 20.0}},
+        {"global_knowledge": {**GLOBAL, "at": "cells", "background_weight": 0.5}},
+        {"global_knowledge": GLOBAL, "prototypes": {"per_class": 5}, "center": "maps"},
+        {"global_knowledge": {"temperature": 0.5}},  # the term has no weight
+        {"filter": {"weight": "linear", "local_threshold": 0.3}, "prototypes": {"alpha": 1.0}, "center": "instances"},
+        {"prototypes": {"min_box_side_px": 4.0}},
+        {"preset": "gkd_raw"},
+    ],
+)
+def test_settings_of_distillation_that_are_used_or_follow_the_preset_are_not_named(
+    distillation: dict[str, Any],
+) -> None:
+    assert not without_effect(decoupled(distillation), ())
+
+
+def test_a_searched_weight_turns_global_knowledge_on() -> None:
+    experiment = decoupled({"global_knowledge": {"temperature": 0.5}, "center": "instances"})
+    (line,) = without_effect(experiment, {"distillation.global_knowledge.weight"})
+    assert "global_knowledge.temperature = 0.5 has no effect with distillation.global_knowledge.form = smooth" in line
+
+
+def test_a_filter_without_any_term_uses_no_prototypes() -> None:
+    off = {name: {"weight": 0.0} for name in ("local_knowledge", "soft_labels")}
+    experiment = decoupled({**off, "filter": {"weight": "linear"}, "prototypes": {"per_class": 5}})
+    (line,) = without_effect(experiment, ())
+    assert "distillation.prototypes.per_class = 5 has no effect because nothing uses prototypes" in line
+
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in ("experiments", "benchmarks/pairs") for path in sorted((REPOSITORY / folder).glob("*.yaml"))],
+    ids=lambda path: path.stem,
+)
+def test_no_setting_of_a_shipped_experiment_is_without_effect(path: Path) -> None:
+    weights = {f"{model}.backbone_weights": "weights.pth" for model in ("teacher", "student")}
+    loaded = load_experiment(path, overrides=weights if path.parent.name == "pairs" else None)
+    assert not without_effect(loaded.experiment, loaded.searched)
 
 
 def test_the_plan_has_these_lines() -> None:

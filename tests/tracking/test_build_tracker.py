@@ -196,11 +196,13 @@ def test_no_thread_is_left_behind(build: Build) -> None:
     assert "distune-tracking" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_mlflow_has_short_timeouts_and_no_telemetry_unless_the_user_set_them() -> None:
-    environment = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+def test_mlflow_has_no_retries_and_no_telemetry_unless_the_user_set_them() -> None:
+    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+    prepare_client(environment)
+    assert environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "3"
+    environment = {}
     prepare_client(environment)
     prepare_server(environment)
-    assert environment["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
     assert environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert environment["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"

@@ -280,6 +280,18 @@ def test_a_run_ends_with_its_status_and_runs_again_when_resumed(store: Store, ou
     assert len(store.runs()) == 2
 
 
+def test_a_run_that_is_tried_again_keeps_no_reason_and_no_warnings_of_its_failure(store: Store) -> None:
+    sink = store.sink()
+    failure = end(outcome=Outcome.FAILED, state=TrialState.FAIL, reason="no memory", warnings={"share": "too low"})
+    apply_each(sink, [STUDY_START, start(), failure])
+    tags = store.run("t007").data.tags
+    assert (tags["distune.reason"], tags["distune.warnings"]) == ("no memory", "too low")
+    apply_each(sink, [start(at_ms=BEGIN_MS + 500), end(at_ms=BEGIN_MS + 900)])
+    tags = store.run("t007").data.tags
+    assert tags["distune.outcome"] == "finished"
+    assert (tags["distune.reason"], tags["distune.warnings"]) == ("", "")
+
+
 def test_the_summary_of_a_trial_is_stored_once_when_its_end_is_sent_again(store: Store) -> None:
     """It was interrupted, then cut off between its end here and its end in Optuna, with other times for both."""
     sink = store.sink()

@@ -1,4 +1,4 @@
-"""Environment variables for MLflow: short timeouts, no output on stdout, no telemetry.
+"""Environment variables for MLflow: no retries of its own, no output on stdout, no telemetry.
 
 MLflow reads these from the environment only. Variables that the user has set stay as they are.
 """
@@ -13,7 +13,6 @@ _CLIENT = {
     **_PRIVACY,
     # The sending thread retries. With MLflow's own retries a single call takes up to four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     # Without it, ending a run prints the address of the server with its password into the live table of trials.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distune.errors import UsageError
 from distune.records import EpochReport
 from distune.tracking.mlflow_client import open_client, search_runs
+from distune.tracking.timeouts import uploading
 from distune.tracking.uris import redact_uri
 from distune.tracking.values import metric_values, name_text
 
@@ -154,7 +155,7 @@ def _log_model(
     )
     model_id: str = model.model_id
     try:
-        with TemporaryDirectory(prefix="distune-model-") as folder:
+        with TemporaryDirectory(prefix="distune-model-") as folder, uploading():
             client.log_model_artifacts(model_id, str(_save(files, Path(folder), model_id)))
     except BaseException:
         client.finalize_logged_model(model_id, "FAILED")

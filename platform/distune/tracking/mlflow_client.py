@@ -13,6 +13,7 @@ from distune.tracking.links import StudyRuns
 from distune.tracking.sink import EventRefusedError, SinkUnavailableError
 from distune.tracking.store_version import StoreVersionError, check_store_version
 from distune.tracking.study_view import VIEW_TAG
+from distune.tracking.timeouts import is_connection_error, shorten_timeout
 from distune.tracking.uris import is_database, redact_uri
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def open_client(uri: str) -> MlflowClient:
     prepare_client(os.environ)
     from mlflow import MlflowClient
 
+    shorten_timeout()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # It logs a traceback for each failed call; the tracker logs the failure once.
@@ -135,10 +137,15 @@ def is_refusal(error: Exception) -> bool:
 
 
 def to_sink_error(error: Exception, client: MlflowClient) -> Exception:
-    """Convert an error of MLflow to one of ``Sink.apply``; one of an unknown kind is returned as it is."""
+    """Convert an error of MLflow to one of ``Sink.apply``; one of an unknown kind is returned as it is.
+
+    A timeout is an outage, also if the server answers other requests meanwhile: it may be busy with a large file.
+    """
     text = redact_uri(str(error).strip() or repr(error))
     if isinstance(error, SinkUnavailableError):
         return error
+    if is_connection_error(error):
+        return SinkUnavailableError(text)
     if is_available_only_in_name(client):
         return SinkUnavailableError(NO_MLFLOW)
     if is_refusal(error):

@@ -14,6 +14,7 @@ from distune.tracking.note import NOTE_TAG, experiment_note, mark_note, may_repl
 from distune.tracking.run_names import is_control, run_name, with_short_names
 from distune.tracking.sink import SinkUnavailableError
 from distune.tracking.study_view import StudyView, may_replace, view_tag
+from distune.tracking.timeouts import uploading
 from distune.tracking.values import metric_values, name_text, param_values, tag_values
 
 if TYPE_CHECKING:
@@ -205,7 +206,9 @@ class MlflowRuns:
             _LOG.warning("%s is missing and is not logged to MLflow", path)
             return
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        log(self.get(key, at_ms).id, str(path), name_text(folder) if folder else None)
+        run = self.get(key, at_ms)
+        with uploading():
+            log(run.id, str(path), name_text(folder) if folder else None)
 
     def _known_runs(self) -> dict[str, KnownRun]:
         """Return all runs of the study by trial key, read from MLflow once."""

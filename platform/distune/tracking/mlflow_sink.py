@@ -22,6 +22,7 @@ from distune.tracking.events import (
 )
 from distune.tracking.mlflow_client import HEADLINE_TAG, is_available, is_refusal, open_client, to_sink_error
 from distune.tracking.mlflow_runs import MlflowRuns
+from distune.tracking.timeouts import is_connection_error
 from distune.tracking.uris import redact_uri
 from distune.tracking.values import end_tags, run_status, start_tags, summary_metrics
 
@@ -131,7 +132,7 @@ class MlflowSink:
         try:
             write()
         except Exception as error:
-            if not is_available(self._client):
+            if is_connection_error(error) or not is_available(self._client):
                 raise
             _LOG.info("the tracking server refuses a tag of the experiment: %s", redact_uri(str(error)))
 

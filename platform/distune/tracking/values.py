@@ -101,19 +101,22 @@ def start_tags(event: TrialStarted) -> dict[str, str]:
 
 
 def end_tags(record: TrialRecord) -> dict[str, str]:
-    """Return the tags of a trial that ended or was interrupted."""
+    """Return the tags of a trial that ended or was interrupted.
+
+    Reason and warnings are empty where there are none: those of an earlier attempt under the same run are replaced.
+    """
     tags = {
         "state": record.state.value,
         "outcome": record.outcome.value,
         "control": str(record.control).lower(),
         "seed": str(record.seed),
         "epochs": str(record.epochs),
+        "reason": record.reason or "",
+        "warnings": "\n".join(record.warnings.values()),
     }
     if record.rung is not None:
         tags["rung"] = str(record.rung)
-    if record.warnings:
-        tags["warnings"] = "\n".join(record.warnings.values())
-    return tags if record.reason is None else {**tags, "reason": record.reason}
+    return tags
 
 
 def run_status(outcome: Outcome) -> str:

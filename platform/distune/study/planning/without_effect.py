@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from distune.config.base import Settings
+from distune.config.distillation import DistillationSettings
 from distune.config.experiment import Experiment
+from distune.config.format_value import format_value
 from distune.config.search import TeacherCacheSettings
 from distune.config.training import EmaSettings, MultiStepSettings, TrainingSettings
+
+_OF_GLOBAL_KNOWLEDGE = {
+    "temperature": ("form", "divergence"),
+    "base_size_px": ("levels", "own"),
+    "background_weight": ("at", "cells"),
+}
+"""Setting to the setting and value that it belongs to."""
+_OF_FILTER = ("discrepancy", "global_threshold", "local_threshold")
+_FOLLOWS_IMAGES = "min_box_side_px"
+"""The setting of prototypes that follows the size of the images: experiments give it whether they use it or not."""
 
 
 def without_effect(experiment: Experiment, searched: Collection[str]) -> list[str]:
@@ -40,7 +53,51 @@ def without_effect(experiment: Experiment, searched: Collection[str]) -> list[st
             f"data.augmentation.copies = {copies} has no effect in {epochs} epochs: batches repeat from epoch "
             f"{copies + 1} on"
         )
+    lines += _of_distillation(experiment.distillation, {*searched, *experiment.search.fixed})
     return [f"warning: {line}" for line in lines]
+
+
+def _of_distillation(settings: DistillationSettings, chosen: Collection[str]) -> list[str]:
+    """Return a line for each setting of distillation that differs from its preset and has no effect.
+
+    Args:
+        settings: of the experiment.
+        chosen: paths that trials choose or that are fixed; a setting may have an effect by them.
+
+    Returns:
+        The lines.
+    """
+    preset = DistillationSettings(preset=settings.preset)
+    chosen = [path.removeprefix("distillation.") for path in chosen if path.startswith("distillation.")]
+    used = [name for name, term in settings.terms.items() if term.weight > 0 or f"{name}.weight" in chosen]
+    filters = settings.filter.weight != "uniform" or "filter.weight" in chosen
+    lines: list[str] = []
+
+    def add(section: str, name: str, reason: str) -> None:
+        path = f"{section}.{name}" if section else name
+        value, default = (getattr(getattr(each, section) if section else each, name) for each in (settings, preset))
+        if value != default and not any(f"{each}.".startswith(f"{path}.") for each in chosen):
+            shown = "" if isinstance(value, Settings) else f" = {format_value(value)}"
+            lines.append(f"distillation.{path}{shown} has no effect {reason}")
+
+    if "global_knowledge" in used:
+        for name, (switch, needed) in _OF_GLOBAL_KNOWLEDGE.items():
+            now, path = getattr(settings.global_knowledge, switch), f"global_knowledge.{switch}"
+            if now != needed and path not in chosen:
+                add("global_knowledge", name, f"with distillation.{path} = {now}; it is for {switch}: {needed}")
+    if not filters:
+        for name in _OF_FILTER:
+            add("filter", name, "with distillation.filter.weight = uniform, which disables the filter")
+    if "global_knowledge" not in used and not (used and filters):
+        reason = (
+            "because nothing uses prototypes: that takes distillation.global_knowledge.weight above 0, or a term and "
+            "distillation.filter.weight other than uniform"
+        )
+        for name in type(settings.prototypes).model_fields:
+            if name != _FOLLOWS_IMAGES:
+                add("prototypes", name, reason)
+        add("", "center", reason)
+    return lines
 
 
 def too_few_steps(training: TrainingSettings, *, num_images: int) -> list[str]:

@@ -74,7 +74,7 @@ def share_corruption(
 
     Returns:
         Key to result, with all reports and notes; and the trial and reason of the error, such as ``trial 1: bug: ...``,
-        or None when the process can go on.
+        or None when the process can continue.
     """
     first = next(((key, each.failure) for key, each in results.items() if each.is_process_corrupted), None)
     if first is None:
