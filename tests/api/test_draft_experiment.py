@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import distune
 from distune.config.detector import RetinaNetSettings
+from distune.detectors.norm_epsilon import epsilon_of_classifier
 from distune.detectors.zoo import build_detector
 from distune.draft.pairs import Model, choose_pair
 from distune.errors import DataError, UsageError
@@ -43,6 +45,21 @@ def test_weights_are_those_of_imagenet_unless_training_is_from_scratch(tmp_path:
     scratch = distune.init("photos", name="b", from_scratch=True, callbacks=[])
     assert "backbone_weights: ResNet18_Weights.IMAGENET1K_V1" in pretrained.file.read_text()
     assert "backbone_weights" not in scratch.file.read_text()
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_backbones_have_the_epsilon_of_their_weights(*, has_gpu: bool) -> None:
+    pair = choose_pair(has_gpu=has_gpu, from_scratch=False)
+    for model in (pair.student, pair.teacher):
+        assert (model.norm_eps or 1e-5) == epsilon_of_classifier(model.backbone)
+
+
+def test_the_file_of_a_pair_with_mobilenet_v3_sets_its_epsilon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LAYOUTS["yolo"](tmp_path / "photos", SCENES)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = distune.init("photos", callbacks=[]).file.read_text()
+    assert text.count("norm_eps: 0.001") == 1
+    assert "  norm: frozen\n  # The epsilon that these weights were trained with.\n  norm_eps: 0.001\n" in text
 
 
 @pytest.mark.parametrize("has_gpu", [False, True])

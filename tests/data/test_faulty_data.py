@@ -34,6 +34,13 @@ _STORED_AS = {
     8: Image.Transpose.ROTATE_270,
 }
 
+_STORED_IN_TIFF_AS = {
+    **_STORED_AS,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    7: Image.Transpose.TRANSVERSE,
+}
+
 
 def paint(seed: int, size: tuple[int, int] = SIZE) -> tuple[np.ndarray[Any, Any], list[Box]]:
     """A dark image with two bright boxes, one left and one right, uint8 (H, W)."""
@@ -183,6 +190,25 @@ def test_coco_follows_the_same_rule_also_without_stated_sizes(folder: Folder, or
     folder.turned(orientation)
     folder.write_coco(with_size=orientation == 3)
     assert_boxes_lie_on_the_objects(folder.read_coco())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("with_size", [True, False])
+def test_tiff_files_are_turned_once(folder: Folder, orientation: int, compression: str, *, with_size: bool) -> None:
+    folder.write_coco(with_size=with_size)
+    for key, image in folder.images.items():
+        turn = _STORED_IN_TIFF_AS.get(orientation)
+        stored = image if turn is None else image.transpose(turn)
+        stored.save(folder.root / f"{key}.tif", compression=compression, tiffinfo={ORIENTATION: orientation})
+    for split in ("train", "val"):
+        file = folder.root / f"{split}.json"
+        file.write_text(file.read_text().replace(".png", ".tif"))
+    splits = folder.read_coco()
+    first = splits.train.annotations(0)
+    assert (first.width, first.height) == SIZE
+    assert splits.faults == ()
+    assert_boxes_lie_on_the_objects(splits)
 
 
 def test_annotations_that_state_the_stored_size_are_in_the_stored_frame(folder: Folder) -> None:

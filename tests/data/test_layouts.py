@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -135,3 +137,71 @@ def test_two_images_with_one_file_of_labels_are_refused(tmp_path: Path) -> None:
         DataError, match=r"1 files of labels could be for several images\n  images/train/train_\d+\.jpg, "
     ):
         read(tmp_path)
+
+
+def test_images_of_cvat_with_different_names_are_not_one_file(tmp_path: Path) -> None:
+    LAYOUTS["cvat_without_subsets"](tmp_path, SCENES)
+    (file,) = tmp_path.glob("*.xml")
+    first, second = (f"{scene.stem}.png" for scene in SCENES[:2])
+    text = file.read_text()
+    file.write_text(text.replace(f'name="{second}"', f'name="{first}"'))
+    assert any("several entries, which were joined" in note for note in read(tmp_path).notes), "the same name"
+    renamed = text.replace(f'name="{first}"', f'name="day1/{first}"').replace(
+        f'name="{second}"', f'name="day2/{first}"'
+    )
+    file.write_text(renamed)
+    with pytest.raises(
+        DataError, match=rf"the entries day1/{first} and day2/{first} have .* found as the file images/{first}"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["label_studio", "label_studio_minimal"])
+def test_tasks_of_label_studio_with_different_names_are_not_one_image(layout: str, tmp_path: Path) -> None:
+    LAYOUTS[layout](tmp_path, SCENES)
+    (file,) = tmp_path.glob("*.json")
+    tasks = json.loads(file.read_text())
+
+    def write(first: str, second: str) -> None:
+        for task, address in zip(tasks, (first, second), strict=False):
+            task.get("data", task)["image"] = address
+        file.write_text(json.dumps(tasks))
+
+    image = f"{SCENES[0].stem}.png"
+    write(f"https://host/{image}?signature=1", f"https://host/{image}?signature=2")
+    assert any("several entries, which were joined" in note for note in read(tmp_path).notes), "the same image"
+    for one, other in ((f"/data/11111111-{image}", f"/data/22222222-{image}"), (f"s3://a/{image}", f"s3://b/{image}")):
+        write(one, other)
+        with pytest.raises(
+            DataError, match=rf"the entries \S*{image} and \S*{image} have different names.*{image}, so"
+        ):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "keypoints"), [("[2, 2]", ".45 .45 .55 .55"), ("[1, 2]", ".9 .9"), ("[1, 3]", ".9 .9 2"), ("[2, 2]", "")]
+)
+def test_keypoints_of_poses_are_not_corners_of_polygons(shape: str, keypoints: str, tmp_path: Path) -> None:
+    LAYOUTS["yolo"](tmp_path, SCENES)
+    add_keypoints(tmp_path, shape, keypoints)
+    box = read(tmp_path).train.annotations(0).boxes_N4 / np.array([80, 60, 80, 60])
+    assert np.allclose(box, [[0.4, 0.4, 0.6, 0.6]])
+
+
+def test_poses_that_do_not_fit_kpt_shape_are_named(tmp_path: Path) -> None:
+    LAYOUTS["yolo"](tmp_path, SCENES)
+    add_keypoints(tmp_path, "[2, 2]", ".45 .45")
+    with pytest.raises(DataError, match="line 1 has 7 numbers; a box has 5, and a pose of kpt_shape 9"):
+        read(tmp_path)
+    add_keypoints(tmp_path, "17", "")
+    with pytest.raises(DataError, match="kpt_shape = 17 must be"):
+        read(tmp_path)
+
+
+def add_keypoints(folder: Path, shape: str, keypoints: str) -> None:
+    """Replace all labels by a box, with keypoints behind it."""
+    (names,) = folder.glob("*.yaml")
+    lines = [line for line in names.read_text().splitlines() if not line.startswith("kpt_shape")]
+    names.write_text("\n".join([*lines, f"kpt_shape: {shape}", ""]))
+    for file in (folder / "labels").rglob("*.txt"):
+        file.write_text(f"0 .5 .5 .2 .2 {keypoints}\n")

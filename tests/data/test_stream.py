@@ -18,6 +18,7 @@ from distune.data.epoch_batches import epoch_order
 from distune.data.shapes.shapes_dataset import make_shapes
 from distune.data.stream import Batch, TrainingStream
 from distune.errors import DataError
+from distune.training.evaluation.predict_and_score import batches_of_images
 from support.datasets import MemoryDataset, annotate, coco_settings, corrupt, make_coco
 
 SHAPES = ShapesData.model_validate(
@@ -197,6 +198,35 @@ def test_more_than_one_percent_of_corrupt_images_stops_and_names_them() -> None:
     assert "11.png: cannot be decoded" in str(error.value)
     with pytest.raises(DataError, match="corrupt"):
         list(stream(gray(50, bad=(11, 12)), settings=SMALL).plain_batches([11, 12]))
+
+
+def test_each_process_counts_corrupt_images_among_its_own() -> None:
+    bad = tuple(epoch_order(300, seed=3, epoch=0)[:8:4])  # the first two of its first part
+    assert not (set(bad) & set(epoch_order(300, seed=3, epoch=0)[1:4]))
+    parts = stream(gray(300, bad=bad), settings=SMALL)
+    parts.part = (0, 4)
+    with pytest.raises(DataError, match=r"2 of 75 images are corrupt"):
+        list(parts.epoch(0))
+    parts.part = (1, 4)
+    parts.corrupt.clear()
+    assert len(list(parts.epoch(0))) == 75
+    alone = stream(gray(300, bad=bad), settings=SMALL)
+    assert sum(map(len, alone.epoch(0))) == 298
+
+
+def test_each_process_that_evaluates_counts_corrupt_images_among_its_own() -> None:
+    dataset = gray(300, bad=(0, 16))
+    with pytest.raises(DataError, match="2 of 76 images are corrupt"):
+        list(batches_of_images(dataset, batch_size=4, part=(0, 4)))
+    assert sum(map(len, batches_of_images(dataset, batch_size=4))) == 298
+
+
+def test_images_that_a_process_meets_in_later_epochs_count() -> None:
+    parts = stream(gray(400, bad=(7, 80, 150)), settings=SMALL)
+    parts.part = (0, 2)
+    for epoch in range(12):  # the process is given all images in time, and less than 1% of them are corrupt
+        list(parts.epoch(epoch))
+    assert len(parts.corrupt) == 3
 
 
 def test_an_empty_set_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
 from distune.config.detector import FcosSettings
@@ -111,3 +112,16 @@ def test_channels_that_the_head_cannot_normalize_are_refused() -> None:
     for channels in (32, 80):
         with pytest.raises(ValueError, match="fpn_channels"):
             FcosSettings(family="fcos", backbone="resnet10", fpn_channels=channels)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
+def test_levels_have_no_gaps(scale: float) -> None:
+    model: Any = build("fcos", anchor_scale=scale).model
+    sides = [float(each[0, 2] - each[0, 0]) for each in model.anchor_generator.cell_anchors]
+    assert sides == [scale * stride for stride in (8, 16, 32, 64, 128)]
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.35, 0.7, 1.1])
+def test_a_scale_that_would_leave_gaps_between_levels_is_refused(scale: float) -> None:
+    with pytest.raises(ValidationError, match=r"anchor_scale = .* must be a multiple of 0\.25.*torchvision rounds"):
+        FcosSettings(backbone="resnet10", anchor_scale=scale)

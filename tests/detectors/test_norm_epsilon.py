@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import get_model
 from torchvision.ops import FrozenBatchNorm2d
 
+from distune.config.backbones import MOBILENETS
 from distune.config.detector import FasterRcnnSettings
-from distune.detectors.norm_epsilon import affected_channels
+from distune.detectors.norm_epsilon import affected_channels, epsilon_of_classifier
 from distune.detectors.weights import fetch_weights
 from distune.detectors.weights_check import DetectorInUse, check_weights
 from distune.detectors.zoo import build_detector, build_trained_detector, with_known_epsilon
@@ -130,6 +133,38 @@ def test_an_epsilon_that_is_not_known_is_a_warning_that_names_the_setting(tmp_pa
     assert lines(weights=file, norm_eps=0.0) == lines(weights=file, norm="batch") == []
     torch.save(fine_tuned(variance=1.0), file)
     assert lines(weights=file) == [], "it has no effect"
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen"])
+def test_weights_of_a_classifier_of_another_epsilon_are_a_warning(
+    norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    name = "MobileNet_V3_Small_Weights.IMAGENET1K_V1"
+    given = {"backbone": "mobilenet_v3_small", "backbone_weights": name, "norm": norm}
+    _, line = lines(**given)
+    assert line == (
+        "warning: teacher.norm_eps: the classifier mobilenet_v3_small, whose weights teacher.backbone_weights are, has "
+        "batch norms of epsilon 0.001, and 1e-05 is used; set teacher.norm_eps: 0.001"
+    )
+    assert len(lines(**given, norm_eps=0.001)) == len(lines(**{**given, "norm": "own"})) == 1
+    assert len(lines(backbone="resnet18", backbone_weights="ResNet18_Weights.IMAGENET1K_V1", norm=norm)) == 1
+
+
+@pytest.mark.parametrize("backbone", [*MOBILENETS, "resnet18", "resnext50_32x4d", "regnet_x_400mf", "regnet_y_400mf"])
+def test_epsilons_of_torchvisions_classifiers(backbone: str) -> None:
+    built = {each.eps for each in get_model(backbone).modules() if isinstance(each, nn.BatchNorm2d)}
+    assert built == {epsilon_of_classifier(backbone)} == {1e-3 if "v3" in backbone else 1e-5}
+
+
+def test_epsilons_of_other_classifiers() -> None:
+    assert epsilon_of_classifier("resnet10") is None
+    if importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    assert epsilon_of_classifier("timm/tf_efficientnet_lite0") == 1e-3
+    assert epsilon_of_classifier("timm/efficientnet_lite0") == 1e-5
+    assert epsilon_of_classifier("timm/convnext_atto") is None
+    assert epsilon_of_classifier("timm/no_such_model") is None
 
 
 def test_channels_that_an_epsilon_changes() -> None:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.vgg import cfgs, make_layers
 
 from distune.config.detector import DetectorSettings
 from distune.detectors import weights_check
@@ -21,11 +22,13 @@ from distune.errors import WeightsError
 
 State = dict[str, Tensor]
 SMALL: dict[str, Any] = {"family": "retinanet", "backbone": "resnet10", "fpn_channels": 16}
+SSD: dict[str, Any] = {"family": "ssd", "input_size_px": 64}
 SIZE: dict[str, Any] = {"min_size_px": 64, "max_size_px": 64}
 
 
 def settings_of(**changes: Any) -> DetectorSettings:
-    return TypeAdapter[DetectorSettings](DetectorSettings).validate_python({**SMALL, **changes})
+    base = SMALL if changes.get("family", "retinanet") == "retinanet" else {}
+    return TypeAdapter[DetectorSettings](DetectorSettings).validate_python({**base, **changes})
 
 
 def check(
@@ -127,6 +130,28 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state["bn1.weight"][3] = float("nan")
     with pytest.raises(WeightsError, match=r"^student\.backbone_weights = .*not finite.*bn1\.weight"):
         check(backbone_weights=saved(state, tmp_path))
+
+
+def test_values_of_the_classifier_do_not_count_in_weights_of_a_backbone(tmp_path: Path) -> None:
+    state = body10()
+    state["fc.weight"][3] = float("nan")
+    assert check(backbone_weights=saved(state, tmp_path)) == []
+    vgg = {f"features.{name}": value for name, value in make_layers(cfgs["D"]).state_dict().items()}
+    vgg["classifier.0.weight"] = torch.full((2, 2), float("nan"))  # as in torchvision's IMAGENET1K_FEATURES
+    assert check(**SSD, backbone_weights=saved(vgg, tmp_path)) == []
+    vgg["features.0.bias"][0] = float("inf")
+    with pytest.raises(WeightsError, match=r"1 of 26 tensors hold values that are not finite.*: features\.0\.bias$"):
+        check(**SSD, backbone_weights=saved(vgg, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["VGG16_Weights.IMAGENET1K_V1", "VGG16_Weights.DEFAULT"])
+def test_weights_of_another_normalization_need_their_mean_and_deviation(hub: Path, name: str) -> None:
+    statistics: dict[str, Any] = {"input_mean": [0.485, 0.456, 0.406], "input_std": [0.229, 0.224, 0.225]}
+    for given in ({}, {"input_mean": statistics["input_mean"]}, {"input_std": statistics["input_std"]}):
+        with pytest.raises(WeightsError, match=r"another normalization .* use these, or set input_mean: \[0\.485"):
+            check(**SSD, **given, backbone_weights=name)
+    assert len(check(**SSD, **statistics, backbone_weights=name)) == 1
+    assert len(check(**SSD, backbone_weights="VGG16_Weights.IMAGENET1K_FEATURES")) == 1
 
 
 def test_the_key_and_prefix_of_a_state_dict_are_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distune.data.epoch_batches import EpochBatches
 from distune.draft.measurements import Measurements, measure
 from distune.draft.recommend import MEDIAN_BOX_PX, SMALLEST_BOX_PX, recommend
 from distune.errors import DataError
@@ -80,6 +81,15 @@ def test_images_are_never_enlarged_by_more_than_a_step() -> None:
 def test_few_images_train_for_more_epochs() -> None:
     few, many = (recommend(measured(num_images=count), has_gpu=False).epochs.value for count in (100, 2000))
     assert few > many
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(1, 1), (7, 1), (10, 2), (18, 4), (403, 4)])
+def test_the_stated_steps_are_those_that_are_taken(num_images: int, batch_size: int) -> None:
+    found = recommend(measured(num_images=num_images), has_gpu=False)
+    assert found.batch_size.value == batch_size
+    batches = EpochBatches(num_images=num_images, batch_size=batch_size, seed=0)
+    steps = int(found.epochs.value) * len(batches)
+    assert found.epochs.reason == f"{steps} steps of {batch_size} of {num_images} images"
 
 
 def test_the_measurements_are_relative_to_the_shorter_side() -> None:

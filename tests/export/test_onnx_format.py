@@ -115,6 +115,18 @@ def test_the_program_needs_neither_torch_nor_distune(exported: tuple[Exportable,
     assert answer.stdout.split()[0] in {"cat", "dog", "owl"}
 
 
+def test_the_program_refuses_images_of_more_than_8_bits(exported: tuple[Exportable, Path], tmp_path: Path) -> None:
+    Image.new("I;16", (90, 70)).save(tmp_path / "deep.png")
+    answer = subprocess.run(
+        [sys.executable, "-I", str(exported[1] / "run_onnx.py"), str(tmp_path / "deep.png")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"{tmp_path / 'deep.png'}: has more than 8 bits; scale it to 8 bits")
+
+
 @pytest.mark.parametrize("shape", [(200, 300), (300, 200), (97, 500), (64, 64), (63, 64), (20, 30), (33, 150)])
 @pytest.mark.parametrize(("limits", "fixed"), [((64, 96), None), ((64, 64), None), ((64, 96), (80, 80))])
 @pytest.mark.parametrize("is_smooth", [True, False])

@@ -153,3 +153,41 @@ def test_the_program_prints_the_detections_of_an_image_file(tmp_path: Path) -> N
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.split()[0] in {"cat", "dog", "owl"}
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "F"])
+def test_the_program_refuses_images_of_more_than_8_bits(mode: str, tmp_path: Path) -> None:
+    torchvision_format.write(exportable(("retinanet", {})), tmp_path)
+    Image.new(mode, (90, 70)).save(tmp_path / "deep.tif")
+    answer = subprocess.run(
+        [sys.executable, "-I", str(tmp_path / "load_student.py"), str(tmp_path / "deep.tif")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"{tmp_path / 'deep.tif'}: has more than 8 bits; scale it to 8 bits")
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [("ssd", (128, 256)), ("retinanet", (128, 256)), ("maskrcnn", (200, 130)), ("maskrcnn", (40, 50))],
+)
+def test_targets_follow_the_image_in_training(family: str, shape: tuple[int, int], tmp_path: Path) -> None:
+    student = exportable((family, {}))
+    torchvision_format.write(student, tmp_path)
+    namespace: dict[str, Any] = {"__name__": "student", "__file__": str(tmp_path / "load_student.py")}
+    exec((tmp_path / "load_student.py").read_text(), namespace)
+    model: Any = student.model
+    exported, transform = namespace["build_student"]().train().transform, model.train().transform
+    image = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(1, *shape, dtype=torch.uint8)
+    masks[0, 10:30, 5:40] = 1
+    target = {"boxes": torch.tensor([[5.0, 10.0, 40.0, 30.0]]), "labels": torch.tensor([1])}
+    target |= {"masks": masks} if family == "maskrcnn" else {}
+    (batch, (expected,)), (other, (found,)) = (each([image], [dict(target)]) for each in (transform, exported))
+    assert torch.equal(batch.tensors, other.tensors)
+    assert batch.image_sizes == other.image_sizes != [shape]
+    assert not torch.equal(expected["boxes"], target["boxes"])
+    assert expected.keys() == found.keys() == target.keys()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())

@@ -24,6 +24,7 @@ from distune.training.precision import autocast_dtype, pick_device
 from distune.training.solo_run import open_trial
 from distune.training.teacher import Teacher, load_teacher, prepare_teacher
 from distune.training.teacher_hash import teacher_hash
+from support.datasets import coco_settings, make_coco
 from support.experiments import small_experiment
 
 CPU = torch.device("cpu")
@@ -109,6 +110,37 @@ def test_everything_that_determines_a_teacher_changes_its_hash(tmp_path: Path) -
     weights.write_bytes(b"two")
     assert len({base, first, teacher_hash(given, "data")}) == 3
     assert teacher_hash(small_experiment({"student": {"fpn_channels": 32}}), "data") == base
+
+
+def test_corrected_outlines_change_the_hash_of_a_teacher_that_is_trained_on_masks(tmp_path: Path) -> None:
+    make_coco(tmp_path)
+    file = tmp_path / "train.json"
+    content = json.loads(file.read_text())
+
+    def write(*, cut: float) -> None:
+        for record in content["annotations"]:
+            x, y, width, height = record["bbox"]
+            record["segmentation"] = [[x, y, x + width, y, x + width * cut, y + height]]
+        file.write_text(json.dumps(content))
+
+    data = coco_settings(tmp_path).model_dump(mode="json")
+    mask = {"family": "maskrcnn", "backbone": "resnet10", "box_head_channels": 32, "proposals_per_image": 16}
+    values = small_experiment().to_dict() | {"data": data}
+    values["distillation"]["soft_labels"]["weight"] = 0.0
+    trained = Experiment.model_validate({**values, "teacher": mask})
+    boxes = Experiment.model_validate({**values, "teacher": {**mask, "family": "fasterrcnn"}})
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"one")
+    given = {"teacher": {**mask, "weights": str(weights)}, "teacher_training": None}
+    ready = Experiment.model_validate({**values, **given})
+    hashes = []
+    for cut in (0.0, 0.5, 0.0):
+        write(cut=cut)
+        fingerprint = build_splits(trained.data, with_masks=True).fingerprint
+        hashes.append([fingerprint, *(teacher_hash(each, fingerprint) for each in (trained, boxes, ready))])
+    first, second, third = hashes
+    assert first == third
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True, False, True, True]
 
 
 SGD = {

@@ -83,7 +83,9 @@ class PyramidDetectorSettings(CommonDetectorSettings):
     """Epsilon of the normalization in the backbone. null is that of the weights where it is known: their distune
     checkpoint or checkpoint of torchvision's training script tells it, and it is 0 for the weights that torchvision
     runs with 0 (``..._ResNet50_FPN_Weights.COCO_V1`` with ``norm: frozen``). Else null is 1e-5, but detectors that were
-    fine-tuned from those weights have 0."""
+    fine-tuned from those weights have 0. ``backbone_weights`` never change it: set the epsilon that their classifier
+    was trained with, such as 0.001 for torchvision's MobileNetV3 and timm's ``tf_efficientnet...``; a warning names it
+    where it is another than 1e-5."""
     trainable_stages: int = Field(5, ge=0, le=5)
     """Number of stages of the backbone that are trained, counted from the last; 5 trains all."""
     anchor_scale: float = Field(1.0, gt=0)
@@ -170,13 +172,18 @@ class RetinaNetSettings(PyramidDetectorSettings):
     family: Literal["retinanet"] = "retinanet"
     head: Literal["v1", "v2"] = "v2"
     """``v2``, as in torchvision's ``retinanet_resnet50_fpn_v2``: group norm in the head, GIoU loss for boxes, and the
-    coarsest feature maps computed from the backbone instead of the neck. ``v1`` is that of ``retinanet_resnet50_fpn``.
-    """
+    feature maps of strides 64 and 128 computed from the last map of the backbone. They are computed from that of the
+    neck where the backbone's last stage has ``fpn_channels`` channels, as torchvision decides it by the number of
+    channels, and with ``v1``, which is that of ``retinanet_resnet50_fpn``."""
 
     @property
     def prediction_sites(self) -> str:
         """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"RetinaNet's anchors times {self.anchor_scale:g} (sigmoid)"
+
+
+_FCOS_SCALE_STEP = 0.25
+"""Half of the side of the smallest cell is 4 px, times the scale."""
 
 
 class FcosSettings(PyramidDetectorSettings):
@@ -186,7 +193,18 @@ class FcosSettings(PyramidDetectorSettings):
     fpn_channels: int = Field(256, ge=64, multiple_of=32)
     """Channels of the feature maps of the neck; the head has group norm with 32 groups."""
     anchor_scale: float = Field(1.0, gt=0)
-    """Factor of the object sizes that each level detects. Use less than 1 for small images."""
+    """Factor of the object sizes that each level detects, a multiple of 0.25. Use less than 1 for small images."""
+
+    @model_validator(mode="after")
+    def _levels_have_no_gaps(self) -> Self:
+        quarters = self.anchor_scale / _FCOS_SCALE_STEP
+        if quarters != round(quarters):
+            raise ValueError(
+                f"anchor_scale = {self.anchor_scale:g} must be a multiple of {_FCOS_SCALE_STEP} with family: fcos: "
+                "torchvision rounds half of the side of a cell, 4 to 64 px times anchor_scale, to whole pixels, and "
+                "objects of some sizes would belong to no level"
+            )
+        return self
 
     @property
     def prediction_sites(self) -> str:

@@ -22,7 +22,8 @@ from distune.data.images import ImageFile, inspect_image
 
 CACHED_FROM_BYTES = 64 * 2**20
 """Data sets with fewer bytes are inspected every time, which takes less than a second."""
-_FORMAT = 1
+_FORMAT = 2
+"""Raised with every change of what is known of a file. 2: files in TIFF have no orientation."""
 _WORKERS = 8
 
 Scan = dict[str, ImageFile | ImageError]

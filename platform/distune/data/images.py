@@ -1,6 +1,7 @@
 """Decodes image files with Pillow (torchvision's own decoders are deprecated since 0.29).
 
-Images are turned as their EXIF orientation says, as viewers and annotation tools show them. Pixels of more than 8 bits
+Images are turned as their EXIF orientation says, as viewers and annotation tools show them. Pillow turns those of TIFF
+files itself when it loads them, so they are as if they had been stored upright. Pixels of more than 8 bits
 are scaled linearly: the same range of a whole data set becomes 0 to 255.
 """
 
@@ -26,6 +27,8 @@ MAX_PIXELS = 80_000_000
 """Pixels of an image: 240 MB as RGB of 8 bits. Pillow warns a little above."""
 _TOO_LARGE = "more than 80 million are not read; cut it into tiles"
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_TURNED_BY_PILLOW = "TIFF"
+"""The format whose images Pillow turns when it loads them. It also states their size after the turn."""
 _DARK_16_BITS = 128
 """Colors of 16 bits whose highest byte never reaches this lose too much when Pillow reduces them to 8 bits."""
 
@@ -35,8 +38,8 @@ class ImageFile:
     """Header and hash of an image file.
 
     Attributes:
-        width, height: as stored, in pixels.
-        orientation: EXIF, 1 to 8; 1 where there is none.
+        width, height: as stored, in pixels; of a TIFF file as Pillow turns it.
+        orientation: EXIF, 1 to 8; 1 where there is none, and for a TIFF file.
         digest: of the content, 32 hexadecimal digits; equal for copies.
         value_range: of the pixels of a gray image with more than 8 bits, 0 to 255 where whole numbers lie in it; None
             for other images.
@@ -110,7 +113,7 @@ def read_image(path: Path, *, file: str, is_turned: bool = False, value_range: V
     try:
         with Image.open(io.BytesIO(read_regular(path))) as image:
             _check_size(image, file)
-            shown = ImageOps.exif_transpose(image) if is_turned else image
+            shown = ImageOps.exif_transpose(image) if is_turned and image.format != _TURNED_BY_PILLOW else image
             pixels: Tensor = functional.pil_to_tensor(_to_rgb(shown, value_range))
     except (MemoryError, ImageError):
         raise
@@ -129,7 +132,12 @@ def _check_size(image: Image.Image, file: str) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation. In a PNG only EXIF data before the pixels counts, so that nothing is decoded."""
+    """Return the EXIF orientation that is left to do after Pillow has loaded the image.
+
+    In a PNG only EXIF data before the pixels counts, so that nothing is decoded.
+    """
+    if image.format == _TURNED_BY_PILLOW:
+        return 1
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     orientation = image.getexif().get(ExifTags.Base.Orientation)

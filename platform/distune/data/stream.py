@@ -125,6 +125,7 @@ class TrainingStream:
         if len(dataset) == 0:
             raise DataError(f"{dataset.name}: has no images, so it cannot be used for training")
         self.corrupt: dict[str, str] = {}
+        self._given: set[int] = set()
         self.dataset = dataset
         self.batch_size = batch_size
         self.part = (0, 1)
@@ -161,7 +162,8 @@ class TrainingStream:
             Batch: of ``batch_size`` images, or this process's part of them; fewer where images cannot be decoded.
 
         Raises:
-            DataError: more than 1% of the images, and more than one, cannot be decoded.
+            DataError: more than 1% of the images, and more than one, cannot be decoded; with several processes, of the
+                images that this one was given so far.
         """
         shown = number if self._copies is None else number % self._copies
         if self._loader is None:
@@ -170,6 +172,7 @@ class TrainingStream:
             [(shown, index, earlier) for index, earlier in part_of(batch, *self.part)]
             for batch in self._batches.of_epoch(shown)
         ]
+        self._given.update(index for batch in batches for _, index, _ in batch)
         positions = list(range(len(batches)))
         if shown != number:
             positions = np.random.default_rng([_BATCH_ORDER, self._seed, number]).permutation(positions).tolist()
@@ -188,13 +191,15 @@ class TrainingStream:
             The batches; the last one may be smaller.
 
         Raises:
-            DataError: more than 1% of the images, and more than one, cannot be decoded.
+            DataError: more than 1% of the images, and more than one, cannot be decoded; with several processes, of the
+                images that this one was given so far.
         """
         plan = _Plan()
         plan.batches = [
             [(None, int(index), 0) for index in indices[start : start + self.batch_size]]
             for start in range(0, len(indices), self.batch_size)
         ]
+        self._given.update(int(index) for index in indices)
         return (batch for batch in self._decoded_batches(self._make_loader(plan, keep_workers=False)) if batch.images)
 
     def close(self) -> None:
@@ -215,7 +220,9 @@ class TrainingStream:
         for loaded in loader:
             if loaded.corrupt:
                 self.corrupt.update(loaded.corrupt)
-                stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, len(self.dataset))
+                # Of several processes, each decodes a part of the images: those of its own batches so far.
+                num_images = len(self.dataset) if self.part[1] == 1 else len(self._given)
+                stop_if_corrupt(f"split {self.dataset.name}", self.corrupt, num_images)
             yield loaded.batch
 
 

@@ -62,7 +62,7 @@ def build_body(name: str, norm_layer: NormLayer | None, *, weights: str | None) 
     else:
         model = get_model(name, weights=None, norm_layer=norm_layer)
     if weights is not None:
-        state = fetch_weights(weights).state
+        state = fetch_weights(weights, unused=CLASSIFIER).state
         try:
             load_state(model, state, source=weights, replaceable=CLASSIFIER)
         except WeightsError:

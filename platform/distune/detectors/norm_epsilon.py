@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
-from torchvision.models import get_weight
+from torch import nn
+from torchvision.models import get_model, get_weight
 
+from distune.config.backbones import MOBILENETS, SMALL_RESNETS, TIMM
 from distune.config.detector import DetectorSettings, PyramidDetectorSettings
 from distune.config.pretrained import PRETRAINED, WITHOUT_EPSILON, canonical
 from distune.detectors.checkpoint_forms import StateDict
@@ -41,6 +45,32 @@ def epsilon_of_file(content: Mapping[str, Any], path: Path) -> float | None:
     if isinstance(arguments, argparse.Namespace):
         return _of_reference_script(arguments)
     return _of_published_file(path)
+
+
+def epsilon_of_classifier(backbone: str) -> float | None:
+    """Return the epsilon of the batch norms of a classifier, with which its published weights were trained.
+
+    Args:
+        backbone: a name of torchvision or ``timm/<model>``.
+
+    Returns:
+        The epsilon; None where it is not known, not the same in all batch norms, or there are none.
+    """
+    with torch.device("meta"):
+        if backbone.startswith(TIMM):
+            try:
+                timm: Any = importlib.import_module("timm")
+            except ImportError:
+                return None
+            name = backbone.removeprefix(TIMM)
+            model = timm.create_model(name, pretrained=False) if timm.is_model(name) else None
+        elif backbone in MOBILENETS:
+            model = get_model(backbone, weights=None)
+        else:  # ResNets and RegNets; the small ResNets are no published classifiers
+            return None if backbone in SMALL_RESNETS else _DEFAULT
+    norms = [] if model is None else [each for each in model.modules() if isinstance(each, nn.BatchNorm2d)]
+    values = {float(each.eps) for each in norms}
+    return values.pop() if len(values) == 1 else None
 
 
 def affected_channels(state: StateDict, *, epsilon: float) -> int:

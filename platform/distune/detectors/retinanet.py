@@ -21,7 +21,11 @@ _FINEST_ANCHOR_PX, _NUM_LEVELS = 32, 5
 def build_retinanet(
     settings: RetinaNetSettings, *, num_classes: int, min_size_px: int, max_size_px: int
 ) -> OneStageDetector:
-    """Build a RetinaNet with taps: strides 8 to 128, sigmoid scores at anchors."""
+    """Build a RetinaNet with taps: strides 8 to 128, sigmoid scores at anchors.
+
+    With head v2, torchvision's ``LastLevelP6P7`` computes the maps of strides 64 and 128 from the last map of the
+    backbone, unless that has as many channels as the neck: then from the last map of the neck, as with v1.
+    """
     channels = settings.fpn_channels
     is_v2 = settings.head == "v2"
     anchors = _anchors(settings.anchor_scale)

@@ -20,6 +20,8 @@ _CHANNELS = (512, 1024, 512, 256, 256, 256)
 _ASPECT_RATIOS = ([2], [2, 3], [2, 3], [2, 3], [2], [2])
 _STRIDES_PX = (8, 16, 32, 64)
 _FINEST_SCALE, _FIRST_SCALE, _LAST_SCALE = 0.07, 0.15, 1.05
+_CLASSIFIER = ("classifier.",)
+"""The prefix of parameters that only the classifier has; in torchvision's ``IMAGENET1K_FEATURES`` they are NaN."""
 _MEAN, _STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 
 
@@ -82,9 +84,9 @@ def _backbone(settings: SsdSettings, *, num_maps: int) -> nn.Module:
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     if settings.backbone_weights is not None:
-        weights = fetch_weights(settings.backbone_weights)
+        weights = fetch_weights(settings.backbone_weights, unused=_CLASSIFIER)
         holder = nn.ModuleDict({"features": layers})
-        load_state(holder, weights.state, source=settings.backbone_weights, replaceable=("classifier.",))
+        load_state(holder, weights.state, source=settings.backbone_weights, replaceable=_CLASSIFIER)
     pools = [index for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     freeze_before(layers, [0, *pools[:-1]], settings.trainable_stages)
     extractor: Any = SSDFeatureExtractorVGG(layers, highres=False)

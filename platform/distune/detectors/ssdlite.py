@@ -19,6 +19,8 @@ from distune.detectors.weights import fetch_weights, load_state
 _NUM_MAPS = 6
 REPLACEABLE = tuple(f"head.classification_head.module_list.{index}.1." for index in range(_NUM_MAPS))
 """The parameters that depend on the classes."""
+_CLASSIFIER = ("classifier.",)
+"""The prefix of parameters that only the classifier has."""
 _EXTRA_CHANNELS = (512, 256, 256, 128)
 _MEAN = _STD = (0.5, 0.5, 0.5)
 _INITIAL_SPREAD = 0.03
@@ -65,8 +67,8 @@ def _mobilenet(settings: SsdliteSettings, norm_layer: Any) -> tuple[nn.Sequentia
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=_INITIAL_SPREAD)
     else:
-        weights = fetch_weights(settings.backbone_weights)
-        load_state(mobilenet, weights.state, source=settings.backbone_weights, replaceable=("classifier.",))
+        weights = fetch_weights(settings.backbone_weights, unused=_CLASSIFIER)
+        load_state(mobilenet, weights.state, source=settings.backbone_weights, replaceable=_CLASSIFIER)
     layers: nn.Sequential = mobilenet.features
     strided = [index for index, layer in enumerate(layers) if getattr(layer, "_is_cn", False)]
     stage_starts = [0, *strided, len(layers) - 1]

@@ -106,7 +106,9 @@ def _load(timm: Any, name: str, model: nn.Module, source: str) -> None:
     with torch.device("meta"):
         whole = timm.create_model(name, pretrained=False).state_dict().keys()
     unused = whole - model.state_dict().keys()
-    state = {key: value for key, value in fetch_weights(source).state.items() if key not in unused}
+    state = {
+        key: value for key, value in fetch_weights(source, unused=sorted(unused)).state.items() if key not in unused
+    }
     load_state(model, state, source=source)
 
 

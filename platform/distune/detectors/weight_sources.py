@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import get_model_weights, get_weight, list_models
+from torchvision.models import VGG16_Weights, get_model_weights, get_weight, list_models
 
 from distune.config.backbones import TIMM
-from distune.config.detector import DetectorSettings
+from distune.config.detector import DetectorSettings, SsdSettings
 from distune.config.pretrained import PRETRAINED, canonical, is_torchvision_name
 from distune.errors import WeightsError
 
@@ -86,7 +86,7 @@ def check_purpose(name: str, settings: DetectorSettings, *, key: str) -> None:
         key: ``weights`` or ``backbone_weights``.
 
     Raises:
-        WeightsError: they are of another model. Names the right ones.
+        WeightsError: they are of another model, or need another normalization of images. Names the right ones.
     """
     choices = _choices(settings, key)
     if not is_torchvision_name(name):
@@ -103,6 +103,16 @@ def check_purpose(name: str, settings: DetectorSettings, *, key: str) -> None:
             raise WeightsError(f"weights {name}: are not of a {settings.family} that can be loaded; {choices}")
     elif not settings.backbone.startswith(TIMM) and type(weights) is not _weights_of(settings.backbone):
         raise WeightsError(f"weights {name}: are not of backbone = {settings.backbone}; {choices}")
+    elif (
+        isinstance(settings, SsdSettings)
+        and weights is not VGG16_Weights.IMAGENET1K_FEATURES
+        and (settings.input_mean is None or settings.input_std is None)
+    ):
+        raise WeightsError(
+            f"weights {name}: were trained on images of another normalization than that of family: ssd, which is "
+            "that of VGG16_Weights.IMAGENET1K_FEATURES; use these, or set input_mean: [0.485, 0.456, 0.406] and "
+            "input_std: [0.229, 0.224, 0.225]"
+        )
 
 
 def _choices(settings: DetectorSettings, key: str) -> str:

@@ -37,12 +37,14 @@ class Weights:
     norm_eps: float | None = None
 
 
-def fetch_weights(name: str) -> Weights:
+def fetch_weights(name: str, *, unused: Sequence[str] = ()) -> Weights:
     """Fetch weights by torchvision's name (downloaded once, hash checked) or from a file.
 
     Args:
         name: torchvision's name, or the path of a distune checkpoint, a state dict, or a checkpoint that holds one
             (``distune.detectors.checkpoint_forms``). Nothing in it can run code.
+        unused: prefixes of parameters that are not loaded, so that any values are allowed: of the classifier in weights
+            of a backbone.
 
     Returns:
         The state dict and, if known, its classes.
@@ -56,7 +58,8 @@ def fetch_weights(name: str) -> Weights:
     path = find_source(name).path
     content = read_tensors(path)
     found = find_state(content, source=name)
-    stop_if_not_finite(found.state, source=name)
+    used = {key: value for key, value in found.state.items() if not key.startswith(tuple(unused))}
+    stop_if_not_finite(used, source=name)
     classes = _classes(content)
     epsilon = epsilon_of_file(content, path)
     return Weights(found.state, classes, is_own=classes is not None, place=found.place, norm_eps=epsilon)

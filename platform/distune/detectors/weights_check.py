@@ -10,7 +10,7 @@ from typing import Any
 
 from distune.config.detector import DetectorSettings, PyramidDetectorSettings
 from distune.config.pretrained import is_torchvision_name
-from distune.detectors.norm_epsilon import affected_channels
+from distune.detectors.norm_epsilon import affected_channels, epsilon_of_classifier
 from distune.detectors.weight_sources import WeightSource, check_purpose, find_source
 from distune.detectors.weights import Weights, fetch_weights
 from distune.detectors.zoo import build_detector, build_trained_detector
@@ -70,6 +70,8 @@ def check_weights(detector: DetectorInUse, *, download: bool) -> list[str]:
             if source.is_here or download:
                 _try(detector, key)
                 lines += _describe_content(detector, key)
+            if key == "backbone_weights":
+                lines += _warn_about_epsilon_of_backbone(detector)
     return lines
 
 
@@ -101,7 +103,7 @@ def _describe_content(detector: DetectorInUse, key: str) -> list[str]:
     name = getattr(detector.settings, key)
     if is_torchvision_name(name):
         return []
-    weights = fetch_weights(name)
+    weights = fetch_weights(name, unused=("",))  # the values have been checked
     lines = []
     if weights.place and not weights.is_own:
         lines.append(f"{detector.role}.{key}: the state dict of {name} was found under {weights.place}")
@@ -123,6 +125,26 @@ def _warn_about_epsilon(detector: DetectorInUse, weights: Weights) -> list[str]:
         f"warning: {setting}: the file of {detector.role}.weights does not tell the epsilon of its frozen batch norms, "
         f"and {settings.epsilon:g} is used; it changes {number} channels of small variance; set {setting}: 0 if the "
         "detector was fine-tuned from torchvision's ..._ResNet50_FPN_Weights.COCO_V1, else to 1e-5"
+    ]
+
+
+def _warn_about_epsilon_of_backbone(detector: DetectorInUse) -> list[str]:
+    """Warn when the weights of the backbone are of a classifier with another epsilon, and the settings do not tell it.
+
+    Weights of the whole detector replace those of the backbone, so they are what counts then.
+    """
+    settings = detector.settings
+    if not isinstance(settings, PyramidDetectorSettings) or settings.norm_eps is not None:
+        return []
+    if settings.norm not in ("batch", "frozen") or settings.weights is not None:
+        return []
+    trained = epsilon_of_classifier(settings.backbone)
+    if trained is None or trained == settings.epsilon:
+        return []
+    setting = f"{detector.role}.norm_eps"
+    return [
+        f"warning: {setting}: the classifier {settings.backbone}, whose weights {detector.role}.backbone_weights are, "
+        f"has batch norms of epsilon {trained:g}, and {settings.epsilon:g} is used; set {setting}: {trained:g}"
     ]
 
 

@@ -88,6 +88,7 @@ def experiment_text(
 
 def _model(role: str, model: Model, anchor_scale: Recommendation) -> list[str]:
     weights = [f"  backbone_weights: {model.weights}"] if model.weights else []
+    epsilon = [] if model.norm_eps is None else [f"  norm_eps: {model.norm_eps:g}"]
     return [
         f"{role}:",
         "  family: retinanet",
@@ -95,6 +96,8 @@ def _model(role: str, model: Model, anchor_scale: Recommendation) -> list[str]:
         *weights,
         f"  fpn_channels: {model.fpn_channels}",
         f"  norm: {model.norm}",
+        *(_comment("The epsilon that these weights were trained with.", 2) if epsilon else []),
+        *epsilon,
         *_set("anchor_scale", anchor_scale),
     ]
 

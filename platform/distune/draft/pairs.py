@@ -17,12 +17,14 @@ class Model:
         fpn_channels: channels of the neck.
         norm: normalization in the backbone.
         weights: ImageNet weights of the backbone; empty for random weights.
+        norm_eps: epsilon that the weights were trained with; None for 1e-5.
     """
 
     backbone: str
     fpn_channels: int
     norm: str
     weights: str = ""
+    norm_eps: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ def choose_pair(*, has_gpu: bool, from_scratch: bool) -> Pair:
             fpn_channels=48,
             norm="frozen",
             weights="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
+            norm_eps=0.001,
         ),
         teacher=Model(backbone="resnet18", fpn_channels=64, norm="frozen", weights="ResNet18_Weights.IMAGENET1K_V1"),
         reason=f"small enough for a CPU; {_IMAGENET}",

@@ -70,7 +70,7 @@ def recommend(measured: Measurements, *, has_gpu: bool) -> Recommendations:
     smallest_px = low * min_size.value
     scale = min(_ANCHOR_SCALES, key=lambda each: abs(math.log(each * _ANCHOR_PX / smallest_px)))
     batch_size = max(1, min(_BATCH_SIZE[device], measured.num_images // 4))
-    steps = math.ceil(measured.num_images / batch_size)
+    steps = max(1, measured.num_images // batch_size)  # an incomplete last batch is dropped, unless it is the only one
     epochs = min(max(round(_NUM_STEPS[device] / steps), _FEWEST_EPOCHS), _MOST_EPOCHS)
     factor = _REDUCTION_FACTOR[device]
     return Recommendations(

@@ -48,7 +48,7 @@ def student_source(student: Exportable) -> str:
     transform: Any = student.model.transform
     if isinstance(transform, SmoothResize):
         code.use("torch.nn.functional", "interpolate")
-        code.use("torchvision.models.detection.transform", "GeneralizedRCNNTransform")
+        code.use("torchvision.models.detection.transform", "GeneralizedRCNNTransform", "resize_boxes")
         code.define(
             render(
                 "smooth_resize.py.j2",

@@ -12,6 +12,7 @@ from distune.config.experiment import Experiment
 from distune.config.hashing import content_hash
 from distune.config.pretrained import is_torchvision_name
 from distune.config.training_identity import training_identity
+from distune.data.segmentations_hash import segmentations_hash
 from distune.errors import WeightsError
 
 _WITHOUT_EFFECT = {"gradient_clip_of", "half_teacher_maps"}
@@ -25,8 +26,22 @@ _OF_STUDENTS = {"copies"}
 
 
 def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
-    """Hash everything that determines a teacher: detector, training, image sizes, augmentation and data."""
+    """Hash everything that determines a teacher: detector, training, image sizes, augmentation and data.
+
+    Args:
+        experiment: names the teacher.
+        fingerprint: of the data. It does not cover segmentations, which are read where the teacher is trained on them.
+
+    Returns:
+        The hash.
+
+    Raises:
+        WeightsError: the file of weights that the experiment names is missing.
+        DataError: the annotations cannot be read.
+    """
     data, training = experiment.data, experiment.teacher_training
+    is_trained_on_masks = training is not None and experiment.teacher.learns_masks
+    segmentations = segmentations_hash(data) if is_trained_on_masks else None
     return content_hash(
         {
             "detector": {
@@ -50,6 +65,7 @@ def teacher_hash(experiment: Experiment, fingerprint: str) -> str:
                 **data.model_dump(include=_BATCHES, exclude_defaults=True),
             },
             "data": fingerprint,
+            **({} if segmentations is None else {"segmentations": segmentations}),
             "metric": experiment.search.metric,
         }
     )

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from distune.config.data import CvatData
 from distune.config.problems import suggest
-from distune.data.formats.image_files import walk_images
+from distune.data.formats.image_files import EntryNames, walk_images
 from distune.data.formats.polygons import NO_BOX, Point, bounding_box, polygon, read_number, rotated_corners
 from distune.data.formats.xml_files import parse_xml
 from distune.data.masks import Segmentation
@@ -35,7 +35,7 @@ def read(settings: CvatData, root: Path, with_masks: bool) -> RawData:
         The splits, and the classes in the order of the labels of the file, None where it lists none.
 
     Raises:
-        DataError: the file is not in this format, or is of a video.
+        DataError: the file is not in this format, or is of a video, or two entries of different names are of one file.
     """
     sets = {"train": settings.train_set, "search": settings.search_set, "test": settings.test_set}
     given = {name: subsets for name, subsets in sets.items() if subsets is not None or name == "train"}
@@ -46,6 +46,7 @@ def read(settings: CvatData, root: Path, with_masks: bool) -> RawData:
         return RawData(splits={"train": RawSplit(missing=missing)}, classes=None, form="xyxy")
     content = _load(path)
     files = set(walk_images(folder))
+    entries = EntryNames(str(path))
     known = sorted({image.get("subset", "") for image in content.iter("image")})
     splits = {}
     for name, subsets in given.items():
@@ -58,7 +59,7 @@ def read(settings: CvatData, root: Path, with_masks: bool) -> RawData:
         split = splits[name] = RawSplit()
         for image in content.iter("image"):
             if wanted is None or image.get("subset", "") in wanted:
-                _read_image(image, root, settings, files, split, with_masks=with_masks and name == "train")
+                _read_image(image, root, settings, files, entries, split, with_masks=with_masks and name == "train")
     return RawData(splits=splits, classes=_labels(content), form="xyxy")
 
 
@@ -81,7 +82,14 @@ def _labels(content: ElementTree.Element) -> tuple[str, ...] | None:
 
 
 def _read_image(
-    image: ElementTree.Element, root: Path, settings: CvatData, files: set[str], split: RawSplit, *, with_masks: bool
+    image: ElementTree.Element,
+    root: Path,
+    settings: CvatData,
+    files: set[str],
+    entries: EntryNames,
+    split: RawSplit,
+    *,
+    with_masks: bool,
 ) -> None:
     name, subset = image.get("name", ""), image.get("subset", "")
     # An export of a project has a folder for each subset.
@@ -90,6 +98,7 @@ def _read_image(
         split.missing.append(posixpath.normpath(f"{settings.images}/{name}"))
         return
     file = posixpath.normpath(f"{settings.images}/{found}")
+    entries.add(posixpath.normpath(name), file)
     row = len(split.images)
     width, height = _side(image.get("width")), _side(image.get("height"))
     split.images.append(RawImage(image_id=row, file=file, path=root / file, width=width, height=height))

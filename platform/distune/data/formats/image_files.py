@@ -6,6 +6,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from distune.errors import DataError
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of the names of image files, in lower case."""
 
@@ -33,3 +35,36 @@ def walk_images(folder: Path) -> list[str]:
         relative = Path(parent).relative_to(folder).as_posix()
         found += [name if relative == "." else f"{relative}/{name}" for name in names if is_image_name(name)]
     return sorted(found)
+
+
+class EntryNames:
+    """The names of the entries of an annotation file, by the image file that each was found as.
+
+    Names in annotation files may have other folders or prefixes than the image files. Then entries of different images
+    can be found as one file.
+
+    Args:
+        source: the annotation file, for messages.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._names: dict[str, str] = {}
+
+    def add(self, name: str, file: str) -> None:
+        """Record an entry.
+
+        Args:
+            name: of the entry.
+            file: that it was found as.
+
+        Raises:
+            DataError: an entry of another name was found as the same file.
+        """
+        other = self._names.setdefault(file, name)
+        if other != name:
+            raise DataError(
+                f"{self._source}: the entries {other} and {name} have different names, but both were found as the file "
+                f"{file}, so their boxes would be put on one image; name the files as the entries, with their folders, "
+                "or remove one of the entries"
+            )

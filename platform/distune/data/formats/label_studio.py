@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from distune.config.data import LabelStudioData
-from distune.data.formats.image_files import is_image_name, walk_images
+from distune.data.formats.image_files import EntryNames, is_image_name, walk_images
 from distune.data.formats.polygons import NO_BOX, Point, bounding_box, polygon, read_number, rotated_corners
 from distune.data.masks import Segmentation
 from distune.data.raw_split import Coordinates, RawBox, RawData, RawImage, RawSplit
@@ -41,7 +41,8 @@ def read(settings: LabelStudioData, root: Path, with_masks: bool) -> RawData:
         The training split; missing files are in ``missing``.
 
     Raises:
-        DataError: the file is not in this format, or several images have the name of one task.
+        DataError: the file is not in this format, several images have the name of one task, or tasks of different
+            addresses are of one image.
     """
     split = RawSplit()
     path, folder = root / settings.annotations, root / settings.images
@@ -78,6 +79,7 @@ def _read_tasks(
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in walk_images(root / settings.images):
         by_name[posixpath.basename(file)].append(file)
+    entries = EntryNames(str(root / settings.annotations))
     not_annotated = 0
     for number, task in enumerate(tasks, start=1):
         location = f"{settings.annotations}: task {task.get('id', f'number {number}')}"
@@ -99,6 +101,7 @@ def _read_tasks(
                 f"{root}: {location} is of {address}, and several images have this name: {', '.join(found)}"
             )
         file = posixpath.normpath(f"{settings.images}/{found[0]}")
+        entries.add(_full_name(address), file)
         row = len(split.images)
         width, height = _size(items)
         split.images.append(RawImage(image_id=row, file=file, path=root / file, width=width, height=height))
@@ -148,6 +151,15 @@ def _path(address: str) -> str:
         return address
     local = parse_qs(parts.query).get("d")
     return unquote(local[0] if local else parts.path or address)
+
+
+def _full_name(address: str) -> str:
+    """Return the host and the path of an address, without what may differ for one image, such as a signature."""
+    try:
+        host = urlsplit(address).netloc
+    except ValueError:
+        host = ""
+    return host + _path(address)
 
 
 def _candidates(address: str) -> list[str]:

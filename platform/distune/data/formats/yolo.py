@@ -1,7 +1,8 @@
 """Reads images with a text file of labels each, in the format of YOLO.
 
 A line is a class id and either the center, width and height of a box, or the corners of a polygon, as fractions of the
-image as viewers show it. An image without a text file has no objects.
+image as viewers show it. Where the file of names has ``kpt_shape``, a line is a box, and the keypoints of a pose that
+follow it are not read. An image without a text file has no objects.
 """
 
 from __future__ import annotations
@@ -40,13 +41,21 @@ def read(settings: YoloData, root: Path, with_masks: bool) -> RawData:
         The splits, and the classes in the order of their ids.
 
     Raises:
-        DataError: the file of names is missing or has none, no image of a split has labels, or two images have one file
-            of labels.
+        DataError: the file of names is missing or has none, or its ``kpt_shape`` is not valid; no image of a split has
+            labels; or two images have one file of labels.
     """
     names = read_names(root / settings.names, given=settings.names)
+    num_keypoint_fields = _count_keypoint_fields(root / settings.names)
     sets = {"train": settings.train, "search": settings.search, "test": settings.test}
     splits = {
-        name: _read_split(root, places, names, with_masks=with_masks and name == "train", split_name=name)
+        name: _read_split(
+            root,
+            places,
+            names,
+            num_keypoint_fields=num_keypoint_fields,
+            with_masks=with_masks and name == "train",
+            split_name=name,
+        )
         for name, places in sets.items()
         if places is not None
     }
@@ -84,6 +93,17 @@ def read_names(path: Path, *, given: str) -> Names:
     return found
 
 
+def _count_keypoint_fields(path: Path) -> int:
+    """Return how many numbers of keypoints follow the box of each object; 0 where there are none."""
+    content = parse_plain(read_text(path)) if path.suffix.lower() in (".yaml", ".yml") else None
+    shape = content.get("kpt_shape") if isinstance(content, dict) else None
+    if shape is None:
+        return 0
+    if not (isinstance(shape, list) and [type(each) for each in shape] == [int, int]) or min(shape) < 1:
+        raise DataError(f"{path}: kpt_shape = {shape} must be the number of keypoints and the numbers of each: [17, 3]")
+    return int(shape[0] * shape[1])
+
+
 def _names_of(value: object) -> Names:
     if isinstance(value, list):
         return {number: str(name) for number, name in enumerate(value)}
@@ -102,7 +122,9 @@ def label_file(image: str) -> str:
     return "/".join([*parts[:last], "labels", *parts[last + 1 :]]) + ".txt"
 
 
-def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, split_name: str) -> RawSplit:
+def _read_split(
+    root: Path, places: str, names: Names, *, num_keypoint_fields: int, with_masks: bool, split_name: str
+) -> RawSplit:
     split = RawSplit()
     files = list(dict.fromkeys(file for place in places.split("+") for file in _files(root, place.strip(), split)))
     if split.missing:
@@ -115,7 +137,15 @@ def _read_split(root: Path, places: str, names: Names, *, with_masks: bool, spli
         source = next((each for each in _label_files(file) if is_file(root / each)), None)
         if source is not None:
             num_labeled += 1
-            _read_labels(root / source, source, row, names, split, with_masks=with_masks)
+            _read_labels(
+                root / source,
+                source,
+                row,
+                names,
+                split,
+                num_keypoint_fields=num_keypoint_fields,
+                with_masks=with_masks,
+            )
     without = len(files) - num_labeled
     if files and not num_labeled:
         expected = [each for file in files for each in _label_files(file)]
@@ -167,7 +197,16 @@ def _files(root: Path, place: str, split: RawSplit) -> list[str]:
     return files
 
 
-def _read_labels(path: Path, source: str, row: int, names: Names, split: RawSplit, *, with_masks: bool) -> None:
+def _read_labels(
+    path: Path,
+    source: str,
+    row: int,
+    names: Names,
+    split: RawSplit,
+    *,
+    num_keypoint_fields: int,
+    with_masks: bool,
+) -> None:
     try:
         lines = read_text(path).splitlines()
     except OSError as error:
@@ -176,7 +215,16 @@ def _read_labels(path: Path, source: str, row: int, names: Names, split: RawSpli
         return
     for number, line in enumerate(lines, start=1):
         if fields := line.split():
-            box = _box(fields, row, f"{source}: line {number}", names, with_masks=with_masks)
+            location = f"{source}: line {number}"
+            box: RawBox | str
+            if num_keypoint_fields and len(fields) not in (_BOX_FIELDS, _BOX_FIELDS + num_keypoint_fields):
+                box = (
+                    f"{location} has {len(fields)} numbers; a box has {_BOX_FIELDS}, and a pose of kpt_shape "
+                    f"{_BOX_FIELDS + num_keypoint_fields}"
+                )
+            else:
+                kept = fields[:_BOX_FIELDS] if num_keypoint_fields else fields
+                box = _box(kept, row, location, names, with_masks=with_masks)
             if isinstance(box, str):
                 split.bad_boxes += 1
                 split.faults.append(box)

@@ -92,7 +92,7 @@ def predict(
         finite are dropped; images that cannot be decoded are left out.
 
     Raises:
-        DataError: more than 1% of the images, and more than one, cannot be decoded.
+        DataError: more than 1% of this process's images, and more than one, cannot be decoded.
     """
     predictions: list[Prediction] = []
     with prediction_mode(model):
@@ -116,18 +116,19 @@ def batches_of_images(
         The images of a batch that can be decoded, at least one, with their indices in the dataset.
 
     Raises:
-        DataError: after the last batch; more than 1% of the images, and more than one, cannot be decoded.
+        DataError: after the last batch; more than 1% of this process's images, and more than one, cannot be decoded.
     """
     indices = range(len(dataset))
     batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
-    loader = make_loader(_Images(dataset), batches[part[0] :: part[1]], collate=_as_list, num_workers=num_workers)
+    own = batches[part[0] :: part[1]]
+    loader = make_loader(_Images(dataset), own, collate=_as_list, num_workers=num_workers)
     corrupt: dict[str, str] = {}
     for loaded in loader:
         corrupt.update((item.file, item.problem) for item in loaded if isinstance(item, ImageError))
         images = [item for item in loaded if not isinstance(item, ImageError)]
         if images:
             yield images
-    stop_if_corrupt(f"split {dataset.name}", corrupt, len(dataset))
+    stop_if_corrupt(f"split {dataset.name}", corrupt, sum(map(len, own)))
 
 
 @contextlib.contextmanager
