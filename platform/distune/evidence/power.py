@@ -75,6 +75,9 @@ def _num_seeds(gain: Gain, size: float, analyses: Iterable[tuple[int, float]]) -
         gain: the estimate.
         size: the assumed gain.
         analyses: numbers of seeds, ascending, and the nominal error of an interval over each.
+
+    Returns:
+        The number of seeds.
     """
     if size <= 0:
         return None
