@@ -98,7 +98,7 @@ def test_a_session_that_is_refused_opens_no_tracker(
     trackers.clear()
     monkeypatch.setattr("distune.study.files.study_lock._TIMEOUT_S", 0.05)
     # The other session starts between the first check and the session, as when both are started at one moment.
-    monkeypatch.setattr("distune.api.study_session.update_study_settings", lambda *_: None)
+    monkeypatch.setattr("distune.api.study_session.update_study_settings", lambda *_, **__: None)
     with StudyFolder(study.path).lock(), pytest.raises(StudyError, match="running in another process"):
         in_thread(lambda: getattr(study, command)(callbacks=[]))
     assert not trackers
