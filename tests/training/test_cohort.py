@@ -137,7 +137,7 @@ def test_a_failed_step_frees_its_memory_while_the_others_train(monkeypatch: pyte
     monkeypatch.setattr(good, "step", watch)
     gc.disable()
     try:
-        results = train(cohort_of(each, distils=False), [bad, good], epochs=1)[0]
+        results = train(cohort_of(each, distils=True), [bad, good], epochs=1)[0]
     finally:
         gc.enable()
     assert isinstance(results["bad"].error, TrialError)
