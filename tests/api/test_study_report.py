@@ -98,6 +98,15 @@ def test_it_goes_to_any_file_and_loads_nothing(tmp_path: Path) -> None:
         study.report(tmp_path, callbacks=[])
 
 
+def test_the_commands_repeat_the_study_as_it_was_run() -> None:
+    study = launch(overrides={"search.num_trials": 2, "search.scheduler": {"kind": "none"}})
+    study.resume(num_trials=3, callbacks=[])
+    assert study.confirm(top=1, until_decided=True, max_seeds=6, margin=0.25, metric="AP50", callbacks=[]) is not None
+    html = report_of(study)
+    assert "--set search.num_trials=3" in html
+    assert "distune confirm one --top 1 --until-decided --max-seeds 6 --margin 0.25 --metric AP50" in html
+
+
 def test_a_page_of_a_hundred_trials_is_small() -> None:
     fast = {"search.sampler": {"kind": "random"}, "search.storage": "journal"}
     study = launch(overrides={"search.num_trials": 100, "training.epochs": 12, **fast})

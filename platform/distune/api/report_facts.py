@@ -87,11 +87,12 @@ def repeat_settings(folder: StudyFolder, loaded: LoadedExperiment) -> Settings:
     simulate = " --simulate" if identity.simulate else ""
     confirmation = folder.confirmation.read()
     launch = f"distune launch {name}.yaml --name {name} --set search.space={name}-space.yaml"
+    num_trials = folder.num_trials(loaded.experiment)
+    if num_trials != loaded.experiment.search.num_trials:  # by distune resume --trials
+        launch += f" --set search.num_trials={num_trials}"
     commands = [f"{launch} --runner {identity.runner}{simulate}"]
-    if confirmation is not None:
-        commands.append(
-            f"distune confirm {name} --top {len(confirmation.candidates)} --seeds {len(confirmation.seeds)}"
-        )
+    if confirmation is not None and not _is_race(confirmation, loaded):
+        commands.append(_confirm_command(name, confirmation, loaded))
     commands.append(f"distune report {name}")
     return Settings(
         experiment=shown_settings(loaded.experiment),
@@ -100,6 +101,25 @@ def repeat_settings(folder: StudyFolder, loaded: LoadedExperiment) -> Settings:
         versions=_versions(identity.version),
         data_card=_data_card(folder.data_card_file),
     )
+
+
+def _is_race(confirmation: ConfirmationResult, loaded: LoadedExperiment) -> bool:
+    """Return whether a launch ends with this confirmation by itself."""
+    return loaded.experiment.search.confirm == "race" and confirmation.max_seeds is not None
+
+
+def _confirm_command(name: str, confirmation: ConfirmationResult, loaded: LoadedExperiment) -> str:
+    words = [f"distune confirm {name} --top {len(confirmation.candidates)}"]
+    if confirmation.max_seeds is None:
+        words.append(f"--seeds {len(confirmation.seeds)}")
+    else:
+        words.append(f"--until-decided --max-seeds {confirmation.max_seeds}")
+        words += [] if confirmation.margin is None else [f"--margin {confirmation.margin:g}"]
+    if confirmation.gain.num_teachers > 1:
+        words.append(f"--teachers {confirmation.gain.num_teachers}")
+    if confirmation.metric != loaded.experiment.search.metric:
+        words.append(f"--metric {confirmation.metric}")
+    return " ".join(words)
 
 
 def _winner(status: StudyStatus) -> TrialRecord | None:
