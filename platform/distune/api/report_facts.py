@@ -104,7 +104,7 @@ def repeat_settings(folder: StudyFolder, loaded: LoadedExperiment) -> Settings:
 
 
 def _is_race(confirmation: ConfirmationResult, loaded: LoadedExperiment) -> bool:
-    """Return whether a launch ends with this confirmation by itself."""
+    """Return whether a launch ends with this confirmation."""
     return loaded.experiment.search.confirm == "race" and confirmation.max_seeds is not None
 
 
