@@ -62,6 +62,7 @@ def test_seeds_beyond_the_usual_number_do_not_stop_a_resumed_search(tmp_path: Pa
     assert study.status.state == "finished"
     assert study.confirmation is not None
     assert len(study.confirmation.seeds) >= 21
+    assert study.confirm(top=1, until_decided=True, callbacks=[]) is not None
 
 
 def test_an_interrupted_race_is_said_to_be_interrupted(

@@ -163,7 +163,7 @@ def _num_seeds(
     is_continued = recorded is not None and recorded.max_seeds is not None
     first = DEFAULT_SEEDS if seeds is None else seeds
     first = first if is_continued else max(first, on_record)
-    last = DEFAULT_MAX_SEEDS if max_seeds is None else max_seeds
+    last = max(DEFAULT_MAX_SEEDS, on_record) if max_seeds is None else max_seeds
     if not 2 <= first <= last:
         raise UsageError(
             f"seeds = {first}, max_seeds = {last}: a confirmation until it is decided needs 2 <= seeds <= max_seeds "

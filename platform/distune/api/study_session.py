@@ -13,7 +13,7 @@ from distune.api.report_study import write_session_report
 from distune.api.study_progress import StudyProgress
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
-from distune.confirmation.defaults import DEFAULT_MAX_SEEDS, DEFAULT_TOP
+from distune.confirmation.defaults import DEFAULT_TOP
 from distune.errors import DistuneError, StudyError
 from distune.records import Outcome
 from distune.study.callback import StudyCallback
@@ -200,7 +200,6 @@ def _confirm(
 ) -> None:
     from distune.api.confirm_study import confirm_study
 
-    recorded = folder.confirmation.read()
     confirm_study(
         folder,
         loaded,
@@ -211,7 +210,7 @@ def _confirm(
         teachers=1,
         metric=None,
         until_decided=True,
-        max_seeds=max(DEFAULT_MAX_SEEDS, 0 if recorded is None else len(recorded.seeds)),
+        max_seeds=None,
         margin=None,
         callback=callback,
     )
