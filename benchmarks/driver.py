@@ -169,9 +169,7 @@ def run_ours(num_trials: int, *, sampler: str, runner: str) -> dict[str, Any]:
         "trials": num_trials,
         "reports_per_trial": round(meter.num_reports / num_trials, 2),
         "whole": marks[0].until(end),
-        "first_tenth": tenths[0],
-        "second_tenth": tenths[1],
-        "last_tenth": tenths[-1],
+        "tenths": tenths,
     }
 
 
@@ -276,7 +274,7 @@ def grow(sizes: list[int], *, sampler: str, runner: str) -> dict[str, Any]:
         "runner": runner,
         "studies": runs,
         "last_over_second_tenth": {
-            cost: round(largest["last_tenth"][cost] / largest["second_tenth"][cost], 3)
+            cost: round(largest["tenths"][-1][cost] / largest["tenths"][1][cost], 3)
             for cost in ("thread_cpu_ms", "wall_ms", "resident_kib")
         },
     }

@@ -4,7 +4,7 @@ Candidates and controls have scores that are means over images: an effect of the
 both together. The true gain of all candidates is the same, zero unless stated, so the choice among them can do no good
 and must do no harm. The statistics are those of the product (``distune.evidence``)::
 
-    python benchmarks/verdicts.py                 # all tables, about 8 minutes of one core
+    python benchmarks/verdicts.py                 # all tables, about 10 minutes of one core
     python benchmarks/verdicts.py --repetitions 200 --only selection
 
 Tables (``--only``): ``selection``, luck in the choice; ``race``, how well it chooses; ``costs``, runs until
@@ -16,14 +16,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distune.confirmation.analysis import nominal_error
+from distune.confirmation.confirmation_text import explain
 from distune.confirmation.defaults import DEFAULT_MARGIN
-from distune.evidence.gain import Gain, gain_from_scores
+from distune.evidence.confirmation_result import AnalysisRecord, Candidate, ConfirmationResult
+from distune.evidence.gain import Gain, Verdict, gain_from_scores
 from distune.evidence.power import seeds_needed
 from distune.evidence.repeated_analyses import Analysis, planned_error, unplanned_error
 from distune.evidence.resampling import draw_counts
@@ -158,7 +163,7 @@ def analyze_and_follow_the_advice(scores: Floats, *, is_repaired: bool) -> tuple
     gain = measure(scores[1, 0, :FIRST], scores[1, -1, :FIRST], error=first_error)
     if gain.low > 0 or gain.high < 0:
         return True, FIRST
-    needed = seeds_needed(gain).expected
+    needed = seeds_needed(gain, error=None if is_repaired else 0.05).expected
     if needed is None or needed <= FIRST:
         return False, FIRST
     number = min(needed, LAST)
@@ -204,39 +209,85 @@ def analyses(repetitions: int) -> Iterator[str]:
 
 
 def power(repetitions: int) -> Iterator[str]:
-    """Yield how often the advised number of seeds shows the gain, when that many fresh ones are trained."""
-    yield "| true gain | advised seeds, median | shown on as many fresh seeds | advised by half-width < mean | shown |"
-    yield "|---|---|---|---|---|"
-    for true_gain in (1.0, 1.5, 2.0):
-        random = np.random.default_rng(5)
-        rows: dict[str, list[tuple[int, bool]]] = {"advice": [], "plain": []}
-        for _ in range(repetitions):
-            study = Study(1, true_gain, normal, random)
-            study._images[:] = 0.0  # seeds can show it
-            scores = study.scores(FIRST)
-            gain = measure(scores[1, 0], scores[1, -1])
-            if gain.low > 0 or gain.mean <= 0:
+    """Yield how often the advised number of seeds shows the gain, when that many fresh ones are trained.
+
+    The interval over them has the level that the product gives it after those that were computed. Beside it the number
+    that would be enough if it were as wide as the last one.
+    """
+    cases = {"5 seeds": (FIRST, None), f"`--until-decided`, {FIRST} to {LAST}": (LAST, (FIRST, LAST))}
+    yield "| no gain shown after | true gain | number advised | its median | shown | as wide, median | shown |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, (last, plan) in cases.items():
+        first_error = nominal_error([], FIRST, plan)
+        for true_gain in (1.0, 1.5, 2.0):
+            random = np.random.default_rng(5)
+            found: list[tuple[int, bool, int, bool]] = []
+            for _ in range(repetitions):
+                study = Study(1, true_gain, normal, random)
+                study._images[:] = 0.0  # seeds can show it
+                gain = _open_gain(study.scores(last), first_error)
+                number = None if gain is None else _advised(gain, plan)
+                if gain is None or number is None:
+                    continue
+                as_wide = seeds_needed(gain, error=gain.nominal_error).expected or number
+                fresh = study.scores(number)
+                shown = [
+                    measure(fresh[1, 0, :size], fresh[1, -1, :size], error=next_error(size, first_error, plan)).low > 0
+                    for size in (number, as_wide)
+                ]
+                found.append((number, shown[0], as_wide, shown[1]))
+            if not found:
                 continue
-            for name, number in (("advice", seeds_needed(gain).expected), ("plain", _half_power(gain))):
-                if number is not None:
-                    fresh = study.scores(number)
-                    rows[name].append((number, measure(fresh[1, 0], fresh[1, -1]).low > 0))
-        cells = [
-            f"{np.median([number for number, _ in found]):.0f} | {np.mean([shown for _, shown in found]):.0%}"
-            for found in rows.values()
-        ]
-        yield f"| {true_gain:+.1f} | {' | '.join(cells)} |"
+            numbers, is_shown, as_wide_numbers, is_shown_as_wide = (np.array(each) for each in zip(*found, strict=True))
+            yield (
+                f"| {name} | {true_gain:+.1f} | {len(found) / repetitions:.0%} | {np.median(numbers):.0f} | "
+                f"{is_shown.mean():.0%} | {np.median(as_wide_numbers):.0f} | {is_shown_as_wide.mean():.0%} |"
+            )
 
 
-def _half_power(gain: Gain) -> int | None:
-    """The number of seeds at which the half-width is below the estimate, as earlier versions advised."""
-    from scipy import special
+def _open_gain(scores: Floats, error: float) -> Gain | None:
+    """Analyze after each seed from five to the last; return the last gain, None where a verdict ends it before."""
+    for number in range(FIRST, scores.shape[2] + 1):
+        gain = measure(scores[1, 0, :number], scores[1, -1, :number], error=error)
+        is_small = scores.shape[2] > FIRST and gain.high < DEFAULT_MARGIN
+        if gain.verdict is not Verdict.NOT_SHOWN or is_small:
+            return None
+    return gain if gain.mean > 0 else None
 
-    for number in range(3, 1000):
-        half = special.stdtrit(number - 1, 0.975) * gain.error_seeds * np.sqrt(gain.num_seeds / number)
-        if half < gain.mean:
-            return number
-    return None
+
+def _advised(gain: Gain, plan: tuple[int, int] | None) -> int | None:
+    """Return the advised number of seeds; None without one."""
+    winner = Candidate(number=0, control="control", search=gain)
+    result = ConfirmationResult(
+        metric="AP",
+        seeds=tuple(gain.by_seed),
+        candidates=(winner,),
+        winner=0,
+        test=gain,
+        previous_test_evaluations=0,
+        best_seed=0,
+        weights="",
+        max_seeds=None if plan is None else plan[1],
+    )
+    said = re.search(r"about (\d+) seeds would show", "\n".join(explain(result, Path("study"))))
+    return None if said is None else int(said[1])
+
+
+def next_error(num_seeds: int, error: float, plan: tuple[int, int] | None) -> float:
+    """Return the level of an interval after five seeds or a whole plan, interpolated between a few numbers of seeds."""
+    last = FIRST if plan is None else LAST
+    numbers = [last + 1, *(number for number in (8, 12, 20, 30, 45, 70, 100, 140, 200) if number > last + 1)]
+    logs = [np.log(_next_error(number, error, plan)) for number in numbers]
+    return float(np.exp(np.interp(np.log(num_seeds), np.log(numbers), logs)))
+
+
+@functools.cache
+def _next_error(num_seeds: int, error: float, plan: tuple[int, int] | None) -> float:
+    sizes = [FIRST] if plan is None else range(FIRST, LAST + 1)
+    previous = [
+        AnalysisRecord(trial=0, metric="AP", split="test", num_seeds=size, error=error, plan=plan) for size in sizes
+    ]
+    return nominal_error(previous, num_seeds, None)
 
 
 def race(repetitions: int) -> Iterator[str]:

@@ -81,7 +81,8 @@ def part_factor(number: Tensor | int, like: Tensor) -> Tensor | float:
     """
     if num_processes() == 1:
         return 1.0
-    count = torch.as_tensor(number, dtype=torch.float32, device=like.device)
+    own = number if isinstance(number, Tensor) else torch.full((), float(number), device=like.device)
+    count = own.float()
     return count.clamp(min=1) / batch_count(count, at_least=1)
 
 

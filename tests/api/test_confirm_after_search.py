@@ -10,7 +10,9 @@ import pytest
 
 import distune
 from distune.errors import DistuneError
-from distune.study.callback import Callback
+from distune.records import EpochReport, TrialSpec
+from distune.study.callback import Callback, Decision
+from distune.study.status import StudyStatus
 from support.command_line import run
 from support.experiments import small_values
 
@@ -40,6 +42,39 @@ def test_a_launch_ends_with_a_verdict(tmp_path: Path) -> None:
     assert (len(result.candidates), len(result.selection_seeds), result.max_seeds) == (4, 3, 20)
     assert result.is_decided or len(result.seeds) == 20
     assert study.gain == result.gain.mean
+
+
+def test_the_progress_of_a_race_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distune.launch(small_values(CHANGES), name="one", simulate=True, runner="local", home=tmp_path)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trial confirm-")]
+    assert next(line for line in lines if "ended]" in line).endswith("[1 of at most 49 runs ended]")
+
+
+class Reader(Callback):
+    """Reads the status of the study at each epoch, as another process does."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.found: list[StudyStatus] = []
+
+    def on_epoch_end(self, spec: TrialSpec, report: EpochReport, decision: Decision) -> None:
+        self.found.append(distune.load_study("one", home=self._home).status)
+
+
+def test_the_status_shows_the_runs_of_a_race(tmp_path: Path) -> None:
+    values = small_values({**CHANGES, "search": {**CHANGES["search"], "confirm": "none"}})
+    study = distune.launch(values, name="one", simulate=True, runner="local", home=tmp_path, callbacks=[])
+    reader = Reader(tmp_path)
+    assert study.confirm(top=2, seeds=2, callbacks=[reader]) is not None
+    first, last = reader.found[0].runs, reader.found[-1].runs
+    assert (reader.found[0].state, first is None, last is None) == ("running", False, False)
+    assert str(first).startswith("confirmation: 0 of at most 6 runs ended; confirm-")
+    assert str(last).startswith("confirmation: 4 of at most 6 runs ended; confirm-")
+    assert study.status.runs is None
+
+    again = Reader(tmp_path)
+    study.confirm(top=2, seeds=3, callbacks=[again])
+    assert str(again.found[0].runs).startswith("confirmation: 0 of at most 4 runs ended"), "the other trial may win"
 
 
 def test_a_resumed_search_is_confirmed_again(tmp_path: Path) -> None:

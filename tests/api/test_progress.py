@@ -110,6 +110,45 @@ def test_the_live_table_shows_the_study_below_the_trials(study: StudyProgress) -
     assert lines[-2:] == ["teacher: search/AP 20.0", "best so far: trial 0, search/AP 12.0, no control has finished"]
 
 
+def run_of_race(view: PlainProgress | LiveTable, number: int, value: float) -> None:
+    named = dataclasses.replace(spec(number), label=f"confirm-{number}-seed-2000")
+    view.on_trial_start(named)
+    view.on_trial_end(dataclasses.replace(record(number, value), label=named.label))
+
+
+def test_a_race_after_the_search_counts_its_own_runs(study: StudyProgress) -> None:
+    out = io.StringIO()
+    view = PlainProgress(Console(file=out, width=200))
+    view.follow(study)
+    view.on_session_start(1)
+    run(view, 1, 11.0)
+    view.follow(None)
+    view.on_session_start(49)
+    run_of_race(view, 1, 14.0)
+    assert out.getvalue().splitlines()[-1] == (
+        "trial confirm-1-seed-2000: finished after 2 epochs, best search/AP 14.0  [1 of at most 49 runs ended]"
+    )
+
+
+def test_the_live_table_of_a_race_has_its_own_runs(study: StudyProgress) -> None:
+    view = LiveTable(Console(file=io.StringIO(), width=200))
+    view.follow(study)
+    view.on_session_start(1)
+    try:
+        run(view, 1, 11.0)
+        view.follow(None)
+        view.on_session_start(49)
+        run_of_race(view, 2, 14.0)
+        console = Console(file=io.StringIO(), width=200)
+        with console.capture() as shown:
+            console.print(view.table())
+    finally:
+        view.close()
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    assert lines[0].startswith("1 of at most 49 runs ended, 0 running")
+    assert [line.split()[0] for line in lines[2:]] == ["confirm-2-seed-2000"]
+
+
 def test_a_display_without_a_study_shows_no_time() -> None:
     out = io.StringIO()
     view = PlainProgress(Console(file=out, width=200))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import pytest
 
+from distune import launch, validate
 from support.command_line import Distune
 
 
@@ -28,3 +32,15 @@ def test_it_is_refused(distune: Distune, arguments: tuple[str, ...], text: str) 
     assert answer.status == 2
     assert text in answer.err
     assert answer.err.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "parameter"),
+    [("validate", validate, "num_probe_images"), ("launch", launch, "warm_start_top")],
+)
+def test_help_states_the_default_of_the_python_interface(
+    distune: Distune, command: str, function: Callable[..., object], parameter: str
+) -> None:
+    default = inspect.signature(function).parameters[parameter].default
+    words = " ".join(distune(command, "--help").out.replace("│", " ").split())
+    assert f"Default: {default}." in words

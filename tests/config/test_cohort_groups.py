@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from distune.config.cohort_groups import splitting_parameters
+from distune.config.experiment import Experiment
 from distune.config.space import Choice, FloatRange, IntRange, Parameter
-from support.experiments import small_experiment
+from support.experiments import small_experiment, small_values
 
 
 def test_parameters_that_change_what_trials_share_split_them() -> None:
@@ -27,3 +28,11 @@ def test_a_student_that_learns_masks_has_its_own_batches() -> None:
     student = {"family": "fasterrcnn", "backbone": "resnet10"}
     found = splitting_parameters(small_experiment({"student": student, "teacher": student}), family)
     assert found == {"student.family": [("fasterrcnn",), ("maskrcnn",)]}
+
+
+def test_students_that_take_other_sizes_have_their_own_batches() -> None:
+    sizes: dict[str, Parameter] = {"student.input_size_px": Choice(kind="choice", values=[64, 128])}
+    student = {"family": "ssdlite", "backbone": "mobilenet_v3_small"}
+    values = small_values({"distillation": {"soft_labels": {"weight": 0.0}}})
+    experiment = Experiment.model_validate({**values, "student": student})
+    assert splitting_parameters(experiment, sizes) == {"student.input_size_px": [(64,), (128,)]}

@@ -21,6 +21,7 @@ from distune.evidence.average_precision import score_of
 from distune.evidence.confirmation_result import Candidate, ConfirmationResult, EvaluationRecord
 from distune.evidence.gain import MIN_IMAGES, Gain, Verdict, measure_gain
 from distune.evidence.matches import half_of_images
+from distune.evidence.resampling import resample_runs
 from distune.records import Outcome
 from distune.study.files.confirmation_folder import ConfirmationFolder
 from distune.study.files.study_folder import StudyFolder
@@ -101,7 +102,7 @@ class TestArms:
         assert fresh_seeds(experiment, 3) == seeds[:3]
 
 
-@pytest.mark.usefixtures("rendered_figures")
+@pytest.mark.usefixtures("rendered_figures", "all_resamples")
 def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loaded: MakeLoaded) -> None:
     folder = searched_study(home, make_loaded)
     witness = Witness()
@@ -119,6 +120,15 @@ def test_a_confirmation_from_the_search_to_the_test_split(home: Home, make_loade
     assert list(result.test.by_seed) == [1005, 1006, 1007]
     assert (result.test.verdict, result.split, result.previous_test_evaluations) == (Verdict.GAIN, "test", 0)
     assert result.test.low < result.test.mean < result.test.high
+    tables = (
+        {seed: ArmFolder(folder.confirmation.path / f"seed-{seed}" / arm).matches("test") for seed in result.seeds}
+        for arm in (str(result.winner), "control")
+    )
+    runs_of_arms = [
+        resample_runs({seed: table for seed, table in each.items() if table is not None}, "AP", num_resamples=1000)
+        for each in tables
+    ]
+    assert result.test == measure_gain(*runs_of_arms, error=0.04)
     assert read_study(home, "one").confirmation == result
     assert folder.confirmation.picture_file.stat().st_size > 1000
 

@@ -100,6 +100,27 @@ class TestVerdict:
         assert all(len(row) == len(table.columns) for row in table.rows)
         assert "2.4x fewer parameters" in table.note
 
+    def test_a_teacher_that_lacks_a_class_is_not_beside_scores_of_all_classes(self) -> None:
+        trials = [
+            make_trial(-1, [20.0] * 4, metrics={METRIC: 20.0, f"{METRIC}/cat": 28.0, f"{METRIC}/dog": 12.0}),
+            make_trial(1, [25.0] * 4, metrics={METRIC: 25.0, f"{METRIC}/cat": 32.0, f"{METRIC}/dog": 18.0}),
+        ]
+        facts = make_facts(trials=trials, winner=trials[1], teacher_unknown=("dog",), sizes=SIZES)
+        table = model_table(facts)
+        assert table.columns[:3] == ["model", "AP, search split", "AP, classes that the teacher knows"]
+        assert {row[0]: row[1:3] for row in table.rows} == {
+            "teacher": ["–", "30.0"],
+            "control": ["20.0", "28.0"],
+            "best student (trial 1)": ["25.0", "32.0"],
+        }
+        assert table.note.startswith("The teacher does not know dog, so it has no score on all classes.")
+        assert [(point.name, point.score) for point in model_points(facts)] == [
+            ("teacher", 30.0),
+            ("control", 28.0),
+            ("student", 32.0),
+        ]
+        assert describe_curves([], facts).endswith("teacher: 30.0 without dog, not drawn.")
+
     def test_the_chosen_parameters(self) -> None:
         table = chosen_table(make_facts())
         assert table is not None

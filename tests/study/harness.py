@@ -59,6 +59,7 @@ class Witness:
     def __init__(self) -> None:
         self.points: list[tuple[str, int]] = []
         self.specs: list[TrialSpec] = []
+        self.replaced: list[str] = []
         self.records: list[TrialRecord] = []
         self.files: list[tuple[str | None, str, str]] = []
         self.figures: dict[str, float] = {}
@@ -77,6 +78,9 @@ class Witness:
 
     def start_trial(self, spec: TrialSpec) -> None:
         self.specs.append(spec)
+
+    def replace_trial(self, key: str) -> None:
+        self.replaced.append(key)
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
         self.points.append((key, report.epoch))

@@ -48,6 +48,37 @@ def test_a_cluster_gets_as_many_workers_as_full_cohorts_need(
     assert plan == CohortPlan(num_workers=expected[0], size=expected[1], num_trials=expected[2])
 
 
+@pytest.mark.parametrize(
+    ("max_concurrent", "num_fitting", "num_trials", "expected"),
+    [
+        (16, 2, 100, (16, 8, 16, 2)),
+        (16, 4, 100, (16, 4, 16, 4)),
+        (16, 2, 24, (16, 3, 16, 2)),
+        (16, 12, 100, (16, 2, 16, 12)),
+        (16, 16, 100, (16, 1, 16, None)),
+        (4, 8, 100, (4, 1, 4, None)),
+        (16, 0, 100, (16, 1, 16, None)),
+        (1, 2, 100, (1, 1, 1, None)),
+    ],
+)
+def test_on_a_cluster_auto_shares_the_workers_that_fit_and_asks_for_as_many_as_may_run(
+    max_concurrent: int, num_fitting: int, num_trials: int, expected: tuple[int, int, int, int | None]
+) -> None:
+    settings = ResourceSettings(address="auto", max_concurrent=max_concurrent)
+    plan = plan_cohorts(
+        settings, num_trials=num_trials, num_workers=max_concurrent, simulate=False, num_at_start=num_fitting
+    )
+    assert plan == CohortPlan(
+        num_workers=expected[0], size=expected[1], num_trials=expected[2], num_at_start=expected[3]
+    )
+
+
+def test_a_number_is_taken_as_it_is_wherever_it_fits() -> None:
+    settings = ResourceSettings(address="auto", cohort=4, max_concurrent=5)
+    plan = plan_cohorts(settings, num_trials=100, num_workers=5, simulate=False, num_at_start=1)
+    assert plan == CohortPlan(num_workers=2, size=3, num_trials=5)
+
+
 def test_the_local_runner_has_one_worker_whatever_the_cluster() -> None:
     settings = ResourceSettings(address="auto", cohort=8, max_concurrent=16)
     assert plan_cohorts(settings, num_trials=100, num_workers=1, simulate=False).num_workers == 1
@@ -80,3 +111,9 @@ def test_auto_takes_as_many_as_the_memory_holds() -> None:
     assert asked == [2, 2]
     assert (plan("auto", 4).size, plan(12, 100).size) == (1, 12)
     assert asked == [2, 2], "the memory does not matter"
+
+
+@pytest.mark.parametrize(("gpus", "cohort", "size"), [(0.5, "auto", 1), (1, "auto", 5), (0.5, 4, 4)])
+def test_with_a_fraction_of_a_gpu_auto_trains_each_trial_alone(gpus: float, cohort: int | str, size: int) -> None:
+    settings = ResourceSettings.model_validate({"gpus_per_trial": gpus, "cohort": cohort})
+    assert plan_cohorts(settings, num_trials=20, num_workers=1, simulate=False).size == size

@@ -251,6 +251,49 @@ def test_a_process_that_is_ending_starts_no_epoch(
     assert again.result(5) == StepResult()
 
 
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_process_that_a_trial_corrupts_while_it_leaves_ends_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+    worker: CohortWorker,
+    callers: ThreadPoolExecutor,
+    specs: list[TrialSpec],
+    step: Step,
+    ended: threading.Event,
+    is_back: bool,
+) -> None:
+    faults = {"0": {"epoch": 2, "kind": "device_error"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_s": 0.2, "faults": faults}))
+    for future in [step(specs[0]), step(specs[1])]:
+        future.result(5)
+    control, trial = step(specs[0]), step(specs[1])
+    time.sleep(0.1)  # the epoch has begun
+    worker.leave(specs[1].key)
+    again = callers.submit(worker.step, specs[1], Company.SHARED, 1) if is_back else None
+    assert trial.result(5) == StepResult()
+    reason = "worker died: bug: RuntimeError: CUDA error: simulated in epoch 2"
+    result = control.result(5)
+    assert (result.failure, result.in_company, [each.epoch for each in result.reports]) == (reason, True, [2])
+    if again is not None:
+        assert again.result(5) == StepResult(failure=reason, in_company=True)
+    assert ended.wait(5)
+
+
+def test_a_process_that_a_trial_corrupts_alone_while_it_leaves_ends(
+    monkeypatch: pytest.MonkeyPatch, worker: CohortWorker, specs: list[TrialSpec], step: Step, ended: threading.Event
+) -> None:
+    faults = {"0": {"epoch": 2, "kind": "device_error"}}
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, json.dumps({"epoch_s": 0.2, "faults": faults}))
+    control, trial = step(specs[0]), step(specs[1], Company.ALONE)
+    trial.result(5)
+    trial = step(specs[1])
+    time.sleep(0.1)
+    worker.leave(specs[1].key)
+    assert trial.result(5) == StepResult()
+    assert ended.wait(5)
+    assert not control.done(), "it has no epoch, and its caller learns that the process has ended"
+    worker.leave(specs[0].key)
+
+
 def test_recorded_epochs_are_returned_before_any_is_trained(
     specs: list[TrialSpec], callers: ThreadPoolExecutor
 ) -> None:

@@ -14,6 +14,7 @@ from distune.study.failures.reasons import (
     describe_failure,
     streak_after,
 )
+from distune.training.processes.messages import Failure
 
 
 class OutOfMemoryError(RuntimeError):
@@ -31,6 +32,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (MemoryError(), "out of memory: no message"),
         (OutOfMemoryError("tried to allocate\n 2 GiB"), "out of memory: tried to allocate 2 GiB"),
         (RuntimeError("CUDA out of memory."), "out of memory: CUDA out of memory."),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory: CUDA error: CUBLAS"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory: DefaultCPUAllocator: can't allo"),
         (caused(TrialError("no room for the student"), MemoryError()), "out of memory: no room for the student"),
         (DataError("a.jpg: corrupt"), "data: a.jpg: corrupt"),
@@ -71,6 +73,12 @@ def test_reasons(error: Exception, reason: str) -> None:
 def test_a_cuda_error_corrupts_the_process_and_lack_of_memory_does_not() -> None:
     assert corrupts_process(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not corrupts_process(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not corrupts_process(RuntimeError("CUDA error: out of memory"))
+
+
+def test_a_cuda_error_of_another_process_does_not_corrupt_this_one() -> None:
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert not corrupts_process(Failure.of(error, process=2).error())
 
 
 def test_a_streak_is_made_of_equal_reasons_up_to_numbers() -> None:

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from distune.records import Outcome, TrialState
+from distune.records import EpochReport, Outcome, TrialState
 from distune.study.failures.retries import Company, Retry
 from distune.study.runners.cohort_attempt import CohortAttempt
+from distune.study.runners.simulated_host import SimulatedHost
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.runners.trial_attempt import StepResult
 from study.harness import EngineHarness, MakeHarness, take, tell
@@ -114,3 +115,24 @@ def test_a_worker_that_ran_out_of_memory_trains_fewer_trials(
     assert max(sizes[first:]) == 3
     notes = [text for text in harness.witness.messages if "at a time" in text]
     assert notes == ["trial 2: ran out of memory beside 3 others: its worker trains at most 3 at a time from now on"]
+
+
+def test_a_lack_of_memory_for_what_trials_share_fails_the_last_of_them(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the teacher's forward pass, which no trial has caused alone."""
+    run_epoch = SimulatedHost.run_epoch
+
+    def run_epoch_of_at_most_two(host: SimulatedHost) -> dict[str, EpochReport | Exception]:
+        if len(host._trials) > 2:
+            raise MemoryError("simulated")
+        return run_epoch(host)
+
+    monkeypatch.setattr(SimulatedHost, "run_epoch", run_epoch_of_at_most_two)
+    harness = make_harness()
+    harness.cohort_size = 4
+    assert harness.run().is_done
+    assert Outcome.FAILED not in harness.witness.outcomes().values()
+    tried_again = [number for number, trial in harness.known().items() if trial.retries]
+    assert tried_again == [1, 2], "the two that had joined last"
+    assert max(Counter(harness.witness.points).values()) == 1, "the others lost an epoch that was not recorded"

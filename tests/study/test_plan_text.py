@@ -54,3 +54,23 @@ def test_the_plan_says_that_this_machine_has_too_few_cpus(monkeypatch: pytest.Mo
     text = described(resources={"cpus_per_trial": 8, "gpus_per_trial": 0})
     assert "warning: CPUs: 8 per trial, but 2 found: distune launch refuses this here" in text
     assert "warning: CPUs" not in described(resources={"cpus_per_trial": 2, "gpus_per_trial": 0})
+
+
+@pytest.mark.parametrize(
+    ("max_concurrent", "expected"),
+    [
+        (1, "plan: at most 1 trial at a time (resources.max_concurrent), each trained alone"),
+        (
+            16,
+            "plan: at most 16 trials at a time (resources.max_concurrent), on 16 workers if the cluster has room for "
+            "them; on fewer, each trains up to 8 side by side",
+        ),
+        (None, "plan: each worker of the cluster trains up to 8 trials side by side"),
+    ],
+)
+def test_the_plan_of_a_cluster_says_how_many_trials_run_at_a_time(max_concurrent: int | None, expected: str) -> None:
+    resources = {"address": "auto", "max_concurrent": max_concurrent, "gpus_per_trial": 1}
+    loaded = load_experiment(small_values({"resources": resources, "search": {"num_trials": 40}}))
+    lines = describe_plan(loaded)
+    assert any(line.startswith(expected) for line in lines), lines
+    assert lines[1].startswith("plan: each worker gets" if max_concurrent != 1 else "plan: each trial gets")

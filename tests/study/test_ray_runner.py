@@ -23,14 +23,17 @@ from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.create import create_study
+from distune.study.failures.retries import Company
+from distune.study.resources import Resources
 from distune.study.runners import ray_connection
+from distune.study.runners.ray_cohorts import WORKER, CohortWorkers
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import limit_threads
 from distune.study.runners.ray_tune import run_on_ray
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_epoch_log
+from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_epoch_log, take
 
 pytestmark = pytest.mark.ray
 
@@ -168,6 +171,20 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
     for key in harness.witness.outcomes():
         reports = harness.folder(key).reports()
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+
+
+def test_workers_that_do_not_fit_are_not_waited_for_and_get_no_trial(cluster: None, make_harness: MakeHarness) -> None:
+    engine = make_harness().engine()
+    started = time.monotonic()
+    with CohortWorkers(
+        number=4, num_at_start=2, size=2, num_first=0, reserved=Resources(1.0), simulate=True
+    ) as workers:
+        assert time.monotonic() - started < 50, "they would be waited for a minute"
+        specs = [take(engine) for _ in range(4)]
+        assert len({workers.config_of(spec, Company.SHARED)[WORKER] for spec in specs}) == 2
+        assert not workers.may_start()
+        workers.release(specs[0].key)
+        assert workers.may_start()
 
 
 def test_the_last_trials_do_not_wait_for_those_that_have_ended(cluster: None, make_harness: MakeHarness) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from distune.errors import TrialError
-from distune.records import TrialSpec
+from distune.records import EpochReport, TrialSpec
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE, SimulatedTrial, quality, simulated_metrics
 from distune.study.runners.trial_attempt import TrialAttempt
 from distune.study.trial_spec import SpecMaker
@@ -114,3 +116,27 @@ def test_faults_come_from_the_environment_only(spec: TrialSpec, monkeypatch: pyt
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, '{"faults": {"3": {"epoch": 1, "kind": "error"}}}')
     assert "simulated error" in (TrialAttempt(spec, simulate=True).step().failure or "")
     assert SimulatedTrial(changed(spec, number=4)).run_epoch().epoch == 1
+
+
+def test_a_failed_attempt_frees_its_memory_at_once(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next trial of the process needs it."""
+    kept: list[weakref.ref[set[int]]] = []
+
+    def fail(trial: SimulatedTrial) -> EpochReport:
+        graph: set[int] = set()
+        kept.append(weakref.ref(graph))
+        results: dict[str, Exception] = {}
+        try:
+            raise ValueError("a step failed")
+        except ValueError as error:
+            results["trial"] = error  # a cycle of error, frame and locals
+        raise results["trial"]
+
+    monkeypatch.setattr(SimulatedTrial, "run_epoch", fail)
+    gc.disable()
+    try:
+        result = TrialAttempt(spec, simulate=True).step()
+    finally:
+        gc.enable()
+    assert "a step failed" in (result.failure or "")
+    assert kept[0]() is None

@@ -24,6 +24,7 @@ from distune.tracking.events import (
     StudyStarted,
     TrialEnded,
     TrialLogged,
+    TrialReplaced,
     TrialStarted,
     ViewLogged,
 )
@@ -363,6 +364,50 @@ def test_a_run_deleted_in_the_ui_is_created_again(store: Store) -> None:
     store.client.delete_run(store.run("t007").info.run_id)
     sink.apply([epoch(2)])
     assert [step for step, _, _ in store.points("t007", "search/AP")] == [2]
+
+
+CONFIRM = "confirm-7-seed-1000"
+TRAINED_AGAIN: list[Event] = [
+    start(CONFIRM),
+    logged(1, {"search/AP": 0.1}, key=CONFIRM, at_ms=BEGIN_MS + 1),
+    logged(2, {"search/AP": 0.2}, key=CONFIRM, at_ms=BEGIN_MS + 2),
+    end(label=CONFIRM, key="7"),
+    TrialReplaced(at_ms=BEGIN_MS + 1000, key=CONFIRM),
+    start(CONFIRM, at_ms=BEGIN_MS + 1001),
+    logged(1, {"search/AP": 0.8}, key=CONFIRM, at_ms=BEGIN_MS + 1002),
+    logged(2, {"search/AP": 0.9}, key=CONFIRM, at_ms=BEGIN_MS + 1003),
+    end(label=CONFIRM, key="7", at_ms=BEGIN_MS + 1100),
+]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("in_one_session", [True, False])
+def test_a_trial_that_is_trained_anew_gets_a_run_of_its_own(store: Store, *, times: int, in_one_session: bool) -> None:
+    """``distune repair`` sends everything again: no former epoch may reach the new run."""
+    sink = store.sink()
+    for event in TRAINED_AGAIN * times:
+        (sink if in_one_session else store.sink()).apply([event])
+    name = "confirm 7 seed 1000"
+    assert [run.info.run_name for run in store.runs() if "distune.trial" in run.data.tags] == [
+        f"{name} (replaced)",
+        name,
+    ]
+    assert [value for _, value, _ in store.points(name, "search/AP")] == [0.8, 0.9]
+    assert [value for _, value, _ in store.points(f"{name} (replaced)", "search/AP")] == [0.1, 0.2]
+    assert store.run(f"{name} (replaced)").data.tags["distune.kind"] == "replaced"
+    assert store.run(name).data.tags["distune.kind"] == "search"
+
+
+def test_an_epoch_of_a_worker_whose_clock_is_late_belongs_to_the_new_run(store: Store) -> None:
+    late = logged(1, {"search/AP": 0.8}, key=CONFIRM, at_ms=BEGIN_MS + 500)
+    apply_each(store.sink(), [*TRAINED_AGAIN[:6], late])
+    assert [value for _, value, _ in store.points("confirm 7 seed 1000", "search/AP")] == [0.8]
+
+
+def test_a_trial_without_a_former_run_replaces_none(store: Store) -> None:
+    apply_each(store.sink(), [TrialReplaced(at_ms=BEGIN_MS, key="7"), *A_STUDY])
+    assert [run.info.run_name for run in store.runs() if "replaced" in run.info.run_name] == []
+    assert store.points("t007", "search/AP") == [(n, n / 10, BEGIN_MS + n) for n in (1, 2, 3)]
 
 
 def test_an_experiment_deleted_in_the_ui_is_restored(store: Store, caplog: pytest.LogCaptureFixture) -> None:

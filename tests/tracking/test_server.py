@@ -15,7 +15,7 @@ import pytest
 
 from distune.errors import DistuneError, UsageError
 from distune.records import EpochReport
-from distune.tracking.events import EpochLogged, StudyEnded, StudyStarted, TrialStarted
+from distune.tracking.events import EpochLogged, StudyEnded, StudyStarted, TrialReplaced, TrialStarted
 from distune.tracking.links import StudyRuns, links_to
 from distune.tracking.mlflow_sink import MlflowSink
 from distune.tracking.server import start_ui, study_links, ui_address
@@ -112,6 +112,13 @@ def test_a_study_is_logged_and_shown_through_a_server(
         assert same == links
         with pytest.raises(UsageError, match="has no experiment other"):
             study_links(mlflow_uri, base_url=server.url, experiment="other", study_key="k-1", metric="AP")
+        for event in (TrialReplaced(at_ms=10, key="0"), dataclasses.replace(started, at_ms=11)):
+            sink.apply([event])
+        runs = ask(f"{server.url}/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment_id]})["runs"]
+        assert sorted(run["info"]["run_name"] for run in runs if "params" in run["data"]) == [
+            "t000 alpha=0.5",
+            "t000 alpha=0.5 (replaced)",
+        ]
     assert server.process.poll() is not None
     with pytest.raises(OSError, match="refused"):
         ask(server.url)

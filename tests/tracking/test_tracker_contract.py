@@ -167,6 +167,7 @@ class TestEveryTracker:
 
     def test_accepts_a_whole_study(self, tracker: Tracker) -> None:
         log_a_study(tracker, num_trials=10)
+        tracker.replace_trial("7")
         assert tracker.blocking_error() is None
         tracker.close()
 

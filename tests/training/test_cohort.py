@@ -118,12 +118,14 @@ def test_a_failed_step_frees_its_memory_while_the_others_train(monkeypatch: pyte
     each = builder(small_experiment())
     good, bad = student_of(each, "good"), student_of(each, "bad", seed=1)
     graphs: list[weakref.ref[Tensor]] = []
+    images: list[weakref.ref[Tensor]] = []
     alive: list[bool] = []
     step = good.step
 
     def fail(batch: Batch, teacher: TeacherTaps | None) -> None:
         graph = torch.zeros(1)
         graphs.append(weakref.ref(graph))
+        images.append(weakref.ref(batch.images[0]))
         try:
             raise MemoryError("no memory left")
         except MemoryError as error:
@@ -131,6 +133,8 @@ def test_a_failed_step_frees_its_memory_while_the_others_train(monkeypatch: pyte
 
     def watch(batch: Batch, teacher: TeacherTaps | None) -> None:
         alive.append(graphs[0]() is not None)
+        if len(alive) == 2:
+            alive.append(images[0]() is not None)
         step(batch, teacher)
 
     monkeypatch.setattr(bad, "step", fail)
@@ -142,7 +146,7 @@ def test_a_failed_step_frees_its_memory_while_the_others_train(monkeypatch: pyte
         gc.enable()
     assert isinstance(results["bad"].error, TrialError)
     assert results["bad"].error.__traceback__ is not None, "its lines are still written into the folder"
-    assert alive == [False, False]
+    assert alive == [False, False, False], "nor does the error hold the batch of the step that failed"
 
 
 def test_an_error_in_the_evaluation_ends_one_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:

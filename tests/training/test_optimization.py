@@ -17,6 +17,7 @@ from distune.detectors.parameter_kinds import known_parameters
 from distune.training.optimization import (
     build_optimizer,
     build_schedule,
+    load_optimizer_state,
     num_optimizer_steps,
     num_warmup_steps,
     parameter_groups,
@@ -33,6 +34,40 @@ ADDED = (
     "training.ema.every_steps",
     "training.ema.warmup_steps",
 )
+
+
+@pytest.mark.parametrize("settings", [SgdSettings(), AdamWSettings()])
+def test_a_parameter_whose_first_gradient_comes_late(settings: OptimizerSettings) -> None:
+    student, adapter = nn.Linear(2, 2), nn.Linear(2, 2)
+    optimizer = build_optimizer(settings, [student, adapter])
+    for modules in ([student], [student, adapter], [student, adapter]):
+        optimizer.zero_grad()
+        sum(each(torch.ones(1, 2)).sum() for each in modules).backward()
+        before = adapter.weight.detach().clone()
+        optimizer.step()
+        assert torch.equal(before, adapter.weight) == (adapter not in modules)
+
+
+@pytest.mark.parametrize("settings", [SgdSettings(), AdamWSettings()])
+def test_the_state_of_another_memory_format(settings: OptimizerSettings) -> None:
+    """A GPU trains in channels last and a CPU does not; a study may go on with the other one."""
+    weights = []
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(3, 4, 3, 5, 5, generator=generator)
+    initial = torch.randn(4, 3, 5, 5, generator=generator)
+    for formats in ([torch.channels_last] * 3, [torch.channels_last, torch.contiguous_format, torch.channels_last]):
+        state, value = None, initial
+        for memory_format, gradient in zip(formats, gradients, strict=True):
+            layer = nn.Conv2d(3, 4, 5, bias=False)
+            layer.weight = nn.Parameter(value.clone(memory_format=memory_format))
+            optimizer = build_optimizer(settings, [layer])
+            if state is not None:
+                load_optimizer_state(optimizer, state)
+            layer.weight.grad = gradient.clone(memory_format=memory_format)
+            optimizer.step()
+            state, value = optimizer.state_dict(), layer.weight.detach()
+        weights.append(value)
+    torch.testing.assert_close(*weights)
 
 
 @pytest.mark.parametrize("family", sorted(SETTINGS))

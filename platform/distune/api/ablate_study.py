@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distune.api.preparation import locked_tracker, open_data, ready_teacher
+from distune.api.record_runs import recorded_runs
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.confirmation.ablation_plan import DEFAULT_ABLATION_SEEDS, plan_ablation
@@ -60,15 +61,16 @@ def ablate_study(
         )
     callback.on_message(plan.describe())
     with locked_tracker(folder, experiment, home) as tracker:
-        result = run_ablation(
-            folder,
-            plan,
-            metric=experiment.search.metric,
-            state=status.state,
-            tracker=tracker,
-            callback=callback,
-            is_locked=True,
-        )
+        with recorded_runs(folder, "ablation", callback) as recorded:
+            result = run_ablation(
+                folder,
+                plan,
+                metric=experiment.search.metric,
+                state=status.state,
+                tracker=tracker,
+                callback=recorded,
+                is_locked=True,
+            )
         callback.on_message("uploading remaining records to MLflow")
     return result
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distune.api.preparation import locked_tracker, open_data, ready_teacher
+from distune.api.record_runs import recorded_runs
 from distune.api.report_study import write_session_report
 from distune.config.experiment import Experiment
 from distune.config.home import Home
@@ -112,16 +113,17 @@ def confirm_study(
         callback.on_message(estimate)
     with locked_tracker(folder, experiment, home) as tracker:
         tracker.log_view(study_view(loaded, status.trials))
-        result = run_confirmation(
-            folder,
-            planned,
-            metric=metric,
-            has_test=has_test,
-            state=status.state,
-            tracker=tracker,
-            callback=callback,
-            is_locked=True,
-        )
+        with recorded_runs(folder, "confirmation", callback) as recorded:
+            result = run_confirmation(
+                folder,
+                planned,
+                metric=metric,
+                has_test=has_test,
+                state=status.state,
+                tracker=tracker,
+                callback=recorded,
+                is_locked=True,
+            )
         if result is not None:
             write_session_report(folder, home, tracker, callback.on_message)
         description = describe_results(read_study(home, folder.name, is_running=False), loaded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from distune.api.explained_runs import ExplainedRuns, find_runs
@@ -13,7 +14,8 @@ from distune.config.home import Home
 from distune.config.load import trial_experiment
 from distune.confirmation.confirmation_text import headline, unconfirmed
 from distune.errors import ConfigError, DataError, StudyError, WeightsError
-from distune.evidence.score_differences import recorded_differences
+from distune.evidence.score_differences import ScoreDifference, recorded_differences
+from distune.evidence.shared_classes import score_without, unknown_classes
 from distune.explanation.ablation_table import ablation_table
 from distune.explanation.checks import run_checks
 from distune.explanation.explanation import Explanation, ExplanationTable, problems_first
@@ -52,10 +54,25 @@ def explain_study(
     evidence = _evidence(folder, status, experiment, runs, measured)
     tables: list[ExplanationTable] = []
     if measured is not None:
-        tables = [score_table(measured.student_lead, measured.teacher_lead, runs=runs.describe()), *measured.tables]
+        table = score_table(
+            measured.student_lead,
+            measured.teacher_lead,
+            runs=runs.describe(),
+            unknown_classes=evidence.unknown_classes,
+            shared=measured.shared,
+        )
+        tables = [table, *measured.tables]
     elif evidence.student is not None and evidence.control is not None and not status.simulated:
         lead = recorded_differences(evidence.student.best, evidence.control.best)
-        tables = [score_table(lead, evidence.teacher_lead, runs=runs.describe())]
+        tables = [
+            score_table(
+                lead,
+                evidence.teacher_lead,
+                runs=runs.describe(),
+                unknown_classes=evidence.unknown_classes,
+                shared=_recorded_shared(evidence.student.best, evidence.control.best, evidence.unknown_classes),
+            )
+        ]
     ablation = folder.ablation.read()
     if ablation is not None:
         tables.append(ablation_table(ablation))
@@ -96,7 +113,7 @@ def _evidence(
     runs: ExplainedRuns,
     measured: SplitMeasurement | None,
 ) -> StudyEvidence:
-    teacher = folder.teacher()
+    teacher = _teacher_metrics(folder, runs)
     own = StudyEvidence(
         study=status.study,
         metric=status.metric,
@@ -105,6 +122,7 @@ def _evidence(
         num_epochs=experiment.training.epochs,
         confirmation=status.confirmation,
         control_scores=_control_scores(folder, status),
+        teacher="the teacher" if runs.own_teacher is None else runs.own_teacher.name,
     )
     if runs.record is None or runs.student is None:
         return own
@@ -114,26 +132,32 @@ def _evidence(
         distillation = {}
     student = _run(runs.student, runs.record.key, status.metric)
     control = None if runs.control is None else _run(runs.control, runs.control_name, status.metric)
-    recorded = {} if teacher is None or control is None else recorded_differences(teacher.metrics, control.best)
-    known = set() if teacher is None else {name for name in teacher.metrics if name.startswith("search/AP/")}
-    unknown = (
-        ()
-        if control is None or not known
-        else tuple(
-            name.removeprefix("search/AP/")
-            for name in control.best
-            if name.startswith("search/AP/") and name not in known
-        )
-    )
+    recorded = {} if control is None else recorded_differences(teacher, control.best)
     return dataclasses.replace(
         own,
         distillation=distillation,
         student=student,
         control=control,
         teacher_lead=recorded if measured is None or not measured.teacher_lead else measured.teacher_lead,
-        unknown_classes=unknown,
+        unknown_classes=() if control is None else unknown_classes(teacher, control.best),
         split=None if measured is None else measured.evidence,
     )
+
+
+def _teacher_metrics(folder: StudyFolder, runs: ExplainedRuns) -> dict[str, float]:
+    """Return the recorded metrics of the student's teacher; none where they are not known."""
+    if runs.own_teacher is not None:
+        return runs.own_teacher.metrics
+    teacher = folder.teacher()
+    return {} if teacher is None else teacher.metrics
+
+
+def _recorded_shared(
+    student: Mapping[str, float], control: Mapping[str, float], unknown: Sequence[str]
+) -> ScoreDifference | None:
+    """Return the AP of student and control on the classes that the teacher knows."""
+    first, second = (score_without(metrics, "search/AP", unknown) for metrics in (student, control))
+    return None if first is None or second is None else ScoreDifference(first=first, second=second)
 
 
 def _run(folder: TrialFolder, name: str, metric: str) -> RunEvidence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from distune.api.own_teacher import OwnTeacher, find_teacher, own_teacher
 from distune.api.study_models import TEACHER, StudyModel, find_model
 from distune.config.experiment import Experiment
 from distune.config.home import Home
@@ -26,6 +27,7 @@ class ExplainedRuns:
         control: the folder of the control's training; None while none has finished.
         control_name: key of the control.
         models: ``student``, ``control`` and ``teacher``, those whose weights exist.
+        own_teacher: the teacher of the student, if it is not that of the study.
         notes: reasons why weights are missing.
     """
 
@@ -35,13 +37,15 @@ class ExplainedRuns:
     control_name: str
     models: dict[str, StudyModel]
     notes: tuple[str, ...]
+    own_teacher: OwnTeacher | None = None
 
     def describe(self) -> str:
-        """Return the names of student and control."""
+        """Return the names of student and control, and that of a teacher that is not the study's."""
         student = self.models.get("student")
         seed = "" if student is None or not student.is_confirmed else f" (seed {student.seed} of the confirmation)"
         key = "none" if self.record is None else self.record.key
-        return f"student: trial {key}{seed}, control: {self.control_name or 'none'}"
+        teacher = "" if self.own_teacher is None else f", teacher: {self.own_teacher.name}"
+        return f"student: trial {key}{seed}, control: {self.control_name or 'none'}{teacher}"
 
 
 def find_runs(folder: StudyFolder, home: Home, status: StudyStatus, experiment: Experiment) -> ExplainedRuns:
@@ -67,7 +71,6 @@ def find_runs(folder: StudyFolder, home: Home, status: StudyStatus, experiment: 
     wanted: dict[str, int | str | None] = {
         "student": None if record is None else record.number,
         "control": None if control is None else control.number,
-        TEACHER: TEACHER,
     }
     for role, trial in wanted.items():
         if trial is None or status.simulated:
@@ -84,7 +87,20 @@ def find_runs(folder: StudyFolder, home: Home, status: StudyStatus, experiment: 
         models=models,
         notes=tuple(notes),
     )
-    return own if record is None else _confirmed(own, folder, status, experiment, record)
+    runs = own if record is None else _confirmed(own, folder, status, experiment, record)
+    return runs if status.simulated else _with_teacher(runs, folder, home, status)
+
+
+def _with_teacher(runs: ExplainedRuns, folder: StudyFolder, home: Home, status: StudyStatus) -> ExplainedRuns:
+    """Add the teacher that the student was distilled from."""
+    training = None if runs.student is None else runs.student.path
+    try:
+        own = None if training is None else own_teacher(folder, home, training)
+        runs = dataclasses.replace(runs, own_teacher=own)
+        teacher = find_teacher(folder, home, status, training)
+    except StudyError as error:
+        return dataclasses.replace(runs, notes=(*runs.notes, str(error)))
+    return dataclasses.replace(runs, models={**runs.models, TEACHER: teacher})
 
 
 def _student(status: StudyStatus) -> TrialRecord | None:

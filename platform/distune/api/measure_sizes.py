@@ -1,4 +1,4 @@
-"""Measures the sizes of teacher, control and best student of a study, once for their architectures."""
+"""Measures the sizes of teacher, control and best student of a study, once for these models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distune.study.status import StudyStatus, confirmed_trial
 
 
 def study_sizes(folder: StudyFolder, experiment: Experiment, status: StudyStatus) -> ModelSizes | None:
-    """Return the sizes of teacher, control and best student of a study, measured once for their architectures.
+    """Return the sizes of teacher, control and best student of a study, measured once for these models.
 
     Args:
         folder: of the study, which stores them.
@@ -31,11 +31,44 @@ def study_sizes(folder: StudyFolder, experiment: Experiment, status: StudyStatus
     winner = confirmed_trial(status)
     if status.simulated:
         return None
-    architecture = architecture_hash(experiment, winner.params)
-    sizes = read_sizes(folder.sizes_file, architecture)
+    sizes, architecture = known_sizes(folder, experiment, status), architecture_hash(experiment, winner.params)
     if sizes is not None or status.state == "running" or architecture is None:
         return sizes
-    confirmed, teacher = status.confirmation, folder.teacher()
+    folder.sizes_file.unlink(missing_ok=True)  # of other models: measuring may fail
+    sizes = measure_sizes(experiment, _files(folder, status))
+    write_sizes(folder.sizes_file, architecture, sizes)
+    return sizes
+
+
+def known_sizes(folder: StudyFolder, experiment: Experiment, status: StudyStatus) -> ModelSizes | None:
+    """Return the sizes that a study stores, if they are those of its present models. Measures nothing.
+
+    Args:
+        folder: of the study.
+        experiment: of the study.
+        status: of the study.
+
+    Returns:
+        The sizes. None if they were measured of other models: another architecture, other files, or before the study
+        had a control.
+
+    Raises:
+        StudyError: no trial has finished.
+    """
+    sizes = read_sizes(folder.sizes_file, architecture_hash(experiment, confirmed_trial(status).params))
+    if sizes is None:
+        return None
+    files = _files(folder, status)
+    measured = {model.name: model.file_bytes for model in sizes.models}
+    present = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+    # A file may be gone, such as that of the teacher on another machine: its size stays right.
+    is_current = measured.keys() <= files.keys() and all(measured.get(name) == size for name, size in present.items())
+    return sizes if is_current else None
+
+
+def _files(folder: StudyFolder, status: StudyStatus) -> dict[str, Path]:
+    """Return the files of the weights of teacher, control and best student, as far as the study has these."""
+    winner, confirmed, teacher = confirmed_trial(status), status.confirmation, folder.teacher()
     control = next((trial for trial in status.trials if trial.control and trial.outcome is Outcome.FINISHED), None)
     files = {
         "teacher": None if teacher is None else teacher.weights,
@@ -44,9 +77,7 @@ def study_sizes(folder: StudyFolder, experiment: Experiment, status: StudyStatus
         if confirmed is None
         else folder.path / confirmed.weights,
     }
-    sizes = measure_sizes(experiment, {name: file for name, file in files.items() if file is not None})
-    write_sizes(folder.sizes_file, architecture, sizes)
-    return sizes
+    return {name: file for name, file in files.items() if file is not None}
 
 
 def measure_sizes(experiment: Experiment, files: Mapping[str, Path]) -> ModelSizes:

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distune.api.own_teacher import find_teacher
 from distune.api.preparation import open_data
 from distune.api.study_models import TEACHER, StudyModel, find_model
 from distune.atomic_write import write_atomically
@@ -119,7 +120,12 @@ def predict_images(
     if unknown:
         raise UsageError(f"beside = {', '.join(unknown)}: must be teacher, control, or both")
     student = find_model(folder, home, status, trial)
-    others = [find_model(folder, home, status, name) for name in beside]
+    others = [
+        find_teacher(folder, home, status, student.weights.parent)
+        if name == TEACHER
+        else find_model(folder, home, status, name)
+        for name in beside
+    ]
     headers, unreadable = inspect_input_images(find_input_images([Path(each) for each in images]))
     if not headers:
         file, problem = next(iter(unreadable.items()))

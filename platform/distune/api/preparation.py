@@ -16,6 +16,7 @@ from distune.config.home import Home
 from distune.config.metric_names import metric_name
 from distune.errors import StudyError
 from distune.records import EpochReport
+from distune.study.failures.release_memory import free_memory
 from distune.study.files.study_folder import StudyFolder
 from distune.tracking.build import build_tracker
 from distune.tracking.tracker import Tracker
@@ -195,6 +196,7 @@ def ready_teacher(experiment: Experiment, splits: Splits, home: Home, *, on_mess
 
     device = pick_device(experiment.resources.gpus_per_trial)
     teacher = prepare_teacher(experiment, splits, home=home, device=device, on_progress=report_epoch)
+    free_memory()  # this process does not train any more, and the trials' processes need the memory of the GPU
     state = "ready" if teacher.is_new else "found"
     score = f"{teacher.metrics[metric]:.1f}" if metric in teacher.metrics else "not measured"
     on_message(f"teacher: {state}, {metric} {score}, {teacher.weights}")

@@ -60,13 +60,13 @@ class PlainProgress:
         self._study: StudyProgress | None = None
         self._best: str | None = None
 
-    def follow(self, study: StudyProgress) -> None:
-        """Show the progress of the study as well."""
-        self._study, self._best = study, study.best()
+    def follow(self, study: StudyProgress | None) -> None:
+        """Show the progress of the study as well; None ends that."""
+        self._study, self._best = study, None if study is None else study.best()
 
     def on_session_start(self, num_trials: int) -> None:
-        """Remember how many trials there will be."""
-        self._num_trials = num_trials
+        """Remember how many trials there will be, and count from 0."""
+        self._num_trials, self._num_ended = num_trials, 0
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Print that the trial started."""
@@ -94,7 +94,7 @@ class PlainProgress:
         value = record.metrics.get(self._metric)
         score = "" if value is None else f", best {self._metric} {value:.1f}"
         reason = "" if record.reason is None else f" ({record.reason})"
-        count = f"  [{self._num_ended} of {self._num_trials} trials ended{left}]" if self._num_trials else ""
+        count = f"  [{_count(self._num_ended, self._num_trials, [record])}{left}]" if self._num_trials else ""
         self._print(f"trial {record.key}: {record.outcome}{reason} after {record.epochs} epochs{score}{count}")
         best = None if self._study is None else self._study.best()
         if best is not None and best != self._best:
@@ -125,13 +125,13 @@ class LiveTable:
         self._live: Live | None = None
         self._study: StudyProgress | None = None
 
-    def follow(self, study: StudyProgress) -> None:
-        """Show the progress of the study as well."""
+    def follow(self, study: StudyProgress | None) -> None:
+        """Show the progress of the study as well; None ends that."""
         self._study = study
 
     def on_session_start(self, num_trials: int) -> None:
-        """Remember how many trials there will be."""
-        self._num_trials = num_trials
+        """Remember how many trials there will be, and start with an empty table."""
+        self._num_trials, self._records, self._started = num_trials, {}, time.monotonic()
 
     def on_trial_start(self, spec: TrialSpec) -> None:
         """Add a row."""
@@ -183,7 +183,8 @@ class LiveTable:
         num_running = sum(record.outcome is Outcome.RUNNING for record in records)
         minutes = (time.monotonic() - self._started) / 60
         num_ended = len(records) - num_running
-        title = f"{num_ended} of {self._num_trials} trials ended, {num_running} running, {minutes:.1f} min"
+        counted = _count(num_ended, self._num_trials, records)
+        title = f"{counted}, {num_running} running, {minutes:.1f} min"
         rows = trial_rows(self._candidates(records), self._metric)
         rows.sort(key=lambda row: row.outcome != "running")
         table = trial_table(rows[:_NUM_SHOWN], self._metric, title=title)
@@ -198,3 +199,10 @@ class LiveTable:
     def _score(self, record: TrialRecord) -> float:
         value = record.metrics.get(self._metric, -math.inf)
         return value if math.isfinite(value) else -math.inf
+
+
+def _count(num_ended: int, num_trials: int, records: Sequence[TrialRecord]) -> str:
+    """Return how many trials have ended, or runs of a confirmation, of which there may be fewer than planned."""
+    if any(record.label is not None for record in records):
+        return f"{num_ended} of at most {num_trials} runs ended"
+    return f"{num_ended} of {num_trials} trials ended"

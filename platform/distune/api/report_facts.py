@@ -10,20 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distune.api.measure_sizes import known_sizes
 from distune.bounded_read import read_bounded
-from distune.config.experiment import Experiment
 from distune.config.home import Home
 from distune.config.load import LoadedExperiment
 from distune.confirmation.confirmation_text import explain
 from distune.errors import StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.records import EpochReport, TrialRecord
-from distune.reports.model_sizes import ModelSizes
 from distune.reports.page.page_input import Settings, StudyFacts
 from distune.reports.warnings_text import warning_lines
 from distune.study.failures.failed_study import describe_failed_controls
 from distune.study.files.artifacts import shown_settings
-from distune.study.files.sizes_file import architecture_hash, read_sizes
 from distune.study.files.study_folder import StudyFolder
 from distune.study.schedulers.asha import rungs
 from distune.study.status import StudyStatus, confirmed_trial
@@ -66,10 +64,11 @@ def study_facts(folder: StudyFolder, home: Home, status: StudyStatus, loaded: Lo
         rungs=_rungs(scheduler, experiment.training.epochs),
         winner=winner,
         teacher_score=status.teacher_value,
+        teacher_unknown=status.teacher_unknown,
         teacher_reports=_teacher_reports(folder, home),
         costs=status.costs,
         pareto_front=frozenset(trial.number for trial in status.pareto_front),
-        sizes=_sizes(folder, experiment, winner),
+        sizes=None if winner is None else known_sizes(folder, experiment, status),
         confirmation=confirmation,
         confirmation_lines=[] if confirmation is None else _confirmation_lines(confirmation, folder),
         warnings=[
@@ -141,10 +140,6 @@ def _redacted(trial: TrialRecord) -> TrialRecord:
 def _teacher_reports(folder: StudyFolder, home: Home) -> list[EpochReport]:
     teacher = folder.teacher()
     return [] if teacher is None else TrialFolder(home.teachers / teacher.weights.parent.name).reports()
-
-
-def _sizes(folder: StudyFolder, experiment: Experiment, winner: TrialRecord | None) -> ModelSizes | None:
-    return None if winner is None else read_sizes(folder.sizes_file, architecture_hash(experiment, winner.params))
 
 
 def _confirmation_lines(result: ConfirmationResult, folder: StudyFolder) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distune.api.image_uris import PICTURE_PX, picture_uri
+from distune.api.own_teacher import find_teacher
 from distune.api.preparation import open_data
 from distune.api.report_prototypes import prototype_pictures
 from distune.api.study_detections import detect, ground_truth
@@ -38,7 +39,7 @@ _MAX_DETECTED = 500
 _FEWER_DETECTED = 60
 """Images on which the models run: all of a small split, else this many. A split of thousands takes too long here."""
 
-_MODELS: dict[str, int | str | None] = {"teacher": TEACHER, "control": "control", "best": None}
+_MODELS: dict[str, str | None] = {TEACHER: TEACHER, "control": "control", "best": None}
 
 
 def study_pictures(
@@ -84,10 +85,19 @@ def _models(folder: StudyFolder, home: Home, status: StudyStatus, problems: list
     found = {}
     for name, trial in _MODELS.items():
         try:
-            found[name] = find_model(folder, home, status, trial)
+            found[name] = _teacher(folder, home, status) if name == TEACHER else find_model(folder, home, status, trial)
         except StudyError as error:
             problems.append(f"Pictures of {name} are missing: {_first_line(error)}.")
     return found
+
+
+def _teacher(folder: StudyFolder, home: Home, status: StudyStatus) -> StudyModel:
+    """Return the teacher of the best student; that of the study while there is no student."""
+    try:
+        training = find_model(folder, home, status, None).weights.parent
+    except StudyError:
+        training = None
+    return find_teacher(folder, home, status, training)
 
 
 def _detections(
@@ -139,7 +149,7 @@ def _picture(
 ) -> Picture:
     annotations = dataset.annotations(image.index)
     scale = PICTURE_PX / max(annotations.width, annotations.height)
-    titles = {name: f"best (trial {model.name})" if name == "best" else name for name, model in models.items()}
+    titles = {name: _title(name, model) for name, model in models.items()}
     panels = [
         truth_panel(truth, image.index, scale),
         *(model_panel(titles[name], each, image.index, truth.classes, scale) for name, each in found.items()),
@@ -152,6 +162,12 @@ def _picture(
         height=round(annotations.height * scale),
         panels=panels,
     )
+
+
+def _title(name: str, model: StudyModel) -> str:
+    if name == "best":
+        return f"best (trial {model.name})"
+    return model.name if name == TEACHER else name
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distune.api.image_uris import crop_uri
-from distune.api.study_models import TEACHER, StudyModel, find_model
+from distune.api.own_teacher import find_teacher
+from distune.api.study_models import StudyModel
 from distune.config.home import Home
 from distune.data.dataset import DetectionDataset, ImageError, Subset
 from distune.errors import DistuneError
@@ -125,7 +126,7 @@ def _filtered(
         dataclasses.replace(splits, train=images),
         pick_device(best.experiment.resources.gpus_per_trial),
     )
-    teacher = builder.teacher(str(find_model(folder, home, status, TEACHER).weights))
+    teacher = builder.teacher(str(find_teacher(folder, home, status, trial.path).weights))
     origin_N2, weights_N = filter_weights(builder, state, teacher, seed=best.record.seed)
     if not len(weights_N):
         problems.append("Weights of the filter cannot be shown: no instance of the sample has prototypes of its class.")

@@ -37,13 +37,16 @@ class SplitMeasurement:
 
     Attributes:
         student_lead: the student minus the control, by metric.
-        teacher_lead: the teacher minus the control; empty without a teacher.
+        teacher_lead: the teacher minus the control, on the classes that it knows; empty without a teacher.
+        shared: AP of the student minus that of the control on the classes that the teacher knows; None where it knows
+            all of them or there is no teacher.
         tables: of errors and objects.
         evidence: for the checks.
     """
 
     student_lead: dict[str, ScoreDifference]
     teacher_lead: dict[str, ScoreDifference]
+    shared: ScoreDifference | None
     tables: list[ExplanationTable]
     evidence: SplitEvidence
 
@@ -78,19 +81,20 @@ def measure_split(
     classes = [name.removeprefix("AP/") for name in metric_names(truth.classes)]
     teacher = found.get(TEACHER)
     known = None if teacher is None else _known_classes(models[TEACHER], truth, classes)
+    unknown = [] if known is None else [name for name in classes if name not in known]
+    student, control = tables["student"], tables["control"]
     errors = {role: find_errors(each, truth) for role, each in found.items()}
     return SplitMeasurement(
-        student_lead=score_differences(tables["student"], tables["control"], classes),
-        teacher_lead={}
-        if teacher is None
-        else score_differences(tables[TEACHER], tables["control"], classes, known=known),
-        tables=gain_tables(errors["student"], errors["control"], errors.get(TEACHER), truth.classes),
+        student_lead=score_differences(student, control, classes),
+        teacher_lead={} if teacher is None else score_differences(tables[TEACHER], control, classes, known=known),
+        shared=score_differences(student, control, classes, known=known).get("AP") if unknown else None,
+        tables=gain_tables(errors["student"], errors["control"], errors.get(TEACHER), truth.classes, unknown),
         evidence=SplitEvidence(
             num_images=truth.num_images_with_boxes,
             boxes=_boxes_by_class(truth),
             teacher_labels={} if teacher is None else _teacher_labels(teacher, truth, known, classes),
             train_score=_train_score(folder, models["student"], splits, on_message=on_message),
-            search_score=score_of(tables["student"], "AP"),
+            search_score=score_of(student, "AP"),
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
+from distune.evidence.shared_classes import describe_teacher
 from distune.records import TrialRecord, best_finished, control_score
 from distune.study.planning.study_clock import StudyClock
 from distune.study.planning.time_text import describe_study_time, show_left
@@ -18,6 +19,7 @@ class StudyProgress:
         clock: measures the time.
         metric: of the study.
         teacher_value: the teacher's metric.
+        teacher_unknown: classes that the teacher does not know.
         trials: key to the trials that have ended, those of earlier sessions included.
     """
 
@@ -25,6 +27,7 @@ class StudyProgress:
     metric: str
     teacher_value: float | None
     trials: dict[str, TrialRecord]
+    teacher_unknown: tuple[str, ...] = ()
 
     def end(self, record: TrialRecord) -> None:
         """Take a trial that ended or was interrupted."""
@@ -49,6 +52,7 @@ class StudyProgress:
         """Return the lines below a table: dates and seconds per epoch, the teacher, the best trial."""
         lines = [describe_study_time(self.clock.read(time.time()), "running", now=time.time())]
         if self.teacher_value is not None:
-            lines.append(f"teacher: {self.metric} {self.teacher_value:.1f}")
+            trials = list(self.trials.values())
+            lines.append(describe_teacher(self.teacher_value, self.metric, self.teacher_unknown, trials))
         best = self.best()
         return lines if best is None else [*lines, best]

@@ -146,9 +146,10 @@ def run_study_session(
     experiment, metric = loaded.experiment, folder.identity().metric
     score = None if teacher is None else teacher.metrics.get(metric)
     with locked_tracker(folder, experiment, home) as tracker:
+        folder.runs_file.unlink(missing_ok=True)  # of a confirmation that was killed
         if teacher is not None:
             folder.write_teacher(teacher.weights, teacher.metrics)
-            _show_progress(folder, home, loaded, score, num_trials=num_trials, callback=callback)
+            _show_progress(folder, home, loaded, teacher, num_trials=num_trials, callback=callback)
         try:
             run_session(
                 folder,
@@ -162,7 +163,8 @@ def run_study_session(
             write_session_report(folder, home, tracker, callback.on_message, with_pictures=False)
             raise
         status = read_study(home, folder.name, is_running=False)
-        for file in (*_draw(folder, status, score, callback), folder.data_card_file):
+        of_all = None if status.teacher_unknown else score  # its line would be beside scores of other classes
+        for file in (*_draw(folder, status, of_all, callback), folder.data_card_file):
             if file.is_file():
                 tracker.log_file(None, file, "report")
         if status.state == "finished":
@@ -200,6 +202,8 @@ def _confirm(
 ) -> None:
     from distune.api.confirm_study import confirm_study
 
+    if isinstance(callback, PlainProgress | LiveTable):
+        callback.follow(None)  # the search has ended
     confirm_study(
         folder,
         loaded,
@@ -220,12 +224,14 @@ def _show_progress(
     folder: StudyFolder,
     home: Home,
     loaded: LoadedExperiment,
-    score: float | None,
+    teacher: Teacher,
     *,
     num_trials: int | None,
     callback: StudyCallback,
 ) -> None:
     """Let a progress display show the time left of the study and its best trial, earlier sessions included."""
+    from distune.training.evaluation.predict_and_score import metric_names
+
     status = read_study(home, folder.name, is_running=False)
     total = folder.num_trials(loaded.experiment) if num_trials is None else num_trials
     clock = StudyClock(
@@ -240,4 +246,6 @@ def _show_progress(
         callback.on_message(f"time: {left}")
     if isinstance(callback, PlainProgress | LiveTable):
         ended = {trial.key: trial for trial in status.trials if trial.outcome not in (Outcome.WAITING, Outcome.RUNNING)}
-        callback.follow(StudyProgress(clock, status.metric, score, ended))
+        score = teacher.metrics.get(status.metric)
+        unknown = tuple(name.removeprefix("AP/") for name in metric_names(teacher.unknown_classes))
+        callback.follow(StudyProgress(clock, status.metric, score, ended, unknown))

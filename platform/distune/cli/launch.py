@@ -143,8 +143,8 @@ def _print_result(study: Study) -> None:
     status = study.status
     title = status.title if status.simulated else None
     out.print(trial_table(trial_rows(status.trials, status.metric), status.metric, title=title))
-    if study.teacher_value is not None:
-        out.print(f"teacher: {status.metric} {study.teacher_value:.1f}")
+    if status.teacher_line is not None:
+        out.print(status.teacher_line)
     with contextlib.suppress(StudyError):
         winner, gain = best_trial(status)
         compared = "" if gain is None else f", {gain:+.1f} against the control in this one run"

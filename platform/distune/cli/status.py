@@ -73,10 +73,13 @@ def status(
     if result.reason is not None:
         out.print(f"reason: {result.reason}")
     print_warnings(result)
+    if result.runs is not None:
+        out.print(str(result.runs))
     if result.time is not None:
-        out.print(describe_study_time(result.time, result.state, now=time.time()))
-    if result.teacher_value is not None:
-        out.print(f"teacher: {result.metric} {result.teacher_value:.1f}")
+        state = result.state if result.runs is None else "interrupted"  # the search does not run
+        out.print(describe_study_time(result.time, state, now=time.time()))
+    if result.teacher_line is not None:
+        out.print(result.teacher_line)
     _print_gain(result)
     print_if_simulated(simulated=result.simulated)
 

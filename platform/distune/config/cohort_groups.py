@@ -12,7 +12,7 @@ from distune.config.space import Parameter
 from distune.errors import ConfigError
 from distune.records import ParameterValue
 
-_MAY_SPLIT = ("data", "teacher", "training", "resources", "student.family")
+_MAY_SPLIT = ("data", "teacher", "training", "resources", "student.family", "student.input_size_px")
 """Sections and settings that ``group_identity`` may depend on."""
 
 
@@ -27,6 +27,7 @@ def group_identity(experiment: Experiment, *, seed: int) -> str:
         "loader_workers": experiment.resources.loader_workers,
         "masks": experiment.student.learns_masks,
         "seed": seed,
+        "square_px": experiment.student.square_px,
     }
     return content_hash(shared)
 

@@ -48,6 +48,11 @@ class CommonDetectorSettings(Settings):
         """True when training needs masks."""
         return False
 
+    @property
+    def square_px(self) -> int | None:
+        """Side of the square to which the detector resizes images; None where it keeps their aspect ratio."""
+        return None
+
     def from_scratch(self) -> Self:
         """Return these settings without weights: a detector of them has random ones, and nothing is downloaded."""
         return self.model_copy(update={"weights": None, "backbone_weights": None})
@@ -229,6 +234,11 @@ class SsdSettings(CommonDetectorSettings):
         """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"SSD's anchors on {self.input_size_px} px (softmax)"
 
+    @property
+    def square_px(self) -> int:
+        """Side of the square to which the detector resizes images."""
+        return self.input_size_px
+
 
 class SsdliteSettings(CommonDetectorSettings):
     """SSDlite: SSD with depthwise convolutions, for mobile devices (one stage, softmax head)."""
@@ -248,6 +258,11 @@ class SsdliteSettings(CommonDetectorSettings):
     def prediction_sites(self) -> str:
         """The anchors or proposals of the head and the kind of its scores. Heads can be compared where it is equal."""
         return f"SSDlite's anchors on {self.input_size_px} px (softmax)"
+
+    @property
+    def square_px(self) -> int:
+        """Side of the square to which the detector resizes images."""
+        return self.input_size_px
 
     @model_validator(mode="after")
     def _tail_fits(self) -> Self:

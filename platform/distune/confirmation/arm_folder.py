@@ -61,6 +61,10 @@ class ArmFolder:
         """Return how the training in the folder differs from the specification, as text; None when it does not."""
         return spec_mismatch(self.path, spec)
 
+    def is_new_training(self, spec: TrialSpec) -> bool:
+        """Return whether the specification is trained from its first epoch: the folder is new, or of another one."""
+        return recorded_values(self.path) is None or self.mismatch(spec) is not None
+
     def prepare(self, spec: TrialSpec) -> str | None:
         """Prepare the folder for a training. Remove results of another specification, and forget failures.
 

@@ -42,6 +42,8 @@ class ArmsTraining:
             False when a signal asked to stop.
         """
         for spec in specs:
+            if ArmFolder.of(spec).is_new_training(spec):  # reported before the folder forgets it
+                reporter.replace(spec)
             mismatch = ArmFolder.of(spec).prepare(spec)
             if mismatch is not None:
                 reporter.callback.on_message(f"{spec.key}: was trained {mismatch} and is trained again")

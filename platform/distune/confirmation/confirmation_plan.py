@@ -87,6 +87,19 @@ class ConfirmationPlan:
         return of_selection + 2 * (self.max_seeds or len(self.seeds))
 
     @property
+    def num_runs_left(self) -> int:
+        """Number of runs that are not on record, at most."""
+        left = 0
+        for round_index, seed in enumerate(self.selection_seeds):
+            runs = self.selection_runs([arm.number for arm in self.arms.trials], seed).values()
+            left += min(sum(map(_is_left, runs)), len(self.arms.trials) - round_index)
+        seeds = range(self.seeds[0], self.seeds[0] + (self.max_seeds or len(self.seeds)))
+        return left + max(
+            sum(_is_left(spec) for runs in self.result_runs(arm.number, seeds) for spec in runs)
+            for arm in self.arms.trials
+        )
+
+    @property
     def num_epochs(self) -> int:
         """Number of epochs left in all runs of the choice and of the first interval, at most."""
         left: list[int] = []
@@ -224,6 +237,11 @@ def plan_confirmation(
 
 def _range(seeds: Sequence[int]) -> str:
     return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
+def _is_left(spec: TrialSpec) -> bool:
+    folder = ArmFolder.of(spec)
+    return folder.mismatch(spec) is not None or folder.outcome()[0] in (None, Outcome.FAILED)
 
 
 def _epochs_left(spec: TrialSpec) -> int:

@@ -99,7 +99,7 @@ class _Session:
         num_trials = self.folder.num_trials(experiment)
         tracker.start_study(*describe_study(self.loaded, self.identity, num_trials=num_trials))
         reporter = ConfirmationReporter(
-            num_runs=self.plan.num_runs, metric=self.identity.metric, tracker=tracker, callback=callback
+            num_runs=self.plan.num_runs_left, metric=self.identity.metric, tracker=tracker, callback=callback
         )
         try:
             with stop_on_signals() as should_stop:

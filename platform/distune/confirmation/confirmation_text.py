@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.gain import Verdict
-from distune.evidence.gain_text import suggest_next_step
+from distune.evidence.next_step import next_step
 from distune.records import TrialRecord
 from distune.study.status import StudyStatus
 
@@ -53,11 +53,12 @@ def explain(result: ConfirmationResult, study_folder: Path) -> list[str]:
             f"interval {result.num_analyses} of this trial, wider than one of 95%, so that the chance that any of them "
             "misses the true gain is at most 5%"
         )
-    advice = None if result.verdict is Verdict.NO_RELEVANT_GAIN else suggest_next_step(result.gain)
+    advice = None if result.verdict is Verdict.NO_RELEVANT_GAIN else next_step(result)
     if advice is not None:
         lines.append(advice)
-        is_single = result.max_seeds is None and result.gain.num_teachers == 1
-        if is_single and result.verdict is Verdict.NOT_SHOWN and result.gain.mean > 0:
+        has_error_left = result.max_seeds is None and result.num_analyses <= 2
+        is_open = result.verdict is Verdict.NOT_SHOWN and gain.num_teachers == 1 and gain.mean > 0
+        if has_error_left and is_open:
             lines.append(f"to add seeds until it is decided: distune confirm {study_folder.name} --until-decided")
     if result.verdict in (Verdict.NOT_SHOWN, Verdict.LOSS, Verdict.NO_RELEVANT_GAIN):
         lines.append(f"for likely reasons: distune explain {study_folder.name}")

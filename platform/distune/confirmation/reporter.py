@@ -47,6 +47,10 @@ class ConfirmationReporter:
             self._tracker.start_trial(spec)
         self._report_epochs(is_new=False)
 
+    def replace(self, spec: TrialSpec) -> None:
+        """Set aside what the tracker knows of a former training of a run."""
+        self._tracker.replace_trial(spec.key)
+
     def report_new(self) -> None:
         """Report what was written since the last call."""
         self._report_notes()

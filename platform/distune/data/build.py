@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def build_stream(
     num_workers: int = 0,
     pin_memory: bool = False,
     with_masks: bool = False,
+    squares_px: Sequence[int | None] = (None,),
 ) -> TrainingStream:
     """Make the stream of training batches.
 
@@ -81,6 +82,7 @@ def build_stream(
         num_workers: processes that load images.
         pin_memory: put batches into page-locked memory.
         with_masks: draw the masks of objects.
+        squares_px: see ``training_transform``.
 
     Returns:
         The stream.
@@ -104,8 +106,9 @@ def build_stream(
             min_sizes_px=augmentation.min_sizes_px,
             scale_jitter=augmentation.scale_jitter,
             crop_size_px=augmentation.crop_size_px,
+            squares_px=squares_px,
         ),
-        plain_transform=plain_transform(**size),
+        plain_transform=plain_transform(**size, squares_px=squares_px),
         batch_size=batch_size,
         seed=seed,
         num_workers=num_workers,
@@ -114,6 +117,7 @@ def build_stream(
         repeats_N=None if threshold is None else image_repeats(dataset, threshold=threshold),
         groups_N=None if factor is None else aspect_ratio_groups(dataset, factor=factor),
         draws_sizes=augmentation.draws_sizes,
+        squares_px=squares_px,
         copies=augmentation.copies,
     )
 

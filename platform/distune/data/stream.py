@@ -44,11 +44,18 @@ class Batch:
             () int64 in the data set, ``box_index`` (n,) int64 in the arrays of ``annotations(image_index)``; and
             ``masks`` (n, h, w) uint8 where the stream has masks.
         key: equal for batches of one stream that hold the same; None where none are repeated.
+        teacher_images: the images in the size that the teacher takes; None where it takes those of the student.
     """
 
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     key: str | None = None
+    teacher_images: list[Tensor] | None = None
+
+    @property
+    def images_for_teacher(self) -> list[Tensor]:
+        """The images that the teacher takes."""
+        return self.images if self.teacher_images is None else self.teacher_images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,6 +68,9 @@ class Batch:
                 {name: value.to(device, non_blocking=True) for name, value in target.items()} for target in self.targets
             ],
             key=self.key,
+            teacher_images=None
+            if self.teacher_images is None
+            else [image.to(device, non_blocking=True) for image in self.teacher_images],
         )
 
     def pin_memory(self) -> Batch:
@@ -68,6 +78,9 @@ class Batch:
         return Batch(
             images=[image.pin_memory() for image in self.images],
             targets=[{name: value.pin_memory() for name, value in target.items()} for target in self.targets],
+            teacher_images=None
+            if self.teacher_images is None
+            else [image.pin_memory() for image in self.teacher_images],
         )
 
 
@@ -89,6 +102,7 @@ class TrainingStream:
         repeats_N: mean number of presentations of each image in an epoch; None is 1.
         groups_N: group of each image, for batches of similar aspect ratios; None mixes all images.
         draws_sizes: whether ``training_transform`` draws the sizes of images.
+        squares_px: for which both transforms resize, see ``distune.data.transforms.training_transform``.
         copies: number of epochs that differ, at least 1: later ones show the batches of these again, in another order.
             None never repeats any.
 
@@ -100,6 +114,7 @@ class TrainingStream:
             part of its images, which may be empty. May be set between epochs.
         draws_sizes: True if images of ``epoch`` have other sizes than those of evaluation, so detectors must take them
             as they are.
+        squares_px: as given.
         corrupt: name of each image that could not be decoded so far, with the reason.
 
     Raises:
@@ -120,6 +135,7 @@ class TrainingStream:
         repeats_N: NDArray[np.float64] | None = None,
         groups_N: NDArray[np.int64] | None = None,
         draws_sizes: bool = False,
+        squares_px: Sequence[int | None] = (None,),
         copies: int | None = None,
     ) -> None:
         if len(dataset) == 0:
@@ -130,6 +146,7 @@ class TrainingStream:
         self.batch_size = batch_size
         self.part = (0, 1)
         self.draws_sizes = draws_sizes
+        self.squares_px = tuple(squares_px)
         self._batches = EpochBatches(
             num_images=len(dataset), batch_size=batch_size, seed=seed, repeats_N=repeats_N, groups_N=groups_N
         )
@@ -309,5 +326,7 @@ def _sample(dataset: DetectionDataset, index: int, *, with_masks: bool) -> Sampl
 def _collate(samples: list[Sample | ImageError]) -> _Loaded:
     corrupt = {sample.file: sample.problem for sample in samples if isinstance(sample, ImageError)}
     good = [sample for sample in samples if not isinstance(sample, ImageError)]
-    targets = [{name: value for name, value in sample.items() if name != "image"} for sample in good]
-    return _Loaded(Batch([sample["image"] for sample in good], targets), corrupt)
+    names = ("image", "teacher_image")
+    targets = [{name: value for name, value in sample.items() if name not in names} for sample in good]
+    images, *others = [[sample[name] for sample in good if name in sample] for name in names]
+    return _Loaded(Batch(images, targets, teacher_images=others[0] or None), corrupt)

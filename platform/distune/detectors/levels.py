@@ -33,8 +33,9 @@ def by_stride(maps: Iterable[Tensor], frame: Frame) -> NeckMaps:
 
 
 def probe_levels(detector: Detector, probe: Tensor) -> dict[int, int]:
-    """Return stride to channels of a neck, fine to coarse, measured on an image (3, H, W)."""
-    neck = detector.neck_only([probe]).neck
+    """Return stride to channels of a neck, fine to coarse, measured on an image (3, H, W) of any device."""
+    device = next(detector.model.parameters()).device
+    neck = detector.neck_only([probe.to(device)]).neck
     return {stride: int(each.shape[1]) for stride, each in sorted(neck.items())}
 
 

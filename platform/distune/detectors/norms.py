@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 NormLayer = Callable[[int], nn.Module]
@@ -27,10 +27,23 @@ def norm_layer(kind: str, epsilon: float | None) -> NormLayer | None:
         return None
     layers: dict[str, Callable[..., nn.Module]] = {
         "batch": nn.BatchNorm2d,
-        "frozen": FrozenBatchNorm2d,
+        "frozen": FrozenNorm,
         "group": group_norm,
     }
     return functools.partial(layers[kind], eps=epsilon)
+
+
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """torchvision's frozen batch normalization, in the precision of its input.
+
+    torchvision's returns float32 for every input. Under autocast all maps of a backbone would take twice the memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a map (B, D, H, W), in its own precision."""
+        scale_D: Tensor = self.weight * (self.running_var + self.eps).rsqrt()
+        shift_D: Tensor = self.bias - self.running_mean * scale_D
+        return x * scale_D.to(x.dtype)[:, None, None] + shift_D.to(x.dtype)[:, None, None]
 
 
 def group_norm(channels: int, eps: float = 1e-5) -> nn.Module:

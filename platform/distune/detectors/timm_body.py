@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
 
 from distune.config.backbones import TIMM
 from distune.config.detector import PyramidDetectorSettings
 from distune.config.problems import suggest
 from distune.detectors.modes import eval_without_grad
-from distune.detectors.norms import NormLayer, group_norm
+from distune.detectors.norms import FrozenNorm, NormLayer, group_norm
 from distune.detectors.weights import fetch_weights, load_state
 from distune.errors import ConfigError, UsageError
 
@@ -161,7 +160,7 @@ def _convert(batch_norm: nn.BatchNorm2d, settings: PyramidDetectorSettings) -> n
         batch_norm.eps = epsilon
         return batch_norm
     if settings.norm == "frozen":
-        norm: nn.Module = FrozenBatchNorm2d(batch_norm.num_features, eps=epsilon)
+        norm: nn.Module = FrozenNorm(batch_norm.num_features, eps=epsilon)
         state = batch_norm.state_dict()
         norm.load_state_dict({key: value for key, value in state.items() if key != "num_batches_tracked"})
     else:

@@ -14,6 +14,7 @@ from distune.errors import StudyError
 from distune.evidence.average_precision import Floats, resampled_scores
 from distune.evidence.matches import ClassMatches, MatchTable
 from distune.evidence.resampling import DIFFERENT_IMAGES, draw_counts
+from distune.evidence.shared_classes import score_without, unknown_classes
 
 NUM_RESAMPLES = 200
 """Enough for a standard error with an error of about 5%."""
@@ -81,18 +82,20 @@ def recorded_differences(first: Mapping[str, float], second: Mapping[str, float]
     """Compare recorded metrics, such as ``search/AP``, without errors.
 
     Args:
-        first: of the first detector.
+        first: of the first detector, which may lack classes.
         second: of the second one.
 
     Returns:
-        As ``score_differences``.
+        As ``score_differences``, on the classes that both know: without sizes where the first one lacks some, since no
+        class of a size is on record.
     """
-    names = [
-        name
-        for name in first
-        if name in second and (name == "search/AP" or name.startswith(("search/AP/", "search/AP_")))
-    ]
-    return {name.removeprefix("search/"): ScoreDifference(first=first[name], second=second[name]) for name in names}
+    unknown = unknown_classes(first, second)
+    names = [name for name in first if name.startswith("search/AP/") or (name.startswith("search/AP_") and not unknown)]
+    found = {name: (first[name], second[name]) for name in names if name in second}
+    overall = score_without(second, "search/AP", unknown)
+    if "search/AP" in first and overall is not None:
+        found = {"search/AP": (first["search/AP"], overall), **found}
+    return {name.removeprefix("search/"): ScoreDifference(first=one, second=two) for name, (one, two) in found.items()}
 
 
 def _difference(first_R: Floats, second_R: Floats) -> ScoreDifference | None:

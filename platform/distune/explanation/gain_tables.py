@@ -23,39 +23,61 @@ _MEANINGS = {
 
 
 def score_table(
-    student_lead: Mapping[str, ScoreDifference], teacher_lead: Mapping[str, ScoreDifference], *, runs: str
+    student_lead: Mapping[str, ScoreDifference],
+    teacher_lead: Mapping[str, ScoreDifference],
+    *,
+    runs: str,
+    unknown_classes: Sequence[str] = (),
+    shared: ScoreDifference | None = None,
 ) -> ExplanationTable:
     """Return the average precision of teacher, control and student: overall, by size and by class.
 
     Args:
         student_lead: the student minus the control, by metric.
-        teacher_lead: the teacher minus the control; metrics may be missing.
+        teacher_lead: the teacher minus the control, on the classes that it knows; metrics may be missing.
         runs: names of student and control.
+        unknown_classes: classes that the teacher does not know.
+        shared: AP of the student minus that of the control on the other classes; None where it is not known.
 
     Returns:
-        A row for each metric, with the gain and twice its standard error due to the images.
+        A row for each metric, with the gain and twice its standard error due to the images. Where the teacher does not
+        know a class, it has no score of all classes, and there is a row for the classes that it knows.
     """
     rows: list[tuple[Cell, ...]] = []
-    for name, lead in student_lead.items():
-        teacher = teacher_lead[name].first if name in teacher_lead else None
+
+    def add(name: str, teacher: ScoreDifference | None, lead: ScoreDifference) -> None:
+        first = None if teacher is None else teacher.first
         rows.append(
-            (name, _points(teacher), _points(lead.second), _points(lead.first), _points(lead.mean), _margin(lead))
+            (name, _points(first), _points(lead.second), _points(lead.first), _points(lead.mean), _margin(lead))
         )
+
+    for name, lead in student_lead.items():
+        is_of_all = bool(unknown_classes) and not name.startswith("AP/")
+        add(name, None if is_of_all else teacher_lead.get(name), lead)
+        if is_of_all and name == "AP" and name in teacher_lead and shared is not None:
+            add("AP, classes of teacher", teacher_lead[name], shared)
     return ExplanationTable(
         title="Average precision on the search split",
         columns=("metric", "teacher", "control", "student", "gain", "images ±"),
         rows=tuple(rows),
-        note=f"{runs}; points; images ±: twice the standard error of the gain due to the choice of images; one seed",
+        note=f"{runs}; points; images ±: twice the standard error of the gain due to the choice of images; one seed"
+        + _unknown(unknown_classes),
     )
 
 
-def error_table(student: DetectorErrors, control: DetectorErrors, teacher: DetectorErrors | None) -> ExplanationTable:
+def error_table(
+    student: DetectorErrors,
+    control: DetectorErrors,
+    teacher: DetectorErrors | None,
+    unknown_classes: Sequence[str] = (),
+) -> ExplanationTable:
     """Return number and cost of each kind of error.
 
     Args:
         student: errors of the student.
         control: of its control.
         teacher: of its teacher; None if its weights are missing.
+        unknown_classes: classes that the teacher does not know.
 
     Returns:
         A row for each kind.
@@ -78,7 +100,8 @@ def error_table(student: DetectorErrors, control: DetectorErrors, teacher: Detec
         columns=("kind", "teacher", "control", "student", "cost, teacher", "cost, control", "cost, student", "change"),
         rows=tuple(rows),
         note=f"numbers at the score at which a detector makes as many detections as there are objects; cost: points by "
-        f"which AP50 would rise if this kind alone were fixed; {meanings}",
+        f"which AP50 would rise if this kind alone were fixed; {meanings}"
+        f"{_unknown(unknown_classes, ': it misses all their objects')}",
     )
 
 
@@ -154,13 +177,21 @@ def inherited_table(student: DetectorErrors, control: DetectorErrors, teacher: D
 
 
 def gain_tables(
-    student: DetectorErrors, control: DetectorErrors, teacher: DetectorErrors | None, classes: Sequence[str]
+    student: DetectorErrors,
+    control: DetectorErrors,
+    teacher: DetectorErrors | None,
+    classes: Sequence[str],
+    unknown_classes: Sequence[str] = (),
 ) -> list[ExplanationTable]:
     """Return the tables of errors and objects; those that need the teacher only with one."""
     if not np.any(~student.truth.ignored_N):
         return []
-    tables = [error_table(student, control, teacher), object_table(student, control, teacher, classes)]
+    tables = [error_table(student, control, teacher, unknown_classes), object_table(student, control, teacher, classes)]
     return tables if teacher is None else [*tables, inherited_table(student, control, teacher)]
+
+
+def _unknown(classes: Sequence[str], consequence: str = "") -> str:
+    return f"; the teacher does not know {', '.join(classes)}{consequence}" if classes else ""
 
 
 def _points(value: float | None) -> float | None:

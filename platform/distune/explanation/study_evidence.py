@@ -76,6 +76,7 @@ class StudyEvidence:
         teacher_lead: the teacher minus the control, by metric; empty without either.
         unknown_classes: classes that the teacher does not know.
         confirmation: its result; None before one.
+        teacher: name of the teacher of the student.
         split: None if nothing was detected, because files are missing.
     """
 
@@ -91,6 +92,7 @@ class StudyEvidence:
     teacher_lead: Mapping[str, ScoreDifference] = dataclasses.field(default_factory=dict)
     unknown_classes: tuple[str, ...] = ()
     confirmation: ConfirmationResult | None = None
+    teacher: str = "the teacher"
     split: SplitEvidence | None = None
 
     @property

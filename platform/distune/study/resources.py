@@ -121,6 +121,11 @@ def exclusive_resources(trial: Resources, machines: Sequence[Resources]) -> Reso
     return Resources(max([trial.cpus, *(machine.cpus for machine in machines)]))
 
 
+def num_fitting(trial: Resources, machines: Sequence[Resources]) -> int:
+    """Return how many trials fit on the machines at a time, each on one of them."""
+    return sum(machine.capacity_for(trial) for machine in machines)
+
+
 def num_concurrent(settings: ResourceSettings, trial: Resources, machines: Sequence[Resources]) -> int:
     """Return the maximum number of concurrent trials: as many as fit, or fewer when the settings say so.
 
@@ -139,7 +144,7 @@ def num_concurrent(settings: ResourceSettings, trial: Resources, machines: Seque
     """
     if settings.address is not None and settings.max_concurrent is not None:
         return settings.max_concurrent
-    capacity = sum(machine.capacity_for(trial) for machine in machines)
+    capacity = num_fitting(trial, machines)
     if capacity < 1:
         sizes = sorted({(machine.cpus, machine.gpus) for machine in machines}, reverse=True)
         found = ", ".join(f"{cpus:g} and {gpus:g}" for cpus, gpus in sizes) or "none yet"

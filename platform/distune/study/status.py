@@ -15,10 +15,12 @@ from distune.config.metric_names import cost_names, metric_name
 from distune.distillation.epoch_warnings import warnings_of
 from distune.errors import ConfigError, StudyError
 from distune.evidence.confirmation_result import ConfirmationResult
+from distune.evidence.shared_classes import describe_teacher, unknown_classes
 from distune.records import EpochReport, Outcome, TrialRecord, best_finished, control_score
 from distune.study.damaged_epochs import DamagedEpochs, find_damaged_epochs
 from distune.study.failures.failed_study import describe_failed_search
 from distune.study.failures.identical_trials import IdenticalTrials, index_trials
+from distune.study.files.runs_progress import RunsProgress
 from distune.study.files.study_folder import StudyFolder, StudyState, study_title
 from distune.study.files.study_place import original_of
 from distune.study.planning.study_plan import plan_study
@@ -46,8 +48,10 @@ class StudyStatus:
         costs: names of the metrics that are minimized, such as ``student/latency_ms``; empty for a single objective.
         confirmation: result of training the best trials again with new seeds; None before the first confirmation.
         simulated: whether its learning curves are simulated.
+        runs: a confirmation or an ablation that runs now; None without one.
         time: start, end or time left, and seconds per epoch; None for a simulated study.
         teacher_value: the teacher's metric; None for a simulated study, and before a session has prepared the teacher.
+        teacher_unknown: classes that the teacher does not know, and that ``teacher_value`` leaves out.
         unrecorded: keys of trials that were trained and that Optuna's records lack.
         damaged: the trials with damaged lines in their ``metrics.jsonl``.
         lost: a line for each trial whose folder lacks epochs that Optuna knows.
@@ -64,8 +68,10 @@ class StudyStatus:
     costs: tuple[str, ...] = ()
     confirmation: ConfirmationResult | None = None
     simulated: bool = False
+    runs: RunsProgress | None = None
     time: StudyTime | None = None
     teacher_value: float | None = None
+    teacher_unknown: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     damaged: tuple[DamagedEpochs, ...] = ()
     lost: tuple[str, ...] = ()
@@ -75,6 +81,13 @@ class StudyStatus:
     def title(self) -> str:
         """Title of tables and figures; says when the study is simulated."""
         return study_title(self.study, simulated=self.simulated)
+
+    @property
+    def teacher_line(self) -> str | None:
+        """The score of the teacher in a line; None without one."""
+        if self.teacher_value is None:
+            return None
+        return describe_teacher(self.teacher_value, self.metric, self.teacher_unknown, self.trials)
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
@@ -93,6 +106,8 @@ class StudyStatus:
             "simulated": self.simulated,
             "metric": self.metric,
             "teacher": self.teacher_value,
+            "teacher_unknown_classes": list(self.teacher_unknown),
+            "runs": None if self.runs is None else dataclasses.asdict(self.runs),
             "time": None if self.time is None else self.time.to_dict(),
             "trials": [record_to_dict(record) for record in self.trials],
             "unrecorded_trials": list(self.unrecorded),
@@ -183,7 +198,9 @@ def status_of(
     reports = {number: each.reports for number, each in records.items()}
     unrecorded = [] if is_running else unrecorded_trials(known, folder.trials)
     index = index_trials((trial.number, trial.params, trial.outcome, reports[trial.number]) for trial in known)
-    trials = [_record(experiment, trial, reports[trial.number], is_running=is_running) for trial in known]
+    runs = RunsProgress.read(folder.runs_file) if is_running else None
+    is_searching = is_running and runs is None
+    trials = [_record(experiment, trial, reports[trial.number], is_running=is_searching) for trial in known]
     teacher = folder.teacher()
     return StudyStatus(
         study=folder.name,
@@ -199,6 +216,7 @@ def status_of(
         costs=cost_names(experiment),
         confirmation=folder.confirmation.read(),
         simulated=identity.simulate,
+        runs=runs,
         time=None
         if identity.simulate
         else study_time(
@@ -207,9 +225,12 @@ def status_of(
             measured_epochs(reports),
             started_at=identity.created_at,
             session_at=None if note is None else note.started_at,
-            now=time.time() if is_running else None,
+            now=time.time() if is_searching else None,
         ),
         teacher_value=None if teacher is None else teacher.metrics.get(metric_name(experiment)),
+        teacher_unknown=()
+        if teacher is None
+        else unknown_classes(teacher.metrics, next((trial.metrics for trial in trials if trial.metrics), {})),
     )
 
 

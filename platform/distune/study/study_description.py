@@ -67,7 +67,7 @@ def describe_results(status: StudyStatus, loaded: LoadedExperiment) -> StudyDesc
         trials=status.trials,
         metric=status.metric,
         names={path: view.names[path] for path in view.params},
-        teacher=status.teacher_value,
+        teacher=None if status.teacher_unknown else status.teacher_value,
         commands=_commands(status),
     )
     return StudyDescription(redact_uri(headline), redact_uri(study_note(content)))
@@ -96,6 +96,8 @@ def _details(status: StudyStatus) -> list[str]:
         details.append(f"The study is {status.state}.")
     elif status.reason is not None:
         details.append(f"Fewer trials than asked for: {status.reason}.")
+    if status.teacher_unknown and status.teacher_line is not None:  # beside the others it would be another score
+        details.append(f"{status.teacher_line[:1].upper()}{status.teacher_line[1:]}.")
     result = status.confirmation
     if result is not None:
         gain = result.gain

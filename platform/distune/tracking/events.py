@@ -55,6 +55,14 @@ class TrialStarted:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialReplaced:
+    """The trial ``key`` is trained anew from its first epoch: what was logged before belongs to another training."""
+
+    at_ms: int
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochLogged:
     """The trial ``key`` finished an epoch."""
 
@@ -136,6 +144,7 @@ class StudyEnded:
 Event = (
     StudyStarted
     | TrialStarted
+    | TrialReplaced
     | EpochLogged
     | FileLogged
     | TrialEnded
@@ -149,6 +158,7 @@ Event = (
 EVENT_KINDS: dict[str, type[Event]] = {
     "study_started": StudyStarted,
     "trial_started": TrialStarted,
+    "trial_replaced": TrialReplaced,
     "epoch": EpochLogged,
     "file": FileLogged,
     "trial_ended": TrialEnded,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distune.errors import UsageError
 from distune.records import EpochReport
-from distune.tracking.mlflow_client import open_client, search_runs
+from distune.tracking.mlflow_client import is_replaced, open_client, search_runs
 from distune.tracking.timeouts import uploading
 from distune.tracking.uris import redact_uri
 from distune.tracking.values import metric_values, name_text
@@ -106,7 +106,8 @@ def log_student(
         client = open_client(uri)
         found = client.get_experiment_by_name(experiment)
         runs = [] if found is None else search_runs(client, found.experiment_id, study_key)
-        run = next((each for each in runs if each.data.tags.get("distune.trial") == trial), None)
+        own = [each for each in runs if each.data.tags.get("distune.trial") == trial and not is_replaced(each)]
+        run = own[0] if own else None
         if found is None or run is None:
             raise UsageError(f"MLflow has no run of trial {trial}; distune resume sends what is missing")
         model_id = _log_model(client, found.experiment_id, run.info.run_id, name, files, params, tags)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _RUNS_PER_PAGE = 1000
 _MAX_HEADLINES = 100
+REPLACED = "replaced"
+"""Kind of a run whose trial was trained anew, in a run of its own."""
 HEADLINE_TAG = "distune.headline"
 """Tag of a study's own run: its result in a sentence."""
 NO_MLFLOW = "it answers, but not as an MLflow server does; check tracking.uri"
@@ -67,7 +69,7 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> list[Run]:
-    """Return all runs of a study that are not deleted, the oldest first."""
+    """Return all runs of a study that are not deleted, replaced ones included, the oldest first."""
     runs: list[Run] = []
     token: str | None = None
     while token != "":
@@ -81,6 +83,11 @@ def search_runs(client: MlflowClient, experiment_id: str, study_key: str) -> lis
         runs.extend(page)
         token = page.token or ""
     return runs
+
+
+def is_replaced(run: Run) -> bool:
+    """Return whether the trial of a run was trained anew, in a run of its own."""
+    return bool(run.data.tags.get("distune.kind") == REPLACED)
 
 
 def search_headlines(client: MlflowClient, experiment_id: str) -> list[tuple[str, str]]:
@@ -120,7 +127,7 @@ def find_study_runs(uri: str, *, experiment: str, study_key: str) -> StudyRuns |
         raise
     except Exception as error:
         raise UsageError(f"the tracking server {redact_uri(uri)} does not answer: {redact_uri(str(error))}") from None
-    searched = [run for run in runs if run.data.tags.get("distune.kind") not in ("confirmation", "ablation")]
+    searched = [run for run in runs if run.data.tags.get("distune.kind") not in ("confirmation", "ablation", REPLACED)]
     trials = {run.data.tags["distune.trial"]: run.info.run_id for run in searched if "distune.trial" in run.data.tags}
     parents = [run.info.run_id for run in runs if "distune.trial" not in run.data.tags]
     return StudyRuns(

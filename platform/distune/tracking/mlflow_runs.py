@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distune.records import ParameterValue
-from distune.tracking.mlflow_client import NO_MLFLOW, search_headlines, search_runs
+from distune.tracking.mlflow_client import NO_MLFLOW, REPLACED, is_replaced, search_headlines, search_runs
 from distune.tracking.note import NOTE_TAG, experiment_note, mark_note, may_replace_note
 from distune.tracking.run_names import is_control, run_name, with_short_names
 from distune.tracking.sink import SinkUnavailableError
@@ -28,6 +28,8 @@ _COLOR_TAG, _CONTROL_COLOR, _STUDY_COLOR = "mlflow.runColor", "#e6007e", "#7f7f7
 """Colors of charts; those of the UI are others."""
 _IDENTITY_TAGS = {"study", "study_key", "trial", "trial_key"}
 """Runs are found by these tags. They are set when a run is created and never changed."""
+_REPLACED_AT = "distune.replaced_at"
+"""Tag of a replaced run and of the run that replaced it: the time in milliseconds."""
 
 
 @dataclasses.dataclass
@@ -37,6 +39,8 @@ class KnownRun:
     id: str
     status: str
     param_names: set[str]
+    name: str
+    started_at_ms: int
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     note: str | None = None
 
@@ -73,6 +77,7 @@ class MlflowRuns:
         self._artifact_location = artifact_location
         self._experiment_id: str | None = None
         self._runs: dict[str, KnownRun] | None = None
+        self._replaced_at: dict[str, int] = {}
 
     def reset(self) -> None:
         """Read everything from MLflow again at the next call: a run or the experiment may have been deleted."""
@@ -98,6 +103,27 @@ class MlflowRuns:
         self.log(run, tags={} if is_new else tags)
         self.add_params(run, with_short_names(params, names or {}))
         self.set_status(run, "RUNNING", at_ms)
+
+    def replace(self, key: str, at_ms: int) -> None:
+        """Set the run of a trial aside, if there is one of before: what follows goes to a new run.
+
+        It is kept under another kind and name. To delete it would take a permission that writing does not take.
+        """
+        run = self._known_runs().get(key)
+        if run is None or run.started_at_ms >= at_ms or self.is_of_replaced(key, at_ms):
+            return
+        if run.status == "RUNNING":
+            self.set_status(run, "KILLED", at_ms)
+        ending = f" ({REPLACED})"
+        self._client.update_run(run.id, name=run.name.removesuffix(ending) + ending)
+        self.log(run, tags={"kind": REPLACED, _REPLACED_AT: str(at_ms)})
+        del self._known_runs()[key]
+        self._replaced_at[key] = at_ms
+
+    def is_of_replaced(self, key: str, at_ms: int) -> bool:
+        """Return whether an event of a trial at this time belongs to a run that was replaced."""
+        self._known_runs()
+        return key in self._replaced_at and at_ms < self._replaced_at[key]
 
     def add_params(self, run: KnownRun, params: Mapping[str, ParameterValue]) -> None:
         """Add the params that a run lacks: MLflow refuses to change one."""
@@ -146,6 +172,7 @@ class MlflowRuns:
             identity = {"study": self._study, "study_key": self._study_key, "mlflow.source.name": "distune"}
             identity |= {"simulated": "true"} if self._simulated else {}
             identity |= {_COLOR_TAG: color} if (color := _color(key)) else {}
+            identity |= {_REPLACED_AT: str(self._replaced_at[key])} if key in self._replaced_at else {}
             if key:
                 parent = self.get("", at_ms)
                 identity |= {"trial": key, "trial_key": self._trial_key(key), "mlflow.parentRunId": parent.id}
@@ -157,7 +184,8 @@ class MlflowRuns:
             )
             if not created.info.run_id:
                 raise SinkUnavailableError(NO_MLFLOW)
-            runs[key] = KnownRun(created.info.run_id, created.info.status, set())
+            info = created.info
+            runs[key] = KnownRun(info.run_id, info.status, set(), info.run_name or key, at_ms)
         return runs[key]
 
     def log(
@@ -214,13 +242,19 @@ class MlflowRuns:
         """Return all runs of the study by trial key, read from MLflow once."""
         if self._runs is None:
             prefix = self._trial_key("")
-            self._runs = {}
+            self._runs, self._replaced_at = {}, {}
             for run in search_runs(self._client, self._find_experiment(), self._study_key):
                 key = run.data.tags.get("distune.trial_key", prefix).removeprefix(prefix)
+                if (replaced_at := run.data.tags.get(_REPLACED_AT, "")).isdecimal():
+                    self._replaced_at[key] = max(int(replaced_at), self._replaced_at.get(key, 0))
+                if is_replaced(run):
+                    continue
                 known = KnownRun(
                     run.info.run_id,
                     run.info.status,
                     set(run.data.params),
+                    run.info.run_name or key,
+                    run.info.start_time,
                     dict(run.data.metrics),
                     run.data.tags.get(NOTE_TAG),
                 )

@@ -17,6 +17,7 @@ from distune.tracking.events import (
     StudyStarted,
     TrialEnded,
     TrialLogged,
+    TrialReplaced,
     TrialStarted,
     ViewLogged,
 )
@@ -67,6 +68,8 @@ class MlflowSink:
             artifact_location=artifact_location,
             simulated=simulated,
         )
+        self._is_replaced: dict[str, bool] = {}
+        """Key of a trial to whether its latest start was that of a run that was replaced."""
 
     def has_runs(self) -> bool:
         """Return whether the store has a run of the study; also when it does not answer now."""
@@ -99,11 +102,17 @@ class MlflowSink:
 
     def _apply_one(self, event: Event) -> None:
         runs = self._runs
+        if isinstance(event, TrialStarted):
+            self._is_replaced[event.key] = runs.is_of_replaced(event.key, event.at_ms)
+        if not isinstance(event, EpochLogged) and self._has_replaced(event):
+            return
         match event:
             case StudyStarted():
                 runs.start("", event.at_ms, event.params, {**event.tags, "state": "running"})
             case TrialStarted():
                 runs.start(event.key, event.at_ms, event.params, start_tags(event), event.names)
+            case TrialReplaced():
+                runs.replace(event.key, event.at_ms)
             case EpochLogged():
                 self._log_epochs([event])
             case FileLogged():
@@ -137,9 +146,23 @@ class MlflowSink:
             _LOG.info("the tracking server refuses a tag of the experiment: %s", redact_uri(str(error)))
 
     def _log_epochs(self, events: Sequence[EpochLogged]) -> None:
+        events = [event for event in events if not self._has_replaced(event)]
         for key in dict.fromkeys(event.key for event in events):
-            points = [(event.at_ms, event.report.epoch, event.report.metrics) for event in events if event.key == key]
-            self._runs.log(self._runs.get(key, events[0].at_ms), points)
+            own = [event for event in events if event.key == key]
+            points = [(event.at_ms, event.report.epoch, event.report.metrics) for event in own]
+            self._runs.log(self._runs.get(key, own[0].at_ms), points)
+
+    def _has_replaced(self, event: Event) -> bool:
+        """Return whether an event is sent again and belongs to a run that was replaced, which has it.
+
+        The latest start of the trial tells; without one in this session the time, though the clocks of workers differ.
+        """
+        key = _trial_of(event)
+        if key is None:
+            return False
+        if key not in self._is_replaced:
+            return self._runs.is_of_replaced(key, event.at_ms)
+        return self._is_replaced[key]
 
     def _end_trial(self, event: TrialEnded) -> None:
         record = event.record
@@ -149,3 +172,13 @@ class MlflowSink:
         summary = {} if record.outcome is Outcome.INTERRUPTED else summary_metrics(record.metrics)
         self._runs.log(run, [(at_ms, record.epochs, summary)], tags=end_tags(record))
         self._runs.set_status(run, run_status(record.outcome), event.at_ms)
+
+
+def _trial_of(event: Event) -> str | None:
+    """Return the key of the trial that an event adds to; None for any other event."""
+    match event:
+        case TrialStarted() | EpochLogged() | FileLogged() | TrialLogged():
+            return event.key
+        case TrialEnded():
+            return event.record.key
+    return None

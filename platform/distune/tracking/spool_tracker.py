@@ -17,6 +17,7 @@ from distune.tracking.events import (
     StudyStarted,
     TrialEnded,
     TrialLogged,
+    TrialReplaced,
     TrialStarted,
     ViewLogged,
     now_ms,
@@ -56,6 +57,10 @@ class SpoolTracker:
     def start_trial(self, spec: TrialSpec) -> None:
         """See ``Tracker.start_trial``."""
         self._record(lambda: TrialStarted.from_spec(spec, now_ms(), self._names))
+
+    def replace_trial(self, key: str) -> None:
+        """See ``Tracker.replace_trial``."""
+        self._record(lambda: TrialReplaced(at_ms=now_ms(), key=key))
 
     def log_epoch(self, key: str, report: EpochReport) -> None:
         """See ``Tracker.log_epoch``."""

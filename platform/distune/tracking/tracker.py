@@ -24,6 +24,10 @@ class Tracker(Protocol):
         """Start or resume a trial."""
         ...
 
+    def replace_trial(self, key: str) -> None:
+        """Set a former training of the trial ``key`` aside, if there is one: the trial is trained anew."""
+        ...
+
     def log_epoch(self, key: str, report: EpochReport) -> None:
         """Log the metrics of an epoch of the trial ``key``; the epoch is the step."""
         ...
@@ -76,6 +80,9 @@ class NullTracker:
         """Do nothing."""
 
     def start_trial(self, spec: TrialSpec) -> None:
+        """Do nothing."""
+
+    def replace_trial(self, key: str) -> None:
         """Do nothing."""
 
     def log_epoch(self, key: str, report: EpochReport) -> None:

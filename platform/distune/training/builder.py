@@ -113,8 +113,37 @@ class TrialBuilder:
             return self.teacher(weights)
         return self.detector(settings.from_scratch(), seed=self.experiment.training.seed + 1)
 
-    def stream(self, settings: TrainingSettings, *, seed: int, with_masks: bool = False) -> TrainingStream:
-        """Build the stream of training batches."""
+    def squares_px(self, student: DetectorSettings | None = None) -> tuple[int | None, ...]:
+        """Return the sizes for which the stream of a student resizes: of the student, and of a teacher that differs.
+
+        Args:
+            student: its settings; None for those of the experiment.
+
+        Returns:
+            See ``distune.data.transforms.training_transform``. A control has those of its trials.
+        """
+        student = self.experiment.student if student is None else student
+        return tuple(dict.fromkeys((student.square_px, self.experiment.teacher.square_px)))
+
+    def stream(
+        self,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        with_masks: bool = False,
+        detector: DetectorSettings | None = None,
+    ) -> TrainingStream:
+        """Build the stream of training batches.
+
+        Args:
+            settings: give the batch size.
+            seed: of the order and the augmentation.
+            with_masks: draw the masks of objects.
+            detector: that is trained; None for the experiment's student.
+
+        Returns:
+            The stream.
+        """
         return build_stream(
             self.splits.train,
             self.experiment.data,
@@ -123,6 +152,7 @@ class TrialBuilder:
             num_workers=self.experiment.resources.loader_workers,
             pin_memory=self.device.type == "cuda",
             with_masks=with_masks,
+            squares_px=self.squares_px(detector),
         )
 
     def student(

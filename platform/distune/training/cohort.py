@@ -148,6 +148,9 @@ class Cohort:
                 break
             with self._sizes_kept(active):
                 self._step(batch.to(self._device), active, results, timer)
+            for result in results.values():
+                _clear_locals(result.error)  # the step has ended: its batch and its maps of the teacher
+        timer.seconds("load")  # waits for the device, which may still work on the last steps
         trained_s = timer.elapsed()
         self.epochs_done += 1
         speed = {"speed/images_per_s": sum(row_counts(num_images)) / trained_s}
@@ -249,7 +252,7 @@ def _catch_error(students: Iterable[Student], results: dict[str, EpochResult]) -
 
 
 def _clear_locals(error: BaseException | None) -> None:
-    """Free what the failed calls hold, such as the graph of a step, while the others train on."""
+    """Free what the ended calls of a traceback hold, such as the graph of a step, while the others train on."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

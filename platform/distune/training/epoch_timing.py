@@ -161,7 +161,7 @@ def measure_epoch(
     train = _some(splits.train, num_batches * training.batch_size, seed=seed)
     search = _some(splits.search, num_search_images, seed=seed)
     few = dataclasses.replace(builder, splits=dataclasses.replace(splits, train=train, search=search))
-    stream = few.stream(training, seed=seed, with_masks=settings.learns_masks)
+    stream = few.stream(training, seed=seed, with_masks=settings.learns_masks, detector=settings)
     try:
         student = few.student(
             "timing", settings.from_scratch(), training, seed=seed, steps_per_epoch=len(stream), teacher=teacher

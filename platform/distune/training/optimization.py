@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
@@ -25,14 +26,23 @@ def build_optimizer(settings: OptimizerSettings, modules: Iterable[nn.Module]) -
     """Build the optimizer over all trainable parameters of a detector and its objective."""
     groups = parameter_groups(settings, modules)
     if isinstance(settings, SgdSettings):
-        return SGD(
-            groups,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        # Not fused: torch's fused SGD fails for a parameter whose first gradient comes after those of others, and
+        # after a step that a gradient scaler skips it takes momentum from memory that was never written.
+        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     return AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Restore the state of an optimizer, also one of another memory format, such as that of another kind of device.
+
+    torch keeps the strides of the saved moments. Its fused kernels require those of the parameters: on a GPU they
+    refuse others, and on a CPU they pair each weight with the moment of another one.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def parameter_groups(settings: OptimizerSettings, modules: Iterable[nn.Module]) -> list[dict[str, Any]]:

@@ -40,8 +40,8 @@ class RngState:
         return dict(self._states)
 
     def load_state_dict(self, states: dict[str, Tensor]) -> None:
-        """Restore a saved state. On the CPU, only the CPU's part of a state saved on a GPU is used."""
-        self._states = {name: states[name] for name in self._states if name in states}
+        """Restore a saved state, of each device that it has and that is used here; other devices keep their own."""
+        self._states = {name: states.get(name, own) for name, own in self._states.items()}
 
     def _forked(self) -> contextlib.AbstractContextManager[None]:
         devices = [self._device] if self._device.type == "cuda" else []

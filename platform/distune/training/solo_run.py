@@ -60,7 +60,7 @@ class SoloRun:
         cache: TeacherCache | None = None,
         stream_epochs: Sequence[int] = (),
     ) -> None:
-        self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks)
+        self._stream = builder.stream(training, seed=seed, with_masks=detector.learns_masks, detector=detector)
         self._stream.part = (rank(), num_processes())
         self._member = CheckpointedStudent(
             _KEY,

@@ -22,7 +22,13 @@ from distune.distillation.prototypes.collect_features import FeaturePass
 from distune.errors import TrialError
 from distune.training.clipped_backward import ClippedBackward, sum_of
 from distune.training.memory_format import to_fast_format
-from distune.training.optimization import build_optimizer, build_schedule, num_optimizer_steps, num_warmup_steps
+from distune.training.optimization import (
+    build_optimizer,
+    build_schedule,
+    load_optimizer_state,
+    num_optimizer_steps,
+    num_warmup_steps,
+)
 from distune.training.precision import autocast, autocast_dtype
 from distune.training.processes.seeds import seed_processes
 from distune.training.rng_state import RngState
@@ -166,7 +172,7 @@ class Student:
         self.detector.model.load_state_dict(state["model"])
         if self.objective is not None:
             self.objective.load_state_dict(state["objective"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self._optimizer, state["optimizer"])
         functions = {"lr_lambdas": [None] * len(self._optimizer.param_groups)}  # which torch does not save
         is_function = isinstance(self._schedule, LambdaLR)
         self._schedule.load_state_dict({**state["schedule"], **(functions if is_function else {})})

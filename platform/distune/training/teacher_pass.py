@@ -81,5 +81,5 @@ class TeacherPass:
 
     def _compute(self, batch: Batch) -> TeacherMaps:
         with autocast(self._device, self._dtype):
-            maps = self._teacher.teacher_maps(batch.images)
+            maps = self._teacher.teacher_maps(batch.images_for_teacher)
         return maps.to_float16() if self._half_maps else maps

@@ -6,7 +6,7 @@ from statistics import stdev
 
 from distune.evidence.confirmation_result import ConfirmationResult
 from distune.evidence.gain import Verdict
-from distune.evidence.gain_text import suggest_next_step
+from distune.evidence.next_step import next_step
 from distune.explanation.finding import Finding, FindingState
 from distune.explanation.study_evidence import MIN_RUNS, SPREADS, StudyEvidence
 
@@ -63,7 +63,7 @@ def _of_confirmation(study: str, result: ConfirmationResult) -> Finding:
     if verdict is Verdict.GAIN:
         return Finding(check=_NAME, state=FindingState.OK, text=text, details=details)
     state = FindingState.UNKNOWN if verdict is Verdict.UNDECIDED else FindingState.PROBLEM
-    advice = suggest_next_step(gain) or f"distune confirm {study} --until-decided adds seeds"
+    advice = next_step(result) or f"distune confirm {study} --until-decided adds seeds"
     if verdict is Verdict.UNSTABLE:
         advice = "lower training.optimizer.learning_rate or the weights of the distillation: the student diverges"
     elif verdict is Verdict.LOSS:

@@ -32,7 +32,8 @@ def check_teacher_lead(evidence: StudyEvidence) -> Finding:
     margins = {name: SPREADS * math.hypot(lead.error, evidence.spread) for name, lead in leads.items()}
     overall, margin = leads["AP"], margins["AP"]
     details = {name: {"lead": lead.mean, "margin": margins[name]} for name, lead in leads.items()}
-    scores = f"the teacher has {overall.first:.1f} AP and the control {overall.second:.1f} on the search split"
+    where = "the search split, on the classes that both know" if evidence.unknown_classes else "the search split"
+    scores = f"{evidence.teacher} has {overall.first:.1f} AP and the control {overall.second:.1f} on {where}"
     worse = [name for name, lead in leads.items() if lead.mean < -margins[name]]
     equal = [name for name, lead in leads.items() if -margins[name] <= lead.mean <= margins[name]]
     unknown = f"; it does not know {', '.join(evidence.unknown_classes)}" if evidence.unknown_classes else ""
@@ -41,8 +42,8 @@ def check_teacher_lead(evidence: StudyEvidence) -> Finding:
         return Finding(
             check=_NAME,
             state=FindingState.PROBLEM,
-            text=f"the teacher is {how} the student without it: {scores} ({overall.mean:+.1f}, margin {margin:.1f})"
-            + unknown,
+            text=f"{evidence.teacher} is {how} the student without it: {scores} "
+            f"({overall.mean:+.1f}, margin {margin:.1f}){unknown}",
             advice="train the teacher longer (teacher_training.epochs), take a larger one or one from pretrained "
             "weights (teacher.backbone_weights), or measure at a smaller budget of the student: a teacher that is not "
             "better cannot teach",

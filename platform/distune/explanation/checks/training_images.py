@@ -43,7 +43,8 @@ def check_training_images(evidence: StudyEvidence) -> Finding:
             "knows already, the teacher tells it little",
             details=details,
         )
-    lead = evidence.teacher_lead.get("AP")
+    # Without a class the teacher's AP is of other objects.
+    lead = None if evidence.unknown_classes else evidence.teacher_lead.get("AP")
     is_level = has_leveled_off(evidence.student, evidence.metric)
     if is_level and train - search <= CLOSE and lead is not None and lead.first - search >= FAR_BELOW:
         return Finding(

@@ -49,14 +49,13 @@ def pareto_table(facts: StudyFacts) -> Table:
 
 
 def model_points(facts: StudyFacts) -> Sequence[CostPoint]:
-    """Return latency and metric of teacher, control and best student, as far as both are known."""
+    """Return latency and metric of teacher, control and best student, as far as both are known.
+
+    The metric is on the classes that the teacher knows.
+    """
     if facts.sizes is None or facts.winner is None:
         return ()
-    scores = {
-        "teacher": facts.teacher_score,
-        "control": facts.control_score,
-        "student": facts.score(facts.winner),
-    }
+    scores = facts.shared_scores
     return [
         CostPoint(name=model.name, group=model.name, cost=model.latency_ms, score=score)
         for model in facts.sizes.models

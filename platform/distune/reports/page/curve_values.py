@@ -57,6 +57,8 @@ def describe_curves(curves: Sequence[TrialCurve], facts: StudyFacts) -> str:
             span = f"{ends[0]:.1f}" if len(ends) == 1 else f"{min(ends):.1f} to {max(ends):.1f}"
             parts.append(f"{group}: {span}")
     teacher = "" if facts.teacher_score is None else f"; teacher: {facts.teacher_score:.1f}"
+    if teacher and facts.teacher_unknown:
+        teacher += f" without {', '.join(facts.teacher_unknown)}, not drawn"
     return f"Highest {facts.metric_title} of each curve: {'; '.join(parts)}{teacher}."
 
 

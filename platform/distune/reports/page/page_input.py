@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distune.evidence.confirmation_result import ConfirmationResult
+from distune.evidence.shared_classes import mean_without
 from distune.explanation.explanation import Explanation
 from distune.records import EpochReport, Outcome, TrialRecord, control_score
 from distune.reports.model_sizes import ModelSizes
@@ -31,7 +32,8 @@ class StudyFacts:
         scheduler: kind of the early stopping: ``asha``, ``median`` or ``none``.
         rungs: epochs at which trials are compared; empty without rungs.
         winner: the confirmed trial, before a confirmation the best one; None while no trial has finished.
-        teacher_score: the teacher's metric; None without a teacher.
+        teacher_score: the teacher's metric, on the classes that it knows; None without a teacher.
+        teacher_unknown: classes that the teacher does not know.
         teacher_reports: epochs of the teacher, where it was trained here.
         costs: names of the metrics that are minimized.
         pareto_front: numbers of the trials on the Pareto front.
@@ -56,6 +58,7 @@ class StudyFacts:
     rungs: tuple[int, ...] = ()
     winner: TrialRecord | None = None
     teacher_score: float | None = None
+    teacher_unknown: tuple[str, ...] = ()
     teacher_reports: Sequence[EpochReport] = ()
     costs: tuple[str, ...] = ()
     pareto_front: frozenset[int] = frozenset()
@@ -89,6 +92,17 @@ class StudyFacts:
     def metric_title(self) -> str:
         """The metric without its split, such as ``AP``."""
         return self.metric.removeprefix("search/")
+
+    @property
+    def shared_scores(self) -> dict[str, float | None]:
+        """Metrics of teacher, control and best student on the classes that the teacher knows."""
+        controls = [trial for trial in self.controls if trial.outcome is Outcome.FINISHED]
+        students = [] if self.winner is None else [self.winner]
+        return {
+            "teacher": self.teacher_score,
+            "control": mean_without(controls, self.metric, self.teacher_unknown),
+            "student": mean_without(students, self.metric, self.teacher_unknown),
+        }
 
     def score(self, trial: TrialRecord) -> float | None:
         """Return the metric of a trial at its best epoch; None without one."""

@@ -48,7 +48,7 @@ def curves_section(facts: StudyFacts) -> Section:
             metric=facts.metric_title,
             num_epochs=facts.num_epochs,
             rungs=facts.rungs,
-            teacher=facts.teacher_score,
+            teacher=None if facts.teacher_unknown else facts.teacher_score,
         )
         blocks = [Figure(title=f"{facts.metric_title} by epoch", description=describe_curves(curves, facts), plot=plot)]
     return Section(
@@ -106,10 +106,11 @@ def cost_section(facts: StudyFacts) -> Section | None:
     plot = draw_costs(models, metric=facts.metric_title, cost=f"latency, ms ({facts.sizes.device})")
     is_same = facts.winner is None or not any(path.startswith("student.") for path in facts.winner.params)
     same = "Control and student are the same network, so only their heights differ. " if is_same else ""
+    classes = ", on the classes that the teacher knows" if facts.teacher_unknown else ""
     return Section(
         name="cost",
         title=title,
-        guide=f"{same}The scores are those of the search split; up and to the left is better.",
+        guide=f"{same}The scores are those of the search split{classes}; up and to the left is better.",
         blocks=[Figure(title="The three models", description=f"{shown}.", plot=plot)],
     )
 

@@ -86,7 +86,7 @@ def model_table(facts: StudyFacts) -> Table:
     """Return scores and sizes of teacher, control and best student."""
     result, winner = facts.confirmation, facts.winner
     searched = {
-        "teacher": facts.teacher_score,
+        "teacher": None if facts.teacher_unknown else facts.teacher_score,
         "control": facts.control_score,
         "student": None if winner is None else winner.metrics[facts.metric],
     }
@@ -95,6 +95,10 @@ def model_table(facts: StudyFacts) -> Table:
         titles["student"] += f" (trial {winner.key})"
     columns = ["model", f"{facts.metric_title}, search split"]
     cells = {name: [_points(value)] for name, value in searched.items()}
+    if facts.teacher_unknown:
+        columns.append(f"{facts.metric_title}, classes that the teacher knows")
+        for name, value in facts.shared_scores.items():
+            cells[name].append(_points(value))
     if result is not None:
         gain = result.gain
         columns.append(f"{result.metric}, {result.split} split, mean of {gain.num_seeds} seeds")
@@ -107,7 +111,7 @@ def model_table(facts: StudyFacts) -> Table:
         for name, row in cells.items():
             row += sizes.get(name, [_ABSENT] * 4)
     rows = [[titles[name], *row] for name, row in cells.items() if any(cell != _ABSENT for cell in row)]
-    return Table(title="The three models", columns=columns, rows=rows, note=_size_note(facts))
+    return Table(title="The three models", columns=columns, rows=rows, note=_class_note(facts) + _size_note(facts))
 
 
 def chosen_table(facts: StudyFacts) -> Table | None:
@@ -116,6 +120,11 @@ def chosen_table(facts: StudyFacts) -> Table | None:
         return None
     rows = [[path, format_value(value, digits=4)] for path, value in facts.winner.params.items()]
     return Table(title=f"Chosen: the parameters of trial {facts.winner.key}", columns=["parameter", "value"], rows=rows)
+
+
+def _class_note(facts: StudyFacts) -> str:
+    unknown = ", ".join(facts.teacher_unknown)
+    return f"The teacher does not know {unknown}, so it has no score on all classes. " if unknown else ""
 
 
 def _size_note(facts: StudyFacts) -> str:

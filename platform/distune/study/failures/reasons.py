@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from distune.errors import DISK_ERRNOS, DataError, DistuneError, TeacherFileError, TrialError, WorkerLostError
 from distune.tracking.uris import redact_uri
+from distune.training.processes.messages import is_of_another_process
 
 MAX_SAME_FAILURES = 10
 """A study is aborted after this many failures in a row for the same reason."""
@@ -21,7 +22,7 @@ WORKER_DIED, BUG = "worker died", "bug"
 BLOCKING_KINDS = (STORAGE, BUSY, TEACHER)
 """Kinds that no trial causes and that would fail every trial: they end the session instead."""
 
-_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory", "_status_alloc_failed")
 _LOADER_DEATH = re.compile(r"DataLoader worker .*(?:killed by signal|exited unexpectedly)", re.DOTALL)
 _LOADER_MEMORY = re.compile(r"killed by signal: (?:Killed|Bus error)|out of shared memory")
 """The kernel sends SIGKILL to a process when memory runs out."""
@@ -75,8 +76,14 @@ def is_storage_error(error: BaseException) -> bool:
 
 
 def corrupts_process(error: BaseException) -> bool:
-    """Return whether the process can run no other trial: after most CUDA errors, all later CUDA calls fail as well."""
-    return any("CUDA error" in str(link) for link in _chain(error))
+    """Return whether the process can run no other trial: after most CUDA errors, all later CUDA calls fail as well.
+
+    Not after a lack of memory, nor if another process has raised the error.
+    """
+    chain = list(_chain(error))
+    if is_of_another_process(error) or any(_is_memory(link) for link in chain):
+        return False
+    return any("CUDA error" in str(link) for link in chain)
 
 
 def reason_pattern(reason: str) -> str:

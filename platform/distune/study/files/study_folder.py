@@ -156,6 +156,11 @@ class StudyFolder:
         return self.path / "settings.json"
 
     @property
+    def runs_file(self) -> Path:
+        """The progress of a confirmation or an ablation, while one runs."""
+        return self.path / "runs.json"
+
+    @property
     def teacher_file(self) -> Path:
         """The metrics of the teacher, once a session has prepared it."""
         return self.path / "teacher.json"

@@ -16,6 +16,7 @@ from distune.config.several_gpus import processes_of_trial
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.cohort_plan import CohortPlan, most_by_memory, plan_cohorts
+from distune.study.planning.cohort_text import describe_cluster_cohorts, describe_cohorts
 from distune.study.planning.gpu_text import plan_gpus
 from distune.study.planning.study_plan import StudyPlan, plan_study
 from distune.study.planning.without_effect import too_few_steps, without_effect
@@ -55,9 +56,14 @@ def describe_plan(loaded: LoadedExperiment, *, simulate: bool = False, is_local:
             "here"
         )
     cohorts = cohorts_here(experiment, simulate=simulate, is_local=is_local)
-    if cohorts.size > 1:
-        lines += [_describe_cohorts(cohorts), _describe_groups(loaded)]
+    of_cluster = None if simulate or is_local else describe_cluster_cohorts(resources, num_trials=search.num_trials)
+    if cohorts.size > 1 or of_cluster is not None:
+        text = of_cluster or describe_cohorts(cohorts)
+        lines += [f"plan: {text}", _describe_groups(loaded)]
         lines[1] = lines[1].replace("each trial gets", "each worker gets")
+    elif resources.max_concurrent is not None:
+        at_a_time = "1 trial" if cohorts.num_trials == 1 else f"{cohorts.num_trials} trials"
+        lines.append(f"plan: at most {at_a_time} at a time (resources.max_concurrent), each trained alone")
     if (number := processes_of_trial(resources.gpus_per_trial)) > 1 and not simulate:
         lines.append(
             f"plan: each trial trains on {number} GPUs, in {number} processes that share every batch "
@@ -200,16 +206,6 @@ def cohorts_here(experiment: Experiment, *, simulate: bool = False, is_local: bo
         num_workers=num_workers,
         simulate=simulate,
         most_by_memory=most_by_memory(experiment),
-    )
-
-
-def _describe_cohorts(plan: CohortPlan) -> str:
-    workers = "1 worker trains" if plan.num_workers == 1 else f"{plan.num_workers} workers train"
-    each = "" if plan.num_workers == 1 else " each"
-    bound = "; more would not fit into the memory, by an estimate" if plan.is_bounded_by_memory else ""
-    return (
-        f"plan: {workers} {plan.size} trials{each} side by side, which share batches and the teacher's forward pass "
-        f"(resources.cohort){bound}"
     )
 
 

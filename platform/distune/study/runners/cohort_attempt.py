@@ -207,11 +207,15 @@ class CohortAttempt:
                     member.company = Company.SHARED
             else:
                 member.is_open = False
-                results[key] = self._fail(member, outcome, num_others=len(outcomes) - 1)
+                text = "".join(traceback.format_exception(outcome))
+                results[key] = self._fail(member, outcome, text, num_others=len(outcomes) - 1)
         return results
 
     def _guarded(self, members: list[_Member], function: Callable[[], dict[str, StepResult]]) -> dict[str, StepResult]:
-        """Call a function under the time limit. Its error fails all members that it works on."""
+        """Call a function under the time limit. Its error fails all members that it works on.
+
+        If it ran out of memory with several of them, it only fails the one that has joined last.
+        """
         if not members:
             return {}
         limit_s: float | None = members[0].spec.experiment["resources"]["epoch_timeout_s"]
@@ -224,11 +228,19 @@ class CohortAttempt:
             error: Exception = timeout if len(members) == 1 else EpochTimeoutError(describe_joint_timeout(limit_s))
         except Exception as raised:
             error = raised
-        others = [each for each in self._members.values() if each.is_open and each is not members[0]]
-        return {member.spec.key: self._fail(member, error, num_others=len(others)) for member in members}
-
-    def _fail(self, member: _Member, error: Exception, *, num_others: int) -> StepResult:
+        failed = members
+        if len(members) > 1 and is_of_kind(describe_failure(error), OUT_OF_MEMORY):
+            # In what they share, such as the teacher: fewer may fit. The others repeat the epoch.
+            failed = members[-1:]
+            for member in members[:-1]:
+                self._close(member)
+        others = [
+            each for each in self._members.values() if each is not failed[0] and (each.is_open or each in members)
+        ]
         text = "".join(traceback.format_exception(error))
+        return {member.spec.key: self._fail(member, error, text, num_others=len(others)) for member in failed}
+
+    def _fail(self, member: _Member, error: Exception, text: str, *, num_others: int) -> StepResult:
         failure, is_process_corrupted = describe_failure(error), corrupts_process(error)
         # A disk that cannot be written to is probably the reason of the failure itself.
         with contextlib.suppress(OSError), member.error_file.open("a", encoding="utf-8") as file:

@@ -151,7 +151,7 @@ class CohortWorker:
                 for key in self._leaving:
                     self._attempt.remove(key)
                 self._leaving.clear()
-                self._publish({key: each for key, each in results.items() if self._visits.get(key) is visits[key]})
+                self._publish(results, visits)
 
     def _wait_until_due(self) -> None:
         """Wait until all trials wait for an epoch, and a moment longer for others that may join."""
@@ -176,9 +176,11 @@ class CohortWorker:
         if self._limit_s is not None:
             self._deadline = time.monotonic() + self._limit_s * len(self._active)
 
-    def _publish(self, results: dict[str, StepResult]) -> None:
-        results, corruption = share_corruption(results, active=self._active, members=self._waiting)
-        for key, result in results.items():
+    def _publish(self, results: dict[str, StepResult], visits: dict[str, _Visit]) -> None:
+        """Give callers the results of an epoch. Visits that ended during it have none, but may be the corruption."""
+        named = {key if self._visits.get(key) is visits[key] else f"{key}, left": each for key, each in results.items()}
+        shared, corruption = share_corruption(named, active=self._active, members=self._waiting)
+        for key, result in shared.items():
             if key in self._waiting:
                 self._waiting.discard(key)
                 self._results[key] = result

@@ -49,14 +49,17 @@ class CohortWorkers:
     Ray restarts a worker that has died. A context manager: the workers end with the block.
 
     Args:
-        number: of workers.
+        number: of workers. Those that do not fit yet start when the cluster has grown.
+        num_at_start: workers that are waited for, up to a minute.
         size: trials of each one.
         num_first: trials that the first epoch of each worker waits for.
         reserved: CPUs and GPUs of each worker.
         simulate: simulate learning curves instead of training.
     """
 
-    def __init__(self, *, number: int, size: int, num_first: int, reserved: Resources, simulate: bool) -> None:
+    def __init__(
+        self, *, number: int, num_at_start: int, size: int, num_first: int, reserved: Resources, simulate: bool
+    ) -> None:
         self._sizes: dict[str, int] = {}
         self._loads: dict[str, dict[str, int]] = {}
         self._visits = itertools.count()
@@ -75,7 +78,7 @@ class CohortWorkers:
             self._handles[name] = options.remote(size=size, num_first=num_first, simulate=simulate, cpus=reserved.cpus)
             self._loads[name], self._sizes[name] = {}, size
         self._starting = {name: handle.is_ready.remote() for name, handle in self._handles.items()}
-        ray.wait(list(self._starting.values()), num_returns=number, timeout=_START_TIMEOUT_S)
+        ray.wait(list(self._starting.values()), num_returns=num_at_start, timeout=_START_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self

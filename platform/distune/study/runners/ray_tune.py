@@ -18,8 +18,9 @@ from distune.config.search import ResourceSettings
 from distune.study.callback import StudyCallback
 from distune.study.cohort_plan import MostByMemory, plan_cohorts
 from distune.study.engine import StudyEngine
+from distune.study.planning.cohort_text import describe_cohorts
 from distune.study.planning.gpu_text import describe_gpus
-from distune.study.resources import Resources, num_concurrent, trial_resources
+from distune.study.resources import Resources, num_concurrent, num_fitting, trial_resources
 from distune.study.runners.exclusive_devices import ExclusiveDevices
 from distune.study.runners.ray_adapters import (
     EngineBridge,
@@ -74,15 +75,28 @@ def run_on_ray(
                 describe_gpus(settings, found=sum(machine.gpus for machine in found), per_trial=trial.gpus)
             )
         cohort = plan_cohorts(
-            settings, num_trials=num_trials, num_workers=bound, simulate=simulate, most_by_memory=most_by_memory
+            settings,
+            num_trials=num_trials,
+            num_workers=bound,
+            simulate=simulate,
+            num_at_start=num_fitting(trial, found),
+            most_by_memory=most_by_memory,
         )
+        if settings.address is not None and cohort.size > 1:
+            callback.on_message(describe_cohorts(cohort))
         placement: Placement = ExclusiveDevices(trial, machines)
         trainable: type[tune.Trainable] = TrialTrainable
         if cohort.size > 1:
-            num_first = min(cohort.size, math.ceil(engine.num_remaining / cohort.num_workers))
+            num_at_start = cohort.num_at_start or cohort.num_workers
+            num_first = min(cohort.size, math.ceil(engine.num_remaining / num_at_start))
             placement = stack.enter_context(
                 CohortWorkers(
-                    number=cohort.num_workers, size=cohort.size, num_first=num_first, reserved=trial, simulate=simulate
+                    number=cohort.num_workers,
+                    num_at_start=num_at_start,
+                    size=cohort.size,
+                    num_first=num_first,
+                    reserved=trial,
+                    simulate=simulate,
                 )
             )
             trainable = CohortTrialTrainable

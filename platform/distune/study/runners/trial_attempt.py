@@ -17,7 +17,7 @@ from distune.study.failures.reasons import (
     describe_failure,
     is_of_kind,
 )
-from distune.study.failures.release_memory import free_memory
+from distune.study.failures.release_memory import forget_frames, free_memory
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.epoch_timeout import TimeLimit, raise_after
 from distune.study.runners.simulation import SimulatedTrial
@@ -85,7 +85,7 @@ class TrialAttempt:
         except Exception as error:
             self._write_traceback()
             failure, is_process_corrupted = describe_failure(error), corrupts_process(error)
-        # Outside of the handler: the frames of the error would keep the trial's memory alive.
+            forget_frames(error)  # a cycle of the error and its frames would keep the trial's memory alive
         self.close()
         if is_of_kind(failure, OUT_OF_MEMORY):
             free_memory()

@@ -50,7 +50,7 @@ def filter_weights(
             there = batch.to(builder.device)
             with autocast(builder.device, dtype):
                 taps = student.forward_train(there.images, there.targets)
-                views = taps.view, teacher.forward_teacher(there.images).view
+                views = taps.view, teacher.forward_teacher(there.images_for_teacher).view
             found = objective.instance_weights(*views, taps.instances)
             known_LN = found.has_prototypes_LN
             mean_N = (found.local_LN * known_LN).sum(dim=0) / known_LN.sum(dim=0).clamp(min=1)

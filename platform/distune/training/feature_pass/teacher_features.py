@@ -87,7 +87,7 @@ class FeaturePasses:
         with autocast(self._device, self._dtype):
             student_view = student.neck_only(moved.images)
             if key not in cached:
-                teacher_view = self._teacher.neck_only(moved.images)
+                teacher_view = self._teacher.neck_only(moved.images_for_teacher)
         if key not in cached:
             cached[key] = pool(teacher_view, instances).cpu()
         return student_view, cached[key].to(self._device), instances
@@ -113,6 +113,7 @@ class FeaturePasses:
             "batch_size": self._stream.batch_size,
             "device": self._device.type,
             "dtype": str(self._dtype),
+            **({} if self._stream.squares_px == (None,) else {"squares_px": list(self._stream.squares_px)}),
         }
 
 

@@ -67,6 +67,7 @@ def load_batches(builder: TrialBuilder) -> list[Batch]:
         batch_size=batch_size,
         seed=0,
         with_masks=experiment.learns_masks,
+        squares_px=builder.squares_px(),
     )
     return [batch.to(builder.device) for batch in stream.plain_batches(range(num_images))]
 
@@ -79,7 +80,7 @@ def record_taps(builder: TrialBuilder, student: Detector, teacher: Detector, bat
     teacher.model.to(builder.device).eval().requires_grad_(requires_grad=False)
     with RngState(training.seed, builder.device).active(), autocast(builder.device, dtype):
         taps = [
-            (student.forward_train(batch.images, batch.targets), teacher.forward_teacher(batch.images))
+            (student.forward_train(batch.images, batch.targets), teacher.forward_teacher(batch.images_for_teacher))
             for batch in batches
         ]
     return RecordedTaps(taps, builder.device)

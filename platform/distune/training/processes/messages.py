@@ -12,6 +12,7 @@ from distune.errors import TrialError
 from distune.records import TrialSpec
 
 Command = Literal["epoch", "close"]
+_MARK = "is_of_another_process"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,13 @@ class Failure:
         """Return the error with its causes."""
         for error, cause in zip(self.chain, self.chain[1:], strict=False):
             error.__cause__ = cause
+        setattr(self.chain[0], _MARK, True)
         return self.chain[0]
+
+
+def is_of_another_process(error: BaseException) -> bool:
+    """Return whether an error is that of a ``Failure``, which leaves this process as it was."""
+    return bool(getattr(error, _MARK, False))
 
 
 def _sendable(error: Exception) -> Exception:

@@ -48,7 +48,11 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _process_group(job: Job) -> Iterator[None]:
-    """Join the other processes. All of them are on one machine, so that nothing listens on its network."""
+    """Join the other processes. All of them are on one machine, so that nothing listens on its network.
+
+    After an error this process stays in the group. To leave it, NCCL would wait for work that the others never finish,
+    and they would see a closed connection before the reason has been reported.
+    """
     if sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     dist.init_process_group(
@@ -60,10 +64,8 @@ def _process_group(job: Job) -> Iterator[None]:
     )
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
 
 
 def _check_equal(run: SoloRun) -> None:

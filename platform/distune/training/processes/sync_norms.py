@@ -28,6 +28,9 @@ def synchronize_norms(model: nn.Module, device: torch.device) -> None:
             "the student has batch normalization, which torch synchronizes between processes on GPUs only; use group "
             "or frozen normalization to train on CPUs in several processes"
         )
-    from timm.layers.norm_act import convert_sync_batchnorm  # torch's own would drop the activations of timm's layers
+    if any(type(each).__module__.partition(".")[0] == "timm" for each in model.modules()):
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's would drop the activations of timm's layers
 
-    convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
