@@ -19,7 +19,7 @@ from distune.config.backbones import BACKBONES
 from distune.config.detector import FasterRcnnSettings, RetinaNetSettings
 from distune.detectors.backbone import build_pyramid
 from distune.detectors.bodies import build_body, freeze, layers_of
-from distune.detectors.norms import group_norm, norm_layer
+from distune.detectors.norms import FrozenNorm, group_norm, norm_layer
 from distune.errors import WeightsError
 
 SMALL_OF_EACH_KIND = (
@@ -97,9 +97,7 @@ def test_listing_the_layers_does_not_change_the_body() -> None:
 
 
 @pytest.mark.parametrize("backbone", SMALL_OF_EACH_KIND)
-@pytest.mark.parametrize(
-    ("norm", "kind"), [("batch", nn.BatchNorm2d), ("frozen", FrozenBatchNorm2d), ("group", nn.GroupNorm)]
-)
+@pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm2d), ("frozen", FrozenNorm), ("group", nn.GroupNorm)])
 def test_norm_layers_have_the_requested_kind_and_epsilon(backbone: str, norm: str, kind: type[nn.Module]) -> None:
     with torch.device("meta"):
         body = pyramid(backbone, norm=norm, norm_eps=0.25, backbone_weights=None).body

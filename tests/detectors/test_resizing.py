@@ -124,3 +124,12 @@ def test_the_resizing_is_restored_after_an_error() -> None:
     with pytest.raises(RuntimeError), sizes_kept([model]):
         model(images)
     assert model.transform is before
+
+
+@pytest.mark.parametrize("family", ["retinanet", "ssd"])
+def test_an_image_in_its_size_is_left_as_it_is(family: str) -> None:
+    transform: Any = build(family).model.train().transform
+    image, target = torch.rand(3, 64, 64), {"boxes": torch.tensor([[1.0, 2.0, 30.0, 40.0]])}
+    resized, boxes = transform.resize(image, dict(target))
+    assert resized is image
+    assert boxes["boxes"] is target["boxes"]

@@ -43,6 +43,10 @@ class SmoothResize(GeneralizedRCNNTransform):  # type: ignore[misc]
             size = resized_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
         else:
             size = (fixed_size[1], fixed_size[0])
+        if size == (height, width):  # as in training: nothing to do, and no wait of a GPU for the sizes of boxes
+            if self.training:
+                self.torch_choice(self.min_size)  # the random numbers that follow stay those of earlier trainings
+            return image, target
         if size[0] * size[1] < height * width:
             image = interpolate(image[None], size=list(size), mode="bilinear", align_corners=False, antialias=True)[0]
             if target is not None and "masks" in target:
