@@ -85,7 +85,7 @@ def test_status_as_json(home: Home, make_loaded: MakeLoaded, monkeypatch: pytest
     values = json.loads(json.dumps(read_study(home, "one").to_dict(), allow_nan=False))
     assert list(values) == [
         *("study", "state", "reason", "simulated"),
-        *("metric", "teacher", "time", "trials"),
+        *("metric", "teacher", "teacher_unknown_classes", "runs", "time", "trials"),
         *("unrecorded_trials", "damaged_records", "lost_records", "copied_from"),
         *("identical_trials", "confirmation"),
     ]
