@@ -150,7 +150,6 @@ class Cohort:
                 self._step(batch.to(self._device), active, results, timer)
             for result in results.values():
                 _clear_locals(result.error)  # the step has ended: its batch and its maps of the teacher
-        timer.seconds("load")  # waits for the device, which may still work on the last steps
         trained_s = timer.elapsed()
         self.epochs_done += 1
         speed = {"speed/images_per_s": sum(row_counts(num_images)) / trained_s}

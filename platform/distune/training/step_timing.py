@@ -59,16 +59,21 @@ class StepTimer:
 
     def seconds(self, name: str) -> float:
         """Return the seconds of a part so far, 0 for one that did not occur. Waits for the GPU."""
+        self._wait()
+        return self._seconds[name]
+
+    def elapsed(self) -> float:
+        """Return the seconds since the timer was made. Waits for the GPU, which may still work on the last part."""
+        self._wait()
+        return time.perf_counter() - self._started
+
+    def _wait(self) -> None:
+        """Wait for the parts on the GPU, and add their seconds."""
         if self._events:
             torch.cuda.synchronize(self._device)
             for part, start, end in self._events:
                 self._seconds[part] += start.elapsed_time(end) / 1000.0
             self._events.clear()
-        return self._seconds[name]
-
-    def elapsed(self) -> float:
-        """Return the seconds since the timer was made."""
-        return time.perf_counter() - self._started
 
     def peak_memory_mb(self) -> float:
         """Return the peak in megabytes: on a GPU of its memory since the timer was made, else of the whole process."""
