@@ -103,28 +103,28 @@ def test_a_step_and_its_backward_pass_wait_for_no_device(
     assert len(play(settings, make_taps, score_kind=score_kind)) == 3
 
 
-@pytest.mark.parametrize(
-    ("unit", "score_kind"),
-    [
-        ("gradient_share", "sigmoid"),
-        pytest.param("gradient_share", "softmax", marks=pytest.mark.torture),
-        pytest.param("raw", "sigmoid", marks=pytest.mark.torture),
-        ("raw", "softmax"),
-    ],
-)
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"mimic": {"regions": "boxes"}, "localization": {"form": "bounded", "margin": 0.1}},
-        {"mimic": {"regions": "boxes"}, "localization": {"form": "smooth_l1"}, "pooling": "crop"},
-        {"soft_labels": {"sites": "all"}, "localization": {"sites": "all", "site_weight": "score"}},
-        {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
-        {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
-        {"center": "maps", "min_box_cells": 1.5, "prototypes": {"refresh_epochs": 0}},
-        {"center": "instances", "standardize": "channel", "global_knowledge": {"at": "cells"}},
-    ],
-)
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"mimic": {"regions": "boxes"}, "localization": {"form": "bounded", "margin": 0.1}},
+    {"mimic": {"regions": "boxes"}, "localization": {"form": "smooth_l1"}, "pooling": "crop"},
+    {"soft_labels": {"sites": "all"}, "localization": {"sites": "all", "site_weight": "score"}},
+    {"global_knowledge": {"form": "divergence", "space": "teacher", "levels": "own"}},
+    {"global_knowledge": {"at": "cells", "form": "divergence", "space": "teacher", "background_weight": 0.1}},
+    {"center": "maps", "min_box_cells": 1.5, "prototypes": {"refresh_epochs": 0}},
+    {"center": "instances", "standardize": "channel", "global_knowledge": {"at": "cells"}},
+]
+UNITS_AND_SCORES = [(unit, score) for score in ("sigmoid", "softmax") for unit in ("gradient_share", "raw")]
+
+
+def some_cases() -> Iterator[Any]:
+    """All combinations; one of each four, in turn, is no torture."""
+    for number, changes in enumerate(CHANGES):
+        for other, (unit, score_kind) in enumerate(UNITS_AND_SCORES):
+            marks = () if other == number % len(UNITS_AND_SCORES) else (pytest.mark.torture,)
+            yield pytest.param(unit, score_kind, changes, marks=marks)
+
+
+@pytest.mark.parametrize(("unit", "score_kind", "changes"), list(some_cases()))
 def test_no_term_waits_for_a_device(make_taps: MakeTaps, unit: str, score_kind: str, changes: dict[str, Any]) -> None:
     values: dict[str, Any] = {name: {"weight": 1.0, "unit": unit} for name in TERMS}
     settings = DistillationSettings.model_validate(merge(values, changes))
