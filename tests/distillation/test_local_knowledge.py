@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -16,8 +16,7 @@ from distune.distillation.filtering import InstanceWeights
 from distune.distillation.maps.box_masks import level_of_boxes, weight_mask
 from distune.distillation.maps.pooling import PooledFeatures
 from distune.distillation.term import Step
-from distune.distillation.terms.local_knowledge import decoupled_imitation, level_loss
-from distune.distillation.terms.map_term import MapTerm
+from distune.distillation.terms.local_knowledge import LocalKnowledgeTerm, imitation_sums
 from distune.errors import ConfigError
 
 MakeTaps = Callable[..., tuple[StudentTaps, TeacherTaps]]
@@ -48,7 +47,8 @@ def literal_mask(
     return mask
 
 
-def literal_losses(student: Tensor, teacher: Tensor, mask: list[list[list[float]]]) -> tuple[float, float]:
+def literal_sums(student: Tensor, teacher: Tensor, mask: list[list[list[float]]]) -> tuple[list[float], list[float]]:
+    """The errors of foreground and background, and their counts."""
     totals, counts = [0.0, 0.0], [0.0, 0.0]
     for b, channels in enumerate(teacher.tolist()):
         for e, plane in enumerate(channels):
@@ -59,7 +59,20 @@ def literal_losses(student: Tensor, teacher: Tensor, mask: list[list[list[float]
                     for kind, m in enumerate((max(0.0, value), 1.0 if value < 0 else 0.0)):
                         totals[kind] += m * squared
                         counts[kind] += m
-    return totals[0] / max(1.0, 2 * counts[0]), totals[1] / max(1.0, 2 * counts[1])
+    return totals, counts
+
+
+def literal_loss(levels: list[tuple[list[float], list[float]]], average: str) -> float:
+    """Foreground and four times the background."""
+    if average == "cells":
+        errors, counts = ([sum(each) for each in zip(*sums, strict=True)] for sums in zip(*levels, strict=True))
+        levels = [(errors, counts)]
+    losses = [
+        factor * error / max(1.0, 2 * count)
+        for errors, counts in levels
+        for factor, error, count in zip((1, 4), errors, counts, strict=True)
+    ]
+    return sum(losses) / len(levels)
 
 
 def step_of(student: StudentTaps, teacher: TeacherTaps, local_LN: Tensor) -> Step:
@@ -71,24 +84,28 @@ def no_features() -> PooledFeatures:
     raise AssertionError("the term pools no features")
 
 
+@pytest.mark.parametrize("average", ["levels", "cells"])
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 0), (0, 0)])
-def test_equals_its_equation(make_taps: MakeTaps, counts: tuple[int, ...]) -> None:
+def test_equals_its_equation(make_taps: MakeTaps, counts: tuple[int, ...], average: Literal["levels", "cells"]) -> None:
     student, teacher = make_taps(student_channels=3, teacher_channels=3, boxes_per_image=counts)
     instances = student.instances
     local_LN = torch.rand(3, sum(counts), generator=torch.Generator().manual_seed(1))
-    term = MapTerm(
-        functools.partial(level_loss, background_ratio=4.0, base_size_px=5.0, robust=True),
-        adapters=nn.ModuleList(nn.Identity() for _ in STRIDES),
+    term = LocalKnowledgeTerm(
+        nn.ModuleList(nn.Identity() for _ in STRIDES),
+        average=average,
+        background_ratio=4.0,
+        base_size_px=5.0,
+        robust=True,
     )
-    expected = 0.0
+    sums = []
     levels = [literal_level(box, STRIDES, 5.0) for box in instances.boxes_N4.tolist()]
     for level, stride in enumerate(STRIDES):
         values = [float(local_LN[level, n]) if levels[n] == level else -1.0 for n in range(sum(counts))]
         maps = student.neck[stride].detach(), teacher.neck[stride]
         height, width = maps[0].shape[-2:]
         mask = literal_mask(instances, values, stride, height, width)
-        foreground, background = literal_losses(*maps, mask)
-        expected += (foreground + 4 * background) / 3
+        sums.append(literal_sums(*maps, mask))
+    expected = literal_loss(sums, average)
     assert float(term(step_of(student, teacher, local_LN)).detach()) == pytest.approx(expected, rel=1e-5)
     if sum(counts) == 7:
         assert len(set(levels)) > 1
@@ -123,7 +140,9 @@ def test_the_inside_of_a_filtered_box_is_neither_foreground_nor_background() -> 
     adapted_BEHW[..., :2, :2] = 100.0
     mask_BHW = torch.full((1, 4, 6), -1.0)
     mask_BHW[:, :2, :2] = 0.0
-    assert [float(loss) for loss in decoupled_imitation(adapted_BEHW, teacher_BEHW, mask_BHW)] == [0.0, 0.0]
+    errors_2, counts_2 = imitation_sums(adapted_BEHW, teacher_BEHW, mask_BHW)
+    assert errors_2.tolist() == [0.0, 0.0]
+    assert counts_2.tolist() == [0.0, 2 * 2 * 20]
 
 
 @pytest.mark.parametrize(("adapter", "kernel"), [("conv1x1", 1), ("conv3x3", 3)])

@@ -54,6 +54,7 @@ CHANGES: dict[str, Any] = {
     "global_knowledge.base_size_px": 6.0,
     "global_knowledge.background_weight": 0.5,
     "local_knowledge.background_ratio": 1.0,
+    "local_knowledge.average": "cells",
     "local_knowledge.adapter": "conv3x3",
     "local_knowledge.base_size_px": 30.0,
     "soft_labels.temperature": 4.0,

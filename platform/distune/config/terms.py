@@ -72,6 +72,9 @@ class LocalKnowledgeSettings(LocalTermSettings):
     """Weight of the term, in the unit of ``unit``; 0 disables the term."""
     background_ratio: float = Field(4.0, ge=0)
     """Weight of the background relative to the foreground."""
+    average: Literal["levels", "cells"] = "levels"
+    """Take the mean over the cells of each level and then over ``levels``, or the mean over the ``cells`` of all levels
+    at once, so that a level counts by its cells: in the foreground by those inside boxes that belong to it."""
     adapter: Adapter = "conv1x1"
     """Layer that maps student channels to teacher channels; ``identity`` needs equal channels."""
     base_size_px: float | None = Field(None, gt=0)
