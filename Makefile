@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 JOBS ?= 2
-ALONE := ray or server
-SLOW := slow and not ($(ALONE) or torture)
+LONG := slow or ray or server
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 .PHONY: help setup quickstart check test torture lint docs lock clean
 
@@ -20,16 +20,13 @@ quickstart: setup ## Run a whole small study on generated data, then say where t
 	@echo "Compare the trials in the MLflow UI:  $(BIN)/distune ui quickstart"
 
 check: lint ## Check format, lint and types, and run the fast tests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not ($(ALONE) or slow or torture)"
+	$(PYTEST) -m "not ($(LONG) or torture)"
 
-# Tests that start Ray or a server get the machine for themselves.
 test: check ## Everything that CI runs
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(SLOW)"
-	$(BIN)/python -m pytest -q -m "($(ALONE)) and not torture"
+	$(PYTEST) -m "($(LONG)) and not torture"
 
 torture: setup ## What make test leaves out: faults at every operation, thousands of damaged files, all variants: hours
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "torture and not ($(ALONE))"
-	$(BIN)/python -m pytest -q -m "torture and ($(ALONE))"
+	$(PYTEST) -m torture
 
 lint: setup
 	$(BIN)/ruff format --check .
