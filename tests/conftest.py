@@ -7,11 +7,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from xdist.scheduler import LoadFileScheduling
 
 from support import optuna_migrations, trained_study
 
@@ -44,12 +46,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the hook of xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file run in one process, and all tests with Ray in one: a session joins the cluster of its machine."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneProcessForRay(LoadFileScheduling):  # type: ignore[misc]
+    """All tests of a file run in one process, and all files with Ray in one: a session joins the cluster it finds."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "ray" if "pytest.mark.ray" in (self.config.rootpath / file).read_text(encoding="utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForRay:
+    """Called where tests run in several processes."""
+    return OneProcessForRay(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
