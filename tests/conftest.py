@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -51,7 +52,12 @@ class OneProcessForRay(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
-        return "ray" if "pytest.mark.ray" in (self.config.rootpath / file).read_text(encoding="utf-8") else file
+        return "ray" if _starts_ray(self.config.rootpath / file) else file
+
+
+@functools.cache
+def _starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForRay:
