@@ -8,8 +8,9 @@ Three studies of the same experiment per seed, with the same number of trials an
 
 The seed is that of sampler and training. The score of a study at a time is the best AP on the search split that any
 trial had reported. The target of a seed is the lowest final score of its three studies, so that each study reaches it.
-Seconds count from the first trial's start: the teacher is trained before, once. Prints one JSON line per study, and one
-with the medians::
+Seconds count from the first trial's start: the teacher is trained before, once. Epochs are those of searched trials.
+The scores of each study are appended to a file, by default ``benchmarks/results/time_to_quality.jsonl``; a study that
+is there is not run again. Prints one JSON line per study, and one with the medians::
 
     python benchmarks/time_to_quality.py --trials 16 --cohort 4 --seeds 0 1 2
     python benchmarks/time_to_quality.py --trials 8 --cohort 2 --set data.num_train=100
@@ -71,9 +72,11 @@ class Scores(Callback):
         """Nothing."""
 
 
-def first_time(points: Sequence[tuple[float, float]], target: float) -> float:
-    """Return the seconds until a score of at least ``target``; infinity if there is none."""
-    return min((seconds for seconds, score in points if score >= target), default=float("inf"))
+def first_reached(points: Sequence[tuple[float, float]], target: float) -> tuple[int, float]:
+    """Return after how many epochs and seconds a score was at least ``target``. Each point is a time and a score."""
+    ordered = sorted(points)
+    index = next(index for index, (_, score) in enumerate(ordered) if score >= target)
+    return index + 1, ordered[index][0]
 
 
 def overrides_of(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def overrides_of(options: argparse.Namespace, arm: str, seed: int) -> dict[str, 
 def run_study(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     """Run one study in this process."""
     scores = Scores("search/AP")
-    study = distune.launch(
+    distune.launch(
         options.experiment,
         name=f"{arm}-{seed}",
         overrides=overrides_of(options, arm, seed),
@@ -106,8 +109,7 @@ def run_study(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any
         replace=True,
         callbacks=[scores],
     )
-    trials = study.status.trials
-    return {"arm": arm, "seed": seed, "epochs": sum(trial.epochs for trial in trials), "points": scores.points}
+    return {"arm": arm, "seed": seed, "points": scores.points}
 
 
 def main() -> None:
@@ -120,51 +122,87 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of sampler and training (0 1 2)")
     parser.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], dest="overrides")
     parser.add_argument("--home", type=Path, help="keeps the teacher between runs (a temporary folder)")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "time_to_quality.jsonl")
     parser.add_argument("--one", nargs=2, metavar=("ARM", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         print(json.dumps(run_study(options, options.one[0], int(options.one[1]))))
         return
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    settings = [options.experiment, "--trials", str(options.trials), "--cohort", str(options.cohort)]
+    settings += [part for each in options.overrides for part in ("--set", each)]
+    stored = Stored(options.results, settings)
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)
-        distune.prepare_teacher(
-            options.experiment,
-            overrides=overrides_of(options, "cohorts", options.seeds[0]),
-            home=home,
-            callbacks=[],
-        )
-        passed = [options.experiment, "--trials", str(options.trials), "--cohort", str(options.cohort)]
-        passed += ["--home", str(home), *(["--root", options.root] if options.root else [])]
-        passed += [part for each in options.overrides for part in ("--set", each)]
-        lines = [line for seed in options.seeds for line in compare(passed, seed)]
+        if any(stored.find(arm, seed) is None for arm in ARMS for seed in options.seeds):
+            distune.prepare_teacher(
+                options.experiment,
+                overrides=overrides_of(options, "cohorts", options.seeds[0]),
+                home=home,
+                callbacks=[],
+            )
+        passed = [*settings, "--home", str(home), *(["--root", options.root] if options.root else [])]
+        lines = [line for seed in options.seeds for line in compare(passed, seed, stored)]
     medians = {
         arm: {
             name: statistics.median(line[name] for line in lines if line["arm"] == arm)
-            for name in ("seconds_to_target", "total_s", "best", "epochs")
+            for name in ("seconds_to_target", "epochs_to_target", "total_s", "best", "epochs")
         }
         for arm in ARMS
     }
     print(json.dumps({"benchmark": "time_to_quality", "seeds": options.seeds, "medians": medians}))
 
 
-def compare(passed: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Run the three studies of a seed, each in a process of its own, and print their lines."""
-    studies = []
+class Stored:
+    """The file of studies that have been run.
+
+    Args:
+        file: one JSON line per study.
+        settings: of the comparison; other lines of the file are ignored.
+    """
+
+    def __init__(self, file: Path, settings: Sequence[str]) -> None:
+        self._file, self._settings = file, list(settings)
+
+    def find(self, arm: str, seed: int) -> dict[str, Any] | None:
+        """Return the stored study, None if there is none."""
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        studies = [study for study in map(json.loads, lines) if study.pop("settings") == self._settings]
+        return next((study for study in studies if (study["arm"], study["seed"]) == (arm, seed)), None)
+
+    def add(self, study: dict[str, Any]) -> None:
+        """Append a study."""
+        points = [[round(seconds, 1), round(score, 3)] for seconds, score in study["points"]]
+        with self._file.open("a") as file:
+            file.write(json.dumps({"settings": self._settings, **study, "points": points}) + "\n")
+
+
+def compare(passed: Sequence[str], seed: int, stored: Stored) -> list[dict[str, Any]]:
+    """Run the three studies of a seed that are not stored, each in a process of its own, and print their lines."""
+    studies: list[dict[str, Any]] = []
     for arm in ARMS if seed % 2 == 0 else reversed(ARMS):
-        command = [sys.executable, __file__, *passed, "--one", arm, str(seed)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment()).stdout
-        studies.append(json.loads(output.splitlines()[-1]))
+        study = stored.find(arm, seed)
+        if study is None:
+            command = [sys.executable, __file__, *passed, "--one", arm, str(seed)]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment()).stdout
+            stored.add(json.loads(output.splitlines()[-1]))
+            study = stored.find(arm, seed)
+        assert study is not None
+        studies.append(study)
     target = min(max(score for _, score in study["points"]) for study in studies)
     lines = []
     for study in studies:
-        points = study.pop("points")
+        points = [(seconds, score) for seconds, score in study.pop("points")]
+        epochs_to_target, seconds_to_target = first_reached(points, target)
         lines.append(
             {
                 "benchmark": "time_to_quality",
                 **study,
+                "epochs": len(points),
                 "target": round(target, 2),
-                "seconds_to_target": round(first_time(points, target), 1),
-                "total_s": round(points[-1][0], 1),
+                "seconds_to_target": round(seconds_to_target, 1),
+                "epochs_to_target": epochs_to_target,
+                "total_s": round(max(seconds for seconds, _ in points), 1),
                 "best": round(max(score for _, score in points), 2),
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -349,3 +350,46 @@ def test_a_lock_of_one_thread_is_released_by_another(specs: list[TrialSpec], cal
     attempt.remove(specs[0].key)
     with FileLock(kept.lock_file, timeout=0.1):
         assert not kept.is_locked
+
+
+@pytest.mark.parametrize("num_trials", [1, 2])
+def test_an_error_between_epochs_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+    specs: list[TrialSpec],
+    step: Step,
+    step_of_one: Step,
+    ended: threading.Event,
+    num_trials: int,
+) -> None:
+    start = step_of_one if num_trials == 1 else step
+
+    def fail(self: CohortAttempt) -> dict[str, StepResult]:
+        raise KeyError("x")
+
+    for future in [start(spec) for spec in specs[:num_trials]]:
+        future.result(5)
+    monkeypatch.setattr(CohortAttempt, "step", fail)
+    for future in [start(spec) for spec in specs[:num_trials]]:
+        result = future.result(5)
+        assert (result.failure, result.in_company) == ("worker died: bug: KeyError: 'x'", num_trials > 1)
+    assert ended.wait(5)
+    assert "KeyError" in (Path(specs[0].folder) / "error.txt").read_text()
+
+
+def test_a_worker_says_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, worker: CohortWorker, specs: list[TrialSpec], step: Step
+) -> None:
+    inject(monkeypatch, _0="hang")
+    names = [spec.key for spec in specs]
+    assert not worker.is_here(names[0])
+    futures = [step(specs[0]), step(specs[1])]
+    for future in futures:
+        future.result(5)
+    step(specs[1])
+    time.sleep(0.1)
+    assert worker.is_here(names[0])
+    assert not worker.is_here(names[0], visit=1)
+    assert re.fullmatch(rf"waits since \d+ s; asked for an epoch of: {names[1]}; not of: {names[0]}", worker.describe())
+    step(specs[0])
+    time.sleep(0.2)
+    assert re.fullmatch(rf"trains trials {names[0]}, {names[1]} since \d+ s", worker.describe())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from ray.tune.search import Searcher
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
 from distune.study.resources import Resources
+from distune.study.runners import ray_adapters
 from distune.study.runners.ray_adapters import EngineBridge, EngineSearcher
+from distune.study.runners.watchdog import Watchdog
 from study.harness import EngineHarness, MakeHarness
 
 
@@ -19,6 +22,7 @@ class Room:
 
     def __init__(self) -> None:
         self.has_room = False
+        self.error: Exception | None = None
         self.answers: list[bool] = []
 
     def may_start(self) -> bool:
@@ -35,6 +39,11 @@ class Room:
 
     def outdated(self) -> list[Any]:
         return []
+
+    def describe(self) -> str:
+        if self.error is not None:
+            raise self.error
+        return "worker-0 waits since 90 s"
 
 
 class Session:
@@ -92,3 +101,17 @@ def test_an_error_ends_the_wait(session: Session) -> None:
 def test_an_aborted_study_ends_the_wait(session: Session) -> None:
     session.engine.blocking_error = "trial 0: storage: x"
     assert session.suggest() == Searcher.FINISHED
+
+
+def test_a_study_without_progress_says_what_its_workers_do(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_adapters, "Watchdog", functools.partial(Watchdog, first_warning_s=0.0))
+    harness = make_harness(search={"num_trials": 1})
+    session = Session(harness)
+    assert not session.bridge.is_stopping()
+    session.room.error = RuntimeError("no connection")
+    assert not session.bridge.is_stopping()
+    first, second = harness.witness.messages
+    assert first.endswith("limits an epoch (worker-0 waits since 90 s)")
+    assert second.endswith("(workers cannot be asked: no connection)")

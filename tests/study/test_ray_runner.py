@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -23,17 +24,19 @@ from distune.config.search import ResourceSettings
 from distune.errors import ResourceError
 from distune.records import Outcome, TrialState
 from distune.study.create import create_study
+from distune.study.engine import StudyEngine
 from distune.study.failures.retries import Company
 from distune.study.resources import Resources
-from distune.study.runners import ray_connection
+from distune.study.runners import ray_adapters, ray_connection
 from distune.study.runners.ray_cohorts import WORKER, CohortWorkers
 from distune.study.runners.ray_failures import describe_worker_failure
 from distune.study.runners.ray_trainable import limit_threads
 from distune.study.runners.ray_tune import run_on_ray
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
+from distune.study.runners.watchdog import Watchdog
 from distune.study.session import run_session
 from distune.study.status import read_study
-from study.harness import Computed, MakeHarness, MakeLoaded, Witness, read_epoch_log, take
+from study.harness import Computed, EngineHarness, MakeHarness, MakeLoaded, Witness, read_epoch_log, take
 
 pytestmark = pytest.mark.ray
 
@@ -84,21 +87,32 @@ def cluster(epoch_log: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness) -> None:
+def run_whole(engine: StudyEngine, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run 14 trials. A study that makes no progress says what its workers do, and is given up."""
+    monkeypatch.setattr(ray_adapters, "Watchdog", functools.partial(Watchdog, first_warning_s=100.0))
+    gives_up_at = time.monotonic() + 450.0
+    run_on_ray(
+        engine,
+        harness.loaded.experiment.resources,
+        num_trials=14,
+        simulate=True,
+        should_stop=lambda: time.monotonic() > gives_up_at,
+        callback=harness.witness,
+    )
+    assert time.monotonic() < gives_up_at, "\n".join(harness.witness.messages)
+
+
+@pytest.mark.timeout(600)
+def test_a_whole_study(
+    cluster: None, epoch_log: Path, make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     harness = make_harness(
         search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}}, resources={"epoch_timeout_s": 6.0}
     )
     epoch_log.unlink(missing_ok=True)
     engine = harness.engine()
     environment = variables()
-    run_on_ray(
-        engine,
-        harness.loaded.experiment.resources,
-        num_trials=14,
-        simulate=True,
-        should_stop=lambda: False,
-        callback=harness.witness,
-    )
+    run_whole(engine, harness, monkeypatch)
     assert ray.is_initialized(), "a connection that was there before is not closed"
     assert variables() == environment
     assert engine.is_done
@@ -138,7 +152,10 @@ def test_a_whole_study(cluster: None, epoch_log: Path, make_harness: MakeHarness
         assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
 
 
-def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: MakeHarness) -> None:
+@pytest.mark.timeout(600)
+def test_a_whole_study_in_cohorts(
+    cluster: None, epoch_log: Path, make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two workers train four trials each. The same faults: each ends the trial that causes it, and no other one."""
     harness = make_harness(
         search={"num_trials": 14, "scheduler": {"kind": "asha", "grace_epochs": 3}},
@@ -146,14 +163,7 @@ def test_a_whole_study_in_cohorts(cluster: None, epoch_log: Path, make_harness: 
     )
     epoch_log.unlink(missing_ok=True)
     engine = harness.engine()
-    run_on_ray(
-        engine,
-        harness.loaded.experiment.resources,
-        num_trials=14,
-        simulate=True,
-        should_stop=lambda: False,
-        callback=harness.witness,
-    )
+    run_whole(engine, harness, monkeypatch)
     assert engine.is_done
     outcomes = harness.witness.outcomes()
     assert outcomes.pop("control-1") is Outcome.FINISHED

@@ -13,16 +13,18 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from distune.records import TrialSpec
-from distune.study.failures.reasons import WORKER_DIED
+from distune.study.failures.reasons import WORKER_DIED, describe_failure
 from distune.study.failures.retries import Company
 from distune.study.files.artifacts import ERROR_FILE
 from distune.study.runners.cohort_attempt import CohortAttempt, share_corruption
 from distune.study.runners.epoch_timeout import describe_joint_timeout, describe_timeout, no_limit
 from distune.study.runners.trial_attempt import StepResult
+from distune.tracking.uris import redact_uri
 
 _FIRST_WAIT_S = 20.0
 """Longest time that the first epoch waits for the trials that are to start together."""
@@ -72,6 +74,7 @@ class CohortWorker:
         self._limit_s: float | None = None
         self._deadline = float("inf")
         self._epoch_s: float | None = None
+        self._since = time.monotonic()
         threading.Thread(target=self._train, name="distune-cohort", daemon=True).start()
 
     def step(self, spec: TrialSpec, company: Company, visit: int = 0) -> StepResult:
@@ -112,8 +115,24 @@ class CohortWorker:
                 self._remove(key)
                 self._changed.notify_all()
 
+    def is_here(self, key: str, visit: int = 0) -> bool:
+        """Return whether a visit of a trial has begun and has not ended."""
+        with self._changed:
+            return self._is_here(key, visit)
+
+    def describe(self) -> str:
+        """Return what the worker does, such as ``trains trials 3, 5 since 340 s``, for a user who waits for it."""
+        with self._changed:
+            seconds = f"since {time.monotonic() - self._since:.0f} s"
+            if self._is_ending:
+                return "is ending its process"
+            if self._is_training:
+                return f"trains trials {', '.join(self._active)} {seconds}"
+            asking = ", ".join(key for key in self._visits if key in self._waiting)
+            others = ", ".join(key for key in self._visits if key not in self._waiting)
+            return f"waits {seconds}; asked for an epoch of: {asking or 'none'}; not of: {others or 'none'}"
+
     def _is_here(self, key: str, number: int) -> bool:
-        """Return whether this visit of a trial has not ended."""
         return key in self._visits and self._visits[key].number == number
 
     def _remove(self, key: str) -> None:
@@ -127,31 +146,52 @@ class CohortWorker:
                 self._attempt.remove(key)
 
     def _train(self) -> None:
-        while True:
-            with self._changed:
-                self._wait_until_due()
-                for spec, company in self._entering.values():
-                    _unmark_active(spec)  # the file of a worker that has died
-                    self._attempt.add(spec, company)
-                self._entering.clear()
-                self._is_training, self._active = True, self._attempt.active
-                visits = {key: self._visits[key] for key in self._active}
-                for visit in visits.values():
-                    _mark_active(visit.spec, len(visits))
-                self._set_deadline()
-            started = time.monotonic()
-            results = self._attempt.step()
+        try:
+            while True:
+                self._train_an_epoch()
+        except BaseException as error:
+            self._give_up(error)  # without this thread all callers would wait for ever
+
+    def _train_an_epoch(self) -> None:
+        with self._changed:
+            self._wait_until_due()
+            for spec, company in self._entering.values():
+                _unmark_active(spec)  # the file of a worker that has died
+                self._attempt.add(spec, company)
+            self._entering.clear()
+            self._is_training, self._active = True, self._attempt.active
+            visits = {key: self._visits[key] for key in self._active}
             for visit in visits.values():
-                _unmark_active(visit.spec)
-            with self._changed:
-                self._is_training, self._deadline = False, float("inf")
-                self._epoch_s = time.monotonic() - started
-                if self._attempt.most is not None:
-                    self._size = min(self._size, self._attempt.most)
-                for key in self._leaving:
-                    self._attempt.remove(key)
-                self._leaving.clear()
-                self._publish(results, visits)
+                _mark_active(visit.spec, len(visits))
+            self._set_deadline()
+        started = self._since = time.monotonic()
+        results = self._attempt.step()
+        for visit in visits.values():
+            _unmark_active(visit.spec)
+        with self._changed:
+            self._is_training, self._deadline = False, float("inf")
+            self._since = time.monotonic()
+            self._epoch_s = self._since - started
+            if self._attempt.most is not None:
+                self._size = min(self._size, self._attempt.most)
+            for key in self._leaving:
+                self._attempt.remove(key)
+            self._leaving.clear()
+            self._publish(results, visits)
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the process after an error between epochs, which belongs to no trial."""
+        text = "".join(traceback.format_exception(error))
+        failure = f"{WORKER_DIED}: {describe_failure(error)}"
+        with self._changed:
+            self._deadline = float("inf")
+            for key in self._waiting:
+                if key in self._visits:
+                    _append_error(self._visits[key].spec, text)
+                self._results[key] = StepResult(failure=failure, in_company=len(self._visits) > 1)
+            self._waiting.clear()
+            self._changed.notify_all()
+            self._end_soon()
 
     def _wait_until_due(self) -> None:
         """Wait until all trials wait for an epoch, and a moment longer for others that may join."""
@@ -240,6 +280,11 @@ def _unmark_active(spec: TrialSpec) -> None:
     """Remove the file. An error would end the thread that trains, and all callers would wait for ever."""
     with contextlib.suppress(OSError):
         active_file(spec).unlink(missing_ok=True)
+
+
+def _append_error(spec: TrialSpec, text: str) -> None:
+    with contextlib.suppress(OSError), (Path(spec.folder) / ERROR_FILE).open("a", encoding="utf-8") as file:
+        file.write(redact_uri(text))
 
 
 def _write_stacks(spec: TrialSpec) -> None:

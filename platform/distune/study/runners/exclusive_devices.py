@@ -35,6 +35,10 @@ class ExclusiveDevices:
     def limit(self, key: str, number: int) -> None:
         """Do nothing: a worker has one trial."""
 
+    def describe(self) -> str:
+        """Return nothing: what an epoch does is not known."""
+        return ""
+
     def config_of(self, spec: TrialSpec, company: Company) -> dict[str, Any]:
         """Return the part of Tune's configuration that says what a trial reserves."""
         is_exclusive = company is Company.ALONE

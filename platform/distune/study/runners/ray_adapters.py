@@ -49,6 +49,10 @@ class Placement(Protocol):
         """Return queued trials whose reservation is outdated."""
         ...
 
+    def describe(self) -> str:
+        """Return what the workers do, as far as it is known, for a user who sees no progress."""
+        ...
+
 
 class EngineBridge:
     """Shared by searcher, scheduler and stopper: the engine, the request to stop, and the error that ended the session.
@@ -149,12 +153,19 @@ class EngineBridge:
         """
         warning = self._watchdog.check(self._engine.in_flight)
         if warning is not None:
-            self._callback.on_message(warning)
+            self._warn(warning)
         self._check_servers()
         is_stopping = self._should_stop() or self.error is not None or self._engine.has_failed
         if is_stopping and self.error is None:
             self._call(self._engine.interrupt)
         return is_stopping
+
+    def _warn(self, warning: str) -> None:
+        try:
+            details = self.placement.describe()
+        except Exception as error:
+            details = f"workers cannot be asked: {error}"
+        self._callback.on_message(f"{warning} ({details})" if details else warning)
 
     def _call(self, function: Callable[[], None]) -> None:
         try:

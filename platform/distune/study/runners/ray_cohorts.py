@@ -9,9 +9,11 @@ from typing import Any, Self
 
 import ray
 from ray import tune
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
+from distune.errors import TrialError
 from distune.records import TrialSpec
+from distune.study.failures.reasons import WORKER_DIED
 from distune.study.failures.retries import Company
 from distune.study.resources import Resources
 from distune.study.runners.cohort_worker import CohortWorker, ended_alone
@@ -25,8 +27,13 @@ _NAME = "distune-cohort-{index}"
 _START_TIMEOUT_S = 60.0
 _RESTART_TIMEOUT_S = 120.0
 _RESTART_POLL_S = 0.2
-_EXTRA_CALLS = 4
-"""Calls beyond those that wait for epochs: trials that leave, and those that take their place."""
+_EXTRA_CALLS = 8
+"""Calls beyond those that wait for epochs: trials that leave, those that take their place, and questions."""
+_ASK_AFTER_S = 30.0
+"""Time until a trial that has no answer asks whether its call has arrived, and between two questions."""
+_SILENT_S = 900.0
+"""Time without an answer to any question after which a worker counts as lost. Opening huge files takes minutes."""
+_DESCRIBE_TIMEOUT_S = 2.0
 
 
 class _RayCohortWorker(CohortWorker):
@@ -125,6 +132,13 @@ class CohortWorkers:
         """Return no trial: none waits for resources of Tune."""
         return []
 
+    def describe(self) -> str:
+        """Return what each worker does. A worker has two seconds to answer."""
+        asked = {name: handle.describe.remote() for name, handle in self._handles.items() if self._loads[name]}
+        if asked:
+            ray.wait(list(asked.values()), num_returns=len(asked), timeout=_DESCRIBE_TIMEOUT_S)
+        return "; ".join(f"{name} {_answer_now(answer)}" for name, answer in asked.items())
+
     def _best(self) -> str | None:
         """Return the worker with the fewest trials among those that have started and have room."""
         waiting = {reference: name for name, reference in self._starting.items()}
@@ -160,8 +174,8 @@ class CohortTrialTrainable(tune.Trainable):
         """Wait for an epoch of the trial. Return the ``StepResult`` as one value."""
         try:
             _wait_until_started(self._worker)
-            answer: Any = ray.get(self._worker.step.remote(self._spec, self._company, self._visit))
-            result: StepResult = answer
+            call = self._worker.step.remote(self._spec, self._company, self._visit)
+            result = _result_of(call, self._worker, self._spec.key, self._visit)
         except RayError as error:
             result = StepResult(failure=describe_worker_failure(str(error)), in_company=not ended_alone(self._spec))
         return {RESULT: result}
@@ -169,7 +183,39 @@ class CohortTrialTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Let the worker stop working on the trial."""
         with contextlib.suppress(RayError):
-            ray.get(self._worker.leave.remote(self._spec.key, self._visit))
+            ray.get(self._worker.leave.remote(self._spec.key, self._visit), timeout=_SILENT_S)
+
+
+def _result_of(call: Any, worker: Any, key: str, visit: int) -> StepResult:
+    # Asks from time to time whether the call has arrived: calls to an actor that has restarted can be lost
+    # (ray-project/ray#14727). Tune replaces the actor that waits when this raises.
+    answered_at = time.monotonic()
+    num_unknown = 0
+    while not ray.wait([call], timeout=_ASK_AFTER_S)[0]:
+        with contextlib.suppress(GetTimeoutError):
+            is_here = ray.get(worker.is_here.remote(key, visit), timeout=_ASK_AFTER_S)
+            answered_at = time.monotonic()
+            num_unknown = 0 if is_here else num_unknown + 1
+        if num_unknown > 1:  # the first answer may have been given while the result was on its way
+            raise TrialError(f"{WORKER_DIED}: it has not received the call for an epoch")
+        if time.monotonic() - answered_at > _SILENT_S:
+            raise _silent()
+    answer: Any = ray.get(call)
+    result: StepResult = answer
+    return result
+
+
+def _silent() -> TrialError:
+    return TrialError(f"{WORKER_DIED}: it has not answered for {_SILENT_S / 60:.0f} minutes")
+
+
+def _answer_now(call: Any) -> str:
+    try:
+        return str(ray.get(call, timeout=0))
+    except GetTimeoutError:
+        return "does not answer"
+    except RayError:
+        return "is starting again"
 
 
 def _wait_until_started(worker: Any) -> None:
@@ -177,7 +223,9 @@ def _wait_until_started(worker: Any) -> None:
     gives_up_at = time.monotonic() + _RESTART_TIMEOUT_S
     while True:
         try:
-            ray.get(worker.is_ready.remote())
+            ray.get(worker.is_ready.remote(), timeout=_SILENT_S)
+        except GetTimeoutError:
+            raise _silent() from None
         except ActorUnavailableError:
             if time.monotonic() > gives_up_at:
                 raise
