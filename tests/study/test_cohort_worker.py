@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from distune.records import TrialSpec
 from distune.study.failures.retries import Company
+from distune.study.runners import cohort_worker
 from distune.study.runners.cohort_attempt import CohortAttempt
 from distune.study.runners.cohort_worker import CohortWorker, active_file, ended_alone
 from distune.study.runners.simulation import ENVIRONMENT_VARIABLE
@@ -393,3 +394,21 @@ def test_a_worker_says_what_it_does(
     step(specs[0])
     time.sleep(0.2)
     assert re.fullmatch(rf"trains trials {names[0]}, {names[1]} since \d+ s", worker.describe())
+
+
+@pytest.mark.parametrize("num_epochs", [0, 1])
+def test_a_trial_that_waits_continues_when_one_that_was_alone_fails(
+    monkeypatch: pytest.MonkeyPatch, specs: list[TrialSpec], step: Step, num_epochs: int
+) -> None:
+    """Nobody else may call the worker: its room is for fewer trials, or no trial is left."""
+    inject(monkeypatch, _0="error")
+    monkeypatch.setattr(cohort_worker, "_FIRST_WAIT_S", 0.3)
+    epochs = 0
+    for _ in range(num_epochs):
+        for future in [step(specs[0]), step(specs[1])]:
+            epochs = epochs_of(future.result(5))[0]
+    waiting, alone = step(specs[0]), step(specs[1], Company.ALONE)
+    while (result := alone.result(5)).failure is None:
+        alone = step(specs[1], Company.ALONE)
+    assert result.failure == "bug: RuntimeError: simulated error in epoch 2"
+    assert epochs_of(waiting.result(5)) == [epochs + 1]

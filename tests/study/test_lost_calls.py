@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from ray.exceptions import GetTimeoutError
 
-from distune.errors import TrialError
 from distune.study.runners import ray_cohorts
-from distune.study.runners.ray_cohorts import _result_of, _wait_until_started
+from distune.study.runners.ray_cohorts import _CallLostError, _result_of, _wait_until_started
 from distune.study.runners.trial_attempt import StepResult
 
 
@@ -20,6 +19,11 @@ class FakeRay:
 
     def __init__(self, answers: list[bool | None], *, returns_after: int | None = None) -> None:
         self.answers, self.returns_after, self.now, self.num_questions = answers, returns_after, 0.0, 0
+        self.killed: list[Any] = []
+
+    def kill(self, worker: Any, *, no_restart: bool) -> None:
+        assert not no_restart
+        self.killed.append(worker)
 
     def wait(self, calls: list[Any], *, timeout: float) -> tuple[list[Any], list[Any]]:
         self.now += timeout
@@ -53,16 +57,17 @@ def test_a_long_epoch_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_call_that_has_not_arrived_ends_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay([True, False, True, False, False])
-    with pytest.raises(TrialError, match=r"^worker died: it has not received the call for an epoch$"):
+    with pytest.raises(_CallLostError, match=r"^it has not received the call for an epoch$"):
         run(monkeypatch, fake)
     assert fake.num_questions == 5, "one answer may have been given while the result was on its way"
 
 
 def test_a_worker_that_does_not_answer_is_lost_after_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay([None])
-    with pytest.raises(TrialError, match=r"^worker died: it has not answered for 15 minutes$"):
+    with pytest.raises(_CallLostError, match=r"^it has not answered for 15 minutes$"):
         run(monkeypatch, fake)
     assert 900.0 < fake.now < 1000.0
+    assert len(fake.killed) == 1, "it may be alive, and hold the folder of the trial"
 
 
 def test_a_worker_that_is_busy_for_minutes_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,5 +78,6 @@ def test_a_worker_that_is_busy_for_minutes_is_not_lost(monkeypatch: pytest.Monke
 def test_a_worker_that_never_starts_again_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay([None])
     monkeypatch.setattr(ray_cohorts, "ray", fake)
-    with pytest.raises(TrialError, match=r"^worker died: it has not answered for 15 minutes$"):
+    monkeypatch.setattr(ray_cohorts, "time", SimpleNamespace(monotonic=lambda: fake.now))
+    with pytest.raises(_CallLostError, match=r"^it has not answered for 15 minutes$"):
         _wait_until_started(SimpleNamespace(is_ready=SimpleNamespace(remote=lambda: fake.ask)))

@@ -137,8 +137,10 @@ class CohortAttempt:
         """Stop working on a trial, and release its memory and the lock of its folder. Ignore an unknown key."""
         member = self._members.pop(key, None)
         if member is not None:
-            self._close(member)
-            member.lock.release()
+            try:
+                self._close(member)
+            finally:
+                member.lock.release()
 
     def close(self) -> None:
         """Stop working on all trials."""

@@ -106,14 +106,17 @@ class CohortWorker:
             result = self._results.pop(key)
             if result.failure is not None:
                 del self._visits[key]
+                self._changed.notify_all()  # the others do not wait for this trial any more
             return result
 
     def leave(self, key: str, visit: int = 0) -> None:
         """Stop working on a trial. Ignore a visit that has ended: a retry of the trial may be here."""
         with self._changed:
             if self._is_here(key, visit):
-                self._remove(key)
-                self._changed.notify_all()
+                try:
+                    self._remove(key)
+                finally:
+                    self._changed.notify_all()
 
     def is_here(self, key: str, visit: int = 0) -> bool:
         """Return whether a visit of a trial has begun and has not ended."""

@@ -11,7 +11,6 @@ import ray
 from ray import tune
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
-from distune.errors import TrialError
 from distune.records import TrialSpec
 from distune.study.failures.reasons import WORKER_DIED
 from distune.study.failures.retries import Company
@@ -161,6 +160,7 @@ class CohortTrialTrainable(tune.Trainable):
         self._company: Company = config[COMPANY]
         self._visit: int = config[VISIT]
         self._worker: Any = ray.get_actor(config[WORKER])
+        self._is_known = False
         # Ray would send the configuration back with every result.
         self.config = {}
 
@@ -175,20 +175,28 @@ class CohortTrialTrainable(tune.Trainable):
         try:
             _wait_until_started(self._worker)
             call = self._worker.step.remote(self._spec, self._company, self._visit)
+            self._is_known = True
             result = _result_of(call, self._worker, self._spec.key, self._visit)
+        except _CallLostError as error:
+            result = StepResult(failure=f"{WORKER_DIED}: {error}", in_company=not ended_alone(self._spec))
         except RayError as error:
             result = StepResult(failure=describe_worker_failure(str(error)), in_company=not ended_alone(self._spec))
         return {RESULT: result}
 
     def cleanup(self) -> None:
         """Let the worker stop working on the trial."""
-        with contextlib.suppress(RayError):
-            ray.get(self._worker.leave.remote(self._spec.key, self._visit), timeout=_SILENT_S)
+        if self._is_known:  # Tune may end an actor before its first step, because another one takes its place
+            with contextlib.suppress(RayError):
+                self._worker.leave.remote(self._spec.key, self._visit)
+
+
+class _CallLostError(Exception):
+    """A worker has not received a call, or has answered nothing for long."""
 
 
 def _result_of(call: Any, worker: Any, key: str, visit: int) -> StepResult:
     # Asks from time to time whether the call has arrived: calls to an actor that has restarted can be lost
-    # (ray-project/ray#14727). Tune replaces the actor that waits when this raises.
+    # (ray-project/ray#14727).
     answered_at = time.monotonic()
     num_unknown = 0
     while not ray.wait([call], timeout=_ASK_AFTER_S)[0]:
@@ -197,16 +205,19 @@ def _result_of(call: Any, worker: Any, key: str, visit: int) -> StepResult:
             answered_at = time.monotonic()
             num_unknown = 0 if is_here else num_unknown + 1
         if num_unknown > 1:  # the first answer may have been given while the result was on its way
-            raise TrialError(f"{WORKER_DIED}: it has not received the call for an epoch")
+            raise _CallLostError("it has not received the call for an epoch")
         if time.monotonic() - answered_at > _SILENT_S:
-            raise _silent()
+            raise _silent(worker)
     answer: Any = ray.get(call)
     result: StepResult = answer
     return result
 
 
-def _silent() -> TrialError:
-    return TrialError(f"{WORKER_DIED}: it has not answered for {_SILENT_S / 60:.0f} minutes")
+def _silent(worker: Any) -> _CallLostError:
+    # It may be alive, and hold the folders of its trials.
+    with contextlib.suppress(RayError):
+        ray.kill(worker, no_restart=False)
+    return _CallLostError(f"it has not answered for {_SILENT_S / 60:.0f} minutes")
 
 
 def _answer_now(call: Any) -> str:
@@ -220,14 +231,15 @@ def _answer_now(call: Any) -> str:
 
 def _wait_until_started(worker: Any) -> None:
     """Wait for a worker that Ray restarts. A call before would fail at once, as if the trial had ended the worker."""
-    gives_up_at = time.monotonic() + _RESTART_TIMEOUT_S
+    started = time.monotonic()
     while True:
         try:
-            ray.get(worker.is_ready.remote(), timeout=_SILENT_S)
+            ray.get(worker.is_ready.remote(), timeout=_ASK_AFTER_S)
         except GetTimeoutError:
-            raise _silent() from None
+            if time.monotonic() - started > _SILENT_S:
+                raise _silent(worker) from None
         except ActorUnavailableError:
-            if time.monotonic() > gives_up_at:
+            if time.monotonic() - started > _RESTART_TIMEOUT_S:
                 raise
             time.sleep(_RESTART_POLL_S)
         else:
