@@ -29,7 +29,7 @@ class ExclusiveDevices:
         """Return whether a trial may start now: not while one waits whose resources it would take."""
         return not self.is_one_awaited()
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, *, has_failed: bool = False) -> None:
         """Do nothing: Tune frees the resources of a trial."""
 
     def limit(self, key: str, number: int) -> None:

@@ -33,7 +33,7 @@ class Placement(Protocol):
         """Return the part of Tune's configuration that says where a trial runs."""
         ...
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, *, has_failed: bool = False) -> None:
         """Note that a trial has ended, or has lost its worker."""
         ...
 
@@ -122,7 +122,7 @@ class EngineBridge:
 
     def requeue(self, key: str) -> None:
         """Give a trial out again, because no worker could start it."""
-        self.placement.release(key)
+        self.placement.release(key, has_failed=True)
         self._call(lambda: self._engine.requeue(key))
 
     def report(self, key: str, result: StepResult) -> Decision:
@@ -136,13 +136,13 @@ class EngineBridge:
         except Exception as error:
             self.error = self.error or error
         if decision is Decision.STOP:
-            self.placement.release(key)
+            self.placement.release(key, has_failed=result.failure is not None)
         return decision
 
     def fail(self, key: str, reason: str) -> None:
         """Tell the engine that a trial has lost its worker."""
         self._watchdog.reset()
-        self.placement.release(key)
+        self.placement.release(key, has_failed=True)
         self._call(lambda: self._engine.fail(key, reason))
 
     def is_stopping(self) -> bool:

@@ -11,6 +11,7 @@ import ray
 from ray import tune
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
+from distune.errors import ResourceError
 from distune.records import TrialSpec
 from distune.study.failures.reasons import WORKER_DIED
 from distune.study.failures.retries import Company
@@ -83,6 +84,7 @@ class CohortWorkers:
             )
             self._handles[name] = options.remote(size=size, num_first=num_first, simulate=simulate, cpus=reserved.cpus)
             self._loads[name], self._sizes[name] = {}, size
+        # Workers that are not known to be ready, and the call that tells.
         self._starting = {name: handle.is_ready.remote() for name, handle in self._handles.items()}
         ray.wait(list(self._starting.values()), num_returns=num_at_start, timeout=_START_TIMEOUT_S)
 
@@ -107,16 +109,19 @@ class CohortWorkers:
         visit = self._loads[name][spec.key] = next(self._visits)
         return {WORKER: name, COMPANY: company, VISIT: visit}
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, *, has_failed: bool = False) -> None:
         """Let the worker of a trial stop working on it: the others there wait for its next epoch.
 
-        The actor of the trial does the same before its next trial, but Tune may keep it for one that never comes.
+        The actor of the trial does the same before its next trial, but Tune may keep it for one that never comes. After
+        a failure the worker may be lost: it gets no trial until it has answered.
         """
         for name, load in self._loads.items():
             visit = load.pop(key, None)
             if visit is not None:
                 with contextlib.suppress(RayError):
                     self._handles[name].leave.remote(key, visit)
+                if has_failed:
+                    self._starting[name] = self._handles[name].is_ready.remote()
 
     def limit(self, key: str, number: int) -> None:
         """Note how many trials the worker of a trial has memory for."""
@@ -139,16 +144,36 @@ class CohortWorkers:
         return "; ".join(f"{name} {_answer_now(answer)}" for name, answer in asked.items())
 
     def _best(self) -> str | None:
-        """Return the worker with the fewest trials among those that have started and have room."""
-        waiting = {reference: name for name, reference in self._starting.items()}
-        if waiting:
-            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-            for reference in ready:
-                del self._starting[waiting[reference]]
+        """Return the worker with the fewest trials among those that are ready and have room.
+
+        Returns:
+            Its name, None without one.
+
+        Raises:
+            ResourceError: no worker can start.
+        """
+        reasons = [reason for name in list(self._starting) if (reason := self._why_dead(name)) is not None]
+        if len(reasons) == len(self._handles):
+            raise ResourceError(f"no worker of a cohort can start; {describe_worker_failure(reasons[0])}")
         names = [
             name for name, load in self._loads.items() if name not in self._starting and len(load) < self._sizes[name]
         ]
         return min(names, key=lambda name: len(self._loads[name]), default=None)
+
+    def _why_dead(self, name: str) -> str | None:
+        """Note whether a worker has become ready. Return why it never will, None if it may."""
+        call = self._starting[name]
+        if not ray.wait([call], timeout=0)[0]:
+            return None
+        try:
+            ray.get(call)
+        except ActorUnavailableError:
+            self._starting[name] = self._handles[name].is_ready.remote()  # Ray starts it again
+        except RayError as error:
+            return str(error)
+        else:
+            del self._starting[name]
+        return None
 
 
 class CohortTrialTrainable(tune.Trainable):
