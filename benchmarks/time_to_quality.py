@@ -109,7 +109,7 @@ def run_study(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any
         replace=True,
         callbacks=[scores],
     )
-    return {"arm": arm, "seed": seed, "points": scores.points}
+    return {"arm": arm, "seed": seed, "split": "search", "points": scores.points}
 
 
 def main() -> None:
